@@ -1,0 +1,228 @@
+"""The SQL tables: what each row means and what is unique; times are i64 nanoseconds UTC throughout."""
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# SQLite numbers rows by itself only in a column of its own INTEGER type; elsewhere 32 bits would run out.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """The declarative base; constraint names follow one rule so that a migration can name them on every database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 -- SQLAlchemy reads this class attribute by name
+        str: Text(),
+        int: BigInteger(),
+        float: Float(53),
+        bool: Boolean(),
+        bytes: LargeBinary(),
+        dict[str, Any]: JSON(none_as_null=True),
+    }
+
+
+class Worker(Base):
+    """How far one partition of the stream is processed, and under which fencing epoch."""
+
+    __tablename__ = "worker"
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    epoch: Mapped[int]
+    position: Mapped[int]
+    snapshot_position: Mapped[int]
+    updated_ns: Mapped[int]
+
+
+class Occurrence(Base):
+    """One raising of an alarm, as it stands now; only transitions change it."""
+
+    __tablename__ = "occurrence"
+    __table_args__ = (Index(None, "alarm", "raised_ns"), Index(None, "phase"), Index(None, "raised_ns"))
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    alarm: Mapped[str]
+    point: Mapped[str]
+    source: Mapped[str | None]
+    kind: Mapped[str]
+    priority: Mapped[str]
+    phase: Mapped[str]
+    raised_ns: Mapped[int]
+    reading_ns: Mapped[int]
+    committed_ns: Mapped[int]
+    acknowledged_ns: Mapped[int | None]
+    acknowledged_by: Mapped[str | None]
+    returned_ns: Mapped[int | None]
+    shelved_until_ns: Mapped[int | None]
+    out_of_service: Mapped[bool]
+    value: Mapped[float | None]
+    setpoint: Mapped[float | None]
+    unit: Mapped[str]
+    message: Mapped[dict[str, Any]]
+    clause: Mapped[dict[str, Any] | None]
+
+
+class Transition(Base):
+    """One step of an alarm's state machine, never changed afterwards."""
+
+    __tablename__ = "transition"
+    __table_args__ = (Index(None, "occurrence"), Index(None, "committed_ns"), {"sqlite_autoincrement": True})
+    seq: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    occurrence: Mapped[str] = mapped_column(String(16))
+    alarm: Mapped[str]
+    event: Mapped[str]
+    phase_from: Mapped[str]
+    phase_to: Mapped[str]
+    time_ns: Mapped[int]
+    now_ns: Mapped[int]
+    value: Mapped[float | None]
+    who: Mapped[str | None]
+    reason: Mapped[str | None]
+    position: Mapped[int]
+    committed_ns: Mapped[int]
+    latency_ns: Mapped[int | None]
+
+
+class Command(Base):
+    """A person's command as the alarms worker answered it; its place in the stream is `position`."""
+
+    __tablename__ = "command"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    position: Mapped[int]
+    verb: Mapped[str]
+    occurrence: Mapped[str | None]
+    alarm: Mapped[str | None]
+    who: Mapped[str]
+    reason: Mapped[str | None]
+    accepted: Mapped[bool]
+    answer: Mapped[str]
+    at_ns: Mapped[int]
+
+
+class Ticket(Base):
+    """A hazard ticket (隐患)."""
+
+    __tablename__ = "ticket"
+    __table_args__ = (Index(None, "state"), Index(None, "opened_ns"))
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    title: Mapped[dict[str, Any]]
+    source: Mapped[str | None]
+    level: Mapped[str]
+    state: Mapped[str]
+    opened_ns: Mapped[int]
+    deadline_ns: Mapped[int]
+    reason: Mapped[str]
+    alarm: Mapped[str]
+    liable: Mapped[str | None]
+    evidence: Mapped[dict[str, Any] | None]
+    submitted_by: Mapped[str | None]
+
+
+class TicketOccurrence(Base):
+    """Which raisings a ticket covers."""
+
+    __tablename__ = "ticket_occurrence"
+    __table_args__ = (Index(None, "occurrence"),)
+    ticket: Mapped[str] = mapped_column(String(32), ForeignKey("ticket.id"), primary_key=True)
+    occurrence: Mapped[str] = mapped_column(String(16), primary_key=True)
+
+
+class TicketLog(Base):
+    """What happened to a ticket, by whom; `what` is a Name {zh, en} or {text}."""
+
+    __tablename__ = "ticket_log"
+    __table_args__ = (Index(None, "ticket"),)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    ticket: Mapped[str] = mapped_column(String(32), ForeignKey("ticket.id"))
+    at_ns: Mapped[int]
+    who: Mapped[str]
+    what: Mapped[dict[str, Any]]
+
+
+class Message(Base):
+    """One message to one person by one channel; unique by what it is about, so that planning it twice is harmless."""
+
+    __tablename__ = "message"
+    __table_args__ = (
+        UniqueConstraint("occurrence", "step", "repeat", "to_person", "channel"),
+        Index(None, "state", "due_ns"),
+    )
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    occurrence: Mapped[str] = mapped_column(String(16))
+    ticket: Mapped[str | None] = mapped_column(String(32))
+    to_person: Mapped[str]
+    channel: Mapped[str]
+    subject: Mapped[str]
+    body: Mapped[str]
+    state: Mapped[str]
+    due_ns: Mapped[int]
+    sent_ns: Mapped[int | None]
+    attempts: Mapped[int] = mapped_column(Integer)
+    error: Mapped[str | None]
+    reason: Mapped[str]
+    step: Mapped[int] = mapped_column(Integer)
+    repeat: Mapped[int] = mapped_column(Integer)
+
+
+class User(Base):
+    """Somebody who may sign in; roles: operator, shift-leader, safety-officer, regulator, administrator."""
+
+    __tablename__ = "user"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    display: Mapped[str]
+    role: Mapped[str]
+    password_hash: Mapped[str]
+    created_ns: Mapped[int]
+
+
+class Session(Base):
+    """A sign-in; only the hash of its token is kept."""
+
+    __tablename__ = "session"
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("user.name"))
+    created_ns: Mapped[int]
+    expires_ns: Mapped[int]
+
+
+class AlarmState(Base):
+    """Shelving and out-of-service of a definition, which may hold while it has no occurrence."""
+
+    __tablename__ = "alarm_state"
+    alarm: Mapped[str] = mapped_column(primary_key=True)
+    shelved_until_ns: Mapped[int | None]
+    out_of_service: Mapped[bool]
+    who: Mapped[str | None]
+    reason: Mapped[str | None]
+
+
+class Quarantine(Base):
+    """A payload, or a part of one, that was refused, and why; bounded, oldest dropped."""
+
+    __tablename__ = "quarantine"
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    at_ns: Mapped[int]
+    topic: Mapped[str]
+    reason: Mapped[str]
+    detail: Mapped[str]
+    size: Mapped[int]
+    head: Mapped[bytes]
