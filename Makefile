@@ -1,0 +1,86 @@
+# Everything happens inside the checkout: .venv (Python and node), .stamps (what is done, and logs), cloud/console/node_modules.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+S := .stamps
+STAGE := $(PYTHON) scripts/stage.py
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --only-binary :all:
+BOOTSTRAP := $(wildcard scripts/bootstrap/*)
+CONSOLE := cloud/tocsin_cloud/console
+CONSOLE_SOURCES := $(shell find cloud/console -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
+
+# A virtual environment holds absolute paths: after a move of the checkout, or when the system's python went away, it is made anew.
+VENV_STALE := $(shell test -x $(BIN)/python && grep -qsF "$(CURDIR)/.venv" $(BIN)/activate || echo stale)
+
+.PHONY: help setup setup-dev console demo test check format lock clean FORCE
+
+help: ## list the targets (default)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' $(firstword $(MAKEFILE_LIST))
+
+setup: $(S)/tocsin $(S)/console ## make .venv with tocsin and its locked libraries, and build the console page
+
+setup-dev: $(S)/dev ## the same without the page, with the test and check tools
+
+console: $(S)/console ## build the console page alone
+
+demo: setup ## run the simulated plant, gateways, cloud side and page (ARGS="--headless --seconds 90")
+	@exec $(BIN)/tocsin demo $(ARGS)
+
+test: setup-dev console ## run every test on two workers (ARGS="-k words" for some)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: setup-dev ## the static checks: ruff, mypy --strict, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup-dev ## let ruff format and repair what it can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: setup-dev ## resolve pyproject.toml into constraints/ (ARGS=--upgrade for the newest versions)
+	$(BIN)/python scripts/lock.py $(ARGS)
+
+clean: ## remove all that set-up and checks made (var/, the demo's history, stays)
+	rm -rf .venv $(S) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist \
+	  cloud/console/node_modules cloud/console/dist $(CONSOLE)
+
+FORCE:
+
+$(S)/venv: $(BOOTSTRAP) $(if $(VENV_STALE),FORCE)
+	@$(STAGE) venv "Making the virtual environment" $(PYTHON) scripts/bootstrap/make_venv.py $(if $(VENV_STALE),--fresh)
+	@touch $@
+
+$(S)/runtime: constraints/runtime.txt $(S)/venv
+	@$(STAGE) runtime "Installing the locked libraries" $(PIP_INSTALL) -r $<
+	@touch $@
+
+$(S)/tocsin: pyproject.toml $(S)/runtime
+	@$(STAGE) tocsin "Installing tocsin" $(BIN)/python -m pip install --disable-pip-version-check \
+	  --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(S)/dev: constraints/dev.txt $(S)/tocsin
+	@$(STAGE) dev "Installing the test and check tools" $(PIP_INSTALL) -r $<
+	@touch $@
+
+$(S)/node_modules: cloud/console/package.json cloud/console/package-lock.json $(S)/runtime \
+  $(if $(wildcard cloud/console/node_modules/.package-lock.json),,FORCE)
+	@$(STAGE) node_modules "Installing the console's libraries" scripts/npm ci
+	@touch $@
+
+# The copy appears at once and whole, so that an API that is running never serves half a page.
+$(S)/console: $(CONSOLE_SOURCES) $(S)/node_modules $(if $(wildcard $(CONSOLE)/index.html),,FORCE)
+	@$(STAGE) console "Building the console page" scripts/npm run build
+	@rm -rf $(CONSOLE).new && cp -R cloud/console/dist $(CONSOLE).new && rm -rf $(CONSOLE) && mv $(CONSOLE).new $(CONSOLE)
+	@touch $@
+
+cloud/console/package.json cloud/console/package-lock.json:
+	@echo "error: $@ is missing, so the console page cannot be built" >&2; exit 1

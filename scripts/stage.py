@@ -1,0 +1,105 @@
+"""Runs one stage of the set-up and shows it: what runs, since when, how it goes, and on failure why."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+LOGS = Path(__file__).resolve().parent.parent / ".stamps"
+HEARTBEAT_S = 10.0
+REFRESH_S = 0.2
+SHOWN_ON_FAILURE = 15
+NO_NETWORK = re.compile(
+    r"NewConnectionError|Failed to establish|name resolution|timed out|ConnectionError|Connection refused|SSLError"
+    r"|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|CERTIFICATE",
+    re.IGNORECASE,
+)
+
+
+class Stage:
+    """One command with its title, its log and its last line of output."""
+
+    def __init__(self, name: str, title: str, command: list[str]) -> None:
+        """Name the log `.stamps/NAME.log`; the title is what a person reads."""
+        self.title, self.command = title, command
+        self.log = LOGS / f"{name}.log"
+        self.last = ""
+        self.began = time.monotonic()
+        self.tty = sys.stdout.isatty()
+
+    def say(self, text: str, *, lasting: bool) -> None:
+        """Print one line; on a terminal a line that does not last is overwritten by the next."""
+        line = f"[{time.monotonic() - self.began:4.0f} s] {self.title}{text}"
+        if self.tty:
+            width = os.get_terminal_size().columns or 80
+            print("\r\x1b[K" + line[: width - 1], end="\n" if lasting else "", flush=True)
+        else:
+            print(line, flush=True)
+
+    def read(self, process: subprocess.Popen[str]) -> None:
+        """Copy the command's output into the log and remember the newest line."""
+        with self.log.open("w", encoding="utf-8") as log:
+            for line in process.stdout or ():
+                log.write(line)
+                log.flush()
+                self.last = line.strip() or self.last
+
+    def run(self) -> int:
+        """Run the command to its end and return its exit code."""
+        process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        reader = threading.Thread(target=self.read, args=(process,), daemon=True)
+        reader.start()
+        self.say(" …", lasting=not self.tty)
+        every = REFRESH_S if self.tty else HEARTBEAT_S
+        try:
+            while True:
+                reader.join(every)
+                if not reader.is_alive():
+                    break
+                self.say(f" … {self.last}", lasting=not self.tty)
+        except KeyboardInterrupt:
+            process.wait()
+            self.say(" interrupted; the next make goes on from here", lasting=True)
+            return 130
+        code = process.wait()
+        self.say(" done" if code == 0 else f" FAILED (exit code {code})", lasting=True)
+        return code
+
+    def explain(self) -> None:
+        """Show the end of the log and, where it looks like one, name a network that does not answer."""
+        text = self.log.read_text(encoding="utf-8")
+        for line in text.splitlines()[-SHOWN_ON_FAILURE:]:
+            print(f"    {line}", file=sys.stderr)
+        if NO_NETWORK.search(text):
+            print(
+                "No package index answered. Check the network (pip's and npm's own settings are used for a proxy or a"
+                " mirror), then run the same make again: it goes on from here.",
+                file=sys.stderr,
+            )
+        print(f"The whole output is in {self.log}", file=sys.stderr)
+
+
+def main() -> None:
+    """Run `stage.py NAME TITLE COMMAND…`."""
+    name, title, *command = sys.argv[1:]
+    LOGS.mkdir(exist_ok=True)
+    stage = Stage(name, title, command)
+    code = stage.run()
+    if code not in (0, 130):
+        stage.explain()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
