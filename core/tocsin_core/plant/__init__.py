@@ -1,0 +1,20 @@
+"""The plant file: strict models, the standards' defaults, and loading with every problem named by file and line."""
+
+from tocsin_core.plant.definition import AlarmDefinition
+from tocsin_core.plant.load import Plant, PlantError, PlantPoint, Problem, load_plant, shipped_profiles
+from tocsin_core.plant.model import AlarmKind, AlarmSetting, PointKind, Priority, Text
+
+__all__ = [
+    "AlarmDefinition",
+    "AlarmKind",
+    "AlarmSetting",
+    "Plant",
+    "PlantError",
+    "PlantPoint",
+    "PointKind",
+    "Priority",
+    "Problem",
+    "Text",
+    "load_plant",
+    "shipped_profiles",
+]

@@ -1,0 +1,333 @@
+"""A plant folder loaded and validated as a whole: all of its problems at once, or a plant that holds together."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from math import isnan
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import ValidationError
+
+from tocsin_core.plant.definition import HIGH_LIMITS, LIMITS, AlarmDefinition, definitions_of
+from tocsin_core.plant.model import AlarmKind, Device, Gateway, PlantFile, Point, PointKind, Site
+from tocsin_core.plant.source import Path, Problem, Source, add_points_csv, read_yaml
+from tocsin_core.plant.standards import EXPOSURE, defaults_of
+from tocsin_core.registers import Profile, ProfileError, parse_profile
+
+PLANT_FILE: Final = "plant.yaml"
+POINTS_FILE: Final = "points.csv"
+
+
+class PlantError(Exception):
+    """A plant that does not pass; `problems` holds every reason, in the order of the file."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        """Keep `problems` (at least one)."""
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class PlantPoint:
+    """A point with everything that was inherited filled in; `index` is its number in the engine."""
+
+    index: int
+    config: Point
+    gateway: Gateway
+    device: Device
+    unit: str
+    low: float
+    high: float
+    decimals: int
+    source: str | None
+    definitions: tuple[AlarmDefinition, ...]
+
+    @property
+    def id(self) -> str:
+        """Unique in the plant."""
+        return self.config.id
+
+    @property
+    def kind(self) -> PointKind:
+        """What it measures."""
+        return self.config.kind
+
+    @property
+    def metric(self) -> str:
+        """Its Sparkplug metric name."""
+        return self.config.metric or self.config.id
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A plant that passed: the file's models, its points in engine order, and the device profiles it uses."""
+
+    name: str
+    file: PlantFile
+    points: tuple[PlantPoint, ...]
+    profiles: dict[str, Profile]
+
+    @property
+    def site(self) -> Site:
+        """The plant's place; its id is the Sparkplug group."""
+        return self.file.site
+
+    @cached_property
+    def point_index(self) -> dict[str, int]:
+        """Engine index by point id."""
+        return {point.id: point.index for point in self.points}
+
+    def gateway(self, gateway_id: str) -> Gateway:
+        """The gateway called `gateway_id`.
+
+        Raises:
+            KeyError: there is none; the message names those there are.
+        """
+        for gateway in self.file.gateways:
+            if gateway.id == gateway_id:
+                return gateway
+        known = ", ".join(gateway.id for gateway in self.file.gateways)
+        msg = f"no gateway {gateway_id!r} in this plant; there are: {known}"
+        raise KeyError(msg)
+
+
+def shipped_profiles() -> Traversable:
+    """The folder of device profiles that comes with Tocsin (firmware-configs/devices)."""
+    return files("tocsin_core").joinpath("devices")
+
+
+def _message(error: dict[str, object]) -> str:
+    text = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    if error["type"] == "missing":
+        return "is missing"
+    return f"{text} (given: {given!r})" if isinstance(given, str | int | float | bool) else text
+
+
+def _schema_problems(error: ValidationError, source: Source) -> None:
+    seen: set[tuple[Path, str]] = set()
+    for item in error.errors():
+        path: Path = tuple(step for step in item["loc"] if step not in ("AlarmSetting", "literal[False]", "[key]"))
+        message = _message(dict(item))
+        # A union reports each of its branches; that `false` was not given helps nobody who gave a mapping.
+        if item["type"] == "literal_error" and "literal[False]" in item["loc"]:
+            continue
+        if (path, message) not in seen:
+            seen.add((path, message))
+            source.problem(path, message)
+
+
+def _walk_points(file: PlantFile) -> Iterator[tuple[Path, Gateway, Device, Point]]:
+    for g, gateway in enumerate(file.gateways):
+        for d, device in enumerate(gateway.devices):
+            for p, point in enumerate(device.points):
+                yield ("gateways", g, "devices", d, "points", p), gateway, device, point
+
+
+def _duplicates(names: Iterable[tuple[Path, str]], what: str, source: Source) -> None:
+    first: dict[str, Path] = {}
+    for path, name in names:
+        if name in first:
+            line = source.place(first[name])[1]
+            source.problem((*path, "id"), f"{what} {name!r} is already there (line {line})")
+        first.setdefault(name, path)
+
+
+def _check_names(file: PlantFile, source: Source) -> None:
+    for key, what, items in (
+        ("hazard_sources", "hazard source", file.hazard_sources),
+        ("gateways", "gateway", file.gateways),
+        ("people", "person", file.people),
+        ("rosters", "roster", file.rosters),
+    ):
+        _duplicates((((key, i), item.id) for i, item in enumerate(items)), what, source)
+    for g, gateway in enumerate(file.gateways):
+        _duplicates(((("gateways", g, "devices", d), device.id) for d, device in enumerate(gateway.devices)), "device", source)
+    _duplicates(((path, point.id) for path, _, _, point in _walk_points(file)), "point", source)
+    both = {person.id for person in file.people} & {roster.id for roster in file.rosters}
+    for i, roster in enumerate(file.rosters):
+        if roster.id in both:
+            source.problem(("rosters", i, "id"), f"{roster.id!r} is also a person")
+
+
+def _check_people(file: PlantFile, source: Source) -> None:
+    people = {person.id for person in file.people}
+    known = people | {roster.id for roster in file.rosters}
+    for i, roster in enumerate(file.rosters):
+        for j, shift in enumerate(roster.shifts):
+            for k, person in enumerate(shift.people):
+                if person not in people:
+                    source.problem(("rosters", i, "shifts", j, "people", k), f"no person {person!r}")
+    for i, step in enumerate(file.notify.steps):
+        for k, name in enumerate(step.to):
+            if name not in known:
+                source.problem(("notify", "steps", i, "to", k), f"no person or roster {name!r}")
+        if i and step.after_s < file.notify.steps[i - 1].after_s:
+            source.problem(("notify", "steps", i, "after_s"), "comes before the step above it")
+    if file.tickets.liable is not None and file.tickets.liable not in people:
+        source.problem(("tickets", "liable"), f"no person {file.tickets.liable!r}")
+    try:
+        ZoneInfo(file.site.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        source.problem(("site", "timezone"), f"{file.site.timezone!r} is not an IANA time zone")
+
+
+def _check_devices(file: PlantFile, profiles: dict[str, Profile], source: Source) -> None:
+    taken: dict[tuple[str, int, int], str] = {}
+    for g, gateway in enumerate(file.gateways):
+        for d, device in enumerate(gateway.devices):
+            path: Path = ("gateways", g, "devices", d)
+            if gateway.external and (device.modbus or device.mqtt):
+                source.problem(path, "an external gateway reads its own devices: no modbus or mqtt here")
+            if not gateway.external and not (device.modbus or device.mqtt):
+                source.problem(path, "neither modbus nor mqtt: say how it is read")
+            if device.modbus is not None:
+                key = (device.modbus.host, device.modbus.port, device.modbus.unit)
+                if key in taken:
+                    source.problem((*path, "modbus"), f"the same address as device {taken[key]!r}")
+                taken[key] = device.id
+            for p, point in enumerate(device.points):
+                _check_address(device, point, profiles, (*path, "points", p), source)
+
+
+def _check_address(device: Device, point: Point, profiles: dict[str, Profile], path: Path, source: Source) -> None:
+    if device.modbus is not None:
+        if point.register_ is None:
+            source.problem(path, "a point of a modbus device names its register")
+            return
+        profile = profiles.get(device.profile or "")
+        if profile is not None and point.register_ not in profile.values:
+            source.problem((*path, "register"), f"no {point.register_!r} in profile {device.profile!r}; there are: {', '.join(profile.values)}")
+    elif point.register_ is not None:
+        source.problem((*path, "register"), "only points of modbus devices have a register")
+    if device.mqtt is not None and point.field is None:
+        source.problem(path, "a point of an MQTT sensor names its field")
+    if device.mqtt is None and point.field is not None:
+        source.problem((*path, "field"), "only points of MQTT sensors have a field")
+
+
+def _check_point(point: PlantPoint, sources: set[str], path: Path, source: Source) -> None:
+    if point.source is not None and point.source not in sources:
+        source.problem((*path, "source"), f"no hazard source {point.source!r}")
+    if not point.low < point.high:
+        source.problem((*path, "range"), f"{point.low:g} is not below {point.high:g}")
+    if point.kind is PointKind.TOXIC_GAS:
+        cas = point.config.cas
+        own = point.config.alarms.get(AlarmKind.H)
+        if cas is None:
+            source.problem(path, "a toxic gas names its cas number")
+        elif cas not in EXPOSURE and not own:
+            source.problem((*path, "cas"), f"no exposure limit known for {cas}: give alarms.H a setpoint")
+    if point.kind is PointKind.MINE_METHANE and point.config.place is None:
+        source.problem(path, "mine methane names its place")
+    _check_alarms(point, path, source)
+
+
+def _check_alarms(point: PlantPoint, path: Path, source: Source) -> None:
+    by_kind = {definition.kind: definition for definition in point.definitions}
+    for kind in point.config.alarms:
+        if point.config.alarms[kind] and kind not in by_kind:
+            source.problem((*path, "alarms", kind.value), "there is no limit that it could foresee")
+    for kind in (*LIMITS, AlarmKind.RATE):
+        definition = by_kind.get(kind)
+        if definition is not None and isnan(definition.setpoint):
+            source.problem((*path, "alarms", kind.value), "has no setpoint")
+    ordered = [by_kind[kind] for kind in LIMITS if kind in by_kind and not isnan(by_kind[kind].setpoint)]
+    for upper, lower in zip(ordered, ordered[1:], strict=False):
+        same_side = (upper.kind in HIGH_LIMITS) == (lower.kind in HIGH_LIMITS)
+        if upper.setpoint < lower.setpoint or (upper.setpoint == lower.setpoint and not same_side):
+            source.problem(
+                (*path, "alarms", upper.kind.value), f"{upper.kind} {upper.setpoint:g} is not above {lower.kind} {lower.setpoint:g}"
+            )
+    for definition in ordered:
+        if not point.low <= definition.setpoint <= point.high:
+            source.problem(
+                (*path, "alarms", definition.kind.value),
+                f"setpoint {definition.setpoint:g} lies outside the range {point.low:g} to {point.high:g}: it would never be seen",
+            )
+
+
+def _read_profiles(file: PlantFile, folders: tuple[Traversable, ...], source: Source) -> dict[str, Profile]:
+    profiles: dict[str, Profile] = {}
+    wanted = [
+        (("gateways", g, "devices", d, "profile"), device.profile)
+        for g, gateway in enumerate(file.gateways)
+        for d, device in enumerate(gateway.devices)
+        if device.profile is not None
+    ]
+    for path, name in wanted:
+        if name in profiles:
+            continue
+        place = next((entry for folder in folders if (entry := folder.joinpath(f"{name}.yaml")).is_file()), None)
+        if place is None:
+            source.problem(path, f"no profile {name!r} (looked for profiles/{name}.yaml in the plant and among the shipped ones)")
+            continue
+        try:
+            profiles[name] = parse_profile(place.read_text(encoding="utf-8"), f"{name}.yaml")
+        except ProfileError as error:
+            source.problem(path, str(error))
+    return profiles
+
+
+def _point(index: int, gateway: Gateway, device: Device, point: Point, profiles: dict[str, Profile]) -> PlantPoint:
+    defaults = defaults_of(point)
+    profile = profiles.get(device.profile or "")
+    value = profile.values.get(point.register_) if profile is not None and point.register_ is not None else None
+    unit = point.unit or (value.unit if value is not None and value.unit else defaults.unit)
+    low, high = point.range or defaults.range
+    decimals = defaults.decimals if point.decimals is None else point.decimals
+    source = point.source or device.source
+    return PlantPoint(index, point, gateway, device, unit, low, high, decimals, source, definitions_of(point, device, (low, high)))
+
+
+def _validate(file: PlantFile, profiles: dict[str, Profile], source: Source) -> tuple[PlantPoint, ...]:
+    _check_names(file, source)
+    _check_people(file, source)
+    _check_devices(file, profiles, source)
+    points = []
+    sources = {hazard.id for hazard in file.hazard_sources}
+    for index, (path, gateway, device, config) in enumerate(_walk_points(file)):
+        point = _point(index, gateway, device, config, profiles)
+        _check_point(point, sources, path, source)
+        points.append(point)
+    metrics = Counter((point.gateway.id, point.device.id, point.metric) for point in points)
+    for (gateway_id, device_id, metric), count in metrics.items():
+        if count > 1:
+            source.problem(("gateways",), f"{count} points of {gateway_id}/{device_id} have the metric {metric!r}")
+    return tuple(points)
+
+
+def load_plant(folder: Traversable, library: Traversable | None = None) -> Plant:
+    """The plant in `folder`; device profiles come from its own `profiles/`, then from `library` (the shipped ones).
+
+    Raises:
+        PlantError: with every problem of the plant, each with file, line and path.
+    """
+    entry = folder.joinpath(PLANT_FILE)
+    if not entry.is_file():
+        raise PlantError([Problem(PLANT_FILE, 1, "", f"no {PLANT_FILE} in {folder}")])
+    try:
+        source = read_yaml(entry.read_text(encoding="utf-8"), PLANT_FILE)
+        instruments = folder.joinpath(POINTS_FILE)
+        if instruments.is_file() and not source.problems:
+            add_points_csv(source, instruments.read_text(encoding="utf-8"), POINTS_FILE)
+    except UnicodeDecodeError as error:
+        raise PlantError([Problem(PLANT_FILE, 1, "", f"not UTF-8: {error.reason} at byte {error.start}")]) from error
+    if source.data is None:
+        raise PlantError(source.problems)
+    try:
+        file = PlantFile.model_validate(source.data)
+    except ValidationError as error:
+        _schema_problems(error, source)
+        raise PlantError(sorted(source.problems, key=lambda problem: (problem.file, problem.line))) from error
+    profiles = _read_profiles(file, (folder.joinpath("profiles"), library or shipped_profiles()), source)
+    points = _validate(file, profiles, source)
+    if source.problems:
+        raise PlantError(sorted(source.problems, key=lambda problem: (problem.file, problem.line)))
+    return Plant(folder.name, file, points, profiles)

@@ -1,0 +1,303 @@
+"""The plant file's strict models: what one plant consists of, field by field."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0, le=7 * 86400, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """A frozen model in which an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+def _both_languages(value: object) -> object:
+    return {"zh": value, "en": value} if isinstance(value, str) else value
+
+
+class _Name(Strict):
+    zh: str = Field(min_length=1, description="Chinese text.")
+    en: str = Field(min_length=1, description="English text.")
+
+
+Name = Annotated[_Name, BeforeValidator(_both_languages)]
+
+
+def name_of(zh: str, en: str) -> _Name:
+    """A text in both languages."""
+    return _Name(zh=zh, en=en)
+
+
+Text = _Name
+
+
+class AlarmKind(StrEnum):
+    """The kinds of alarm definition that a point can have."""
+
+    HH = "HH"
+    H = "H"
+    L = "L"
+    LL = "LL"
+    RATE = "rate"
+    TIME_TO_LIMIT = "time-to-limit"
+    BAD = "bad"
+    STALE = "stale"
+
+
+class Priority(StrEnum):
+    """Alarm priorities, lowest first (ISA-18.2: three, and a rarely used highest)."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """1 (low) to 4 (critical)."""
+        return list(Priority).index(self) + 1
+
+
+class PointKind(StrEnum):
+    """What a point measures; brings the set points, deadbands and delays of the standard it cites."""
+
+    TOXIC_GAS = "toxic-gas"
+    COMBUSTIBLE_GAS = "combustible-gas"
+    OXYGEN = "oxygen"
+    MINE_METHANE = "mine-methane"
+    MINE_CO = "mine-co"
+    MINE_WIND = "mine-wind"
+    TANK_LEVEL = "tank-level"
+    PRESSURE = "pressure"
+    TEMPERATURE = "temperature"
+    FLOW = "flow"
+    GENERIC = "generic"
+    STATUS = "status"
+
+
+class MinePlace(StrEnum):
+    """Where in a coal mine a methane sensor hangs (AQ 1029; 煤矿安全规程 Art. 498)."""
+
+    RETURN_CORNER = "return-corner"
+    FACE = "face"
+    FACE_RETURN = "face-return"
+    INTAKE = "intake"
+    MIDDLE_RETURN = "middle-return"
+    HEADING = "heading"
+    HEADING_RETURN = "heading-return"
+    DISTRICT_RETURN = "district-return"
+    TOTAL_RETURN = "total-return"
+
+
+class AlarmSetting(Strict):
+    """One alarm definition of a point; what is left out comes from the kind's standard."""
+
+    setpoint: Finite | None = Field(None, description="Limit in the point's unit; for `rate`: units per minute.")
+    deadband: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="In the point's unit; the alarm clears only this far inside the limit."
+    )
+    on_delay_s: Seconds | None = Field(None, description="The condition must hold this long before the alarm is raised.")
+    off_delay_s: Seconds | None = Field(None, description="The condition must be gone this long before the alarm returns.")
+    priority: Annotated[Priority, Field(strict=False)] | None = Field(None, description="low, medium, high or critical.")
+    latching: bool | None = Field(None, description="Stays latched after its return until somebody resets it.")
+    window_s: Annotated[float, Field(ge=5, le=86400)] | None = Field(
+        None, description="`rate` and `time-to-limit`: how much of the past the slope is taken from."
+    )
+    limit: Literal["HH", "H", "L", "LL"] | None = Field(
+        None, description="`time-to-limit`: which of the point's limits is foreseen."
+    )
+    horizon_s: Annotated[float, Field(ge=10, le=86400)] | None = Field(
+        None, description="`time-to-limit`: warn when the limit is reached within this time."
+    )
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = Field(
+        None, description="`time-to-limit`: one-sided confidence at which the limit must be reached within the horizon."
+    )
+    after_s: Annotated[float, Field(gt=0, le=86400)] | None = Field(
+        None, description="`stale`: no reading for this long, by the wall clock."
+    )
+
+
+def _pair(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Range = Annotated[tuple[Finite, Finite], BeforeValidator(_pair)]
+
+
+class Point(Strict):
+    """One measured value (测点)."""
+
+    id: Identifier = Field(description="Unique in the plant; also the Sparkplug metric name.")
+    name: Name = Field(description="What people call it.")
+    kind: Annotated[PointKind, Field(strict=False)] = Field(description="Brings the standard's set points and delays.")
+    register_: str | None = Field(None, alias="register", description="Modbus: the value's name in the device's profile.")
+    field: str | None = Field(None, description="MQTT sensor: dotted path of the value in the JSON payload; empty for a bare number.")
+    metric: str | None = Field(None, description="External gateway: the Sparkplug metric's name; the point's id if left out.")
+    unit: str | None = Field(None, description="Engineering unit; the kind's or the profile's if left out.")
+    range: Range | None = Field(None, description="Measuring range [low, high] in the unit.")
+    decimals: Annotated[int, Field(ge=0, le=6)] | None = Field(None, description="Digits shown after the point.")
+    source: Identifier | None = Field(None, description="Hazard source it belongs to; the device's if left out.")
+    cas: Annotated[str, StringConstraints(pattern=r"^\d{2,7}-\d\d-\d$")] | None = Field(
+        None, description="CAS number of the gas: chooses the exposure limits."
+    )
+    place: Annotated[MinePlace, Field(strict=False)] | None = Field(None, description="mine-methane: where the sensor hangs.")
+    alarms: dict[Annotated[AlarmKind, Field(strict=False)], AlarmSetting | Literal[False]] = Field(
+        default_factory=dict, description="Overrides by alarm kind; `false` takes a definition away."
+    )
+
+
+class Modbus(Strict):
+    """Where a Modbus TCP device is and how patient to be with it."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 502
+    unit: Annotated[int, Field(ge=0, le=255)] = 1
+    timeout_ms: Annotated[int, Field(ge=50, le=30000)] = 500
+    retries: Annotated[int, Field(ge=0, le=5)] = 1
+
+
+class Mqtt(Strict):
+    """The topic on which an MQTT sensor publishes JSON, and how often it should."""
+
+    topic: Annotated[str, StringConstraints(pattern=r"^[^#+\x00]{1,200}$")]
+    time: str | None = Field(None, description="Dotted path of the time stamp (RFC 3339, or epoch s or ms); arrival if left out.")
+
+
+class Device(Strict):
+    """A Modbus unit, an MQTT sensor, or a device of an external gateway."""
+
+    id: Identifier
+    name: Name | None = None
+    profile: str | None = Field(None, description="Modbus: file name in firmware-configs/devices, without .yaml.")
+    modbus: Modbus | None = None
+    mqtt: Mqtt | None = None
+    period_ms: Annotated[int, Field(ge=100, le=3_600_000)] = 1000
+    source: Identifier | None = None
+    points: Annotated[tuple[Point, ...], BeforeValidator(_pair)] = ()
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if self.modbus is not None and self.mqtt is not None:
+            msg = "give either modbus or mqtt, not both"
+            raise ValueError(msg)
+        if self.modbus is not None and self.profile is None:
+            msg = "a modbus device names its profile"
+            raise ValueError(msg)
+        return self
+
+
+class Broker(Strict):
+    """Where a gateway finds the cloud side's MQTT listener."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 1883
+    username: str | None = None
+    password: str | None = None
+
+
+class Spool(Strict):
+    """How much a gateway keeps."""
+
+    max_mb: Annotated[int, Field(ge=8, le=100_000)] = Field(512, description="Bound of the store-and-forward file.")
+    keep_after_commit_s: Seconds = Field(600.0, description="Kept this long after the cloud's commit, for a cloud restored from an older state.")
+
+
+class Gateway(Strict):
+    """A gateway (网关): a Sparkplug edge node of ours, or somebody else's (`external`)."""
+
+    id: Identifier
+    name: Name | None = None
+    external: bool = Field(False, description="Not ours: any Sparkplug B edge node; its points are declared by metric name.")
+    uplink: Broker = Broker()
+    sensors: Broker = Field(Broker(), description="The broker on which this gateway's MQTT sensors publish.")
+    spool: Spool = Spool()
+    devices: Annotated[tuple[Device, ...], BeforeValidator(_pair)] = ()
+
+
+class Site(Strict):
+    """The plant's place (厂区); `id` is the Sparkplug group."""
+
+    id: Identifier
+    name: Name
+    timezone: str = "Asia/Shanghai"
+
+
+class HazardSource(Strict):
+    """A major hazard source (重大危险源) and its grade by GB 18218-2018 table 6 (1 is the gravest)."""
+
+    id: Identifier
+    name: Name
+    level: Annotated[int, Field(ge=1, le=4)] | None = None
+
+
+class Person(Strict):
+    """Somebody who can be told, and the channels that reach them, as Apprise addresses, best first."""
+
+    id: Identifier
+    name: Name
+    channels: Annotated[tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9+.-]+://")], ...], BeforeValidator(_pair)] = Field(
+        min_length=1
+    )
+
+
+ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class Shift(Strict):
+    """Who is on duty from one time of day to another, in the site's time zone; may pass midnight."""
+
+    from_: ClockTime = Field(alias="from")
+    to: ClockTime
+    people: Annotated[tuple[Identifier, ...], BeforeValidator(_pair)] = Field(min_length=1)
+
+
+class Roster(Strict):
+    """A duty roster (值班表): shifts that repeat every day."""
+
+    id: Identifier
+    name: Name
+    shifts: Annotated[tuple[Shift, ...], BeforeValidator(_pair)] = Field(min_length=1)
+
+
+class EscalationStep(Strict):
+    """Who is told when nobody has answered for so long."""
+
+    after_s: Seconds
+    to: Annotated[tuple[Identifier, ...], BeforeValidator(_pair)] = Field(min_length=1, description="Roster or person ids.")
+
+
+class Notify(Strict):
+    """When people are told, whom, and how it escalates (升级) until somebody acknowledges."""
+
+    min_priority: Annotated[Priority, Field(strict=False)] = Priority.HIGH
+    steps: Annotated[tuple[EscalationStep, ...], BeforeValidator(_pair)] = ()
+    repeat_s: Annotated[float, Field(ge=30, le=86400)] = Field(300.0, description="The last step is repeated this often until acknowledged.")
+
+
+class Tickets(Strict):
+    """When hazard tickets (隐患) open by themselves, and their deadlines."""
+
+    min_priority: Annotated[Priority, Field(strict=False)] = Priority.HIGH
+    deadline_h: Annotated[float, Field(gt=0, le=8760)] = 72.0
+    liable: Identifier | None = Field(None, description="Person answerable for putting it right (整改责任人).")
+
+
+class PlantFile(Strict):
+    """plant.yaml: one plant, whole."""
+
+    tocsin: Literal[1] = Field(description="Version of this format.")
+    site: Site
+    hazard_sources: Annotated[tuple[HazardSource, ...], BeforeValidator(_pair)] = ()
+    gateways: Annotated[tuple[Gateway, ...], BeforeValidator(_pair)] = Field(min_length=1)
+    people: Annotated[tuple[Person, ...], BeforeValidator(_pair)] = ()
+    rosters: Annotated[tuple[Roster, ...], BeforeValidator(_pair)] = ()
+    notify: Notify = Notify()
+    tickets: Tickets = Tickets()
+

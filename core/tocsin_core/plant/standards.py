@@ -1,0 +1,221 @@
+"""Set points, deadbands and delays that each kind of point gets from the standard it cites."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from tocsin_core.plant.model import AlarmKind, AlarmSetting, MinePlace, Point, PointKind, Priority, Text, name_of
+
+# Deadband as a share of the range: EEMUA 191, as reprinted by exida: flow 5 %, level 2 %, pressure 2 %, temperature 1 %, composition 1 %.
+EEMUA_DEADBAND: Final = {
+    PointKind.FLOW: 0.05,
+    PointKind.TANK_LEVEL: 0.02,
+    PointKind.PRESSURE: 0.02,
+    PointKind.TEMPERATURE: 0.01,
+    PointKind.TOXIC_GAS: 0.01,
+    PointKind.COMBUSTIBLE_GAS: 0.01,
+    PointKind.OXYGEN: 0.01,
+    PointKind.MINE_CO: 0.01,
+}
+OTHER_DEADBAND: Final = 0.02
+
+# Starting points for the off-delay of process alarms, seconds: EEMUA 191 / ISA-TR18.2.4 practice (flow 15, level 60, pressure 15, temperature 60).
+PROCESS_DELAY_S: Final = {PointKind.FLOW: 15.0, PointKind.TANK_LEVEL: 60.0, PointKind.PRESSURE: 15.0, PointKind.TEMPERATURE: 60.0}
+
+GAS_OFF_DELAY_S: Final = 5.0
+MOLAR_VOLUME_20C: Final = 24.06  # litres a mole at 20 degC and 101.3 kPa: mg/m3 -> ppm is * 24.06 / molar mass
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """Occupational exposure limits of GBZ 2.1-2019 in mg/m3, and the molar mass in g/mol."""
+
+    name: Text
+    molar_mass: float
+    mac: float | None = None
+    twa: float | None = None
+
+    @property
+    def limit_mg_m3(self) -> float:
+        """The limit that GB/T 50493-2019 5.5.2 grades by: the MAC where there is one, else the PC-TWA."""
+        limit = self.mac if self.mac is not None else self.twa
+        if limit is None:
+            msg = f"{self.name.en}: neither MAC nor PC-TWA"
+            raise ValueError(msg)
+        return limit
+
+    @property
+    def limit_ppm(self) -> float:
+        """The same limit in ppm at 20 degC, rounded to two significant digits as the standard's tables print it."""
+        return float(f"{self.limit_mg_m3 * MOLAR_VOLUME_20C / self.molar_mass:.2g}")
+
+
+# GBZ 2.1-2019 table 1, keyed by CAS number.
+EXPOSURE: Final[dict[str, Exposure]] = {
+    "7783-06-4": Exposure(name_of("硫化氢", "hydrogen sulfide"), 34.08, mac=10),
+    "7664-41-7": Exposure(name_of("氨", "ammonia"), 17.03, twa=20),
+    "7782-50-5": Exposure(name_of("氯", "chlorine"), 70.90, mac=1),
+    "630-08-0": Exposure(name_of("一氧化碳", "carbon monoxide"), 28.01, twa=20),
+    "7446-09-5": Exposure(name_of("二氧化硫", "sulfur dioxide"), 64.06, twa=5),
+    "7647-01-0": Exposure(name_of("氯化氢", "hydrogen chloride"), 36.46, mac=7.5),
+    "71-43-2": Exposure(name_of("苯", "benzene"), 78.11, twa=6),
+    "67-56-1": Exposure(name_of("甲醇", "methanol"), 32.04, twa=25),
+    "74-90-8": Exposure(name_of("氰化氢", "hydrogen cyanide"), 27.03, mac=1),
+    "10102-44-0": Exposure(name_of("二氧化氮", "nitrogen dioxide"), 46.01, twa=5),
+    "75-44-5": Exposure(name_of("光气", "phosgene"), 98.92, mac=0.5),
+    "7664-39-3": Exposure(name_of("氟化氢", "hydrogen fluoride"), 20.01, mac=2),
+    "108-88-3": Exposure(name_of("甲苯", "toluene"), 92.14, twa=50),
+}
+
+# AQ 1029 and 煤矿安全规程 Art. 498: (alarm, cut-off, reset) in %CH4; no cut-off for the total return.
+MINE_METHANE: Final[dict[MinePlace, tuple[float, float | None, float]]] = {
+    MinePlace.RETURN_CORNER: (1.0, 1.5, 1.0),
+    MinePlace.FACE: (1.0, 1.5, 1.0),
+    MinePlace.FACE_RETURN: (1.0, 1.0, 1.0),
+    MinePlace.INTAKE: (0.5, 0.5, 0.5),
+    MinePlace.MIDDLE_RETURN: (1.0, 1.0, 1.0),
+    MinePlace.HEADING: (1.0, 1.5, 1.0),
+    MinePlace.HEADING_RETURN: (1.0, 1.0, 1.0),
+    MinePlace.DISTRICT_RETURN: (1.0, 1.0, 1.0),
+    MinePlace.TOTAL_RETURN: (0.75, None, 0.75),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KindDefaults:
+    """What a kind brings: unit, range, digits shown, and alarm settings with the clause each is taken from."""
+
+    unit: str
+    range: tuple[float, float]
+    decimals: int
+    alarms: dict[AlarmKind, tuple[AlarmSetting, Text | None]] = field(default_factory=dict)
+
+
+CLAUSE_TOXIC_1: Final = name_of("GB/T 50493-2019 5.5.2：一级报警 ≤100%OEL", "GB/T 50493-2019 5.5.2: level 1 at most 100 % OEL")
+CLAUSE_TOXIC_2: Final = name_of("GB/T 50493-2019 5.5.2：二级报警 ≤200%OEL", "GB/T 50493-2019 5.5.2: level 2 at most 200 % OEL")
+CLAUSE_LEL_1: Final = name_of("GB/T 50493-2019 5.5.2：一级报警 ≤25%LEL", "GB/T 50493-2019 5.5.2: level 1 at most 25 % LEL")
+CLAUSE_LEL_2: Final = name_of("GB/T 50493-2019 5.5.2：二级报警 ≤50%LEL", "GB/T 50493-2019 5.5.2: level 2 at most 50 % LEL")
+CLAUSE_O2_HIGH: Final = name_of("GB/T 50493-2019 5.5.2：过氧 23.5%VOL", "GB/T 50493-2019 5.5.2: enrichment 23.5 %VOL")
+CLAUSE_O2_LOW: Final = name_of("GB/T 50493-2019 5.5.2：欠氧 19.5%VOL", "GB/T 50493-2019 5.5.2: deficiency 19.5 %VOL")
+CLAUSE_METHANE_ALARM: Final = name_of("AQ 1029；煤矿安全规程 第498条：报警浓度", "AQ 1029; Coal Mine Safety Regulation Art. 498: alarm")
+CLAUSE_METHANE_CUT: Final = name_of("AQ 1029；煤矿安全规程 第498条：断电浓度", "AQ 1029; Coal Mine Safety Regulation Art. 498: power cut-off")
+CLAUSE_MINE_CO: Final = name_of("煤矿安全规程：CO 0.0024%", "Coal Mine Safety Regulation: CO 0.0024 %")
+CLAUSE_WIND: Final = name_of("煤矿安全规程 第136条：采煤工作面 0.25~4 m/s", "Coal Mine Safety Regulation Art. 136: coal face 0.25-4 m/s")
+CLAUSE_API_2350: Final = name_of("API 2350 第4版：3类罐响应时间 15 min", "API 2350 4th ed.: category 3 response time 15 min")
+
+
+def _limit(setpoint: float, priority: Priority, *, on: float = 0.0, off: float = 0.0, deadband: float | None = None) -> AlarmSetting:
+    return AlarmSetting(setpoint=setpoint, priority=priority, on_delay_s=on, off_delay_s=off, deadband=deadband)
+
+
+# Early warning of gas: within 5 minutes (domain practice: 5-30 min), slope over the last minute, one-sided 99.9 %.
+GAS_EARLY: Final = AlarmSetting(
+    limit="H", horizon_s=300.0, window_s=30.0, confidence=0.999, on_delay_s=2.0, off_delay_s=30.0, priority=Priority.MEDIUM
+)
+
+
+def _toxic(point: Point) -> KindDefaults:
+    exposure = EXPOSURE.get(point.cas or "")
+    if exposure is None:
+        return KindDefaults("ppm", (0.0, 100.0), 1, {})
+    in_mg = point.unit == "mg/m3"
+    limit = exposure.limit_mg_m3 if in_mg else exposure.limit_ppm
+    # GB/T 50493-2019 5.5.1: the range of a toxic gas detector is 0-300 % OEL.
+    return KindDefaults(
+        "mg/m3" if in_mg else "ppm",
+        (0.0, 3.0 * limit),
+        1 if limit >= 1 else 2,
+        {
+            AlarmKind.H: (_limit(limit, Priority.HIGH, off=GAS_OFF_DELAY_S), CLAUSE_TOXIC_1),
+            AlarmKind.HH: (_limit(2.0 * limit, Priority.CRITICAL, off=GAS_OFF_DELAY_S), CLAUSE_TOXIC_2),
+            AlarmKind.TIME_TO_LIMIT: (GAS_EARLY, None),
+        },
+    )
+
+
+def _methane(point: Point) -> KindDefaults:
+    alarm, cut, reset = MINE_METHANE[point.place or MinePlace.FACE]
+    alarms: dict[AlarmKind, tuple[AlarmSetting, Text | None]] = {
+        AlarmKind.H: (_limit(alarm, Priority.HIGH, deadband=0.0), CLAUSE_METHANE_ALARM),
+        AlarmKind.TIME_TO_LIMIT: (GAS_EARLY, None),
+    }
+    if cut is not None:
+        alarms[AlarmKind.HH] = (_limit(cut, Priority.CRITICAL, deadband=cut - reset), CLAUSE_METHANE_CUT)
+    return KindDefaults("%CH4", (0.0, 4.0), 2, alarms)
+
+
+_FIXED: Final[dict[PointKind, KindDefaults]] = {
+    PointKind.COMBUSTIBLE_GAS: KindDefaults(
+        "%LEL",
+        (0.0, 100.0),
+        1,
+        {
+            AlarmKind.H: (_limit(25.0, Priority.HIGH, off=GAS_OFF_DELAY_S), CLAUSE_LEL_1),
+            AlarmKind.HH: (_limit(50.0, Priority.CRITICAL, off=GAS_OFF_DELAY_S), CLAUSE_LEL_2),
+            AlarmKind.TIME_TO_LIMIT: (GAS_EARLY, None),
+        },
+    ),
+    PointKind.OXYGEN: KindDefaults(
+        "%VOL",
+        (0.0, 25.0),
+        1,
+        {
+            AlarmKind.H: (_limit(23.5, Priority.HIGH, off=GAS_OFF_DELAY_S), CLAUSE_O2_HIGH),
+            AlarmKind.L: (_limit(19.5, Priority.HIGH, off=GAS_OFF_DELAY_S), CLAUSE_O2_LOW),
+        },
+    ),
+    PointKind.MINE_CO: KindDefaults("ppm", (0.0, 500.0), 1, {AlarmKind.H: (_limit(24.0, Priority.HIGH), CLAUSE_MINE_CO)}),
+    PointKind.MINE_WIND: KindDefaults(
+        "m/s",
+        (0.0, 15.0),
+        2,
+        {
+            AlarmKind.H: (_limit(4.0, Priority.MEDIUM, on=15.0, off=15.0), CLAUSE_WIND),
+            AlarmKind.L: (_limit(0.25, Priority.HIGH, on=15.0, off=15.0), CLAUSE_WIND),
+        },
+    ),
+    PointKind.TANK_LEVEL: KindDefaults("%", (0.0, 100.0), 1),
+    PointKind.PRESSURE: KindDefaults("MPa", (0.0, 2.5), 3),
+    PointKind.TEMPERATURE: KindDefaults("°C", (-50.0, 150.0), 1),
+    PointKind.FLOW: KindDefaults("m3/h", (0.0, 100.0), 1),
+    PointKind.GENERIC: KindDefaults("", (0.0, 100.0), 2),
+    PointKind.STATUS: KindDefaults("", (0.0, 65535.0), 0),
+}
+
+# What a definition gets when neither the plant file nor the kind says: priority and, for limits, the process delays.
+PRIORITY: Final[dict[AlarmKind, Priority]] = {
+    AlarmKind.HH: Priority.CRITICAL,
+    AlarmKind.H: Priority.HIGH,
+    AlarmKind.L: Priority.HIGH,
+    AlarmKind.LL: Priority.CRITICAL,
+    AlarmKind.RATE: Priority.MEDIUM,
+    AlarmKind.TIME_TO_LIMIT: Priority.MEDIUM,
+    AlarmKind.BAD: Priority.LOW,
+    AlarmKind.STALE: Priority.LOW,
+}
+
+# API 2350 4th ed.: 15 min to respond for a category 3 tank; the slope of a level wants a longer look than that of a gas.
+TANK_EARLY: Final = AlarmSetting(horizon_s=900.0, window_s=300.0, confidence=0.999, on_delay_s=10.0, off_delay_s=60.0, priority=Priority.MEDIUM)
+PROCESS_EARLY: Final = AlarmSetting(horizon_s=300.0, window_s=60.0, confidence=0.999, on_delay_s=5.0, off_delay_s=60.0, priority=Priority.MEDIUM)
+
+
+def defaults_of(point: Point) -> KindDefaults:
+    """What the kind of `point` brings; a toxic gas goes by its CAS number, methane by its place."""
+    if point.kind is PointKind.TOXIC_GAS:
+        return _toxic(point)
+    if point.kind is PointKind.MINE_METHANE:
+        return _methane(point)
+    return _FIXED[point.kind]
+
+
+def early_of(kind: PointKind) -> tuple[AlarmSetting, Text | None]:
+    """How far ahead, over which window and how surely the time to a limit is foreseen for `kind`."""
+    if kind is PointKind.TANK_LEVEL:
+        return TANK_EARLY, CLAUSE_API_2350
+    if kind in (PointKind.TOXIC_GAS, PointKind.COMBUSTIBLE_GAS, PointKind.MINE_METHANE):
+        return GAS_EARLY, None
+    return PROCESS_EARLY, None
+
+
+def deadband_of(kind: PointKind, low: float, high: float) -> float:
+    """Deadband of a limit in the point's unit: the EEMUA 191 share of the range."""
+    return EEMUA_DEADBAND.get(kind, OTHER_DEADBAND) * (high - low)
