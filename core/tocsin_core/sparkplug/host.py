@@ -1,0 +1,396 @@
+"""The host's side of Sparkplug: messages of any edge node in; readings, faults and births out."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Final, Self
+
+from tocsin_core import readings
+from tocsin_core.readings import Frame
+from tocsin_core.sparkplug import payload as codec
+from tocsin_core.sparkplug.payload import NS_PER_MS, NUMERIC, DataType, PayloadError
+from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
+from tocsin_core.sparkplug.topics import Topic, parse_topic
+
+Resolve = Callable[[str, str, str | None, str], int | None]
+
+SEQ_MODULUS: Final = 256
+# Further ahead of the host is a wrong clock, not a fast one; such a reading would stand as the newest for ever.
+FUTURE_NS: Final = 86_400_000_000_000
+SNAPSHOT_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with a message, and how often: `reason` is one of a fixed few, `detail` names the first case."""
+
+    reason: str
+    detail: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A metric as a birth declares it; `point` is None where nobody wants it."""
+
+    device: str | None
+    metric: str
+    point: int | None
+    datatype: int
+    unit: str | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What one message came to.
+
+    `kind` is the Sparkplug message type, or "" for a topic that is not one. `batch` is set on data of our
+    gateways only; `newest_batch` on their NBIRTH: the last batch number they hold. `rebirth` asks for a Rebirth
+    command; how often one is really sent is the caller's affair. `historical`: every reading is marked as late.
+    """
+
+    frame: Frame
+    group: str | None = None
+    gateway: str | None = None
+    device: str | None = None
+    kind: str = ""
+    batch: int | None = None
+    newest_batch: int | None = None
+    faults: tuple[Fault, ...] = ()
+    rebirth: bool = False
+    historical: bool = False
+    births: tuple[Declared, ...] = ()
+
+
+@dataclass(slots=True)
+class _Metric:
+    name: str
+    datatype: int
+    point: int | None
+    told: bool = False
+
+
+@dataclass(slots=True)
+class _Device:
+    metrics: dict[str, _Metric] = field(default_factory=dict)
+    aliases: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Node:
+    bd_seq: int | None = None
+    seq: int | None = None
+    # The node's own metrics stand under "", which no device can be called.
+    devices: dict[str, _Device] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The readings and faults of one message while it is read."""
+
+    point: list[int] = field(default_factory=list)
+    time_ns: list[int] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+    quality: list[int] = field(default_factory=list)
+    late: int = 0
+    batch: int | None = None
+    rebirth: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+    births: list[Declared] = field(default_factory=list)
+
+    def fault(self, reason: str, detail: str) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        self.details.setdefault(reason, detail)
+
+    def add(self, point: int, time_ns: int, value: float, quality: int) -> None:
+        self.point.append(point)
+        self.time_ns.append(time_ns)
+        self.value.append(value)
+        self.quality.append(quality)
+
+    def fed(self, topic: Topic) -> Fed:
+        birth = topic.kind == "NBIRTH"
+        return Fed(
+            frame=Frame.of(self.point, self.time_ns, self.value, self.quality),
+            group=topic.group,
+            gateway=topic.node,
+            device=topic.device,
+            kind=topic.kind,
+            batch=self.batch if topic.kind in ("NDATA", "DDATA") else None,
+            newest_batch=self.batch if birth else None,
+            faults=tuple(Fault(reason, self.details[reason], n) for reason, n in self.counts.items()),
+            rebirth=self.rebirth,
+            historical=bool(self.point) and self.late == len(self.point),
+            births=tuple(self.births),
+        )
+
+
+class HostSession:
+    """The state of every edge node heard: who is born, which alias means which point, which number comes next."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        """`resolve(group, node, device, metric)` gives the point index of a metric, or None if it is not wanted."""
+        self._resolve = resolve
+        self._nodes: dict[tuple[str, str], _Node] = {}
+
+    def feed(self, topic: str, payload: bytes, now_ns: int) -> Fed:
+        """Take one MQTT message that arrived at `now_ns`; no bytes make this raise: what is wrong comes back as faults."""
+        where = parse_topic(topic)
+        if where is None:
+            return Fed(Frame.empty(), faults=(Fault("not-sparkplug", topic[:200]),))
+        rows = _Rows()
+        try:
+            message = codec.parse(payload)
+        except PayloadError as error:
+            rows.fault("undecodable", f"{where}: {error}")
+            rows.rebirth = where.kind in ("NBIRTH", "DBIRTH", "NDATA", "DDATA")
+            return rows.fed(where)
+        match where.kind:
+            case "NBIRTH":
+                self._node_birth(where, message, rows, now_ns)
+            case "DBIRTH":
+                self._device_birth(where, message, rows, now_ns)
+            case "NDATA" | "DDATA":
+                self._data(where, message, rows, now_ns)
+            case "NDEATH":
+                self._node_death(where, message, rows, now_ns)
+            case "DDEATH":
+                self._device_death(where, message, rows, now_ns)
+        return rows.fed(where)
+
+    def snapshot(self) -> bytes:
+        """Everything that is remembered, as bytes for `restore`."""
+        nodes = [[group, node, asdict(state)] for (group, node), state in sorted(self._nodes.items())]
+        return json.dumps(
+            {"version": SNAPSHOT_VERSION, "nodes": nodes}, separators=(",", ":"), ensure_ascii=False
+        ).encode()
+
+    @classmethod
+    def restore(cls, snapshot: bytes, resolve: Resolve) -> Self:
+        """The session that `snapshot` was taken of; points are resolved anew, as the plant may have changed since.
+
+        Raises:
+            ValueError: the bytes are not a snapshot of this version.
+        """
+        held = json.loads(snapshot)
+        if held["version"] != SNAPSHOT_VERSION:
+            raise ValueError(f"snapshot of version {held['version']}, not {SNAPSHOT_VERSION}")
+        session = cls(resolve)
+        for group, node, state in held["nodes"]:
+            devices = {
+                device: _Device(
+                    {
+                        name: _Metric(
+                            name, kept["datatype"], resolve(group, node, device or None, name), told=kept["told"]
+                        )
+                        for name, kept in held_device["metrics"].items()
+                    },
+                    {int(alias): name for alias, name in held_device["aliases"].items()},
+                )
+                for device, held_device in state["devices"].items()
+            }
+            session._nodes[group, node] = _Node(state["bd_seq"], state["seq"], devices)
+        return session
+
+    def _node_birth(self, where: Topic, message: Payload, rows: _Rows, now_ns: int) -> None:
+        node = self._nodes[where.group, where.node] = _Node()
+        _check_seq(node, message, rows, str(where), born=True)
+        node.bd_seq = _bd_seq(message)
+        if node.bd_seq is None:
+            rows.fault("no-bdseq", f"{where}: a birth without bdSeq; its death cannot be told from an older one")
+        self._declare(where, node, message, rows, now_ns)
+
+    def _device_birth(self, where: Topic, message: Payload, rows: _Rows, now_ns: int) -> None:
+        node = self._nodes.get((where.group, where.node))
+        if node is None:
+            rows.fault("not-born", f"{where}: a device's birth before its node's")
+            rows.rebirth = True
+            node = self._nodes[where.group, where.node] = _Node()
+        _check_seq(node, message, rows, str(where))
+        self._declare(where, node, message, rows, now_ns)
+
+    def _declare(self, where: Topic, node: _Node, message: Payload, rows: _Rows, now_ns: int) -> None:
+        device = node.devices[where.device or ""] = _Device()
+        taken = {alias for other in node.devices.values() for alias in other.aliases}
+        for metric in message.metrics:
+            name = codec.text(metric, "name")
+            if not name:
+                rows.fault("no-name", f"{where}: a metric without a name in a birth")
+                continue
+            if name == codec.BATCH:
+                rows.batch = metric.long_value
+            if _is_control(name):
+                continue
+            known = self._metric(where, name, metric.datatype)
+            device.metrics[name] = known
+            if metric.HasField("alias"):
+                if metric.alias in taken:
+                    rows.fault("alias-twice", f"{where}: alias {metric.alias} of {name} is taken")
+                else:
+                    taken.add(metric.alias)
+                    device.aliases[metric.alias] = name
+            rows.births.append(_declared(where.device, known, metric))
+            self._reading(where, known, metric, message, rows, now_ns)
+
+    def _metric(self, where: Topic, name: str, datatype: int) -> _Metric:
+        return _Metric(name, datatype, self._resolve(where.group, where.node, where.device, name))
+
+    def _data(self, where: Topic, message: Payload, rows: _Rows, now_ns: int) -> None:
+        node = self._nodes.get((where.group, where.node))
+        device = None if node is None else node.devices.get(where.device or "")
+        if node is not None:
+            _check_seq(node, message, rows, str(where))
+        if device is None:
+            rows.fault("not-born", f"{where}: data before the birth")
+            rows.rebirth = True
+        for metric in message.metrics:
+            if metric.HasField("name") and codec.text(metric, "name") == codec.BATCH:
+                rows.batch = metric.long_value
+                continue
+            known = self._known(where, device, metric, rows)
+            if known is not None:
+                self._reading(where, known, metric, message, rows, now_ns)
+
+    def _known(self, where: Topic, device: _Device | None, metric: Payload.Metric, rows: _Rows) -> _Metric | None:
+        name = codec.text(metric, "name") if metric.HasField("name") else None
+        if name is None and metric.HasField("alias") and device is not None:
+            name = device.aliases.get(metric.alias)
+        if name is None:
+            if device is not None:
+                rows.fault("unknown-alias", f"{where}: alias {metric.alias}, or a name that is no text")
+                rows.rebirth = True
+            else:
+                rows.fault("dropped-unborn", f"{where}: alias {metric.alias} means nothing before the birth")
+            return None
+        if _is_control(name):
+            return None
+        if device is not None and name in device.metrics:
+            return device.metrics[name]
+        if device is not None:
+            rows.fault("not-declared", f"{where}: {name} is not in the birth")
+            rows.rebirth = True
+        # A metric that comes by name can be kept even so; its type must then show by itself.
+        datatype = metric.datatype or codec.guess_type(metric)
+        if datatype is None:
+            rows.fault("no-type", f"{where}: {name} has no data type and no birth")
+            return None
+        return self._metric(where, name, datatype)
+
+    def _reading(
+        self, where: Topic, known: _Metric, metric: Payload.Metric, message: Payload, rows: _Rows, now_ns: int
+    ) -> None:
+        if known.point is None:
+            return
+        if known.datatype not in NUMERIC:
+            if not known.told:
+                rows.fault("not-numeric", f"{where}: {known.name} has data type {known.datatype}")
+                known.told = True
+            return
+        time_ns = _time_ns(metric, message, rows, known.name, now_ns)
+        if time_ns is None:
+            return
+        quality = codec.quality(metric)
+        value = math.nan
+        if not metric.is_null:
+            number = codec.number(metric, known.datatype)
+            if number is None:
+                rows.fault("wrong-type", f"{where}: {known.name} does not hold data type {known.datatype}")
+                quality = readings.BAD_CONFIGURATION
+            elif not math.isfinite(number):
+                rows.fault("not-finite", f"{where}: {known.name} is {number}")
+                quality = readings.BAD_SENSOR_FAILURE
+            else:
+                value = number
+        elif (quality & readings.QUALITY_MASK) in (readings.GOOD, readings.UNCERTAIN):
+            quality = readings.BAD
+        rows.late += metric.is_historical
+        rows.add(known.point, time_ns, value, quality)
+
+    def _node_death(self, where: Topic, message: Payload, rows: _Rows, now_ns: int) -> None:
+        node = self._nodes.get((where.group, where.node))
+        if node is None:
+            return
+        bd_seq = _bd_seq(message)
+        if node.bd_seq is not None and bd_seq != node.bd_seq:
+            rows.fault("stale-death", f"{where}: bdSeq {bd_seq} is not that of the birth, {node.bd_seq}")
+            return
+        for device in node.devices.values():
+            _mark_dead(device, rows, now_ns)
+        del self._nodes[where.group, where.node]
+
+    def _device_death(self, where: Topic, message: Payload, rows: _Rows, now_ns: int) -> None:
+        node = self._nodes.get((where.group, where.node))
+        if node is None:
+            return
+        _check_seq(node, message, rows, str(where))
+        device = node.devices.pop(where.device or "", None)
+        if device is not None:
+            _mark_dead(device, rows, now_ns)
+
+
+def _is_control(name: str) -> bool:
+    return name == codec.BD_SEQ or name.startswith(("Node Control/", "Device Control/", "Tocsin/"))
+
+
+def _bd_seq(message: Payload) -> int | None:
+    for metric in message.metrics:
+        if codec.text(metric, "name") == codec.BD_SEQ:
+            value = codec.number(metric, DataType.UINT64)
+            return None if value is None else int(value)
+    return None
+
+
+def _check_seq(node: _Node, message: Payload, rows: _Rows, where: str, *, born: bool = False) -> None:
+    """Compare the message's seq with the one that is due; a gap asks for a rebirth and the count goes on from here."""
+    if not message.HasField("seq") or message.seq >= SEQ_MODULUS:
+        rows.fault("no-seq", f"{where}: no seq from 0 to 255")
+        return
+    if not born and node.seq is not None and message.seq != node.seq:
+        rows.fault("sequence-gap", f"{where}: seq {message.seq} where {node.seq} was due")
+        rows.rebirth = True
+    node.seq = (message.seq + 1) % SEQ_MODULUS
+
+
+def _time_ns(metric: Payload.Metric, message: Payload, rows: _Rows, name: str, now_ns: int) -> int | None:
+    """The reading's time: the metric's, else the payload's, else its arrival; None if it cannot be one."""
+    if metric.HasField("timestamp"):
+        time_ns = metric.timestamp * NS_PER_MS
+    elif message.HasField("timestamp"):
+        time_ns = message.timestamp * NS_PER_MS
+    else:
+        rows.fault("no-time", f"{name} has no time stamp; its arrival is taken")
+        time_ns = now_ns - now_ns % NS_PER_MS
+    if not readings.EARLIEST_NS <= time_ns < readings.LATEST_NS or time_ns > now_ns + FUTURE_NS:
+        rows.fault("absurd-time", f"{name} at {time_ns // NS_PER_MS} ms since 1970")
+        return None
+    return time_ns
+
+
+def _declared(device: str | None, known: _Metric, metric: Payload.Metric) -> Declared:
+    described = codec.properties(metric) if metric.HasField("properties") else {}
+    unit = codec.text(described["engUnit"], "string_value") if "engUnit" in described else None
+    low, high = (_limit(described.get(key)) for key in ("engLow", "engHigh"))
+    return Declared(device, known.name, known.point, known.datatype, unit, low, high)
+
+
+def _limit(value: Payload.PropertyValue | None) -> float | None:
+    chosen = None if value is None or value.is_null else value.WhichOneof("value")
+    if value is None or chosen not in ("int_value", "long_value", "float_value", "double_value"):
+        return None
+    number = float(getattr(value, chosen))
+    return number if math.isfinite(number) else None
+
+
+def _points(device: _Device) -> Iterator[int]:
+    return (
+        metric.point for metric in device.metrics.values() if metric.point is not None and metric.datatype in NUMERIC
+    )
+
+
+def _mark_dead(device: _Device, rows: _Rows, now_ns: int) -> None:
+    for point in _points(device):
+        rows.add(point, now_ns, math.nan, readings.BAD_NOT_CONNECTED)

@@ -1,0 +1,217 @@
+"""The Sparkplug payload: protobuf bytes to numbers and quality bytes, and back; no state."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from tocsin_core import readings
+from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
+
+BATCH: Final = "Tocsin/Batch"
+COMMITTED: Final = "Tocsin/Committed"
+REBIRTH: Final = "Node Control/Rebirth"
+BD_SEQ: Final = "bdSeq"
+QUALITY: Final = "Quality"
+OPC_QUALITY: Final = "OpcQuality"
+NS_PER_MS: Final = 1_000_000
+
+# Sparkplug 3.0, 6.4.14: the three values that the property Quality may have.
+QUALITY_BAD: Final = 0
+QUALITY_GOOD: Final = 192
+QUALITY_STALE: Final = 500
+
+
+class PayloadError(ValueError):
+    """Bytes that are not a Sparkplug payload."""
+
+
+class DataType(IntEnum):
+    """Sparkplug data types that hold one number (Sparkplug 3.0, 6.4.16), and String."""
+
+    INT8 = 1
+    INT16 = 2
+    INT32 = 3
+    INT64 = 4
+    UINT8 = 5
+    UINT16 = 6
+    UINT32 = 7
+    UINT64 = 8
+    FLOAT = 9
+    DOUBLE = 10
+    BOOLEAN = 11
+    STRING = 12
+
+
+SIGNED_BITS: Final = {DataType.INT8: 8, DataType.INT16: 16, DataType.INT32: 32, DataType.INT64: 64}
+INTEGERS: Final = frozenset(range(DataType.INT8, DataType.UINT64 + 1))
+FLOATS: Final = frozenset({DataType.FLOAT, DataType.DOUBLE})
+NUMERIC: Final = frozenset(range(DataType.INT8, DataType.BOOLEAN + 1))
+
+
+def parse(data: bytes) -> Payload:
+    """The payload in `data`.
+
+    Raises:
+        PayloadError: the bytes are not protobuf of this shape.
+    """
+    payload = Payload()
+    try:
+        payload.ParseFromString(data)
+    except DecodeError as error:
+        raise PayloadError(str(error)) from error
+    return payload
+
+
+def text(message: Payload.Metric | Payload.PropertyValue, field: str) -> str | None:
+    """The string in `field`, or None where its bytes are not UTF-8 (proto2 runtimes hand those on, or raise)."""
+    try:
+        value: object = getattr(message, field)
+    except (UnicodeDecodeError, DecodeError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def number(metric: Payload.Metric, datatype: int) -> float | None:
+    """The metric's value as a float, or None where the field that is set does not belong to `datatype`.
+
+    Signed integers travel as two's complement in an unsigned field. Either width of field is taken for either width of
+    type, because encoders differ there (Tahu writes UInt32 into long_value).
+    """
+    field = metric.WhichOneof("value")
+    if datatype in INTEGERS:
+        if field == "int_value":
+            raw = metric.int_value
+        elif field == "long_value":
+            raw = metric.long_value
+        else:
+            return None
+        bits = SIGNED_BITS.get(DataType(datatype))
+        if bits is not None:
+            raw &= (1 << bits) - 1
+            raw -= (raw >> (bits - 1)) << bits
+        return float(raw)
+    if datatype in FLOATS:
+        if field == "double_value":
+            return metric.double_value
+        return metric.float_value if field == "float_value" else None
+    if datatype == DataType.BOOLEAN and field == "boolean_value":
+        return float(metric.boolean_value)
+    return None
+
+
+def guess_type(metric: Payload.Metric) -> int | None:
+    """The data type that the set field shows by itself; integers do not show their sign."""
+    return {
+        "float_value": DataType.FLOAT,
+        "double_value": DataType.DOUBLE,
+        "boolean_value": DataType.BOOLEAN,
+        "string_value": DataType.STRING,
+    }.get(metric.WhichOneof("value") or "")
+
+
+def _integer(value: Payload.PropertyValue) -> int | None:
+    field = value.WhichOneof("value")
+    if value.is_null or field not in ("int_value", "long_value"):
+        return None
+    return value.int_value if field == "int_value" else value.long_value
+
+
+def properties(metric: Payload.Metric) -> dict[str, Payload.PropertyValue]:
+    """The metric's properties by name; a key without a value is left out."""
+    keys: Sequence[object] = metric.properties.keys
+    named = zip(keys, metric.properties.values, strict=False)
+    return {key: value for key, value in named if isinstance(key, str)}
+
+
+def quality(metric: Payload.Metric) -> int:
+    """The OPC quality byte of a metric: `OpcQuality` if given, else what `Quality` says, else good.
+
+    Sparkplug's STALE (500) becomes "uncertain: last usable value"; some senders put the OPC byte itself into `Quality`.
+    A code that nobody knows counts as bad.
+    """
+    if not metric.HasField("properties"):
+        return readings.GOOD
+    known = properties(metric)
+    exact = _integer(known[OPC_QUALITY]) if OPC_QUALITY in known else None
+    if exact is not None:
+        return exact if 0 <= exact <= 0xFF else readings.BAD  # noqa: PLR2004 - one byte
+    if QUALITY not in known:
+        return readings.GOOD
+    coarse = _integer(known[QUALITY])
+    if coarse == QUALITY_STALE:
+        return readings.UNCERTAIN_LAST_USABLE
+    return coarse if coarse is not None and 0 <= coarse <= 0xFF else readings.BAD  # noqa: PLR2004 - one byte
+
+
+def put_reading(metric: Payload.Metric, value: float, opc: int) -> None:
+    """Write a value (Double) and its OPC quality byte into `metric`: bad is null, and plain good needs no property."""
+    bad = (opc & readings.QUALITY_MASK) not in (readings.GOOD, readings.UNCERTAIN)
+    if bad or not math.isfinite(value):
+        metric.is_null = True
+    else:
+        metric.double_value = value
+    if opc == readings.GOOD:
+        return
+    good = (opc & readings.QUALITY_MASK) == readings.GOOD
+    put_property(metric, QUALITY, QUALITY_BAD if bad else QUALITY_GOOD if good else QUALITY_STALE)
+    put_property(metric, OPC_QUALITY, opc)
+
+
+def put_property(metric: Payload.Metric, key: str, value: float | str) -> None:
+    """Add one property: an int as Int32, a float as Double, a text as String."""
+    metric.properties.keys.append(key)
+    entry = metric.properties.values.add()
+    if isinstance(value, str):
+        entry.type, entry.string_value = DataType.STRING, value
+    elif isinstance(value, int):
+        entry.type, entry.int_value = DataType.INT32, value
+    else:
+        entry.type, entry.double_value = DataType.DOUBLE, value
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What an NCMD asks of a gateway of ours."""
+
+    rebirth: bool = False
+    committed: int | None = None
+
+
+def _command(name: str, now_ms: int) -> tuple[Payload, Payload.Metric]:
+    payload = Payload(timestamp=now_ms)
+    return payload, payload.metrics.add(name=name, timestamp=now_ms)
+
+
+def rebirth(now_ms: int) -> bytes:
+    """Payload of an NCMD that asks an edge node for its births."""
+    payload, metric = _command(REBIRTH, now_ms)
+    metric.datatype, metric.boolean_value = DataType.BOOLEAN, True
+    return payload.SerializeToString()
+
+
+def committed(batch: int, now_ms: int) -> bytes:
+    """Payload of an NCMD that says that the database holds batch `batch` and all that came before it."""
+    payload, metric = _command(COMMITTED, now_ms)
+    metric.datatype, metric.long_value = DataType.UINT64, batch
+    return payload.SerializeToString()
+
+
+def parse_command(data: bytes) -> Command:
+    """What the NCMD payload `data` asks; metrics that are not ours are left alone.
+
+    Raises:
+        PayloadError: the bytes are not a Sparkplug payload.
+    """
+    again, number_committed = False, None
+    for metric in parse(data).metrics:
+        name = text(metric, "name")
+        if name == REBIRTH:
+            again = metric.boolean_value
+        elif name == COMMITTED:
+            value = number(metric, DataType.UINT64)
+            number_committed = None if value is None else (metric.long_value or metric.int_value)
+    return Command(again, number_committed)
