@@ -51,7 +51,7 @@ class Columns:
     quality: U8
 
     def __len__(self) -> int:
-        """Number of readings."""
+        """Count the readings."""
         return len(self.metric)
 
 
@@ -73,18 +73,18 @@ class EdgeSession:
         return str(Topic(self._group, "NCMD", self._node))
 
     def will(self, bd_seq: int, now_ms: int) -> Message:
-        """The NDEATH to register as MQTT will; `bd_seq` (0 to 255) goes up by one with every connection."""
+        """Make the NDEATH to register as MQTT will; `bd_seq` (0 to 255) goes up by one with every connection."""
         self._bd_seq = bd_seq
         return self.ndeath(now_ms)
 
     def ndeath(self, now_ms: int) -> Message:
-        """The death of this session, for a node that leaves by itself. It carries no seq."""
+        """Make the death of this session, for a node that leaves by itself; it carries no seq."""
         payload = Payload(timestamp=now_ms)
         self._put_bd_seq(payload, now_ms)
         return self._message("NDEATH", payload)
 
     def nbirth(self, batch: int, now_ms: int) -> Message:
-        """The node's birth; the seq starts again at 0. `batch`: the number of the newest batch that the node holds."""
+        """Make the node's birth, seq 0; `batch` is the number of the newest batch that the node holds."""
         self._seq = 0
         payload = Payload(timestamp=now_ms)
         self._put_bd_seq(payload, now_ms)
@@ -94,7 +94,7 @@ class EdgeSession:
         return self._numbered("NBIRTH", payload)
 
     def dbirth(self, device: str, last: Columns, batch: int, now_ms: int) -> Message:
-        """A device's birth with every metric: `last` holds one reading of each, in the metrics' order."""
+        """Make a device's birth with every metric: `last` holds one reading of each, in the metrics' order."""
         payload = Payload(timestamp=now_ms)
         _put_batch(payload, batch, now_ms)
         for position, described in enumerate(self._devices[device].metrics):
@@ -114,7 +114,7 @@ class EdgeSession:
         return self._numbered("DBIRTH", payload, device)
 
     def ddata(self, device: str, columns: Columns, batch: int, now_ms: int, *, historical: bool) -> Message:
-        """Readings of a device under the batch number that the host will acknowledge."""
+        """Make data of a device under the batch number that the host will acknowledge."""
         payload = Payload(timestamp=now_ms)
         payload.metrics.add(name=codec.BATCH, timestamp=now_ms, long_value=batch)
         aliases = self._alias[device]
@@ -133,7 +133,7 @@ class EdgeSession:
         return self._numbered("DDATA", payload, device)
 
     def ddeath(self, device: str, now_ms: int) -> Message:
-        """A device's death: its metrics are stale from now on."""
+        """Make a device's death: its metrics are stale from now on."""
         return self._numbered("DDEATH", Payload(timestamp=now_ms), device)
 
     def _put_bd_seq(self, payload: Payload, now_ms: int) -> None:

@@ -138,7 +138,7 @@ class HostSession:
         self._nodes: dict[tuple[str, str], _Node] = {}
 
     def feed(self, topic: str, payload: bytes, now_ns: int) -> Fed:
-        """Take one MQTT message that arrived at `now_ns`; no bytes make this raise: what is wrong comes back as faults."""
+        """Take one MQTT message that arrived at `now_ns`; never raises: what is wrong comes back as faults."""
         where = parse_topic(topic)
         if where is None:
             return Fed(Frame.empty(), faults=(Fault("not-sparkplug", topic[:200]),))
@@ -171,7 +171,7 @@ class HostSession:
 
     @classmethod
     def restore(cls, snapshot: bytes, resolve: Resolve) -> Self:
-        """The session that `snapshot` was taken of; points are resolved anew, as the plant may have changed since.
+        """Rebuild the session of `snapshot`; points are resolved anew, as the plant may have changed since.
 
         Raises:
             ValueError: the bytes are not a snapshot of this version.
@@ -356,7 +356,7 @@ def _check_seq(node: _Node, message: Payload, rows: _Rows, where: str, *, born: 
 
 
 def _time_ns(metric: Payload.Metric, message: Payload, rows: _Rows, name: str, now_ns: int) -> int | None:
-    """The reading's time: the metric's, else the payload's, else its arrival; None if it cannot be one."""
+    """Find the reading's time: the metric's, else the payload's, else its arrival; None if it cannot be one."""
     if metric.HasField("timestamp"):
         time_ns = metric.timestamp * NS_PER_MS
     elif message.HasField("timestamp"):

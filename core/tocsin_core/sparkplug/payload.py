@@ -1,7 +1,6 @@
 """The Sparkplug payload: protobuf bytes to numbers and quality bytes, and back; no state."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -53,7 +52,7 @@ NUMERIC: Final = frozenset(range(DataType.INT8, DataType.BOOLEAN + 1))
 
 
 def parse(data: bytes) -> Payload:
-    """The payload in `data`.
+    """Read the payload in `data`.
 
     Raises:
         PayloadError: the bytes are not protobuf of this shape.
@@ -67,7 +66,7 @@ def parse(data: bytes) -> Payload:
 
 
 def text(message: Payload.Metric | Payload.PropertyValue, field: str) -> str | None:
-    """The string in `field`, or None where its bytes are not UTF-8 (proto2 runtimes hand those on, or raise)."""
+    """Get the string in `field`, or None where its bytes are not UTF-8 (proto2 runtimes hand those on, or raise)."""
     try:
         value: object = getattr(message, field)
     except (UnicodeDecodeError, DecodeError):
@@ -76,7 +75,7 @@ def text(message: Payload.Metric | Payload.PropertyValue, field: str) -> str | N
 
 
 def number(metric: Payload.Metric, datatype: int) -> float | None:
-    """The metric's value as a float, or None where the field that is set does not belong to `datatype`.
+    """Get the metric's value as a float, or None where the field that is set does not belong to `datatype`.
 
     Signed integers travel as two's complement in an unsigned field. Either width of field is taken for either width of
     type, because encoders differ there (Tahu writes UInt32 into long_value).
@@ -104,7 +103,7 @@ def number(metric: Payload.Metric, datatype: int) -> float | None:
 
 
 def guess_type(metric: Payload.Metric) -> int | None:
-    """The data type that the set field shows by itself; integers do not show their sign."""
+    """Name the data type that the set field shows by itself; integers do not show their sign."""
     return {
         "float_value": DataType.FLOAT,
         "double_value": DataType.DOUBLE,
@@ -121,14 +120,14 @@ def _integer(value: Payload.PropertyValue) -> int | None:
 
 
 def properties(metric: Payload.Metric) -> dict[str, Payload.PropertyValue]:
-    """The metric's properties by name; a key without a value is left out."""
-    keys: Sequence[object] = metric.properties.keys
+    """Get the metric's properties by name; a key without a value is left out."""
+    keys: list[object] = list(metric.properties.keys)
     named = zip(keys, metric.properties.values, strict=False)
     return {key: value for key, value in named if isinstance(key, str)}
 
 
 def quality(metric: Payload.Metric) -> int:
-    """The OPC quality byte of a metric: `OpcQuality` if given, else what `Quality` says, else good.
+    """Tell the OPC quality byte of a metric: `OpcQuality` if given, else `Quality`, else good.
 
     Sparkplug's STALE (500) becomes "uncertain: last usable value"; some senders put the OPC byte itself into `Quality`.
     A code that nobody knows counts as bad.
@@ -201,7 +200,7 @@ def committed(batch: int, now_ms: int) -> bytes:
 
 
 def parse_command(data: bytes) -> Command:
-    """What the NCMD payload `data` asks; metrics that are not ours are left alone.
+    """Read what the NCMD payload `data` asks; metrics that are not ours are left alone.
 
     Raises:
         PayloadError: the bytes are not a Sparkplug payload.

@@ -18,13 +18,13 @@ class Topic:
     device: str | None = None
 
     def __str__(self) -> str:
-        """The topic as MQTT carries it."""
+        """Spell the topic as MQTT carries it."""
         parts = [NAMESPACE, self.group, self.kind, self.node]
         return "/".join(parts if self.device is None else [*parts, self.device])
 
 
 def parse_topic(topic: str) -> Topic | None:
-    """The parts of `topic`, or None if it is not a node's or a device's Sparkplug topic (a STATE topic is neither)."""
+    """Split `topic`, or give None if it is not a node's or a device's Sparkplug topic (a STATE topic is neither)."""
     parts = topic.split("/")
     if len(parts) not in (4, 5) or parts[0] != NAMESPACE or not all(parts):
         return None
