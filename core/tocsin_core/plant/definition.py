@@ -7,10 +7,12 @@ from tocsin_core.plant.standards import PRIORITY, PROCESS_DELAY_S, deadband_of, 
 
 LIMITS = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL)
 HIGH_LIMITS = (AlarmKind.HH, AlarmKind.H)
+FORESEEN = (AlarmKind.H, AlarmKind.HH, AlarmKind.L, AlarmKind.LL)  # which limit an early warning is of, where nothing says
 
 STALE_PERIODS = 5  # a point is stale after this many missed periods, but not before STALE_LEAST_S
 STALE_LEAST_S = 10.0
 DEFAULT_RATE_WINDOW_S = 60.0
+LEAST_WINDOW_PERIODS = 15  # a slope wants this many readings in its window (see detect.LEAST_READINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def _merged(over: AlarmSetting | None, under: AlarmSetting) -> AlarmSetting:
     return under.model_copy(update={key: getattr(over, key) for key in given})
 
 
-def _limit_definition(point: Point, kind: AlarmKind, setting: AlarmSetting, clause: Text | None, span: tuple[float, float]) -> AlarmDefinition:
+def _definition(point: Point, kind: AlarmKind, setting: AlarmSetting, clause: Text | None, span: tuple[float, float]) -> AlarmDefinition:
     delay = PROCESS_DELAY_S.get(point.kind, 0.0)
     return AlarmDefinition(
         id=f"{point.id}/{kind}",
@@ -70,6 +72,7 @@ def definitions_of(point: Point, device: Device, span: tuple[float, float]) -> t
     """
     defaults = defaults_of(point).alarms
     found: dict[AlarmKind, AlarmDefinition] = {}
+    least_window_s = LEAST_WINDOW_PERIODS * device.period_ms / 1000.0
     for kind in AlarmKind:
         over = point.alarms.get(kind)
         default, clause = defaults.get(kind, (None, None))
@@ -84,26 +87,31 @@ def definitions_of(point: Point, device: Device, span: tuple[float, float]) -> t
                     continue
                 under, clause = early_of(point.kind)
                 merged = _merged(given, under)
-                limit = merged.limit or next((str(k) for k in (AlarmKind.H, AlarmKind.HH, AlarmKind.L, AlarmKind.LL) if k in found), None)
-                if limit is None or AlarmKind(limit) not in found:
+                wanted = FORESEEN if merged.limit is None else (AlarmKind(merged.limit),)
+                foreseen = next((found[limit] for limit in wanted if limit in found), None)
+                if foreseen is None:
                     continue
-                foreseen = found[AlarmKind(limit)]
-                merged = merged.model_copy(update={"limit": limit, "setpoint": foreseen.setpoint, "deadband": foreseen.deadband})
-                found[kind] = _limit_definition(point, kind, merged, clause, span)
+                window = max(merged.window_s or 0.0, least_window_s)
+                merged = merged.model_copy(
+                    update={"limit": foreseen.kind.value, "setpoint": foreseen.setpoint, "deadband": foreseen.deadband, "window_s": window}
+                )
+                found[kind] = _definition(point, kind, merged, clause, span)
             case AlarmKind.RATE:
                 if given is None:
                     continue
                 under = AlarmSetting(window_s=DEFAULT_RATE_WINDOW_S, deadband=0.2 * abs(given.setpoint or 0.0), off_delay_s=30.0)
-                found[kind] = _limit_definition(point, kind, _merged(given, under), None, span)
+                merged = _merged(given, under)
+                merged = merged.model_copy(update={"window_s": max(merged.window_s or 0.0, least_window_s)})
+                found[kind] = _definition(point, kind, merged, None, span)
             case AlarmKind.BAD:
                 under = AlarmSetting(on_delay_s=2.0 * device.period_ms / 1000.0, off_delay_s=5.0, deadband=0.0)
-                found[kind] = _limit_definition(point, kind, _merged(given, under), None, span)
+                found[kind] = _definition(point, kind, _merged(given, under), None, span)
             case AlarmKind.STALE:
                 after = max(STALE_LEAST_S, STALE_PERIODS * device.period_ms / 1000.0)
-                found[kind] = _limit_definition(point, kind, _merged(given, AlarmSetting(after_s=after, off_delay_s=0.0, deadband=0.0)), None, span)
+                found[kind] = _definition(point, kind, _merged(given, AlarmSetting(after_s=after, off_delay_s=0.0, deadband=0.0)), None, span)
             case _:
                 if default is not None:
-                    found[kind] = _limit_definition(point, kind, _merged(given, default), clause, span)
+                    found[kind] = _definition(point, kind, _merged(given, default), clause, span)
                 elif given is not None:
-                    found[kind] = _limit_definition(point, kind, given, None, span)
+                    found[kind] = _definition(point, kind, given, None, span)
     return tuple(found.values())

@@ -118,6 +118,9 @@ def _schema_problems(error: ValidationError, source: Source) -> None:
         # A union reports each of its branches; that `false` was not given helps nobody who gave a mapping.
         if item["type"] == "literal_error" and "literal[False]" in item["loc"]:
             continue
+        # Items that failed are not counted: a list that is not empty is not too short, its items are wrong.
+        if item["type"] == "too_short" and item["input"]:
+            continue
         if (path, message) not in seen:
             seen.add((path, message))
             source.problem(path, message)
@@ -140,13 +143,13 @@ def _duplicates(names: Iterable[tuple[Path, str]], what: str, source: Source) ->
 
 
 def _check_names(file: PlantFile, source: Source) -> None:
-    for key, what, items in (
-        ("hazard_sources", "hazard source", file.hazard_sources),
-        ("gateways", "gateway", file.gateways),
-        ("people", "person", file.people),
-        ("rosters", "roster", file.rosters),
+    for key, what, ids in (
+        ("hazard_sources", "hazard source", [item.id for item in file.hazard_sources]),
+        ("gateways", "gateway", [item.id for item in file.gateways]),
+        ("people", "person", [item.id for item in file.people]),
+        ("rosters", "roster", [item.id for item in file.rosters]),
     ):
-        _duplicates((((key, i), item.id) for i, item in enumerate(items)), what, source)
+        _duplicates((((key, i), name) for i, name in enumerate(ids)), what, source)
     for g, gateway in enumerate(file.gateways):
         _duplicates(((("gateways", g, "devices", d), device.id) for d, device in enumerate(gateway.devices)), "device", source)
     _duplicates(((path, point.id) for path, _, _, point in _walk_points(file)), "point", source)

@@ -7,7 +7,7 @@ from typing import Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 Path = tuple[str | int, ...]
 
@@ -59,9 +59,7 @@ class Source:
 _TAG: Final = "tag:yaml.org,2002:"
 
 
-def _scalar(node: ScalarNode) -> object:
-    tag = str(node.tag).removeprefix(_TAG)
-    text: str = node.value
+def _scalar(tag: str, text: str) -> object:
     if tag == "null":
         return None
     if tag == "bool":
@@ -91,7 +89,7 @@ def _walk(node: Node, path: Path, file: str, source: Source) -> object:
         return found
     if isinstance(node, SequenceNode):
         return [_walk(item, (*path, index), file, source) for index, item in enumerate(node.value)]
-    return _scalar(node)
+    return _scalar(str(node.tag).removeprefix(_TAG), str(node.value))
 
 
 def read_yaml(text: str, file: str) -> Source:

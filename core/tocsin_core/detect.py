@@ -1,0 +1,174 @@
+"""The detectors: functions over arrays that say of each reading and definition whether the condition holds, is gone, or neither.
+
+Every detector answers i8: `TRUE` (beyond the set point), `FALSE` (back inside by more than the deadband), `HOLD` (in between, or not to
+be judged from this reading). What comes of the answer (delays, states) is the engine's business.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tocsin_core.readings import F64, Bool
+
+I8 = NDArray[np.int8]
+
+TRUE: Final = np.int8(1)
+FALSE: Final = np.int8(-1)
+HOLD: Final = np.int8(0)
+
+# A slope counts for nothing before its window holds this many effective readings: below it the residuals have no say.
+LEAST_READINGS: Final = 10.0
+
+
+def _answer(beyond: Bool, inside: Bool) -> I8:
+    return np.where(beyond, TRUE, np.where(inside, FALSE, HOLD))
+
+
+def limit(value: F64, sign: F64, setpoint: F64, deadband: F64) -> I8:
+    """HH and H (`sign` +1): beyond at value >= setpoint, inside below setpoint - deadband; L and LL (-1) the other way round.
+
+    GB/T 50493 and AQ 1029 give the set point as the value at which the alarm stands, so reaching it is enough. With a deadband of 0 the
+    alarm is gone as soon as the value is inside (methane: reset below the set point).
+    """
+    over = sign * (value - setpoint)
+    return _answer(over >= 0.0, over < -deadband)
+
+
+def bad(is_bad: Bool) -> I8:
+    """An instrument alarm: beyond while the reading's quality is bad, inside as soon as it is not."""
+    return np.where(is_bad, TRUE, FALSE)
+
+
+@dataclass(slots=True)
+class Trend:
+    """Discounted sums of T trends, origin at the latest reading (x in seconds before it, u in the point's unit off it).
+
+    `weight` sum w, `x`, `xx`, `u`, `xu`, `uu` the moments of it; `square`, `square_x`, `square_xx` the same of w^2, for the variance.
+    A reading's weight falls as exp(-age / tau). All f64[T].
+    """
+
+    weight: F64
+    x: F64
+    xx: F64
+    u: F64
+    xu: F64
+    uu: F64
+    square: F64
+    square_x: F64
+    square_xx: F64
+
+    @classmethod
+    def empty(cls, size: int) -> "Trend":
+        """`size` trends that have seen nothing."""
+        return cls(*(np.zeros(size) for _ in range(9)))
+
+    def rows(self, index: NDArray[np.int64]) -> "Trend":
+        """A copy of the trends at `index`."""
+        return Trend(*(getattr(self, name)[index] for name in self.__slots__))
+
+    def put(self, index: NDArray[np.int64], rows: "Trend") -> None:
+        """Write `rows` back at `index`."""
+        for name in self.__slots__:
+            getattr(self, name)[index] = getattr(rows, name)
+
+
+def advance(trend: Trend, dt_s: F64, du: F64, tau_s: F64) -> Trend:
+    """`trend` with one more reading each, `dt_s` seconds (> 0) after the last and `du` off it.
+
+    The origin moves to the new reading, so nothing grows with time and no digits are lost to large numbers.
+    """
+    decay = np.exp(-dt_s / tau_s)
+    decay2 = decay * decay
+    weight, x, u = trend.weight, trend.x, trend.u
+    return Trend(
+        weight=decay * weight + 1.0,
+        x=decay * (x - dt_s * weight),
+        xx=decay * (trend.xx - 2.0 * dt_s * x + dt_s * dt_s * weight),
+        u=decay * (u - du * weight),
+        xu=decay * (trend.xu - du * x - dt_s * u + dt_s * du * weight),
+        uu=decay * (trend.uu - 2.0 * du * u + du * du * weight),
+        square=decay2 * trend.square + 1.0,
+        square_x=decay2 * (trend.square_x - dt_s * trend.square),
+        square_xx=decay2 * (trend.square_xx - 2.0 * dt_s * trend.square_x + dt_s * dt_s * trend.square),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """A straight line through each trend: `level` at the latest reading (off it, in its unit), `slope` (unit a second), its standard
+    error `slope_se`, and what `ahead` needs; `known` where there are readings enough, `freedom` the degrees of freedom behind the
+    errors. All of length T."""
+
+    level: F64
+    slope: F64
+    slope_se: F64
+    known: Bool
+    freedom: F64
+    mean_x: F64
+    var_mean: F64
+    cov: F64
+
+    def ahead(self, seconds: F64) -> tuple[F64, F64]:
+        """Level foreseen `seconds` ahead (off the latest reading), and the standard error of that mean."""
+        reach = seconds - self.mean_x
+        variance = self.var_mean + 2.0 * reach * self.cov + reach * reach * self.slope_se * self.slope_se
+        return self.level + self.slope * seconds, np.sqrt(np.maximum(variance, 0.0))
+
+    def student(self, z: F64) -> F64:
+        """The normal quantile `z` widened to Student's with these degrees of freedom (Cornish-Fisher, first order)."""
+        return z * (1.0 + (z * z + 1.0) / (4.0 * self.freedom))
+
+
+def fit(trend: Trend, floor: F64) -> Slope:
+    """Weighted least squares of u on x; `floor` is the least standard deviation of a reading (its last digit).
+
+    b = Sxu / Sxx about the weighted mean; the residual variance has n - 2 of the effective n = (sum w)^2 / sum w^2 degrees of freedom;
+    Var(b) = s^2 * sum w^2 (x - mean)^2 / Sxx^2.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_x = trend.x / trend.weight
+        mean_u = trend.u / trend.weight
+        sxx = trend.xx - trend.x * mean_x
+        sxu = trend.xu - trend.x * mean_u
+        suu = trend.uu - trend.u * mean_u
+        effective = trend.weight * trend.weight / trend.square
+        known = (effective >= LEAST_READINGS) & (sxx > 0.0)
+        slope = np.where(known, sxu / sxx, 0.0)
+        residual = np.maximum(suu - slope * sxu, 0.0) / trend.weight * effective / (effective - 2.0)
+        noise = np.where(known, np.maximum(residual, floor * floor), np.inf)
+        about_x = trend.square_x - mean_x * trend.square
+        about_xx = trend.square_xx - 2.0 * mean_x * trend.square_x + mean_x * mean_x * trend.square
+        slope_se = np.sqrt(noise * np.maximum(about_xx, 0.0)) / sxx
+        var_mean = noise * trend.square / (trend.weight * trend.weight)
+        cov = noise * about_x / (trend.weight * sxx)
+    level = mean_u - slope * mean_x
+    return Slope(level, slope, slope_se, known, np.where(known, effective - 2.0, np.inf), mean_x, var_mean, cov)
+
+
+def rate(slope: Slope, setpoint: F64, deadband: F64) -> I8:
+    """Rate of change: beyond where |slope| reaches `setpoint` and is at least twice its standard error; inside below setpoint - deadband.
+
+    `setpoint` and `deadband` in the point's unit a second.
+    """
+    size = np.abs(slope.slope)
+    beyond = slope.known & (size >= setpoint) & (size >= 2.0 * slope.slope_se)
+    return _answer(beyond, slope.known & (size < setpoint - deadband))
+
+
+def time_to_limit(slope: Slope, value: F64, sign: F64, setpoint: F64, deadband: F64, horizon_s: F64, z: F64) -> I8:
+    """Early warning: beyond where the limit is reached within `horizon_s` even at the unfavourable end of the foreseen level.
+
+    That end is the level foreseen at the horizon less `z` of its standard errors (one-sided confidence), and the slope itself must lead
+    to the limit with the same confidence. Where the value already is beyond the limit there is nothing left to foresee (HOLD: the limit's
+    own alarm speaks, and a warning that stands is kept). Inside where the foreseen level itself is short of the limit by the deadband.
+    """
+    foreseen, error = slope.ahead(horizon_s)
+    times = slope.student(z)
+    short = sign * (setpoint - value)
+    sure = sign * foreseen - times * error >= short
+    leading = sign * slope.slope - times * slope.slope_se > 0.0
+    beyond = slope.known & sure & leading & (short > 0.0)
+    inside = slope.known & (sign * foreseen < short - deadband) & (short > 0.0)
+    return _answer(beyond, inside)

@@ -1,0 +1,130 @@
+"""Alarm definitions of a plant compiled once into parallel arrays."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from math import sqrt
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+
+from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
+from tocsin_core.readings import F64, I32, I64, U8, Bool
+
+NS: Final = 1_000_000_000
+
+
+class Family(IntEnum):
+    """Which detector judges a definition."""
+
+    LIMIT = 0
+    RATE = 1
+    TIME_TO_LIMIT = 2
+    BAD = 3
+    STALE = 4
+
+
+_FAMILY: Final = {
+    AlarmKind.RATE: Family.RATE,
+    AlarmKind.TIME_TO_LIMIT: Family.TIME_TO_LIMIT,
+    AlarmKind.BAD: Family.BAD,
+    AlarmKind.STALE: Family.STALE,
+}
+_HIGH_SIDE: Final = (AlarmKind.HH, AlarmKind.H)
+
+# A shelf is no place to forget an alarm on. Our own bounds, seconds by priority; ISA-18.2 asks for a limit, not for these figures.
+MAX_SHELVE_S: Final = {1: 24 * 3600, 2: 12 * 3600, 3: 8 * 3600, 4: 3600}
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """D definitions on P points, sorted by point; `first[p] : first[p + 1]` are those of point p; T trends feed rate and time to limit.
+
+    Columns of length D: `point`, `family`, `sign` (+1 where high is bad, -1 where low is), `setpoint` and `deadband` (the point's unit;
+    `rate`: unit a second), `on_ns`, `off_ns`, `priority` (1 to 4), `latching`, `trend` (row of the trend or -1), `horizon_s`, `z`
+    (normal quantile of the confidence), `after_ns` (stale).
+    Columns of length T: `trend_point`, `trend_tau_s` (half the window: an exponential window of this constant has the mean age of a
+    rectangular one twice as long), `trend_floor` (standard deviation of the last digit: 10^-decimals / sqrt(12)).
+    """
+
+    definitions: tuple[AlarmDefinition, ...]
+    points: tuple[str, ...]
+    point: I32
+    family: U8
+    sign: F64
+    setpoint: F64
+    deadband: F64
+    on_ns: I64
+    off_ns: I64
+    priority: U8
+    latching: Bool
+    trend: I32
+    horizon_s: F64
+    z: F64
+    after_ns: I64
+    first: I64
+    trend_point: I32
+    trend_tau_s: F64
+    trend_floor: F64
+    trend_first: I64
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Definition number by alarm id."""
+        return {definition.id: number for number, definition in enumerate(self.definitions)}
+
+    @cached_property
+    def stale(self) -> I64:
+        """Numbers of the stale definitions."""
+        return np.flatnonzero(self.family == Family.STALE)
+
+
+def _starts(owner: I32, size: int) -> I64:
+    return np.searchsorted(owner, np.arange(size + 1)).astype(np.int64)
+
+
+def compile_rules(plant: Plant) -> Rules:
+    """The rules of `plant`: every definition of every point, in engine order."""
+    definitions: list[AlarmDefinition] = []
+    point: list[int] = []
+    trend: list[int] = []
+    trend_rows: list[tuple[int, float, float]] = []
+    for place in plant.points:
+        windows: dict[float, int] = {}
+        for definition in place.definitions:
+            row = -1
+            if definition.kind in (AlarmKind.RATE, AlarmKind.TIME_TO_LIMIT):
+                if definition.window_s not in windows:
+                    windows[definition.window_s] = len(trend_rows)
+                    trend_rows.append((place.index, definition.window_s / 2.0, 10.0**-place.decimals / sqrt(12.0)))
+                row = windows[definition.window_s]
+            definitions.append(definition)
+            point.append(place.index)
+            trend.append(row)
+    normal = NormalDist()
+    points = np.asarray(point, dtype=np.int32)
+    trend_point = np.asarray([row[0] for row in trend_rows], dtype=np.int32)
+    per_unit = np.asarray([60.0 if d.kind is AlarmKind.RATE else 1.0 for d in definitions])
+    return Rules(
+        definitions=tuple(definitions),
+        points=tuple(place.id for place in plant.points),
+        point=points,
+        family=np.asarray([_FAMILY.get(d.kind, Family.LIMIT) for d in definitions], dtype=np.uint8),
+        sign=np.asarray([1.0 if (d.limit or d.kind) in _HIGH_SIDE else -1.0 for d in definitions]),
+        setpoint=np.asarray([d.setpoint for d in definitions]) / per_unit,
+        deadband=np.asarray([d.deadband for d in definitions]) / per_unit,
+        on_ns=np.asarray([round(d.on_delay_s * NS) for d in definitions], dtype=np.int64),
+        off_ns=np.asarray([round(d.off_delay_s * NS) for d in definitions], dtype=np.int64),
+        priority=np.asarray([d.priority.rank for d in definitions], dtype=np.uint8),
+        latching=np.asarray([d.latching for d in definitions], dtype=np.bool_),
+        trend=np.asarray(trend, dtype=np.int32),
+        horizon_s=np.asarray([d.horizon_s for d in definitions]),
+        z=np.asarray([normal.inv_cdf(d.confidence) if d.confidence else 0.0 for d in definitions]),
+        after_ns=np.asarray([round(d.after_s * NS) for d in definitions], dtype=np.int64),
+        first=_starts(points, len(plant.points)),
+        trend_point=trend_point,
+        trend_tau_s=np.asarray([row[1] for row in trend_rows]),
+        trend_floor=np.asarray([row[2] for row in trend_rows]),
+        trend_first=_starts(trend_point, len(plant.points)),
+    )
