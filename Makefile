@@ -9,13 +9,16 @@ ARGS ?=
 BIN := .venv/bin
 S := .stamps
 STAGE := $(PYTHON) scripts/stage.py
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --only-binary :all:
+# An installation that was killed can leave half a package that pip takes for whole: the guard then makes .venv anew.
+GUARD := .venv/unfinished
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
+LOCKED := --require-hashes --only-binary :all: -r
 BOOTSTRAP := $(wildcard scripts/bootstrap/*)
 CONSOLE := cloud/tocsin_cloud/console
 CONSOLE_SOURCES := $(shell find cloud/console -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
 
-# A virtual environment holds absolute paths: after a move of the checkout, or when the system's python went away, it is made anew.
-VENV_STALE := $(shell test -x $(BIN)/python && grep -qsF "$(CURDIR)/.venv" $(BIN)/activate || echo stale)
+# A virtual environment holds absolute paths: it is made anew when the checkout moved or the system's python went away.
+VENV_STALE := $(shell test ! -e $(GUARD) -a -x $(BIN)/python && grep -qsF "$(CURDIR)/.venv" $(BIN)/activate || echo stale)
 
 .PHONY: help setup setup-dev console demo test check format lock clean FORCE
 
@@ -59,16 +62,16 @@ $(S)/venv: $(BOOTSTRAP) $(if $(VENV_STALE),FORCE)
 	@touch $@
 
 $(S)/runtime: constraints/runtime.txt $(S)/venv
-	@$(STAGE) runtime "Installing the locked libraries" $(PIP_INSTALL) -r $<
+	@$(STAGE) --guard $(GUARD) runtime "Installing the locked libraries" $(PIP_INSTALL) $(LOCKED) $<
 	@touch $@
 
 $(S)/tocsin: pyproject.toml $(S)/runtime
-	@$(STAGE) tocsin "Installing tocsin" $(BIN)/python -m pip install --disable-pip-version-check \
+	@$(STAGE) --guard $(GUARD) tocsin "Installing tocsin" $(PIP_INSTALL) \
 	  --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(S)/dev: constraints/dev.txt $(S)/tocsin
-	@$(STAGE) dev "Installing the test and check tools" $(PIP_INSTALL) -r $<
+	@$(STAGE) --guard $(GUARD) dev "Installing the test and check tools" $(PIP_INSTALL) $(LOCKED) $<
 	@touch $@
 
 $(S)/node_modules: cloud/console/package.json cloud/console/package-lock.json $(S)/runtime \

@@ -1,5 +1,6 @@
 """Runs one stage of the set-up and shows it: what runs, since when, how it goes, and on failure why."""
 
+import argparse
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 LOGS = Path(__file__).resolve().parent.parent / ".stamps"
 HEARTBEAT_S = 10.0
 REFRESH_S = 0.2
+LINE_WIDTH = 120
 SHOWN_ON_FAILURE = 15
 NO_NETWORK = re.compile(
     r"NewConnectionError|Failed to establish|name resolution|timed out|ConnectionError|Connection refused|SSLError"
@@ -22,9 +24,9 @@ NO_NETWORK = re.compile(
 class Stage:
     """One command with its title, its log and its last line of output."""
 
-    def __init__(self, name: str, title: str, command: list[str]) -> None:
-        """Name the log `.stamps/NAME.log`; the title is what a person reads."""
-        self.title, self.command = title, command
+    def __init__(self, name: str, title: str, command: list[str], guard: Path | None) -> None:
+        """Name the log `.stamps/NAME.log`; a person reads the title; the guard exists while it runs."""
+        self.title, self.command, self.guard = title, command, guard
         self.log = LOGS / f"{name}.log"
         self.last = ""
         self.began = time.monotonic()
@@ -34,10 +36,10 @@ class Stage:
         """Print one line; on a terminal a line that does not last is overwritten by the next."""
         line = f"[{time.monotonic() - self.began:4.0f} s] {self.title}{text}"
         if self.tty:
-            width = os.get_terminal_size().columns or 80
+            width = os.get_terminal_size().columns or LINE_WIDTH
             print("\r\x1b[K" + line[: width - 1], end="\n" if lasting else "", flush=True)
         else:
-            print(line, flush=True)
+            print(line[:LINE_WIDTH], flush=True)
 
     def read(self, process: subprocess.Popen[str]) -> None:
         """Copy the command's output into the log and remember the newest line."""
@@ -48,7 +50,9 @@ class Stage:
                 self.last = line.strip() or self.last
 
     def run(self) -> int:
-        """Run the command to its end and return its exit code."""
+        """Run the command to its end and return its exit code; the guard stays when the end came from outside."""
+        if self.guard:
+            self.guard.touch()
         process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
@@ -73,6 +77,8 @@ class Stage:
             self.say(" interrupted; the next make goes on from here", lasting=True)
             return 130
         code = process.wait()
+        if self.guard and code >= 0:
+            self.guard.unlink()
         self.say(" done" if code == 0 else f" FAILED (exit code {code})", lasting=True)
         return code
 
@@ -91,10 +97,15 @@ class Stage:
 
 
 def main() -> None:
-    """Run `stage.py NAME TITLE COMMAND…`."""
-    name, title, *command = sys.argv[1:]
+    """Run what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--guard", type=Path, help="a file that exists while the command runs or was cut short")
+    parser.add_argument("name")
+    parser.add_argument("title")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
     LOGS.mkdir(exist_ok=True)
-    stage = Stage(name, title, command)
+    stage = Stage(arguments.name, arguments.title, arguments.command, arguments.guard)
     code = stage.run()
     if code not in (0, 130):
         stage.explain()
