@@ -133,7 +133,9 @@ def step(state: State, rules: Rules, frame: Frame, commands: list[Command], now_
     late = 0
     for portion in _rounds(frame, len(rules.points)):
         late += _take(state, rules, portion, transitions)
-    refusals = [refusal for command in commands if (refusal := _command(state, rules, command, transitions)) is not None]
+    refusals = [
+        refusal for command in commands if (refusal := _command(state, rules, command, transitions)) is not None
+    ]
     if ticked:
         _clock(state, rules, transitions)
     return state, StepResult(transitions, refusals, late, steps_back)
@@ -183,7 +185,15 @@ def _take(state: State, rules: Rules, frame: Frame, transitions: list[Transition
     # A return waiting for its off-delay must not be carried through by a stretch of bad readings.
     broken = definition[~judged & state.active[definition]]
     state.since_ns[broken] = NEVER
-    _settle(state, rules, definition[judged], answer[judged], frame.time_ns[source][judged], frame.value[source][judged], transitions)
+    _settle(
+        state,
+        rules,
+        definition[judged],
+        answer[judged],
+        frame.time_ns[source][judged],
+        frame.value[source][judged],
+        transitions,
+    )
     return late
 
 
@@ -223,7 +233,9 @@ def _judge_trends(state: State, rules: Rules, rows: I64, value: F64) -> I8:
     foreseen = detect.time_to_limit(
         slope, value, rules.sign[rows], rules.setpoint[rows], rules.deadband[rows], rules.horizon_s[rows], rules.z[rows]
     )
-    return np.where(rules.family[rows] == Family.RATE, detect.rate(slope, rules.setpoint[rows], rules.deadband[rows]), foreseen)
+    return np.where(
+        rules.family[rows] == Family.RATE, detect.rate(slope, rules.setpoint[rows], rules.deadband[rows]), foreseen
+    )
 
 
 def _settle(
@@ -266,7 +278,17 @@ def _move(
     state.phase[number] = after
     transitions.append(
         Transition(
-            number, event, before, after, time_ns, value, int(state.onset_ns[number]), superseded_ns, _suppressed(state, number), who, reason
+            number,
+            event,
+            before,
+            after,
+            time_ns,
+            value,
+            int(state.onset_ns[number]),
+            superseded_ns,
+            _suppressed(state, number),
+            who,
+            reason,
         )
     )
 
@@ -339,7 +361,9 @@ def _command(state: State, rules: Rules, command: Command, transitions: list[Tra
         case _:
             pass
     value = float(state.value[rules.point[number]])
-    _move(state, number, _EVENT[command.verb], command.at_ns, value, transitions, who=command.who, reason=command.reason)
+    _move(
+        state, number, _EVENT[command.verb], command.at_ns, value, transitions, who=command.who, reason=command.reason
+    )
     return None
 
 
@@ -354,7 +378,9 @@ def _clock(state: State, rules: Rules, transitions: list[Transition]) -> None:
     stale = rules.stale[~state.active[rules.stale]]
     point = rules.point[stale].astype(np.int64)
     # A point known to be bad has told so already: silence after that is no second fault.
-    silent = (state.now_ns - state.seen_ns[point] >= rules.after_ns[stale]) & ~(is_bad(state.quality[point]) & (state.time_ns[point] != NEVER))
+    silent = (state.now_ns - state.seen_ns[point] >= rules.after_ns[stale]) & ~(
+        is_bad(state.quality[point]) & (state.time_ns[point] != NEVER)
+    )
     for number, place in zip(stale[silent].tolist(), point[silent].tolist(), strict=True):
         _raise(state, number, int(state.seen_ns[place] + rules.after_ns[number]), float("nan"), transitions)
 
@@ -384,7 +410,9 @@ def projections(state: State, rules: Rules) -> list[Projection]:
     level = state.trend_value[trend] + slope.level
     reaches = _reaches(slope, level, rules.setpoint[rows])
     margin = slope.student(rules.z[rows]) * slope.slope_se
-    shown = slope.known & ((reaches <= 3.0 * rules.horizon_s[rows]) & (np.abs(slope.slope) > margin) | state.active[rows])
+    shown = slope.known & (
+        (reaches <= 3.0 * rules.horizon_s[rows]) & (np.abs(slope.slope) > margin) | state.active[rows]
+    )
     return [
         Projection(
             int(rows[i]),
@@ -416,7 +444,10 @@ _TREND: Final = tuple(field.name for field in fields(Trend))
 
 
 def _trend_keys(rules: Rules) -> list[str]:
-    return [f"{rules.points[point]}@{tau:g}" for point, tau in zip(rules.trend_point.tolist(), rules.trend_tau_s.tolist(), strict=True)]
+    return [
+        f"{rules.points[point]}@{tau:g}"
+        for point, tau in zip(rules.trend_point.tolist(), rules.trend_tau_s.tolist(), strict=True)
+    ]
 
 
 def snapshot(state: State, rules: Rules) -> bytes:
@@ -449,7 +480,11 @@ def restore(data: bytes, rules: Rules) -> State:
             kept = {name: columns[name] for name in columns.files}
         state = initial(rules, int(kept["now_ns"]))
         names = [definition.id for definition in rules.definitions]
-        groups = (("definitions", names, _BY_DEFINITION), ("points", list(rules.points), _BY_POINT), ("trends", _trend_keys(rules), _BY_TREND))
+        groups = (
+            ("definitions", names, _BY_DEFINITION),
+            ("points", list(rules.points), _BY_POINT),
+            ("trends", _trend_keys(rules), _BY_TREND),
+        )
         for key, after, group in groups:
             old, new = _shared(kept[key].tolist(), after)
             for name in group:

@@ -103,7 +103,11 @@ class Frame:
 
     @classmethod
     def of(
-        cls, point: Sequence[int] | I32, time_ns: Sequence[int] | I64, value: Sequence[float] | F64, quality: Sequence[int] | U8
+        cls,
+        point: Sequence[int] | I32,
+        time_ns: Sequence[int] | I64,
+        value: Sequence[float] | F64,
+        quality: Sequence[int] | U8,
     ) -> Self:
         """A frame from any four sequences of one length, converted to the column types.
 

@@ -7,7 +7,12 @@ from tocsin_core.plant.standards import PRIORITY, PROCESS_DELAY_S, deadband_of, 
 
 LIMITS = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL)
 HIGH_LIMITS = (AlarmKind.HH, AlarmKind.H)
-FORESEEN = (AlarmKind.H, AlarmKind.HH, AlarmKind.L, AlarmKind.LL)  # which limit an early warning is of, where nothing says
+FORESEEN = (
+    AlarmKind.H,
+    AlarmKind.HH,
+    AlarmKind.L,
+    AlarmKind.LL,
+)  # which limit an early warning is of, where nothing says
 
 STALE_PERIODS = 5  # a point is stale after this many missed periods, but not before STALE_LEAST_S
 STALE_LEAST_S = 10.0
@@ -43,7 +48,9 @@ def _merged(over: AlarmSetting | None, under: AlarmSetting) -> AlarmSetting:
     return under.model_copy(update={key: getattr(over, key) for key in given})
 
 
-def _definition(point: Point, kind: AlarmKind, setting: AlarmSetting, clause: Text | None, span: tuple[float, float]) -> AlarmDefinition:
+def _definition(
+    point: Point, kind: AlarmKind, setting: AlarmSetting, clause: Text | None, span: tuple[float, float]
+) -> AlarmDefinition:
     delay = PROCESS_DELAY_S.get(point.kind, 0.0)
     return AlarmDefinition(
         id=f"{point.id}/{kind}",
@@ -83,7 +90,11 @@ def definitions_of(point: Point, device: Device, span: tuple[float, float]) -> t
             clause = None
         match kind:
             case AlarmKind.TIME_TO_LIMIT:
-                if given is None and default is None and not (point.kind is PointKind.TANK_LEVEL and found.keys() & set(HIGH_LIMITS)):
+                if (
+                    given is None
+                    and default is None
+                    and not (point.kind is PointKind.TANK_LEVEL and found.keys() & set(HIGH_LIMITS))
+                ):
                     continue
                 under, clause = early_of(point.kind)
                 merged = _merged(given, under)
@@ -93,13 +104,20 @@ def definitions_of(point: Point, device: Device, span: tuple[float, float]) -> t
                     continue
                 window = max(merged.window_s or 0.0, least_window_s)
                 merged = merged.model_copy(
-                    update={"limit": foreseen.kind.value, "setpoint": foreseen.setpoint, "deadband": foreseen.deadband, "window_s": window}
+                    update={
+                        "limit": foreseen.kind.value,
+                        "setpoint": foreseen.setpoint,
+                        "deadband": foreseen.deadband,
+                        "window_s": window,
+                    }
                 )
                 found[kind] = _definition(point, kind, merged, clause, span)
             case AlarmKind.RATE:
                 if given is None:
                     continue
-                under = AlarmSetting(window_s=DEFAULT_RATE_WINDOW_S, deadband=0.2 * abs(given.setpoint or 0.0), off_delay_s=30.0)
+                under = AlarmSetting(
+                    window_s=DEFAULT_RATE_WINDOW_S, deadband=0.2 * abs(given.setpoint or 0.0), off_delay_s=30.0
+                )
                 merged = _merged(given, under)
                 merged = merged.model_copy(update={"window_s": max(merged.window_s or 0.0, least_window_s)})
                 found[kind] = _definition(point, kind, merged, None, span)
@@ -108,7 +126,9 @@ def definitions_of(point: Point, device: Device, span: tuple[float, float]) -> t
                 found[kind] = _definition(point, kind, _merged(given, under), None, span)
             case AlarmKind.STALE:
                 after = max(STALE_LEAST_S, STALE_PERIODS * device.period_ms / 1000.0)
-                found[kind] = _definition(point, kind, _merged(given, AlarmSetting(after_s=after, off_delay_s=0.0, deadband=0.0)), None, span)
+                found[kind] = _definition(
+                    point, kind, _merged(given, AlarmSetting(after_s=after, off_delay_s=0.0, deadband=0.0)), None, span
+                )
             case _:
                 if default is not None:
                     found[kind] = _definition(point, kind, _merged(given, default), clause, span)

@@ -151,7 +151,9 @@ def _check_names(file: PlantFile, source: Source) -> None:
     ):
         _duplicates((((key, i), name) for i, name in enumerate(ids)), what, source)
     for g, gateway in enumerate(file.gateways):
-        _duplicates(((("gateways", g, "devices", d), device.id) for d, device in enumerate(gateway.devices)), "device", source)
+        _duplicates(
+            ((("gateways", g, "devices", d), device.id) for d, device in enumerate(gateway.devices)), "device", source
+        )
     _duplicates(((path, point.id) for path, _, _, point in _walk_points(file)), "point", source)
     both = {person.id for person in file.people} & {roster.id for roster in file.rosters}
     for i, roster in enumerate(file.rosters):
@@ -206,7 +208,10 @@ def _check_address(device: Device, point: Point, profiles: dict[str, Profile], p
             return
         profile = profiles.get(device.profile or "")
         if profile is not None and point.register_ not in profile.values:
-            source.problem((*path, "register"), f"no {point.register_!r} in profile {device.profile!r}; there are: {', '.join(profile.values)}")
+            source.problem(
+                (*path, "register"),
+                f"no {point.register_!r} in profile {device.profile!r}; there are: {', '.join(profile.values)}",
+            )
     elif point.register_ is not None:
         source.problem((*path, "register"), "only points of modbus devices have a register")
     if device.mqtt is not None and point.field is None:
@@ -246,7 +251,8 @@ def _check_alarms(point: PlantPoint, path: Path, source: Source) -> None:
         same_side = (upper.kind in HIGH_LIMITS) == (lower.kind in HIGH_LIMITS)
         if upper.setpoint < lower.setpoint or (upper.setpoint == lower.setpoint and not same_side):
             source.problem(
-                (*path, "alarms", upper.kind.value), f"{upper.kind} {upper.setpoint:g} is not above {lower.kind} {lower.setpoint:g}"
+                (*path, "alarms", upper.kind.value),
+                f"{upper.kind} {upper.setpoint:g} is not above {lower.kind} {lower.setpoint:g}",
             )
     for definition in ordered:
         if not point.low <= definition.setpoint <= point.high:
@@ -269,7 +275,9 @@ def _read_profiles(file: PlantFile, folders: tuple[Traversable, ...], source: So
             continue
         place = next((entry for folder in folders if (entry := folder.joinpath(f"{name}.yaml")).is_file()), None)
         if place is None:
-            source.problem(path, f"no profile {name!r} (looked for profiles/{name}.yaml in the plant and among the shipped ones)")
+            source.problem(
+                path, f"no profile {name!r} (looked for profiles/{name}.yaml in the plant and among the shipped ones)"
+            )
             continue
         try:
             profiles[name] = parse_profile(place.read_text(encoding="utf-8"), f"{name}.yaml")
@@ -286,7 +294,9 @@ def _point(index: int, gateway: Gateway, device: Device, point: Point, profiles:
     low, high = point.range or defaults.range
     decimals = defaults.decimals if point.decimals is None else point.decimals
     source = point.source or device.source
-    return PlantPoint(index, point, gateway, device, unit, low, high, decimals, source, definitions_of(point, device, (low, high)))
+    return PlantPoint(
+        index, point, gateway, device, unit, low, high, decimals, source, definitions_of(point, device, (low, high))
+    )
 
 
 def _validate(file: PlantFile, profiles: dict[str, Profile], source: Source) -> tuple[PlantPoint, ...]:

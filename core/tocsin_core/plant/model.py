@@ -103,9 +103,15 @@ class AlarmSetting(Strict):
     deadband: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
         None, description="In the point's unit; the alarm clears only this far inside the limit."
     )
-    on_delay_s: Seconds | None = Field(None, description="The condition must hold this long before the alarm is raised.")
-    off_delay_s: Seconds | None = Field(None, description="The condition must be gone this long before the alarm returns.")
-    priority: Annotated[Priority, Field(strict=False)] | None = Field(None, description="low, medium, high or critical.")
+    on_delay_s: Seconds | None = Field(
+        None, description="The condition must hold this long before the alarm is raised."
+    )
+    off_delay_s: Seconds | None = Field(
+        None, description="The condition must be gone this long before the alarm returns."
+    )
+    priority: Annotated[Priority, Field(strict=False)] | None = Field(
+        None, description="low, medium, high or critical."
+    )
     latching: bool | None = Field(None, description="Stays latched after its return until somebody resets it.")
     window_s: Annotated[float, Field(ge=5, le=86400)] | None = Field(
         None, description="`rate` and `time-to-limit`: how much of the past the slope is taken from."
@@ -137,9 +143,15 @@ class Point(Strict):
     id: Identifier = Field(description="Unique in the plant; also the Sparkplug metric name.")
     name: Name = Field(description="What people call it.")
     kind: Annotated[PointKind, Field(strict=False)] = Field(description="Brings the standard's set points and delays.")
-    register_: str | None = Field(None, alias="register", description="Modbus: the value's name in the device's profile.")
-    field: str | None = Field(None, description="MQTT sensor: dotted path of the value in the JSON payload; empty for a bare number.")
-    metric: str | None = Field(None, description="External gateway: the Sparkplug metric's name; the point's id if left out.")
+    register_: str | None = Field(
+        None, alias="register", description="Modbus: the value's name in the device's profile."
+    )
+    field: str | None = Field(
+        None, description="MQTT sensor: dotted path of the value in the JSON payload; empty for a bare number."
+    )
+    metric: str | None = Field(
+        None, description="External gateway: the Sparkplug metric's name; the point's id if left out."
+    )
     unit: str | None = Field(None, description="Engineering unit; the kind's or the profile's if left out.")
     range: Range | None = Field(None, description="Measuring range [low, high] in the unit.")
     decimals: Annotated[int, Field(ge=0, le=6)] | None = Field(None, description="Digits shown after the point.")
@@ -147,7 +159,9 @@ class Point(Strict):
     cas: Annotated[str, StringConstraints(pattern=r"^\d{2,7}-\d\d-\d$")] | None = Field(
         None, description="CAS number of the gas: chooses the exposure limits."
     )
-    place: Annotated[MinePlace, Field(strict=False)] | None = Field(None, description="mine-methane: where the sensor hangs.")
+    place: Annotated[MinePlace, Field(strict=False)] | None = Field(
+        None, description="mine-methane: where the sensor hangs."
+    )
     alarms: dict[Annotated[AlarmKind, Field(strict=False)], AlarmSetting | Literal[False]] = Field(
         default_factory=dict, description="Overrides by alarm kind; `false` takes a definition away."
     )
@@ -167,7 +181,9 @@ class Mqtt(Strict):
     """The topic on which an MQTT sensor publishes JSON, and how often it should."""
 
     topic: Annotated[str, StringConstraints(pattern=r"^[^#+\x00]{1,200}$")]
-    time: str | None = Field(None, description="Dotted path of the time stamp (RFC 3339, or epoch s or ms); arrival if left out.")
+    time: str | None = Field(
+        None, description="Dotted path of the time stamp (RFC 3339, or epoch s or ms); arrival if left out."
+    )
 
 
 class Device(Strict):
@@ -206,7 +222,9 @@ class Spool(Strict):
     """How much a gateway keeps."""
 
     max_mb: Annotated[int, Field(ge=8, le=100_000)] = Field(512, description="Bound of the store-and-forward file.")
-    keep_after_commit_s: Seconds = Field(600.0, description="Kept this long after the cloud's commit, for a cloud restored from an older state.")
+    keep_after_commit_s: Seconds = Field(
+        600.0, description="Kept this long after the cloud's commit, for a cloud restored from an older state."
+    )
 
 
 class Gateway(Strict):
@@ -214,7 +232,9 @@ class Gateway(Strict):
 
     id: Identifier
     name: Name | None = None
-    external: bool = Field(False, description="Not ours: any Sparkplug B edge node; its points are declared by metric name.")
+    external: bool = Field(
+        False, description="Not ours: any Sparkplug B edge node; its points are declared by metric name."
+    )
     uplink: Broker = Broker()
     sensors: Broker = Field(Broker(), description="The broker on which this gateway's MQTT sensors publish.")
     spool: Spool = Spool()
@@ -242,9 +262,9 @@ class Person(Strict):
 
     id: Identifier
     name: Name
-    channels: Annotated[tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9+.-]+://")], ...], BeforeValidator(_pair)] = Field(
-        min_length=1
-    )
+    channels: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9+.-]+://")], ...], BeforeValidator(_pair)
+    ] = Field(min_length=1)
 
 
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -270,7 +290,9 @@ class EscalationStep(Strict):
     """Who is told when nobody has answered for so long."""
 
     after_s: Seconds
-    to: Annotated[tuple[Identifier, ...], BeforeValidator(_pair)] = Field(min_length=1, description="Roster or person ids.")
+    to: Annotated[tuple[Identifier, ...], BeforeValidator(_pair)] = Field(
+        min_length=1, description="Roster or person ids."
+    )
 
 
 class Notify(Strict):
@@ -278,7 +300,9 @@ class Notify(Strict):
 
     min_priority: Annotated[Priority, Field(strict=False)] = Priority.HIGH
     steps: Annotated[tuple[EscalationStep, ...], BeforeValidator(_pair)] = ()
-    repeat_s: Annotated[float, Field(ge=30, le=86400)] = Field(300.0, description="The last step is repeated this often until acknowledged.")
+    repeat_s: Annotated[float, Field(ge=30, le=86400)] = Field(
+        300.0, description="The last step is repeated this often until acknowledged."
+    )
 
 
 class Tickets(Strict):
@@ -300,4 +324,3 @@ class PlantFile(Strict):
     rosters: Annotated[tuple[Roster, ...], BeforeValidator(_pair)] = ()
     notify: Notify = Notify()
     tickets: Tickets = Tickets()
-

@@ -23,7 +23,11 @@ class Problem:
 
     def __str__(self) -> str:
         """`plant.yaml:37: gateways[0].devices[2].modbus.port: …`."""
-        return f"{self.file}:{self.line}: {self.path}: {self.message}" if self.path else f"{self.file}:{self.line}: {self.message}"
+        return (
+            f"{self.file}:{self.line}: {self.path}: {self.message}"
+            if self.path
+            else f"{self.file}:{self.line}: {self.message}"
+        )
 
 
 def path_text(path: Path) -> str:
@@ -115,7 +119,17 @@ def read_yaml(text: str, file: str) -> Source:
 
 _TEXT_COLUMNS: Final = ("id", "kind", "register", "field", "metric", "unit", "source", "cas", "place")
 _LIMIT_COLUMNS: Final = ("HH", "H", "L", "LL")
-_COLUMNS: Final = ("gateway", "device", "name_zh", "name_en", "low", "high", "decimals", *_TEXT_COLUMNS, *_LIMIT_COLUMNS)
+_COLUMNS: Final = (
+    "gateway",
+    "device",
+    "name_zh",
+    "name_en",
+    "low",
+    "high",
+    "decimals",
+    *_TEXT_COLUMNS,
+    *_LIMIT_COLUMNS,
+)
 
 
 def _number(row: dict[str, str], column: str, where: tuple[str, int], source: Source) -> float | None:
@@ -139,7 +153,9 @@ def _point_of(row: dict[str, str], where: tuple[str, int], source: Source) -> di
     decimals = _number(row, "decimals", where, source)
     if decimals is not None:
         point["decimals"] = int(decimals)
-    limits = {key: {"setpoint": value} for key in _LIMIT_COLUMNS if (value := _number(row, key, where, source)) is not None}
+    limits = {
+        key: {"setpoint": value} for key in _LIMIT_COLUMNS if (value := _number(row, key, where, source)) is not None
+    }
     if limits:
         point["alarms"] = limits
     return point
@@ -154,7 +170,10 @@ def _devices(source: Source) -> dict[tuple[str, str], tuple[Path, list[object]]]
             if isinstance(device, dict):
                 points = device.setdefault("points", [])
                 if isinstance(points, list):
-                    found[str(gateway.get("id")), str(device.get("id"))] = (("gateways", g, "devices", d, "points"), points)
+                    found[str(gateway.get("id")), str(device.get("id"))] = (
+                        ("gateways", g, "devices", d, "points"),
+                        points,
+                    )
     return found
 
 
@@ -163,7 +182,9 @@ def add_points_csv(source: Source, text: str, file: str) -> None:
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
     unknown = [name for name in reader.fieldnames or [] if name not in _COLUMNS]
     if unknown:
-        source.problems.append(Problem(file, 1, "", f"unknown columns: {', '.join(map(str, unknown))}; known: {', '.join(_COLUMNS)}"))
+        source.problems.append(
+            Problem(file, 1, "", f"unknown columns: {', '.join(map(str, unknown))}; known: {', '.join(_COLUMNS)}")
+        )
     devices = _devices(source)
     for row in reader:
         where = (file, reader.line_num)
@@ -172,7 +193,9 @@ def add_points_csv(source: Source, text: str, file: str) -> None:
             source.problems.append(Problem(*where, "", "more cells than columns"))
             continue
         if key not in devices:
-            source.problems.append(Problem(*where, "device", f"no device {key[1]!r} on a gateway {key[0]!r} in plant.yaml"))
+            source.problems.append(
+                Problem(*where, "device", f"no device {key[1]!r} on a gateway {key[0]!r} in plant.yaml")
+            )
             continue
         path, points = devices[key]
         source.places[(*path, len(points))] = where

@@ -19,7 +19,12 @@ EEMUA_DEADBAND: Final = {
 OTHER_DEADBAND: Final = 0.02
 
 # Starting points for the off-delay of process alarms, seconds: EEMUA 191 / ISA-TR18.2.4 practice (flow 15, level 60, pressure 15, temperature 60).
-PROCESS_DELAY_S: Final = {PointKind.FLOW: 15.0, PointKind.TANK_LEVEL: 60.0, PointKind.PRESSURE: 15.0, PointKind.TEMPERATURE: 60.0}
+PROCESS_DELAY_S: Final = {
+    PointKind.FLOW: 15.0,
+    PointKind.TANK_LEVEL: 60.0,
+    PointKind.PRESSURE: 15.0,
+    PointKind.TEMPERATURE: 60.0,
+}
 
 GAS_OFF_DELAY_S: Final = 5.0
 MOLAR_VOLUME_20C: Final = 24.06  # litres a mole at 20 degC and 101.3 kPa: mg/m3 -> ppm is * 24.06 / molar mass
@@ -90,26 +95,50 @@ class KindDefaults:
     alarms: dict[AlarmKind, tuple[AlarmSetting, Text | None]] = field(default_factory=dict)
 
 
-CLAUSE_TOXIC_1: Final = name_of("GB/T 50493-2019 5.5.2：一级报警 ≤100%OEL", "GB/T 50493-2019 5.5.2: level 1 at most 100 % OEL")
-CLAUSE_TOXIC_2: Final = name_of("GB/T 50493-2019 5.5.2：二级报警 ≤200%OEL", "GB/T 50493-2019 5.5.2: level 2 at most 200 % OEL")
-CLAUSE_LEL_1: Final = name_of("GB/T 50493-2019 5.5.2：一级报警 ≤25%LEL", "GB/T 50493-2019 5.5.2: level 1 at most 25 % LEL")
-CLAUSE_LEL_2: Final = name_of("GB/T 50493-2019 5.5.2：二级报警 ≤50%LEL", "GB/T 50493-2019 5.5.2: level 2 at most 50 % LEL")
+CLAUSE_TOXIC_1: Final = name_of(
+    "GB/T 50493-2019 5.5.2：一级报警 ≤100%OEL", "GB/T 50493-2019 5.5.2: level 1 at most 100 % OEL"
+)
+CLAUSE_TOXIC_2: Final = name_of(
+    "GB/T 50493-2019 5.5.2：二级报警 ≤200%OEL", "GB/T 50493-2019 5.5.2: level 2 at most 200 % OEL"
+)
+CLAUSE_LEL_1: Final = name_of(
+    "GB/T 50493-2019 5.5.2：一级报警 ≤25%LEL", "GB/T 50493-2019 5.5.2: level 1 at most 25 % LEL"
+)
+CLAUSE_LEL_2: Final = name_of(
+    "GB/T 50493-2019 5.5.2：二级报警 ≤50%LEL", "GB/T 50493-2019 5.5.2: level 2 at most 50 % LEL"
+)
 CLAUSE_O2_HIGH: Final = name_of("GB/T 50493-2019 5.5.2：过氧 23.5%VOL", "GB/T 50493-2019 5.5.2: enrichment 23.5 %VOL")
 CLAUSE_O2_LOW: Final = name_of("GB/T 50493-2019 5.5.2：欠氧 19.5%VOL", "GB/T 50493-2019 5.5.2: deficiency 19.5 %VOL")
-CLAUSE_METHANE_ALARM: Final = name_of("AQ 1029；煤矿安全规程 第498条：报警浓度", "AQ 1029; Coal Mine Safety Regulation Art. 498: alarm")
-CLAUSE_METHANE_CUT: Final = name_of("AQ 1029；煤矿安全规程 第498条：断电浓度", "AQ 1029; Coal Mine Safety Regulation Art. 498: power cut-off")
+CLAUSE_METHANE_ALARM: Final = name_of(
+    "AQ 1029；煤矿安全规程 第498条：报警浓度", "AQ 1029; Coal Mine Safety Regulation Art. 498: alarm"
+)
+CLAUSE_METHANE_CUT: Final = name_of(
+    "AQ 1029；煤矿安全规程 第498条：断电浓度", "AQ 1029; Coal Mine Safety Regulation Art. 498: power cut-off"
+)
 CLAUSE_MINE_CO: Final = name_of("煤矿安全规程：CO 0.0024%", "Coal Mine Safety Regulation: CO 0.0024 %")
-CLAUSE_WIND: Final = name_of("煤矿安全规程 第136条：采煤工作面 0.25~4 m/s", "Coal Mine Safety Regulation Art. 136: coal face 0.25-4 m/s")
-CLAUSE_API_2350: Final = name_of("API 2350 第4版：3类罐响应时间 15 min", "API 2350 4th ed.: category 3 response time 15 min")
+CLAUSE_WIND: Final = name_of(
+    "煤矿安全规程 第136条：采煤工作面 0.25~4 m/s", "Coal Mine Safety Regulation Art. 136: coal face 0.25-4 m/s"
+)
+CLAUSE_API_2350: Final = name_of(
+    "API 2350 第4版：3类罐响应时间 15 min", "API 2350 4th ed.: category 3 response time 15 min"
+)
 
 
-def _limit(setpoint: float, priority: Priority, *, on: float = 0.0, off: float = 0.0, deadband: float | None = None) -> AlarmSetting:
+def _limit(
+    setpoint: float, priority: Priority, *, on: float = 0.0, off: float = 0.0, deadband: float | None = None
+) -> AlarmSetting:
     return AlarmSetting(setpoint=setpoint, priority=priority, on_delay_s=on, off_delay_s=off, deadband=deadband)
 
 
 # Early warning of gas: within 5 minutes (domain practice: 5-30 min), slope over the last minute, one-sided 99.9 %.
 GAS_EARLY: Final = AlarmSetting(
-    limit="H", horizon_s=300.0, window_s=30.0, confidence=0.999, on_delay_s=2.0, off_delay_s=30.0, priority=Priority.MEDIUM
+    limit="H",
+    horizon_s=300.0,
+    window_s=30.0,
+    confidence=0.999,
+    on_delay_s=2.0,
+    off_delay_s=30.0,
+    priority=Priority.MEDIUM,
 )
 
 
@@ -163,7 +192,9 @@ _FIXED: Final[dict[PointKind, KindDefaults]] = {
             AlarmKind.L: (_limit(19.5, Priority.HIGH, off=GAS_OFF_DELAY_S), CLAUSE_O2_LOW),
         },
     ),
-    PointKind.MINE_CO: KindDefaults("ppm", (0.0, 500.0), 1, {AlarmKind.H: (_limit(24.0, Priority.HIGH), CLAUSE_MINE_CO)}),
+    PointKind.MINE_CO: KindDefaults(
+        "ppm", (0.0, 500.0), 1, {AlarmKind.H: (_limit(24.0, Priority.HIGH), CLAUSE_MINE_CO)}
+    ),
     PointKind.MINE_WIND: KindDefaults(
         "m/s",
         (0.0, 15.0),
@@ -194,8 +225,12 @@ PRIORITY: Final[dict[AlarmKind, Priority]] = {
 }
 
 # API 2350 4th ed.: 15 min to respond for a category 3 tank; the slope of a level wants a longer look than that of a gas.
-TANK_EARLY: Final = AlarmSetting(horizon_s=900.0, window_s=300.0, confidence=0.999, on_delay_s=10.0, off_delay_s=60.0, priority=Priority.MEDIUM)
-PROCESS_EARLY: Final = AlarmSetting(horizon_s=300.0, window_s=60.0, confidence=0.999, on_delay_s=5.0, off_delay_s=60.0, priority=Priority.MEDIUM)
+TANK_EARLY: Final = AlarmSetting(
+    horizon_s=900.0, window_s=300.0, confidence=0.999, on_delay_s=10.0, off_delay_s=60.0, priority=Priority.MEDIUM
+)
+PROCESS_EARLY: Final = AlarmSetting(
+    horizon_s=300.0, window_s=60.0, confidence=0.999, on_delay_s=5.0, off_delay_s=60.0, priority=Priority.MEDIUM
+)
 
 
 def defaults_of(point: Point) -> KindDefaults:
