@@ -14,6 +14,7 @@ HERE: Final = "tests/"
 HEAVY: Final = frozenset({"bench", "e2e"})
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the tests of whole systems first and keep them on one worker: two at once would measure each other."""
     heavy = [item for item in items if item.nodeid.removeprefix(HERE).split("/")[0] in HEAVY]

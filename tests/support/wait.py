@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn, TypeVar, overload
 
 import pytest
 
@@ -21,6 +21,16 @@ def eventually(predicate: Callable[[], T], timeout_s: float = 10, interval_s: fl
         if time.monotonic() >= deadline:
             _give_up(predicate, value, timeout_s)
         time.sleep(interval_s)
+
+
+@overload
+async def eventually_async(
+    predicate: Callable[[], Coroutine[Any, Any, T]], timeout_s: float = 10, interval_s: float = 0.02
+) -> T: ...
+
+
+@overload
+async def eventually_async(predicate: Callable[[], T], timeout_s: float = 10, interval_s: float = 0.02) -> T: ...
 
 
 async def eventually_async(
