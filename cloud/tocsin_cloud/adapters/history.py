@@ -1,0 +1,69 @@
+"""The port to the time-series store: what the historian and the trends need of it, whichever database it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tocsin_core.readings import F64, I64, U8, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Readings of one point in columns of one length n, oldest first; one row a sample, or one row a step.
+
+    time_ns i64; mean, low, high f64 in the point's unit, NaN where no reading was usable; quality u8, the worst.
+    """
+
+    time_ns: I64
+    mean: F64
+    low: F64
+    high: F64
+    quality: U8
+
+
+class History(Protocol):
+    """A time-series store for one writing historian and any number of readers.
+
+    Points are named by `key`, a number that belongs to a point's id for as long as the store lives.
+    """
+
+    @property
+    def durable_after_s(self) -> float:
+        """How long after `commit` has answered its readings are on disk; an acknowledgement waits that long."""
+
+    @property
+    def state(self) -> Mapping[str, bytes]:
+        """What the commits left as the historian's own state, by name; empty before the first."""
+
+    def key(self, point_id: str) -> int:
+        """The key of a point id; a new id gets a new one, which the next commit makes durable."""
+
+    async def commit(self, frame: Frame, state: Mapping[str, bytes]) -> None:
+        """Store the readings of `frame`, whose `point` holds keys, and the named parts of the state: all or nothing.
+
+        A reading that is stored already (same key, same time) is stored once. A value that is NaN is stored as absent.
+
+        Raises:
+            HistoryError: nothing was stored.
+        """
+
+    async def read(self, point_id: str, start_ns: int, end_ns: int, step_ns: int | None, limit: int) -> Trend:
+        """At most `limit` rows of a point in [start_ns, end_ns), oldest first; none for an unknown id.
+
+        With `step_ns` one row for each step that has readings, stamped with the step's begin: mean, least and greatest of
+        the values that are not bad, and the worst quality. Without it the readings themselves.
+
+        Raises:
+            HistoryError: the store does not answer.
+        """
+
+    async def retain(self, before_ns: int) -> int:
+        """Forget the readings older than `before_ns`; returns how many.
+
+        Raises:
+            HistoryError: nothing was forgotten.
+        """
+
+
+class HistoryError(RuntimeError):
+    """The time-series store refused or did not answer."""

@@ -1,0 +1,85 @@
+"""The process's own figures for Prometheus: one object, handed to whoever counts."""
+
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Counters, gauges and histograms of the cloud side, all in one registry."""
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    lag: Gauge = field(init=False)
+    position: Gauge = field(init=False)
+    stored: Counter = field(init=False)
+    repeated: Counter = field(init=False)
+    commits: Counter = field(init=False)
+    commit_seconds: Histogram = field(init=False)
+    quarantined: Counter = field(init=False)
+    rebirths: Counter = field(init=False)
+    acknowledgements: Counter = field(init=False)
+    transitions: Counter = field(init=False)
+    refused: Counter = field(init=False)
+    late: Counter = field(init=False)
+    clock_steps_back: Counter = field(init=False)
+    latency: Histogram = field(init=False)
+    snapshots: Counter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the figures in the registry."""
+        own = self.registry
+
+        def put(name: str, figure: Gauge | Counter | Histogram) -> None:
+            object.__setattr__(self, name, figure)
+
+        put(
+            "lag",
+            Gauge(
+                "tocsin_stream_lag_messages",
+                "Messages in the stream that a role has not taken yet.",
+                ["role"],
+                registry=own,
+            ),
+        )
+        put(
+            "position",
+            Gauge(
+                "tocsin_stream_position", "Stream sequence number that a role has committed.", ["role"], registry=own
+            ),
+        )
+        put("stored", Counter("tocsin_readings_stored", "Readings committed to the history.", registry=own))
+        put(
+            "repeated",
+            Counter("tocsin_readings_repeated", "Readings of batches that were stored already.", registry=own),
+        )
+        put("commits", Counter("tocsin_commits", "Commits of a role.", ["role"], registry=own))
+        put(
+            "commit_seconds",
+            Histogram("tocsin_commit_seconds", "Duration of a commit.", ["role"], buckets=LATENCY_S, registry=own),
+        )
+        put(
+            "quarantined",
+            Counter("tocsin_quarantined", "Payloads, or parts of them, that were refused.", ["reason"], registry=own),
+        )
+        put("rebirths", Counter("tocsin_rebirths_requested", "Rebirth commands sent to gateways.", registry=own))
+        put("acknowledgements", Counter("tocsin_acknowledgements", "Acknowledgements sent to gateways.", registry=own))
+        put("transitions", Counter("tocsin_alarm_transitions", "Alarm transitions committed.", ["event"], registry=own))
+        put("refused", Counter("tocsin_commands_refused", "People's commands that were refused.", registry=own))
+        put("late", Counter("tocsin_readings_late", "Readings older than one the engine had already.", registry=own))
+        put(
+            "clock_steps_back",
+            Counter("tocsin_clock_steps_back", "Times that the stream's clock stepped back.", registry=own),
+        )
+        put(
+            "latency",
+            Histogram(
+                "tocsin_alarm_latency_seconds",
+                "From a reading's time stamp to the commit of the transition it caused.",
+                buckets=LATENCY_S,
+                registry=own,
+            ),
+        )
+        put("snapshots", Counter("tocsin_engine_snapshots", "Snapshots of the engine written.", registry=own))

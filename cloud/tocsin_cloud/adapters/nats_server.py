@@ -1,0 +1,196 @@
+"""The embedded nats-server: its config file, its process, and its restart when it dies."""
+
+import asyncio
+import fcntl
+import json
+import os
+import shutil
+import sys
+from asyncio.subprocess import Process
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from tocsin_cloud.settings import Address, BrokerSettings
+from tocsin_core.clock import Clock
+
+log = structlog.get_logger()
+
+RESTART_FIRST_S = 0.2
+RESTART_MOST_S = 5.0
+POLL_S = 0.05
+LOG_BYTES = 16 << 20
+
+
+class BrokerError(RuntimeError):
+    """The nats-server cannot be found, started or reached."""
+
+
+def program() -> str:
+    """Path of the nats-server program that came with the installation, or else the one on PATH.
+
+    Raises:
+        BrokerError: there is none.
+    """
+    beside = Path(sys.executable).with_name("nats-server")
+    found = str(beside) if beside.is_file() else shutil.which("nats-server")
+    if found is None:
+        raise BrokerError("nats-server is not installed: it comes with tocsin[cloud]")
+    return found
+
+
+def config_text(settings: BrokerSettings) -> str:
+    """The server's configuration; JSON strings are valid in its format."""
+    quote = json.dumps
+    return "\n".join(
+        [
+            f"server_name: {quote(settings.server_name)}",
+            f"listen: {quote(str(settings.nats))}",
+            f"max_payload: {settings.max_payload}",
+            f"log_file: {quote(str(settings.folder / 'server.log'))}",
+            f"logfile_size_limit: {LOG_BYTES}",
+            "logfile_max_num: 3",
+            f"jetstream {{ store_dir: {quote(str(settings.folder))}, sync_interval: {quote(settings.sync_interval)} }}",
+            f"mqtt {{ listen: {quote(str(settings.mqtt))} }}",
+            "",
+        ]
+    )
+
+
+async def server_name_at(address: Address, timeout_s: float = 1.0) -> str | None:
+    """The name that a nats-server listening at `address` tells; None when nothing of that kind answers."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(*address)
+            try:
+                line = await reader.readline()
+            finally:
+                writer.close()
+        return str(json.loads(line.removeprefix(b"INFO "))["server_name"])
+    except (OSError, TimeoutError, ValueError, KeyError):
+        return None
+
+
+class NatsServer:
+    """One nats-server child process.
+
+    A lock file is inherited by the server and by nobody else: as long as one lives, a second cannot open the same
+    store, even when the first one's parent was killed.
+    """
+
+    def __init__(self, settings: BrokerSettings, clock: Clock) -> None:
+        """Prepare; `start` starts it."""
+        self._settings = settings
+        self._clock = clock
+        self._process: Process | None = None
+
+    @classmethod
+    async def start(cls, settings: BrokerSettings, clock: Clock) -> Self:
+        """Start the server and wait until both listeners answer.
+
+        Raises:
+            BrokerError: it did not come up in time; the message has the reason.
+        """
+        server = cls(settings, clock)
+        try:
+            await server._launch()
+        except BaseException:
+            await server.stop()
+            raise
+        return server
+
+    @property
+    def url(self) -> str:
+        """Address for NATS clients."""
+        return f"nats://{self._settings.nats}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return None if self._process is None else self._process.pid
+
+    async def supervise(self) -> None:
+        """Restart the server whenever it ends; runs until cancelled."""
+        pause = RESTART_FIRST_S
+        while True:
+            if self._process is not None:
+                code = await self._process.wait()
+                log.error("broker died", exit_code=code, restart_in_s=pause)
+            await asyncio.sleep(pause)
+            try:
+                await self._launch()
+                pause = RESTART_FIRST_S
+            except BrokerError as problem:
+                pause = min(2 * pause, RESTART_MOST_S)
+                log.error("broker does not start", reason=str(problem), again_in_s=pause)  # noqa: TRY400 -- the message is the reason
+
+    async def stop(self) -> None:
+        """End the server; kill it when it does not end in time."""
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(self._settings.stop_timeout_s):
+                await process.wait()
+        except TimeoutError:
+            log.warning("broker killed: it did not end in time", pid=process.pid)
+            process.kill()
+            await process.wait()
+
+    async def _launch(self) -> None:
+        settings = self._settings
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        config = settings.folder / "server.conf"
+        config.write_text(config_text(settings), encoding="utf-8")
+        deadline = self._clock.monotonic() + settings.ready_timeout_s
+        lock = os.open(settings.folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            await self._take(lock, deadline)
+            # Linux: the server ends with the process that started it, also when that one is killed.
+            setpriv = shutil.which("setpriv")
+            leash = [setpriv, "--pdeathsig", "TERM"] if setpriv is not None else []
+            self._process = await asyncio.create_subprocess_exec(
+                *leash, program(), "-c", str(config), pass_fds=(lock,), start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+        finally:
+            os.close(lock)
+        await self._until_ready(self._process, deadline)
+        log.info("broker ready", nats=str(settings.nats), mqtt=str(settings.mqtt), pid=self._process.pid)
+
+    async def _take(self, lock: int, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self._clock.monotonic() > deadline:
+                    raise BrokerError(f"another nats-server still uses {self._settings.folder}") from None
+                await asyncio.sleep(POLL_S)
+            else:
+                return
+
+    async def _until_ready(self, process: Process, deadline: float) -> None:
+        settings = self._settings
+        while self._clock.monotonic() < deadline:
+            if process.returncode is not None:
+                raise BrokerError(f"nats-server ended with code {process.returncode}: {self._last_words()}")
+            if await server_name_at(settings.nats) == settings.server_name and await _listens(settings.mqtt):
+                return
+            await asyncio.sleep(POLL_S)
+        raise BrokerError(f"nats-server is not ready after {settings.ready_timeout_s:g} s: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        path = self._settings.folder / "server.log"
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        return next((line for line in reversed(lines) if "[FTL]" in line or "[ERR]" in line), "it said nothing")
+
+
+async def _listens(address: Address) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(*address)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,63 @@
+"""Refused payloads: counted by reason, and the newest of them kept in SQL for people to look at."""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+
+from sqlalchemy import delete, func, insert, select
+
+from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.adapters.sql.models import Quarantine as Row
+
+HEAD_BYTES = 64
+DETAIL_CHARACTERS = 500
+TOPIC_CHARACTERS = 300
+
+
+class Quarantine:
+    """Takes refused payloads at any rate in bounded memory; `flush` writes what is kept."""
+
+    def __init__(self, database: Database, metrics: Metrics, kept: int) -> None:
+        """Keep the newest `kept`."""
+        self._database = database
+        self._metrics = metrics
+        self._kept = kept
+        self._waiting: deque[dict[str, object]] = deque(maxlen=kept)
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many by reason since the process started."""
+        return self._counts
+
+    def add(self, topic: str, payload: bytes, reason: str, detail: str, at_ns: int, count: int = 1) -> None:
+        """Note that `payload` on `topic`, or `count` parts of it, was refused."""
+        self._counts[reason] += count
+        self._metrics.quarantined.labels(reason).inc(count)
+        self._waiting.append(
+            {
+                "at_ns": at_ns,
+                "topic": topic[:TOPIC_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}"),
+                "reason": reason,
+                "detail": detail[:DETAIL_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}"),
+                "size": len(payload),
+                "head": payload[:HEAD_BYTES],
+            }
+        )
+
+    async def flush(self) -> None:
+        """Write what came since the last time and drop what is beyond the bound.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the rows are still waiting.
+        """
+        if not self._waiting:
+            return
+        rows = list(self._waiting)
+        async with self._database.write() as session:
+            await session.execute(insert(Row), rows)
+            newest = await session.scalar(select(func.max(Row.id)))
+            await session.execute(delete(Row).where(Row.id <= (newest or 0) - self._kept))
+        # Some may have come while these were written.
+        for _ in range(min(len(rows), len(self._waiting))):
+            self._waiting.popleft()

@@ -1,0 +1,311 @@
+"""The durable stream READINGS: its set-up, ordered reading from a given position, and what Tocsin publishes into it."""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    SubjectTransform,
+)
+from nats.js.errors import NotFoundError
+
+from tocsin_cloud.settings import StreamSettings
+from tocsin_core.clock import Clock
+
+log = structlog.get_logger()
+
+STREAM: Final = "READINGS"
+# The MQTT listener writes a dot inside a topic level as "//" (nats-server, MQTT topic mapping).
+SPARKPLUG: Final = "spBv1//0"
+HEARTBEAT_S: Final = 1.0
+SILENT_S: Final = 3.5
+PENDING_MESSAGES: Final = 2_000_000
+PENDING_BYTES: Final = 128 << 20
+
+
+def to_subject(topic: str) -> str:
+    """The NATS subject of an MQTT topic that has no empty level."""
+    return topic.replace(".", "//").replace("/", "\0").replace("\0\0", "//").replace("\0", ".")
+
+
+def to_topic(subject: str) -> str:
+    """The MQTT topic under which a message was published that the stream keeps under `subject`.
+
+    `readings.<partition>.<group>.…` becomes `spBv1.0/<group>/…`; Tocsin's own subjects come back with slashes.
+    """
+    tokens = subject.split(".")
+    if tokens[0] == "readings":
+        tokens[0:2] = [SPARKPLUG]
+    return "/".join("" if token == "/" else token.replace("//", ".") for token in tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the stream: the sequence number of a message and its time stamp, which tells a rebuilt stream apart."""
+
+    sequence: int
+    time_ns: int
+
+
+START: Final = Position(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the stream; `time_ns` is when the stream took it."""
+
+    sequence: int
+    time_ns: int
+    topic: str
+    payload: bytes
+
+
+async def connect(url: str, name: str) -> Client:
+    """Connect to the nats-server at `url`; the connection comes back by itself for as long as the process lives.
+
+    Raises:
+        nats.errors.NoServersError: nothing answers there.
+    """
+
+    async def on_error(error: Exception) -> None:
+        log.warning("nats", client=name, error=str(error) or repr(error))
+
+    async def on_disconnected() -> None:
+        log.warning("nats connection lost", client=name)
+
+    async def on_reconnected() -> None:
+        log.info("nats connection back", client=name)
+
+    return await nats.connect(
+        url,
+        name=name,
+        error_cb=on_error,
+        disconnected_cb=on_disconnected,
+        reconnected_cb=on_reconnected,
+        reconnect_time_wait=1,
+        max_reconnect_attempts=-1,
+        ping_interval=5,
+    )
+
+
+async def ensure_stream(client: Client, settings: StreamSettings) -> None:
+    """Create the stream, or bring an existing one's limits up to date.
+
+    Raises:
+        nats.js.errors.APIError: the server refuses it (no room for `max_bytes`, other subjects).
+    """
+    config = StreamConfig(
+        name=STREAM,
+        subjects=[f"{SPARKPLUG}.>", "tocsin.command.>", "tocsin.tick.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        max_age=settings.max_age_s,
+        max_bytes=settings.max_bytes,
+        subject_transform=SubjectTransform(
+            src=f"{SPARKPLUG}.*.>", dest=f"readings.{{{{partition({settings.partitions},1)}}}}.{{{{wildcard(1)}}}}.>"
+        ),
+    )
+    manager = client.jsm()
+    try:
+        await manager.stream_info(STREAM)
+    except NotFoundError:
+        await manager.add_stream(config)
+    else:
+        await manager.update_stream(config)
+
+
+class Feed:
+    """The stream's messages in order, each exactly once, from behind a given position.
+
+    Bounded: the server sends no more than its flow-control window until what came before was taken. A lost
+    connection, a restarted server or a missing message all end in a new consumer from the last message taken.
+    """
+
+    def __init__(self, client: Client, start: Position, clock: Clock) -> None:
+        """Read behind `start`; nothing happens before the first `take`."""
+        self._client = client
+        self._clock = clock
+        self._last = start
+        self._waiting: deque[Msg] = deque()
+        self._arrived = asyncio.Event()
+        self._subscription: Subscription | None = None
+        self._consumer_sequence = 0
+        self._heard = 0.0
+        self.pending = 0  # messages in the stream behind the last one taken
+        self.restarts = 0
+
+    @property
+    def position(self) -> Position:
+        """The last message taken."""
+        return self._last
+
+    async def take(self, most: int, timeout_s: float) -> list[Message]:
+        """The next messages, at most `most`; an empty list when none came within `timeout_s`."""
+        deadline = self._clock.monotonic() + timeout_s
+        while True:
+            if self._subscription is None and not await self._restarted():
+                await asyncio.sleep(min(0.2, timeout_s))
+            taken = await self._drain(most)
+            left = deadline - self._clock.monotonic()
+            if taken or left <= 0:
+                return taken
+            if self._subscription is not None and self._clock.monotonic() - self._heard > SILENT_S:
+                await self._drop("silent")
+                continue
+            self._arrived.clear()
+            if not self._waiting:
+                try:
+                    async with asyncio.timeout(min(left, HEARTBEAT_S)):
+                        await self._arrived.wait()
+                except TimeoutError:
+                    continue
+
+    async def close(self) -> None:
+        """Stop reading."""
+        await self._drop(None)
+
+    async def _on_message(self, message: Msg) -> None:
+        self._waiting.append(message)
+        self._heard = self._clock.monotonic()
+        self._arrived.set()
+
+    async def _drain(self, most: int) -> list[Message]:
+        taken: list[Message] = []
+        waiting = self._waiting
+        while waiting and len(taken) < most:
+            message = waiting.popleft()
+            if not message.reply.startswith("$JS.ACK."):
+                await self._control(message)
+                continue
+            # $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>
+            fields = message.reply.split(".")[-5:]
+            if int(fields[2]) != self._consumer_sequence + 1:
+                await self._drop("gap")
+                break
+            self._consumer_sequence += 1
+            self.pending = int(fields[4])
+            sequence, time_ns = int(fields[1]), int(fields[3])
+            self._last = Position(sequence, time_ns)
+            taken.append(Message(sequence, time_ns, to_topic(message.subject), message.data))
+        return taken
+
+    async def _control(self, message: Msg) -> None:
+        # A flow-control request is answered only now, when everything sent before it was taken: that is the back-pressure.
+        stalled = (message.headers or {}).get("Nats-Consumer-Stalled")
+        for reply in (message.reply, stalled):
+            if reply:
+                await self._client.publish(reply)
+        expected = (message.headers or {}).get("Nats-Last-Consumer")
+        if expected is not None and int(expected) != self._consumer_sequence:
+            await self._drop("gap")
+
+    async def _drop(self, reason: str | None) -> None:
+        subscription, self._subscription = self._subscription, None
+        self._waiting.clear()
+        if reason is not None:
+            log.warning("stream consumer is made anew", reason=reason, position=self._last.sequence)
+        if subscription is not None and not self._client.is_closed:
+            await subscription.unsubscribe()
+
+    async def _restarted(self) -> bool:
+        if not self._client.is_connected:
+            return False
+        inbox = self._client.new_inbox()
+        try:
+            config = await self._behind_last()
+            config.deliver_subject = inbox
+            subscription = await self._client.subscribe(
+                inbox, cb=self._on_message, pending_msgs_limit=PENDING_MESSAGES, pending_bytes_limit=PENDING_BYTES
+            )
+            self._waiting.clear()
+            self._consumer_sequence = 0
+            self._heard = self._clock.monotonic()
+            self._subscription = subscription
+            await self._client.jsm().add_consumer(STREAM, config)
+        except (NatsError, TimeoutError, OSError) as error:
+            await self._drop(f"cannot start: {error or repr(error)}")
+            return False
+        self.restarts += 1
+        return True
+
+    async def _behind_last(self) -> ConsumerConfig:
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.NONE,
+            flow_control=True,
+            idle_heartbeat=HEARTBEAT_S,
+            inactive_threshold=30.0,
+            mem_storage=True,
+            num_replicas=1,
+            max_deliver=1,
+        )
+        if self._last.sequence == 0:
+            config.deliver_policy = DeliverPolicy.ALL
+        elif await self._is_rebuilt():
+            # Numbers of a lost or rebuilt stream mean nothing any more; its time stamps still do.
+            log.error("the stream was rebuilt: reading on by time", position=self._last.sequence)
+            config.deliver_policy = DeliverPolicy.BY_START_TIME
+            config.opt_start_time = datetime.fromtimestamp((self._last.time_ns // 1000 + 1) / 1e6, tz=UTC)
+        else:
+            config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
+            config.opt_start_seq = self._last.sequence + 1
+        return config
+
+    async def _is_rebuilt(self) -> bool:
+        manager = self._client.jsm()
+        state = (await manager.stream_info(STREAM)).state
+        if state.last_seq < self._last.sequence:
+            return True
+        if state.first_seq > self._last.sequence:
+            return False
+        try:
+            kept = await manager.get_msg(STREAM, seq=self._last.sequence)
+        except NotFoundError:
+            return False
+        return kept.time is not None and abs(kept.time.timestamp() - self._last.time_ns / 1e9) > 1e-3  # noqa: PLR2004 -- the client rounds to 1 µs
+
+
+async def publish_tick(client: Client, site: str, time_ns: int) -> None:
+    """Put a tick of `site` into the stream; two workers that publish the same second's tick leave one.
+
+    Raises:
+        nats.errors.Error: the stream did not take it.
+    """
+    await client.jetstream().publish(
+        f"tocsin.tick.{site}", b"", headers={"Nats-Msg-Id": f"tick-{site}-{time_ns // 1_000_000_000}"}, timeout=2.0
+    )
+
+
+async def publish_command(client: Client, site: str, command: Mapping[str, Any]) -> int:
+    """Put a person's command into the stream; returns its sequence number. Sent twice (same `id`), it is kept once.
+
+    Raises:
+        nats.errors.Error: the stream did not take it.
+    """
+    ack = await client.jetstream().publish(
+        f"tocsin.command.{site}",
+        json.dumps(command, ensure_ascii=False).encode(),
+        headers={"Nats-Msg-Id": str(command["id"])},
+        timeout=5.0,
+    )
+    return ack.seq
+
+
+async def publish_event(client: Client, kind: str, body: object) -> None:
+    """Tell listeners (the API) of something that is already committed; not stored, lost where nobody listens."""
+    await client.publish(f"tocsin.event.{kind}", json.dumps(body, ensure_ascii=False, allow_nan=False).encode())

@@ -1,0 +1,269 @@
+"""The historian: from the stream into the time-series store, and the acknowledgements to the gateways."""
+
+import asyncio
+import json
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from tocsin_cloud.adapters.gateways import ask_rebirth, send_committed
+from tocsin_cloud.adapters.history import History, HistoryError
+from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.quarantine import Quarantine
+from tocsin_cloud.adapters.stream import START, Feed, Message, Position
+from tocsin_cloud.loops.ledger import Ledger
+from tocsin_cloud.loops.live import LiveView, Stored
+from tocsin_cloud.loops.points import PointTable
+from tocsin_cloud.settings import HistorianSettings
+from tocsin_core.clock import Clock
+from tocsin_core.readings import I32, Frame
+from tocsin_core.sparkplug.host import Fed, HostSession
+
+log = structlog.get_logger()
+
+ROLE = "historian"
+TAKE = 1000
+DAY_NS = 86_400_000_000_000
+# Old messages that are read again after a stop do not tell what a gateway needs now.
+RECENT_NS = 60_000_000_000
+RETRY_S = 1.0
+SNAPSHOT_S = 10.0
+RATE_HALF_LIFE_S = 5.0
+
+Address = tuple[str, str]
+
+
+def is_data(topic: str) -> bool:
+    """Whether a message of the stream is an edge node's: no host's state, no command, nothing of Tocsin's own."""
+    parts = topic.split("/", 3)
+    return parts[0] != "tocsin" and not (len(parts) > 2 and (parts[1] == "STATE" or parts[2] in ("NCMD", "DCMD")))  # noqa: PLR2004 -- namespace, group, kind
+
+
+@dataclass(frozen=True, slots=True)
+class HistorianParts:
+    """What the historian works with."""
+
+    client: Client
+    history: History
+    table: PointTable
+    live: LiveView
+    quarantine: Quarantine
+    metrics: Metrics
+    clock: Clock
+    settings: HistorianSettings
+
+
+class Historian:
+    """Reads the stream by itself and commits in groups; its place in the stream commits with the readings."""
+
+    def __init__(self, parts: HistorianParts) -> None:
+        """Go on where the history's own state says."""
+        self._parts = parts
+        self._rows: list[Frame] = []
+        self._waiting = 0
+        self._counted = 0
+        self._touched: set[Address] = set()
+        self._asked: dict[Address, float] = {}
+        self._due: deque[tuple[float, dict[Address, int]]] = deque()
+        self._keys: I32 = np.empty(0, dtype=np.int32)
+        self._load()
+        self._feed = Feed(parts.client, self._session_position, parts.clock)
+
+    @property
+    def position(self) -> Position:
+        """The last message that is committed."""
+        return self._position
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        parts = self._parts
+        committed_at = parts.clock.monotonic()
+        try:
+            while True:
+                left = committed_at + parts.settings.commit_interval_s - parts.clock.monotonic()
+                messages = await self._feed.take(TAKE, max(0.0, left))
+                for message in messages:
+                    self._take(message)
+                await self._ask_for_births()
+                # The loop is shared with the API: let it breathe also when the stream is never empty.
+                await asyncio.sleep(0)
+                parts.metrics.lag.labels(ROLE).set(self._feed.pending)
+                now = parts.clock.monotonic()
+                if (
+                    now - committed_at >= parts.settings.commit_interval_s
+                    or self._waiting >= parts.settings.commit_rows
+                ):
+                    await self._commit(now - committed_at)
+                    committed_at = now
+                await self._acknowledge()
+        finally:
+            await self._feed.close()
+
+    def _load(self) -> None:
+        state = self._parts.history.state
+        held = json.loads(state.get("position", b"{}"))
+        self._position = Position(*held["position"]) if held else START
+        self._stored = int(held["stored"]) if held else 0
+        self._ledgers: dict[Address, Ledger] = {
+            (group, node): Ledger.from_json(ledger) for group, node, ledger in held.get("ledgers", [])
+        }
+        self._session = HostSession(self._parts.table.resolve)
+        self._session_position = START
+        self._last = self._position
+        self._snapshot_at = self._parts.clock.monotonic()
+        if "session" in state:
+            kept = json.loads(state["session"])
+            self._session = HostSession.restore(kept["session"].encode(), self._parts.table.resolve)
+            self._session_position = Position(*kept["position"])
+        self._ask: set[Address] = set()
+        self._show(0.0)
+
+    def _take(self, message: Message) -> None:
+        replayed = message.sequence <= self._position.sequence and message.time_ns <= self._position.time_ns
+        if not replayed:
+            self._last = Position(message.sequence, message.time_ns)
+        if not is_data(message.topic):
+            return
+        fed = self._session.feed(message.topic, message.payload, message.time_ns)
+        if replayed:
+            return
+        for fault in fed.faults:
+            self._parts.quarantine.add(
+                message.topic, message.payload, fault.reason, fault.detail, message.time_ns, fault.count
+            )
+        if fed.group is None or fed.gateway is None:
+            return
+        address = (fed.group, fed.gateway)
+        if fed.rebirth and self._parts.clock.now_ns() - message.time_ns < RECENT_NS:
+            self._ask.add(address)
+        self._keep(address, fed, message.time_ns)
+
+    def _keep(self, address: Address, fed: Fed, now_ns: int) -> None:
+        if fed.newest_batch is not None:
+            self._ledgers.setdefault(address, Ledger()).born(fed.newest_batch, now_ns)
+            self._touched.add(address)
+        ledger = self._ledgers.get(address)
+        if fed.batch is not None:
+            ledger = self._ledgers.setdefault(address, Ledger())
+            self._touched.add(address)
+            if not ledger.add(fed.batch, now_ns):
+                self._parts.metrics.repeated.inc(len(fed.frame))
+                return
+            ledger.readings += len(fed.frame)
+        elif ledger is not None and fed.kind in ("NBIRTH", "DBIRTH"):
+            # What a birth of our own gateway shows comes in a batch as well.
+            return
+        if not len(fed.frame):
+            return
+        self._rows.append(fed.frame)
+        self._waiting += len(fed.frame)
+        if fed.kind not in ("NDEATH", "DDEATH"):
+            self._counted += len(fed.frame)
+
+    async def _commit(self, elapsed_s: float) -> None:
+        parts = self._parts
+        if self._last == self._position and self._session_position != START:
+            self._show(elapsed_s)
+            return
+        frame = Frame.concat(self._rows)
+        frame = Frame(self._keys_of(frame), frame.time_ns, frame.value, frame.quality)
+        state = {"position": self._position_state()}
+        now = parts.clock.monotonic()
+        if now - self._snapshot_at >= SNAPSHOT_S or self._session_position == START:
+            state["session"] = self._session_state()
+            self._session_position = self._last
+            self._snapshot_at = now
+        while True:
+            try:
+                with parts.metrics.commit_seconds.labels(ROLE).time():
+                    await parts.history.commit(frame, state)
+                break
+            except HistoryError as error:
+                # What is not stored stays in the stream and at the gateways: nothing is given up, nothing acknowledged.
+                log.error("history refuses", reason=str(error), again_in_s=RETRY_S)  # noqa: TRY400 -- the message is the reason
+                await asyncio.sleep(RETRY_S)
+        self._position = self._last
+        self._stored += self._counted
+        parts.metrics.commits.labels(ROLE).inc()
+        parts.metrics.stored.inc(self._counted)
+        parts.metrics.position.labels(ROLE).set(self._position.sequence)
+        said = {
+            address: number for address in self._touched if (number := self._ledgers[address].committed) is not None
+        }
+        self._due.append((parts.clock.monotonic() + parts.history.durable_after_s, said))
+        self._show(elapsed_s)
+        self._rows, self._waiting, self._counted = [], 0, 0
+        self._touched = set()
+
+    def _position_state(self) -> bytes:
+        ledgers = [[group, node, ledger.to_json()] for (group, node), ledger in self._ledgers.items()]
+        return json.dumps(
+            {
+                "position": [self._last.sequence, self._last.time_ns],
+                "stored": self._stored + self._counted,
+                "ledgers": ledgers,
+            }
+        ).encode()
+
+    def _session_state(self) -> bytes:
+        return json.dumps(
+            {"position": [self._last.sequence, self._last.time_ns], "session": self._session.snapshot().decode()}
+        ).encode()
+
+    def _keys_of(self, frame: Frame) -> I32:
+        known, ids = len(self._keys), self._parts.table.ids
+        if len(ids) > known:
+            fresh = [self._parts.history.key(point) for point in ids[known:]]
+            self._keys = np.concatenate([self._keys, np.asarray(fresh, dtype=np.int32)])
+        return self._keys[frame.point]
+
+    def _show(self, elapsed_s: float) -> None:
+        live = self._parts.live
+        live.readings_stored = self._stored
+        if elapsed_s > 0:
+            keep = 0.5 ** (elapsed_s / RATE_HALF_LIFE_S)
+            live.readings_per_second = keep * live.readings_per_second + (1 - keep) * self._counted / elapsed_s
+        for address, ledger in self._ledgers.items():
+            live.stored[address] = Stored(ledger.readings, ledger.newest, ledger.committed or 0)
+
+    async def _acknowledge(self) -> None:
+        parts = self._parts
+        while self._due and self._due[0][0] <= parts.clock.monotonic():
+            _, said = self._due.popleft()
+            for (group, node), number in said.items():
+                try:
+                    await send_committed(parts.client, group, node, number, parts.clock.now_ns())
+                    parts.metrics.acknowledgements.inc()
+                except (NatsError, OSError) as error:
+                    # The next batch brings the next acknowledgement, which is cumulative.
+                    log.warning("acknowledgement not sent", gateway=node, reason=str(error) or repr(error))
+
+    async def _ask_for_births(self) -> None:
+        parts = self._parts
+        asking, self._ask = self._ask, set()
+        for group, node in asking:
+            now = parts.clock.monotonic()
+            if now - self._asked.get((group, node), -np.inf) < parts.settings.rebirth_interval_s:
+                continue
+            self._asked[group, node] = now
+            log.info("asking for a rebirth", group=group, gateway=node)
+            parts.metrics.rebirths.inc()
+            try:
+                await ask_rebirth(parts.client, group, node, parts.clock.now_ns())
+            except (NatsError, OSError) as error:
+                log.warning("rebirth not asked", gateway=node, reason=str(error) or repr(error))
+
+
+async def retain(history: History, settings: HistorianSettings, clock: Clock) -> None:
+    """Forget what is older than the retention, now and then; runs until cancelled."""
+    while True:
+        try:
+            gone = await history.retain(clock.now_ns() - int(settings.retain_days * DAY_NS))
+            log.info("history retention", forgotten=gone, days=settings.retain_days)
+        except HistoryError as error:
+            log.error("history retention failed", reason=str(error))  # noqa: TRY400 -- the message is the reason
+        await asyncio.sleep(settings.retain_interval_s)

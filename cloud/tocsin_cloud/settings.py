@@ -1,0 +1,117 @@
+"""Every option of the cloud side, in one place, with its default."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+LOOPBACK: Final = "127.0.0.1"
+
+
+class Address(NamedTuple):
+    """A TCP address."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read HOST:PORT, or PORT alone on the loopback address.
+
+        Raises:
+            ValueError: it is neither, or the port is not between 1 and 65535.
+        """
+        host, _, port = text.rpartition(":")
+        if not port.isdecimal() or not 1 <= int(port) <= 65535:  # noqa: PLR2004 -- the last TCP port
+            raise ValueError(f"{text!r} is not HOST:PORT")
+        return cls(host.strip("[]") or LOOPBACK, int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSettings:
+    """The embedded nats-server."""
+
+    folder: Path
+    nats: Address
+    mqtt: Address
+    server_name: str = "tocsin"
+    # A crash of the machine loses at most this much of the stream; the gateways still hold it.
+    sync_interval: str = "1s"
+    max_payload: int = 4 << 20
+    stop_timeout_s: float = 2.0
+    ready_timeout_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """The durable stream."""
+
+    max_age_s: float = 7 * 86400.0
+    max_bytes: int = 8 << 30
+    partitions: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistorianSettings:
+    """The historian role."""
+
+    commit_interval_s: float = 0.5
+    commit_rows: int = 200_000
+    rebirth_interval_s: float = 10.0
+    retain_days: float = 3650.0
+    retain_interval_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmSettings:
+    """The alarms role."""
+
+    partition: int = 0
+    snapshot_interval_s: float = 10.0
+    tick_interval_s: float = 1.0
+    values_interval_s: float = 1.0
+    evidence_before_s: float = 600.0
+    evidence_interval_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudSettings:
+    """One cloud process: where its data lie and where it listens."""
+
+    plant: Path
+    data: Path
+    http: Address = Address(LOOPBACK, 8080)
+    mqtt: Address = Address(LOOPBACK, 1883)
+    # The address of a running nats-server; None: start one.
+    nats_url: str | None = None
+    quarantine_kept: int = 1000
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    historian: HistorianSettings = field(default_factory=HistorianSettings)
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
+
+    @property
+    def history_file(self) -> Path:
+        """The DuckDB file."""
+        return self.data / "history.duckdb"
+
+    @property
+    def sql_file(self) -> Path:
+        """The SQLite file."""
+        return self.data / "tocsin.sqlite"
+
+    @property
+    def outbox(self) -> Path:
+        """The folder in which the demo's channel leaves its messages."""
+        return self.data / "outbox"
+
+    @property
+    def broker_folder(self) -> Path:
+        """The folder of the embedded nats-server."""
+        return self.data / "nats"
+
+    @property
+    def snapshot_file(self) -> Path:
+        """The engine's snapshot."""
+        return self.data / f"alarms-{self.alarms.partition}.npz"
