@@ -36,7 +36,7 @@ demo: setup ## run the simulated plant, gateways, cloud side and page (ARGS="--h
 	@exec $(BIN)/tocsin demo $(ARGS)
 
 test: setup-dev console ## run every test on two workers (ARGS="-k words" for some)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 check: setup-dev ## the static checks: ruff, mypy --strict, import contracts
 	$(BIN)/ruff check
