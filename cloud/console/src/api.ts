@@ -1,0 +1,111 @@
+/** Owns the calls to the server: one typed function each, problems turned into `ApiError`. */
+import type {
+  Alarm,
+  Gateway,
+  Instant,
+  Kpi,
+  Notification,
+  Plant,
+  Point,
+  Quarantined,
+  Readings,
+  Session,
+  Ticket,
+} from "./types.ts";
+
+export const BASE = "/api/v1";
+
+/** A refusal by the server (status of HTTP), or status 0: it could not be reached. */
+export class ApiError extends Error {
+  readonly status: number;
+
+  constructor(status: number, detail: string) {
+    super(detail);
+    this.name = "ApiError";
+    this.status = status;
+  }
+}
+
+let onUnauthorised: () => void = () => undefined;
+
+/** `handler` is called whenever the server says that nobody is signed in. */
+export function whenUnauthorised(handler: () => void): void {
+  onUnauthorised = handler;
+}
+
+/** A gateway or worker that hangs must not leave a button waiting for ever. */
+const TIMEOUT_MS = 15_000;
+
+async function request<T>(method: "GET" | "POST" | "DELETE", path: string, body?: unknown): Promise<T> {
+  const headers: Record<string, string> = { Accept: "application/json" };
+  if (method !== "GET") headers["X-Tocsin"] = "1";
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(BASE + path, {
+      method,
+      headers,
+      body: body === undefined ? null : JSON.stringify(body),
+      credentials: "same-origin",
+      cache: "no-store",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    text = await response.text();
+  } catch (error) {
+    throw new ApiError(0, error instanceof Error ? error.message : String(error));
+  }
+  if (response.ok) return (text === "" ? undefined : JSON.parse(text)) as T;
+  if (response.status === 401 && !(method === "POST" && path === "/session")) onUnauthorised();
+  throw new ApiError(response.status, problemDetail(text) ?? `HTTP ${response.status}`);
+}
+
+function problemDetail(text: string): string | null {
+  try {
+    const problem: unknown = JSON.parse(text);
+    if (typeof problem !== "object" || problem === null) return null;
+    const { detail, title } = problem as { detail?: unknown; title?: unknown };
+    return typeof detail === "string" ? detail : typeof title === "string" ? title : null;
+  } catch {
+    // A proxy's error page is not JSON; the caller then shows the status itself.
+    return null;
+  }
+}
+
+const id = encodeURIComponent;
+
+export const api = {
+  signIn: (user: string, password: string) => request<Session>("POST", "/session", { user, password }),
+  signOut: () => request<void>("DELETE", "/session"),
+  session: () => request<Session>("GET", "/session"),
+  plant: () => request<Plant>("GET", "/plant"),
+  points: () => request<Point[]>("GET", "/points"),
+  point: (point: string) => request<Point>("GET", `/points/${id(point)}`),
+  readings: (point: string, start: Instant, end: Instant, step_s: number | null) => {
+    const query = new URLSearchParams({ start, end });
+    if (step_s !== null) query.set("step_s", String(step_s));
+    return request<Readings>("GET", `/points/${id(point)}/readings?${query}`);
+  },
+  alarms: (state: "active" | "all", limit: number, before?: Instant) => {
+    const query = new URLSearchParams({ state, limit: String(limit) });
+    if (before !== undefined) query.set("before", before);
+    return request<Alarm[]>("GET", `/alarms?${query}`);
+  },
+  acknowledge: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/ack`, {}),
+  shelve: (alarm: string, duration_s: number, reason: string) =>
+    request<Alarm>("POST", `/alarms/${id(alarm)}/shelve`, { duration_s, reason }),
+  unshelve: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/unshelve`, {}),
+  outOfService: (alarm: string, reason: string) =>
+    request<Alarm>("POST", `/alarms/${id(alarm)}/out-of-service`, { reason }),
+  inService: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/in-service`, {}),
+  reset: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/reset`, {}),
+  tickets: (state: "open" | "all") => request<Ticket[]>("GET", `/tickets?state=${state}`),
+  ticket: (ticket: string) => request<Ticket>("GET", `/tickets/${id(ticket)}`),
+  submit: (ticket: string, measures: string) => request<Ticket>("POST", `/tickets/${id(ticket)}/submit`, { measures }),
+  accept: (ticket: string, comment: string) => request<Ticket>("POST", `/tickets/${id(ticket)}/accept`, { comment }),
+  reject: (ticket: string, comment: string) => request<Ticket>("POST", `/tickets/${id(ticket)}/reject`, { comment }),
+  notifications: (limit: number) => request<Notification[]>("GET", `/notifications?limit=${limit}`),
+  gateways: () => request<Gateway[]>("GET", "/gateways"),
+  quarantine: (limit: number) => request<Quarantined[]>("GET", `/quarantine?limit=${limit}`),
+  kpi: () => request<Kpi>("GET", "/kpi"),
+};

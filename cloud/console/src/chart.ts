@@ -1,0 +1,249 @@
+/** Owns how a trend is drawn with uPlot: band, line, limits, raised marks, bad stretches and the early-warning fan. */
+import uPlot from "uplot";
+import { badRuns, type Columns } from "./columns.ts";
+import { clockTime, fixed, plain } from "./format.ts";
+import { fan } from "./projection.ts";
+import type { AlarmKind, LimitKind, Priority, Projection } from "./types.ts";
+
+export interface ChartLimit {
+  readonly kind: AlarmKind;
+  readonly setpoint: number;
+}
+
+export interface ChartModel {
+  readonly columns: Columns;
+  /** from and to, s since the epoch */
+  readonly window: readonly [number, number];
+  readonly limits: readonly ChartLimit[];
+  readonly raised: readonly { readonly at: number; readonly priority: Priority; readonly label: string }[];
+  readonly projection: Projection | null;
+  readonly low: number | null;
+  readonly high: number | null;
+  readonly decimals: number;
+  readonly zone: string;
+  readonly badWord: string;
+}
+
+const COLOUR = {
+  line: "#dfe6ec",
+  band: "rgba(150, 175, 200, 0.22)",
+  axis: "#98a3ae",
+  grid: "rgba(255, 255, 255, 0.06)",
+  bad: "rgba(160, 160, 160, 0.16)",
+  early: "#c99bff",
+  earlyFan: "rgba(201, 155, 255, 0.16)",
+} as const;
+const LIMIT_COLOUR: Readonly<Record<LimitKind, string>> = { HH: "#e0675f", H: "#dd9a3c", L: "#dd9a3c", LL: "#e0675f" };
+const PRIORITY_COLOUR: Readonly<Record<Priority, string>> = {
+  critical: "#ff4d42",
+  high: "#ff9f1a",
+  medium: "#ffd93d",
+  low: "#5cc8f2",
+};
+const FONT = "system-ui, 'Noto Sans', 'Noto Sans CJK SC', sans-serif";
+const GUTTER = 70;
+
+export function isLevel(kind: AlarmKind): kind is LimitKind {
+  return kind === "HH" || kind === "H" || kind === "L" || kind === "LL";
+}
+
+/** The vertical range: what was measured, the limits, and what is projected, with a margin. */
+export function verticalRange(model: ChartModel): [number, number] {
+  const seen: number[] = [];
+  for (const column of [model.columns.min, model.columns.max]) for (const v of column) if (v !== null) seen.push(v);
+  for (const limit of model.limits) seen.push(limit.setpoint);
+  if (model.projection !== null) seen.push(fan(model.projection, model.window[1]).mid);
+  let low = seen.length > 0 ? seen.reduce((a, b) => Math.min(a, b)) : (model.low ?? 0);
+  let high = seen.length > 0 ? seen.reduce((a, b) => Math.max(a, b)) : (model.high ?? 1);
+  if (high - low < 1e-9) {
+    const half = Math.max(Math.abs(high) * 0.05, 10 ** -model.decimals * 5);
+    low -= half;
+    high += half;
+  }
+  const margin = (high - low) * 0.08;
+  const floor = model.low !== null && low >= model.low ? model.low - margin / 2 : -Infinity;
+  return [Math.max(low - margin, floor), high + margin];
+}
+
+/** Draws into `parent`; `model` is asked anew at each drawing. */
+export function createChart(
+  parent: HTMLElement,
+  width: number,
+  height: number,
+  model: () => ChartModel,
+  onCursor: (index: number | null) => void,
+): uPlot {
+  const zone = model().zone;
+  const options: uPlot.Options = {
+    width,
+    height,
+    padding: [14, GUTTER, 0, 0],
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
+    legend: { show: false },
+    cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
+    scales: {
+      x: { time: true, range: () => [...model().window] as uPlot.Range.MinMax },
+      y: { range: () => verticalRange(model()) },
+    },
+    series: [
+      {},
+      { stroke: "transparent", points: { show: false } },
+      { stroke: "transparent", points: { show: false } },
+      { stroke: COLOUR.line, width: 1.75, points: { show: false } },
+    ],
+    bands: [{ series: [2, 1], fill: COLOUR.band }],
+    axes: [
+      { ...axisStyle(), size: 26, values: (_, splits) => splits.map((s) => clockTime(s * 1000, zone).slice(0, spanOf(model()) < 900 ? 8 : 5)) },
+      { ...axisStyle(), size: 56 },
+    ],
+    hooks: {
+      drawAxes: [(u) => drawBehind(u, model())],
+      draw: [(u) => drawAbove(u, model())],
+      setCursor: [(u) => onCursor(u.cursor.idx ?? null)],
+    },
+  };
+  return new uPlot(options, data(model().columns), parent);
+}
+
+export function data(columns: Columns): uPlot.AlignedData {
+  return [columns.x, columns.min, columns.max, columns.mean];
+}
+
+function spanOf(model: ChartModel): number {
+  return model.window[1] - model.window[0];
+}
+
+function axisStyle(): uPlot.Axis {
+  return {
+    stroke: COLOUR.axis,
+    font: `12px ${FONT}`,
+    grid: { stroke: COLOUR.grid, width: 1 },
+    ticks: { stroke: COLOUR.grid, width: 1, size: 4 },
+  };
+}
+
+function clip(u: uPlot, paint: () => void): void {
+  u.ctx.save();
+  u.ctx.beginPath();
+  u.ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+  u.ctx.clip();
+  paint();
+  u.ctx.restore();
+}
+
+function drawBehind(u: uPlot, model: ChartModel): void {
+  clip(u, () => {
+    for (const [from, to] of badRuns(model.columns)) shadeBad(u, from, to, model.badWord);
+  });
+  for (const limit of model.limits) drawLimit(u, limit);
+}
+
+function shadeBad(u: uPlot, from: number, to: number, label: string): void {
+  const { ctx, bbox } = u;
+  const left = u.valToPos(from, "x", true);
+  const width = Math.max(uPlot.pxRatio, u.valToPos(to, "x", true) - left);
+  ctx.fillStyle = COLOUR.bad;
+  ctx.fillRect(left, bbox.top, width, bbox.height);
+  ctx.font = `${11 * uPlot.pxRatio}px ${FONT}`;
+  if (width > ctx.measureText(label).width + 8 * uPlot.pxRatio) {
+    ctx.fillStyle = COLOUR.axis;
+    ctx.textAlign = "center";
+    ctx.textBaseline = "bottom";
+    ctx.fillText(label, left + width / 2, bbox.top + bbox.height - 4 * uPlot.pxRatio);
+  }
+}
+
+function drawLimit(u: uPlot, limit: ChartLimit): void {
+  if (!isLevel(limit.kind)) return;
+  const { ctx, bbox } = u;
+  const ratio = uPlot.pxRatio;
+  const y = u.valToPos(limit.setpoint, "y", true);
+  if (y < bbox.top || y > bbox.top + bbox.height) return;
+  const right = bbox.left + bbox.width;
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = LIMIT_COLOUR[limit.kind];
+  ctx.lineWidth = ratio;
+  ctx.setLineDash([7 * ratio, 4 * ratio]);
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(right, y);
+  ctx.stroke();
+  ctx.font = `600 ${12 * ratio}px ${FONT}`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
+  ctx.fillText(`${limit.kind} ${plain(limit.setpoint)}`, right + 5 * ratio, y);
+  ctx.restore();
+}
+
+function drawAbove(u: uPlot, model: ChartModel): void {
+  clip(u, () => {
+    if (model.projection !== null) drawFan(u, model.projection, model);
+    for (const mark of model.raised) drawRaised(u, mark.at, PRIORITY_COLOUR[mark.priority], mark.label);
+  });
+}
+
+function drawRaised(u: uPlot, at: number, colour: string, label: string): void {
+  const { ctx, bbox } = u;
+  const ratio = uPlot.pxRatio;
+  const x = u.valToPos(at, "x", true);
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = colour;
+  ctx.lineWidth = ratio;
+  ctx.setLineDash([2 * ratio, 3 * ratio]);
+  ctx.beginPath();
+  ctx.moveTo(x, bbox.top);
+  ctx.lineTo(x, bbox.top + bbox.height);
+  ctx.stroke();
+  ctx.beginPath();
+  ctx.moveTo(x - 5 * ratio, bbox.top);
+  ctx.lineTo(x + 5 * ratio, bbox.top);
+  ctx.lineTo(x, bbox.top + 8 * ratio);
+  ctx.fill();
+  ctx.font = `600 ${11 * ratio}px ${FONT}`;
+  ctx.textAlign = "right";
+  ctx.textBaseline = "top";
+  ctx.fillText(label, x - 6 * ratio, bbox.top + 2 * ratio);
+  ctx.restore();
+}
+
+function drawFan(u: uPlot, projection: Projection, model: ChartModel): void {
+  const { ctx } = u;
+  const ratio = uPlot.pxRatio;
+  const f = fan(projection, model.window[1]);
+  const x0 = u.valToPos(f.start, "x", true);
+  const x1 = u.valToPos(f.end, "x", true);
+  const y = (value: number): number => u.valToPos(value, "y", true);
+  ctx.save();
+  ctx.fillStyle = COLOUR.earlyFan;
+  ctx.beginPath();
+  ctx.moveTo(x0, y(f.level));
+  ctx.lineTo(x1, y(f.high));
+  ctx.lineTo(x1, y(f.low));
+  ctx.fill();
+  ctx.strokeStyle = ctx.fillStyle = COLOUR.early;
+  ctx.lineWidth = 2 * ratio;
+  ctx.setLineDash([8 * ratio, 5 * ratio]);
+  ctx.beginPath();
+  ctx.moveTo(x0, y(f.level));
+  ctx.lineTo(x1, y(f.mid));
+  ctx.stroke();
+  if (f.meets !== null) {
+    ctx.setLineDash([]);
+    ctx.beginPath();
+    ctx.arc(u.valToPos(f.meets, "x", true), y(projection.limit), 5 * ratio, 0, 2 * Math.PI);
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
+/** What the cursor stands on, in words: time, mean, and the band when there is one. */
+export function readout(model: ChartModel, index: number): string {
+  const { x, mean, min, max, bad } = model.columns;
+  const time = clockTime((x[index] ?? 0) * 1000, model.zone);
+  const value = mean[index] ?? null;
+  if (value === null) return `${time}  ${bad[index] ? model.badWord : "—"}`;
+  const low = min[index] ?? value;
+  const high = max[index] ?? value;
+  const range = high > low ? `  [${fixed(low, model.decimals)} … ${fixed(high, model.decimals)}]` : "";
+  return `${time}  ${fixed(value, model.decimals)}${range}`;
+}

@@ -1,0 +1,117 @@
+/** Owns the list of alarms: what is current, what is shelved, what was. */
+import { signal } from "@preact/signals";
+import { api } from "../api.ts";
+import { t } from "../i18n.ts";
+import { announcedAlarms, silencedAlarms, unacknowledged } from "../store.ts";
+import { explain, say } from "../toast.ts";
+import type { Alarm } from "../types.ts";
+import { AlarmRow } from "./AlarmRow.tsx";
+
+type View = "active" | "shelved" | "history";
+const PAGE = 150;
+const HISTORY_PAGE = 200;
+
+const view = signal<View>("active");
+const shown = signal(PAGE);
+const past = signal<readonly Alarm[] | null>(null);
+const pastEnded = signal(false);
+
+async function readPast(before?: string): Promise<void> {
+  try {
+    const rows = await api.alarms("all", HISTORY_PAGE, before);
+    const known = new Set((before === undefined ? [] : (past.value ?? [])).map((a) => a.id));
+    const fresh = rows.filter((a) => !known.has(a.id));
+    past.value = [...(before === undefined ? [] : (past.value ?? [])), ...fresh].sort(
+      (a, b) => Date.parse(b.raised_at) - Date.parse(a.raised_at),
+    );
+    pastEnded.value = rows.length < HISTORY_PAGE || fresh.length === 0;
+  } catch (error) {
+    say(explain(error));
+  }
+}
+
+function choose(next: View): void {
+  view.value = next;
+  shown.value = PAGE;
+  if (next === "history") void readPast();
+}
+
+export function AlarmPanel() {
+  const current = view.value;
+  const rows = current === "active" ? announcedAlarms.value : current === "shelved" ? silencedAlarms.value : past.value;
+  const empty = current === "active" ? "noAlarms" : current === "shelved" ? "noShelved" : "noHistory";
+  return (
+    <section class="alarms" aria-label={t("alarms")}>
+      <header>
+        <h2>{t("alarms")}</h2>
+        <fieldset class="segmented" aria-label={t("alarms")}>
+          <ViewButton view="active" label={t("alarmsActive")} count={announcedAlarms.value.length} loud={unacknowledged.value.length > 0} />
+          <ViewButton view="shelved" label={t("alarmsShelved")} count={silencedAlarms.value.length} loud={false} />
+          <ViewButton view="history" label={t("alarmsHistory")} count={null} loud={false} />
+        </fieldset>
+      </header>
+      <AlarmRows rows={rows} empty={t(empty)} history={current === "history"} />
+    </section>
+  );
+}
+
+interface ViewProps {
+  readonly view: View;
+  readonly label: string;
+  readonly count: number | null;
+  readonly loud: boolean;
+}
+
+function ViewButton({ view: own, label, count, loud }: ViewProps) {
+  return (
+    <button type="button" data-testid={`alarms-${own}`} aria-pressed={view.value === own} onClick={() => choose(own)}>
+      {label}
+      {count !== null && <b class={loud ? "loud" : ""}>{count}</b>}
+    </button>
+  );
+}
+
+interface RowsProps {
+  readonly rows: readonly Alarm[] | null;
+  readonly empty: string;
+  readonly history: boolean;
+}
+
+function AlarmRows({ rows, empty, history }: RowsProps) {
+  if (rows === null) return <p class="empty">{t("loading")}</p>;
+  if (rows.length === 0) return <p class="empty">{empty}</p>;
+  const rest = rows.length - shown.value;
+  const last = rows.at(-1);
+  return (
+    <ul class="alarm-rows" data-testid="alarm-list" aria-live="polite" aria-relevant="additions">
+      {rows.slice(0, shown.value).map((alarm) => (
+        <AlarmRow key={alarm.id} alarm={alarm} history={history} />
+      ))}
+      {rest > 0 && (
+        <li class="more">
+          <button
+            type="button"
+            onClick={() => {
+              shown.value += PAGE;
+            }}
+          >
+            {t("moreAlarms", { count: rest })}
+          </button>
+        </li>
+      )}
+      {history && rest <= 0 && !pastEnded.value && last !== undefined && (
+        <li class="more">
+          <button
+            type="button"
+            onClick={() => {
+              shown.value += HISTORY_PAGE;
+              void readPast(last.raised_at);
+            }}
+          >
+            {t("olderAlarms")}
+          </button>
+        </li>
+      )}
+    </ul>
+  );
+}

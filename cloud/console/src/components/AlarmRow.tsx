@@ -1,0 +1,176 @@
+/** Owns one alarm in the list: what it says at a glance, its details, and what an operator may do about it. */
+import { signal, useComputed, useSignal } from "@preact/signals";
+import { api } from "../api.ts";
+import { now } from "../clock.ts";
+import { duration, fixed, plain, shortInstant } from "../format.ts";
+import { named, t } from "../i18n.ts";
+import { annunciated, asksForAnswer, conditionPresent, latched } from "../order.ts";
+import { openPoint, pointsById, zone } from "../store.ts";
+import { stream } from "../stream.ts";
+import { explain, say } from "../toast.ts";
+import type { Alarm } from "../types.ts";
+import { Glyph } from "./Glyph.tsx";
+import { memo } from "./memo.ts";
+import { suppressing } from "./SuppressDialog.tsx";
+
+const opened = signal<string | null>(null);
+
+interface Props {
+  readonly alarm: Alarm;
+  readonly history: boolean;
+}
+
+export const AlarmRow = memo(function AlarmRow({ alarm, history }: Props) {
+  const open = useComputed(() => opened.value === alarm.id);
+  const asks = asksForAnswer(alarm.phase) && annunciated(alarm, now.peek());
+  const present = conditionPresent(alarm.phase);
+  const early = alarm.kind === "time-to-limit";
+  const point = pointsById.value.get(alarm.point);
+  const toggle = (): void => {
+    opened.value = opened.peek() === alarm.id ? null : alarm.id;
+    if (point !== undefined) openPoint(alarm.point);
+  };
+  return (
+    <li
+      class={`alarm p-${alarm.priority}${asks ? " asks" : ""}${present ? " present" : ""}${early ? " is-early" : ""}`}
+      data-testid={`alarm-${alarm.id}`}
+      data-alarm={alarm.alarm}
+      data-kind={alarm.kind}
+      data-phase={alarm.phase}
+      data-priority={alarm.priority}
+    >
+      <button type="button" class="alarm-main" aria-expanded={open} onClick={toggle}>
+        <Glyph priority={alarm.priority} blink={asks} hollow={!present} size={26} />
+        <span class="alarm-text">
+          <span class="alarm-title">
+            <b class={early ? "code early" : "code"}>{t(`code_${alarm.kind}`)}</b>
+            <span class="alarm-name">{point === undefined ? alarm.point : named(point.name)}</span>
+          </span>
+          <span class="alarm-facts">
+            <span class="alarm-value">{atRaise(alarm, point?.decimals)}</span>
+            <span class="phase">{phaseWords(alarm)}</span>
+          </span>
+        </span>
+        <span class="alarm-age">
+          <Age alarm={alarm} history={history} />
+          <code>{alarm.point}</code>
+        </span>
+      </button>
+      <span class="alarm-actions">{asks || (asksForAnswer(alarm.phase) && !history) ? <AckButton alarm={alarm} /> : <PriorityWord alarm={alarm} />}</span>
+      {open.value && <Details alarm={alarm} />}
+    </li>
+  );
+});
+
+function PriorityWord({ alarm }: { readonly alarm: Alarm }) {
+  return <span class="priority-word">{t(`priority_${alarm.priority}`)}</span>;
+}
+
+/** Value at the moment of raising against the set point; both with the unit of the alarm. */
+function atRaise(alarm: Alarm, decimals: number | undefined): string {
+  if (alarm.value === null && alarm.setpoint === null) return named(alarm.message);
+  const value = alarm.value === null ? "—" : decimals === undefined ? plain(alarm.value) : fixed(alarm.value, decimals);
+  if (alarm.setpoint === null) return `${value} ${alarm.unit}`;
+  const beyond = alarm.kind === "L" || alarm.kind === "LL" ? "≤" : alarm.kind === "time-to-limit" ? "→" : "≥";
+  return `${value} ${beyond} ${plain(alarm.setpoint)} ${alarm.unit}`;
+}
+
+function phaseWords(alarm: Alarm): string {
+  if (alarm.out_of_service) return t("outOfService");
+  if (alarm.shelved_until !== null && Date.parse(alarm.shelved_until) > now.peek()) {
+    return t("shelvedUntil", { time: shortInstant(alarm.shelved_until, zone.value, now.peek()) });
+  }
+  return t(`phase_${alarm.phase}`);
+}
+
+function Age({ alarm, history }: Props) {
+  const at = now.value;
+  if (history) return <time>{shortInstant(alarm.raised_at, zone.value, at)}</time>;
+  return <time title={shortInstant(alarm.raised_at, zone.value, at)}>{duration((at - Date.parse(alarm.raised_at)) / 1000)}</time>;
+}
+
+interface ActProps {
+  readonly label: string;
+  readonly testId: string;
+  readonly aria: string;
+  readonly primary?: boolean;
+  readonly act: () => Promise<Alarm>;
+}
+
+/** A button that waits for the server's answer; a refusal is said aloud and nothing is shown as done before it is. */
+function Act({ label, testId, aria, primary = false, act }: ActProps) {
+  const busy = useSignal(false);
+  const run = async (): Promise<void> => {
+    busy.value = true;
+    try {
+      stream.took(await act());
+    } catch (error) {
+      say(explain(error));
+    } finally {
+      busy.value = false;
+    }
+  };
+  return (
+    <button type="button" class={primary ? "ack" : ""} data-testid={testId} aria-label={aria} disabled={busy} onClick={() => void run()}>
+      {label}
+    </button>
+  );
+}
+
+function AckButton({ alarm }: { readonly alarm: Alarm }) {
+  const aria = t("acknowledgeOf", { alarm: alarm.alarm });
+  return <Act primary label={t("acknowledge")} aria={aria} testId={`ack-${alarm.id}`} act={() => api.acknowledge(alarm.id)} />;
+}
+
+function Details({ alarm }: { readonly alarm: Alarm }) {
+  const when = (at: string | null): string | null => (at === null ? null : shortInstant(at, zone.value, now.peek()));
+  return (
+    <div class="alarm-details">
+      <p>{named(alarm.message)}</p>
+      <dl>
+        <Fact term={t("priority")} text={t(`priority_${alarm.priority}`)} />
+        <Fact term={t("clause")} text={alarm.clause === null ? null : named(alarm.clause)} />
+        <Fact term={t("raisedAt")} text={when(alarm.raised_at)} />
+        <Fact term={t("acknowledgedAt")} text={when(alarm.acknowledged_at)} />
+        <Fact term={t("acknowledgedBy")} text={alarm.acknowledged_by} />
+        <Fact term={t("returnedAt")} text={when(alarm.returned_at)} />
+        <Fact term={t("occurrence")} text={`${alarm.alarm} · ${alarm.id}`} />
+      </dl>
+      <Actions alarm={alarm} />
+    </div>
+  );
+}
+
+function Fact({ term, text }: { readonly term: string; readonly text: string | null }) {
+  if (text === null || text === "") return null;
+  return (
+    <>
+      <dt>{term}</dt>
+      <dd>{text}</dd>
+    </>
+  );
+}
+
+function Actions({ alarm }: { readonly alarm: Alarm }) {
+  const { id } = alarm;
+  const shelved = alarm.shelved_until !== null && Date.parse(alarm.shelved_until) > now.peek();
+  return (
+    <div class="actions">
+      {latched(alarm.phase) && <Act label={t("reset")} aria={t("reset")} testId={`reset-${id}`} act={() => api.reset(id)} />}
+      {shelved ? (
+        <Act label={t("unshelve")} aria={t("unshelve")} testId={`unshelve-${id}`} act={() => api.unshelve(id)} />
+      ) : (
+        <button type="button" data-testid={`shelve-${id}`} onClick={() => suppressing("shelve", alarm)}>
+          {t("shelve")}…
+        </button>
+      )}
+      {alarm.out_of_service ? (
+        <Act label={t("returnToService")} aria={t("returnToService")} testId={`in-service-${id}`} act={() => api.inService(id)} />
+      ) : (
+        <button type="button" data-testid={`out-of-service-${id}`} onClick={() => suppressing("out-of-service", alarm)}>
+          {t("takeOutOfService")}…
+        </button>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,41 @@
+/** Owns the bars across the page that say that what is shown is not current: server lost, or page outdated. */
+import { clockTime } from "../format.ts";
+import { word } from "../i18n.ts";
+import { connection, lastHeard, newVersion, zone } from "../store.ts";
+
+/** In both languages at once: whoever stands in front of the screen must understand it. */
+export function LostBanner() {
+  if (connection.value !== "lost") return null;
+  const at = lastHeard.value;
+  const time = at === null ? null : clockTime(at, zone.value);
+  const since = (language: "zh" | "en"): string => (time === null ? word(language, "lostNever") : word(language, "lostFrom", { time }));
+  return (
+    <div class="lost-banner" role="alert" data-testid="lost-banner">
+      <svg width="28" height="28" viewBox="0 0 24 24" aria-hidden="true">
+        <path d="M12 2 1 21h22zM11 9h2v6h-2zm0 8h2v2h-2z" fill-rule="evenodd" />
+      </svg>
+      <p>
+        <strong lang="zh-CN">
+          {word("zh", "lost")} – {since("zh")}
+        </strong>
+        <span lang="en">
+          {word("en", "lost")} – {since("en")}
+        </span>
+      </p>
+    </div>
+  );
+}
+
+export function UpdateBanner() {
+  const version = newVersion.value;
+  if (version === null) return null;
+  return (
+    <div class="update-banner" role="status" data-testid="update-banner">
+      <span lang="zh-CN">{word("zh", "updated", { version })}</span>
+      <span lang="en">{word("en", "updated", { version })}</span>
+      <button type="button" onClick={() => location.reload()}>
+        {word("zh", "reload")} / {word("en", "reload")}
+      </button>
+    </div>
+  );
+}

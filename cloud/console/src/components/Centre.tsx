@@ -1,0 +1,75 @@
+/** Owns the middle of the screen: the tabs and what each of them shows. */
+import { t } from "../i18n.ts";
+import { gateways, notifications, type Tab, tab, tickets } from "../store.ts";
+import { Gateways } from "./Gateways.tsx";
+import { Notifications } from "./Notifications.tsx";
+import { PointTable } from "./PointTable.tsx";
+import { Tickets } from "./Tickets.tsx";
+import { Trend } from "./Trend.tsx";
+
+const TABS: readonly Tab[] = ["points", "tickets", "notifications", "gateways"];
+
+export function Centre() {
+  return (
+    <main class="centre">
+      <div class="tabs" role="tablist" onKeyDown={walk}>
+        {TABS.map((name) => (
+          <TabButton key={name} name={name} />
+        ))}
+      </div>
+      <div class="panel" role="tabpanel" id="panel" aria-labelledby={`tab-${tab.value}`}>
+        <Shown />
+      </div>
+    </main>
+  );
+}
+
+/** The arrows move between tabs, as the pattern for tabs asks. */
+function walk(event: KeyboardEvent): void {
+  const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
+  const next = TABS[TABS.indexOf(tab.value) + step];
+  if (step === 0 || next === undefined) return;
+  tab.value = next;
+  document.getElementById(`tab-${next}`)?.focus();
+}
+
+function TabButton({ name }: { readonly name: Tab }) {
+  const chosen = tab.value === name;
+  const { count, wrong } = attention(name);
+  return (
+    <button
+      type="button"
+      role="tab"
+      id={`tab-${name}`}
+      data-testid={`tab-${name}`}
+      aria-selected={chosen}
+      aria-controls="panel"
+      tabIndex={chosen ? 0 : -1}
+      onClick={() => {
+        tab.value = name;
+      }}
+    >
+      {t(`tab_${name}`)}
+      {count > 0 && <b class={wrong ? "wrong" : ""}>{count}</b>}
+    </button>
+  );
+}
+
+function attention(name: Tab): { readonly count: number; readonly wrong: boolean } {
+  if (name === "tickets") return { count: [...tickets.value.values()].filter((x) => x.state !== "accepted").length, wrong: false };
+  if (name === "notifications") return { count: [...notifications.value.values()].filter((x) => x.state === "failed").length, wrong: true };
+  if (name === "gateways") return { count: [...gateways.value.values()].filter((x) => x.state === "offline").length, wrong: true };
+  return { count: 0, wrong: false };
+}
+
+function Shown() {
+  if (tab.value === "tickets") return <Tickets />;
+  if (tab.value === "notifications") return <Notifications />;
+  if (tab.value === "gateways") return <Gateways />;
+  return (
+    <>
+      <Trend />
+      <PointTable />
+    </>
+  );
+}

@@ -1,0 +1,176 @@
+/** Owns the trend of the chosen point: its history, kept current from the stream, with limits and early warning. */
+import { computed, effect, signal, untracked, useComputed } from "@preact/signals";
+import { api } from "../api.ts";
+import { type ChartModel, isLevel } from "../chart.ts";
+import { now, serverNow } from "../clock.ts";
+import { append, type Columns, emptyColumns, toColumns } from "../columns.ts";
+import { calendarDate, duration, plain } from "../format.ts";
+import { named, t } from "../i18n.ts";
+import { conditionPresent } from "../order.ts";
+import { lookAhead, secondsLeft } from "../projection.ts";
+import { connection, pointsById, selectedPoint, stateOf, zone } from "../store.ts";
+import { explain } from "../toast.ts";
+import type { Point, Projection } from "../types.ts";
+import { Chart } from "./Chart.tsx";
+import { ValueText } from "./ValueText.tsx";
+
+/** Each span with the step of its history (null: every sample) and how often it is read again. */
+const SPANS = [
+  { key: "span_10min", span_s: 600, step_s: null, again_s: 120 },
+  { key: "span_1h", span_s: 3600, step_s: 5, again_s: 60 },
+  { key: "span_8h", span_s: 28_800, step_s: 30, again_s: 120 },
+] as const;
+type Span = (typeof SPANS)[number];
+
+interface History {
+  readonly point: string;
+  readonly columns: Columns;
+}
+
+const span = signal<Span>(SPANS[0]);
+const history = signal<History>({ point: "", columns: emptyColumns() });
+const problem = signal<unknown>(null);
+const loading = signal(false);
+
+/** Keeps the history of the chosen point read and current; called once when the page starts. */
+export function startTrend(): void {
+  effect(() => {
+    const point = selectedPoint.value;
+    const wanted = span.value;
+    if (point === null || connection.value !== "live") return undefined;
+    let current = true;
+    const read = (): void => {
+      void readHistory(point, wanted, () => current);
+    };
+    if (untracked(() => history.value.point) !== point) history.value = { point, columns: emptyColumns() };
+    read();
+    const timer = setInterval(read, wanted.again_s * 1000);
+    return () => {
+      current = false;
+      clearInterval(timer);
+    };
+  });
+  effect(() => {
+    const point = selectedPoint.value;
+    if (point === null) return;
+    const live = stateOf(point).live.value;
+    if (live.time === null) return;
+    const { columns, point: shown } = untracked(() => history.value);
+    const time = Date.parse(live.time) / 1000;
+    const from = serverNow() / 1000 - span.peek().span_s;
+    if (shown === point && append(columns, time, live.value, live.quality, from)) history.value = { point, columns };
+  });
+}
+
+async function readHistory(point: string, wanted: Span, current: () => boolean): Promise<void> {
+  loading.value = true;
+  try {
+    const end = serverNow();
+    const start = end - wanted.span_s * 1000;
+    const rows = await api.readings(point, new Date(start).toISOString(), new Date(end).toISOString(), wanted.step_s);
+    if (!current()) return;
+    history.value = { point, columns: toColumns(rows) };
+    problem.value = null;
+  } catch (error) {
+    if (current()) problem.value = error;
+  } finally {
+    if (current()) loading.value = false;
+  }
+}
+
+function modelOf(point: Point): ChartModel {
+  const state = stateOf(point.id);
+  const at = connection.value === "live" ? now.value / 1000 : now.peek() / 1000;
+  const { span_s } = span.value;
+  const projection = state.projection.value;
+  return {
+    columns: history.value.columns,
+    window: [at - span_s, at + lookAhead(projection, span_s)],
+    limits: point.limits.flatMap((l) => (isLevel(l.kind) && l.setpoint !== null ? [{ kind: l.kind, setpoint: l.setpoint }] : [])),
+    raised: state.alarms.value.map((a) => ({
+      at: Date.parse(a.raised_at) / 1000,
+      priority: a.priority,
+      label: t(`code_${a.kind}`),
+    })),
+    projection,
+    low: point.low,
+    high: point.high,
+    decimals: point.decimals,
+    zone: zone.value,
+    badWord: t("badSpan"),
+  };
+}
+
+const chosen = computed(() => {
+  const id = selectedPoint.value;
+  return id === null ? null : (pointsById.value.get(id) ?? null);
+});
+
+export function Trend() {
+  const point = chosen.value;
+  return point === null ? null : <PointTrend key={point.id} point={point} />;
+}
+
+function PointTrend({ point }: { readonly point: Point }) {
+  const model = useComputed(() => modelOf(point));
+  const label = t("trendOf", { name: named(point.name) });
+  const columns = history.value.columns;
+  return (
+    <section class="trend" data-testid="trend" data-point={point.id} aria-label={label}>
+      <header>
+        <h2>
+          {named(point.name)} <code>{point.id}</code>
+        </h2>
+        <span class="trend-value">
+          <ValueText point={point} testId="trend-value" />
+        </span>
+        <EarlyText point={point} />
+        <fieldset class="segmented" aria-label={t("trend")}>
+          {SPANS.map((s) => (
+            <button
+              key={s.key}
+              type="button"
+              data-testid={`trend-${s.key}`}
+              aria-pressed={span.value === s}
+              onClick={() => {
+                span.value = s;
+              }}
+            >
+              {t(s.key)}
+            </button>
+          ))}
+        </fieldset>
+      </header>
+      <Chart key={zone.value} model={model} label={label} testId="trend-chart" />
+      <p class="trend-note">
+        <span>{calendarDate(now.value, zone.value)}</span>
+        <span>{point.unit}</span>
+        <span>
+          {t("instrument")} {point.gateway} / {point.device}
+          {point.cas === null ? "" : ` · CAS ${point.cas}`}
+        </span>
+        {problem.value !== null && <span class="wrong">{t("trendFailed", { reason: explain(problem.value) })}</span>}
+        {problem.value === null && !loading.value && columns.x.length === 0 && <span>{t("noReadings")}</span>}
+      </p>
+    </section>
+  );
+}
+
+function EarlyText({ point }: { readonly point: Point }) {
+  const state = stateOf(point.id);
+  const projection = state.projection.value;
+  if (projection === null) return null;
+  const warned = state.alarms.value.some((a) => a.kind === "time-to-limit" && conditionPresent(a.phase));
+  return (
+    <strong class={`early-text${warned ? " warned" : ""}`} data-testid="early-warning-text">
+      {earlyWords(projection, point.unit, now.value)}
+    </strong>
+  );
+}
+
+function earlyWords(projection: Projection, unit: string, nowMs: number): string {
+  const fill = { limit: projection.limit_kind, value: plain(projection.limit), unit };
+  const left = secondsLeft(projection, nowMs);
+  if (left === null) return t("reachesNot", { ...fill, horizon: duration(projection.horizon_s) });
+  return left < 1 ? t("reachesNow", fill) : t("reaches", { ...fill, duration: duration(left) });
+}

@@ -1,0 +1,28 @@
+/** Owns the start of the page: styles, clock, language, sound, the first question for the session, the first drawing. */
+import "uplot/dist/uPlot.min.css";
+import "./styles/base.css";
+import "./styles/screen.css";
+import "./styles/panels.css";
+import { effect } from "@preact/signals";
+import { render } from "preact";
+import { startClock } from "./clock.ts";
+import { App } from "./components/App.tsx";
+import { startTrend } from "./components/Trend.tsx";
+import { named, startLanguage, t } from "./i18n.ts";
+import { startSession } from "./session.ts";
+import { startSound } from "./sound.ts";
+import { plant, unacknowledged } from "./store.ts";
+
+startLanguage();
+startClock();
+startSound();
+startTrend();
+effect(() => {
+  const count = unacknowledged.value.length;
+  const site = named(plant.value?.site.name) || t("product");
+  document.title = count > 0 ? `(${count}) ${site} – Tocsin` : `${site} – Tocsin`;
+});
+void startSession();
+const root = document.getElementById("app");
+if (root === null) throw new Error("the page has no element #app");
+render(<App />, root);

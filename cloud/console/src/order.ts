@@ -1,0 +1,63 @@
+/** Owns what an alarm's phase means to an operator and the order in which alarms are listed. */
+import type { Alarm, AlarmKind, Phase, Priority } from "./types.ts";
+
+export const PRIORITIES: readonly Priority[] = ["critical", "high", "medium", "low"];
+const RANK: Readonly<Record<Priority, number>> = { critical: 3, high: 2, medium: 1, low: 0 };
+const SEVERITY: Readonly<Record<AlarmKind, number>> = {
+  HH: 5,
+  LL: 5,
+  H: 4,
+  L: 4,
+  rate: 3,
+  "time-to-limit": 2,
+  bad: 1,
+  stale: 1,
+};
+
+/** ISA-18.2: an alarm asks for an answer until it is acknowledged, also after the process has returned. */
+export function asksForAnswer(phase: Phase): boolean {
+  return phase === "unacknowledged" || phase === "returned-unacknowledged" || phase === "latched-unacknowledged";
+}
+
+/** The process is beyond its limit now. */
+export function conditionPresent(phase: Phase): boolean {
+  return phase === "unacknowledged" || phase === "acknowledged";
+}
+
+export function latched(phase: Phase): boolean {
+  return phase === "latched-unacknowledged" || phase === "latched-acknowledged";
+}
+
+/** A shelved or out-of-service alarm is listed on its own page and neither blinks nor sounds. */
+export function annunciated(alarm: Alarm, nowMs: number): boolean {
+  if (alarm.out_of_service) return false;
+  return alarm.shelved_until === null || Date.parse(alarm.shelved_until) <= nowMs;
+}
+
+export function priorityRank(priority: Priority): number {
+  return RANK[priority];
+}
+
+/** Unacknowledged first, then priority from high to low, then the newest; the identifier makes the order total. */
+export function compareAlarms(a: Alarm, b: Alarm): number {
+  const asks = Number(asksForAnswer(b.phase)) - Number(asksForAnswer(a.phase));
+  if (asks !== 0) return asks;
+  const rank = RANK[b.priority] - RANK[a.priority];
+  if (rank !== 0) return rank;
+  const age = Date.parse(b.raised_at) - Date.parse(a.raised_at);
+  if (age !== 0) return age;
+  return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+}
+
+/** The alarm that describes a point best: what is present before what has returned, then priority, then the farther limit. */
+export function leading(alarms: readonly Alarm[]): Alarm | null {
+  let best: Alarm | null = null;
+  for (const alarm of alarms) {
+    if (best === null || weight(alarm) > weight(best)) best = alarm;
+  }
+  return best;
+}
+
+function weight(alarm: Alarm): number {
+  return Number(conditionPresent(alarm.phase)) * 100 + RANK[alarm.priority] * 10 + SEVERITY[alarm.kind];
+}

@@ -1,0 +1,191 @@
+/** Owns what the page knows: one signal per point, so that a new value redraws one cell, and the lists beside it. */
+import { batch, computed, type Signal, signal } from "@preact/signals";
+import { now } from "./clock.ts";
+import { annunciated, asksForAnswer, compareAlarms } from "./order.ts";
+import { reason as qualityReason, type QualityReason } from "./quality.ts";
+import type {
+  Alarm,
+  Gateway,
+  Notification,
+  Plant,
+  Point,
+  Priority,
+  Projection,
+  Session,
+  Ticket,
+  ValuesEvent,
+} from "./types.ts";
+
+export interface Live {
+  readonly time: string | null;
+  readonly value: number | null;
+  readonly quality: number;
+}
+
+/** What changes about one point while its description stays the same. */
+export interface PointState {
+  readonly live: Signal<Live>;
+  readonly alarms: Signal<readonly Alarm[]>;
+  readonly projection: Signal<Projection | null>;
+}
+
+export type Connection = "connecting" | "live" | "lost";
+export type Tab = "points" | "tickets" | "notifications" | "gateways";
+
+export const session = signal<Session | null | undefined>(undefined);
+export const signedOutBecause = signal<"ended" | null>(null);
+export const connection = signal<Connection>("connecting");
+/** The server's time of the last thing heard, ms since the epoch; null: nothing yet. */
+export const lastHeard = signal<number | null>(null);
+export const newVersion = signal<string | null>(null);
+
+export const plant = signal<Plant | null>(null);
+export const points = signal<readonly Point[]>([]);
+export const alarms = signal<ReadonlyMap<string, Alarm>>(new Map());
+export const tickets = signal<ReadonlyMap<string, Ticket>>(new Map());
+export const notifications = signal<ReadonlyMap<string, Notification>>(new Map());
+export const gateways = signal<ReadonlyMap<string, Gateway>>(new Map());
+
+export const selectedSource = signal<string | null>(null);
+export const selectedPoint = signal<string | null>(null);
+export const selectedTicket = signal<string | null>(null);
+export const tab = signal<Tab>("points");
+
+export const zone = computed(() => plant.value?.site.timezone ?? "UTC");
+export const pointsById = computed(() => new Map(points.value.map((p) => [p.id, p])));
+export const sortedAlarms = computed(() => [...alarms.value.values()].sort(compareAlarms));
+
+/** Five-second steps: the end of a shelving is noticed soon enough without a sort every second. */
+const shelvingClock = computed(() => Math.floor(now.value / 5000) * 5000);
+export const announcedAlarms = computed(() => sortedAlarms.value.filter((a) => annunciated(a, shelvingClock.value)));
+export const silencedAlarms = computed(() => sortedAlarms.value.filter((a) => !annunciated(a, shelvingClock.value)));
+export const unacknowledged = computed(() => announcedAlarms.value.filter((a) => asksForAnswer(a.phase)));
+export const unacknowledgedByPriority = computed(() => {
+  const count: Record<Priority, number> = { critical: 0, high: 0, medium: 0, low: 0 };
+  for (const alarm of unacknowledged.value) count[alarm.priority] += 1;
+  return count;
+});
+
+const states = new Map<string, PointState>();
+const NOTHING: readonly Alarm[] = [];
+
+/** The signals of a point; a point that is heard of first through an event gets its own at once. */
+export function stateOf(point: string): PointState {
+  let state = states.get(point);
+  if (state === undefined) {
+    state = {
+      live: signal<Live>({ time: null, value: null, quality: 0x20 }),
+      alarms: signal<readonly Alarm[]>(NOTHING),
+      projection: signal<Projection | null>(null),
+    };
+    states.set(point, state);
+  }
+  return state;
+}
+
+/** Why a point's value may not be trusted: its quality byte, or that it has stopped coming. */
+export function doubt(live: Live, pointAlarms: readonly Alarm[]): QualityReason {
+  const told = qualityReason(live.quality);
+  if (told === "good" || told === "goodOverride") {
+    const stopped = pointAlarms.some((a) => a.kind === "stale" && !a.phase.startsWith("returned") && a.phase !== "normal");
+    return stopped ? "stale" : told;
+  }
+  return told;
+}
+
+export function setPoints(rows: readonly Point[]): void {
+  batch(() => {
+    points.value = rows;
+    for (const row of rows) {
+      const state = stateOf(row.id);
+      state.live.value = { time: row.time, value: row.value, quality: row.quality };
+      if (row.projection !== undefined) state.projection.value = row.projection;
+    }
+  });
+}
+
+/** Returns whether a point was named that the page has no description of. */
+export function applyValues(event: ValuesEvent): boolean {
+  let strange = false;
+  batch(() => {
+    event.point.forEach((point, i) => {
+      if (!pointsById.value.has(point)) strange = true;
+      stateOf(point).live.value = {
+        time: event.time[i] ?? null,
+        value: event.value[i] ?? null,
+        quality: event.quality[i] ?? 0,
+      };
+    });
+  });
+  return strange;
+}
+
+export function setAlarms(rows: readonly Alarm[]): void {
+  replaceAlarms(new Map(rows.map((a) => [a.id, a])));
+}
+
+/** Takes many changed alarms at once: a plant trip raises thousands in a second. */
+export function applyAlarms(changed: readonly Alarm[]): void {
+  const next = new Map(alarms.value);
+  for (const alarm of changed) {
+    if (alarm.phase === "normal" && alarm.shelved_until === null && !alarm.out_of_service) next.delete(alarm.id);
+    else next.set(alarm.id, alarm);
+  }
+  replaceAlarms(next);
+}
+
+function replaceAlarms(next: ReadonlyMap<string, Alarm>): void {
+  const byPoint = new Map<string, Alarm[]>();
+  for (const alarm of next.values()) {
+    const list = byPoint.get(alarm.point);
+    if (list === undefined) byPoint.set(alarm.point, [alarm]);
+    else list.push(alarm);
+  }
+  batch(() => {
+    alarms.value = next;
+    for (const point of byPoint.keys()) stateOf(point);
+    for (const [point, state] of states) {
+      const list = byPoint.get(point) ?? NOTHING;
+      const old = state.alarms.peek();
+      if (list.length !== old.length || list.some((a, i) => a !== old[i])) state.alarms.value = list;
+    }
+  });
+}
+
+/** Lists and events carry no evidence; what was read before for one ticket is kept. */
+function withEvidence(ticket: Ticket): Ticket {
+  const old = tickets.peek().get(ticket.id);
+  return ticket.evidence || !old?.evidence ? ticket : { ...ticket, evidence: old.evidence };
+}
+
+export function setTickets(rows: readonly Ticket[]): void {
+  tickets.value = new Map(rows.map((row) => [row.id, withEvidence(row)]));
+}
+
+export function applyTicket(ticket: Ticket): void {
+  tickets.value = new Map(tickets.value).set(ticket.id, withEvidence(ticket));
+}
+
+export function applyNotification(row: Notification): void {
+  notifications.value = new Map(notifications.value).set(String(row.id), row);
+}
+
+export function applyGateway(row: Gateway): void {
+  gateways.value = new Map(gateways.value).set(row.id, row);
+}
+
+export function applyProjections(rows: Readonly<Record<string, Projection | null>>): void {
+  batch(() => {
+    for (const [point, projection] of Object.entries(rows)) stateOf(point).projection.value = projection;
+  });
+}
+
+/** Shows a point's trend, wherever the operator came from. */
+export function openPoint(point: string): void {
+  batch(() => {
+    selectedPoint.value = point;
+    tab.value = "points";
+    const source = pointsById.value.get(point)?.source ?? null;
+    if (selectedSource.value !== null && selectedSource.value !== source) selectedSource.value = source;
+  });
+}

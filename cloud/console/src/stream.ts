@@ -1,0 +1,232 @@
+/** Owns the connection for updates: opens it, watches it, reads everything anew after each gap, and says when it is lost. */
+import { batch } from "@preact/signals";
+import { ApiError, api, BASE } from "./api.ts";
+import { monotonic, serverNow, synchronise } from "./clock.ts";
+import * as store from "./store.ts";
+import type { Alarm, Gateway, Notification, Projection, Ticket, ValuesEvent } from "./types.ts";
+
+/** The server says something at least every 5 s; 8 s of silence is a lost connection. */
+const SILENCE_MS = 8000;
+const WATCH_MS = 1000;
+/** Transitions are taken together, so that 10,000 in a second cost a few redraws. */
+const GATHER_MS = 100;
+const PLANT_DELAY_MS = 250;
+const RETRY_FIRST_MS = 500;
+const RETRY_LAST_MS = 5000;
+const ALARM_LIMIT = 1000;
+export const NOTIFICATION_LIMIT = 100;
+
+type Handler = (data: string) => void;
+
+/** One signed-in period: from `start` to `stop` it keeps the store equal to the server. */
+export class Stream {
+  private source: EventSource | null = null;
+  private generation = 0;
+  private waiting: Alarm[] = [];
+  private gathering: ReturnType<typeof setTimeout> | null = null;
+  private plantTimer: ReturnType<typeof setTimeout> | null = null;
+  private retryTimer: ReturnType<typeof setTimeout> | null = null;
+  private watchTimer: ReturnType<typeof setInterval> | null = null;
+  private heardAt = 0;
+  private retries = 0;
+  private held: (() => void)[] | null = null;
+  private version: string | null = null;
+  private stopped = true;
+
+  start(): void {
+    this.stopped = false;
+    store.connection.value = "connecting";
+    this.watchTimer = setInterval(() => this.watch(), WATCH_MS);
+    this.open();
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.close();
+    if (this.watchTimer !== null) clearInterval(this.watchTimer);
+    for (const timer of [this.gathering, this.plantTimer, this.retryTimer]) if (timer !== null) clearTimeout(timer);
+    this.gathering = this.plantTimer = this.retryTimer = null;
+    this.waiting = [];
+  }
+
+  private close(): void {
+    this.generation += 1;
+    this.source?.close();
+    this.source = null;
+    this.held = null;
+  }
+
+  private open(): void {
+    this.close();
+    const generation = this.generation;
+    const source = new EventSource(`${BASE}/events`, { withCredentials: true });
+    this.source = source;
+    this.heardAt = monotonic();
+    // Events are held from the first moment and applied after the full read: what happens in between is in one or both.
+    this.held = [];
+    const handlers: Record<string, Handler> = this.handlers();
+    for (const [name, handle] of Object.entries(handlers)) {
+      source.addEventListener(name, (event: MessageEvent<string>) => {
+        if (generation !== this.generation) return;
+        this.heard();
+        if (name === "hello" || name === "ping" || this.held === null) handle(event.data);
+        else this.held.push(() => handle(event.data));
+      });
+    }
+    source.addEventListener("open", () => {
+      if (generation !== this.generation) return;
+      this.heard();
+      void this.readEverything(generation);
+    });
+    source.addEventListener("error", () => {
+      if (generation === this.generation) this.lose();
+    });
+  }
+
+  private handlers(): Record<string, Handler> {
+    return {
+      hello: (data) => this.hello(JSON.parse(data) as { server_time: string; version: string }),
+      ping: (data) => synchronise((JSON.parse(data) as { server_time: string }).server_time),
+      values: (data) => {
+        if (store.applyValues(JSON.parse(data) as ValuesEvent)) this.readPoints();
+      },
+      transition: (data) => this.gather(JSON.parse(data) as Alarm),
+      ticket: (data) => store.applyTicket(JSON.parse(data) as Ticket),
+      notification: (data) => store.applyNotification(JSON.parse(data) as Notification),
+      gateway: (data) => store.applyGateway(JSON.parse(data) as Gateway),
+      projection: (data) => store.applyProjections(JSON.parse(data) as Record<string, Projection | null>),
+    };
+  }
+
+  private hello(event: { server_time: string; version: string }): void {
+    synchronise(event.server_time);
+    if (this.version !== null && this.version !== event.version) store.newVersion.value = event.version;
+    this.version ??= event.version;
+  }
+
+  private heard(): void {
+    this.heardAt = monotonic();
+  }
+
+  private async readEverything(generation: number): Promise<void> {
+    try {
+      const [plant, points, alarms, tickets, notifications, gateways] = await Promise.all([
+        api.plant(),
+        api.points(),
+        api.alarms("active", ALARM_LIMIT),
+        api.tickets("open"),
+        api.notifications(NOTIFICATION_LIMIT),
+        api.gateways(),
+      ]);
+      if (generation !== this.generation) return;
+      const held = this.held ?? [];
+      this.held = null;
+      batch(() => {
+        store.plant.value = plant;
+        store.setPoints(points);
+        store.setAlarms(alarms);
+        store.setTickets(tickets);
+        store.notifications.value = new Map(notifications.map((row) => [String(row.id), row]));
+        store.gateways.value = new Map(gateways.map((row) => [row.id, row]));
+        for (const apply of held) apply();
+        this.flush();
+        store.connection.value = "live";
+        store.lastHeard.value = serverNow();
+      });
+      this.retries = 0;
+      this.readProjections(generation);
+    } catch (error) {
+      if (generation === this.generation && !(error instanceof ApiError && error.status === 401)) this.lose();
+    }
+  }
+
+  /** The list of points has no projections; those that have an early warning now are asked for one by one. */
+  private readProjections(generation: number): void {
+    const warned = new Set<string>();
+    for (const alarm of store.alarms.value.values()) if (alarm.kind === "time-to-limit") warned.add(alarm.point);
+    for (const point of warned) {
+      api.point(point).then(
+        (row) => {
+          if (generation === this.generation) store.applyProjections({ [point]: row.projection ?? null });
+        },
+        // The stream brings the next projection within seconds; without it the text "early warning" still stands.
+        (error: unknown) => console.warn("projection", point, error),
+      );
+    }
+  }
+
+  private gather(alarm: Alarm): void {
+    this.waiting.push(alarm);
+    this.gathering ??= setTimeout(() => this.flush(), GATHER_MS);
+  }
+
+  private flush(): void {
+    if (this.gathering !== null) clearTimeout(this.gathering);
+    this.gathering = null;
+    if (this.waiting.length === 0) return;
+    const changed = this.waiting;
+    this.waiting = [];
+    store.applyAlarms(changed);
+    this.plantTimer ??= setTimeout(() => this.readPlant(), PLANT_DELAY_MS);
+  }
+
+  private readPlant(): void {
+    this.plantTimer = null;
+    const generation = this.generation;
+    api.plant().then(
+      (plant) => {
+        if (generation === this.generation) store.plant.value = plant;
+      },
+      (error: unknown) => {
+        if (generation === this.generation && !(error instanceof ApiError && error.status === 401)) this.lose();
+      },
+    );
+  }
+
+  /** A point that is not in the plant file has announced itself. */
+  private readPoints(): void {
+    const generation = this.generation;
+    api.points().then(
+      (rows) => {
+        if (generation === this.generation) store.setPoints(rows);
+      },
+      (error: unknown) => console.warn("points", error),
+    );
+  }
+
+  /** What the operator did is shown from the answer; the event that follows says the same. */
+  took(alarm: Alarm): void {
+    this.gather(alarm);
+    this.flush();
+  }
+
+  private watch(): void {
+    if (this.source === null) return;
+    if (monotonic() - this.heardAt > SILENCE_MS) this.lose();
+    else if (store.connection.value === "live") store.lastHeard.value = serverNow() - (monotonic() - this.heardAt);
+  }
+
+  private lose(): void {
+    if (this.stopped) return;
+    this.close();
+    store.connection.value = "lost";
+    const delay = Math.min(RETRY_LAST_MS, RETRY_FIRST_MS * 2 ** this.retries);
+    this.retries += 1;
+    if (this.retryTimer !== null) clearTimeout(this.retryTimer);
+    this.retryTimer = setTimeout(() => void this.retry(), delay * (0.5 + Math.random() / 2));
+  }
+
+  /** An EventSource hides the status of its refusal; asking for the session tells "signed out" from "gone". */
+  private async retry(): Promise<void> {
+    this.retryTimer = null;
+    try {
+      await api.session();
+    } catch (error) {
+      if (!this.stopped && !(error instanceof ApiError && error.status === 401)) this.lose();
+      return;
+    }
+    if (!this.stopped) this.open();
+  }
+}
+
+export const stream = new Stream();

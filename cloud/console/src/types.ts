@@ -1,0 +1,212 @@
+/** Owns the shapes that the HTTP interface speaks, exactly as it speaks them. */
+
+export type Lang = "zh" | "en";
+export type Name = { readonly zh: string; readonly en: string };
+/** RFC 3339, UTC. */
+export type Instant = string;
+
+export type Priority = "low" | "medium" | "high" | "critical";
+export type LimitKind = "HH" | "H" | "L" | "LL";
+export type AlarmKind = LimitKind | "rate" | "time-to-limit" | "bad" | "stale";
+export type Phase =
+  | "unacknowledged"
+  | "acknowledged"
+  | "returned-unacknowledged"
+  | "latched-unacknowledged"
+  | "latched-acknowledged"
+  | "normal";
+
+export interface Session {
+  readonly user: string;
+  readonly name: Name | string;
+  readonly role: string;
+}
+
+export interface HazardSource {
+  readonly id: string;
+  readonly name: Name;
+  readonly level: 1 | 2 | 3 | 4 | null;
+  readonly worst: Priority | null;
+  readonly active: number;
+  readonly unacknowledged: number;
+  readonly early_warning: boolean;
+}
+
+export interface Plant {
+  readonly site: { readonly id: string; readonly name: Name; readonly timezone: string };
+  readonly hazard_sources: readonly HazardSource[];
+  readonly gateways: readonly { readonly id: string; readonly name: Name }[];
+  readonly started_at: Instant;
+  readonly version: string;
+}
+
+export interface Limit {
+  readonly alarm: string;
+  readonly kind: AlarmKind;
+  readonly setpoint: number | null;
+  readonly deadband: number | null;
+  readonly on_delay_s: number | null;
+  readonly off_delay_s: number | null;
+  readonly priority: Priority;
+  readonly clause: Name | null;
+}
+
+export interface Projection {
+  readonly time: Instant;
+  readonly level: number;
+  readonly slope_per_s: number;
+  readonly slope_low_per_s: number;
+  readonly slope_high_per_s: number;
+  readonly limit: number;
+  readonly limit_kind: LimitKind;
+  readonly horizon_s: number;
+  readonly reaches_in_s: number | null;
+}
+
+export interface Point {
+  readonly id: string;
+  readonly name: Name;
+  readonly kind: string;
+  readonly cas: string | null;
+  readonly unit: string;
+  readonly low: number | null;
+  readonly high: number | null;
+  readonly decimals: number;
+  readonly source: string | null;
+  readonly gateway: string;
+  readonly device: string;
+  readonly declared: boolean;
+  readonly limits: readonly Limit[];
+  readonly time: Instant | null;
+  readonly value: number | null;
+  readonly quality: number;
+  readonly quality_text: string;
+  readonly projection?: Projection | null;
+}
+
+export interface Readings {
+  readonly point: string;
+  readonly unit: string;
+  readonly start: Instant;
+  readonly end: Instant;
+  readonly step_s: number | null;
+  readonly time: readonly Instant[];
+  readonly value: readonly (number | null)[];
+  readonly min: readonly (number | null)[];
+  readonly max: readonly (number | null)[];
+  readonly quality: readonly number[];
+}
+
+export interface Alarm {
+  readonly id: string;
+  readonly alarm: string;
+  readonly point: string;
+  readonly source: string | null;
+  readonly kind: AlarmKind;
+  readonly priority: Priority;
+  readonly phase: Phase;
+  readonly shelved_until: Instant | null;
+  readonly out_of_service: boolean;
+  readonly raised_at: Instant;
+  readonly committed_at: Instant;
+  readonly acknowledged_at: Instant | null;
+  readonly acknowledged_by: string | null;
+  readonly returned_at: Instant | null;
+  readonly value: number | null;
+  readonly setpoint: number | null;
+  readonly unit: string;
+  readonly message: Name;
+  readonly clause: Name | null;
+}
+
+export type TicketState = "rectifying" | "awaiting-acceptance" | "accepted";
+
+export interface Evidence {
+  readonly point: string;
+  readonly unit: string;
+  readonly from: Instant;
+  readonly to: Instant;
+  readonly time: readonly Instant[];
+  readonly value: readonly (number | null)[];
+  readonly limits: readonly { readonly kind: AlarmKind; readonly setpoint: number }[];
+  readonly raised_at: Instant;
+}
+
+export interface Ticket {
+  readonly id: string;
+  readonly title: Name;
+  readonly source: string | null;
+  readonly level: "general" | "major";
+  readonly state: TicketState;
+  readonly opened_at: Instant;
+  readonly deadline: Instant;
+  readonly reason: Name | string;
+  readonly alarms: readonly string[];
+  readonly alarm: string;
+  readonly liable: Name | string | null;
+  readonly log: readonly { readonly at: Instant; readonly who: string; readonly what: Name | string }[];
+  readonly evidence?: Evidence | null;
+}
+
+export type NotificationState = "pending" | "sending" | "delivered" | "failed" | "cancelled";
+
+export interface Notification {
+  readonly id: string | number;
+  readonly occurrence: string;
+  readonly to: string;
+  readonly channel: string;
+  readonly subject: string;
+  readonly body: string;
+  readonly state: NotificationState;
+  readonly due_at: Instant;
+  readonly sent_at: Instant | null;
+  readonly attempts: number;
+  readonly error: string | null;
+  readonly reason: string;
+}
+
+export type OnlineState = "online" | "offline" | "unknown";
+
+export interface Gateway {
+  readonly id: string;
+  readonly name: Name;
+  readonly state: OnlineState;
+  readonly since: Instant | null;
+  readonly last_seen: Instant | null;
+  readonly readings: number;
+  readonly batch: number;
+  readonly committed: number;
+  readonly devices: readonly {
+    readonly id: string;
+    readonly state: OnlineState;
+    readonly points: number;
+    readonly bad: number;
+  }[];
+}
+
+export interface Quarantined {
+  readonly at: Instant;
+  readonly topic: string;
+  readonly reason: string;
+  readonly detail: string;
+  readonly size: number;
+}
+
+export interface Kpi {
+  readonly points: number;
+  readonly gateways_online: number;
+  readonly readings_stored: number;
+  readonly readings_per_second: number;
+  readonly quarantined: Readonly<Record<string, number>>;
+  readonly latency_ms: { readonly p50: number | null; readonly p99: number | null; readonly n: number };
+  readonly late_readings: number;
+  readonly clock_steps_back: number;
+}
+
+/** The columns of one `values` event; row i of each belongs together. */
+export interface ValuesEvent {
+  readonly point: readonly string[];
+  readonly time: readonly Instant[];
+  readonly value: readonly (number | null)[];
+  readonly quality: readonly number[];
+}
