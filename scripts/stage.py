@@ -1,5 +1,7 @@
 """Runs one stage of the set-up and shows it: what runs, since when, how it goes, and on failure why."""
 
+from __future__ import annotations  # so that an old Python comes as far as the line that says it is too old
+
 import argparse
 import os
 import re

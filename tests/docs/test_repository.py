@@ -37,7 +37,7 @@ REGISTRIES: Final = tuple(
         ("pypi.tuna", "tsinghua"),
     )
 )
-MACHINE_PATH: Final = re.compile(r"(?<![\w.~/-])/(?:work|root|home|Users|tmp)/(?=[\w.])")
+MACHINE_PATH: Final = re.compile(r"(?<![\w.~/-])/(?:work|root|home|Users|tmp/brief)/(?=[\w.])")
 
 
 def tracked_texts() -> Iterator[tuple[str, str]]:
