@@ -1,0 +1,104 @@
+"""`tocsin demo`: its arguments, and what is checked before anything starts."""
+
+import asyncio
+import fcntl
+import json
+import os
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, Final, TextIO
+
+import typer
+from rich.console import Console
+
+from tocsin_cli.demo.plan import Options, taken_addresses
+from tocsin_cli.demo.processes import SupervisorError
+from tocsin_cli.demo.report import Row
+from tocsin_cli.demo.run import How, Run, password_of
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant import Plant, load_plant
+
+DEFAULT_PLANT: Final = "ammonia-refrigeration"
+PLAYED_PLANT: Final = "skab-pump-loop"
+
+
+def _folder(plant: Path | None, play: Path | None) -> Path:
+    if plant is not None:
+        return plant
+    with as_file(files("tocsin_sim").joinpath("plants", DEFAULT_PLANT if play is None else PLAYED_PLANT)) as folder:
+        return folder.resolve()
+
+
+def _lock(data: Path) -> TextIO:
+    """Hold the data folder: two demos on one would undo each other. Released by the system when this process ends."""
+    lock = (data / "demo.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise typer.BadParameter(f"another demo is running on {data}") from error
+    return lock
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal():
+        raise typer.BadParameter(f"{text!r} is not HOST:PORT")
+    return host or "127.0.0.1", int(port)
+
+
+async def _run(plant: Plant, options: Options, how: How, console: Console) -> Row:
+    return await Run(plant, options, how, console, SystemClock()).run()
+
+
+def demo(  # noqa: PLR0913 -- the options of a command are its arguments
+    plant: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of the plant; an ammonia refrigeration plant if left out.", exists=True, file_okay=False
+        ),
+    ] = None,
+    *,
+    headless: Annotated[bool, typer.Option("--headless", help="No live table.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=1.0, help="End by itself after so long, with a report.")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.1, max=100.0, help="How much faster than real the plant runs.")
+    ] = 1.0,
+    play: Annotated[
+        Path | None,
+        typer.Option(
+            "--play", help="Recorded plant data (CSV) instead of the simulated plant.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    scenario: Annotated[str, typer.Option("--scenario", help="What happens to the plant.")] = "leak",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of every random thing in the plant.")] = 1,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Where everything is kept; var/demo/<plant> if left out.")
+    ] = None,
+    http: Annotated[str, typer.Option("--http", help="HOST:PORT of the page.")] = "127.0.0.1:8420",
+    nats_port: Annotated[
+        int, typer.Option("--nats-port", min=1, max=65535, help="Loopback port of the broker's log.")
+    ] = 14222,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object.")] = False,
+) -> None:
+    """Run a simulated plant, its gateways, the broker and the cloud side, and let an incident happen."""
+    folder = _folder(plant, play)
+    loaded = load_plant(folder)
+    home = data or Path("var") / "demo" / loaded.name
+    home.mkdir(parents=True, exist_ok=True)
+    options = Options(folder, home.resolve(), scenario, seed, speed, play, _address(http), nats_port)
+    console = Console(stderr=True)
+    with _lock(home):
+        taken = taken_addresses(loaded, options)
+        if taken:
+            raise typer.BadParameter(f"already in use by another program: {', '.join(taken)}")
+        os.environ["TOCSIN_ADMIN_PASSWORD"] = password_of(home)
+        try:
+            result = asyncio.run(_run(loaded, options, How(headless, seconds, report=as_json), console))
+        except SupervisorError as error:
+            console.print(f"tocsin: {error}", style="red", highlight=False)
+            raise typer.Exit(1) from error
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False))
