@@ -1,0 +1,68 @@
+"""`tocsin check` and how the command line refuses: as a user runs it, in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+GOOD = """\
+tocsin: 1
+site: {id: s1, name: 测试厂}
+gateways:
+  - id: gw
+    external: true
+    devices:
+      - id: d1
+        points:
+          - {id: T-1, name: 温度, kind: temperature, alarms: {H: {setpoint: 40}}}
+"""
+
+
+def tocsin(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "tocsin_cli", *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def plant(folder: Path, text: str) -> str:
+    (folder / "plant.yaml").write_text(text, encoding="utf-8")
+    return str(folder)
+
+
+def test_a_sound_plant_passes(tmp_path: Path) -> None:
+    """A plant without problems exits 0 and says what it holds."""
+    done = tocsin("check", plant(tmp_path, GOOD), "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "ok": True, "site": "s1", "hazard_sources": 0, "gateways": 1, "devices": 1, "points": 1, "alarms": 3,
+    }  # fmt: skip
+
+
+def test_every_problem_is_listed_with_its_line(tmp_path: Path) -> None:
+    """All problems come at once, each with file, line and path, and the exit code is 1."""
+    broken = GOOD.replace("external: true", "extern: 1").replace("kind: temperature", "kind: heat")
+    done = tocsin("check", plant(tmp_path, broken))
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert lines[0] == "plant.yaml:5: gateways[0].extern: unknown key"
+    assert lines[1].startswith("plant.yaml:9: gateways[0].devices[0].points[0].kind: ")
+    assert len(lines) == 2
+
+
+def test_a_broken_plant_starts_nothing(tmp_path: Path) -> None:
+    """Verbs that run a plant refuse a broken one with one line and exit 2, and leave no data behind."""
+    data = tmp_path / "data"
+    folder = plant(tmp_path, GOOD.replace("setpoint: 40", "setpoint: 4000"))
+    for verb in (["demo"], ["cloud"], ["edge", "--gateway", "gw"]):
+        done = tocsin(verb[0], folder, "--data", str(data), *verb[1:])
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1
+        assert "plant.yaml:9: gateways[0].devices[0].points[0].alarms.H: setpoint 4000 lies outside the range" in done.stderr
+        assert not data.exists()
+
+
+def test_wrong_words_get_one_line(tmp_path: Path) -> None:
+    """An unknown verb, a missing folder and a missing argument each get one line on stderr and exit 2."""
+    for words in (["bogus"], ["check", str(tmp_path / "nowhere")], ["check"], ["demo", "--seconds", "soon"]):
+        done = tocsin(*words)
+        assert done.returncode == 2
+        assert done.stderr.startswith("tocsin: ")
+        assert done.stderr.count("\n") == 1
