@@ -83,20 +83,30 @@ class EdgeSession:
         self._put_bd_seq(payload, now_ms)
         return self._message("NDEATH", payload)
 
-    def nbirth(self, batch: int, now_ms: int) -> Message:
-        """Make the node's birth, seq 0; `batch` is the number of the newest batch that the node holds."""
+    def nbirth(self, newest: int, oldest: int, now_ms: int) -> Message:
+        """Make the node's birth, seq 0; `newest` is the last batch number given out.
+
+        `oldest` is the lowest that is still to be committed: what is below was committed or is gone for good.
+        """
         self._seq = 0
         payload = Payload(timestamp=now_ms)
         self._put_bd_seq(payload, now_ms)
         control = payload.metrics.add(name=codec.REBIRTH, timestamp=now_ms, datatype=DataType.BOOLEAN)
         control.boolean_value = False
-        _put_batch(payload, batch, now_ms)
+        _put_number(payload, codec.BATCH, newest, now_ms)
+        _put_number(payload, codec.OLDEST, oldest, now_ms)
         return self._numbered("NBIRTH", payload)
+
+    def ndata(self, oldest: int, now_ms: int) -> Message:
+        """Tell anew which batch is the oldest that can still come, after older ones were given up."""
+        payload = Payload(timestamp=now_ms)
+        payload.metrics.add(name=codec.OLDEST, timestamp=now_ms, long_value=oldest)
+        return self._numbered("NDATA", payload)
 
     def dbirth(self, device: str, last: Columns, batch: int, now_ms: int) -> Message:
         """Make a device's birth with every metric: `last` holds one reading of each, in the metrics' order."""
         payload = Payload(timestamp=now_ms)
-        _put_batch(payload, batch, now_ms)
+        _put_number(payload, codec.BATCH, batch, now_ms)
         for position, described in enumerate(self._devices[device].metrics):
             metric = payload.metrics.add(
                 name=described.name,
@@ -149,9 +159,8 @@ class EdgeSession:
         return Message(str(Topic(self._group, kind, self._node, device)), payload.SerializeToString())
 
 
-def _put_batch(payload: Payload, batch: int, now_ms: int) -> None:
-    metric = payload.metrics.add(name=codec.BATCH, timestamp=now_ms, datatype=DataType.UINT64)
-    metric.long_value = batch
+def _put_number(payload: Payload, name: str, number: int, now_ms: int) -> None:
+    payload.metrics.add(name=name, timestamp=now_ms, datatype=DataType.UINT64, long_value=number)
 
 
 def unknown_columns(device: EdgeDevice, now_ms: int, quality: int) -> Columns:

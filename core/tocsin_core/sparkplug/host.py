@@ -48,7 +48,9 @@ class Fed:
     """What one message came to.
 
     `kind` is the Sparkplug message type, or "" for a topic that is not one. `batch` is set on data of our
-    gateways only; `newest_batch` on their NBIRTH: the last batch number they hold. `rebirth` asks for a Rebirth
+    gateways only, and not when a reading was lost for want of a birth: such a batch must not be acknowledged, the
+    gateway sends it again after its rebirth; `newest_batch` on their NBIRTH: the last batch number they gave out;
+    `oldest_batch` there and on NDATA: no batch below it will come any more, stored or not. `rebirth` asks for a Rebirth
     command; how often one is really sent is the caller's affair. `historical`: every reading is marked as late.
     """
 
@@ -59,6 +61,7 @@ class Fed:
     kind: str = ""
     batch: int | None = None
     newest_batch: int | None = None
+    oldest_batch: int | None = None
     faults: tuple[Fault, ...] = ()
     rebirth: bool = False
     historical: bool = False
@@ -97,6 +100,8 @@ class _Rows:
     quality: list[int] = field(default_factory=list)
     late: int = 0
     batch: int | None = None
+    oldest: int | None = None
+    incomplete: bool = False
     rebirth: bool = False
     counts: dict[str, int] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
@@ -120,8 +125,9 @@ class _Rows:
             gateway=topic.node,
             device=topic.device,
             kind=topic.kind,
-            batch=self.batch if topic.kind in ("NDATA", "DDATA") else None,
+            batch=self.batch if topic.kind in ("NDATA", "DDATA") and not self.incomplete else None,
             newest_batch=self.batch if birth else None,
+            oldest_batch=self.oldest,
             faults=tuple(Fault(reason, self.details[reason], n) for reason, n in self.counts.items()),
             rebirth=self.rebirth,
             historical=bool(self.point) and self.late == len(self.point),
@@ -221,8 +227,7 @@ class HostSession:
             if not name:
                 rows.fault("no-name", f"{where}: a metric without a name in a birth")
                 continue
-            if name == codec.BATCH:
-                rows.batch = metric.long_value
+            _note_number(metric, name, rows)
             if _is_control(name):
                 continue
             known = self._metric(where, name, metric.datatype)
@@ -248,8 +253,7 @@ class HostSession:
             rows.fault("not-born", f"{where}: data before the birth")
             rows.rebirth = True
         for metric in message.metrics:
-            if metric.HasField("name") and codec.text(metric, "name") == codec.BATCH:
-                rows.batch = metric.long_value
+            if metric.HasField("name") and _note_number(metric, codec.text(metric, "name"), rows):
                 continue
             known = self._known(where, device, metric, rows)
             if known is not None:
@@ -265,6 +269,7 @@ class HostSession:
                 rows.rebirth = True
             else:
                 rows.fault("dropped-unborn", f"{where}: alias {metric.alias} means nothing before the birth")
+            rows.incomplete = True
             return None
         if _is_control(name):
             return None
@@ -330,6 +335,16 @@ class HostSession:
         device = node.devices.pop(where.device or "", None)
         if device is not None:
             _mark_dead(device, rows, now_ns)
+
+
+def _note_number(metric: Payload.Metric, name: str | None, rows: _Rows) -> bool:
+    if name == codec.BATCH:
+        rows.batch = metric.long_value
+    elif name == codec.OLDEST:
+        rows.oldest = metric.long_value
+    else:
+        return False
+    return True
 
 
 def _is_control(name: str) -> bool:

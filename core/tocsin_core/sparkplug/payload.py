@@ -11,6 +11,7 @@ from tocsin_core import readings
 from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
 
 BATCH: Final = "Tocsin/Batch"
+OLDEST: Final = "Tocsin/Oldest"
 COMMITTED: Final = "Tocsin/Committed"
 REBIRTH: Final = "Node Control/Rebirth"
 BD_SEQ: Final = "bdSeq"
@@ -193,7 +194,7 @@ def rebirth(now_ms: int) -> bytes:
 
 
 def committed(batch: int, now_ms: int) -> bytes:
-    """Payload of an NCMD that says that the database holds batch `batch` and all that came before it."""
+    """Payload of an NCMD that says that the database holds all batches up to number `batch`."""
     payload, metric = _command(COMMITTED, now_ms)
     metric.datatype, metric.long_value = DataType.UINT64, batch
     return payload.SerializeToString()

@@ -1,0 +1,92 @@
+"""One gateway, wired in a straight line and taken down in reverse."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from typing import Final
+
+import structlog
+
+from tocsin_core.clock import Clock
+from tocsin_edge.adapters.modbus import ModbusLine
+from tocsin_edge.adapters.spool import Spool
+from tocsin_edge.loops.board import Board
+from tocsin_edge.loops.keep import Keeper, SpoolThread
+from tocsin_edge.loops.listen import Sensor, listen
+from tocsin_edge.loops.poll import poll
+from tocsin_edge.loops.send import Sender
+from tocsin_edge.settings import EdgeSettings, ModbusDevice, SensorDevice
+
+NS_PER_MS: Final = 1_000_000
+
+log = structlog.get_logger()
+
+
+async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> None:
+    """Run the gateway until `stop`: then the polls end first, what they read is kept and sent, and the node dies.
+
+    Raises:
+        OSError, sqlite3.Error: the spool cannot be opened.
+    """
+    async with AsyncExitStack() as stack:
+        now_ms = clock.now_ns() // NS_PER_MS
+        keep = settings.gateway.spool
+        spool = Spool.open(settings.spool, keep.max_mb, keep.keep_after_commit_s, now_ms)
+        thread = SpoolThread(spool)
+        stack.callback(thread.close)
+        board = Board(tuple(device.sparkplug for device in settings.devices), now_ms)
+        sender = Sender(settings, thread, board, clock)
+        keeper = Keeper(thread, board, clock, sender.on_kept, sender.on_lost)
+        lines = _lines(settings, clock)
+        for line in lines.values():
+            stack.callback(line.close)
+        log.info("gateway starts", gateway=settings.gateway.id, devices=len(settings.devices), **spool.counters())
+        async with asyncio.TaskGroup() as outward:
+            outward.create_task(sender.run(), name="send")
+            keeping = outward.create_task(keeper.run(), name="keep")
+            async with asyncio.TaskGroup() as inward:
+                tasks = _start_inputs(inward, settings, lines, clock, keeper)
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+            keeper.close()
+            await keeping
+            sender.close()
+        log.info("gateway ends", gateway=settings.gateway.id, **spool.counters())
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Let SIGTERM and SIGINT set `stop`."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _lines(settings: EdgeSettings, clock: Clock) -> dict[tuple[str, int], ModbusLine]:
+    """Make one line for each (host, port): units behind the same one share it."""
+    addresses = [device.input.address for device in settings.devices if isinstance(device.input, ModbusDevice)]
+    return {(a.host, a.port): ModbusLine(a.host, a.port, clock) for a in addresses}
+
+
+def _start_inputs(
+    group: asyncio.TaskGroup,
+    settings: EdgeSettings,
+    lines: dict[tuple[str, int], ModbusLine],
+    clock: Clock,
+    keeper: Keeper,
+) -> list[asyncio.Task[None]]:
+    tasks = []
+    sensors = []
+    for device in settings.devices:
+        match device.input:
+            case ModbusDevice(address=address) as how:
+                line = lines[address.host, address.port]
+                polling = poll(device, how, line, clock, keeper.put)
+                tasks.append(group.create_task(polling, name=f"poll {device.id}"))
+            case SensorDevice() as how:
+                sensor = Sensor(device, how, clock, keeper.put)
+                sensors.append(sensor)
+                tasks.append(group.create_task(sensor.watch(), name=f"watch {device.id}"))
+    if sensors:
+        tasks.append(group.create_task(listen(settings.gateway.sensors, sensors), name="listen"))
+    return tasks

@@ -1,0 +1,1 @@
+"""What the gateway does all the time: poll, listen, keep and send."""

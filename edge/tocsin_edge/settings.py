@@ -1,0 +1,83 @@
+"""What one gateway needs to know of its plant, compiled once from the plant file before anything is opened."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tocsin_core.plant import Plant, PlantPoint
+from tocsin_core.plant.model import Gateway, Modbus, Mqtt
+from tocsin_core.registers import ReadPlan, compile_plan
+from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusDevice:
+    """A device that is polled: where, and by which plan; the plan's values are in the order of the device's points."""
+
+    address: Modbus
+    plan: ReadPlan
+
+
+@dataclass(frozen=True, slots=True)
+class SensorDevice:
+    """A device that publishes JSON: its topic, and each point's dotted path in the payload ("" for a bare number)."""
+
+    source: Mqtt
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """One device: its points in Sparkplug order, how often it is read, and how."""
+
+    sparkplug: EdgeDevice
+    period_ns: int
+    input: ModbusDevice | SensorDevice
+
+    @property
+    def id(self) -> str:
+        """The device's id, also its Sparkplug name."""
+        return self.sparkplug.id
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """One gateway of one site, whole; `spool` is the file of the store-and-forward queue."""
+
+    site: str
+    gateway: Gateway
+    devices: tuple[DeviceSettings, ...]
+    spool: Path
+
+
+def compile_settings(plant: Plant, gateway_id: str, data: Path) -> EdgeSettings:
+    """Compile what gateway `gateway_id` of `plant` has to do, its files under `data`.
+
+    Raises:
+        ValueError: there is no such gateway, or it is somebody else's.
+    """
+    try:
+        gateway = plant.gateway(gateway_id)
+    except KeyError as error:
+        raise ValueError(error.args[0]) from error
+    if gateway.external:
+        raise ValueError(f"gateway {gateway_id!r} is external: it is not run by tocsin")
+    grouped: dict[str, list[PlantPoint]] = {}
+    for point in plant.points:
+        if point.gateway.id == gateway_id:
+            grouped.setdefault(point.device.id, []).append(point)
+    devices = tuple(_device(plant, points) for points in grouped.values())
+    return EdgeSettings(plant.site.id, gateway, devices, data / "gateways" / gateway_id / "spool.sqlite")
+
+
+def _device(plant: Plant, points: list[PlantPoint]) -> DeviceSettings:
+    device = points[0].device
+    metrics = tuple(EdgeMetric(point.metric, point.unit, point.low, point.high) for point in points)
+    how: ModbusDevice | SensorDevice
+    if device.modbus is not None and device.profile is not None:
+        registers = [point.config.register_ or point.id for point in points]
+        how = ModbusDevice(device.modbus, compile_plan(plant.profiles[device.profile], registers))
+    elif device.mqtt is not None:
+        how = SensorDevice(device.mqtt, tuple(point.config.field or "" for point in points))
+    else:
+        raise ValueError(f"device {device.id!r} has neither modbus nor mqtt")
+    return DeviceSettings(EdgeDevice(device.id, metrics), device.period_ms * 1_000_000, how)
