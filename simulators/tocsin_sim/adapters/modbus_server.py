@@ -1,0 +1,101 @@
+"""Simulated devices on Modbus TCP: one server for each host and port, with all the units that live there."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from pymodbus.constants import ExcCodes
+from pymodbus.exceptions import NoSuchIdException
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from tocsin_core.plant.model import Device
+from tocsin_sim.world import World
+
+REGISTER_FUNCTIONS: Final = frozenset({3, 4})
+ADDRESSES: Final = 65536
+ANY_OTHER_UNIT: Final = 0
+
+Address = tuple[str, int]
+
+
+def by_address(devices: Sequence[Device]) -> dict[Address, list[Device]]:
+    """Group the Modbus devices by the host and port that they share."""
+    groups: dict[Address, list[Device]] = {}
+    for device in devices:
+        if device.modbus is not None:
+            groups.setdefault((device.modbus.host, device.modbus.port), []).append(device)
+    return groups
+
+
+class ModbusDevices:
+    """The server of one address; read-only, and silent for a unit while the scenario says so."""
+
+    def __init__(self, world: World, address: Address, devices: Sequence[Device]) -> None:
+        self._world = world
+        self._address = address
+        self._units: Mapping[int, str] = {
+            device.modbus.unit: device.id for device in devices if device.modbus is not None
+        }
+        self._server: ModbusTcpServer | None = None
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            RuntimeError: the address is taken.
+        """
+        units = [self._unit(unit, device) for unit, device in self._units.items()]
+        if ANY_OTHER_UNIT not in self._units:
+            units.append(_sim_device(ANY_OTHER_UNIT, _nobody_there))
+        # A NoSuchIdException out of a unit's action is how this server is made to say nothing at all.
+        self._server = ModbusTcpServer(units, address=self._address, ignore_missing_devices=True)
+        try:
+            await self._server.serve_forever(background=True)
+        except RuntimeError as error:
+            raise RuntimeError(f"Modbus {self._address[0]}:{self._address[1]} cannot be listened on") from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening and drop every connection."""
+        if self._server is not None:
+            await self._server.shutdown()  # type: ignore[no-untyped-call]
+
+    def _unit(self, unit: int, device: str) -> SimDevice:
+        async def answer(
+            function: int,
+            start: int,
+            address: int,
+            count: int,
+            block: list[int],
+            written: list[int] | list[bool] | None,
+        ) -> ExcCodes | None:
+            if device in self._world.moment.silent:
+                raise NoSuchIdException(f"{device} is silent in this scenario")
+            if function not in REGISTER_FUNCTIONS or written is not None:
+                return ExcCodes.ILLEGAL_FUNCTION
+            registers = self._world.registers(device)
+            wanted = [registers.get((function, at)) for at in range(address, address + count)]
+            words = [word for word in wanted if word is not None]
+            if len(words) != count:
+                return ExcCodes.ILLEGAL_ADDRESS
+            block[address - start : address - start + count] = words
+            return None
+
+        return _sim_device(unit, answer)
+
+
+async def _nobody_there(
+    function: int, start: int, address: int, count: int, block: list[int], written: list[int] | list[bool] | None
+) -> ExcCodes | None:
+    """Answer for every unit that is not on this line, as an RS-485 gateway does."""
+    del function, start, address, count, block, written
+    return ExcCodes.GATEWAY_NO_RESPONSE
+
+
+def _sim_device(unit: int, action: object) -> SimDevice:
+    """All addresses in one block: which of them exist, and what they hold, is decided at each request by `action`."""
+    block = SimData(0, values=0, count=ADDRESSES, datatype=DataType.REGISTERS)
+    return SimDevice(unit, simdata=[block], action=action)  # type: ignore[arg-type]
