@@ -15,7 +15,7 @@ export interface ChartModel {
   /** from and to, s since the epoch */
   readonly window: readonly [number, number];
   readonly limits: readonly ChartLimit[];
-  readonly raised: readonly { readonly at: number; readonly priority: Priority; readonly label: string }[];
+  readonly raised: readonly { readonly at: number; readonly kind: AlarmKind; readonly priority: Priority; readonly label: string }[];
   readonly projection: Projection | null;
   readonly low: number | null;
   readonly high: number | null;
@@ -51,6 +51,7 @@ export function isLevel(kind: AlarmKind): kind is LimitKind {
 export function verticalRange(model: ChartModel): [number, number] {
   const seen: number[] = [];
   for (const column of [model.columns.min, model.columns.max]) for (const v of column) if (v !== null) seen.push(v);
+  if (seen.length === 0 && model.low !== null && model.high !== null) return [model.low, model.high];
   for (const limit of model.limits) seen.push(limit.setpoint);
   if (model.projection !== null) seen.push(fan(model.projection, model.window[1]).mid);
   let low = seen.length > 0 ? seen.reduce((a, b) => Math.min(a, b)) : (model.low ?? 0);
@@ -93,7 +94,12 @@ export function createChart(
     ],
     bands: [{ series: [2, 1], fill: COLOUR.band }],
     axes: [
-      { ...axisStyle(), size: 26, values: (_, splits) => splits.map((s) => clockTime(s * 1000, zone).slice(0, spanOf(model()) < 900 ? 8 : 5)) },
+      {
+        ...axisStyle(),
+        size: 26,
+        space: 76,
+        values: (_u, splits, _axis, _space, step_s) => splits.map((s) => clockTime(s * 1000, zone).slice(0, step_s < 60 ? 8 : 5)),
+      },
       { ...axisStyle(), size: 56 },
     ],
     hooks: {
@@ -107,10 +113,6 @@ export function createChart(
 
 export function data(columns: Columns): uPlot.AlignedData {
   return [columns.x, columns.min, columns.max, columns.mean];
-}
-
-function spanOf(model: ChartModel): number {
-  return model.window[1] - model.window[0];
 }
 
 function axisStyle(): uPlot.Axis {
@@ -178,7 +180,7 @@ function drawLimit(u: uPlot, limit: ChartLimit): void {
 function drawAbove(u: uPlot, model: ChartModel): void {
   clip(u, () => {
     if (model.projection !== null) drawFan(u, model.projection, model);
-    for (const mark of model.raised) drawRaised(u, mark.at, PRIORITY_COLOUR[mark.priority], mark.label);
+    for (const mark of model.raised) drawRaised(u, mark.at, mark.kind === "time-to-limit" ? COLOUR.early : PRIORITY_COLOUR[mark.priority], mark.label);
   });
 }
 

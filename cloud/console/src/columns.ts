@@ -33,7 +33,7 @@ export function toColumns(readings: Pick<Readings, "time" | "value" | "min" | "m
   return columns;
 }
 
-/** Adds the newest value unless it is older than what is there; drops what lies before `from` (s). */
+/** Adds the newest value unless it is older than what is there; drops what lies before `from` (s) but for one row, so that the line reaches the edge. */
 export function append(columns: Columns, time: number, value: number | null, quality: number, from: number): boolean {
   const last = columns.x.at(-1);
   if (last !== undefined && time <= last) return false;

@@ -20,6 +20,8 @@ export interface Live {
   readonly time: string | null;
   readonly value: number | null;
   readonly quality: number;
+  /** the server says that nothing has come for too long, whatever the last quality was */
+  readonly stale: boolean;
 }
 
 /** What changes about one point while its description stays the same. */
@@ -74,7 +76,7 @@ export function stateOf(point: string): PointState {
   let state = states.get(point);
   if (state === undefined) {
     state = {
-      live: signal<Live>({ time: null, value: null, quality: 0x20 }),
+      live: signal<Live>({ time: null, value: null, quality: 0x20, stale: false }),
       alarms: signal<readonly Alarm[]>(NOTHING),
       projection: signal<Projection | null>(null),
     };
@@ -86,6 +88,7 @@ export function stateOf(point: string): PointState {
 /** Why a point's value may not be trusted: its quality byte, or that it has stopped coming. */
 export function doubt(live: Live, pointAlarms: readonly Alarm[]): QualityReason {
   const told = qualityReason(live.quality);
+  if (live.stale) return "stale";
   if (told === "good" || told === "goodOverride") {
     const stopped = pointAlarms.some((a) => a.kind === "stale" && !a.phase.startsWith("returned") && a.phase !== "normal");
     return stopped ? "stale" : told;
@@ -98,7 +101,7 @@ export function setPoints(rows: readonly Point[]): void {
     points.value = rows;
     for (const row of rows) {
       const state = stateOf(row.id);
-      state.live.value = { time: row.time, value: row.value, quality: row.quality };
+      state.live.value = { time: row.time, value: row.value, quality: row.quality, stale: row.quality_text === "stale" };
       if (row.projection !== undefined) state.projection.value = row.projection;
     }
   });
@@ -114,6 +117,7 @@ export function applyValues(event: ValuesEvent): boolean {
         time: event.time[i] ?? null,
         value: event.value[i] ?? null,
         quality: event.quality[i] ?? 0,
+        stale: false,
       };
     });
   });
@@ -177,6 +181,22 @@ export function applyGateway(row: Gateway): void {
 export function applyProjections(rows: Readonly<Record<string, Projection | null>>): void {
   batch(() => {
     for (const [point, projection] of Object.entries(rows)) stateOf(point).projection.value = projection;
+  });
+}
+
+/** The point that deserves the first look in a source (null: the whole site): the one with the first alarm, or the first. */
+export function mostUrgentPoint(source: string | null): string | null {
+  const inside = (p: { readonly source: string | null }): boolean => source === null || p.source === source;
+  const alarmed = announcedAlarms.value.find((a) => inside(a) && pointsById.value.has(a.point));
+  return alarmed?.point ?? points.value.find(inside)?.id ?? null;
+}
+
+export function openSource(source: string | null): void {
+  batch(() => {
+    selectedSource.value = source;
+    tab.value = "points";
+    const shown = pointsById.value.get(selectedPoint.value ?? "");
+    if (source !== null && shown?.source !== source) selectedPoint.value = mostUrgentPoint(source);
   });
 }
 

@@ -208,6 +208,7 @@ export class Stream {
 
   private lose(): void {
     if (this.stopped) return;
+    if (store.connection.value === "live") store.lastHeard.value = serverNow() - (monotonic() - this.heardAt);
     this.close();
     store.connection.value = "lost";
     const delay = Math.min(RETRY_LAST_MS, RETRY_FIRST_MS * 2 ** this.retries);

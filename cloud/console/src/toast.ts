@@ -13,6 +13,7 @@ const SHOWN_MS = 8000;
 let count = 0;
 
 export function say(text: string): void {
+  if (toasts.value.some((toast) => toast.text === text)) return;
   const id = ++count;
   toasts.value = [...toasts.value.slice(-3), { id, text }];
   setTimeout(() => dismiss(id), SHOWN_MS);

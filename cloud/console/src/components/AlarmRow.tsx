@@ -46,17 +46,23 @@ export const AlarmRow = memo(function AlarmRow({ alarm, history }: Props) {
             <b class={early ? "code early" : "code"}>{t(`code_${alarm.kind}`)}</b>
             <span class="alarm-name">{point === undefined ? alarm.point : named(point.name)}</span>
           </span>
+          <span class="alarm-value">{atRaise(alarm, point?.decimals)}</span>
           <span class="alarm-facts">
-            <span class="alarm-value">{atRaise(alarm, point?.decimals)}</span>
             <span class="phase">{phaseWords(alarm)}</span>
+            {alarm.clause !== null && <span class="clause">{named(alarm.clause)}</span>}
           </span>
         </span>
         <span class="alarm-age">
           <Age alarm={alarm} history={history} />
           <code>{alarm.point}</code>
+          <PriorityWord alarm={alarm} />
         </span>
       </button>
-      <span class="alarm-actions">{asks || (asksForAnswer(alarm.phase) && !history) ? <AckButton alarm={alarm} /> : <PriorityWord alarm={alarm} />}</span>
+      {asksForAnswer(alarm.phase) && !history && (
+        <span class="alarm-actions">
+          <AckButton alarm={alarm} />
+        </span>
+      )}
       {open.value && <Details alarm={alarm} />}
     </li>
   );

@@ -55,7 +55,7 @@ function GatewayCard({ row }: { readonly row: Gateway }) {
         {row.since !== null && <span class="muted">{t("since", { time: when(row.since) })}</span>}
       </header>
       <dl class="figures">
-        <Figure term={t("lastSeen")} text={row.last_seen === null ? "—" : duration((now.value - Date.parse(row.last_seen)) / 1000)} />
+        <Figure term={t("lastSeen")} text={row.last_seen === null ? "—" : t("ago", { duration: duration((now.value - Date.parse(row.last_seen)) / 1000) })} />
         <Figure term={t("readings")} text={grouped(row.readings)} />
         <Figure term={t("batch")} text={grouped(row.batch)} />
         <Figure term={t("committed")} text={grouped(row.committed)} />

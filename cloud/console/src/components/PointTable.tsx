@@ -62,7 +62,7 @@ export function PointTable() {
         </label>
         <span class="muted">{t("pointsShown", { shown: rows.length, all: ofSource.value.length })}</span>
       </div>
-      <div class="table" role="table" aria-label={t("tab_points")} aria-rowcount={rows.length + 1} onKeyDown={moveFocus}>
+      <div class="table" role="grid" aria-label={t("tab_points")} aria-rowcount={rows.length + 1} onKeyDown={moveFocus}>
         <div class="row head" role="row" tabIndex={-1}>
           <span role="columnheader">{t("point")}</span>
           <span role="columnheader" class="num">
@@ -116,10 +116,10 @@ const PointRow = memo(function PointRow({ point }: { readonly point: Point }) {
       }}
     >
       <PointName point={point} />
-      <span role="cell" class="cell-value">
+      <span role="gridcell" class="cell-value">
         <ValueText point={point} testId={`point-value-${point.id}`} />
       </span>
-      <span role="cell" class="cell-bar">
+      <span role="gridcell" class="cell-bar">
         <RangeBar point={point} />
       </span>
       <StateCell point={point} />
@@ -131,7 +131,7 @@ const PointRow = memo(function PointRow({ point }: { readonly point: Point }) {
 function PointName({ point }: { readonly point: Point }) {
   const name = named(point.name);
   return (
-    <span role="cell" class="cell-name">
+    <span role="gridcell" class="cell-name">
       <span title={name}>{name}</span>
       <code title={point.declared ? `${point.gateway} / ${point.device}` : t("undeclared")}>{point.id}</code>
     </span>
@@ -166,7 +166,7 @@ function StateCell({ point }: { readonly point: Point }) {
   const trusted = why === "good" || why === "goodOverride";
   const instrument = all.find((a) => a.kind === "bad" || a.kind === "stale");
   return (
-    <span role="cell" class="cell-state" data-testid={`point-state-${point.id}`}>
+    <span role="gridcell" class="cell-state" data-testid={`point-state-${point.id}`}>
       {process !== null && <AlarmTag alarm={process} />}
       {early !== undefined && <span class={`early${asksForAnswer(early.phase) ? " blink" : ""}`}>{t("earlyWarning")}</span>}
       {!trusted && (
@@ -196,7 +196,7 @@ function AlarmTag({ alarm }: { readonly alarm: Alarm }) {
 function TimeCell({ point }: { readonly point: Point }) {
   const { time } = stateOf(point.id).live.value;
   return (
-    <span role="cell" class="when">
+    <span role="gridcell" class="when">
       {time === null ? "—" : clockTime(time, zone.value)}
     </span>
   );

@@ -1,6 +1,6 @@
 /** Owns the column of hazard sources: level, worst state, how many alarms, early warning. */
 import { named, t, type Word } from "../i18n.ts";
-import { announcedAlarms, gateways, notifications, plant, points, selectedSource, stateOf, tab, tickets, type Tab, unacknowledged } from "../store.ts";
+import { announcedAlarms, gateways, notifications, openSource, plant, points, selectedSource, stateOf, tab, tickets, type Tab, unacknowledged } from "../store.ts";
 import { conditionPresent, priorityRank } from "../order.ts";
 import { grade } from "../quality.ts";
 import type { Alarm, HazardSource, Priority } from "../types.ts";
@@ -73,10 +73,7 @@ function Card({ id, testId, name, level, summary }: CardProps) {
       data-testid={testId}
       data-worst={worst ?? "none"}
       aria-pressed={chosen}
-      onClick={() => {
-        selectedSource.value = id;
-        tab.value = "points";
-      }}
+      onClick={() => openSource(id)}
     >
       <span class="source-head">
         {worst === null ? <i class="dot" aria-hidden="true" /> : <Glyph priority={worst} blink={asks} size={22} />}

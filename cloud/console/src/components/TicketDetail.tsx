@@ -98,7 +98,7 @@ function EvidenceChart({ evidence }: { readonly evidence: Evidence }) {
     }),
     window: [Date.parse(evidence.from) / 1000, Date.parse(evidence.to) / 1000],
     limits: evidence.limits.filter((l) => isLevel(l.kind)),
-    raised: [{ at: Date.parse(evidence.raised_at) / 1000, priority: "high", label: t("raisedAt") }],
+    raised: [{ at: Date.parse(evidence.raised_at) / 1000, kind: "H", priority: "high", label: t("raisedAt") }],
     projection: null,
     low: point?.low ?? null,
     high: point?.high ?? null,

@@ -8,9 +8,9 @@ import { calendarDate, duration, plain } from "../format.ts";
 import { named, t } from "../i18n.ts";
 import { conditionPresent } from "../order.ts";
 import { lookAhead, secondsLeft } from "../projection.ts";
-import { connection, pointsById, selectedPoint, stateOf, zone } from "../store.ts";
+import { connection, mostUrgentPoint, points, pointsById, selectedPoint, stateOf, zone } from "../store.ts";
 import { explain } from "../toast.ts";
-import type { Point, Projection } from "../types.ts";
+import type { Alarm, Point, Projection } from "../types.ts";
 import { Chart } from "./Chart.tsx";
 import { ValueText } from "./ValueText.tsx";
 
@@ -25,15 +25,22 @@ type Span = (typeof SPANS)[number];
 interface History {
   readonly point: string;
   readonly columns: Columns;
+  /** alarms of this point that are over and left the list of current ones */
+  readonly past: readonly Alarm[];
 }
 
+const PAST_ALARMS = 200;
+
 const span = signal<Span>(SPANS[0]);
-const history = signal<History>({ point: "", columns: emptyColumns() });
+const history = signal<History>({ point: "", columns: emptyColumns(), past: [] });
 const problem = signal<unknown>(null);
 const loading = signal(false);
 
 /** Keeps the history of the chosen point read and current; called once when the page starts. */
 export function startTrend(): void {
+  effect(() => {
+    if (selectedPoint.value === null && points.value.length > 0) selectedPoint.value = untracked(() => mostUrgentPoint(null));
+  });
   effect(() => {
     const point = selectedPoint.value;
     const wanted = span.value;
@@ -42,7 +49,7 @@ export function startTrend(): void {
     const read = (): void => {
       void readHistory(point, wanted, () => current);
     };
-    if (untracked(() => history.value.point) !== point) history.value = { point, columns: emptyColumns() };
+    if (untracked(() => history.value.point) !== point) history.value = { point, columns: emptyColumns(), past: [] };
     read();
     const timer = setInterval(read, wanted.again_s * 1000);
     return () => {
@@ -55,10 +62,10 @@ export function startTrend(): void {
     if (point === null) return;
     const live = stateOf(point).live.value;
     if (live.time === null) return;
-    const { columns, point: shown } = untracked(() => history.value);
+    const { columns, past, point: shown } = untracked(() => history.value);
     const time = Date.parse(live.time) / 1000;
     const from = serverNow() / 1000 - span.peek().span_s;
-    if (shown === point && append(columns, time, live.value, live.quality, from)) history.value = { point, columns };
+    if (shown === point && append(columns, time, live.value, live.quality, from)) history.value = { point, columns, past };
   });
 }
 
@@ -67,9 +74,12 @@ async function readHistory(point: string, wanted: Span, current: () => boolean):
   try {
     const end = serverNow();
     const start = end - wanted.span_s * 1000;
-    const rows = await api.readings(point, new Date(start).toISOString(), new Date(end).toISOString(), wanted.step_s);
+    const [rows, alarms] = await Promise.all([
+      api.readings(point, new Date(start).toISOString(), new Date(end).toISOString(), wanted.step_s),
+      api.alarms("all", PAST_ALARMS),
+    ]);
     if (!current()) return;
-    history.value = { point, columns: toColumns(rows) };
+    history.value = { point, columns: toColumns(rows), past: alarms.filter((a) => a.point === point) };
     problem.value = null;
   } catch (error) {
     if (current()) problem.value = error;
@@ -87,8 +97,9 @@ function modelOf(point: Point): ChartModel {
     columns: history.value.columns,
     window: [at - span_s, at + lookAhead(projection, span_s)],
     limits: point.limits.flatMap((l) => (isLevel(l.kind) && l.setpoint !== null ? [{ kind: l.kind, setpoint: l.setpoint }] : [])),
-    raised: state.alarms.value.map((a) => ({
+    raised: [...new Map([...history.value.past, ...state.alarms.value].map((a) => [a.id, a])).values()].map((a) => ({
       at: Date.parse(a.raised_at) / 1000,
+      kind: a.kind,
       priority: a.priority,
       label: t(`code_${a.kind}`),
     })),

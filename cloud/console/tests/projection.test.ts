@@ -1,0 +1,47 @@
+/** Owns the proof that the early-warning fan and its countdown are drawn where the server's projection says. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fan, lookAhead, secondsLeft } from "../src/projection.ts";
+import type { Projection } from "../src/types.ts";
+
+const START = "2026-11-22T00:00:00.000Z";
+const START_S = Date.parse(START) / 1000;
+const rising: Projection = {
+  time: START,
+  level: 8,
+  slope_per_s: 0.1,
+  slope_low_per_s: 0.05,
+  slope_high_per_s: 0.2,
+  limit: 28,
+  limit_kind: "H",
+  horizon_s: 600,
+  reaches_in_s: 200,
+};
+
+test("the middle line meets the limit at the moment that was promised", () => {
+  const f = fan(rising, START_S + 300);
+  assert.equal(f.meets, START_S + 200);
+  assert.equal(f.mid, 38);
+  assert.deepEqual([f.low, f.high], [23, 68]);
+});
+
+test("the fan ends at the horizon however far the window goes", () => {
+  assert.equal(fan(rising, START_S + 5000).end, START_S + 600);
+});
+
+test("no meeting is drawn beyond the window or when none is expected", () => {
+  assert.equal(fan(rising, START_S + 100).meets, null);
+  assert.equal(fan({ ...rising, reaches_in_s: null }, START_S + 500).meets, null);
+});
+
+test("the countdown runs from the projection's own time and stops at zero", () => {
+  assert.equal(secondsLeft(rising, (START_S + 30) * 1000), 170);
+  assert.equal(secondsLeft(rising, (START_S + 900) * 1000), 0);
+  assert.equal(secondsLeft({ ...rising, reaches_in_s: null }, START_S * 1000), null);
+});
+
+test("the window shows the meeting but at most half as much future as past", () => {
+  assert.equal(lookAhead(rising, 600), 300);
+  assert.equal(lookAhead({ ...rising, reaches_in_s: 100 }, 600), 150);
+  assert.ok(lookAhead(null, 600) < 30);
+});
