@@ -1,0 +1,227 @@
+"""Read plans: few requests, all of them legal, and answers turned into values with an honest quality."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tocsin_core import readings as q
+from tocsin_core.registers import Profile, ReadRequest, RegisterValue, compile_plan
+from tocsin_core.registers.plan import REQUEST_COST
+
+HEAD = {"vendor": "test", "model": "test", "trust": "documented", "source": "this test"}
+
+
+def profile_of(**parts: object) -> Profile:
+    """Return a profile with these parts; the model is the parser's own."""
+    return Profile.model_validate({**HEAD, **parts})
+
+
+def words(*content: int) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
+    """Return an answer of these registers."""
+    return np.array(content, dtype=np.uint16)
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> Profile:
+    """Return a random map: values anywhere, limits, and illegal ranges that touch no value."""
+    count = draw(st.integers(1, 25))
+    values: dict[str, RegisterValue] = {}
+    for number in range(count):
+        function = draw(st.sampled_from([1, 2, 3, 4]))
+        kind = "bool" if function <= 2 else draw(st.sampled_from(["u16", "f32", "f64"]))
+        address = draw(st.integers(0, 600))
+        values[f"v{number}"] = RegisterValue.model_validate(
+            {
+                "function": function,
+                "address": address,
+                "type": kind,
+                "bit": None,
+            }
+        )
+    illegal = []
+    for _ in range(draw(st.integers(0, 4))):
+        function, first = draw(st.sampled_from([1, 2, 3, 4])), draw(st.integers(0, 600))
+        last = first + draw(st.integers(0, 20))
+        inside = [
+            v for v in values.values() if v.function == function and v.address <= last and first < v.address + v.words
+        ]
+        if not inside:
+            illegal.append({"function": function, "first": first, "last": last})
+    limits = {"registers": draw(st.integers(4, 125)), "bits": draw(st.integers(1, 2000))}
+    if draw(st.booleans()):
+        limits["gap"] = draw(st.integers(0, 40))
+    return profile_of(values=values, illegal=tuple(illegal), limits=limits)
+
+
+@given(maps())
+def test_a_plan_reads_everything_and_asks_for_nothing_illegal(profile: Profile) -> None:
+    """Each value lies whole in one request; no request passes a limit, a gap or an illegal range."""
+    requests = compile_plan(profile, list(profile.values)).requests
+    for value in profile.values.values():
+        assert any(
+            r.function == value.function
+            and r.address <= value.address
+            and value.address + value.words <= r.address + r.count
+            for r in requests
+        )
+    for r in requests:
+        assert 1 <= r.count <= (profile.limits.bits if r.function <= 2 else profile.limits.registers)
+        inside = [
+            v
+            for v in profile.values.values()
+            if v.function == r.function and r.address <= v.address < r.address + r.count
+        ]
+        assert not any(
+            bad.function == r.function and bad.first < r.address + r.count and r.address <= bad.last
+            for bad in profile.illegal
+        )
+        if profile.limits.gap is not None:
+            reach = r.address
+            for value in sorted(inside, key=lambda v: v.address):
+                assert value.address - reach <= profile.limits.gap
+                reach = max(reach, value.address + value.words)
+
+
+@given(maps())
+def test_a_plan_costs_no_more_than_asking_one_by_one(profile: Profile) -> None:
+    """Coalescing never makes it dearer."""
+
+    def cost(request: ReadRequest) -> float:
+        return REQUEST_COST + request.count / (16 if request.function <= 2 else 1)
+
+    together = sum(map(cost, compile_plan(profile, list(profile.values)).requests))
+    alone = sum(sum(map(cost, compile_plan(profile, [name]).requests)) for name in profile.values)
+    assert together <= alone + 1e-9
+
+
+def test_near_values_share_a_request_and_far_ones_do_not() -> None:
+    """A gap of 18 registers is cheaper to read along than a request of about 20, one of 21 is not."""
+    near = profile_of(values={"a": {"address": 0, "type": "u16"}, "b": {"address": 19, "type": "u16"}})
+    far = profile_of(values={"a": {"address": 0, "type": "u16"}, "b": {"address": 22, "type": "u16"}})
+    assert compile_plan(near, ["a", "b"]).requests == (ReadRequest(3, 0, 20),)
+    assert compile_plan(far, ["a", "b"]).requests == (ReadRequest(3, 0, 1), ReadRequest(3, 22, 1))
+
+
+def test_an_unknown_value_is_refused() -> None:
+    """A name that the profile does not have never becomes a reading."""
+    with pytest.raises(KeyError, match="missing"):
+        compile_plan(profile_of(values={"a": {"address": 0, "type": "u16"}}), ["missing"])
+
+
+GAS = {
+    "gas": {"address": 0, "type": "f32"},
+    "state": {"address": 40, "type": "u16"},
+    "mode": {"address": 41, "type": "u16"},
+}
+RULES = (
+    {"value": "state", "bit": 5, "quality": "sensor-failure", "affects": ["gas"]},
+    {"value": "mode", "is_not_in": [1], "quality": "out-of-service", "affects": ["gas"]},
+    {"value": "state", "bit": 4, "quality": "not-accurate", "affects": ["gas"]},
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "mode", "quality", "value"),
+    [
+        (0, 1, q.GOOD, 100.25),
+        (0b0011, 1, q.GOOD, 100.25),
+        (0b100000, 1, q.BAD_SENSOR_FAILURE, np.nan),
+        (0, 12, q.BAD_OUT_OF_SERVICE, np.nan),
+        (0b100000, 12, q.BAD_SENSOR_FAILURE, np.nan),
+        (0b010000, 1, q.UNCERTAIN_SENSOR_NOT_ACCURATE, 100.25),
+        (0b010000, 3, q.BAD_OUT_OF_SERVICE, np.nan),
+    ],
+)
+def test_a_status_word_decides_the_quality(state: int, mode: int, quality: int, value: float) -> None:
+    """The worst that a status says counts, and of two equal ones the first written; a bad value is no number."""
+    plan = compile_plan(profile_of(values=GAS, status=RULES), ["gas"])
+    decoded = plan.decode([words(0x42C8, 0x8000), words(state, mode)])
+    assert decoded.quality.tolist() == [quality]
+    np.testing.assert_equal(decoded.value, [value])
+
+
+def test_a_value_without_its_status_is_uncertain() -> None:
+    """When the status could not be read, nobody can vouch for the value."""
+    plan = compile_plan(profile_of(values=GAS, status=RULES), ["gas", "state"])
+    decoded = plan.decode([words(0x42C8, 0x8000), q.BAD_COMM_FAILURE])
+    assert decoded.quality.tolist() == [q.UNCERTAIN, q.BAD_COMM_FAILURE]
+    np.testing.assert_equal(decoded.value, [100.25, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("register", "quality"),
+    [
+        (0x7FC0, q.BAD_SENSOR_FAILURE),
+        (0x7F80, q.BAD_SENSOR_FAILURE | 0x02),
+        (0xFF80, q.BAD_SENSOR_FAILURE | 0x01),
+        (0x0000, q.GOOD),
+    ],
+)
+def test_nan_and_infinity_are_bad_and_zero_is_zero(register: int, quality: int) -> None:
+    """NaN is a channel error; an infinity says at which end the sensor is beyond its range; 0 is a measurement."""
+    plan = compile_plan(profile_of(values={"p": {"address": 0, "type": "f32"}}), ["p"])
+    decoded = plan.decode([words(register, 0)])
+    assert decoded.quality.tolist() == [quality]
+    assert np.isnan(decoded.value[0]) == (quality != q.GOOD)
+
+
+def test_a_sentinel_is_no_measurement() -> None:
+    """32767 of an s16 that means "no sensor" becomes bad, and the number beside it stays."""
+    invalid = {"raw": [32767], "quality": "sensor-failure"}
+    values = {"t": {"address": 0, "type": "s16", "invalid": invalid}, "u": {"address": 1, "type": "s16"}}
+    decoded = compile_plan(profile_of(values=values), ["t", "u"]).decode([words(32767, 32767)])
+    assert decoded.quality.tolist() == [q.BAD_SENSOR_FAILURE, q.GOOD]
+    np.testing.assert_equal(decoded.value, [np.nan, 32767.0])
+
+
+@pytest.mark.parametrize("answer", [words(1), words(1, 2, 3), words()])
+def test_an_answer_of_the_wrong_length_is_a_comm_failure(answer: np.ndarray[tuple[int], np.dtype[np.uint16]]) -> None:
+    """Registers that were not asked for, or are missing, are never guessed."""
+    decoded = compile_plan(profile_of(values={"p": {"address": 0, "type": "f32"}}), ["p"]).decode([answer])
+    assert decoded.quality.tolist() == [q.BAD_COMM_FAILURE]
+    assert np.isnan(decoded.value[0])
+
+
+def test_bits_may_arrive_in_whole_bytes() -> None:
+    """An answer to function 1 or 2 is filled up to eight bits."""
+    values = {"a": {"function": 1, "address": 5, "type": "bool"}, "b": {"function": 1, "address": 7, "type": "bool"}}
+    plan = compile_plan(profile_of(values=values), ["a", "b"])
+    assert plan.requests == (ReadRequest(1, 5, 3),)
+    decoded = plan.decode([[False, True, True, False, False, False, False, False]])
+    assert decoded.value.tolist() == [0.0, 1.0]
+
+
+def test_a_failed_request_spoils_only_its_own_values() -> None:
+    """The reason why a request failed becomes the quality of what it would have read, and of nothing else."""
+    values = {"a": {"address": 0, "type": "u16"}, "b": {"address": 500, "type": "u16"}}
+    decoded = compile_plan(profile_of(values=values), ["b", "a"]).decode([words(7), q.BAD_DEVICE_FAILURE])
+    assert decoded.quality.tolist() == [q.BAD_DEVICE_FAILURE, q.GOOD]
+    np.testing.assert_equal(decoded.value, [np.nan, 7.0])
+
+
+@pytest.mark.parametrize(("places", "quality"), [(3, q.GOOD), (0, q.GOOD), (77, q.BAD_CONFIGURATION)])
+def test_decimals_from_another_register_scale_the_value(places: int, quality: int) -> None:
+    """1234 with three places is 1.234; a number of places that no device has is a wrong set-up."""
+    values = {
+        "places": {"address": 0, "type": "u16"},
+        "level": {"address": 1, "type": "s16", "decimals_from": "places"},
+    }
+    decoded = compile_plan(profile_of(values=values), ["level"]).decode([words(places, 1234)])
+    assert decoded.quality.tolist() == [quality]
+    if quality == q.GOOD:
+        assert decoded.value[0] == pytest.approx(1234 / 10**places)
+
+
+def test_the_number_of_answers_must_fit() -> None:
+    """A caller that loses an answer is told so."""
+    plan = compile_plan(profile_of(values={"a": {"address": 0, "type": "u16"}}), ["a"])
+    with pytest.raises(ValueError, match="2 replies to 1 requests"):
+        plan.decode([words(1), words(2)])
+
+
+def test_wanting_nothing_asks_nothing() -> None:
+    """A device without points is not polled."""
+    plan = compile_plan(profile_of(values={"a": {"address": 0, "type": "u16"}}), [])
+    assert plan.requests == ()
+    assert plan.decode([]).value.tolist() == []

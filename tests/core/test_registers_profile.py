@@ -1,0 +1,117 @@
+"""Device profiles: mistakes named by file and line, and the shipped maps against what their manuals print."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from tocsin_core.plant import shipped_profiles
+from tocsin_core.readings import quality_text
+from tocsin_core.registers import Profile, ProfileError, Reply, compile_plan, parse_profile
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "registers"
+SHIPPED = sorted(file.name for file in shipped_profiles().iterdir() if file.name.endswith(".yaml"))
+
+GOOD = """vendor: test
+model: test
+trust: documented
+source: this test
+values:
+  gas: {address: 2, type: f32}
+  state: {address: 5, type: u16}
+status:
+  - {value: state, bit: 5, quality: sensor-failure, affects: [gas]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("type: f32", "type: f31", "t.yaml:6: values.gas.type: "),
+        ("address: 2", "address: 65535", "t.yaml:6: values.gas: address + size passes 65535"),
+        ("address: 2", "adress: 2", "t.yaml:6: values.gas.adress: Extra inputs are not permitted"),
+        (
+            "address: 5, type: u16",
+            "address: 5, type: u16, word_order: ABCD",
+            "t.yaml:7: values.state: word_order is for",
+        ),
+        ("type: u16", "type: bool", "t.yaml:7: values.state: a bool in a register names its bit"),
+        ("value: state", "value: stat", "t.yaml:9: status.0.value: stat is not an integer value"),
+        ("affects: [gas]", "affects: [gas, gaz]", "t.yaml:9: status.0.affects: gaz is not a value"),
+        ("bit: 5", "bit: 5, is_in: [3]", "t.yaml:9: status.0: give exactly one of"),
+        ("trust: documented", "trust: hearsay", "t.yaml:3: trust: "),
+        ("source: this test\n", "", "t.yaml:1: source: Field required"),
+        ("model: test", "model: [", "t.yaml:"),
+        ("address: 2, type: f32", "address: 2, type: f32, repeat: {count: 3}", "t.yaml:6: values.gas: {n} in the name"),
+        (
+            "status:",
+            "illegal: [{function: 3, first: 3, last: 4}]\nstatus:",
+            "t.yaml:6: values.gas.address: lies in the",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(old: str, new: str, problem: str) -> None:
+    """A broken profile says where and what, and gives nothing."""
+    text = GOOD.replace(old, new)
+    assert text != GOOD
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(text, "t.yaml")
+    assert any(line.startswith(problem) for line in str(caught.value).splitlines()), str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    """Two mistakes make two lines, in the order of the file."""
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(GOOD.replace("f32", "f31").replace("u16", "u17"), "t.yaml")
+    assert [line.split(": ")[0] for line in str(caught.value).splitlines()] == ["t.yaml:6", "t.yaml:7"]
+
+
+def test_channels_are_written_out() -> None:
+    """A repeated value becomes one a channel, each under its own status."""
+    text = (
+        GOOD.replace("  gas:", "  gas_{n}:")
+        .replace("  state:", "  state_{n}:")
+        .replace("value: state", 'value: "state_{n}"')
+    )
+    text = text.replace("[gas]", '["gas_{n}"]').replace("type: f32", "type: f32, repeat: {count: 3, step: 4}")
+    text = text.replace("type: u16", "type: u16, repeat: {count: 3, step: 4}")
+    profile = parse_profile(text, "t.yaml")
+    assert [value.address for value in profile.values.values()] == [2, 6, 10, 5, 9, 13]
+    assert [(rule.value, rule.affects) for rule in profile.status] == [(f"state_{n}", (f"gas_{n}",)) for n in (1, 2, 3)]
+
+
+def shipped(name: str) -> Profile:
+    """Return a shipped profile."""
+    return parse_profile((shipped_profiles() / name).read_text(encoding="utf-8"), name)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_profile_holds_and_can_be_read(name: str) -> None:
+    """Every shipped map parses, and all of its values can be planned for together."""
+    profile = shipped(name)
+    wanted = list(profile.values)
+    assert len(compile_plan(profile, wanted).decode([0x18] * len(compile_plan(profile, wanted).requests)).value) == len(
+        wanted
+    )
+
+
+@pytest.mark.parametrize("case", sorted(GOLDEN.glob("*.yaml")), ids=lambda path: path.stem)
+def test_registers_as_the_manual_prints_them_give_these_values(case: Path) -> None:
+    """The golden answers of each device, register by register, give exactly these values and qualities."""
+    golden = YAML(typ="safe", pure=True).load(case)
+    profile = shipped(golden["profile"])
+    for scene in golden["scenes"]:
+        plan = compile_plan(profile, list(scene["expect"]))
+        image = {int(address): word for address, word in scene["registers"].items()}
+        replies: list[Reply] = [
+            np.array([image.get(r.address + i, 0) for i in range(r.count)], dtype=np.uint16) for r in plan.requests
+        ]
+        decoded = plan.decode(replies)
+        found = {
+            name: "bad" if np.isnan(value) else pytest.approx(float(value), abs=1e-6)
+            for name, value in zip(plan.names, decoded.value, strict=True)
+        }
+        qualities = {quality_text(int(quality)) for quality in decoded.quality}
+        assert scene["expect"] == found, scene["name"]
+        assert qualities == set(scene["quality"]), scene["name"]
