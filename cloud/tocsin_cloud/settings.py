@@ -71,7 +71,7 @@ class AlarmSettings:
     partition: int = 0
     snapshot_interval_s: float = 10.0
     tick_interval_s: float = 1.0
-    values_interval_s: float = 1.0
+    outlook_interval_s: float = 1.0
     evidence_before_s: float = 600.0
     evidence_interval_s: float = 1.0
 

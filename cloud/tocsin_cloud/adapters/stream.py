@@ -55,6 +55,14 @@ def to_topic(subject: str) -> str:
     return "/".join("" if token == "/" else token.replace("//", ".") for token in tokens)
 
 
+def is_data(topic: str) -> bool:
+    """Whether a message of the stream is an edge node's: no host's state, no command, nothing of Tocsin's own."""
+    match topic.split("/", 3):
+        case ["tocsin", *_] | [_, "STATE", *_] | [_, _, "NCMD" | "DCMD", *_]:
+            return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """A place in the stream: the sequence number of a message and its time stamp, which tells a rebuilt stream apart."""
@@ -147,6 +155,8 @@ class Feed:
         self._subscription: Subscription | None = None
         self._consumer_sequence = 0
         self._heard = 0.0
+        self._caught_up = False
+        self._reached = False
         self.pending = 0  # messages in the stream behind the last one taken
         self.restarts = 0
 
@@ -155,15 +165,24 @@ class Feed:
         """The last message taken."""
         return self._last
 
-    async def take(self, most: int, timeout_s: float) -> list[Message]:
-        """The next messages, at most `most`; an empty list when none came within `timeout_s`."""
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing more to take: the stream's end as far as the server told, or the last `until`."""
+        return self._subscription is not None and (self._reached or (self._caught_up and not self._waiting))
+
+    async def take(self, most: int, timeout_s: float, until: Position | None = None) -> list[Message]:
+        """The next messages, at most `most` and none behind `until`.
+
+        An empty list when none came within `timeout_s`.
+        """
         deadline = self._clock.monotonic() + timeout_s
+        self._reached = False
         while True:
             if self._subscription is None and not await self._restarted():
                 await asyncio.sleep(min(0.2, timeout_s))
-            taken = await self._drain(most)
+            taken = await self._drain(most, until)
             left = deadline - self._clock.monotonic()
-            if taken or left <= 0:
+            if taken or left <= 0 or (until is not None and self.idle):
                 return taken
             if self._subscription is not None and self._clock.monotonic() - self._heard > SILENT_S:
                 await self._drop("silent")
@@ -185,21 +204,27 @@ class Feed:
         self._heard = self._clock.monotonic()
         self._arrived.set()
 
-    async def _drain(self, most: int) -> list[Message]:
+    async def _drain(self, most: int, until: Position | None) -> list[Message]:
         taken: list[Message] = []
         waiting = self._waiting
         while waiting and len(taken) < most:
-            message = waiting.popleft()
+            message = waiting[0]
             if not message.reply.startswith("$JS.ACK."):
+                waiting.popleft()
                 await self._control(message)
                 continue
             # $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>
             fields = message.reply.split(".")[-5:]
+            if until is not None and (int(fields[1]) > until.sequence or int(fields[3]) > until.time_ns):
+                self._reached = True
+                break
+            waiting.popleft()
             if int(fields[2]) != self._consumer_sequence + 1:
                 await self._drop("gap")
                 break
             self._consumer_sequence += 1
             self.pending = int(fields[4])
+            self._caught_up = self.pending == 0
             sequence, time_ns = int(fields[1]), int(fields[3])
             self._last = Position(sequence, time_ns)
             taken.append(Message(sequence, time_ns, to_topic(message.subject), message.data))
@@ -212,8 +237,13 @@ class Feed:
             if reply:
                 await self._client.publish(reply)
         expected = (message.headers or {}).get("Nats-Last-Consumer")
-        if expected is not None and int(expected) != self._consumer_sequence:
+        if expected is None:
+            return
+        if int(expected) != self._consumer_sequence:
             await self._drop("gap")
+        elif stalled is None:
+            # The server has nothing more to send, or it would not be idle.
+            self._caught_up = True
 
     async def _drop(self, reason: str | None) -> None:
         subscription, self._subscription = self._subscription, None
@@ -235,11 +265,12 @@ class Feed:
             )
             self._waiting.clear()
             self._consumer_sequence = 0
+            self._caught_up = False
             self._heard = self._clock.monotonic()
             self._subscription = subscription
             await self._client.jsm().add_consumer(STREAM, config)
         except (NatsError, TimeoutError, OSError) as error:
-            await self._drop(f"cannot start: {error or repr(error)}")
+            await self._drop(f"cannot start: {error!r}")
             return False
         self.restarts += 1
         return True

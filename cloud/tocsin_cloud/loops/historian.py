@@ -14,7 +14,7 @@ from tocsin_cloud.adapters.gateways import ask_rebirth, send_committed
 from tocsin_cloud.adapters.history import History, HistoryError
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
-from tocsin_cloud.adapters.stream import START, Feed, Message, Position
+from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data
 from tocsin_cloud.loops.ledger import Ledger
 from tocsin_cloud.loops.live import LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
@@ -35,12 +35,6 @@ SNAPSHOT_S = 10.0
 RATE_HALF_LIFE_S = 5.0
 
 Address = tuple[str, str]
-
-
-def is_data(topic: str) -> bool:
-    """Whether a message of the stream is an edge node's: no host's state, no command, nothing of Tocsin's own."""
-    parts = topic.split("/", 3)
-    return parts[0] != "tocsin" and not (len(parts) > 2 and (parts[1] == "STATE" or parts[2] in ("NCMD", "DCMD")))  # noqa: PLR2004 -- namespace, group, kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,22 +134,27 @@ class Historian:
         address = (fed.group, fed.gateway)
         if fed.rebirth and self._parts.clock.now_ns() - message.time_ns < RECENT_NS:
             self._ask.add(address)
-        self._keep(address, fed, message.time_ns)
+        self._keep(address, fed)
 
-    def _keep(self, address: Address, fed: Fed, now_ns: int) -> None:
+    def _keep(self, address: Address, fed: Fed) -> None:
         if fed.newest_batch is not None:
-            self._ledgers.setdefault(address, Ledger()).born(fed.newest_batch, now_ns)
+            # Said at each birth, also when it is 0: a gateway that knows of more than we have sends what it still keeps,
+            # and then tells the oldest number that can come.
+            self._ledgers.setdefault(address, Ledger()).born(fed.newest_batch)
+            self._touched.add(address)
+        elif fed.oldest_batch is not None:
+            self._ledgers.setdefault(address, Ledger()).oldest(fed.oldest_batch)
             self._touched.add(address)
         ledger = self._ledgers.get(address)
         if fed.batch is not None:
             ledger = self._ledgers.setdefault(address, Ledger())
             self._touched.add(address)
-            if not ledger.add(fed.batch, now_ns):
+            if not ledger.add(fed.batch):
                 self._parts.metrics.repeated.inc(len(fed.frame))
                 return
             ledger.readings += len(fed.frame)
-        elif ledger is not None and fed.kind in ("NBIRTH", "DBIRTH"):
-            # What a birth of our own gateway shows comes in a batch as well.
+        elif ledger is not None and fed.kind not in ("NDEATH", "DDEATH"):
+            # What a birth of our own gateway shows, or a batch of it that could not be read whole, comes in a batch again.
             return
         if not len(fed.frame):
             return
@@ -191,9 +190,7 @@ class Historian:
         parts.metrics.commits.labels(ROLE).inc()
         parts.metrics.stored.inc(self._counted)
         parts.metrics.position.labels(ROLE).set(self._position.sequence)
-        said = {
-            address: number for address in self._touched if (number := self._ledgers[address].committed) is not None
-        }
+        said = {address: self._ledgers[address].committed for address in self._touched}
         self._due.append((parts.clock.monotonic() + parts.history.durable_after_s, said))
         self._show(elapsed_s)
         self._rows, self._waiting, self._counted = [], 0, 0
@@ -228,7 +225,7 @@ class Historian:
             keep = 0.5 ** (elapsed_s / RATE_HALF_LIFE_S)
             live.readings_per_second = keep * live.readings_per_second + (1 - keep) * self._counted / elapsed_s
         for address, ledger in self._ledgers.items():
-            live.stored[address] = Stored(ledger.readings, ledger.newest, ledger.committed or 0)
+            live.stored[address] = Stored(ledger.readings, ledger.newest, ledger.committed)
 
     async def _acknowledge(self) -> None:
         parts = self._parts

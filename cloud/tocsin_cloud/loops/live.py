@@ -1,6 +1,5 @@
 """The present state of the plant in memory: the latest reading of each point, gateways, projections, figures."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from tocsin_cloud.loops.points import PointTable
 from tocsin_core.plant import AlarmKind
-from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Bool, Frame
+from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Frame
 from tocsin_core.sparkplug.host import Fed
 
 State = Literal["online", "offline", "unknown"]
@@ -26,21 +25,19 @@ class GatewayLive:
     last_seen_ns: int | None = None
     devices: dict[str, State] = field(default_factory=dict)
 
-    def told(self, fed: Fed, now_ns: int) -> bool:
-        """Take in one message; True if a state changed."""
-        before = (self.state, tuple(self.devices.values()))
+    def told(self, fed: Fed, now_ns: int) -> None:
+        """Take in one message."""
         if fed.kind == "NDEATH":
             # The death of an earlier session comes back as a fault and says nothing about this one.
             if not fed.faults and self.state != "offline":
                 self.state, self.since_ns = "offline", now_ns
                 self.devices = dict.fromkeys(self.devices, "offline")
-            return before != (self.state, tuple(self.devices.values()))
+            return
         self.last_seen_ns = now_ns
         if self.state != "online":
             self.state, self.since_ns = "online", now_ns
         if fed.device is not None:
             self.devices[fed.device] = "offline" if fed.kind == "DDEATH" else "online"
-        return before != (self.state, tuple(self.devices.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +64,17 @@ class Outlook:
     reaches_in_s: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The live view as it is kept: gateways as plain values, the declared points' readings in columns."""
+
+    gateways: list[Any]
+    ids: list[str]
+    time_ns: I64
+    value: F64
+    quality: U8
+
+
 class LiveView:
     """One writer for each part: the alarms loop for values, gateways and outlooks, the historian for `stored`."""
 
@@ -76,7 +84,6 @@ class LiveView:
         self.time_ns: I64 = np.zeros(len(table), dtype=np.int64)
         self.value: F64 = np.full(len(table), np.nan)
         self.quality: U8 = np.full(len(table), BAD_WAITING, dtype=np.uint8)
-        self._changed: Bool = np.zeros(len(table), dtype=np.bool_)
         self.units: dict[int, str] = {}
         self.gateways: dict[tuple[str, str], GatewayLive] = {}
         self.outlooks: dict[str, Outlook] = {}
@@ -90,7 +97,7 @@ class LiveView:
         """Keep the newest reading of each point of `frame`; one older than what is known changes nothing."""
         if not len(frame):
             return
-        self._fit(int(frame.point.max()) + 1)
+        self.fit(int(frame.point.max()) + 1)
         newer = frame.time_ns >= self.time_ns[frame.point]
         rows = np.flatnonzero(newer)
         # Of several assignments to one place numpy keeps the last: sorted by time, that is the newest.
@@ -99,56 +106,45 @@ class LiveView:
         self.time_ns[point] = frame.time_ns[rows]
         self.value[point] = frame.value[rows]
         self.quality[point] = frame.quality[rows]
-        self._changed[point] = True
 
-    def hear(self, fed: Fed, now_ns: int) -> GatewayLive | None:
-        """Take in what a message tells of its gateway; the gateway if its state changed."""
-        if fed.group is None or fed.gateway is None or fed.kind in ("", "NCMD", "DCMD"):
-            return None
+    def hear(self, fed: Fed, now_ns: int) -> None:
+        """Take in what a message tells of its gateway."""
+        if fed.group is None or fed.gateway is None:
+            return
         for birth in fed.births:
             if birth.point is not None and birth.unit:
                 self.units[birth.point] = birth.unit
         known = self.gateways.setdefault((fed.group, fed.gateway), GatewayLive(fed.group, fed.gateway))
-        return known if known.told(fed, now_ns) else None
+        known.told(fed, now_ns)
 
-    def changed(self) -> I64:
-        """Indexes of the points whose reading changed since the last call."""
-        rows = np.flatnonzero(self._changed)
-        self._changed[rows] = False
-        return rows
-
-    def to_arrays(self) -> dict[str, Any]:
-        """What a restart needs: the declared points' readings as arrays, the gateways as plain values."""
+    def known(self) -> "Known":
+        """A copy of what a restart needs."""
         n = self.table.declared
-        gateways = [
-            [known.group, known.id, known.state, known.since_ns, known.last_seen_ns, known.devices]
+        gateways: list[Any] = [
+            [known.group, known.id, known.state, known.since_ns, known.last_seen_ns, dict(known.devices)]
             for known in self.gateways.values()
         ]
-        return {
-            "ids": self.table.ids[:n],
-            "time_ns": self.time_ns[:n].copy(),
-            "value": self.value[:n].copy(),
-            "quality": self.quality[:n].copy(),
-            "gateways": gateways,
-        }
+        return Known(
+            gateways, self.table.ids[:n], self.time_ns[:n].copy(), self.value[:n].copy(), self.quality[:n].copy()
+        )
 
-    def restore(self, held: Mapping[str, Any]) -> None:
-        """Take back what `to_arrays` gave; the plant may have other points by now."""
+    def restore(self, held: "Known") -> None:
+        """Take back what `known` gave; the plant may have other points by now."""
         index = {point: place for place, point in enumerate(self.table.ids)}
-        for row, point in enumerate(held["ids"]):
-            place = index.get(str(point))
+        for row, point in enumerate(held.ids):
+            place = index.get(point)
             if place is not None:
-                self.time_ns[place] = held["time_ns"][row]
-                self.value[place] = held["value"][row]
-                self.quality[place] = held["quality"][row]
-        for group, gateway, state, since_ns, last_seen_ns, devices in held["gateways"]:
+                self.time_ns[place] = held.time_ns[row]
+                self.value[place] = held.value[row]
+                self.quality[place] = held.quality[row]
+        for group, gateway, state, since_ns, last_seen_ns, devices in held.gateways:
             self.gateways[group, gateway] = GatewayLive(group, gateway, state, since_ns, last_seen_ns, dict(devices))
 
-    def _fit(self, size: int) -> None:
+    def fit(self, size: int) -> None:
+        """Make room for the points with indexes below `size`."""
         if size <= len(self.time_ns):
             return
         more = size - len(self.time_ns) + GROW
         self.time_ns = np.concatenate([self.time_ns, np.zeros(more, dtype=np.int64)])
         self.value = np.concatenate([self.value, np.full(more, np.nan)])
         self.quality = np.concatenate([self.quality, np.full(more, BAD_WAITING, dtype=np.uint8)])
-        self._changed = np.concatenate([self._changed, np.zeros(more, dtype=np.bool_)])

@@ -21,19 +21,19 @@ class PointTable:
 
     def __init__(self, plant: Plant) -> None:
         """Start with the points of `plant`."""
-        self._site = plant.site.id
+        self.site = plant.site.id
         self.declared = len(plant.points)
         self.ids = [point.id for point in plant.points]
         self.undeclared: list[Undeclared] = []
         self._index: dict[tuple[str, str, str, str], int] = {}
         by_metric: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for point in plant.points:
-            self._index[self._site, point.gateway.id, point.device.id, point.metric] = point.index
+            self._index[self.site, point.gateway.id, point.device.id, point.metric] = point.index
             by_metric[point.gateway.id, point.metric].append(point.index)
         # A third party may publish on its node what the plant file puts under a device.
         for (gateway, metric), indexes in by_metric.items():
             if len(indexes) == 1:
-                self._index[self._site, gateway, "", metric] = indexes[0]
+                self._index[self.site, gateway, "", metric] = indexes[0]
 
     def __len__(self) -> int:
         """Number of points known."""

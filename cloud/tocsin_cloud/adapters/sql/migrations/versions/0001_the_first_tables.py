@@ -53,7 +53,12 @@ def upgrade() -> None:
         sa.Column("repeat", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_message")),
         sa.UniqueConstraint(
-            "occurrence", "step", "repeat", "to_person", "channel", name=op.f("uq_message_occurrence_step_repeat_to_person_channel")
+            "occurrence",
+            "step",
+            "repeat",
+            "to_person",
+            "channel",
+            name=op.f("uq_message_occurrence_step_repeat_to_person_channel"),
         ),
     )
     with op.batch_alter_table("message", schema=None) as batch_op:

@@ -1,0 +1,64 @@
+"""Tells the edge nodes whether the primary host is there: the retained STATE message and its will (Sparkplug 3.0, 5.14)."""
+
+import asyncio
+import json
+from typing import Final
+
+import aiomqtt
+import structlog
+
+from tocsin_cloud.settings import Address
+from tocsin_core.clock import Clock
+from tocsin_core.sparkplug.topics import state_topic
+
+log = structlog.get_logger()
+
+HOST: Final = "tocsin"
+RETRY_FIRST_S: Final = 0.5
+RETRY_MOST_S: Final = 10.0
+KEEP_ALIVE_S: Final = 10
+
+
+def _payload(*, online: bool, now_ns: int) -> bytes:
+    return json.dumps({"online": online, "timestamp": now_ns // 1_000_000}).encode()
+
+
+async def announce(mqtt: Address, clock: Clock) -> None:
+    """Be online until cancelled, then say that we are not; comes back whenever the connection is lost."""
+    topic = state_topic(HOST)
+    pause = RETRY_FIRST_S
+    while True:
+        now_ns = clock.now_ns()
+        # The will carries the birth's time stamp (tck-id-host-topic-phid-death-payload-timestamp-connect).
+        will = aiomqtt.Will(topic, _payload(online=False, now_ns=now_ns), qos=1, retain=True)
+        try:
+            async with aiomqtt.Client(
+                mqtt.host, mqtt.port, identifier=f"{HOST}-host", will=will, keepalive=KEEP_ALIVE_S
+            ) as client:
+                # Somebody's old death, or our own will delivered late, must not stand: whoever says offline is answered.
+                await client.subscribe(topic, qos=1)
+                await client.publish(topic, _payload(online=True, now_ns=now_ns), qos=1, retain=True)
+                pause = RETRY_FIRST_S
+                try:
+                    async for message in client.messages:
+                        if _says_offline(message.payload):
+                            await client.publish(
+                                topic, _payload(online=True, now_ns=clock.now_ns()), qos=1, retain=True
+                            )
+                except asyncio.CancelledError:
+                    await client.publish(topic, _payload(online=False, now_ns=clock.now_ns()), qos=1, retain=True)
+                    raise
+        except aiomqtt.MqttError as error:
+            log.warning("host state not announced", broker=str(mqtt), reason=str(error), again_in_s=pause)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, RETRY_MOST_S)
+
+
+def _says_offline(payload: object) -> bool:
+    if not isinstance(payload, bytes):
+        return False
+    try:
+        told = json.loads(payload)
+    except ValueError:
+        return True
+    return not (isinstance(told, dict) and told.get("online") is True)

@@ -1,0 +1,98 @@
+"""The file with the alarms worker's snapshot: written beside, synced, then renamed over the old one."""
+
+import json
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+from zipfile import BadZipFile
+
+import numpy as np
+
+from tocsin_cloud.adapters.stream import Position
+from tocsin_core.readings import F64, I64, U8
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the alarms worker remembers after the message at `position`.
+
+    `engine` and `session` are the bytes of the core's own snapshots; `gateways` plain values; the latest reading of each
+    point in `ids` in columns of that length.
+    """
+
+    position: Position
+    engine: bytes
+    session: bytes
+    gateways: list[Any]
+    ids: list[str]
+    time_ns: I64
+    value: F64
+    quality: U8
+
+
+def save(path: Path, snapshot: Snapshot) -> None:
+    """Replace the file; after a crash at any moment it is the old one or the new one. Blocks: call it in a thread.
+
+    Raises:
+        OSError: it could not be written; the old one stands.
+    """
+    head = {
+        "format": FORMAT,
+        "position": [snapshot.position.sequence, snapshot.position.time_ns],
+        "gateways": snapshot.gateways,
+        "ids": snapshot.ids,
+    }
+    buffer = BytesIO()
+    np.savez(
+        buffer,
+        head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
+        engine=np.frombuffer(snapshot.engine, dtype=np.uint8),
+        session=np.frombuffer(snapshot.session, dtype=np.uint8),
+        time_ns=snapshot.time_ns,
+        value=snapshot.value,
+        quality=snapshot.quality,
+    )
+    beside = path.with_suffix(".new")
+    with beside.open("wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load(path: Path) -> Snapshot | None:
+    """The snapshot in the file, or None if there is no file.
+
+    Raises:
+        ValueError: the file is no snapshot of this format.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        with np.load(BytesIO(data), allow_pickle=False) as columns:
+            head = json.loads(columns["head"].tobytes())
+            if head["format"] != FORMAT:
+                raise ValueError(f"{path} is of format {head['format']}, not {FORMAT}")
+            return Snapshot(
+                Position(*head["position"]),
+                columns["engine"].tobytes(),
+                columns["session"].tobytes(),
+                head["gateways"],
+                head["ids"],
+                columns["time_ns"],
+                columns["value"],
+                columns["quality"],
+            )
+    except (OSError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path} is no snapshot: {error}") from error

@@ -1,0 +1,76 @@
+"""What the HTTP interface asks of the present state, answered from the live view and the quarantine of this process."""
+
+from collections.abc import Mapping, Sequence
+
+from tocsin_cloud.adapters.quarantine import Quarantine
+from tocsin_cloud.api import ports
+from tocsin_cloud.loops.live import LiveView
+
+
+class LivePort:
+    """The live view in the interface's own values."""
+
+    def __init__(self, live: LiveView, quarantine: Quarantine) -> None:
+        """Answer from `live`."""
+        self._live = live
+        self._quarantine = quarantine
+
+    def latest(self) -> ports.Latest:
+        """Copies of the latest readings."""
+        live = self._live
+        live.fit(len(live.table))
+        return ports.Latest(live.time_ns.copy(), live.value.copy(), live.quality.copy())
+
+    def undeclared(self) -> Sequence[ports.Undeclared]:
+        """Metrics that are not in the plant file."""
+        live = self._live
+        return [
+            ports.Undeclared(one.index, one.id, live.units.get(one.index, ""), one.gateway, one.device)
+            for one in live.table.undeclared
+        ]
+
+    def projections(self) -> Mapping[str, ports.Projection]:
+        """By point id."""
+        return {
+            point: ports.Projection(
+                time_ns=ahead.time_ns,
+                level=ahead.level,
+                slope_per_s=ahead.slope_per_s,
+                slope_low_per_s=ahead.slope_low_per_s,
+                slope_high_per_s=ahead.slope_high_per_s,
+                limit=ahead.limit,
+                limit_kind=ahead.limit_kind,
+                horizon_s=ahead.horizon_s,
+                reaches_in_s=ahead.reaches_in_s,
+            )
+            for point, ahead in self._live.outlooks.items()
+        }
+
+    def gateways(self) -> Sequence[ports.GatewayStatus]:
+        """Every gateway heard of; a foreign group's carries its group in the id."""
+        return [self._gateway(address) for address in self._live.gateways]
+
+    def figures(self) -> ports.Figures:
+        """The process's counters."""
+        live = self._live
+        return ports.Figures(
+            readings_stored=live.readings_stored,
+            readings_per_second=live.readings_per_second,
+            late_readings=live.late,
+            clock_steps_back=live.clock_steps_back,
+            quarantined=dict(self._quarantine.counts),
+        )
+
+    def _gateway(self, address: tuple[str, str]) -> ports.GatewayStatus:
+        live = self._live
+        known, stored = live.gateways[address], live.stored.get(address)
+        return ports.GatewayStatus(
+            id=known.id if known.group == live.table.site else f"{known.group}/{known.id}",
+            state=known.state,
+            since_ns=known.since_ns,
+            last_seen_ns=known.last_seen_ns,
+            readings=0 if stored is None else stored.readings,
+            batch=0 if stored is None else stored.batch,
+            committed=0 if stored is None else stored.committed,
+            devices=tuple(ports.DeviceStatus(device, state) for device, state in known.devices.items()),
+        )

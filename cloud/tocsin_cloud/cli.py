@@ -1,0 +1,115 @@
+"""The verbs `tocsin cloud` and `tocsin broker`: arguments checked, logs set up, signals turned into an orderly end."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from nats.errors import Error as NatsError
+from sqlalchemy.exc import SQLAlchemyError
+
+from tocsin_cloud.adapters.history import HistoryError
+from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer
+from tocsin_cloud.app import run
+from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, CloudSettings
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant import load_plant
+
+log = structlog.get_logger()
+
+DATA = Path("var")
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def cloud(
+    plant: Annotated[Path, typer.Argument(help="Folder of the plant.", exists=True, file_okay=False)],
+    *,
+    data: Annotated[Path, typer.Option("--data", help="Where everything is kept.")] = DATA,
+    http: Annotated[str, typer.Option("--http", help="HOST:PORT of the page and the API.")] = f"{LOOPBACK}:8080",
+    mqtt: Annotated[str, typer.Option("--mqtt", help="HOST:PORT on which gateways connect.")] = f"{LOOPBACK}:1883",
+    nats: Annotated[
+        str | None, typer.Option("--nats", help="URL of a running nats-server instead of an own one.")
+    ] = None,
+) -> None:
+    """Run the cloud side: broker, history, alarms, messages, API and page."""
+    settings = CloudSettings(plant=plant, data=data, http=_address(http), mqtt=_address(mqtt), nats_url=nats)
+    loaded = load_plant(plant)
+    _log_to_stderr()
+    _main(lambda stop: run(settings, loaded, SystemClock(), stop, _first_start))
+
+
+def broker(
+    *,
+    data: Annotated[Path, typer.Option("--data", help="Where the stream is kept, in the folder `nats`.")] = DATA,
+    mqtt: Annotated[str, typer.Option("--mqtt", help="HOST:PORT on which gateways connect.")] = f"{LOOPBACK}:1883",
+    nats: Annotated[str, typer.Option("--nats", help="HOST:PORT for the cloud side.")] = f"{LOOPBACK}:4222",
+) -> None:
+    """Run the broker alone: a nats-server with its stream and its MQTT listener."""
+    settings = BrokerSettings(folder=(data / "nats").resolve(), nats=_address(nats), mqtt=_address(mqtt))
+    _log_to_stderr()
+    _main(lambda stop: _broker(settings, stop))
+
+
+async def _broker(settings: BrokerSettings, stop: asyncio.Event) -> None:
+    server = await NatsServer.start(settings, SystemClock())
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(server.supervise(), name="broker")
+            await stop.wait()
+            watching.cancel()
+    finally:
+        await server.stop()
+
+
+def _main(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    try:
+        asyncio.run(_until_signal(work))
+    except* (BrokerError, HistoryError, NatsError, SQLAlchemyError, OSError) as group:
+        for error in _leaves(group):
+            log.critical("ended", reason=str(error) or repr(error))
+        raise typer.Exit(1) from group
+
+
+async def _until_signal(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await work(stop)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
+def _first_start(user: str, password: str) -> None:
+    typer.echo(f"first start: sign in as {user} with the password {password} (it is not shown again)", err=True)
+
+
+def _log_to_stderr() -> None:
+    terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,398 @@
+"""The alarms worker: the stream through `engine.step`, and what comes of it into one SQL transaction after the other."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from sqlalchemy.exc import OperationalError
+
+from tocsin_cloud.adapters import snapshot as snapshots
+from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.snapshot import Snapshot
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
+from tocsin_cloud.loops.journal import (
+    Answer,
+    Batch,
+    Committed,
+    Journal,
+    Step,
+    answered_at,
+    close_orphans,
+    take_partition,
+)
+from tocsin_cloud.loops.live import Known, LiveView, Outlook
+from tocsin_cloud.settings import AlarmSettings
+from tocsin_core import engine
+from tocsin_core.clock import Clock
+from tocsin_core.engine import SnapshotError, State
+from tocsin_core.lifecycle import Event, Verb
+from tocsin_core.plant import Plant
+from tocsin_core.readings import Frame
+from tocsin_core.rules import NS, Rules, compile_rules
+from tocsin_core.sparkplug.host import HostSession
+
+log = structlog.get_logger()
+
+ROLE: Final = "alarms"
+TAKE: Final = 1000
+WAIT_S: Final = 0.25
+POSITION_S: Final = 1.0
+RETRY_S: Final = 0.5
+TICK: Final = "tocsin/tick/"
+COMMAND: Final = "tocsin/command/"
+NOT_UNDERSTOOD: Final = "the command is not understood"
+NO_SUCH_ALARM: Final = "there is no such alarm"
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmParts:
+    """What the alarms worker works with."""
+
+    client: Client
+    database: Database
+    plant: Plant
+    live: LiveView
+    metrics: Metrics
+    clock: Clock
+    settings: AlarmSettings
+    snapshot_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A command as it came; `order` is None when it makes no sense to the engine, for the reason in `refusal`."""
+
+    id: str
+    order: engine.Command | None
+    refusal: str
+    told: Mapping[str, Any]
+
+
+class AlarmsWorker:
+    """Owns one partition: the engine's state, the Sparkplug session and the live view move only here."""
+
+    def __init__(self, parts: AlarmParts) -> None:
+        """Prepare; `run` does the rest."""
+        self._parts = parts
+        self._rules: Rules = compile_rules(parts.plant)
+        self._state: State | None = None
+        self._session = HostSession(parts.live.table.resolve)
+        self._frames: list[Frame] = []
+        self._late_frames = False
+        self._read = START  # everything up to here is in the engine
+        self._committed = START
+        self._kept = START  # the snapshot in the file
+        self._caught_up = False
+        self._clean = False  # nothing in the engine waits for its commit
+        self._answered: dict[str, int] = {}
+
+    @property
+    def position(self) -> Position:
+        """The last message whose consequences are committed."""
+        return self._committed
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has caught up with what an earlier run committed and works on what is new."""
+        return self._caught_up
+
+    async def run(self) -> None:
+        """Take the partition over and work until cancelled.
+
+        Raises:
+            FencedError: another worker took the partition.
+        """
+        parts = self._parts
+        async with parts.database.write() as session:
+            epoch, self._committed = await take_partition(session, parts.settings.partition)
+        journal = Journal(parts.plant, self._rules, parts.settings.partition, epoch)
+        self._load()
+        feed = Feed(parts.client, self._read, parts.clock)
+        try:
+            await self._replay(feed)
+            await self._reconcile()
+            self._caught_up = True
+            await self._work(feed, journal)
+        except asyncio.CancelledError:
+            # Consequences that are not committed must be found again: a snapshot behind them would lose them.
+            if self._clean and self._read != self._kept:
+                await self._commit(journal, Batch(self._read))
+                await self._save()
+            raise
+        finally:
+            await feed.close()
+
+    async def _work(self, feed: Feed, journal: Journal) -> None:
+        parts = self._parts
+        noted = shown = kept = parts.clock.monotonic()
+        while True:
+            messages = await feed.take(TAKE, WAIT_S)
+            parts.metrics.lag.labels(ROLE).set(feed.pending)
+            if messages:
+                await self._look_up(messages)
+                batch = self._advance(messages)
+                self._clean = not batch
+                now = parts.clock.monotonic()
+                if batch or now - noted >= POSITION_S:
+                    await self._commit(journal, batch)
+                    noted = now
+            now = parts.clock.monotonic()
+            if now - shown >= parts.settings.outlook_interval_s:
+                if self._state is not None:
+                    parts.live.outlooks = _outlooks(self._state, self._rules)
+                shown = now
+            if now - kept >= parts.settings.snapshot_interval_s and self._read != self._kept:
+                await self._commit(journal, Batch(self._read))
+                await self._save()
+                kept = now
+            await asyncio.sleep(0)
+
+    def _load(self) -> None:
+        """Start from the snapshot, or from nothing where there is none that can be used."""
+        parts = self._parts
+        try:
+            held = snapshots.load(parts.snapshot_file)
+            if held is None:
+                return
+            if held.position.sequence > self._committed.sequence:
+                # SQL was put back to an older state: what it lacks must be decided again.
+                log.warning("snapshot is ahead of the database and is left aside", snapshot=held.position.sequence)
+                return
+            self._state = engine.restore(held.engine, self._rules)
+            self._session = HostSession.restore(held.session, parts.live.table.resolve)
+        except (ValueError, SnapshotError) as error:
+            log.error("snapshot cannot be used: replaying the stream", reason=str(error))  # noqa: TRY400 -- the message is the reason
+            self._state, self._session = None, HostSession(parts.live.table.resolve)
+            return
+        parts.live.restore(Known(held.gateways, held.ids, held.time_ns, held.value, held.quality))
+        self._read = self._kept = held.position
+
+    async def _replay(self, feed: Feed) -> None:
+        """Bring the engine to the committed position in silence: what came of these messages is in the database."""
+        behind = self._committed
+        started = self._parts.clock.monotonic()
+        while self._read.sequence < behind.sequence:
+            messages = await feed.take(TAKE, WAIT_S, until=behind)
+            if messages:
+                await self._look_up(messages)
+                self._advance(messages)
+            elif feed.idle:
+                # The stream no longer holds what was committed (it was rebuilt or trimmed): nothing to catch up with.
+                break
+        self._committed, self._clean = self._read, True
+        seconds = round(self._parts.clock.monotonic() - started, 3)
+        log.info("alarms worker ready", position=self._read.sequence, replayed_s=seconds)
+
+    async def _reconcile(self) -> None:
+        if self._state is None:
+            return
+        onsets = self._state.onset_ns.tolist()
+        present = {
+            definition.id: engine.occurrence_id(definition.id, onset)
+            for definition, onset in zip(self._rules.definitions, onsets, strict=True)
+            if onset
+        }
+        async with self._parts.database.write() as session:
+            closed = await close_orphans(session, present, self._parts.clock.now_ns())
+        if closed:
+            log.warning("occurrences closed that nothing watches any more", occurrences=closed)
+
+    async def _look_up(self, messages: list[Message]) -> None:
+        """Find out which of the commands in `messages` were answered before: one that came twice is obeyed once."""
+        ids = [_command_id(message) for message in messages if message.topic.startswith(COMMAND)]
+        self._answered = {}
+        if ids:
+            async with self._parts.database.read() as session:
+                self._answered = await answered_at(session, [one for one in ids if one])
+
+    def _advance(self, messages: list[Message]) -> Batch:
+        """Take `messages` into the engine; what came of them is the answer. Never waits."""
+        batch = Batch(self._read)
+        for message in messages:
+            batch.position = self._read = Position(message.sequence, message.time_ns)
+            if self._state is None:
+                self._state = engine.initial(self._rules, message.time_ns)
+            if is_data(message.topic):
+                self._hear(message)
+            elif message.topic.startswith(TICK):
+                self._step(batch, [], message.time_ns)
+            elif message.topic.startswith(COMMAND):
+                self._obey(batch, message)
+        if self._frames and self._state is not None:
+            self._step(batch, [], self._state.now_ns)
+        return batch
+
+    def _hear(self, message: Message) -> None:
+        fed = self._session.feed(message.topic, message.payload, message.time_ns)
+        self._parts.live.take(fed.frame)
+        self._parts.live.hear(fed, message.time_ns)
+        if len(fed.frame):
+            self._frames.append(fed.frame)
+            self._late_frames |= fed.historical or fed.kind not in ("NDATA", "DDATA")
+
+    def _step(self, batch: Batch, commands: list[engine.Command], now_ns: int) -> list[engine.Refusal]:
+        frame, timely = Frame.concat(self._frames), not self._late_frames
+        self._frames, self._late_frames = [], False
+        assert self._state is not None  # noqa: S101 -- `_advance` makes it before the first step
+        self._state, result = engine.step(self._state, self._rules, frame, commands, now_ns)
+        live, metrics = self._parts.live, self._parts.metrics
+        live.late += result.late
+        live.clock_steps_back += result.clock_steps_back
+        metrics.late.inc(result.late)
+        metrics.clock_steps_back.inc(result.clock_steps_back)
+        for transition in result.transitions:
+            of_reading = timely and transition.event <= Event.RETURN_LATCHED and isfinite(transition.value)
+            until = int(self._state.shelved_until_ns[transition.definition])
+            out = bool(self._state.out_of_service[transition.definition])
+            batch.steps.append(Step(transition, batch.position, of_reading, until or None, out))
+        return result.refusals
+
+    def _obey(self, batch: Batch, message: Message) -> None:
+        asked = self._understand(message)
+        if asked is None or self._answered.get(asked.id, message.sequence) != message.sequence:
+            return
+        self._answered[asked.id] = message.sequence
+        refusal = asked.refusal
+        if asked.order is not None and self._state is not None:
+            refused = self._step(batch, [asked.order], self._state.now_ns)
+            refusal = str(refused[0].reason) if refused else ""
+        text = {
+            name: None if asked.told.get(name) is None else str(asked.told[name])
+            for name in ("occurrence", "alarm", "reason")
+        }
+        batch.answers.append(
+            Answer(
+                id=asked.id,
+                position=message.sequence,
+                verb=str(asked.told.get("verb")),
+                who=str(asked.told.get("who")),
+                accepted=not refusal,
+                answer=refusal,
+                at_ns=message.time_ns,
+                **text,
+            )
+        )
+
+    def _understand(self, message: Message) -> _Asked | None:
+        told = _parsed(message)
+        identity = _command_id(message)
+        if told is None or identity is None:
+            log.warning("command without an id", topic=message.topic, size=len(message.payload))
+            return None
+        number = self._rules.index.get(str(told.get("alarm")))
+        if number is None:
+            return _Asked(identity, None, NO_SUCH_ALARM, told)
+        try:
+            order = self._order(told, number, message.time_ns)
+        except (KeyError, TypeError, ValueError):
+            return _Asked(identity, None, NOT_UNDERSTOOD, told)
+        return _Asked(identity, order, "", told)
+
+    def _order(self, told: Mapping[str, Any], number: int, at_ns: int) -> engine.Command:
+        verb = Verb(told["verb"])
+        until_ns = at_ns + round(float(told["duration_s"]) * NS) if verb is Verb.SHELVE else 0
+        onset_ns = 0
+        if told.get("occurrence") and self._state is not None:
+            present = int(self._state.onset_ns[number])
+            seen = engine.occurrence_id(self._rules.definitions[number].id, present)
+            # An id cannot be turned back into its onset; any other onset than the present one will be refused.
+            onset_ns = present if seen == told["occurrence"] else -1
+        return engine.Command(verb, number, at_ns, str(told["who"]), str(told.get("reason") or ""), onset_ns, until_ns)
+
+    async def _commit(self, journal: Journal, batch: Batch) -> None:
+        parts = self._parts
+        with parts.metrics.commit_seconds.labels(ROLE).time():
+            done = await self._recorded(journal, batch)
+        self._committed, self._clean = batch.position, True
+        parts.metrics.commits.labels(ROLE).inc()
+        parts.metrics.position.labels(ROLE).set(batch.position.sequence)
+        for step in batch.steps:
+            parts.metrics.transitions.labels(step.transition.event.text).inc()
+        for latency_ns in done.latencies_ns:
+            parts.metrics.latency.observe(latency_ns / 1e9)
+        parts.metrics.refused.inc(sum(not answer.accepted for answer in batch.answers))
+        await self._announce(done)
+
+    async def _recorded(self, journal: Journal, batch: Batch) -> Committed:
+        parts = self._parts
+        while True:
+            try:
+                async with parts.database.write() as session:
+                    return await journal.record(session, batch, self._kept.sequence, parts.clock.now_ns())
+            except OperationalError as error:
+                # The engine has moved on already: these consequences are committed before anything else happens.
+                log.error("database refuses", reason=str(error.orig), again_in_s=RETRY_S)  # noqa: TRY400 -- the message is the reason
+            await asyncio.sleep(RETRY_S)
+
+    async def _announce(self, done: Committed) -> None:
+        kinds = (("transition", done.occurrences), ("ticket", done.tickets), ("notification", done.messages))
+        try:
+            for kind, ids in kinds:
+                for one in filter(None, ids):
+                    await publish_event(self._parts.client, kind, {"id": one})
+        except (NatsError, OSError) as error:
+            # Listeners look into the tables now and then; what is committed reaches them all the same.
+            log.warning("events not published", reason=str(error) or repr(error))
+
+    def _snapshot(self) -> Snapshot | None:
+        if self._state is None:
+            return None
+        live = self._parts.live
+        known = live.known()
+        return Snapshot(
+            self._read, engine.snapshot(self._state, self._rules), self._session.snapshot(), known.gateways,
+            known.ids, known.time_ns, known.value, known.quality,
+        )  # fmt: skip
+
+    async def _save(self) -> None:
+        held = self._snapshot()
+        if held is None:
+            return
+        try:
+            await asyncio.to_thread(snapshots.save, self._parts.snapshot_file, held)
+        except OSError as error:
+            log.error("snapshot not written", reason=str(error))  # noqa: TRY400 -- the message is the reason
+            return
+        self._kept = held.position
+        self._parts.metrics.snapshots.inc()
+
+
+def _parsed(message: Message) -> dict[str, Any] | None:
+    try:
+        told = json.loads(message.payload)
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _command_id(message: Message) -> str | None:
+    told = _parsed(message)
+    return str(told["id"])[:64] if told is not None and told.get("id") else None
+
+
+def _outlooks(state: State, rules: Rules) -> dict[str, Outlook]:
+    found: dict[str, Outlook] = {}
+    for ahead in engine.projections(state, rules):
+        definition = rules.definitions[ahead.definition]
+        if definition.limit is None:
+            continue
+        found[definition.point] = Outlook(
+            time_ns=ahead.time_ns,
+            level=ahead.level,
+            slope_per_s=ahead.slope,
+            slope_low_per_s=ahead.slope_low,
+            slope_high_per_s=ahead.slope_high,
+            limit=definition.setpoint,
+            limit_kind=definition.limit,
+            horizon_s=definition.horizon_s,
+            reaches_in_s=ahead.reaches_s if isfinite(ahead.reaches_s) else None,
+        )
+    return found

@@ -1,0 +1,104 @@
+"""Evidence: the trend before and after the alarm that opened a ticket, kept with the ticket while the history still has it."""
+
+import asyncio
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from tocsin_cloud.adapters.history import History, HistoryError
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.adapters.sql.models import Occurrence, Ticket
+from tocsin_cloud.adapters.stream import publish_event
+from tocsin_cloud.settings import AlarmSettings
+from tocsin_core.clock import Clock
+from tocsin_core.plant import AlarmKind, Plant
+from tocsin_core.tickets import TicketState
+
+log = structlog.get_logger()
+
+LIMITS: Final = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL)
+MOST_ROWS: Final = 2000
+NS: Final = 1_000_000_000
+# The history may be behind the alarm: evidence without the raising itself is written only after this long, better than none.
+PATIENCE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceParts:
+    """What the evidence loop works with."""
+
+    client: Client
+    database: Database
+    history: History
+    plant: Plant
+    clock: Clock
+    settings: AlarmSettings
+
+
+async def keep_evidence(parts: EvidenceParts) -> None:
+    """Look for tickets that need evidence, now and then; runs until cancelled."""
+    while True:
+        try:
+            for ticket, occurrence in await _wanting(parts):
+                await _keep(parts, ticket, occurrence)
+        except (HistoryError, OperationalError, NatsError, OSError) as error:
+            # The ticket stands without its picture and is found again the next time.
+            log.warning("evidence not kept", reason=str(error))
+        await asyncio.sleep(parts.settings.evidence_interval_s)
+
+
+async def _wanting(parts: EvidenceParts) -> list[tuple[Ticket, Occurrence]]:
+    """Open tickets without evidence, and those whose alarm has returned since it was taken."""
+    query = (
+        select(Ticket, Occurrence)
+        .join(Occurrence, (Occurrence.alarm == Ticket.alarm) & (Occurrence.raised_ns <= Ticket.opened_ns))
+        .where(Ticket.state != str(TicketState.ACCEPTED))
+        .order_by(Ticket.id, Occurrence.raised_ns)
+    )
+    async with parts.database.read() as session:
+        # The last occurrence of the ticket's alarm before it was opened is the one that opened it.
+        newest = {ticket.id: (ticket, occurrence) for ticket, occurrence in (await session.execute(query)).tuples()}
+    return [
+        (ticket, occurrence)
+        for ticket, occurrence in newest.values()
+        if ticket.evidence is None or (occurrence.returned_ns is not None and not ticket.evidence["complete"])
+    ]
+
+
+async def _keep(parts: EvidenceParts, ticket: Ticket, occurrence: Occurrence) -> None:
+    point = (
+        parts.plant.points[parts.plant.point_index[occurrence.point]]
+        if occurrence.point in parts.plant.point_index
+        else None
+    )
+    begin = occurrence.raised_ns - int(parts.settings.evidence_before_s * NS)
+    now = parts.clock.now_ns()
+    end = now if occurrence.returned_ns is None else occurrence.returned_ns + NS
+    step_ns = max(NS, (end - begin) // MOST_ROWS)
+    trend = await parts.history.read(occurrence.point, begin, end, step_ns, MOST_ROWS + 1)
+    reached = bool(len(trend.time_ns)) and int(trend.time_ns[-1]) + step_ns > occurrence.raised_ns
+    if not reached and now - ticket.opened_ns < PATIENCE_S * NS:
+        return
+    limits = [] if point is None else [d for d in point.definitions if d.kind in LIMITS]
+    evidence: dict[str, Any] = {
+        "point": occurrence.point,
+        "unit": occurrence.unit,
+        "from": begin,
+        "to": end,
+        "time": trend.time_ns.tolist(),
+        "value": [value if isfinite(value) else None for value in trend.mean.tolist()],
+        "limits": [{"kind": str(d.kind), "setpoint": d.setpoint} for d in limits],
+        "raised_at": occurrence.raised_ns,
+        "complete": occurrence.returned_ns is not None,
+    }
+    async with parts.database.write() as session:
+        row = await session.get(Ticket, ticket.id)
+        if row is not None:
+            row.evidence = evidence
+    await publish_event(parts.client, "ticket", {"id": ticket.id})

@@ -1,0 +1,450 @@
+"""What the alarms worker commits: transitions, occurrences, tickets, messages, answers and the position, in one transaction."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Final
+
+from sqlalchemy import case, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.stream import Position
+from tocsin_core import routing, tickets
+from tocsin_core.engine import Transition, occurrence_id
+from tocsin_core.lifecycle import UNANSWERED, Event, Phase
+from tocsin_core.plant import AlarmDefinition, Plant, PlantPoint, Priority, Text
+from tocsin_core.rules import Rules
+from tocsin_core.tickets import AlarmEvent, TicketAction, TicketPolicy, TicketState
+from tocsin_core.wording import alarm_message
+
+CHUNK: Final = 500  # SQLite bounds the number of variables in one statement
+HOUR_S: Final = 3600.0
+UNANSWERED_TEXTS: Final = tuple(phase.text for phase in UNANSWERED)
+
+
+class FencedError(RuntimeError):
+    """Another worker has taken the partition: this one must stop at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a person's command."""
+
+    id: str
+    position: int
+    verb: str
+    occurrence: str | None
+    alarm: str | None
+    who: str
+    reason: str | None
+    accepted: bool
+    answer: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A transition with its place in the stream and whether its alarm is shelved (until when) or out of service after it.
+
+    `timely` if a reading brought it that was on its way no longer than it had to be: then its latency means something.
+    """
+
+    transition: Transition
+    position: Position
+    timely: bool
+    shelved_until_ns: int | None
+    out_of_service: bool
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a stretch of the stream led to."""
+
+    position: Position
+    steps: list[Step] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        """Whether there is more to commit than the position."""
+        return bool(self.steps or self.answers)
+
+
+@dataclass(slots=True)
+class Committed:
+    """What listeners are told after the commit: ids, each once, in order."""
+
+    occurrences: dict[str, None] = field(default_factory=dict)
+    tickets: dict[str, None] = field(default_factory=dict)
+    messages: dict[str, None] = field(default_factory=dict)
+    latencies_ns: list[int] = field(default_factory=list)
+
+
+class Journal:
+    """Writes batches of one partition under one fencing epoch."""
+
+    def __init__(self, plant: Plant, rules: Rules, partition: int, epoch: int) -> None:
+        """Write as the worker that holds `epoch`."""
+        self._plant = plant
+        self._rules = rules
+        self._partition = partition
+        self._epoch = epoch
+        self._sources: dict[str, Text] = {source.id: source.name for source in plant.file.hazard_sources}
+        setting = plant.file.tickets
+        self._policy = TicketPolicy(
+            setting.min_priority, setting.deadline_h * HOUR_S, setting.liable, plant.site.timezone
+        )
+        least = plant.file.notify.min_priority.rank
+        self._told = tuple(str(priority) for priority in Priority if priority.rank >= least)
+
+    async def record(self, session: AsyncSession, batch: Batch, snapshot_position: int, committed_ns: int) -> Committed:
+        """Put `batch` into the transaction of `session`.
+
+        Raises:
+            FencedError: another worker has the partition; the transaction must be rolled back.
+        """
+        await self._fence(session, batch.position, snapshot_position)
+        done = Committed()
+        if batch.answers:
+            await session.execute(insert(sql.Command), [_command_row(answer) for answer in batch.answers])
+        if not batch.steps:
+            return done
+        running = await self._running(session)
+        events = await self._apply(session, batch.steps, committed_ns, done)
+        await session.flush()
+        await self._open_tickets(session, events, committed_ns, done)
+        await self._plan_messages(session, events, running, committed_ns, done)
+        return done
+
+    async def _fence(self, session: AsyncSession, position: Position, snapshot_position: int) -> None:
+        result = await session.execute(
+            update(sql.Worker)
+            .where(sql.Worker.partition == self._partition, sql.Worker.epoch == self._epoch)
+            .values(position=position.sequence, updated_ns=position.time_ns, snapshot_position=snapshot_position)
+            .returning(sql.Worker.partition)
+        )
+        if result.one_or_none() is None:
+            raise FencedError(f"partition {self._partition} is another worker's now (epoch {self._epoch} is over)")
+
+    async def _apply(
+        self, session: AsyncSession, steps: Sequence[Step], committed_ns: int, done: Committed
+    ) -> list[AlarmEvent]:
+        known = await _occurrences(session, self._ids(steps))
+        events: list[AlarmEvent] = []
+        rows: list[dict[str, Any]] = []
+        for step in steps:
+            transition = step.transition
+            definition = self._rules.definitions[transition.definition]
+            point = self._plant.points[self._rules.point[transition.definition]]
+            occurrence = occurrence_id(definition.id, transition.onset_ns) if transition.onset_ns else ""
+            message = alarm_message(point, definition, transition.value)
+            if transition.event is Event.RAISE:
+                if transition.superseded_ns:
+                    _close(known.get(occurrence_id(definition.id, transition.superseded_ns)), transition.time_ns)
+                if occurrence not in known:
+                    known[occurrence] = _raised(occurrence, definition, point, step, message, committed_ns)
+                    session.add(known[occurrence])
+            row = known.get(occurrence)
+            if row is not None:
+                _advance(row, transition)
+            if transition.event >= Event.SHELVE:
+                await _note_suppression(session, definition, step, row)
+            latency_ns = committed_ns - transition.time_ns if step.timely else None
+            if latency_ns is not None:
+                done.latencies_ns.append(latency_ns)
+            rows.append(_transition_row(step, occurrence, definition, committed_ns, latency_ns))
+            done.occurrences[occurrence] = None
+            events.append(self._event(occurrence, definition, point, transition, message))
+        await session.execute(insert(sql.Transition), rows)
+        return events
+
+    def _ids(self, steps: Iterable[Step]) -> set[str]:
+        found: set[str] = set()
+        for step in steps:
+            alarm = self._rules.definitions[step.transition.definition].id
+            for onset_ns in (step.transition.onset_ns, step.transition.superseded_ns):
+                if onset_ns:
+                    found.add(occurrence_id(alarm, onset_ns))
+        return found
+
+    def _event(
+        self, occurrence: str, definition: AlarmDefinition, point: PlantPoint, transition: Transition, message: Text
+    ) -> AlarmEvent:
+        return AlarmEvent(
+            occurrence=occurrence,
+            alarm=definition.id,
+            point=point.id,
+            source=point.source,
+            source_name=None if point.source is None else self._sources.get(point.source),
+            kind=definition.kind,
+            priority=definition.priority,
+            event=transition.event,
+            time_ns=transition.time_ns,
+            suppressed=transition.suppressed,
+            message=message,
+        )
+
+    async def _open_tickets(
+        self, session: AsyncSession, events: list[AlarmEvent], now_ns: int, done: Committed
+    ) -> None:
+        rows = await session.execute(
+            select(sql.Ticket.id, sql.Ticket.source, sql.Ticket.alarm).where(
+                sql.Ticket.state != str(TicketState.ACCEPTED)
+            )
+        )
+        known = {source or alarm.rsplit("/", 1)[0]: ticket for ticket, source, alarm in rows.tuples()}
+        for decision in tickets.decide(events, known, self._policy):
+            event = decision.event
+            if decision.action is TicketAction.OPEN:
+                session.add(_ticket_row(decision, self._policy.liable, now_ns))
+                await session.flush()
+            if await session.get(sql.TicketOccurrence, (decision.ticket, event.occurrence)) is None:
+                session.add(sql.TicketOccurrence(ticket=decision.ticket, occurrence=event.occurrence))
+                session.add(sql.TicketLog(ticket=decision.ticket, at_ns=now_ns, who="tocsin", what=_log_text(decision)))
+            done.tickets[decision.ticket] = None
+
+    async def _running(self, session: AsyncSession) -> dict[str, Priority]:
+        rows = await self._waiting(session)
+        running: dict[str, Priority] = {}
+        for place, priority, _ in rows:
+            found = Priority(priority)
+            if place not in running or found.rank > running[place].rank:
+                running[place] = found
+        return running
+
+    async def _waiting(self, session: AsyncSession) -> Sequence[tuple[str, str, int]]:
+        """(place, priority, count) of the told alarms that nobody has answered yet."""
+        place = func.coalesce(sql.Occurrence.source, sql.Occurrence.point)
+        rows = await session.execute(
+            select(place, sql.Occurrence.priority, func.count())
+            .where(
+                sql.Occurrence.phase.in_(UNANSWERED_TEXTS),
+                sql.Occurrence.priority.in_(self._told),
+                sql.Occurrence.shelved_until_ns.is_(None),
+                sql.Occurrence.out_of_service.is_(False),
+            )
+            .group_by(place, sql.Occurrence.priority)
+        )
+        return rows.tuples().all()
+
+    async def _plan_messages(
+        self,
+        session: AsyncSession,
+        events: list[AlarmEvent],
+        running: Mapping[str, Priority],
+        now_ns: int,
+        done: Committed,
+    ) -> None:
+        waiting: dict[str, int] = {}
+        for place, _, count in await self._waiting(session):
+            waiting[place] = waiting.get(place, 0) + count
+        decision = routing.decide(events, waiting, running, self._plant.file, now_ns)
+        for message in decision.messages:
+            if await session.get(sql.Message, message.id) is None:
+                session.add(await self._message_row(session, message))
+                done.messages[message.id] = None
+        if decision.cancel:
+            done.messages.update(dict.fromkeys(await _cancel(session, decision.cancel)))
+
+    async def _message_row(self, session: AsyncSession, message: routing.PlannedMessage) -> sql.Message:
+        ticket = await session.scalar(
+            select(sql.TicketOccurrence.ticket).where(sql.TicketOccurrence.occurrence == message.occurrence).limit(1)
+        )
+        return sql.Message(
+            id=message.id,
+            occurrence=message.occurrence,
+            ticket=ticket,
+            to_person=message.to,
+            channel=message.channel,
+            subject=message.subject,
+            body=message.body,
+            state="pending",
+            due_ns=message.due_ns,
+            sent_ns=None,
+            attempts=0,
+            error=None,
+            reason=str(message.reason),
+            step=message.step,
+            repeat=message.repeat,
+        )
+
+
+async def take_partition(session: AsyncSession, partition: int) -> tuple[int, Position]:
+    """Become the worker of `partition`: the new fencing epoch, and the position where the last one stopped."""
+    worker = await session.get(sql.Worker, partition, with_for_update=True)
+    if worker is None:
+        worker = sql.Worker(partition=partition, epoch=0, position=0, snapshot_position=0, updated_ns=0)
+        session.add(worker)
+    worker.epoch += 1
+    return worker.epoch, Position(worker.position, worker.updated_ns)
+
+
+async def answered_at(session: AsyncSession, commands: Sequence[str]) -> dict[str, int]:
+    """Where in the stream those of `commands` (ids) stood that were answered already."""
+    rows = await session.execute(select(sql.Command.id, sql.Command.position).where(sql.Command.id.in_(commands)))
+    return dict(rows.tuples().all())
+
+
+async def close_orphans(session: AsyncSession, present: Mapping[str, str], now_ns: int) -> list[str]:
+    """Close the occurrences that the engine does not know: their alarm was taken out of the plant, or its state was lost.
+
+    `present` maps an alarm's id to its present occurrence. Returns what was closed.
+    """
+    rows = await session.scalars(select(sql.Occurrence).where(sql.Occurrence.phase != Phase.NORMAL.text))
+    closed: list[str] = []
+    for row in rows:
+        if present.get(row.alarm) == row.id:
+            continue
+        session.add(
+            sql.Transition(
+                occurrence=row.id, alarm=row.alarm, event=Event.RETURN.text, phase_from=row.phase,
+                phase_to=Phase.NORMAL.text, time_ns=now_ns, now_ns=now_ns, value=None, who=None,
+                reason="no longer watched", position=0, committed_ns=now_ns, latency_ns=None,
+            )
+        )  # fmt: skip
+        _close(row, now_ns)
+        closed.append(row.id)
+    return closed
+
+
+async def _occurrences(session: AsyncSession, ids: set[str]) -> dict[str, sql.Occurrence]:
+    wanted = sorted(ids)
+    found: dict[str, sql.Occurrence] = {}
+    for first in range(0, len(wanted), CHUNK):
+        chunk = wanted[first : first + CHUNK]
+        for row in await session.scalars(select(sql.Occurrence).where(sql.Occurrence.id.in_(chunk))):
+            found[row.id] = row
+    return found
+
+
+async def _note_suppression(
+    session: AsyncSession, definition: AlarmDefinition, step: Step, row: sql.Occurrence | None
+) -> None:
+    state = await session.get(sql.AlarmState, definition.id)
+    if state is None:
+        state = sql.AlarmState(alarm=definition.id)
+        session.add(state)
+    state.shelved_until_ns, state.out_of_service = step.shelved_until_ns, step.out_of_service
+    state.who, state.reason = step.transition.who or None, step.transition.reason or None
+    if row is not None:
+        row.shelved_until_ns, row.out_of_service = step.shelved_until_ns, step.out_of_service
+
+
+async def _cancel(session: AsyncSession, chains: Sequence[str]) -> list[str]:
+    place = func.coalesce(sql.Occurrence.source, sql.Occurrence.point)
+    rows = await session.scalars(
+        update(sql.Message)
+        .where(
+            sql.Message.state == "pending",
+            sql.Message.occurrence.in_(select(sql.Occurrence.id).where(place.in_(chains))),
+        )
+        .values(state="cancelled")
+        .returning(sql.Message.id)
+        .execution_options(synchronize_session=False)
+    )
+    return list(rows)
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _name(text: Text) -> dict[str, Any]:
+    return {"zh": text.zh, "en": text.en}
+
+
+def _raised(
+    occurrence: str,
+    definition: AlarmDefinition,
+    point: PlantPoint,
+    step: Step,
+    message: Text,
+    committed_ns: int,
+) -> sql.Occurrence:
+    transition = step.transition
+    return sql.Occurrence(
+        id=occurrence,
+        alarm=definition.id,
+        point=point.id,
+        source=point.source,
+        kind=str(definition.kind),
+        priority=str(definition.priority),
+        phase=transition.phase_to.text,
+        raised_ns=transition.onset_ns,
+        reading_ns=transition.time_ns,
+        committed_ns=committed_ns,
+        acknowledged_ns=None,
+        acknowledged_by=None,
+        returned_ns=None,
+        shelved_until_ns=step.shelved_until_ns,
+        out_of_service=step.out_of_service,
+        value=_finite(transition.value),
+        setpoint=_finite(definition.setpoint),
+        unit=point.unit,
+        message=_name(message),
+        clause=None if definition.clause is None else _name(definition.clause),
+    )
+
+
+def _advance(row: sql.Occurrence, transition: Transition) -> None:
+    row.phase = transition.phase_to.text
+    if transition.event in (Event.RETURN, Event.RETURN_LATCHED):
+        row.returned_ns = transition.time_ns
+    elif transition.event is Event.ACKNOWLEDGE:
+        row.acknowledged_ns, row.acknowledged_by = transition.time_ns, transition.who
+
+
+def _close(row: sql.Occurrence | None, at_ns: int) -> None:
+    if row is not None:
+        row.phase = Phase.NORMAL.text
+        row.returned_ns = row.returned_ns or at_ns
+
+
+def _transition_row(
+    step: Step, occurrence: str, definition: AlarmDefinition, committed_ns: int, latency_ns: int | None
+) -> dict[str, Any]:
+    transition = step.transition
+    return {
+        "occurrence": occurrence,
+        "alarm": definition.id,
+        "event": transition.event.text,
+        "phase_from": transition.phase_from.text,
+        "phase_to": transition.phase_to.text,
+        "time_ns": transition.time_ns,
+        "now_ns": step.position.time_ns,
+        "value": _finite(transition.value),
+        "who": transition.who or None,
+        "reason": transition.reason or None,
+        "position": step.position.sequence,
+        "committed_ns": committed_ns,
+        "latency_ns": latency_ns,
+    }
+
+
+def _command_row(answer: Answer) -> dict[str, Any]:
+    return {name: getattr(answer, name) for name in Answer.__slots__}
+
+
+def _ticket_row(decision: tickets.TicketDecision, liable: str | None, now_ns: int) -> sql.Ticket:
+    return sql.Ticket(
+        id=decision.ticket,
+        title=_name(decision.title),
+        source=decision.event.source,
+        # Whether a hazard is a major one (重大隐患) is for a person to judge by the branch's list, never for a limit alone.
+        level="general",
+        state=str(TicketState.RECTIFYING),
+        opened_ns=now_ns,
+        deadline_ns=decision.deadline_ns,
+        reason=str(decision.reason),
+        alarm=decision.event.alarm,
+        liable=liable,
+        evidence=None,
+        submitted_by=None,
+    )
+
+
+def _log_text(decision: tickets.TicketDecision) -> dict[str, Any]:
+    message = decision.event.message
+    if decision.action is TicketAction.OPEN:
+        return {"zh": f"自动生成：{message.zh}", "en": f"Opened by itself: {message.en}"}
+    return {"zh": f"并入：{message.zh}", "en": f"Joined by: {message.en}"}
