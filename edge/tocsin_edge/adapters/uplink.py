@@ -14,8 +14,6 @@ from tocsin_core.sparkplug.topics import state_topic
 KEEPALIVE_S: Final = 10
 TIMEOUT_S: Final = 5.0
 PRIMARY_HOST: Final = "tocsin"
-# Publishes that wait for their PUBACK at once; the library warns from its default of 10.
-IN_FLIGHT: Final = 64
 
 UplinkError = aiomqtt.MqttError
 
@@ -48,16 +46,18 @@ class Uplink:
             will=aiomqtt.Will(will.topic, will.payload, qos=1),
             timeout=TIMEOUT_S,
             keepalive=KEEPALIVE_S,
-            max_inflight_messages=IN_FLIGHT,
         )
-        client.pending_calls_threshold = 2 * IN_FLIGHT
         async with client:
             await client.subscribe([(command_topic, 1), (state_topic(PRIMARY_HOST), 1)])
             yield cls(client, command_topic)
 
-    async def publish(self, message: Message, qos: int) -> None:
-        """Publish; with QoS 1 return when the broker has acknowledged."""
-        await self._client.publish(message.topic, message.payload, qos=qos)
+    async def publish(self, message: Message) -> None:
+        """Publish with QoS 0, as Sparkplug asks of births and data; a second QoS beside it would break their order."""
+        await self._client.publish(message.topic, message.payload, qos=0)
+
+    async def broker_has_all(self) -> None:
+        """Return when the broker has taken everything published before: it answers in order, and so to this too."""
+        await self._client.unsubscribe(f"{self._command_topic}/none")
 
     async def commands(self) -> AsyncIterator[Command]:
         """Yield what hosts ask of this gateway until the connection ends; a payload that is none is logged."""

@@ -56,10 +56,14 @@ class Outstanding:
         self._heeded = self.floor = number
         return Word.WENT_BACK
 
-    def settle(self, number: int) -> None:
-        """Note that one batch by itself is done, as a broker acknowledges."""
-        self._live.discard(number)
-        self._old.discard(number)
+    def all(self) -> frozenset[int]:
+        """Give everything that waits."""
+        return frozenset(self._live | self._old)
+
+    def settle(self, numbers: frozenset[int]) -> None:
+        """Note that these are done without a host's word."""
+        self._live -= numbers
+        self._old -= numbers
 
     def clear(self) -> None:
         """Forget what was sent: all of it goes out again."""

@@ -9,10 +9,10 @@ import numpy as np
 import structlog
 
 from tocsin_core.clock import Clock
-from tocsin_core.sparkplug import Command, EdgeSession, Message
+from tocsin_core.sparkplug import Command, EdgeSession
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.spool import Batch
-from tocsin_edge.adapters.uplink import IN_FLIGHT, Uplink, UplinkError
+from tocsin_edge.adapters.uplink import Uplink, UplinkError
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.keep import Kept, SpoolThread
 from tocsin_edge.loops.outstanding import Outstanding, Word
@@ -27,7 +27,7 @@ HISTORY_CHUNK: Final = 16
 # Nothing acknowledged for so long: what was sent is sent again, ever more rarely.
 RESEND_FIRST_S: Final = 60.0
 RESEND_MOST_S: Final = 600.0
-# A host that has not acknowledged by then is not one of ours, and the broker's PUBACK has to do.
+# A host that has not acknowledged by then is not one of ours, and the broker's answer has to do.
 HOST_PATIENCE_S: Final = 30.0
 LIVE_QUEUE: Final = 10_000
 TICK_S: Final = 1.0
@@ -137,13 +137,10 @@ class _Connection:
         self._history_after = counters["batch_committed"]
         self._history_upto = counters["batch_last"]
         self._born: set[str] = set()
-        self._publishing: set[asyncio.Task[None]] = set()
-        self._taken_by_broker: list[int] = []
-        self._failed: UplinkError | None = None
         self._commands: deque[Command] = deque()
         self._rebirth = False
         self._tell_oldest = False
-        self._since = self._progress = clock.monotonic()
+        self._since = self._settled = self._progress = clock.monotonic()
         self._resend_s = RESEND_FIRST_S
 
     def fresh(self, kept: list[Kept]) -> None:
@@ -169,21 +166,17 @@ class _Connection:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Send until `stopping`, then what is unsent or unacknowledged as far as it goes in 2 s, and the death."""
-        try:
-            await self._births()
-            while not stopping.is_set():
-                await self._work()
-                try:
-                    async with asyncio.timeout(TICK_S):
-                        await self._wake.wait()
-                except TimeoutError:
-                    self._after_silence()
-                self._wake.clear()
-            await self._flush()
-        finally:
-            for task in self._publishing:
-                task.cancel()
-        await self._uplink.publish(self._session.ndeath(self._now_ms()), 0)
+        await self._births()
+        while not stopping.is_set():
+            await self._work()
+            try:
+                async with asyncio.timeout(TICK_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._after_silence()
+            self._wake.clear()
+        await self._flush()
+        await self._uplink.publish(self._session.ndeath(self._now_ms()))
 
     async def _flush(self) -> None:
         try:
@@ -199,15 +192,13 @@ class _Connection:
     async def _work(self) -> None:
         """Send all that is live, and history while the window has room; live again before each piece of history."""
         while True:
-            if self._failed is not None:
-                raise self._failed
             while self._commands:
                 await self._obey(self._commands.popleft())
             if self._rebirth:
                 await self._births()
             if self._tell_oldest:
                 self._tell_oldest = False
-                await self._uplink.publish(self._session.ndata(await self._oldest(), self._now_ms()), 0)
+                await self._uplink.publish(self._session.ndata(await self._oldest(), self._now_ms()))
             while self._live:
                 kept = self._live.popleft()
                 device = kept.sample.device.id
@@ -243,7 +234,7 @@ class _Connection:
                 readings=int((~known).sum()),
             )
         if not known.any():
-            await self._commit([batch.number])
+            await self._thread.call(self._spool.commit, [batch.number], self._now_ms())
             return
         old = batch.columns
         columns = Columns(place[known], old.time_ms[known], old.value[known], old.quality[known])
@@ -254,37 +245,20 @@ class _Connection:
             await self._birth(device)
         message = self._session.ddata(device, columns, number, self._now_ms(), historical=historical)
         self._outstanding.sent(number, historical=historical)
-        if self._acknowledging:
-            # Sparkplug data is QoS 0; the batch number carries the promise.
-            await self._uplink.publish(message, 0)
-        else:
-            if len(self._publishing) >= IN_FLIGHT:
-                await asyncio.wait(self._publishing, return_when=asyncio.FIRST_COMPLETED)
-            task = asyncio.create_task(self._publish_counted(message, number), name=f"publish {number}")
-            self._publishing.add(task)
-            task.add_done_callback(self._publishing.discard)
-            # Starts the publish, so that messages leave in the order of their seq.
-            await asyncio.sleep(0)
-
-    async def _publish_counted(self, message: Message, number: int) -> None:
-        try:
-            await self._uplink.publish(message, 1)
-        except UplinkError as error:
-            self._failed = error
-        else:
-            self._taken_by_broker.append(number)
-        self._wake.set()
+        await self._uplink.publish(message)
 
     async def _settle_with_broker(self) -> None:
-        """Let the broker's word count once it is clear that no host of ours listens."""
-        if not self._taken_by_broker or self._acknowledging:
+        """Let the broker's word count where it is clear that no host of ours listens."""
+        now = self._clock.monotonic()
+        if self._acknowledging or now - self._since < HOST_PATIENCE_S or now - self._settled < TICK_S:
             return
-        if self._clock.monotonic() - self._since < HOST_PATIENCE_S:
-            return
-        taken, self._taken_by_broker = self._taken_by_broker, []
-        for number in taken:
-            self._outstanding.settle(number)
-        await self._commit(taken)
+        self._settled = now
+        sent = self._outstanding.all()
+        if sent:
+            await self._uplink.broker_has_all()
+            self._outstanding.settle(sent)
+            await self._thread.call(self._spool.commit, sent, self._now_ms())
+            self._progressed()
 
     async def _obey(self, command: Command) -> None:
         if command.rebirth:
@@ -294,7 +268,6 @@ class _Connection:
             return
         if not self._acknowledging:
             self._acknowledging = True
-            self._taken_by_broker.clear()
             await self._thread.call(self._spool.note_acknowledging_host)
         match self._outstanding.hear(command.committed, self._newest):
             case Word.COMMITS:
@@ -310,10 +283,6 @@ class _Connection:
                 log.warning("host commits what was never sent", batch=command.committed, newest=self._newest)
             case Word.KNOWN:
                 pass
-
-    async def _commit(self, numbers: list[int]) -> None:
-        await self._thread.call(self._spool.commit, numbers, self._now_ms())
-        self._progressed()
 
     def _progressed(self) -> None:
         self._progress = self._clock.monotonic()
@@ -344,7 +313,7 @@ class _Connection:
         if self._born or self._outstanding:
             self._send_all_again()
         self._born.clear()
-        await self._uplink.publish(self._session.nbirth(self._newest, await self._oldest(), self._now_ms()), 0)
+        await self._uplink.publish(self._session.nbirth(self._newest, await self._oldest(), self._now_ms()))
         for device in self._position:
             if device in self._board.heard:
                 await self._birth(device)
@@ -352,13 +321,13 @@ class _Connection:
     async def _birth(self, device: str) -> None:
         self._born.add(device)
         message = self._session.dbirth(device, self._board.last(device), self._newest, self._now_ms())
-        await self._uplink.publish(message, 0)
+        await self._uplink.publish(message)
 
     async def _bury(self) -> None:
         """Tell the death of devices that are dead, once all that they had to say is sent."""
         for device in sorted(self._board.dead & self._born):
             self._born.discard(device)
-            await self._uplink.publish(self._session.ddeath(device, self._now_ms()), 0)
+            await self._uplink.publish(self._session.ddeath(device, self._now_ms()))
 
     def _now_ms(self) -> int:
         return self._clock.now_ns() // NS_PER_MS
