@@ -1,8 +1,4 @@
-"""The detectors: functions over arrays that say of each reading and definition whether the condition holds, is gone, or neither.
-
-Every detector answers i8: `TRUE` (beyond the set point), `FALSE` (back inside by more than the deadband), `HOLD` (in between, or not to
-be judged from this reading). What comes of the answer (delays, states) is the engine's business.
-"""
+"""The detectors: functions over arrays that say whether an alarm's condition is there, gone, or neither."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,12 +10,17 @@ from tocsin_core.readings import F64, Bool
 
 I8 = NDArray[np.int8]
 
-TRUE: Final = np.int8(1)
-FALSE: Final = np.int8(-1)
-HOLD: Final = np.int8(0)
+# What a detector answers; what comes of it (delays, states) is the engine's business.
+TRUE: Final = np.int8(1)  # beyond the set point
+FALSE: Final = np.int8(-1)  # back inside by more than the deadband
+HOLD: Final = np.int8(0)  # in between, or not to be judged from this reading
 
 # A slope counts for nothing before its window holds this many effective readings: below it the residuals have no say.
 LEAST_READINGS: Final = 10.0
+
+# A trend whose sum of squares gets here starts anew: further on sums and variances would leave the range of a double,
+# and a sum that is infinite once stays so.
+LARGEST_SQUARE: Final = 1e200
 
 
 def _answer(beyond: Bool, inside: Bool) -> I8:
@@ -27,10 +28,10 @@ def _answer(beyond: Bool, inside: Bool) -> I8:
 
 
 def limit(value: F64, sign: F64, setpoint: F64, deadband: F64) -> I8:
-    """HH and H (`sign` +1): beyond at value >= setpoint, inside below setpoint - deadband; L and LL (-1) the other way round.
+    """HH and H (`sign` +1): beyond at value >= setpoint, inside below setpoint - deadband; L and LL (-1) mirrored.
 
-    GB/T 50493 and AQ 1029 give the set point as the value at which the alarm stands, so reaching it is enough. With a deadband of 0 the
-    alarm is gone as soon as the value is inside (methane: reset below the set point).
+    GB/T 50493 and AQ 1029 give the set point as the value at which the alarm stands, so reaching it is enough. With a
+    deadband of 0 the alarm is gone as soon as the value is inside (methane: reset below the set point).
     """
     over = sign * (value - setpoint)
     return _answer(over >= 0.0, over < -deadband)
@@ -43,10 +44,10 @@ def bad(is_bad: Bool) -> I8:
 
 @dataclass(slots=True)
 class Trend:
-    """Discounted sums of T trends, origin at the latest reading (x in seconds before it, u in the point's unit off it).
+    """Discounted sums of T trends, origin at the latest reading: x in seconds (<= 0), u in the point's unit off it.
 
-    `weight` sum w, `x`, `xx`, `u`, `xu`, `uu` the moments of it; `square`, `square_x`, `square_xx` the same of w^2, for the variance.
-    A reading's weight falls as exp(-age / tau). All f64[T].
+    `weight` sum w, `x`, `xx`, `u`, `xu`, `uu` its moments; `square`, `square_x`, `square_xx` those of w^2, for the
+    variance. A reading's weight falls as exp(-age / tau). All f64[T].
     """
 
     weight: F64
@@ -77,29 +78,40 @@ class Trend:
 def advance(trend: Trend, dt_s: F64, du: F64, tau_s: F64) -> Trend:
     """`trend` with one more reading each, `dt_s` seconds (> 0) after the last and `du` off it.
 
-    The origin moves to the new reading, so nothing grows with time and no digits are lost to large numbers.
+    The origin moves to the new reading, so nothing grows with time and no digits are lost to large numbers. A jump so
+    large that its square leaves `LARGEST_SQUARE` starts the trend anew.
     """
     decay = np.exp(-dt_s / tau_s)
     decay2 = decay * decay
     weight, x, u = trend.weight, trend.x, trend.u
-    return Trend(
-        weight=decay * weight + 1.0,
-        x=decay * (x - dt_s * weight),
-        xx=decay * (trend.xx - 2.0 * dt_s * x + dt_s * dt_s * weight),
-        u=decay * (u - du * weight),
-        xu=decay * (trend.xu - du * x - dt_s * u + dt_s * du * weight),
-        uu=decay * (trend.uu - 2.0 * du * u + du * du * weight),
-        square=decay2 * trend.square + 1.0,
-        square_x=decay2 * (trend.square_x - dt_s * trend.square),
-        square_xx=decay2 * (trend.square_xx - 2.0 * dt_s * trend.square_x + dt_s * dt_s * trend.square),
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        after = Trend(
+            weight=decay * weight + 1.0,
+            x=decay * (x - dt_s * weight),
+            xx=decay * (trend.xx - 2.0 * dt_s * x + dt_s * dt_s * weight),
+            u=decay * (u - du * weight),
+            xu=decay * (trend.xu - du * x - dt_s * u + dt_s * du * weight),
+            uu=decay * (trend.uu - 2.0 * du * u + du * du * weight),
+            square=decay2 * trend.square + 1.0,
+            square_x=decay2 * (trend.square_x - dt_s * trend.square),
+            square_xx=decay2 * (trend.square_xx - 2.0 * dt_s * trend.square_x + dt_s * dt_s * trend.square),
+        )
+    lost = np.flatnonzero(~(after.uu < LARGEST_SQUARE))
+    if len(lost):
+        alone = Trend.empty(len(lost))
+        alone.weight += 1.0
+        alone.square += 1.0
+        after.put(lost, alone)
+    return after
 
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """A straight line through each trend: `level` at the latest reading (off it, in its unit), `slope` (unit a second), its standard
-    error `slope_se`, and what `ahead` needs; `known` where there are readings enough, `freedom` the degrees of freedom behind the
-    errors. All of length T."""
+    """A straight line through each trend, all of length T.
+
+    `level` at the latest reading (off it, in its unit), `slope` (unit a second), its standard error `slope_se`, and
+    what `ahead` needs; `known` where there are readings enough, `freedom` the degrees of freedom behind the errors.
+    """
 
     level: F64
     slope: F64
@@ -124,8 +136,8 @@ class Slope:
 def fit(trend: Trend, floor: F64) -> Slope:
     """Weighted least squares of u on x; `floor` is the least standard deviation of a reading (its last digit).
 
-    b = Sxu / Sxx about the weighted mean; the residual variance has n - 2 of the effective n = (sum w)^2 / sum w^2 degrees of freedom;
-    Var(b) = s^2 * sum w^2 (x - mean)^2 / Sxx^2.
+    b = Sxu / Sxx about the weighted mean; the residual variance has n - 2 degrees of freedom of the effective
+    n = (sum w)^2 / sum w^2; Var(b) = s^2 * sum w^2 (x - mean)^2 / Sxx^2.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         mean_x = trend.x / trend.weight
@@ -148,9 +160,9 @@ def fit(trend: Trend, floor: F64) -> Slope:
 
 
 def rate(slope: Slope, setpoint: F64, deadband: F64) -> I8:
-    """Rate of change: beyond where |slope| reaches `setpoint` and is at least twice its standard error; inside below setpoint - deadband.
+    """Rate of change: beyond where |slope| reaches `setpoint` and twice its own standard error.
 
-    `setpoint` and `deadband` in the point's unit a second.
+    Inside where it is below setpoint - deadband. `setpoint` and `deadband` in the point's unit a second.
     """
     size = np.abs(slope.slope)
     beyond = slope.known & (size >= setpoint) & (size >= 2.0 * slope.slope_se)
@@ -158,11 +170,12 @@ def rate(slope: Slope, setpoint: F64, deadband: F64) -> I8:
 
 
 def time_to_limit(slope: Slope, value: F64, sign: F64, setpoint: F64, deadband: F64, horizon_s: F64, z: F64) -> I8:
-    """Early warning: beyond where the limit is reached within `horizon_s` even at the unfavourable end of the foreseen level.
+    """Early warning: beyond where the limit is reached within `horizon_s` even at the late end of what is foreseen.
 
-    That end is the level foreseen at the horizon less `z` of its standard errors (one-sided confidence), and the slope itself must lead
-    to the limit with the same confidence. Where the value already is beyond the limit there is nothing left to foresee (HOLD: the limit's
-    own alarm speaks, and a warning that stands is kept). Inside where the foreseen level itself is short of the limit by the deadband.
+    That end is the level foreseen at the horizon less `z` of its standard errors (one-sided confidence), and the slope
+    itself must lead to the limit with the same confidence. Inside where the foreseen level is short of the limit by
+    more than the deadband. Where the value already is beyond the limit there is nothing left to foresee (HOLD: the
+    limit's own alarm speaks, and a warning that stands is kept).
     """
     foreseen, error = slope.ahead(horizon_s)
     times = slope.student(z)

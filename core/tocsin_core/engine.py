@@ -1,30 +1,37 @@
-"""The alarm engine: `step` takes readings and commands, advances every alarm they concern, and returns the transitions.
+"""The alarm engine: `step` takes readings and commands and returns what every alarm they concern did."""
 
-Event time decides delays and slopes; `now_ns` decides only staleness and the end of shelving, and it is the stamp of the last tick, so
-that the same log replayed in other portions gives the same transitions to the bit.
-"""
-
+import struct
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from io import BytesIO
+from operator import itemgetter
 from typing import Final, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 
 from tocsin_core import detect
-from tocsin_core.detect import FALSE, HOLD, TRUE, I8, Slope, Trend
+from tocsin_core.detect import FALSE, HOLD, I8, TRUE, Slope, Trend
 from tocsin_core.lifecycle import NEXT, UNANSWERED, Event, Phase, RefusalReason, Verb
 from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Bool, Frame, is_bad, is_good
 from tocsin_core.rules import MAX_SHELVE_S, NS, Family, Rules
 
 NEVER: Final = np.int64(-1)
 
+# Ticks come every second. When none has come for this long nobody was listening (a worker was restarted, a log stood
+# still), and readings that waited meanwhile bear the stamp of the tick before: that time is nobody's silence.
+LONGEST_TICK_NS: Final = 5 * NS
+
 
 class Transition(NamedTuple):
-    """One step of one alarm: `definition` is its number in the rules, `time_ns` event time (for a command: when it was given),
-    `onset_ns` the event time at which its occurrence was raised, `superseded_ns` the onset of the occurrence it replaced (0: none),
-    `suppressed` whether it is shelved or out of service and so must neither be told nor ticketed."""
+    """One step of one alarm.
+
+    `definition` is its number in the rules, `time_ns` event time (for a command: when it was given), `onset_ns` the
+    event time at which its occurrence was raised (0: it never was), `superseded_ns` the onset of the occurrence it
+    replaced (0: none), `suppressed` whether it is shelved or out of service and so must neither be told nor ticketed.
+    """
 
     definition: int
     event: Event
@@ -40,7 +47,10 @@ class Transition(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What a person asks of one alarm at `at_ns`; `onset_ns` is the occurrence they saw (0: whichever there is), `until_ns` for SHELVE."""
+    """What a person asks of one alarm at `at_ns`.
+
+    `onset_ns` is the occurrence they saw (0: whichever there is), `until_ns` the end of the shelving (SHELVE alone).
+    """
 
     verb: Verb
     definition: int
@@ -59,7 +69,10 @@ class Refusal(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What one step led to; `late` readings were not newer than their point's last, `clock_steps_back` counts a `now_ns` that went back."""
+    """What one step led to.
+
+    `late` readings were not newer than their point's last; `clock_steps_back` counts a `now_ns` that went back.
+    """
 
     transitions: list[Transition]
     refusals: list[Refusal]
@@ -71,10 +84,13 @@ class StepResult(NamedTuple):
 class State:
     """Everything the engine remembers. D definitions, P points, T trends as in `Rules`.
 
-    `phase` u8[D]; `active` bool[D] the condition after its delays; `since_ns` i64[D] since when the condition has differed from it
-    (-1: it does not); `onset_ns` i64[D] of the present occurrence (0: none yet); `shelved_until_ns` i64[D] (0: not shelved);
-    `out_of_service` bool[D]; `time_ns` i64[P] of the last reading (-1: none), `value` f64[P], `quality` u8[P], `seen_ns` i64[P] the tick
-    after which it came; `trend_ns`, `trend_value` [T] the last good reading; `trend` its sums; `now_ns` the last tick.
+    Of length D: `phase` u8; `active` bool, the condition after its delays; `since_ns` i64, since when the condition has
+    differed from it (-1: it does not); `onset_ns` i64 of the present occurrence (0: none yet); `shelved_until_ns` i64
+    (0: not shelved); `out_of_service` bool.
+
+    Of length P: `time_ns` i64 of the last reading (-1: none), its `value` f64 and `quality` u8, `seen_ns` i64 the tick
+    after which it came. Of length T: `trend_ns` i64 and `trend_value` f64 of the last good reading, `trend` the sums.
+    `now_ns` is the last tick.
     """
 
     phase: U8
@@ -122,40 +138,50 @@ def initial(rules: Rules, now_ns: int) -> State:
 def step(state: State, rules: Rules, frame: Frame, commands: list[Command], now_ns: int) -> tuple[State, StepResult]:
     """Advance `state` (it is consumed: go on with the one returned) by `frame`, then by `commands`, then by the clock.
 
-    Readings are taken in the order of the frame; one that is not newer than its point's last is late: counted, and of no effect. So
-    `step` of two frames one after the other equals `step` of both joined. Points beyond those of the rules are nobody's business here.
-    A bad reading leaves process alarms as they are, except that a return that was waiting for its off-delay starts to wait anew.
+    Event time decides delays and slopes. `now_ns`, the stamp of the last tick, decides only staleness and the end of
+    shelving. Readings are taken in the order of the frame; one that is not newer than its point's last is late:
+    counted, and of no effect. So `step` of two frames one after the other equals `step` of both joined, to the bit and
+    in the order of the transitions. Points beyond those of the rules are nobody's business here. A bad reading leaves
+    process alarms as they are, except that a return that was waiting for its off-delay starts to wait anew.
     """
-    steps_back = int(now_ns < state.now_ns)
-    ticked = now_ns > state.now_ns
+    elapsed_ns = now_ns - state.now_ns
     state.now_ns = max(now_ns, state.now_ns)
-    transitions: list[Transition] = []
-    late = 0
-    for portion in _rounds(frame, len(rules.points)):
-        late += _take(state, rules, portion, transitions)
+    moves: list[_Move] = []
+    late = sum(_take(state, rules, portion, arrival, moves) for portion, arrival in _rounds(frame, len(rules.points)))
+    moves.sort(key=_arrival)
+    transitions = [transition for _, transition in moves]
     refusals = [
         refusal for command in commands if (refusal := _command(state, rules, command, transitions)) is not None
     ]
-    if ticked:
-        _clock(state, rules, transitions)
-    return state, StepResult(transitions, refusals, late, steps_back)
+    if elapsed_ns > 0:
+        _clock(state, rules, elapsed_ns, transitions)
+    return state, StepResult(transitions, refusals, late, int(elapsed_ns < 0))
 
 
-def _rounds(frame: Frame, points: int) -> list[Frame]:
-    """`frame` in portions in which no point stands twice, each point's readings in their order."""
+_Move = tuple[int, Transition]
+_arrival = itemgetter(0)
+
+
+def _rounds(frame: Frame, points: int) -> list[tuple[Frame, I64]]:
+    """`frame` in portions in which no point stands twice, each point's readings in their order.
+
+    With each portion goes the place of its readings in `frame`.
+    """
+    place = np.arange(len(frame))
     if len(frame) and (frame.point.max() >= points or frame.point.min() < 0):
-        frame = frame.take((frame.point >= 0) & (frame.point < points))
+        place = np.flatnonzero((frame.point >= 0) & (frame.point < points))
+        frame = frame.take(place)
     if not len(frame):
         return []
     order = np.argsort(frame.point, kind="stable")
     point = frame.point[order]
     starts = np.flatnonzero(np.r_[True, point[1:] != point[:-1]])
     if len(starts) == len(point):
-        return [frame]
+        return [(frame, place)]
     rank = np.arange(len(point)) - np.repeat(starts, np.diff(np.r_[starts, len(point)]))
     by_rank = np.argsort(rank, kind="stable")
     cuts = np.flatnonzero(np.diff(rank[by_rank])) + 1
-    return [frame.take(order[part]) for part in np.split(by_rank, cuts)]
+    return [(frame.take(order[part]), place[order[part]]) for part in np.split(by_rank, cuts)]
 
 
 def _members(first: I64, owners: I64) -> tuple[I64, I64]:
@@ -166,13 +192,13 @@ def _members(first: I64, owners: I64) -> tuple[I64, I64]:
     return first[owners][source] + offsets, source
 
 
-def _take(state: State, rules: Rules, frame: Frame, transitions: list[Transition]) -> int:
+def _take(state: State, rules: Rules, frame: Frame, arrival: I64, moves: list[_Move]) -> int:
     """One portion (each point at most once) into the state; returns how many readings were late."""
     point = frame.point.astype(np.int64)
     fresh = frame.time_ns > state.time_ns[point]
-    late = len(frame) - int(fresh.sum())
+    late = len(frame) - int(np.count_nonzero(fresh))
     if late:
-        frame, point = frame.take(fresh), point[fresh]
+        frame, point, arrival = frame.take(fresh), point[fresh], arrival[fresh]
     state.time_ns[point] = frame.time_ns
     state.value[point] = frame.value
     state.quality[point] = frame.quality
@@ -180,20 +206,12 @@ def _take(state: State, rules: Rules, frame: Frame, transitions: list[Transition
     good = is_good(frame.quality)
     _advance_trends(state, rules, frame.take(good), point[good])
     definition, source = _members(rules.first, point)
-    answer = _judge(state, rules, definition, frame.take(source), good[source])
+    answer = _judge(state, rules, definition, source, frame)
     judged = good[source] | (rules.family[definition] >= Family.BAD)
     # A return waiting for its off-delay must not be carried through by a stretch of bad readings.
     broken = definition[~judged & state.active[definition]]
     state.since_ns[broken] = NEVER
-    _settle(
-        state,
-        rules,
-        definition[judged],
-        answer[judged],
-        frame.time_ns[source][judged],
-        frame.value[source][judged],
-        transitions,
-    )
+    _settle(state, rules, definition[judged], answer[judged], source[judged], frame, arrival, moves)
     return late
 
 
@@ -211,19 +229,23 @@ def _advance_trends(state: State, rules: Rules, frame: Frame, point: I64) -> Non
     state.trend_value[row] = value
 
 
-def _judge(state: State, rules: Rules, definition: I64, frame: Frame, good: Bool) -> I8:
-    """The detectors' answer for each (definition, reading) pair; HOLD where the reading is not good and the family wants good ones."""
+def _judge(state: State, rules: Rules, definition: I64, source: I64, frame: Frame) -> I8:
+    """The detectors' answer for each definition and the reading `frame[source]` of its point.
+
+    Where the reading is not good, a family that wants good ones is not judged and the answer means nothing.
+    """
     answer = np.full(len(definition), HOLD, np.int8)
     family = rules.family[definition]
+    good = is_good(frame.quality)[source]
     here = np.flatnonzero((family == Family.LIMIT) & good)
     rows = definition[here]
-    answer[here] = detect.limit(frame.value[here], rules.sign[rows], rules.setpoint[rows], rules.deadband[rows])
+    answer[here] = detect.limit(frame.value[source[here]], rules.sign[rows], rules.setpoint[rows], rules.deadband[rows])
     here = np.flatnonzero(family == Family.BAD)
-    answer[here] = detect.bad(is_bad(frame.quality[here]))
+    answer[here] = detect.bad(is_bad(frame.quality[source[here]]))
     answer[family == Family.STALE] = FALSE
     here = np.flatnonzero(((family == Family.RATE) | (family == Family.TIME_TO_LIMIT)) & good)
     if len(here):
-        answer[here] = _judge_trends(state, rules, definition[here], frame.value[here])
+        answer[here] = _judge_trends(state, rules, definition[here], frame.value[source[here]])
     return answer
 
 
@@ -239,26 +261,29 @@ def _judge_trends(state: State, rules: Rules, rows: I64, value: F64) -> I8:
 
 
 def _settle(
-    state: State, rules: Rules, definition: I64, answer: I8, time_ns: I64, value: F64, transitions: list[Transition]
+    state: State,
+    rules: Rules,
+    definition: I64,
+    answer: I8,
+    source: I64,
+    frame: Frame,
+    arrival: I64,
+    moves: list[_Move],
 ) -> None:
     """Run the delays: raise what has been TRUE for its on-delay, return what has been FALSE for its off-delay."""
     active = state.active[definition]
-    turning = np.where(active, answer == FALSE, answer == TRUE)
+    turning = answer == np.where(active, FALSE, TRUE)
+    time_ns = frame.time_ns[source]
     waiting = state.since_ns[definition]
     started = np.where(waiting == NEVER, time_ns, waiting)
     delay = np.where(active, rules.off_ns[definition], rules.on_ns[definition])
     due = turning & (time_ns - started >= delay)
     state.since_ns[definition] = np.where(turning & ~due, started, NEVER)
     for i in np.flatnonzero(due).tolist():
-        number = int(definition[i])
-        if active[i]:
-            _return(state, rules, number, int(time_ns[i]), float(value[i]), transitions)
-        else:
-            _raise(state, number, int(time_ns[i]), float(value[i]), transitions)
-
-
-def _suppressed(state: State, number: int) -> bool:
-    return bool(state.shelved_until_ns[number] or state.out_of_service[number])
+        turn = _return if active[i] else _raise
+        reading = source[i]
+        transition = turn(state, rules, int(definition[i]), int(frame.time_ns[reading]), float(frame.value[reading]))
+        moves.append((int(arrival[reading]), transition))
 
 
 def _move(
@@ -267,128 +292,127 @@ def _move(
     event: Event,
     time_ns: int,
     value: float,
-    transitions: list[Transition],
     *,
     superseded_ns: int = 0,
     who: str = "",
     reason: str = "",
-) -> None:
+) -> Transition:
     before = Phase(int(state.phase[number]))
     after = Phase(int(NEXT[before, event]))
     state.phase[number] = after
-    transitions.append(
-        Transition(
-            number,
-            event,
-            before,
-            after,
-            time_ns,
-            value,
-            int(state.onset_ns[number]),
-            superseded_ns,
-            _suppressed(state, number),
-            who,
-            reason,
-        )
-    )
+    suppressed = bool(state.shelved_until_ns[number] or state.out_of_service[number])
+    onset_ns = int(state.onset_ns[number])
+    return Transition(number, event, before, after, time_ns, value, onset_ns, superseded_ns, suppressed, who, reason)
 
 
-def _raise(state: State, number: int, time_ns: int, value: float, transitions: list[Transition]) -> None:
+def _raise(state: State, _rules: Rules, number: int, time_ns: int, value: float) -> Transition:
     superseded = int(state.onset_ns[number]) if state.phase[number] != Phase.NORMAL else 0
     state.active[number] = True
     state.onset_ns[number] = time_ns
-    _move(state, number, Event.RAISE, time_ns, value, transitions, superseded_ns=superseded)
+    return _move(state, number, Event.RAISE, time_ns, value, superseded_ns=superseded)
 
 
-def _return(state: State, rules: Rules, number: int, time_ns: int, value: float, transitions: list[Transition]) -> None:
+def _return(state: State, rules: Rules, number: int, time_ns: int, value: float) -> Transition:
     state.active[number] = False
-    _move(state, number, Event.RETURN_LATCHED if rules.latching[number] else Event.RETURN, time_ns, value, transitions)
+    return _move(state, number, Event.RETURN_LATCHED if rules.latching[number] else Event.RETURN, time_ns, value)
 
 
-def _refused(state: State, rules: Rules, command: Command) -> RefusalReason | None:
-    """Why `command` cannot be carried out now, or None; a ladder of early answers."""
-    number, phase = command.definition, Phase(int(state.phase[command.definition]))
-    if command.onset_ns and command.onset_ns != state.onset_ns[number]:
-        return RefusalReason.ANOTHER_OCCURRENCE
-    match command.verb:
-        case Verb.ACKNOWLEDGE:
-            if phase is Phase.NORMAL:
-                return RefusalReason.NOT_ACTIVE
-            return None if phase in UNANSWERED else RefusalReason.ALREADY_ACKNOWLEDGED
-        case Verb.RESET:
-            if phase is Phase.LATCHED_UNACKNOWLEDGED:
-                return RefusalReason.ACKNOWLEDGE_FIRST
-            return None if phase is Phase.LATCHED_ACKNOWLEDGED else RefusalReason.NOT_LATCHED
-        case Verb.SHELVE:
-            if not command.reason:
-                return RefusalReason.REASON_MISSING
-            longest = MAX_SHELVE_S[int(rules.priority[number])] * NS
-            return RefusalReason.TOO_LONG if command.until_ns - command.at_ns > longest else None
-        case Verb.UNSHELVE:
-            return None if state.shelved_until_ns[number] else RefusalReason.NOT_SHELVED
-        case Verb.OUT_OF_SERVICE:
-            if not command.reason:
-                return RefusalReason.REASON_MISSING
-            return RefusalReason.ALREADY_OUT_OF_SERVICE if state.out_of_service[number] else None
-        case Verb.IN_SERVICE:
-            return None if state.out_of_service[number] else RefusalReason.NOT_OUT_OF_SERVICE
+def _no_acknowledge(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    phase = Phase(int(state.phase[command.definition]))
+    if phase is Phase.NORMAL:
+        return RefusalReason.NOT_ACTIVE
+    return None if phase in UNANSWERED else RefusalReason.ALREADY_ACKNOWLEDGED
 
 
-_EVENT: Final = {
-    Verb.ACKNOWLEDGE: Event.ACKNOWLEDGE,
-    Verb.RESET: Event.RESET,
-    Verb.SHELVE: Event.SHELVE,
-    Verb.UNSHELVE: Event.UNSHELVE,
-    Verb.OUT_OF_SERVICE: Event.OUT_OF_SERVICE,
-    Verb.IN_SERVICE: Event.IN_SERVICE,
+def _no_reset(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    phase = Phase(int(state.phase[command.definition]))
+    if phase is Phase.LATCHED_UNACKNOWLEDGED:
+        return RefusalReason.ACKNOWLEDGE_FIRST
+    return None if phase is Phase.LATCHED_ACKNOWLEDGED else RefusalReason.NOT_LATCHED
+
+
+def _no_shelve(_state: State, rules: Rules, command: Command) -> RefusalReason | None:
+    if not command.reason:
+        return RefusalReason.REASON_MISSING
+    if command.until_ns <= command.at_ns:
+        return RefusalReason.NO_TIME
+    longest = MAX_SHELVE_S[int(rules.priority[command.definition])] * NS
+    return RefusalReason.TOO_LONG if command.until_ns - command.at_ns > longest else None
+
+
+def _no_unshelve(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    return None if state.shelved_until_ns[command.definition] else RefusalReason.NOT_SHELVED
+
+
+def _no_out_of_service(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    if not command.reason:
+        return RefusalReason.REASON_MISSING
+    return RefusalReason.ALREADY_OUT_OF_SERVICE if state.out_of_service[command.definition] else None
+
+
+def _no_in_service(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    return None if state.out_of_service[command.definition] else RefusalReason.NOT_OUT_OF_SERVICE
+
+
+_VERBS: Final[dict[Verb, tuple[Event, Callable[[State, Rules, Command], RefusalReason | None]]]] = {
+    Verb.ACKNOWLEDGE: (Event.ACKNOWLEDGE, _no_acknowledge),
+    Verb.RESET: (Event.RESET, _no_reset),
+    Verb.SHELVE: (Event.SHELVE, _no_shelve),
+    Verb.UNSHELVE: (Event.UNSHELVE, _no_unshelve),
+    Verb.OUT_OF_SERVICE: (Event.OUT_OF_SERVICE, _no_out_of_service),
+    Verb.IN_SERVICE: (Event.IN_SERVICE, _no_in_service),
 }
 
 
 def _command(state: State, rules: Rules, command: Command, transitions: list[Transition]) -> Refusal | None:
-    refused = _refused(state, rules, command)
+    number = command.definition
+    if command.onset_ns and command.onset_ns != state.onset_ns[number]:
+        return Refusal(command, RefusalReason.ANOTHER_OCCURRENCE)
+    event, refusal = _VERBS[command.verb]
+    refused = refusal(state, rules, command)
     if refused is not None:
         return Refusal(command, refused)
-    number = command.definition
     match command.verb:
         case Verb.SHELVE:
             state.shelved_until_ns[number] = command.until_ns
         case Verb.UNSHELVE:
             state.shelved_until_ns[number] = 0
-        case Verb.OUT_OF_SERVICE:
-            state.out_of_service[number] = True
-        case Verb.IN_SERVICE:
-            state.out_of_service[number] = False
+        case Verb.OUT_OF_SERVICE | Verb.IN_SERVICE:
+            state.out_of_service[number] = command.verb is Verb.OUT_OF_SERVICE
         case _:
             pass
     value = float(state.value[rules.point[number]])
-    _move(
-        state, number, _EVENT[command.verb], command.at_ns, value, transitions, who=command.who, reason=command.reason
-    )
+    transitions.append(_move(state, number, event, command.at_ns, value, who=command.who, reason=command.reason))
     return None
 
 
-def _clock(state: State, rules: Rules, transitions: list[Transition]) -> None:
-    """What only the passing of time brings: points gone stale, and shelves whose time is up."""
+def _clock(state: State, rules: Rules, elapsed_ns: int, transitions: list[Transition]) -> None:
+    """What only the passing of time brings: shelves whose time is up, and points gone stale."""
     over = np.flatnonzero((state.shelved_until_ns > 0) & (state.shelved_until_ns <= state.now_ns))
     for number in over.tolist():
         ended = int(state.shelved_until_ns[number])
         state.shelved_until_ns[number] = 0
         value = float(state.value[rules.point[number]])
-        _move(state, number, Event.UNSHELVE, ended, value, transitions, reason="time is up")
+        transitions.append(_move(state, number, Event.UNSHELVE, ended, value, reason="time is up"))
+    if elapsed_ns > LONGEST_TICK_NS:
+        state.seen_ns += elapsed_ns
     stale = rules.stale[~state.active[rules.stale]]
     point = rules.point[stale].astype(np.int64)
     # A point known to be bad has told so already: silence after that is no second fault.
-    silent = (state.now_ns - state.seen_ns[point] >= rules.after_ns[stale]) & ~(
-        is_bad(state.quality[point]) & (state.time_ns[point] != NEVER)
-    )
+    known_bad = is_bad(state.quality[point]) & (state.time_ns[point] != NEVER)
+    silent = (state.now_ns - state.seen_ns[point] >= rules.after_ns[stale]) & ~known_bad
     for number, place in zip(stale[silent].tolist(), point[silent].tolist(), strict=True):
-        _raise(state, number, int(state.seen_ns[place] + rules.after_ns[number]), float("nan"), transitions)
+        onset = int(state.seen_ns[place] + rules.after_ns[number])
+        transitions.append(_raise(state, rules, number, onset, float("nan")))
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Where a point is heading: `level` (its unit) at `time_ns`, `slope` and its confidence bounds a second, and in how many seconds
-    the limit of `definition` is reached at that slope (NaN: it is not)."""
+    """Where a point is heading.
+
+    `level` (its unit) at `time_ns`, `slope` and its confidence bounds (unit a second), and in how many seconds the
+    limit of `definition` is reached at that slope (NaN: it is not).
+    """
 
     definition: int
     time_ns: int
@@ -400,7 +424,10 @@ class Projection:
 
 
 def projections(state: State, rules: Rules) -> list[Projection]:
-    """Of every definition that foresees a limit: where its point is heading, for those that head for the limit within thrice its horizon."""
+    """Where points are heading: of each definition that foresees a limit and is active or nears it.
+
+    Near is a slope that is surely not 0 and reaches the limit within three times the definition's horizon.
+    """
     rows = np.flatnonzero(rules.family == Family.TIME_TO_LIMIT)
     rows = rows[state.trend_ns[rules.trend[rows]] != NEVER]
     if not len(rows):
@@ -440,12 +467,15 @@ class SnapshotError(ValueError):
 _BY_DEFINITION: Final = ("phase", "active", "since_ns", "onset_ns", "shelved_until_ns", "out_of_service")
 _BY_POINT: Final = ("time_ns", "value", "quality", "seen_ns")
 _BY_TREND: Final = ("trend_ns", "trend_value")
-_TREND: Final = tuple(field.name for field in fields(Trend))
+_SUMS: Final = tuple(field.name for field in fields(Trend))
+
+# What numpy's reader of a torn or altered file is known to raise.
+_UNREADABLE: Final = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, SyntaxError, MemoryError)
 
 
 def _trend_keys(rules: Rules) -> list[str]:
     return [
-        f"{rules.points[point]}@{tau:g}"
+        f"{rules.points[point]}@{tau!r}"
         for point, tau in zip(rules.trend_point.tolist(), rules.trend_tau_s.tolist(), strict=True)
     ]
 
@@ -453,7 +483,7 @@ def _trend_keys(rules: Rules) -> list[str]:
 def snapshot(state: State, rules: Rules) -> bytes:
     """The whole state, by name, so that it can be restored under rules that have changed since."""
     columns: dict[str, np.ndarray] = {name: getattr(state, name) for name in (*_BY_DEFINITION, *_BY_POINT, *_BY_TREND)}
-    columns |= {f"trend.{name}": getattr(state.trend, name) for name in _TREND}
+    columns |= {f"trend.{name}": getattr(state.trend, name) for name in _SUMS}
     columns["now_ns"] = np.asarray(state.now_ns, np.int64)
     columns["definitions"] = np.asarray([definition.id for definition in rules.definitions], np.str_)
     columns["points"] = np.asarray(rules.points, np.str_)
@@ -463,10 +493,17 @@ def snapshot(state: State, rules: Rules) -> bytes:
     return buffer.getvalue()
 
 
-def _shared(before: list[str], after: list[str]) -> tuple[I64, I64]:
+def _lay(columns: dict[str, np.ndarray], key: str, names: Sequence[str], targets: dict[str, np.ndarray]) -> None:
+    """Copy each column of `targets` for the `names` that `columns[key]` shares with them."""
+    before = columns[key].tolist()
     place = {name: number for number, name in enumerate(before)}
-    pairs = [(place[name], number) for number, name in enumerate(after) if name in place]
-    return np.asarray([pair[0] for pair in pairs], np.int64), np.asarray([pair[1] for pair in pairs], np.int64)
+    new = np.asarray([number for number, name in enumerate(names) if name in place], np.int64)
+    old = np.asarray([place[names[number]] for number in new.tolist()], np.int64)
+    for name, target in targets.items():
+        column = columns[name]
+        if column.shape != (len(before),) or column.dtype != target.dtype:
+            raise ValueError(f"column {name} is {column.dtype}{list(column.shape)}")
+        target[new] = column[old]
 
 
 def restore(data: bytes, rules: Rules) -> State:
@@ -476,23 +513,16 @@ def restore(data: bytes, rules: Rules) -> State:
         SnapshotError: `data` is no snapshot.
     """
     try:
-        with np.load(BytesIO(data), allow_pickle=False) as columns:
-            kept = {name: columns[name] for name in columns.files}
-        state = initial(rules, int(kept["now_ns"]))
-        names = [definition.id for definition in rules.definitions]
-        groups = (
-            ("definitions", names, _BY_DEFINITION),
-            ("points", list(rules.points), _BY_POINT),
-            ("trends", _trend_keys(rules), _BY_TREND),
-        )
-        for key, after, group in groups:
-            old, new = _shared(kept[key].tolist(), after)
-            for name in group:
-                getattr(state, name)[new] = kept[name][old]
-            if key == "trends":
-                for name in _TREND:
-                    getattr(state.trend, name)[new] = kept[f"trend.{name}"][old]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        msg = f"not a snapshot of the engine: {error}"
-        raise SnapshotError(msg) from error
+        with np.load(BytesIO(data), allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+        state = initial(rules, int(columns["now_ns"]))
+        alarms = [definition.id for definition in rules.definitions]
+        sums = {f"trend.{name}": getattr(state.trend, name) for name in _SUMS}
+        _lay(columns, "definitions", alarms, {name: getattr(state, name) for name in _BY_DEFINITION})
+        _lay(columns, "points", rules.points, {name: getattr(state, name) for name in _BY_POINT})
+        _lay(columns, "trends", _trend_keys(rules), sums | {name: getattr(state, name) for name in _BY_TREND})
+        if len(rules.definitions) and state.phase.max() >= len(Phase):
+            raise ValueError("a phase that does not exist")
+    except (*_UNREADABLE, BadZipFile, zlib.error, struct.error) as error:
+        raise SnapshotError(f"not a snapshot of the engine: {error}") from error
     return state

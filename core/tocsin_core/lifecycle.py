@@ -66,6 +66,7 @@ class RefusalReason(StrEnum):
     NOT_LATCHED = "the alarm is not latched"
     ACKNOWLEDGE_FIRST = "acknowledge the alarm before resetting it"
     REASON_MISSING = "a reason is needed"
+    NO_TIME = "shelving must end after it begins"
     TOO_LONG = "longer than this priority may be shelved"
     NOT_SHELVED = "the alarm is not shelved"
     ALREADY_OUT_OF_SERVICE = "the alarm is already out of service"

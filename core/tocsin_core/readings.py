@@ -87,15 +87,17 @@ class Frame:
     quality: U8
 
     def __post_init__(self) -> None:
-        """Refuse columns of different lengths.
+        """Refuse columns that are no frame.
 
         Raises:
-            FrameError: the columns are not of one length.
+            FrameError: the columns are not of one length, or a value that is not finite is not marked bad.
         """
         if not len(self.point) == len(self.time_ns) == len(self.value) == len(self.quality):
             lengths = [len(self.point), len(self.time_ns), len(self.value), len(self.quality)]
-            msg = f"columns of different lengths: point, time_ns, value, quality = {lengths}"
-            raise FrameError(msg)
+            raise FrameError(f"columns of different lengths: point, time_ns, value, quality = {lengths}")
+        finite = np.isfinite(self.value)
+        if not finite.all() and not is_bad(self.quality[~finite]).all():
+            raise FrameError("a value that is not finite has a quality that is not bad")
 
     def __len__(self) -> int:
         """Number of readings."""

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from tocsin_core.lifecycle import Event
-from tocsin_core.plant import Priority, Text
+from tocsin_core.plant import Priority
 from tocsin_core.plant.model import PlantFile, Roster
 from tocsin_core.rules import NS
 from tocsin_core.tickets import AlarmEvent
 from tocsin_core.wording import message_body, message_subject
+
+# An SMS gateway takes a few hundred characters and a reader fewer: the rest of a flood is a number.
+MOST_LINES: Final = 20
 
 
 class RoutingReason(StrEnum):
@@ -27,7 +31,10 @@ class RoutingReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlannedMessage:
-    """One message to one person over one channel (an Apprise address) at `due_ns`; `id` is the same however often it is planned."""
+    """One message to one person over one channel (an Apprise address) at `due_ns`.
+
+    `id` is the same however often it is planned.
+    """
 
     id: str
     chain: str
@@ -58,9 +65,7 @@ def on_duty(roster: Roster, at_ns: int, timezone: str) -> tuple[str, ...]:
     now = datetime.fromtimestamp(at_ns / NS, tz=UTC).astimezone(ZoneInfo(timezone)).strftime("%H:%M")
     found: dict[str, None] = {}
     for shift in roster.shifts:
-        through_midnight = shift.from_ >= shift.to
-        inside = (now >= shift.from_ or now < shift.to) if through_midnight else shift.from_ <= now < shift.to
-        if inside:
+        if shift.covers(now):
             found.update(dict.fromkeys(shift.people))
     return tuple(found)
 
@@ -101,12 +106,10 @@ def _step_messages(
 
 
 def _call(file: PlantFile, chain: str, events: Sequence[AlarmEvent]) -> _Call:
-    """The words of one call: the first-out on top, then the rest by priority."""
-    first, *rest = events
-    lines: list[Text] = [
-        first.message,
-        *(event.message for event in sorted(rest, key=lambda event: -event.priority.rank)),
-    ]
+    """The words of one call: the first-out (by event time) on top, then the rest, gravest first."""
+    first, *rest = sorted(events, key=lambda event: event.time_ns)
+    rest.sort(key=lambda event: -event.priority.rank)
+    lines = [event.message for event in (first, *rest[: MOST_LINES - 1])]
     when = (
         datetime.fromtimestamp(first.time_ns / NS, tz=UTC)
         .astimezone(ZoneInfo(file.site.timezone))
@@ -116,8 +119,31 @@ def _call(file: PlantFile, chain: str, events: Sequence[AlarmEvent]) -> _Call:
         chain,
         first.occurrence,
         message_subject(file.site.name, first.message, len(rest)),
-        message_body(file.site.name, lines[:20], when),
+        message_body(file.site.name, lines, when, len(events) - len(lines)),
     )
+
+
+def _told(event: AlarmEvent, file: PlantFile) -> bool:
+    """Whether `event` is one that people are told of: a raising, or an alarm that comes off the shelf unanswered."""
+    if event.suppressed or event.priority.rank < file.notify.min_priority.rank:
+        return False
+    return event.event is Event.RAISE or (event.event is Event.UNSHELVE and event.unanswered)
+
+
+def _start(file: PlantFile, call: _Call, reason: RoutingReason, now_ns: int) -> list[PlannedMessage]:
+    """Every step of a new chain, each due so long after `now_ns`."""
+    return [
+        message
+        for number, step in enumerate(file.notify.steps)
+        for message in _step_messages(
+            file,
+            call,
+            number,
+            0,
+            now_ns + round(step.after_s * NS),
+            reason if number == 0 else RoutingReason.ESCALATED,
+        )
+    ]
 
 
 def decide(
@@ -129,43 +155,28 @@ def decide(
 ) -> RoutingDecision:
     """What `events` (in order, already applied) do to the calling.
 
-    `unacknowledged` counts, by place, the told alarms that wait for an answer after these events; `running` gives the gravest priority
-    already called for in each place whose chain is running. A first alarm starts a chain: every step of `notify` is planned, each due
-    so long after `now_ns`. While it runs, only a graver alarm is told at once; the rest is seen by whoever answers. Once nothing in the
-    place is left to acknowledge, what waits is cancelled.
+    `unacknowledged` counts, by place, the told alarms that wait for an answer after these events; `running` gives the
+    gravest priority already called for in each place whose chain is running. A first alarm starts a chain: every step
+    of `notify` is planned, each due so long after `now_ns`. While it runs, only a graver alarm is told at once; the
+    rest is seen by whoever answers. Once nothing in the place is left to acknowledge, what waits is cancelled.
     """
-    notify = file.notify
     fresh: dict[str, list[AlarmEvent]] = {}
-    touched: dict[str, None] = {}
     for event in events:
-        touched[event.place] = None
-        told = (
-            event.event in (Event.RAISE, Event.UNSHELVE)
-            and not event.suppressed
-            and event.priority.rank >= notify.min_priority.rank
-        )
-        if told and unacknowledged.get(event.place):
+        if unacknowledged.get(event.place) and _told(event, file):
             fresh.setdefault(event.place, []).append(event)
     messages: list[PlannedMessage] = []
-    for chain, group in fresh.items():
-        if not notify.steps:
-            continue
-        call = _call(file, chain, group)
-        worst = max(event.priority.rank for event in group)
+    for chain, group in fresh.items() if file.notify.steps else ():
         if chain not in running:
             reason = RoutingReason.RAISED if group[0].event is Event.RAISE else RoutingReason.UNSHELVED
-            for number, step in enumerate(notify.steps):
-                due = now_ns + round(step.after_s * NS)
-                messages += _step_messages(
-                    file, call, number, 0, due, reason if number == 0 else RoutingReason.ESCALATED
-                )
-        elif worst > running[chain].rank:
-            messages += _step_messages(file, call, 0, 0, now_ns, RoutingReason.WORSE)
+            messages += _start(file, _call(file, chain, group), reason, now_ns)
+        elif graver := [event for event in group if event.priority.rank > running[chain].rank]:
+            messages += _step_messages(file, _call(file, chain, graver), 0, 0, now_ns, RoutingReason.WORSE)
+    touched = dict.fromkeys(event.place for event in events)
     return RoutingDecision(tuple(messages), tuple(chain for chain in touched if not unacknowledged.get(chain)))
 
 
 def follow_up(last: PlannedMessage, unacknowledged: int, file: PlantFile, now_ns: int) -> list[PlannedMessage]:
-    """Plan the last step again in `notify.repeat_s` after a message of it went out, as long as somebody has yet to answer.
+    """Plan the last step again in `notify.repeat_s` after a message of it went out, until somebody answers.
 
     Every message of the step plans the same ones, to whoever is on duty by then; their ids make them one.
     """

@@ -33,19 +33,23 @@ _FAMILY: Final = {
 }
 _HIGH_SIDE: Final = (AlarmKind.HH, AlarmKind.H)
 
-# A shelf is no place to forget an alarm on. Our own bounds, seconds by priority; ISA-18.2 asks for a limit, not for these figures.
+# A shelf is no place to forget an alarm on. Our own bounds, seconds by priority: ISA-18.2 asks for a limit, not for
+# these figures.
 MAX_SHELVE_S: Final = {1: 24 * 3600, 2: 12 * 3600, 3: 8 * 3600, 4: 3600}
 
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """D definitions on P points, sorted by point; `first[p] : first[p + 1]` are those of point p; T trends feed rate and time to limit.
+    """D definitions on P points in columns, sorted by point; T trends feed those of a rate or a time to limit.
 
-    Columns of length D: `point`, `family`, `sign` (+1 where high is bad, -1 where low is), `setpoint` and `deadband` (the point's unit;
-    `rate`: unit a second), `on_ns`, `off_ns`, `priority` (1 to 4), `latching`, `trend` (row of the trend or -1), `horizon_s`, `z`
-    (normal quantile of the confidence), `after_ns` (stale).
-    Columns of length T: `trend_point`, `trend_tau_s` (half the window: an exponential window of this constant has the mean age of a
-    rectangular one twice as long), `trend_floor` (standard deviation of the last digit: 10^-decimals / sqrt(12)).
+    `first[p] : first[p + 1]` are the definitions of point p, `trend_first[p] : trend_first[p + 1]` its trends.
+
+    Of length D: `point`, `family`, `sign` (+1 where high is bad, -1 where low is), `setpoint` and `deadband` (the
+    point's unit; `rate`: unit a second), `on_ns`, `off_ns`, `priority` (1 to 4), `latching`, `trend` (row of the trend
+    or -1), `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale).
+
+    Of length T: `trend_point`, `trend_tau_s` (half the window: an exponential window of this constant has the mean age
+    of a rectangular one twice as long), `trend_floor` (standard deviation of the last digit, 10^-decimals / sqrt(12)).
     """
 
     definitions: tuple[AlarmDefinition, ...]

@@ -1,4 +1,4 @@
-"""When a hazard ticket (隐患) opens by itself, what joins an open one, and which step of its closed loop may follow which."""
+"""When a hazard ticket (隐患) opens by itself, what joins an open one, and which steps close it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,11 @@ from tocsin_core.wording import ticket_title
 
 @dataclass(frozen=True, slots=True)
 class AlarmEvent:
-    """A transition with the names that tickets and messages need; `source` is None for a point that belongs to no hazard source."""
+    """A transition with the names that tickets and messages need.
+
+    `source` is None for a point that belongs to no hazard source; `unanswered` says whether the alarm waits for an
+    acknowledgement after this transition (`phase_to in lifecycle.UNANSWERED`).
+    """
 
     occurrence: str
     alarm: str
@@ -28,6 +32,7 @@ class AlarmEvent:
     time_ns: int
     suppressed: bool
     message: Text
+    unanswered: bool = True
 
     @property
     def place(self) -> str:
@@ -59,7 +64,7 @@ class TicketReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TicketPolicy:
-    """From which priority tickets open, how long there is to put the hazard right, who answers for it, and the site's time zone."""
+    """From which priority tickets open, how long there is to put it right, who answers for it, the site's time zone."""
 
     min_priority: Priority
     deadline_s: float
@@ -85,7 +90,7 @@ _PROCESS: Final = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL, AlarmKi
 
 
 def ticket_id(event: AlarmEvent, timezone: str) -> str:
-    """`HD-20261122-1F3A9C`: the local day of the raising and six digits of its occurrence, the same however often it is decided."""
+    """`HD-20261122-1F3A9C`: the local day of the raising and six digits of its occurrence, the same on every call."""
     day = datetime.fromtimestamp(event.time_ns / NS, tz=UTC).astimezone(ZoneInfo(timezone))
     return f"HD-{day:%Y%m%d}-{event.occurrence[:6].upper()}"
 
@@ -152,20 +157,37 @@ class TicketView:
     active_alarms: int
 
 
-def advance(ticket: TicketView, verb: TicketVerb, who: str, text: str) -> TicketStep:
-    """The closed loop 整改 → 验收 → 销号: submit, then accept or reject by somebody else, and never while an alarm of it is active."""
-    if not text.strip():
-        return TicketStep(refusal=TicketRefusal.TEXT_MISSING)
-    if verb is TicketVerb.SUBMIT:
-        if ticket.state is not TicketState.RECTIFYING:
-            return TicketStep(refusal=TicketRefusal.NOT_RECTIFYING)
-        return TicketStep(TicketState.AWAITING_ACCEPTANCE)
+def _accept_refusal(ticket: TicketView, who: str) -> TicketRefusal | None:
     if ticket.state is not TicketState.AWAITING_ACCEPTANCE:
-        return TicketStep(refusal=TicketRefusal.NOT_SUBMITTED)
-    if verb is TicketVerb.REJECT:
-        return TicketStep(TicketState.RECTIFYING)
+        return TicketRefusal.NOT_SUBMITTED
     if ticket.submitted_by == who:
-        return TicketStep(refusal=TicketRefusal.OWN_WORK)
-    if ticket.active_alarms:
-        return TicketStep(refusal=TicketRefusal.ALARM_ACTIVE)
-    return TicketStep(TicketState.ACCEPTED)
+        return TicketRefusal.OWN_WORK
+    return TicketRefusal.ALARM_ACTIVE if ticket.active_alarms else None
+
+
+def _refusal(ticket: TicketView, verb: TicketVerb, who: str, text: str) -> TicketRefusal | None:
+    if not text.strip():
+        return TicketRefusal.TEXT_MISSING
+    match verb:
+        case TicketVerb.SUBMIT:
+            return None if ticket.state is TicketState.RECTIFYING else TicketRefusal.NOT_RECTIFYING
+        case TicketVerb.REJECT:
+            return None if ticket.state is TicketState.AWAITING_ACCEPTANCE else TicketRefusal.NOT_SUBMITTED
+        case TicketVerb.ACCEPT:
+            return _accept_refusal(ticket, who)
+
+
+_AFTER: Final = {
+    TicketVerb.SUBMIT: TicketState.AWAITING_ACCEPTANCE,
+    TicketVerb.REJECT: TicketState.RECTIFYING,
+    TicketVerb.ACCEPT: TicketState.ACCEPTED,
+}
+
+
+def advance(ticket: TicketView, verb: TicketVerb, who: str, text: str) -> TicketStep:
+    """Take one step of the closed loop 整改 → 验收 → 销号, or say why not.
+
+    Work is submitted, then accepted or rejected by somebody else; never accepted while an alarm of it is active.
+    """
+    refusal = _refusal(ticket, verb, who, text)
+    return TicketStep(refusal=refusal) if refusal is not None else TicketStep(_AFTER[verb])

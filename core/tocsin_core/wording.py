@@ -57,7 +57,11 @@ def message_subject(site: Text, message: Text, more: int) -> str:
     return f"【{site.zh}】{message.zh}{others}"
 
 
-def message_body(site: Text, lines: list[Text], when: str) -> str:
-    """Body of a message: every alarm in both languages, first-out on top, the site-local time, and what is asked."""
+def message_body(site: Text, lines: list[Text], when: str, more: int = 0) -> str:
+    """Body of a message: alarms in both languages, first-out on top, the site-local time, and what is asked.
+
+    `more` alarms of the same moment are not among `lines`; their number is said.
+    """
     texts = "\n".join(f"{line.zh} / {line.en}" for line in lines)
-    return f"{texts}\n{site.zh} / {site.en}，{when}\n请立即确认。 / Please acknowledge."
+    others = f"\n另有 {more} 条 / and {more} more" if more else ""
+    return f"{texts}{others}\n{site.zh} / {site.en}，{when}\n请立即确认。 / Please acknowledge."

@@ -1,18 +1,18 @@
 """A plant folder loaded and validated as a whole: all of its problems at once, or a plant that holds together."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import pairwise
 from math import isnan
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import ValidationError
 
-from tocsin_core.plant.definition import HIGH_LIMITS, LIMITS, AlarmDefinition, definitions_of
+from tocsin_core.plant.definition import HIGH_LIMITS, LIMITS, USES, AlarmDefinition, definitions_of
 from tocsin_core.plant.model import AlarmKind, Device, Gateway, PlantFile, Point, PointKind, Site
 from tocsin_core.plant.source import Path, Problem, Source, add_points_csv, read_yaml
 from tocsin_core.plant.standards import EXPOSURE, defaults_of
@@ -100,13 +100,23 @@ def shipped_profiles() -> Traversable:
     return files("tocsin_core").joinpath("devices")
 
 
+# pydantic's words are Python's; an integrator reads YAML.
+_PLAIN_MESSAGE: Final = {
+    "extra_forbidden": "unknown key",
+    "missing": "is missing",
+    "model_type": "should be a mapping",
+    "model_attributes_type": "should be a mapping",
+    "dict_type": "should be a mapping",
+    "tuple_type": "should be a list",
+    "too_short": "is empty",
+}
+
+
 def _message(error: dict[str, object]) -> str:
+    if error["type"] in _PLAIN_MESSAGE:
+        return _PLAIN_MESSAGE[str(error["type"])]
     text = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    if error["type"] == "extra_forbidden":
-        return "unknown key"
-    if error["type"] == "missing":
-        return "is missing"
     return f"{text} (given: {given!r})" if isinstance(given, str | int | float | bool) else text
 
 
@@ -137,8 +147,8 @@ def _duplicates(names: Iterable[tuple[Path, str]], what: str, source: Source) ->
     first: dict[str, Path] = {}
     for path, name in names:
         if name in first:
-            line = source.place(first[name])[1]
-            source.problem((*path, "id"), f"{what} {name!r} is already there (line {line})")
+            file, line = source.place(first[name])
+            source.problem((*path, "id"), f"{what} {name!r} is already there ({file}:{line})")
         first.setdefault(name, path)
 
 
@@ -161,26 +171,56 @@ def _check_names(file: PlantFile, source: Source) -> None:
             source.problem(("rosters", i, "id"), f"{roster.id!r} is also a person")
 
 
-def _check_people(file: PlantFile, source: Source) -> None:
-    people = {person.id for person in file.people}
-    known = people | {roster.id for roster in file.rosters}
+def _check_rosters(file: PlantFile, people: set[str], source: Source) -> None:
     for i, roster in enumerate(file.rosters):
         for j, shift in enumerate(roster.shifts):
             for k, person in enumerate(shift.people):
                 if person not in people:
                     source.problem(("rosters", i, "shifts", j, "people", k), f"no person {person!r}")
+
+
+def _uncovered(file: PlantFile, names: tuple[str, ...]) -> str | None:
+    """The first time of day at which none of the people and rosters in `names` is there, or None."""
+    rosters = {roster.id: roster for roster in file.rosters}
+    if any(name not in rosters for name in names):
+        return None
+    shifts = [shift for name in names for shift in rosters[name].shifts]
+    # Whether somebody is there can only change where a shift ends.
+    for time in sorted({"00:00", *(shift.to for shift in shifts)}):
+        if not any(shift.covers(time) for shift in shifts):
+            return time
+    return None
+
+
+def _check_notify(file: PlantFile, people: set[str], source: Source) -> None:
+    known = people | {roster.id for roster in file.rosters}
+    before = 0.0
     for i, step in enumerate(file.notify.steps):
+        path: Path = ("notify", "steps", i)
         for k, name in enumerate(step.to):
             if name not in known:
-                source.problem(("notify", "steps", i, "to", k), f"no person or roster {name!r}")
-        if i and step.after_s < file.notify.steps[i - 1].after_s:
-            source.problem(("notify", "steps", i, "after_s"), "comes before the step above it")
-    if file.tickets.liable is not None and file.tickets.liable not in people:
-        source.problem(("tickets", "liable"), f"no person {file.tickets.liable!r}")
+                source.problem((*path, "to", k), f"no person or roster {name!r}")
+        if step.after_s < before:
+            source.problem((*path, "after_s"), "comes before the step above it")
+        before = step.after_s
+        time = _uncovered(file, step.to)
+        if time is not None:
+            source.problem((*path, "to"), f"reaches nobody at {time}")
+
+
+def _check_site(file: PlantFile, source: Source) -> None:
     try:
         ZoneInfo(file.site.timezone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         source.problem(("site", "timezone"), f"{file.site.timezone!r} is not an IANA time zone")
+
+
+def _check_people(file: PlantFile, source: Source) -> None:
+    people = {person.id for person in file.people}
+    _check_rosters(file, people, source)
+    _check_notify(file, people, source)
+    if file.tickets.liable is not None and file.tickets.liable not in people:
+        source.problem(("tickets", "liable"), f"no person {file.tickets.liable!r}")
 
 
 def _check_devices(file: PlantFile, profiles: dict[str, Profile], source: Source) -> None:
@@ -239,51 +279,70 @@ def _check_point(point: PlantPoint, sources: set[str], path: Path, source: Sourc
 
 def _check_alarms(point: PlantPoint, path: Path, source: Source) -> None:
     by_kind = {definition.kind: definition for definition in point.definitions}
-    for kind in point.config.alarms:
-        if point.config.alarms[kind] and kind not in by_kind:
-            source.problem((*path, "alarms", kind.value), "there is no limit that it could foresee")
+    for kind, setting in point.config.alarms.items():
+        here: Path = (*path, "alarms", kind.value)
+        if setting is False:
+            continue
+        if kind not in by_kind:
+            source.problem(here, "there is no limit that it could foresee")
+        for name in sorted(setting.model_fields_set - USES[kind]):
+            source.problem((*here, name), f"means nothing to {kind}")
     for kind in (*LIMITS, AlarmKind.RATE):
         definition = by_kind.get(kind)
         if definition is not None and isnan(definition.setpoint):
             source.problem((*path, "alarms", kind.value), "has no setpoint")
-    ordered = [by_kind[kind] for kind in LIMITS if kind in by_kind and not isnan(by_kind[kind].setpoint)]
-    for upper, lower in zip(ordered, ordered[1:], strict=False):
+    rate = by_kind.get(AlarmKind.RATE)
+    if rate is not None and rate.setpoint <= 0.0:
+        source.problem((*path, "alarms", "rate", "setpoint"), "is not above 0: it is a size, whichever the direction")
+    _check_limits(point, [by_kind[kind] for kind in LIMITS if kind in by_kind], path, source)
+
+
+def _check_limits(point: PlantPoint, limits: list[AlarmDefinition], path: Path, source: Source) -> None:
+    known = [definition for definition in limits if not isnan(definition.setpoint)]
+    for upper, lower in pairwise(known):
         same_side = (upper.kind in HIGH_LIMITS) == (lower.kind in HIGH_LIMITS)
         if upper.setpoint < lower.setpoint or (upper.setpoint == lower.setpoint and not same_side):
             source.problem(
                 (*path, "alarms", upper.kind.value),
                 f"{upper.kind} {upper.setpoint:g} is not above {lower.kind} {lower.setpoint:g}",
             )
-    for definition in ordered:
+    for definition in known:
+        here: Path = (*path, "alarms", definition.kind.value)
+        span = f"the range {point.low:g} to {point.high:g}"
         if not point.low <= definition.setpoint <= point.high:
-            source.problem(
-                (*path, "alarms", definition.kind.value),
-                f"setpoint {definition.setpoint:g} lies outside the range {point.low:g} to {point.high:g}: it would never be seen",
-            )
+            source.problem(here, f"setpoint {definition.setpoint:g} lies outside {span}: it would never be seen")
+            continue
+        high = definition.kind in HIGH_LIMITS
+        room = definition.setpoint - point.low if high else point.high - definition.setpoint
+        if room <= definition.deadband:
+            source.problem(here, f"the deadband {definition.deadband:g} leaves {span}: the alarm would never return")
 
 
 def _read_profiles(file: PlantFile, folders: tuple[Traversable, ...], source: Source) -> dict[str, Profile]:
     profiles: dict[str, Profile] = {}
-    wanted = [
-        (("gateways", g, "devices", d, "profile"), device.profile)
-        for g, gateway in enumerate(file.gateways)
-        for d, device in enumerate(gateway.devices)
-        if device.profile is not None
-    ]
-    for path, name in wanted:
-        if name in profiles:
-            continue
+    wanted: dict[str, Path] = {}
+    for g, gateway in enumerate(file.gateways):
+        for d, device in enumerate(gateway.devices):
+            if device.profile is not None:
+                wanted.setdefault(device.profile, ("gateways", g, "devices", d, "profile"))
+    for name, path in wanted.items():
         place = next((entry for folder in folders if (entry := folder.joinpath(f"{name}.yaml")).is_file()), None)
         if place is None:
-            source.problem(
-                path, f"no profile {name!r} (looked for profiles/{name}.yaml in the plant and among the shipped ones)"
-            )
+            looked = f"looked for profiles/{name}.yaml in the plant and among the shipped ones"
+            source.problem(path, f"no profile {name!r} ({looked})")
             continue
         try:
             profiles[name] = parse_profile(place.read_text(encoding="utf-8"), f"{name}.yaml")
         except ProfileError as error:
-            source.problem(path, str(error))
+            for line in str(error).splitlines():
+                source.problem(path, line)
+        except UnicodeDecodeError as error:
+            source.problem(path, f"{name}.yaml is {_not_utf8(error)}")
     return profiles
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"not UTF-8: {error.reason} at byte {error.start}"
 
 
 def _point(index: int, gateway: Gateway, device: Device, point: Point, profiles: dict[str, Profile]) -> PlantPoint:
@@ -299,21 +358,57 @@ def _point(index: int, gateway: Gateway, device: Device, point: Point, profiles:
     )
 
 
+def _check_metrics(points: list[PlantPoint], paths: list[Path], source: Source) -> None:
+    first: dict[tuple[str, str, str], str] = {}
+    for point, path in zip(points, paths, strict=True):
+        key = (point.gateway.id, point.device.id, point.metric)
+        if key in first and first[key] != point.id:
+            source.problem(path, f"point {first[key]!r} of this device has the metric {point.metric!r} too")
+        first.setdefault(key, point.id)
+
+
 def _validate(file: PlantFile, profiles: dict[str, Profile], source: Source) -> tuple[PlantPoint, ...]:
+    _check_site(file, source)
     _check_names(file, source)
     _check_people(file, source)
     _check_devices(file, profiles, source)
-    points = []
+    points: list[PlantPoint] = []
+    paths: list[Path] = []
     sources = {hazard.id for hazard in file.hazard_sources}
     for index, (path, gateway, device, config) in enumerate(_walk_points(file)):
         point = _point(index, gateway, device, config, profiles)
         _check_point(point, sources, path, source)
         points.append(point)
-    metrics = Counter((point.gateway.id, point.device.id, point.metric) for point in points)
-    for (gateway_id, device_id, metric), count in metrics.items():
-        if count > 1:
-            source.problem(("gateways",), f"{count} points of {gateway_id}/{device_id} have the metric {metric!r}")
+        paths.append(path)
+    _check_metrics(points, paths, source)
     return tuple(points)
+
+
+def _read(folder: Traversable) -> Source:
+    """The data of the plant file with the instrument list in it.
+
+    Raises:
+        PlantError: there is no plant file, or a file cannot be read at all.
+    """
+    name = PLANT_FILE
+    entry = folder.joinpath(name)
+    if not entry.is_file():
+        raise PlantError([Problem(name, 1, "", f"no {name} in {folder}")])
+    try:
+        source = read_yaml(entry.read_text(encoding="utf-8"), name)
+        instruments = folder.joinpath(POINTS_FILE)
+        if instruments.is_file() and source.data is not None:
+            name = POINTS_FILE
+            add_points_csv(source, instruments.read_text(encoding="utf-8"), name)
+    except UnicodeDecodeError as error:
+        raise PlantError([Problem(name, 1, "", _not_utf8(error))]) from error
+    if source.data is None:
+        raise PlantError(source.problems)
+    return source
+
+
+def _in_order(problems: list[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: (problem.file, problem.line))
 
 
 def load_plant(folder: Traversable, library: Traversable | None = None) -> Plant:
@@ -322,25 +417,14 @@ def load_plant(folder: Traversable, library: Traversable | None = None) -> Plant
     Raises:
         PlantError: with every problem of the plant, each with file, line and path.
     """
-    entry = folder.joinpath(PLANT_FILE)
-    if not entry.is_file():
-        raise PlantError([Problem(PLANT_FILE, 1, "", f"no {PLANT_FILE} in {folder}")])
-    try:
-        source = read_yaml(entry.read_text(encoding="utf-8"), PLANT_FILE)
-        instruments = folder.joinpath(POINTS_FILE)
-        if instruments.is_file() and not source.problems:
-            add_points_csv(source, instruments.read_text(encoding="utf-8"), POINTS_FILE)
-    except UnicodeDecodeError as error:
-        raise PlantError([Problem(PLANT_FILE, 1, "", f"not UTF-8: {error.reason} at byte {error.start}")]) from error
-    if source.data is None:
-        raise PlantError(source.problems)
+    source = _read(folder)
     try:
         file = PlantFile.model_validate(source.data)
     except ValidationError as error:
         _schema_problems(error, source)
-        raise PlantError(sorted(source.problems, key=lambda problem: (problem.file, problem.line))) from error
+        raise PlantError(_in_order(source.problems)) from error
     profiles = _read_profiles(file, (folder.joinpath("profiles"), library or shipped_profiles()), source)
     points = _validate(file, profiles, source)
     if source.problems:
-        raise PlantError(sorted(source.problems, key=lambda problem: (problem.file, problem.line)))
+        raise PlantError(_in_order(source.problems))
     return Plant(folder.name, file, points, profiles)

@@ -191,7 +191,9 @@ class Device(Strict):
 
     id: Identifier
     name: Name | None = None
-    profile: str | None = Field(None, description="Modbus: file name in firmware-configs/devices, without .yaml.")
+    profile: Identifier | None = Field(
+        None, description="Modbus: file name in firmware-configs/devices, without .yaml."
+    )
     modbus: Modbus | None = None
     mqtt: Mqtt | None = None
     period_ms: Annotated[int, Field(ge=100, le=3_600_000)] = 1000
@@ -233,7 +235,7 @@ class Gateway(Strict):
     id: Identifier
     name: Name | None = None
     external: bool = Field(
-        False, description="Not ours: any Sparkplug B edge node; its points are declared by metric name."
+        default=False, description="Not ours: any Sparkplug B edge node; its points are declared by metric name."
     )
     uplink: Broker = Broker()
     sensors: Broker = Field(Broker(), description="The broker on which this gateway's MQTT sensors publish.")
@@ -276,6 +278,12 @@ class Shift(Strict):
     from_: ClockTime = Field(alias="from")
     to: ClockTime
     people: Annotated[tuple[Identifier, ...], BeforeValidator(_pair)] = Field(min_length=1)
+
+    def covers(self, time: str) -> bool:
+        """Whether `time` of day (HH:MM) lies in the shift; one that ends when it begins lasts the whole day."""
+        if self.from_ >= self.to:
+            return time >= self.from_ or time < self.to
+        return self.from_ <= time < self.to
 
 
 class Roster(Strict):

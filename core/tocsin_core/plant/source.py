@@ -3,11 +3,12 @@
 import csv
 import io
 from dataclasses import dataclass, field
+from math import isfinite, nan
 from typing import Final
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 Path = tuple[str | int, ...]
 
@@ -38,6 +39,10 @@ def path_text(path: Path) -> str:
     return text
 
 
+LONGEST_SHOWN: Final = 40
+TOO_MUCH: Final = "nested too deeply, or an alias repeats itself"
+
+
 @dataclass
 class Source:
     """Plain data, where each part of it stands, and what was wrong while reading it."""
@@ -62,42 +67,83 @@ class Source:
 
 _TAG: Final = "tag:yaml.org,2002:"
 
+# Far beyond any plant: an alias inside itself, or aliases of aliases, must not cost more than a message.
+MOST_LEVELS: Final = 30
+MOST_VALUES: Final = 2_000_000
+
+
+class _TooMuchError(Exception):
+    """The document unfolds into more than any plant needs."""
+
+
+def _whole(text: str) -> int:
+    digits = text.replace("_", "")
+    based = digits.lstrip("+-")[:2].lower() in ("0x", "0o", "0b")
+    return int(digits, 0) if based else int(digits)
+
+
+def _real(text: str) -> float:
+    return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+
 
 def _scalar(tag: str, text: str) -> object:
-    if tag == "null":
-        return None
-    if tag == "bool":
-        return text.lower() == "true"
-    if tag == "int":
-        digits = text.replace("_", "")
-        based = digits.lstrip("+-")[:2].lower() in ("0x", "0o", "0b")
-        return int(digits, 0) if based else int(digits)
-    if tag == "float":
-        return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
-    return text
+    """The value of a scalar by YAML 1.2's core schema.
+
+    Raises:
+        ValueError: the text is not of its tag (`!!int abc`).
+    """
+    match tag:
+        case "null":
+            return None
+        case "bool":
+            # Only under a `%YAML 1.1` directive does `yes` come as a bool; here it stays the word it is.
+            return text.lower() == "true" if text.lower() in ("true", "false") else text
+        case "int":
+            return _whole(text)
+        case "float":
+            return _real(text)
+        case _:
+            return text
+
+
+def _mapping(node: MappingNode, path: Path, file: str, source: Source) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, ScalarNode):
+            source.problems.append(Problem(file, line, path_text(path), "a key is one word, not a list or a mapping"))
+            continue
+        key = str(key_node.value)
+        here = (*path, key)
+        if key in found:
+            before = source.places[here][1]
+            source.problems.append(Problem(file, line, path_text(here), f"this key already stands in line {before}"))
+            continue
+        source.places[here] = (file, line)
+        found[key] = _walk(value_node, here, file, source)
+    return found
 
 
 def _walk(node: Node, path: Path, file: str, source: Source) -> object:
-    source.places.setdefault(path, (file, node.start_mark.line + 1))
+    if len(path) > MOST_LEVELS or len(source.places) > MOST_VALUES:
+        raise _TooMuchError
+    line = node.start_mark.line + 1
+    source.places.setdefault(path, (file, line))
     if isinstance(node, MappingNode):
-        found: dict[str, object] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            here = (*path, key)
-            if key in found:
-                source.places[here] = (file, key_node.start_mark.line + 1)
-                source.problem(here, "this key stands twice")
-                continue
-            source.places[here] = (file, key_node.start_mark.line + 1)
-            found[key] = _walk(value_node, here, file, source)
-        return found
+        return _mapping(node, path, file, source)
     if isinstance(node, SequenceNode):
         return [_walk(item, (*path, index), file, source) for index, item in enumerate(node.value)]
-    return _scalar(str(node.tag).removeprefix(_TAG), str(node.value))
+    tag, text = str(node.tag).removeprefix(_TAG), str(node.value)
+    try:
+        return _scalar(tag, text)
+    except ValueError:
+        shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+        source.problem(path, f"{shown!r} is not a number")
+        return None
 
 
 def read_yaml(text: str, file: str) -> Source:
-    """The data of one YAML 1.2 document; what cannot be parsed becomes the source's only problem."""
+    """The data of one YAML 1.2 document; where it cannot be parsed, `data` is None and the one problem says why."""
     source = Source()
     source.places[()] = (file, 1)
     try:
@@ -107,19 +153,30 @@ def read_yaml(text: str, file: str) -> Source:
         line = mark.line + 1 if mark is not None else 1
         source.problems.append(Problem(file, line, "", f"not YAML: {error.problem or error.context}"))
         return source
-    except ValueError as error:
-        source.problems.append(Problem(file, 1, "", f"not YAML: {error}"))
+    except (YAMLError, ValueError) as error:
+        source.problems.append(Problem(file, 1, "", f"not YAML: {_one_line(error)}"))
+        return source
+    except RecursionError:
+        source.problems.append(Problem(file, 1, "", TOO_MUCH))
         return source
     if node is None:
         source.problems.append(Problem(file, 1, "", "the file is empty"))
         return source
-    source.data = _walk(node, (), file, source)
+    try:
+        source.data = _walk(node, (), file, source)
+    except _TooMuchError:
+        source.problems = [Problem(file, 1, "", TOO_MUCH)]
     return source
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 _TEXT_COLUMNS: Final = ("id", "kind", "register", "field", "metric", "unit", "source", "cas", "place")
 _LIMIT_COLUMNS: Final = ("HH", "H", "L", "LL")
-_COLUMNS: Final = (
+NEEDED_COLUMNS: Final = ("gateway", "device", "id", "kind")
+COLUMNS: Final = (
     "gateway",
     "device",
     "name_zh",
@@ -137,10 +194,13 @@ def _number(row: dict[str, str], column: str, where: tuple[str, int], source: So
     if not text:
         return None
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        source.problems.append(Problem(*where, column, f"{text!r} is not a number"))
-        return None
+        number = nan
+    if isfinite(number):
+        return number
+    source.problems.append(Problem(*where, column, f"{text!r} is not a number"))
+    return None
 
 
 def _point_of(row: dict[str, str], where: tuple[str, int], source: Source) -> dict[str, object]:
@@ -150,9 +210,14 @@ def _point_of(row: dict[str, str], where: tuple[str, int], source: Source) -> di
     low, high = _number(row, "low", where, source), _number(row, "high", where, source)
     if low is not None and high is not None:
         point["range"] = [low, high]
+    elif (row.get("low") or "").strip() and not (row.get("high") or "").strip():
+        source.problems.append(Problem(*where, "high", "is missing: low and high come together"))
+    elif (row.get("high") or "").strip() and not (row.get("low") or "").strip():
+        source.problems.append(Problem(*where, "low", "is missing: low and high come together"))
     decimals = _number(row, "decimals", where, source)
     if decimals is not None:
-        point["decimals"] = int(decimals)
+        # As a spreadsheet writes it: 1 and 1.0 are the same; the model refuses 1.5.
+        point["decimals"] = int(decimals) if decimals.is_integer() else decimals
     limits = {
         key: {"setpoint": value} for key in _LIMIT_COLUMNS if (value := _number(row, key, where, source)) is not None
     }
@@ -161,8 +226,11 @@ def _point_of(row: dict[str, str], where: tuple[str, int], source: Source) -> di
     return point
 
 
-def _devices(source: Source) -> dict[tuple[str, str], tuple[Path, list[object]]]:
-    found: dict[tuple[str, str], tuple[Path, list[object]]] = {}
+_Devices = dict[tuple[str, str], tuple[Path, list[object]]]
+
+
+def _devices(source: Source) -> _Devices:
+    found: _Devices = {}
     gateways = source.data.get("gateways") if isinstance(source.data, dict) else None
     for g, gateway in enumerate(gateways if isinstance(gateways, list) else []):
         devices = gateway.get("devices") if isinstance(gateway, dict) else None
@@ -170,33 +238,43 @@ def _devices(source: Source) -> dict[tuple[str, str], tuple[Path, list[object]]]
             if isinstance(device, dict):
                 points = device.setdefault("points", [])
                 if isinstance(points, list):
-                    found[str(gateway.get("id")), str(device.get("id"))] = (
-                        ("gateways", g, "devices", d, "points"),
-                        points,
-                    )
+                    path: Path = ("gateways", g, "devices", d, "points")
+                    found[str(gateway.get("id")), str(device.get("id"))] = (path, points)
     return found
+
+
+def _add_row(row: dict[str, str], where: tuple[str, int], devices: _Devices, source: Source) -> None:
+    if None in row:
+        source.problems.append(Problem(*where, "", "more cells than columns"))
+        return
+    if not any((cell or "").strip() for cell in row.values()):
+        return
+    key = ((row.get("gateway") or "").strip(), (row.get("device") or "").strip())
+    if key not in devices:
+        text = f"no device {key[1]!r} on a gateway {key[0]!r} in plant.yaml"
+        source.problems.append(Problem(*where, "device", text))
+        return
+    path, points = devices[key]
+    source.places[(*path, len(points))] = where
+    points.append(_point_of(row, where, source))
 
 
 def add_points_csv(source: Source, text: str, file: str) -> None:
     """Append the rows of an instrument list to the devices they name; each wrong row or cell becomes a problem."""
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    unknown = [name for name in reader.fieldnames or [] if name not in _COLUMNS]
-    if unknown:
-        source.problems.append(
-            Problem(file, 1, "", f"unknown columns: {', '.join(map(str, unknown))}; known: {', '.join(_COLUMNS)}")
-        )
-    devices = _devices(source)
-    for row in reader:
-        where = (file, reader.line_num)
-        key = ((row.get("gateway") or "").strip(), (row.get("device") or "").strip())
-        if None in row:
-            source.problems.append(Problem(*where, "", "more cells than columns"))
-            continue
-        if key not in devices:
-            source.problems.append(
-                Problem(*where, "device", f"no device {key[1]!r} on a gateway {key[0]!r} in plant.yaml")
-            )
-            continue
-        path, points = devices[key]
-        source.places[(*path, len(points))] = where
-        points.append(_point_of(row, where, source))
+    # newline="": a cell may hold a line break, and a spreadsheet may end its lines in any way.
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    try:
+        columns = reader.fieldnames or []
+        unknown = [name for name in columns if name not in COLUMNS]
+        missing = [name for name in NEEDED_COLUMNS if name not in columns]
+        if unknown:
+            known = ", ".join(COLUMNS)
+            source.problems.append(Problem(file, 1, "", f"unknown columns: {', '.join(unknown)}; known: {known}"))
+        if missing:
+            source.problems.append(Problem(file, 1, "", f"columns are missing: {', '.join(missing)}"))
+            return
+        devices = _devices(source)
+        for row in reader:
+            _add_row(row, (file, reader.line_num), devices, source)
+    except csv.Error as error:
+        source.problems.append(Problem(file, reader.line_num, "", f"not CSV: {error}"))

@@ -5,7 +5,8 @@ from typing import Final
 
 from tocsin_core.plant.model import AlarmKind, AlarmSetting, MinePlace, Point, PointKind, Priority, Text, name_of
 
-# Deadband as a share of the range: EEMUA 191, as reprinted by exida: flow 5 %, level 2 %, pressure 2 %, temperature 1 %, composition 1 %.
+# Deadband as a share of the range: EEMUA 191, as reprinted by exida: flow 5 %, level 2 %, pressure 2 %, temperature and
+# composition 1 %. A status is a number without a range, so any distance from its limit counts.
 EEMUA_DEADBAND: Final = {
     PointKind.FLOW: 0.05,
     PointKind.TANK_LEVEL: 0.02,
@@ -15,10 +16,12 @@ EEMUA_DEADBAND: Final = {
     PointKind.COMBUSTIBLE_GAS: 0.01,
     PointKind.OXYGEN: 0.01,
     PointKind.MINE_CO: 0.01,
+    PointKind.STATUS: 0.0,
 }
 OTHER_DEADBAND: Final = 0.02
 
-# Starting points for the off-delay of process alarms, seconds: EEMUA 191 / ISA-TR18.2.4 practice (flow 15, level 60, pressure 15, temperature 60).
+# Starting points for the off-delay of process alarms, seconds: EEMUA 191 / ISA-TR18.2.4 practice (flow 15, level 60,
+# pressure 15, temperature 60).
 PROCESS_DELAY_S: Final = {
     PointKind.FLOW: 15.0,
     PointKind.TANK_LEVEL: 60.0,
@@ -130,7 +133,7 @@ def _limit(
     return AlarmSetting(setpoint=setpoint, priority=priority, on_delay_s=on, off_delay_s=off, deadband=deadband)
 
 
-# Early warning of gas: within 5 minutes (domain practice: 5-30 min), slope over the last minute, one-sided 99.9 %.
+# Early warning of gas: within 5 minutes (practice: 5 to 30), slope over the last half minute, one-sided 99.9 %.
 GAS_EARLY: Final = AlarmSetting(
     limit="H",
     horizon_s=300.0,
@@ -224,7 +227,8 @@ PRIORITY: Final[dict[AlarmKind, Priority]] = {
     AlarmKind.STALE: Priority.LOW,
 }
 
-# API 2350 4th ed.: 15 min to respond for a category 3 tank; the slope of a level wants a longer look than that of a gas.
+# API 2350 4th ed.: 15 min to respond for a category 3 tank; the slope of a level wants a longer look than that of a
+# gas.
 TANK_EARLY: Final = AlarmSetting(
     horizon_s=900.0, window_s=300.0, confidence=0.999, on_delay_s=10.0, off_delay_s=60.0, priority=Priority.MEDIUM
 )
