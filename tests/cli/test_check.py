@@ -19,10 +19,14 @@ gateways:
 
 
 def tocsin(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "tocsin_cli", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    """Run the command line with these words."""
+    return subprocess.run(
+        [sys.executable, "-m", "tocsin_cli", *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def plant(folder: Path, text: str) -> str:
+    """A plant folder with this plant.yaml."""
     (folder / "plant.yaml").write_text(text, encoding="utf-8")
     return str(folder)
 
@@ -55,7 +59,10 @@ def test_a_broken_plant_starts_nothing(tmp_path: Path) -> None:
         done = tocsin(verb[0], folder, "--data", str(data), *verb[1:])
         assert done.returncode == 2, done.stderr
         assert done.stderr.count("\n") == 1
-        assert "plant.yaml:9: gateways[0].devices[0].points[0].alarms.H: setpoint 4000 lies outside the range" in done.stderr
+        assert (
+            "plant.yaml:9: gateways[0].devices[0].points[0].alarms.H: setpoint 4000 lies outside the range"
+            in done.stderr
+        )
         assert not data.exists()
 
 
