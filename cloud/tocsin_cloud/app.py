@@ -25,7 +25,7 @@ from tocsin_cloud.api.build import build_api
 from tocsin_cloud.api.ports import ApiPorts
 from tocsin_cloud.api.server import serving
 from tocsin_cloud.api.stream_ports import StreamCommands, StreamEvents
-from tocsin_cloud.bridge import LivePort
+from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.historian import Historian, HistorianParts, retain
@@ -52,7 +52,7 @@ async def run(settings: CloudSettings, plant: Plant, clock: Clock, stop: asyncio
     """Run every role until `stop`; `first_start(user, password)` is called when the first user was made.
 
     Raises:
-        ExceptionGroup: a role failed. Nothing goes on half-alive: what was committed is safe, and a restart goes on from there.
+        ExceptionGroup: a role failed. Nothing goes on half-alive: what is committed is safe, a restart goes on there.
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:

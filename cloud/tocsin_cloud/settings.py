@@ -82,8 +82,8 @@ class CloudSettings:
 
     plant: Path
     data: Path
-    http: Address = Address(LOOPBACK, 8080)
-    mqtt: Address = Address(LOOPBACK, 1883)
+    http: Address
+    mqtt: Address
     # The address of a running nats-server; None: start one.
     nats_url: str | None = None
     quarantine_kept: int = 1000

@@ -39,7 +39,7 @@ class History(Protocol):
         """The key of a point id; a new id gets a new one, which the next commit makes durable."""
 
     async def commit(self, frame: Frame, state: Mapping[str, bytes]) -> None:
-        """Store the readings of `frame`, whose `point` holds keys, and the named parts of the state: all or nothing.
+        """Store the readings of `frame`, whose `point` holds keys, and parts of the state by name: all or nothing.
 
         A reading that is stored already (same key, same time) is stored once. A value that is NaN is stored as absent.
 
@@ -50,8 +50,8 @@ class History(Protocol):
     async def read(self, point_id: str, start_ns: int, end_ns: int, step_ns: int | None, limit: int) -> Trend:
         """At most `limit` rows of a point in [start_ns, end_ns), oldest first; none for an unknown id.
 
-        With `step_ns` one row for each step that has readings, stamped with the step's begin: mean, least and greatest of
-        the values that are not bad, and the worst quality. Without it the readings themselves.
+        With `step_ns` one row for each step that has readings, stamped with the step's begin: mean, least and greatest
+        of the values that are not bad, and the worst quality. Without it the readings themselves.
 
         Raises:
             HistoryError: the store does not answer.

@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 FORMAT: Final = 1
 SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS readings (point INTEGER NOT NULL, time_ns BIGINT NOT NULL, value DOUBLE, quality UTINYINT NOT NULL);
+CREATE TABLE IF NOT EXISTS readings
+    (point INTEGER NOT NULL, time_ns BIGINT NOT NULL, value DOUBLE, quality UTINYINT NOT NULL);
 CREATE TABLE IF NOT EXISTS points (key INTEGER PRIMARY KEY, id VARCHAR NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS meta (format INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS state (name VARCHAR PRIMARY KEY, body BLOB NOT NULL);
@@ -31,13 +32,14 @@ ONCE: Final = """
 SELECT time_ns, first(value) AS value, first(quality) AS quality FROM readings
 WHERE point = $point AND time_ns >= $start AND time_ns < $end GROUP BY time_ns
 """
-SAMPLES: Final = (
-    f"SELECT time_ns, value AS mean, value AS low, value AS high, quality FROM ({ONCE}) ORDER BY time_ns LIMIT $limit"  # noqa: S608 -- constants
-)
+SAMPLES: Final = f"""
+SELECT time_ns, value AS mean, value AS low, value AS high, quality FROM ({ONCE}) ORDER BY time_ns LIMIT $limit
+"""  # noqa: S608 -- constants
+USABLE: Final = f"CASE WHEN (quality & {QUALITY_MASK}) IN ({GOOD}, {UNCERTAIN}) THEN value END"
 STEPS: Final = f"""
-SELECT $start + ((time_ns - $start) // $step) * $step AS step_ns, avg(usable) AS mean, min(usable) AS low, max(usable) AS high,
-       min(quality) AS quality
-FROM (SELECT time_ns, quality, CASE WHEN (quality & {QUALITY_MASK}) IN ({GOOD}, {UNCERTAIN}) THEN value END AS usable FROM ({ONCE}))
+SELECT $start + ((time_ns - $start) // $step) * $step AS step_ns,
+       avg(usable) AS mean, min(usable) AS low, max(usable) AS high, min(quality) AS quality
+FROM (SELECT time_ns, quality, {USABLE} AS usable FROM ({ONCE}))
 GROUP BY step_ns ORDER BY step_ns LIMIT $limit
 """  # noqa: S608 -- constants
 

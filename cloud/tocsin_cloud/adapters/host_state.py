@@ -1,4 +1,4 @@
-"""Tells the edge nodes whether the primary host is there: the retained STATE message and its will (Sparkplug 3.0, 5.14)."""
+"""Tells edge nodes whether the primary host is there: the retained STATE message and its will (Sparkplug 3.0, 5.14)."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ async def announce(mqtt: Address, clock: Clock) -> None:
             async with aiomqtt.Client(
                 mqtt.host, mqtt.port, identifier=f"{HOST}-host", will=will, keepalive=KEEP_ALIVE_S
             ) as client:
-                # Somebody's old death, or our own will delivered late, must not stand: whoever says offline is answered.
+                # An old death, or our own will delivered late, must not stand: whoever says offline is answered.
                 await client.subscribe(topic, qos=1)
                 await client.publish(topic, _payload(online=True, now_ns=now_ns), qos=1, retain=True)
                 pause = RETRY_FIRST_S

@@ -20,8 +20,8 @@ FORMAT: Final = 1
 class Snapshot:
     """Everything the alarms worker remembers after the message at `position`.
 
-    `engine` and `session` are the bytes of the core's own snapshots; `gateways` plain values; the latest reading of each
-    point in `ids` in columns of that length.
+    `engine` and `session` are the bytes of the core's own snapshots; `gateways` plain values; the latest reading of
+    each point in `ids` in columns of that length.
     """
 
     position: Position

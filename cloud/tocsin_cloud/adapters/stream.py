@@ -6,13 +6,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import nats
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import (
     AckPolicy,
@@ -27,6 +26,9 @@ from nats.js.errors import NotFoundError
 
 from tocsin_cloud.settings import StreamSettings
 from tocsin_core.clock import Clock
+
+if TYPE_CHECKING:
+    from nats.aio.subscription import Subscription
 
 log = structlog.get_logger()
 
@@ -49,10 +51,10 @@ def to_topic(subject: str) -> str:
 
     `readings.<partition>.<group>.…` becomes `spBv1.0/<group>/…`; Tocsin's own subjects come back with slashes.
     """
-    tokens = subject.split(".")
-    if tokens[0] == "readings":
-        tokens[0:2] = [SPARKPLUG]
-    return "/".join("" if token == "/" else token.replace("//", ".") for token in tokens)
+    levels = subject.split(".")
+    if levels[0] == "readings":
+        levels[0:2] = [SPARKPLUG]
+    return "/".join("" if level == "/" else level.replace("//", ".") for level in levels)
 
 
 def is_data(topic: str) -> bool:
@@ -65,7 +67,7 @@ def is_data(topic: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the stream: the sequence number of a message and its time stamp, which tells a rebuilt stream apart."""
+    """A place in the stream: a message's sequence number, and its time stamp, which tells a rebuilt stream apart."""
 
     sequence: int
     time_ns: int
@@ -231,7 +233,7 @@ class Feed:
         return taken
 
     async def _control(self, message: Msg) -> None:
-        # A flow-control request is answered only now, when everything sent before it was taken: that is the back-pressure.
+        # A flow-control request is answered only when everything sent before it was taken: that is the back-pressure.
         stalled = (message.headers or {}).get("Nats-Consumer-Stalled")
         for reply in (message.reply, stalled):
             if reply:

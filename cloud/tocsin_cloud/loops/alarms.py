@@ -1,4 +1,4 @@
-"""The alarms worker: the stream through `engine.step`, and what comes of it into one SQL transaction after the other."""
+"""The alarms worker: the stream through `engine.step`, and what comes of it into SQL, one transaction at a time."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Evidence: the trend before and after the alarm that opened a ticket, kept with the ticket while the history still has it."""
+"""Evidence: the trend around the alarm that opened a ticket, kept with the ticket while the history still has it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 LIMITS: Final = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL)
 MOST_ROWS: Final = 2000
 NS: Final = 1_000_000_000
-# The history may be behind the alarm: evidence without the raising itself is written only after this long, better than none.
+# The history may be behind the alarm: after this long, evidence without the raising itself is better than none.
 PATIENCE_S: Final = 10.0
 
 

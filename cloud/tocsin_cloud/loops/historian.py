@@ -138,8 +138,8 @@ class Historian:
 
     def _keep(self, address: Address, fed: Fed) -> None:
         if fed.newest_batch is not None:
-            # Said at each birth, also when it is 0: a gateway that knows of more than we have sends what it still keeps,
-            # and then tells the oldest number that can come.
+            # Answered with what we have, also when that is nothing: a gateway that knows of more then sends again what it
+            # still keeps, and tells the oldest number that can come.
             self._ledgers.setdefault(address, Ledger()).born(fed.newest_batch)
             self._touched.add(address)
         elif fed.oldest_batch is not None:
@@ -154,7 +154,7 @@ class Historian:
                 return
             ledger.readings += len(fed.frame)
         elif ledger is not None and fed.kind not in ("NDEATH", "DDEATH"):
-            # What a birth of our own gateway shows, or a batch of it that could not be read whole, comes in a batch again.
+            # What a birth of our own gateway shows, or a batch that could not be read whole, comes in a batch again.
             return
         if not len(fed.frame):
             return

@@ -1,11 +1,11 @@
-"""What the alarms worker commits: transitions, occurrences, tickets, messages, answers and the position, in one transaction."""
+"""What the alarms worker commits in one transaction: transitions, tickets, messages, answers and its position."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final
 
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A transition with its place in the stream and whether its alarm is shelved (until when) or out of service after it.
+    """A transition, its place in the stream, and whether its alarm is shelved or out of service after it.
 
     `timely` if a reading brought it that was on its way no longer than it had to be: then its latency means something.
     """
@@ -286,7 +286,7 @@ async def answered_at(session: AsyncSession, commands: Sequence[str]) -> dict[st
 
 
 async def close_orphans(session: AsyncSession, present: Mapping[str, str], now_ns: int) -> list[str]:
-    """Close the occurrences that the engine does not know: their alarm was taken out of the plant, or its state was lost.
+    """Close the occurrences that the engine does not know: their alarm left the plant, or its state was lost.
 
     `present` maps an alarm's id to its present occurrence. Returns what was closed.
     """
@@ -430,7 +430,7 @@ def _ticket_row(decision: tickets.TicketDecision, liable: str | None, now_ns: in
         id=decision.ticket,
         title=_name(decision.title),
         source=decision.event.source,
-        # Whether a hazard is a major one (重大隐患) is for a person to judge by the branch's list, never for a limit alone.
+        # Whether a hazard is a major one (重大隐患) a person judges by the branch's list; a limit alone cannot tell.
         level="general",
         state=str(TicketState.RECTIFYING),
         opened_ns=now_ns,

@@ -17,7 +17,7 @@ class Undeclared:
 
 
 class PointTable:
-    """Turns a Sparkplug metric's address into a point index. Indexes of undeclared metrics hold for this process only."""
+    """Turns a Sparkplug metric's address into a point index; those of undeclared metrics hold for this process only."""
 
     def __init__(self, plant: Plant) -> None:
         """Start with the points of `plant`."""

@@ -1,4 +1,4 @@
-"""Connections to the SQL database: a writer and a reader side, how SQLite is set up, and the migration to the present tables."""
+"""Connections to the SQL database: a writing and a reading side, SQLite's settings, the migration to today's tables."""
 
 import asyncio
 from collections.abc import AsyncIterator
