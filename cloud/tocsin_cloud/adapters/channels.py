@@ -1,0 +1,208 @@
+"""The ways to people: Apprise addresses, the demo's outbox, mail with one Message-ID over all attempts."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import smtplib
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.utils import formataddr
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+import apprise
+from apprise.exception import AppriseException
+
+with warnings.catch_warnings():
+    # On Python 3.11 and 3.12 Apprise's mail looks for a module that later ones no longer have.
+    warnings.filterwarnings("ignore", message="'imghdr' is deprecated", category=DeprecationWarning)
+    from apprise.plugins.email import NotifyEmail
+    from apprise.plugins.email.smtp import AppriseSMTPController
+
+SEND_TIMEOUT_S: Final = 20.0
+OUTBOX: Final = "outbox"
+LONGEST_ERROR: Final = 300
+# Shorter pieces of an address ("25", "com") are no secret, and blotting them out would make an error unreadable.
+SECRET_LENGTH: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message to one person; `id` stays the same over all attempts, so that a channel may know a repetition."""
+
+    id: str
+    to: str
+    channel: str
+    subject: str
+    body: str
+
+
+class ChannelError(RuntimeError):
+    """A message did not get out; the text says why and holds no part of the address."""
+
+
+def kind_of(channel: str) -> str:
+    """Return what may be shown of an address: its scheme, `mailto` of `mailto://user:password@host`."""
+    return channel.partition("://")[0]
+
+
+def masked(text: str, channel: str) -> str:
+    """Return `text` without any piece of the address `channel`, and not too long."""
+    pieces = {unquote(piece) for piece in re.split(r"[/?&=:@,]", channel.partition("://")[2])}
+    for piece in sorted(pieces, key=len, reverse=True):
+        if len(piece) >= SECRET_LENGTH:
+            text = text.replace(piece, "***")
+    return text[:LONGEST_ERROR]
+
+
+class Channels:
+    """Sends letters; the folder `outbox` takes those to `outbox://`."""
+
+    def __init__(self, outbox: Path, timeout_s: float = SEND_TIMEOUT_S) -> None:
+        """Give up on a service that has not taken a letter after `timeout_s`."""
+        self._outbox = Outbox(outbox)
+        self._timeout_s = timeout_s
+        # Apprise logs recipients and hosts; what may be known of a failure is in the error of the message.
+        logging.getLogger("apprise").addHandler(logging.NullHandler())
+        logging.getLogger("apprise").propagate = False
+
+    async def send(self, letter: Letter) -> None:
+        """Send `letter` by its channel.
+
+        Raises:
+            ChannelError: it did not get out, or it is not known whether it did.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await _in_thread(lambda: self._send(letter), f"send {letter.id}")
+        except TimeoutError as error:
+            raise ChannelError(f"no answer within {self._timeout_s:g} s") from error
+        except (OSError, smtplib.SMTPException, AppriseException) as error:
+            raise ChannelError(masked(str(error) or type(error).__name__, letter.channel)) from error
+
+    def _send(self, letter: Letter) -> None:
+        if kind_of(letter.channel) == OUTBOX:
+            self._outbox.append(letter)
+            return
+        service = apprise.Apprise.instantiate(letter.channel, asset=_asset())
+        if service is None:
+            raise ChannelError(f"{kind_of(letter.channel)}:// is no address that Apprise understands")
+        if isinstance(service, NotifyEmail):
+            _mail(service, letter)
+        else:
+            _notify(service, letter)
+
+
+def _asset() -> apprise.AppriseAsset:
+    # No thread of its own and no limit of its own: we already are in a thread, and have our limit.
+    return apprise.AppriseAsset(async_mode=False, service_timeout=0, app_id="Tocsin", app_desc="Tocsin")
+
+
+def _notify(service: apprise.NotifyBase, letter: Letter) -> None:
+    sender = apprise.Apprise(service, asset=_asset())
+    result = sender.notify(
+        letter.body,
+        title=letter.subject,
+        notify_type=apprise.NotifyType.WARNING,
+        body_format=apprise.NotifyFormat.TEXT,
+    )
+    if not result:
+        told = "; ".join(entry.message for entry in result.logs())
+        raise ChannelError(masked(told or "the service did not take it", letter.channel))
+
+
+def _mail(service: NotifyEmail, letter: Letter) -> None:
+    """Mail by Apprise's reading of the address, with our own Message-ID: Apprise makes a new one each time."""
+    # Apprise does not type its plugins; these are its parsed address, always text.
+    sender = str(service.from_addr[1])
+    recipients = [str(address) for _, address in service.targets]
+    mail = EmailMessage()
+    mail["Subject"] = letter.subject
+    mail["From"] = formataddr((str(service.from_addr[0] or "Tocsin"), sender))
+    mail["To"] = ", ".join(recipients)
+    mail["Message-ID"] = f"<{letter.id}@tocsin.{sender.rpartition('@')[2]}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(letter.body, cte="base64")
+    connection = AppriseSMTPController(
+        str(service.smtp_host),
+        int(service.port or 0),
+        str(service.secure_mode),
+        service.user,
+        service.password,
+        service.verify_certificate,
+        service.socket_connect_timeout,
+    )
+    with connection as server:
+        if not server.sendmail(sender, recipients, mail.as_string()):
+            raise ChannelError("the mail server refused the message")
+
+
+class Outbox:
+    """A folder with a file for each person, one JSON line a message: what the demo shows instead of a telephone."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`, which is made with the first message."""
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._written: dict[str, set[str]] = {}
+
+    def append(self, letter: Letter) -> None:
+        """Write `letter` to its person's file and to disk, unless it is there already."""
+        with self._lock:
+            file = self._folder / f"{letter.to}.jsonl"
+            if letter.to not in self._written:
+                self._written[letter.to] = _mended(file)
+            if letter.id in self._written[letter.to]:
+                return
+            fields = {"id": letter.id, "to": letter.to, "subject": letter.subject, "body": letter.body}
+            line = json.dumps(fields, ensure_ascii=False)
+            with file.open("a", encoding="utf-8") as out:
+                out.write(line + "\n")
+                out.flush()
+                os.fsync(out.fileno())
+            self._written[letter.to].add(letter.id)
+
+
+def _mended(file: Path) -> set[str]:
+    """Return the ids in `file`, whose last line, torn by a crash, is cut off."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        return set()
+    data = file.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with file.open("r+b") as out:
+            out.truncate(len(whole))
+    return {json.loads(line)["id"] for line in whole.splitlines()}
+
+
+async def _in_thread(work: Callable[[], None], name: str) -> None:
+    """Run `work` in a thread that may be left behind: a hung service must not hold up the end of the process."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        outcome: BaseException | None = None
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 -- whatever it is belongs to the one who waits
+            outcome = error
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, outcome)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    await done

@@ -1,0 +1,71 @@
+"""The hub of the event streams: every reader's mailbox, and what is said to all of them."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from tocsin_cloud.api import model
+from tocsin_cloud.api.mailbox import Mailbox, event_of
+from tocsin_cloud.api.ports import Live
+from tocsin_cloud.api.present import values
+from tocsin_core.plant import Plant
+from tocsin_core.readings import I32
+
+MOST_READERS: Final = 200
+
+
+class Hub:
+    """Opens mailboxes, posts to all of them, and ends them all."""
+
+    def __init__(self, plant: Plant, live: Live) -> None:
+        """Start with no reader."""
+        self._plant = plant
+        self._live = live
+        self._mailboxes: set[Mailbox] = set()
+        self._closed = False
+
+    @property
+    def readers(self) -> int:
+        """How many streams are open."""
+        return len(self._mailboxes)
+
+    def open(self) -> Mailbox | None:
+        """Return a mailbox for a new reader, or None when there are too many or the server is going down."""
+        if self._closed or len(self._mailboxes) >= MOST_READERS:
+            return None
+        mailbox = Mailbox(self._values)
+        self._mailboxes.add(mailbox)
+        return mailbox
+
+    def leave(self, mailbox: Mailbox) -> None:
+        """Forget `mailbox`, whose reader is gone."""
+        self._mailboxes.discard(mailbox)
+
+    def post(self, events: list[bytes]) -> None:
+        """Say something of which no reader may miss a part."""
+        for mailbox in self._mailboxes:
+            mailbox.post(events)
+
+    def post_values(self, points: I32) -> None:
+        """Say that the readings of these points (by index) changed."""
+        if self._mailboxes:
+            rendered = self._values(points)
+            for mailbox in self._mailboxes:
+                mailbox.post_values(rendered, points)
+
+    def post_projections(self, changed: Mapping[str, model.Projection | None]) -> None:
+        """Say that these points' projections changed."""
+        for mailbox in self._mailboxes:
+            mailbox.post_projections(changed)
+
+    def end_all(self, reason: str) -> None:
+        """End every stream; the readers come back and fetch everything anew."""
+        for mailbox in self._mailboxes:
+            mailbox.end(reason)
+
+    def close(self) -> None:
+        """End every stream for good: the server is going down."""
+        self._closed = True
+        self.end_all("shutdown")
+
+    def _values(self, points: I32) -> bytes:
+        return event_of("values", values(self._plant, self._live, points))

@@ -1,0 +1,418 @@
+"""The shapes of the HTTP interface, version 1: every response and request body, as pydantic models."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from tocsin_core.plant import AlarmKind, Priority
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def rfc3339(time_ns: int) -> str:
+    """Write `time_ns` (since the epoch, UTC) as RFC 3339 with milliseconds, rounded down, and Z."""
+    at = EPOCH + timedelta(milliseconds=time_ns // 1_000_000)
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def nanoseconds(at: AwareDatetime) -> int:
+    """Return `at` as nanoseconds since the epoch, exact to the microsecond that a datetime holds."""
+    return (at - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def number(value: float | None) -> float | None:
+    """Return `value`, or None where it is unknown: JSON has no NaN and no infinity."""
+    return None if value is None or not math.isfinite(value) else value
+
+
+def _stamp(value: object) -> object:
+    # Evidence is kept in its table as it is shown, with times as text.
+    return nanoseconds(datetime.fromisoformat(value)) if isinstance(value, str) else value
+
+
+Instant = Annotated[
+    int,
+    BeforeValidator(_stamp),
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Limit = Literal["HH", "H", "L", "LL"]
+Phase = Literal[
+    "unacknowledged",
+    "acknowledged",
+    "returned-unacknowledged",
+    "latched-unacknowledged",
+    "latched-acknowledged",
+    "normal",
+]
+Role = Literal["operator", "shift-leader", "safety-officer", "regulator", "administrator"]
+Online = Literal["online", "offline", "unknown"]
+TicketState = Literal["rectifying", "awaiting-acceptance", "accepted"]
+MessageState = Literal["pending", "sending", "delivered", "failed", "cancelled"]
+
+
+class Shape(BaseModel):
+    """Base of the shapes that are answered."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Asked(BaseModel):
+    """Base of the shapes that are sent to us: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Name(Shape):
+    """A text in Chinese and English."""
+
+    zh: str
+    en: str
+
+
+class Credentials(Asked):
+    """Who signs in."""
+
+    user: str = Field(min_length=1, max_length=64)
+    password: str = Field(min_length=1, max_length=1024)
+
+
+class SignedIn(Shape):
+    """Who is signed in."""
+
+    user: str
+    name: str
+    role: Role
+
+
+class NewSession(SignedIn):
+    """Who is signed in now, and the token for `Authorization: Bearer`."""
+
+    token: str
+
+
+class Site(Shape):
+    """The plant's place."""
+
+    id: str
+    name: Name
+    timezone: str
+
+
+class HazardSource(Shape):
+    """A major hazard source with what is active on it; shelved and out-of-service alarms do not count."""
+
+    id: str
+    name: Name
+    level: int | None = Field(description="Grade by GB 18218-2018, 1 is the gravest.")
+    worst: Priority | None
+    active: int
+    unacknowledged: int
+    early_warning: bool
+
+
+class Named(Shape):
+    """An id with its name."""
+
+    id: str
+    name: Name
+
+
+class Plant(Shape):
+    """The plant as a whole."""
+
+    site: Site
+    hazard_sources: list[HazardSource]
+    gateways: list[Named]
+    started_at: Instant
+    version: str
+
+
+class AlarmLimit(Shape):
+    """One alarm definition of a point; a number that the kind does not have is null."""
+
+    alarm: str
+    kind: AlarmKind
+    setpoint: float | None
+    deadband: float | None
+    on_delay_s: float | None
+    off_delay_s: float | None
+    priority: Priority
+    clause: Name | None
+
+
+class Point(Shape):
+    """A point with its latest reading."""
+
+    id: str
+    name: Name
+    kind: str
+    cas: str | None
+    unit: str
+    low: float | None
+    high: float | None
+    decimals: int
+    source: str | None
+    gateway: str
+    device: str
+    declared: bool
+    limits: list[AlarmLimit]
+    time: Instant | None
+    value: float | None
+    quality: int = Field(ge=0, le=255, description="OPC DA quality byte.")
+    quality_text: str
+
+
+class Projection(Shape):
+    """Where a point is heading against one of its limits."""
+
+    time: Instant
+    level: float
+    slope_per_s: float
+    slope_low_per_s: float
+    slope_high_per_s: float
+    limit: float
+    limit_kind: Limit
+    horizon_s: float
+    reaches_in_s: float | None
+
+
+class PointInFull(Point):
+    """A point with its latest reading and its projection."""
+
+    projection: Projection | None
+
+
+class Readings(Shape):
+    """Stored readings of a point in columns of one length."""
+
+    point: str
+    unit: str
+    start: Instant
+    end: Instant
+    step_s: float | None
+    time: list[Instant]
+    value: list[float | None]
+    min: list[float | None]
+    max: list[float | None]
+    quality: list[int]
+
+
+class Alarm(Shape):
+    """One raising of an alarm as it stands."""
+
+    id: str
+    alarm: str
+    point: str
+    source: str | None
+    kind: AlarmKind
+    priority: Priority
+    phase: Phase
+    shelved_until: Instant | None
+    out_of_service: bool
+    raised_at: Instant
+    committed_at: Instant
+    acknowledged_at: Instant | None
+    acknowledged_by: str | None
+    returned_at: Instant | None
+    value: float | None
+    setpoint: float | None
+    unit: str
+    message: Name
+    clause: Name | None
+
+
+class Comment(Asked):
+    """A remark that may be left out."""
+
+    comment: str = Field("", max_length=2000)
+
+
+class Reason(Asked):
+    """A reason that has to be given."""
+
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class Shelving(Reason):
+    """For how long to shelve, and why; no shelf is for ever (ISA-18.2-2016, 11.7)."""
+
+    duration_s: float = Field(ge=1, le=7 * 86400, allow_inf_nan=False)
+
+
+class Nothing(Asked):
+    """An empty body."""
+
+
+class LogEntry(Shape):
+    """One thing that happened to a ticket."""
+
+    at: Instant
+    who: str
+    what: Name | str
+
+
+class EvidenceLimit(Shape):
+    """A limit drawn into the evidence."""
+
+    kind: AlarmKind
+    setpoint: float
+
+
+class Evidence(Shape):
+    """The trend that opened a ticket."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    point: str
+    unit: str
+    from_: Instant = Field(alias="from")
+    to: Instant
+    time: list[Instant]
+    value: list[float | None]
+    limits: list[EvidenceLimit]
+    raised_at: Instant
+
+
+class Ticket(Shape):
+    """A hazard ticket (隐患)."""
+
+    id: str
+    title: Name
+    source: str | None
+    level: Literal["general", "major"]
+    state: TicketState
+    opened_at: Instant
+    deadline: Instant
+    reason: str
+    alarms: list[str] = Field(description="Occurrence ids.")
+    alarm: str
+    liable: str | None
+    log: list[LogEntry]
+
+
+class TicketInFull(Ticket):
+    """A hazard ticket with its evidence."""
+
+    evidence: Evidence | None
+
+
+class Measures(Asked):
+    """What was done to put it right."""
+
+    measures: str = Field(min_length=1, max_length=4000)
+
+
+class Remark(Asked):
+    """Why the work is accepted or sent back."""
+
+    comment: str = Field(min_length=1, max_length=4000)
+
+
+class Notification(Shape):
+    """One message to one person; `channel` is the kind of channel, never the address."""
+
+    id: str
+    occurrence: str
+    to: str
+    channel: str
+    subject: str
+    body: str
+    state: MessageState
+    due_at: Instant
+    sent_at: Instant | None
+    attempts: int
+    error: str | None
+    reason: str
+
+
+class Device(Shape):
+    """A device of a gateway."""
+
+    id: str
+    state: Online
+    points: int
+    bad: int
+
+
+class Gateway(Shape):
+    """A gateway, whether it is there, and how far its readings have come."""
+
+    id: str
+    name: Name
+    state: Online
+    since: Instant | None
+    last_seen: Instant | None
+    readings: int
+    batch: int
+    committed: int
+    devices: list[Device]
+
+
+class Quarantined(Shape):
+    """A payload, or a part of one, that was refused."""
+
+    at: Instant
+    topic: str
+    reason: str
+    detail: str
+    size: int
+
+
+class Latency(Shape):
+    """From a reading's time stamp to the commit of its transition, milliseconds, over the last `n` transitions."""
+
+    p50: float | None
+    p99: float | None
+    n: int
+
+
+class Kpi(Shape):
+    """The system's figures."""
+
+    points: int
+    gateways_online: int
+    readings_stored: int
+    readings_per_second: float
+    quarantined: dict[str, int]
+    alarms_raised: int
+    alarms_active: int
+    alarms_unacknowledged: int
+    early_warnings: int
+    tickets_opened: int
+    tickets_open: int
+    messages_delivered: int
+    latency_ms: Latency
+    late_readings: int
+    clock_steps_back: int
+
+
+class Hello(Shape):
+    """The first event of a stream."""
+
+    server_time: Instant
+    version: str
+
+
+class Ping(Shape):
+    """The event that shows that the stream is alive."""
+
+    server_time: Instant
+
+
+class Values(Shape):
+    """Readings that changed, in columns of one length."""
+
+    point: list[str]
+    time: list[Instant]
+    value: list[float | None]
+    quality: list[int]
+
+
+class Health(Shape):
+    """How the process is; `reason` says what is missing when it is not ready."""
+
+    status: Literal["ok", "not ready"]
+    reason: str | None = None

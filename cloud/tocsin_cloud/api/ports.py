@@ -1,0 +1,189 @@
+"""What the HTTP interface needs from the rest of the cloud side: narrow protocols and the values between."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from prometheus_client import CollectorRegistry
+
+from tocsin_cloud.adapters.history import Trend
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_core.clock import Clock
+from tocsin_core.plant import AlarmKind, Plant
+from tocsin_core.readings import F64, I64, U8
+
+Online = Literal["online", "offline", "unknown"]
+Verb = Literal["ack", "shelve", "unshelve", "out-of-service", "in-service", "reset"]
+
+
+class StoredReadings(Protocol):
+    """The reading side of the history port."""
+
+    async def read(self, point_id: str, start_ns: int, end_ns: int, step_ns: int | None, limit: int) -> Trend:
+        """Read as `tocsin_cloud.adapters.history.History.read` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest reading of each point, by point index; time 0 where there is none yet. The caller may keep it."""
+
+    time_ns: I64
+    value: F64
+    quality: U8
+
+
+@dataclass(frozen=True, slots=True)
+class Undeclared:
+    """A metric that a gateway sends and the plant file does not know; `index` goes on after the plant's points."""
+
+    index: int
+    id: str
+    unit: str
+    gateway: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Where a point is heading: fitted level, slope (unit a second, with its bounds), against one limit."""
+
+    time_ns: int
+    level: float
+    slope_per_s: float
+    slope_low_per_s: float
+    slope_high_per_s: float
+    limit: float
+    limit_kind: AlarmKind
+    horizon_s: float
+    reaches_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """Whether a device is there, by its births and deaths."""
+
+    id: str
+    state: Online
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """Whether a gateway is there, since when, and how far its readings have come."""
+
+    id: str
+    state: Online
+    since_ns: int | None = None
+    last_seen_ns: int | None = None
+    readings: int = 0
+    batch: int = 0
+    committed: int = 0
+    devices: tuple[DeviceStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Counters of the process that no table holds."""
+
+    readings_stored: int = 0
+    readings_per_second: float = 0.0
+    late_readings: int = 0
+    clock_steps_back: int = 0
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+
+
+class Live(Protocol):
+    """The present state of the plant as the cloud side knows it; every answer is immediate."""
+
+    def latest(self) -> Latest:
+        """Return the latest readings: the plant's points, then the undeclared ones, then perhaps room."""
+
+    def undeclared(self) -> Sequence[Undeclared]:
+        """Return the metrics that arrived without being in the plant file."""
+
+    def projections(self) -> Mapping[str, Projection]:
+        """Return by point id where the points that have a trend are heading."""
+
+    def gateways(self) -> Sequence[GatewayStatus]:
+        """Return one for each gateway heard of; one of the plant file that is missing is unknown."""
+
+    def figures(self) -> Figures:
+        """Return the process's counters."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCommand:
+    """What a person asks of an occurrence; `id` makes a repeated delivery harmless."""
+
+    id: str
+    verb: Verb
+    occurrence: str
+    alarm: str
+    who: str
+    reason: str
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the alarms worker decided, after its commit; `reason` says why not when it refused."""
+
+    accepted: bool
+    reason: str
+
+
+class CommandError(RuntimeError):
+    """The stream did not take a command."""
+
+
+class Commands(Protocol):
+    """The way to the alarms worker."""
+
+    async def send(self, command: OperatorCommand) -> Answer:
+        """Put `command` on the stream and wait for the worker's answer. The caller bounds the wait and cancels.
+
+        Raises:
+            CommandError: the stream did not take it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something changed and is committed; `data["id"]` names the occurrence, ticket or message."""
+
+    kind: str
+    data: Mapping[str, Any]
+
+
+class Events(Protocol):
+    """The cloud side's events, which reach whoever listens at the moment and nobody else."""
+
+    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Listen from now on. The iterator ends or raises when events may have been missed."""
+
+    async def publish(self, event: Event) -> None:
+        """Tell whoever listens."""
+
+
+class Ready(Protocol):
+    """Whether the process can do its work."""
+
+    def __call__(self) -> str | None:
+        """Say what is missing; None when nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiPorts:
+    """Everything the HTTP interface works on; `console` is the folder of the built page, which may be missing."""
+
+    plant: Plant
+    database: Database
+    history: StoredReadings
+    live: Live
+    commands: Commands
+    events: Events
+    clock: Clock
+    metrics: CollectorRegistry
+    ready: Ready
+    console: Path | None = None

@@ -1,0 +1,234 @@
+"""The present state of points and gateways turned into the shapes of the interface."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from tocsin_cloud.api import model
+from tocsin_cloud.api.model import number
+from tocsin_cloud.api.ports import GatewayStatus, Latest, Live, Projection, Undeclared
+from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Text
+from tocsin_core.readings import BAD_WAITING, I32, is_bad, quality_text
+
+UNDECLARED_DECIMALS: Final = 2
+
+
+def name(text: Text) -> model.Name:
+    """Return a text of the plant file."""
+    return model.Name(zh=text.zh, en=text.en)
+
+
+def plain_name(text: str) -> model.Name:
+    """Return a text that is the same in both languages."""
+    return model.Name(zh=text, en=text)
+
+
+def _limit(definition: AlarmDefinition) -> model.AlarmLimit:
+    process = definition.kind not in (AlarmKind.BAD, AlarmKind.STALE)
+    return model.AlarmLimit(
+        alarm=definition.id,
+        kind=definition.kind,
+        setpoint=number(definition.setpoint),
+        deadband=number(definition.deadband) if process else None,
+        on_delay_s=definition.on_delay_s,
+        off_delay_s=definition.off_delay_s,
+        priority=definition.priority,
+        clause=None if definition.clause is None else name(definition.clause),
+    )
+
+
+class Points:
+    """The plant's points with their latest readings; what never changes is rendered once."""
+
+    def __init__(self, plant: Plant) -> None:
+        """Render the points of `plant`."""
+        self._plant = plant
+        self._declared = [_declared(point) for point in plant.points]
+        self._stale_ns = [_stale_ns(point) for point in plant.points]
+
+    def all(self, live: Live, now_ns: int) -> list[model.Point]:
+        """Return every point, the plant file's first."""
+        latest = live.latest()
+        declared = [
+            point.model_copy(update=_reading(latest, index, self._stale_ns[index], now_ns))
+            for index, point in enumerate(self._declared)
+        ]
+        return declared + [
+            _undeclared(point).model_copy(update=_reading(latest, point.index, None, now_ns))
+            for point in live.undeclared()
+        ]
+
+    def one(self, point_id: str, live: Live, now_ns: int) -> model.PointInFull | None:
+        """Return the point `point_id` with its projection, or None if there is none."""
+        found = self._find(point_id, live)
+        if found is None:
+            return None
+        index, bare = found
+        stale_ns = self._stale_ns[index] if bare.declared else None
+        ahead = live.projections().get(point_id)
+        fields = bare.model_dump() | _reading(live.latest(), index, stale_ns, now_ns)
+        return model.PointInFull.model_validate(fields | {"projection": None if ahead is None else projection(ahead)})
+
+    def unit(self, point_id: str, live: Live) -> str | None:
+        """Return the unit of the point `point_id`, or None if there is no such point."""
+        found = self._find(point_id, live)
+        return None if found is None else found[1].unit
+
+    def _find(self, point_id: str, live: Live) -> tuple[int, model.Point] | None:
+        index = self._plant.point_index.get(point_id)
+        if index is not None:
+            return index, self._declared[index]
+        return next(((point.index, _undeclared(point)) for point in live.undeclared() if point.id == point_id), None)
+
+
+def _stale_ns(point: PlantPoint) -> int | None:
+    after = next((definition.after_s for definition in point.definitions if definition.kind is AlarmKind.STALE), None)
+    return None if after is None else int(after * 1e9)
+
+
+def _reading(latest: Latest, index: int, stale_ns: int | None, now_ns: int) -> dict[str, object]:
+    if index >= len(latest.time_ns) or latest.time_ns[index] == 0:
+        return {"time": None, "value": None, "quality": BAD_WAITING, "quality_text": quality_text(BAD_WAITING)}
+    time_ns, quality = int(latest.time_ns[index]), int(latest.quality[index])
+    bad = bool(is_bad(np.asarray([quality], dtype=np.uint8))[0])
+    stale = stale_ns is not None and now_ns - time_ns > stale_ns and not bad
+    return {
+        "time": time_ns,
+        "value": None if bad else number(float(latest.value[index])),
+        "quality": quality,
+        "quality_text": "stale" if stale else quality_text(quality),
+    }
+
+
+def _declared(point: PlantPoint) -> model.Point:
+    return model.Point(
+        id=point.id,
+        name=name(point.config.name),
+        kind=str(point.kind),
+        cas=point.config.cas,
+        unit=point.unit,
+        low=number(point.low),
+        high=number(point.high),
+        decimals=point.decimals,
+        source=point.source,
+        gateway=point.gateway.id,
+        device=point.device.id,
+        declared=True,
+        limits=[_limit(definition) for definition in point.definitions],
+        time=None,
+        value=None,
+        quality=BAD_WAITING,
+        quality_text=quality_text(BAD_WAITING),
+    )
+
+
+def _undeclared(point: Undeclared) -> model.Point:
+    return model.Point(
+        id=point.id,
+        name=plain_name(point.id),
+        kind="generic",
+        cas=None,
+        unit=point.unit,
+        low=None,
+        high=None,
+        decimals=UNDECLARED_DECIMALS,
+        source=None,
+        gateway=point.gateway,
+        device=point.device,
+        declared=False,
+        limits=[],
+        time=None,
+        value=None,
+        quality=BAD_WAITING,
+        quality_text=quality_text(BAD_WAITING),
+    )
+
+
+def projection(found: Projection) -> model.Projection:
+    """Return where a point is heading."""
+    return model.Projection.model_validate(
+        {
+            "time": found.time_ns,
+            "level": found.level,
+            "slope_per_s": found.slope_per_s,
+            "slope_low_per_s": found.slope_low_per_s,
+            "slope_high_per_s": found.slope_high_per_s,
+            "limit": found.limit,
+            "limit_kind": str(found.limit_kind),
+            "horizon_s": found.horizon_s,
+            "reaches_in_s": number(found.reaches_in_s),
+        }
+    )
+
+
+def gateways(plant: Plant, live: Live) -> list[model.Gateway]:
+    """Return the plant file's gateways in its order, then those that nobody declared."""
+    heard = {status.id: status for status in live.gateways()}
+    counts = _point_counts(plant, live)
+    named = {
+        gateway.id: plain_name(gateway.id) if gateway.name is None else name(gateway.name)
+        for gateway in plant.file.gateways
+    }
+    devices = {gateway.id: [device.id for device in gateway.devices] for gateway in plant.file.gateways}
+    return [
+        _gateway(
+            heard.get(key) or GatewayStatus(key, "unknown"),
+            named.get(key) or plain_name(key),
+            devices.get(key, []),
+            counts,
+        )
+        for key in [*named, *(key for key in heard if key not in named)]
+    ]
+
+
+def _gateway(
+    status: GatewayStatus, gateway_name: model.Name, declared: Sequence[str], counts: dict[tuple[str, str], list[int]]
+) -> model.Gateway:
+    states = {device.id: device.state for device in status.devices}
+    # A gateway that is away cannot say anything about its devices.
+    fallback: model.Online = "offline" if status.state == "offline" else "unknown"
+    listed = [*declared, *(device for device in states if device not in declared)]
+    devices = []
+    for device in listed:
+        points, bad = counts.get((status.id, device), [0, 0])
+        devices.append(model.Device(id=device, state=states.get(device, fallback), points=points, bad=bad))
+    return model.Gateway(
+        id=status.id,
+        name=gateway_name,
+        state=status.state,
+        since=status.since_ns,
+        last_seen=status.last_seen_ns,
+        readings=status.readings,
+        batch=status.batch,
+        committed=status.committed,
+        devices=devices,
+    )
+
+
+def _point_counts(plant: Plant, live: Live) -> dict[tuple[str, str], list[int]]:
+    latest = live.latest()
+    bad = is_bad(latest.quality) | (latest.time_ns == 0)
+    owners = [(point.index, point.gateway.id, point.device.id) for point in plant.points]
+    owners += [(point.index, point.gateway, point.device) for point in live.undeclared()]
+    counts: dict[tuple[str, str], list[int]] = {}
+    for index, gateway, device in owners:
+        count = counts.setdefault((gateway, device), [0, 0])
+        count[0] += 1
+        count[1] += bool(bad[index])
+    return counts
+
+
+def values(plant: Plant, live: Live, points: I32) -> model.Values:
+    """Return the present readings of the points with these indices."""
+    latest = live.latest()
+    ids = [point.id for point in plant.points] + [point.id for point in live.undeclared()]
+    known = points[points < min(len(ids), len(latest.time_ns))]
+    quality = latest.quality[known]
+    shown = np.where(is_bad(quality), np.nan, latest.value[known])
+    return model.Values(
+        point=[ids[index] for index in known],
+        time=latest.time_ns[known].tolist(),
+        value=[number(value) for value in shown.tolist()],
+        quality=quality.tolist(),
+    )

@@ -1,0 +1,66 @@
+"""Errors as RFC 9457 problem documents: one shape for refusals, bad requests and our own failures."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """RFC 9457: what went wrong, for a person (`title`, `detail`) and for a program (`type`, `status`)."""
+
+    type: str = Field(description="`about:blank`: the status code says it all.")
+    title: str = Field(description="The HTTP status in words.")
+    status: int
+    detail: str = Field(description="What was wrong with this very request.")
+
+
+class ProblemResponse(JSONResponse):
+    """A response that carries a `Problem`."""
+
+    media_type = MEDIA_TYPE
+
+
+def refusal(status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> HTTPException:
+    """Return the exception to raise for an answer with `status` and the reason `detail`."""
+    return HTTPException(status, detail, headers)
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> ProblemResponse:
+    """Return the answer with `status` and the reason `detail`."""
+    title = HTTPStatus(status).phrase
+    body = Problem(type="about:blank", title=title, status=status, detail=detail)
+    return ProblemResponse(body.model_dump(), status, headers)
+
+
+def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` argument of a route that may answer with these problems."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        int(status): {"description": status.phrase, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
+    }
+
+
+async def _refused(_request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 -- the registration below says so
+    headers = None if error.headers is None else dict(error.headers)
+    return problem(error.status_code, str(error.detail), headers)
+
+
+async def _invalid(_request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 -- the registration below says so
+    # The value itself is left out: it may be a password.
+    told = (f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}" for found in error.errors())
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(told))
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer refusals and invalid requests with problem documents."""
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)

@@ -1,0 +1,125 @@
+"""Routes of the alarms: the list, and what a person may do with one."""
+
+import asyncio
+import uuid
+from http import HTTPStatus
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime
+from sqlalchemy import select
+
+from tocsin_cloud.adapters.accounts import Account
+from tocsin_cloud.adapters.sql.models import Occurrence
+from tocsin_cloud.api import model, rows
+from tocsin_cloud.api.context import Api, Context
+from tocsin_cloud.api.ports import CommandError, OperatorCommand, Verb
+from tocsin_cloud.api.problem import documented, refusal
+from tocsin_cloud.api.security import Reader, Right, holder_of
+from tocsin_cloud.api.sorting import alarm_order
+from tocsin_core.lifecycle import Phase
+
+router = APIRouter(tags=["alarms"])
+
+ANSWER_TIMEOUT_S: Final = 5.0
+MOST_ALARMS: Final = 5000
+
+Operator = Annotated[Account, Depends(holder_of(Right.ANSWER))]
+Leader = Annotated[Account, Depends(holder_of(Right.TAKE_OUT))]
+REFUSALS: Final = documented(
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+
+
+@router.get("/alarms")
+async def alarms(
+    _account: Reader,
+    api: Context,
+    state: Literal["active", "all"] = "active",
+    limit: Annotated[int, Query(ge=1, le=MOST_ALARMS)] = 200,
+    before: Annotated[AwareDatetime | None, Query(description="Only alarms raised before this.")] = None,
+) -> list[model.Alarm]:
+    """List alarms: not yet answered first, then priority from high to low, then the newest.
+
+    `active`: the first `limit` of that order. `all`: the newest `limit`, in that order; the earliest `raised_at` of a
+    page is the next page's `before`, and a page takes in a whole millisecond, so that none falls between two pages.
+    """
+    query = select(Occurrence)
+    if before is not None:
+        query = query.where(Occurrence.raised_ns < model.nanoseconds(before))
+    async with api.ports.database.read() as session:
+        if state == "active":
+            query = query.where(Occurrence.phase != Phase.NORMAL.text).limit(limit)
+        else:
+            newest = query.with_only_columns(Occurrence.raised_ns).order_by(Occurrence.raised_ns.desc())
+            last = await session.scalar(newest.offset(limit - 1).limit(1))
+            if last is not None:
+                query = query.where(Occurrence.raised_ns >= last - last % 1_000_000)
+        found = await session.scalars(query.order_by(*alarm_order()))
+        return [rows.alarm(row) for row in found]
+
+
+@router.post("/alarms/{occurrence}/ack", responses=REFUSALS)
+async def acknowledge(
+    occurrence: str, account: Operator, api: Context, body: model.Comment | None = None
+) -> model.Alarm:
+    """Acknowledge: a person has seen it; its messages stop."""
+    return await _ask(api, account, "ack", occurrence, "" if body is None else body.comment)
+
+
+@router.post("/alarms/{occurrence}/shelve", responses=REFUSALS)
+async def shelve(occurrence: str, body: model.Shelving, account: Operator, api: Context) -> model.Alarm:
+    """Put the alarm away for a while, with a reason."""
+    return await _ask(api, account, "shelve", occurrence, body.reason, body.duration_s)
+
+
+@router.post("/alarms/{occurrence}/unshelve", responses=REFUSALS)
+async def unshelve(occurrence: str, account: Operator, api: Context, _body: model.Nothing | None = None) -> model.Alarm:
+    """Take the alarm off the shelf."""
+    return await _ask(api, account, "unshelve", occurrence)
+
+
+@router.post("/alarms/{occurrence}/out-of-service", responses=REFUSALS)
+async def out_of_service(occurrence: str, body: model.Reason, account: Leader, api: Context) -> model.Alarm:
+    """Take the alarm out of service, with a reason, until somebody puts it back."""
+    return await _ask(api, account, "out-of-service", occurrence, body.reason)
+
+
+@router.post("/alarms/{occurrence}/in-service", responses=REFUSALS)
+async def in_service(occurrence: str, account: Leader, api: Context, _body: model.Nothing | None = None) -> model.Alarm:
+    """Put the alarm back into service."""
+    return await _ask(api, account, "in-service", occurrence)
+
+
+@router.post("/alarms/{occurrence}/reset", responses=REFUSALS)
+async def reset(occurrence: str, account: Operator, api: Context, _body: model.Nothing | None = None) -> model.Alarm:
+    """Reset a latched alarm."""
+    return await _ask(api, account, "reset", occurrence)
+
+
+async def _ask(
+    api: Api, account: Account, verb: Verb, occurrence: str, reason: str = "", duration_s: float | None = None
+) -> model.Alarm:
+    async with api.ports.database.read() as session:
+        row = await session.get(Occurrence, occurrence)
+    if row is None:
+        raise refusal(HTTPStatus.NOT_FOUND, f"There is no alarm {occurrence!r}.")
+    command = OperatorCommand(uuid.uuid4().hex, verb, occurrence, row.alarm, account.name, reason, duration_s)
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            answer = await api.ports.commands.send(command)
+    except TimeoutError as error:
+        detail = "The alarms worker has not answered in time; the command may still be carried out."
+        raise refusal(HTTPStatus.GATEWAY_TIMEOUT, detail) from error
+    except CommandError as error:
+        raise refusal(
+            HTTPStatus.SERVICE_UNAVAILABLE, "The command could not be handed to the alarms worker."
+        ) from error
+    if not answer.accepted:
+        raise refusal(HTTPStatus.CONFLICT, answer.reason)
+    async with api.ports.database.read() as session:
+        return rows.alarm(await session.get_one(Occurrence, occurrence))

@@ -1,0 +1,70 @@
+"""Route of the plant: the site, its hazard sources with their worst state, its gateways."""
+
+from typing import NamedTuple
+
+from fastapi import APIRouter
+from sqlalchemy import func, select
+
+from tocsin_cloud.adapters.sql.models import Occurrence
+from tocsin_cloud.api import model
+from tocsin_cloud.api.context import Api, Context
+from tocsin_cloud.api.present import name, plain_name
+from tocsin_cloud.api.security import Reader
+from tocsin_cloud.api.sorting import UNANSWERED_TEXT
+from tocsin_core.lifecycle import Phase
+from tocsin_core.plant import AlarmKind, Priority
+from tocsin_core.plant.model import HazardSource
+
+router = APIRouter(tags=["plant"])
+
+
+@router.get("/plant")
+async def plant(_account: Reader, api: Context) -> model.Plant:
+    """The plant as a whole."""
+    file = api.ports.plant.file
+    active = await _active(api)
+    return model.Plant(
+        site=model.Site(id=file.site.id, name=name(file.site.name), timezone=file.site.timezone),
+        hazard_sources=[
+            _source(source, [row for row in active if row.source == source.id]) for source in file.hazard_sources
+        ],
+        gateways=[
+            model.Named(id=gateway.id, name=plain_name(gateway.id) if gateway.name is None else name(gateway.name))
+            for gateway in file.gateways
+        ],
+        started_at=api.started_ns,
+        version=api.version,
+    )
+
+
+class _Active(NamedTuple):
+    source: str | None
+    kind: str
+    priority: str
+    phase: str
+    alarms: int
+
+
+async def _active(api: Api) -> list[_Active]:
+    now = api.ports.clock.now_ns()
+    groups = (Occurrence.source, Occurrence.kind, Occurrence.priority, Occurrence.phase)
+    shelved = Occurrence.shelved_until_ns.is_not(None) & (Occurrence.shelved_until_ns > now)
+    query = (
+        select(*groups, func.count())
+        .where(Occurrence.phase != Phase.NORMAL.text, ~Occurrence.out_of_service, ~shelved)
+        .group_by(*groups)
+    )
+    async with api.ports.database.read() as session:
+        return [_Active(*row) for row in (await session.execute(query))]
+
+
+def _source(source: HazardSource, active: list[_Active]) -> model.HazardSource:
+    return model.HazardSource(
+        id=source.id,
+        name=name(source.name),
+        level=source.level,
+        worst=max((Priority(row.priority) for row in active), key=lambda priority: priority.rank, default=None),
+        active=sum(row.alarms for row in active),
+        unacknowledged=sum(row.alarms for row in active if row.phase in UNANSWERED_TEXT),
+        early_warning=any(row.kind == AlarmKind.TIME_TO_LIMIT for row in active),
+    )

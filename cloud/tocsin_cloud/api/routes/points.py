@@ -1,0 +1,122 @@
+"""Routes of the points: what they are, what they read now, and what they read before."""
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+import numpy as np
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime
+
+from tocsin_cloud.adapters.history import HistoryError, Trend
+from tocsin_cloud.api import model
+from tocsin_cloud.api.context import Context
+from tocsin_cloud.api.problem import documented, refusal
+from tocsin_cloud.api.security import Reader
+from tocsin_core.readings import F64, I64
+
+router = APIRouter(tags=["points"])
+
+MOST_ROWS: Final = 20_000
+PORTION: Final = 2_000
+SHORTEST_STEP_S: Final = 0.001
+
+Step = Annotated[
+    float | None,
+    Query(
+        ge=SHORTEST_STEP_S,
+        le=366 * 86400,
+        allow_inf_nan=False,
+        description="Seconds of one row; the samples themselves if left out.",
+    ),
+]
+
+
+@router.get("/points")
+async def points(_account: Reader, api: Context) -> list[model.Point]:
+    """Every point with its latest reading."""
+    return api.points.all(api.ports.live, api.ports.clock.now_ns())
+
+
+# An undeclared point has slashes in its id, so the longer address comes first.
+@router.get(
+    "/points/{point:path}/readings",
+    response_model=model.Readings,
+    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def readings(
+    point: str, _account: Reader, api: Context, start: AwareDatetime, end: AwareDatetime, step_s: Step = None
+) -> StreamingResponse:
+    """Stored readings in [start, end), at most 20000 rows: a range that holds more is refused, never cut short."""
+    unit = api.points.unit(point, api.ports.live)
+    if unit is None:
+        raise refusal(HTTPStatus.NOT_FOUND, f"There is no point {point!r}.")
+    start_ns, end_ns = model.nanoseconds(start), model.nanoseconds(end)
+    if end_ns <= start_ns:
+        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "query.end: must be after start")
+    step_ns = None if step_s is None else round(step_s * 1e9)
+    too_many = f"This range holds more than {MOST_ROWS} rows; ask for a longer step_s or a shorter range."
+    if step_ns is not None and math.ceil((end_ns - start_ns) / step_ns) > MOST_ROWS:
+        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, too_many)
+    try:
+        trend = await api.ports.history.read(point, start_ns, end_ns, step_ns, MOST_ROWS + 1)
+    except HistoryError as error:
+        raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The database of readings does not answer.") from error
+    # A step that only begins inside the range counts as one row more than the division says.
+    if len(trend.time_ns) > MOST_ROWS + (step_ns is not None):
+        raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, too_many)
+    head = {
+        "point": point,
+        "unit": unit,
+        "start": model.rfc3339(start_ns),
+        "end": model.rfc3339(end_ns),
+        "step_s": step_s,
+    }
+    return StreamingResponse(_in_turns(_json(head, trend)), media_type="application/json")
+
+
+@router.get("/points/{point:path}", responses=documented(HTTPStatus.NOT_FOUND))
+async def point(point: str, _account: Reader, api: Context) -> model.PointInFull:
+    """One point with its latest reading and its projection."""
+    found = api.points.one(point, api.ports.live, api.ports.clock.now_ns())
+    if found is None:
+        raise refusal(HTTPStatus.NOT_FOUND, f"There is no point {point!r}.")
+    return found
+
+
+async def _in_turns(pieces: Iterator[str]) -> AsyncIterator[str]:
+    for piece in pieces:
+        yield piece
+        # Others are served between two portions of a long answer.
+        await asyncio.sleep(0)
+
+
+def _json(head: Mapping[str, object], trend: Trend) -> Iterator[str]:
+    yield json.dumps(head, ensure_ascii=False)[:-1]
+    yield from _column("time", len(trend.time_ns), lambda rows: _times(trend.time_ns[rows]))
+    yield from _column("value", len(trend.mean), lambda rows: _numbers(trend.mean[rows]))
+    yield from _column("min", len(trend.low), lambda rows: _numbers(trend.low[rows]))
+    yield from _column("max", len(trend.high), lambda rows: _numbers(trend.high[rows]))
+    yield from _column("quality", len(trend.quality), lambda rows: trend.quality[rows].tolist())
+    yield "}"
+
+
+def _column(key: str, length: int, values: Callable[[slice], list[Any]]) -> Iterator[str]:
+    yield f', "{key}": ['
+    for begin in range(0, length, PORTION):
+        yield (", " if begin else "") + json.dumps(values(slice(begin, begin + PORTION)))[1:-1]
+    yield "]"
+
+
+def _times(time_ns: I64) -> list[Any]:
+    # numpy rounds down to the unit, as `rfc3339` does.
+    stamps = np.datetime_as_string(time_ns.astype("datetime64[ns]").astype("datetime64[ms]"), timezone="UTC")
+    return list(stamps.tolist())
+
+
+def _numbers(values: F64) -> list[Any]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]

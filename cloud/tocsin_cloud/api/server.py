@@ -1,0 +1,90 @@
+"""Runs the HTTP interface on a socket, and ends it promptly however many event streams are open."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, NamedTuple
+
+import uvicorn
+from fastapi import FastAPI
+
+from tocsin_cloud.api.context import Api
+
+GRACE_S: Final = 2
+BACKLOG: Final = 256
+
+
+class Listening(NamedTuple):
+    """Where the server listens."""
+
+    host: str
+    port: int
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with its event streams ended first: it waits for open answers, and those never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, api: Api) -> None:
+        super().__init__(config)
+        self._api = api
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._api.hub.close()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Signals belong to the program, which ends this server in its turn.
+        yield
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, host: str, port: int) -> AsyncIterator[Listening]:
+    """Serve `app` (from `build_api`) on host:port while the context is open; port 0 takes a free one.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        ws="none",
+    )
+    server = _Server(config, app.state.api)
+    with _listen(host, port) as listener:
+        bound = listener.getsockname()
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(server.serve(sockets=[listener]), name="api-server")
+            listening = tasks.create_task(server.listening.wait(), name="api-listening")
+            await asyncio.wait((running, listening), return_when=asyncio.FIRST_COMPLETED)
+            if not server.started:
+                # uvicorn logs what the lifespan raised, and says only by its flag that it gave up.
+                listening.cancel()
+                raise OSError("the HTTP interface could not start")
+            try:
+                yield Listening(bound[0], bound[1])
+            finally:
+                server.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener

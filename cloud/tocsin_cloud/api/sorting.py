@@ -1,0 +1,18 @@
+"""The order of the alarm list, in SQL: what nobody has answered first, then by priority, then the newest."""
+
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, case
+
+from tocsin_cloud.adapters.sql.models import Occurrence
+from tocsin_core.lifecycle import UNANSWERED
+from tocsin_core.plant import Priority
+
+UNANSWERED_TEXT: Final = tuple(phase.text for phase in UNANSWERED)
+
+
+def alarm_order() -> tuple[ColumnElement[Any], ...]:
+    """Return the arguments of `order_by` for the alarm list."""
+    answered = case((Occurrence.phase.in_(UNANSWERED_TEXT), 0), else_=1)
+    rank = case(*((Occurrence.priority == str(priority), priority.rank) for priority in Priority), else_=0)
+    return answered, rank.desc(), Occurrence.raised_ns.desc(), Occurrence.id.asc()

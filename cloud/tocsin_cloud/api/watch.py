@@ -1,0 +1,223 @@
+"""Watches the tables, the live readings and the events for what changed, and tells the hub."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import numpy as np
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.api import model, rows
+from tocsin_cloud.api.hub import Hub
+from tocsin_cloud.api.mailbox import event_of
+from tocsin_cloud.api.ports import ApiPorts, Latest
+from tocsin_cloud.api.present import gateways, projection
+
+log = structlog.get_logger(__name__)
+
+CYCLE_S: Final = 1.0
+GATHER_S: Final = 0.05
+RETRY_S: Final = 1.0
+MOST_ROWS: Final = 500
+
+
+@asynccontextmanager
+async def watching(ports: ApiPorts, hub: Hub) -> AsyncIterator[None]:
+    """Keep `hub` told while the context is open; the streams end with it."""
+    news = News()
+    tables = TableWatch(ports, hub, news)
+    await tables.start_from_here()
+    async with asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(tables.run(), name="api-tables"),
+            tasks.create_task(PresentWatch(ports, hub).run(), name="api-present"),
+            tasks.create_task(_listen(ports, hub, news), name="api-events"),
+        ]
+        try:
+            yield
+        finally:
+            hub.close()
+            for task in running:
+                task.cancel()
+
+
+class News:
+    """What the events named since it was last taken."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._some = asyncio.Event()
+        self._tickets: set[str] = set()
+        self._messages: set[str] = set()
+
+    def add(self, kind: str, subject: str) -> None:
+        """Note that an event of `kind` about `subject` came."""
+        match kind:
+            case "ticket":
+                self._tickets.add(subject)
+            case "notification":
+                self._messages.add(subject)
+            case "transition":
+                pass
+            case _:
+                return
+        self._some.set()
+
+    async def take(self, timeout_s: float) -> tuple[set[str], set[str]]:
+        """Return the tickets and messages named, after the first event or `timeout_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._some.wait()
+                # A burst of events becomes one reading of the tables.
+                await asyncio.sleep(GATHER_S)
+        self._some.clear()
+        tickets, self._tickets = self._tickets, set()
+        messages, self._messages = self._messages, set()
+        return tickets, messages
+
+
+async def _listen(ports: ApiPorts, hub: Hub, news: News) -> None:
+    while True:
+        try:
+            async with ports.events.subscribe() as events:
+                async for told in events:
+                    news.add(told.kind, str(told.data.get("id", "")))
+            log.warning("event subscription ended")
+        except Exception:
+            log.exception("event subscription failed")
+        # Messages may have changed unseen.
+        hub.end_all("events may be missing")
+        await asyncio.sleep(RETRY_S)
+
+
+class TableWatch:
+    """Tells of transitions, tickets and messages.
+
+    Transitions and tickets are found by the numbers of their newest rows, once a second and whenever an event comes:
+    an event that got lost delays and loses nothing. Messages have no such number and are found by event.
+    """
+
+    def __init__(self, ports: ApiPorts, hub: Hub, news: News) -> None:
+        """Call `start_from_here` before `run`."""
+        self._ports = ports
+        self._hub = hub
+        self._news = news
+        self._transition = 0
+        self._log_entry = 0
+
+    async def start_from_here(self) -> None:
+        """Take what is in the tables already as told."""
+        async with self._ports.database.read() as session:
+            self._transition = await session.scalar(select(func.max(sql.Transition.seq))) or 0
+            self._log_entry = await session.scalar(select(func.max(sql.TicketLog.id))) or 0
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            tickets, messages = await self._news.take(CYCLE_S)
+            try:
+                async with self._ports.database.read() as session:
+                    events = await self._changes(session, tickets, messages)
+            except Exception:
+                log.exception("reading the changes failed")
+                self._hub.end_all("changes could not be read")
+                await asyncio.sleep(RETRY_S)
+            else:
+                if events:
+                    self._hub.post(events)
+
+    async def _changes(self, session: AsyncSession, tickets: set[str], messages: set[str]) -> list[bytes]:
+        events: list[bytes] = []
+        while steps := await self._steps(session):
+            events += [
+                event_of("transition", shape)
+                for shape in await rows.alarms(session, {occurrence for _, occurrence in steps})
+            ]
+            self._transition = steps[-1][0]
+        entries = (
+            select(sql.TicketLog.id, sql.TicketLog.ticket)
+            .where(sql.TicketLog.id > self._log_entry)
+            .order_by(sql.TicketLog.id)
+        )
+        for entry, ticket in await session.execute(entries):
+            tickets.add(ticket)
+            self._log_entry = entry
+        if tickets:
+            found = (
+                await session.scalars(
+                    select(sql.Ticket).where(sql.Ticket.id.in_(tickets)).order_by(sql.Ticket.opened_ns)
+                )
+            ).all()
+            events += [event_of("ticket", rows.without_evidence(shape)) for shape in await rows.tickets(session, found)]
+        if messages:
+            events += [event_of("notification", shape) for shape in await rows.notifications(session, messages)]
+        return events
+
+    async def _steps(self, session: AsyncSession) -> list[tuple[int, str]]:
+        # In portions: SQLite bounds the number of variables in one statement.
+        newer = (
+            select(sql.Transition.seq, sql.Transition.occurrence)
+            .where(sql.Transition.seq > self._transition)
+            .order_by(sql.Transition.seq)
+            .limit(MOST_ROWS)
+        )
+        return list(await session.execute(newer))
+
+
+class PresentWatch:
+    """Tells once a second of readings, projections and gateways that changed."""
+
+    def __init__(self, ports: ApiPorts, hub: Hub) -> None:
+        """What is there now is no news."""
+        self._ports = ports
+        self._hub = hub
+        self._latest = ports.live.latest()
+        self._projections = dict(ports.live.projections())
+        self._gateways = {gateway.id: _state_of(gateway) for gateway in gateways(ports.plant, ports.live)}
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            await asyncio.sleep(CYCLE_S)
+            self._tell_readings(self._ports.live.latest())
+            self._tell_projections()
+            self._tell_gateways()
+
+    def _tell_readings(self, latest: Latest) -> None:
+        before, self._latest = self._latest, latest
+        changed = np.ones(len(latest.time_ns), dtype=np.bool_)
+        same = min(len(before.time_ns), len(latest.time_ns))
+        changed[:same] = (before.time_ns[:same] != latest.time_ns[:same]) | (
+            before.quality[:same] != latest.quality[:same]
+        )
+        points = np.flatnonzero(changed & (latest.time_ns != 0)).astype(np.int32)
+        if len(points):
+            self._hub.post_values(points)
+
+    def _tell_projections(self) -> None:
+        before, self._projections = self._projections, dict(self._ports.live.projections())
+        changed: dict[str, model.Projection | None] = {
+            point: projection(found) for point, found in self._projections.items() if before.get(point) != found
+        }
+        changed |= dict.fromkeys(before.keys() - self._projections.keys())
+        if changed:
+            self._hub.post_projections(changed)
+
+    def _tell_gateways(self) -> None:
+        events: list[bytes] = []
+        for gateway in gateways(self._ports.plant, self._ports.live):
+            state = _state_of(gateway)
+            if self._gateways.get(gateway.id) != state:
+                self._gateways[gateway.id] = state
+                events.append(event_of("gateway", gateway))
+        if events:
+            self._hub.post(events)
+
+
+def _state_of(gateway: model.Gateway) -> tuple[str, ...]:
+    # The counters move all the time; only coming and going is news.
+    return (gateway.state, *(f"{device.id} {device.state}" for device in gateway.devices))

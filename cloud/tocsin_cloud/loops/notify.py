@@ -1,0 +1,264 @@
+"""The outbox worker: sends due messages, tries again with patience, and calls on until somebody answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+from nats.errors import Error as NatsError
+from prometheus_client import CollectorRegistry, Counter
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tocsin_cloud.adapters.channels import ChannelError, Letter, kind_of
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.adapters.sql.models import Message, Occurrence
+from tocsin_core.clock import Clock
+from tocsin_core.lifecycle import UNANSWERED
+from tocsin_core.plant import Plant, Priority
+from tocsin_core.routing import PlannedMessage, RoutingReason, follow_up
+
+log = structlog.get_logger(__name__)
+
+NS: Final = 1_000_000_000
+POLL_S: Final = 0.5
+AT_ONCE: Final = 8
+ATTEMPTS: Final = 6
+FIRST_RETRY_S: Final = 2.0
+LONGEST_RETRY_S: Final = 60.0
+# Longer than a channel's time limit: a message still "sending" after this belongs to a worker that died.
+LEASE_NS: Final = 30 * NS
+
+PENDING: Final = "pending"
+SENDING: Final = "sending"
+DELIVERED: Final = "delivered"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+
+_UNANSWERED: Final = tuple(phase.text for phase in UNANSWERED)
+
+
+class Sender(Protocol):
+    """The ways to people."""
+
+    async def send(self, letter: Letter) -> None:
+        """Send `letter`.
+
+        Raises:
+            ChannelError: it did not get out, or nobody knows.
+        """
+
+
+Publish = Callable[[str, object], Awaitable[None]]
+"""Tells listeners of what is committed: (kind, body)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A message that this worker has leased; `attempt` tells its lease from a later one."""
+
+    letter: Letter
+    attempt: int
+
+
+class Notifier:
+    """Sends what stands in the outbox. Several may run on one database: a lease gives each message to one."""
+
+    def __init__(
+        self,
+        database: Database,
+        channels: Sender,
+        publish: Publish,
+        plant: Plant,
+        clock: Clock,
+        metrics: CollectorRegistry,
+    ) -> None:
+        """Send over `channels`; outcomes are counted in `metrics`."""
+        self._database = database
+        self._channels = channels
+        self._publish = publish
+        self._file = plant.file
+        self._clock = clock
+        what = "Messages to people by outcome of the attempt."
+        self._outcomes = Counter("tocsin_messages", what, ("outcome",), registry=metrics)
+        least = plant.file.notify.min_priority.rank
+        self._told = tuple(str(priority) for priority in Priority if priority.rank >= least)
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            try:
+                handled = await self.send_due()
+            except SQLAlchemyError:
+                log.exception("the outbox cannot be read or written")
+                handled = 0
+            if not handled:
+                await asyncio.sleep(POLL_S)
+
+    async def send_due(self) -> int:
+        """Send what is due now, a handful at most; returns how many messages were sent, failed or cancelled."""
+        taken, cancelled = await self._take()
+        await self._tell(cancelled)
+        async with asyncio.TaskGroup() as tasks:
+            for item in taken:
+                tasks.create_task(self._deliver(item), name=f"deliver {item.letter.id}")
+        return len(taken) + len(cancelled)
+
+    async def _take(self) -> tuple[list[_Taken], list[str]]:
+        now = self._clock.now_ns()
+        due = (
+            select(Message)
+            .where(Message.state.in_((PENDING, SENDING)), Message.due_ns <= now)
+            .order_by(Message.due_ns, Message.id)
+            .limit(AT_ONCE)
+        )
+        # Looking before writing keeps the one writing connection free while nothing is due.
+        async with self._database.read() as session:
+            if (await session.scalars(due)).first() is None:
+                return [], []
+        taken: list[_Taken] = []
+        cancelled: list[str] = []
+        async with self._database.write() as session:
+            for row in (await session.scalars(due.with_for_update(skip_locked=True))).all():
+                if not await self._waits_for_answer(session, row.occurrence):
+                    row.state = CANCELLED
+                    cancelled.append(row.id)
+                    continue
+                row.state = SENDING
+                row.attempts += 1
+                row.due_ns = now + LEASE_NS
+                taken.append(_Taken(Letter(row.id, row.to_person, row.channel, row.subject, row.body), row.attempts))
+        self._outcomes.labels(CANCELLED).inc(len(cancelled))
+        return taken, cancelled
+
+    async def _deliver(self, item: _Taken) -> None:
+        letter = item.letter
+        error: str | None = None
+        try:
+            await self._channels.send(letter)
+        except ChannelError as failure:
+            error = str(failure)
+        async with self._database.write() as session:
+            row = await session.get(Message, letter.id, with_for_update=True)
+            if row is None or row.attempts != item.attempt:
+                log.warning("a message was taken by another worker meanwhile", message=letter.id)
+                return
+            touched = await self._settle(session, row, error)
+            outcome = row.state if error is None or row.state == FAILED else "retried"
+        self._outcomes.labels(outcome).inc()
+        told = log.bind(id=letter.id, to=letter.to, channel=kind_of(letter.channel), attempt=item.attempt)
+        if error is None:
+            told.info("message delivered")
+        else:
+            told.warning("message not delivered", outcome=outcome, error=error)
+        await self._tell((letter.id, *touched))
+
+    async def _settle(self, session: AsyncSession, row: Message, error: str | None) -> list[str]:
+        """Write down how the attempt ended; returns the other messages that this put in motion."""
+        now = self._clock.now_ns()
+        row.error = error
+        if error is None:
+            row.state, row.sent_ns, row.due_ns = DELIVERED, now, now
+            return await self._repeat(session, row, now)
+        # An answer may have come while this one was on its way.
+        if not await self._waits_for_answer(session, row.occurrence):
+            row.state, row.due_ns = CANCELLED, now
+            return []
+        if row.attempts < ATTEMPTS:
+            wait_s = min(FIRST_RETRY_S * 2 ** (row.attempts - 1), LONGEST_RETRY_S)
+            row.state, row.due_ns = PENDING, now + round(wait_s * NS)
+            return []
+        row.state, row.due_ns = FAILED, now
+        return [*await self._hurry(session, row, now), *await self._repeat(session, row, now)]
+
+    async def _hurry(self, session: AsyncSession, row: Message, now: int) -> list[str]:
+        """Make the next step of the call due at once: whoever this message was for will not hear of it."""
+        call = (Message.occurrence == row.occurrence, Message.state == PENDING, Message.step > row.step)
+        following = await session.scalar(select(func.min(Message.step)).where(*call))
+        hurried = await session.scalars(
+            update(Message)
+            .where(*call, Message.step == following, Message.due_ns > now)
+            .values(due_ns=now)
+            .returning(Message.id)
+            .execution_options(synchronize_session=False)
+        )
+        return list(hurried)
+
+    async def _repeat(self, session: AsyncSession, row: Message, now: int) -> list[str]:
+        """Plan the last step again, as long as somebody has yet to answer."""
+        place = await self._place(session, row.occurrence)
+        if place is None:
+            return []
+        last = PlannedMessage(
+            id=row.id,
+            chain=place,
+            occurrence=row.occurrence,
+            step=row.step,
+            repeat=row.repeat,
+            to=row.to_person,
+            channel=row.channel,
+            due_ns=row.due_ns,
+            subject=row.subject,
+            body=row.body,
+            reason=RoutingReason.ESCALATED,
+        )
+        planned = follow_up(last, await self._unanswered(session, place), self._file, now)
+        return await _insert(session, row.ticket, planned)
+
+    async def _waits_for_answer(self, session: AsyncSession, occurrence: str) -> bool:
+        place = await self._place(session, occurrence)
+        return place is not None and await self._unanswered(session, place) > 0
+
+    async def _tell(self, messages: Iterable[str]) -> None:
+        try:
+            for message in messages:
+                await self._publish("notification", {"id": message})
+        except (NatsError, OSError) as error:
+            # What is committed is committed; listeners who missed it see it when they next fetch.
+            log.warning("events not published", reason=str(error) or repr(error))
+
+    async def _place(self, session: AsyncSession, occurrence: str) -> str | None:
+        row = await session.get(Occurrence, occurrence)
+        return None if row is None else row.source or row.point
+
+    async def _unanswered(self, session: AsyncSession, place: str) -> int:
+        """How many alarms of `place` people were told of and nobody has answered."""
+        waiting = select(func.count()).where(
+            func.coalesce(Occurrence.source, Occurrence.point) == place,
+            Occurrence.phase.in_(_UNANSWERED),
+            Occurrence.priority.in_(self._told),
+            Occurrence.shelved_until_ns.is_(None),
+            Occurrence.out_of_service.is_(False),
+        )
+        return await session.scalar(waiting) or 0
+
+
+async def _insert(session: AsyncSession, ticket: str | None, planned: Sequence[PlannedMessage]) -> list[str]:
+    """Put the planned messages that are not there yet into the outbox; returns their ids."""
+    added: list[str] = []
+    for message in planned:
+        if await session.get(Message, message.id) is not None:
+            continue
+        session.add(
+            Message(
+                id=message.id,
+                occurrence=message.occurrence,
+                ticket=ticket,
+                to_person=message.to,
+                channel=message.channel,
+                subject=message.subject,
+                body=message.body,
+                state=PENDING,
+                due_ns=message.due_ns,
+                sent_ns=None,
+                attempts=0,
+                error=None,
+                reason=str(message.reason),
+                step=message.step,
+                repeat=message.repeat,
+            )
+        )
+        added.append(message.id)
+    return added

@@ -1,0 +1,206 @@
+"""The event stream over a real socket: what it says, how it treats slow readers, and how it ends."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.cloud.api.conftest import Bench
+from tests.cloud.api.stand_ins import START_NS, message, occurrence, ticket, transition
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.sql.models import TicketLog
+from tocsin_cloud.api.mailbox import MOST_EVENTS, Mailbox
+from tocsin_cloud.api.ports import Event, GatewayStatus, Projection
+from tocsin_cloud.api.server import Listening, serving
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant import AlarmKind
+from tocsin_core.readings import I32
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Reader:
+    """What one reader of the stream has got so far."""
+
+    got: list[tuple[str, Any]] = field(default_factory=list)
+    over: bool = False
+
+    def of(self, kind: str) -> list[Any]:
+        """Return the data of the events of `kind`."""
+        return [data for name, data in self.got if name == kind]
+
+
+@asynccontextmanager
+async def reading(bench: Bench, server: Listening, role: str = "regulator") -> AsyncIterator[Reader]:
+    """Read the stream until the context ends; it has begun when the context does."""
+    reader = Reader()
+    headers = {"Authorization": f"Bearer {bench.tokens[role]}"}
+
+    async def read(client: httpx.AsyncClient) -> None:
+        async with client.stream("GET", f"http://{server.host}:{server.port}/api/v1/events", headers=headers) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            kind = ""
+            async for line in answer.aiter_lines():
+                name, _, rest = line.partition(": ")
+                if name == "event":
+                    kind = rest
+                elif name == "data":
+                    reader.got.append((kind, json.loads(rest)))
+        reader.over = True
+
+    async with httpx.AsyncClient(timeout=30) as client, asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(read(client))
+        await eventually_async(lambda: reader.got)
+        yield reader
+        task.cancel()
+
+
+@asynccontextmanager
+async def served(bench: Bench) -> AsyncIterator[Listening]:
+    """Serve the interface on a free port, with its subscription to the events in place."""
+    async with serving(bench.app, "127.0.0.1", 0) as server:
+        await eventually_async(lambda: bench.bus.listeners)
+        yield server
+
+
+async def test_a_stream_tells_of_everything_that_changes(bench: Bench) -> None:
+    """Hello first; then transitions, tickets, messages, readings, gateways and projections as they change."""
+    raised = occurrence(1)
+    async with served(bench) as server, reading(bench, server) as reader:
+        assert reader.got[0][0] == "hello"
+        assert reader.got[0][1].keys() == {"server_time", "version"}
+        await bench.put(raised, transition(raised), ticket(1))
+        await bench.put(TicketLog(ticket="HD-1", at_ns=START_NS, who="tocsin", what={"text": "opened"}))
+        await bench.put(message(1, raised))
+        await bench.bus.publish(Event("notification", {"id": f"{1:016x}"}))
+        bench.live.read(0, START_NS, 12.5)
+        bench.live.known = [GatewayStatus("gw-1", "online", START_NS)]
+        bench.live.heading["NH3-101"] = Projection(START_NS, 12.0, 0.1, 0.08, 0.12, 25.0, AlarmKind.H, 600.0, None)
+        await eventually_async(lambda: reader.of("projection") and reader.of("notification"))
+        (alarm,) = reader.of("transition")
+        assert (alarm["id"], alarm["phase"]) == (raised.id, "unacknowledged")
+        (opened,) = reader.of("ticket")
+        assert opened["id"] == "HD-1"
+        assert "evidence" not in opened
+        assert reader.of("notification")[0]["to"] == "wang"
+        (values,) = reader.of("values")
+        assert (values["point"], values["value"], values["quality"]) == (["NH3-101"], [12.5], [192])
+        assert reader.of("gateway")[0]["state"] == "online"
+        assert reader.of("projection")[0]["NH3-101"]["reaches_in_s"] is None
+        del bench.live.heading["NH3-101"]
+        await eventually_async(lambda: {"NH3-101": None} in reader.of("projection"))
+
+
+async def test_a_transition_whose_event_got_lost_is_told_all_the_same(bench: Bench) -> None:
+    """The tables are looked into once a second, so no transition depends on an event."""
+    async with served(bench) as server, reading(bench, server) as reader:
+        for number in range(1, 4):
+            row = occurrence(number)
+            await bench.put(row, transition(row))
+        await eventually_async(lambda: len(reader.of("transition")) == 3, timeout_s=5)
+
+
+async def test_a_stream_is_alive_and_ends_with_the_sign_in(bench: Bench) -> None:
+    """Every five seconds a ping; when the user has signed out, the stream ends at the next one."""
+    async with served(bench) as server, reading(bench, server, "operator") as reader:
+        # The stream looks at its clock when something comes: a reading does.
+        bench.clock.move(5)
+        bench.live.read(0, START_NS, 1.0)
+        await eventually_async(lambda: reader.of("ping"))
+        async with bench.client("operator") as client:
+            assert (await client.delete("/session")).status_code == 204
+        bench.clock.move(5)
+        bench.live.read(0, START_NS + 1, 2.0)
+        await eventually_async(lambda: reader.over)
+
+
+async def test_a_server_with_open_streams_stops_at_once(bench: Bench) -> None:
+    """Three open streams end by themselves, well within three seconds, and nobody is left in the hub."""
+    clock = SystemClock()
+    hub = bench.app.state.api.hub
+    async with asyncio.timeout(30):
+        async with served(bench) as server:
+            readers = [reading(bench, server) for _ in range(3)]
+            entered = [await reader.__aenter__() for reader in readers]
+            assert hub.readers == 3
+            begun = clock.monotonic()
+        assert clock.monotonic() - begun < 3
+        await eventually_async(lambda: all(reader.over for reader in entered))
+        assert hub.readers == 0
+        for reader in readers:
+            await reader.__aexit__(None, None, None)
+
+
+async def test_readers_come_back_when_events_may_be_missing(bench: Bench) -> None:
+    """When the subscription breaks, the streams end, so that everybody fetches anew."""
+    async with served(bench) as server, reading(bench, server) as reader:
+        bench.bus.break_off()
+        await eventually_async(lambda: reader.over)
+
+
+async def test_strangers_get_no_stream(bench: Bench) -> None:
+    """The stream asks for a user like every other resource."""
+    async with served(bench) as server, httpx.AsyncClient() as client:
+        answer = await client.get(f"http://{server.host}:{server.port}/api/v1/events")
+    assert answer.status_code == 401
+
+
+async def test_a_reader_who_takes_nothing_is_cut_off(bench: Bench) -> None:
+    """It fills its bounded mailbox, loses its stream, and the others go on."""
+    hub = bench.app.state.api.hub
+    async with served(bench) as server, reading(bench, server) as reader:
+        stuck = socket.socket()
+        # A small window, so that the kernel cannot swallow what nobody takes.
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with stuck:
+            stuck.connect((server.host, server.port))
+            bearer = f"Authorization: Bearer {bench.tokens['operator']}"
+            stuck.sendall(f"GET /api/v1/events HTTP/1.1\r\nHost: tocsin\r\n{bearer}\r\n\r\n".encode())
+            await eventually_async(lambda: hub.readers == 2)
+            posted = 0
+            while hub.readers == 2 and posted < 10 * MOST_EVENTS:
+                hub.post([b'event: transition\ndata: "' + b"x" * 8000 + b'"\n\n'] * (MOST_EVENTS // 4))
+                posted += MOST_EVENTS // 4
+                await _caught_up(reader, posted)
+            await eventually_async(lambda: hub.readers == 1)
+        assert not reader.over
+
+
+async def _caught_up(reader: Reader, posted: int) -> None:
+    await eventually_async(lambda: len(reader.of("transition")) == posted, timeout_s=30)
+
+
+def rendered(points: I32) -> bytes:
+    """Render point indices as themselves."""
+    return b"now:" + ",".join(map(str, points.tolist())).encode()
+
+
+async def test_a_slow_reader_gets_the_latest_values_once() -> None:
+    """Values that pile up are merged to one event of the present; a reader who keeps up gets the shared one."""
+    mailbox = Mailbox(rendered)
+    mailbox.post_values(b"shared", np.asarray([1], dtype=np.int32))
+    assert await mailbox.take(1) == b"shared"
+    mailbox.post_values(b"first", np.asarray([1, 3], dtype=np.int32))
+    mailbox.post_values(b"second", np.asarray([2, 3], dtype=np.int32))
+    assert await mailbox.take(1) == b"now:1,2,3"
+    assert await mailbox.take(0.01) == b""
+
+
+async def test_a_mailbox_loses_no_transition_silently() -> None:
+    """All that fits comes in order; what does not fit ends the stream instead of leaving a hole."""
+    mailbox = Mailbox(rendered)
+    mailbox.post([b"%d;" % number for number in range(MOST_EVENTS)])
+    assert (await mailbox.take(1)).split(b";")[:3] == [b"0", b"1", b"2"]
+    mailbox.post([b"x"] * MOST_EVENTS)
+    assert mailbox.ended is None
+    mailbox.post([b"x"])
+    assert mailbox.ended == "too slow"
+    assert await mailbox.take(1) == b""
