@@ -189,7 +189,7 @@ class Host:
             self.delay_s.append((now_ns - int(fed.frame.time_ns.max(initial=0))) / 1e9)
             command = f"spBv1.0/site/NCMD/{self.node}"
             if fed.rebirth:
-                await client.publish(command, rebirth(now_ns // 1_000_000), qos=1)
+                await client.publish(command, rebirth(now_ns // 1_000_000))
             if fed.oldest_batch is not None:
                 self.floor = max(self.floor, fed.oldest_batch - 1)
             if fed.batch is None:
@@ -206,7 +206,7 @@ class Host:
             while self.floor + 1 in self.batches:
                 self.floor += 1
             if self.commits:
-                await client.publish(command, committed(self.floor, now_ns // 1_000_000), qos=1)
+                await client.publish(command, committed(self.floor, now_ns // 1_000_000))
 
     def of(self, metric: str) -> list[tuple[int, float, int]]:
         """Get the (time_ns, value, quality) of a metric in the order of time."""

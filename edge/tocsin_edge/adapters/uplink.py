@@ -1,5 +1,6 @@
 """The MQTT connection to the cloud side: the will, publishing, and the commands that come back."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Self
@@ -46,6 +47,8 @@ class Uplink:
             will=aiomqtt.Will(will.topic, will.payload, qos=1),
             timeout=TIMEOUT_S,
             keepalive=KEEPALIVE_S,
+            # A live batch must not wait for the TCP acknowledgement of the one before.
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
         async with client:
             await client.subscribe([(command_topic, 1), (state_topic(PRIMARY_HOST), 1)])

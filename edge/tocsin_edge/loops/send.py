@@ -21,8 +21,9 @@ from tocsin_edge.settings import EdgeSettings
 NS_PER_MS: Final = 1_000_000
 RECONNECT_FIRST_S: Final = 0.25
 RECONNECT_MOST_S: Final = 10.0
-# So many history batches are on their way at once: the host's pace sets ours, and live never queues behind more.
-HISTORY_WINDOW: Final = 64
+# So many history batches are on their way at once: the host's pace sets ours. A host that commits once a second
+# then drains 2,000 batches a second.
+HISTORY_WINDOW: Final = 2000
 HISTORY_CHUNK: Final = 16
 # Nothing acknowledged for so long: what was sent is sent again, ever more rarely.
 RESEND_FIRST_S: Final = 60.0
@@ -192,8 +193,7 @@ class _Connection:
     async def _work(self) -> None:
         """Send all that is live, and history while the window has room; live again before each piece of history."""
         while True:
-            while self._commands:
-                await self._obey(self._commands.popleft())
+            await self._obey()
             if self._rebirth:
                 await self._births()
             if self._tell_oldest:
@@ -260,27 +260,32 @@ class _Connection:
             await self._thread.call(self._spool.commit, sent, self._now_ms())
             self._progressed()
 
-    async def _obey(self, command: Command) -> None:
-        if command.rebirth:
-            log.info("rebirth asked for")
-            self._rebirth = True
-        if command.committed is None:
-            return
+    async def _obey(self) -> None:
+        """Take what hosts asked since last time; of several acknowledgements the last one says it all."""
+        committed: int | None = None
+        while self._commands:
+            command = self._commands.popleft()
+            self._rebirth |= command.rebirth
+            committed = committed if command.committed is None else command.committed
+        if committed is not None:
+            await self._heed(committed)
+
+    async def _heed(self, committed: int) -> None:
         if not self._acknowledging:
             self._acknowledging = True
             await self._thread.call(self._spool.note_acknowledging_host)
-        match self._outstanding.hear(command.committed, self._newest):
+        match self._outstanding.hear(committed, self._newest):
             case Word.COMMITS:
-                await self._thread.call(self._spool.commit_upto, command.committed, self._now_ms())
+                await self._thread.call(self._spool.commit_upto, committed, self._now_ms())
                 self._progressed()
             case Word.WENT_BACK:
-                again = await self._thread.call(self._spool.reopen, command.committed)
-                log.warning("host went back", to_batch=command.committed, newest=self._newest, sent_again=again)
+                again = await self._thread.call(self._spool.reopen, committed)
+                log.warning("host went back", to_batch=committed, newest=self._newest, sent_again=again)
                 self._tell_oldest = True
                 if again:
                     self._send_all_again()
             case Word.IMPOSSIBLE:
-                log.warning("host commits what was never sent", batch=command.committed, newest=self._newest)
+                log.warning("host commits what was never sent", batch=committed, newest=self._newest)
             case Word.KNOWN:
                 pass
 
