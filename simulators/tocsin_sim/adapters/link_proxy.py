@@ -26,6 +26,7 @@ class LinkProxy:
         self._broker = broker
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
 
     @property
     def _cut(self) -> bool:
@@ -47,6 +48,7 @@ class LinkProxy:
         if self._server is not None:
             self._server.close()
         self._drop()
+        await asyncio.gather(*self._passing)
 
     async def watch(self) -> None:
         """Drop the connections whenever the link is cut; runs until cancelled."""
@@ -61,19 +63,22 @@ class LinkProxy:
         self._open.clear()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._cut:
+        task = asyncio.current_task()
+        if self._cut or task is None:
             writer.transport.abort()
             return
+        self._passing.add(task)
         try:
             up_reader, up_writer = await asyncio.open_connection(self._broker.host, self._broker.port)
         except OSError as error:
             log.warning("broker behind the link is not there", gateway=self._link.gateway, reason=str(error))
             writer.transport.abort()
-            return
-        pair = {writer, up_writer}
-        self._open |= pair
-        await asyncio.gather(_pass_on(reader, up_writer), _pass_on(up_reader, writer))
-        self._open -= pair
+        else:
+            self._open |= {writer, up_writer}
+            await asyncio.gather(_pass_on(reader, up_writer), _pass_on(up_reader, writer))
+            self._open -= {writer, up_writer}
+        finally:
+            self._passing.discard(task)
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,3 +88,5 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             writer.write(chunk)
             await writer.drain()
     writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

@@ -1,0 +1,48 @@
+"""`tocsin sim` as a user starts it: in a process of its own."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.nats import listens
+from tests.support.plants import PLANTS, copy_plant
+from tests.support.wait import eventually
+from tocsin_core.plant import load_plant
+
+START = [sys.executable, "-c", "import typer; from tocsin_sim.cli import sim; typer.run(sim)"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([str(PLANTS / "ammonia-refrigeration"), "--scenario", "flood"], "no scenario 'flood'; there are: calm, leak"),
+        ([str(PLANTS / "skab-pump-loop")], "give one with --play FILE.csv"),
+        ([str(PLANTS)], "plant.yaml"),
+        ([str(PLANTS / "nowhere")], "nowhere"),
+    ],
+)
+def test_a_wrong_start_is_one_clear_line_and_exit_2(arguments: list[str], problem: str) -> None:
+    """Nothing is started, and what was wrong is on stderr."""
+    done = subprocess.run([*START, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_serves_until_told_to_end(tmp_path: Path) -> None:
+    """Its ports listen, and SIGTERM ends it with 0 within 3 s, without a broker as well."""
+    folder = copy_plant("coal-mine-face", tmp_path)
+    modbus = load_plant(folder).file.gateways[0].devices[0].modbus
+    assert modbus is not None
+    with subprocess.Popen(
+        [*START, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        eventually(lambda: listens(modbus.port), timeout_s=30)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=3)
+    assert process.returncode == 0
+    assert "simulator ready" in output
+    assert not listens(modbus.port)
