@@ -74,7 +74,10 @@ class Demo:
         """The demo's processes by what they do: broker, cloud, sim, or the gateway's id."""
         found = {}
         for child in psutil.Process(self.process.pid).children():
-            words = child.cmdline()
+            try:
+                words = child.cmdline()
+            except (psutil.NoSuchProcess, psutil.ZombieProcess):
+                continue  # killed a moment ago
             if "-m" not in words:
                 continue
             verb = words[words.index("-m") + 2]
