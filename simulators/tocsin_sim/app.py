@@ -66,10 +66,7 @@ async def run(plant: Plant, simulation: Simulation, world: World, settings: Sett
         group_of = by_address(devices)
         for address, units in group_of.items():
             await stack.enter_async_context(ModbusDevices(world, address, units))
-        links = [
-            await stack.enter_async_context(LinkProxy(world, link, plant.gateway(link.gateway).uplink))
-            for link in simulation.links
-        ]
+        links = [await stack.enter_async_context(LinkProxy(world, link)) for link in simulation.links]
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         tasks.create_task(_turn(world, settings, clock), name="world")
         for link in links:

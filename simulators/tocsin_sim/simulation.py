@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from tocsin_core.plant.model import Host, Port
+from tocsin_core.plant.model import Broker, Host, Port
 from tocsin_core.plant.source import Path, Source, read_yaml
 
 SIMULATION_FILE: Final = "simulation.yaml"
@@ -188,11 +188,12 @@ class Scenario(_Strict):
 
 
 class Link(_Strict):
-    """A TCP proxy in front of a gateway's uplink, for the gateway to be pointed at where its link is to be cut."""
+    """A TCP proxy in front of a gateway's broker, for the gateway to be pointed at where its link is to be cut."""
 
     gateway: str
     host: Host = "127.0.0.1"
     port: Port
+    to: Broker
 
 
 class Simulation(_Strict):

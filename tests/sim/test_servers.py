@@ -197,8 +197,8 @@ def test_a_cut_link_drops_its_connections_and_heals(ammonia: Path) -> None:
     async def story() -> None:
         async with await asyncio.start_server(echo, "127.0.0.1", 0) as upstream:
             behind = Broker(port=upstream.sockets[0].getsockname()[1])
-            link = Link(gateway="gw-compressor", port=free_port())
-            async with LinkProxy(world, link, behind) as proxy:
+            link = Link(gateway="gw-compressor", port=free_port(), to=behind)
+            async with LinkProxy(world, link) as proxy:
                 watch = asyncio.create_task(proxy.watch())
                 assert await passes(link.port)
                 reader, writer = await asyncio.open_connection("127.0.0.1", link.port)

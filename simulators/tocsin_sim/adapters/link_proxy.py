@@ -7,7 +7,6 @@ from typing import Final, Self
 
 import structlog
 
-from tocsin_core.plant.model import Broker
 from tocsin_sim.simulation import Link
 from tocsin_sim.world import World
 
@@ -20,10 +19,9 @@ CHUNK: Final = 65536
 class LinkProxy:
     """Passes bytes both ways; while the link is cut, drops every connection and closes new ones at once."""
 
-    def __init__(self, world: World, link: Link, broker: Broker) -> None:
+    def __init__(self, world: World, link: Link) -> None:
         self._world = world
         self._link = link
-        self._broker = broker
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._passing: set[asyncio.Task[None]] = set()
@@ -69,7 +67,7 @@ class LinkProxy:
             return
         self._passing.add(task)
         try:
-            up_reader, up_writer = await asyncio.open_connection(self._broker.host, self._broker.port)
+            up_reader, up_writer = await asyncio.open_connection(self._link.to.host, self._link.to.port)
         except OSError as error:
             log.warning("broker behind the link is not there", gateway=self._link.gateway, reason=str(error))
             writer.transport.abort()
