@@ -6,6 +6,7 @@ import "./styles/panels.css";
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { startClock } from "./clock.ts";
+import { startAlarmPanel } from "./components/AlarmPanel.tsx";
 import { App } from "./components/App.tsx";
 import { startTrend } from "./components/Trend.tsx";
 import { named, startLanguage, t } from "./i18n.ts";
@@ -17,6 +18,7 @@ startLanguage();
 startClock();
 startSound();
 startTrend();
+startAlarmPanel();
 effect(() => {
   const count = unacknowledged.value.length;
   const site = named(plant.value?.site.name) || t("product");

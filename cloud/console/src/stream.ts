@@ -7,7 +7,7 @@ import type { Alarm, Gateway, Notification, Projection, Ticket, ValuesEvent } fr
 
 /** The server says something at least every 5 s; 8 s of silence is a lost connection. */
 const SILENCE_MS = 8000;
-const WATCH_MS = 1000;
+const WATCH_MS = 250;
 /** Transitions are taken together, so that 10,000 in a second cost a few redraws. */
 const GATHER_MS = 100;
 const PLANT_DELAY_MS = 250;

@@ -1,8 +1,8 @@
 /** Owns the list of alarms: what is current, what is shelved, what was. */
-import { signal } from "@preact/signals";
+import { effect, signal, untracked } from "@preact/signals";
 import { api } from "../api.ts";
 import { t } from "../i18n.ts";
-import { announcedAlarms, silencedAlarms, unacknowledged } from "../store.ts";
+import { alarms, announcedAlarms, silencedAlarms, unacknowledged } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { Alarm } from "../types.ts";
 import { AlarmRow } from "./AlarmRow.tsx";
@@ -10,6 +10,8 @@ import { AlarmRow } from "./AlarmRow.tsx";
 type View = "active" | "shelved" | "history";
 const PAGE = 150;
 const HISTORY_PAGE = 200;
+/** Many transitions in a second are one reading of the history. */
+const SETTLE_MS = 1000;
 
 const view = signal<View>("active");
 const shown = signal(PAGE);
@@ -28,6 +30,22 @@ async function readPast(before?: string): Promise<void> {
   } catch (error) {
     say(explain(error));
   }
+}
+
+/** A new alarm must be seen: it brings the current list back, whatever was looked at. Called once when the page starts. */
+export function startAlarmPanel(): void {
+  let known = new Set<string>();
+  effect(() => {
+    const asking = new Set(unacknowledged.value.map((a) => a.id));
+    if ([...asking].some((id) => !known.has(id))) choose("active");
+    known = asking;
+  });
+  effect(() => {
+    void alarms.value;
+    if (view.value !== "history" || untracked(() => (past.value ?? []).length) > HISTORY_PAGE) return undefined;
+    const timer = setTimeout(() => void readPast(), SETTLE_MS);
+    return () => clearTimeout(timer);
+  });
 }
 
 function choose(next: View): void {

@@ -22,7 +22,7 @@ interface Props {
 
 export const AlarmRow = memo(function AlarmRow({ alarm, history }: Props) {
   const open = useComputed(() => opened.value === alarm.id);
-  const asks = asksForAnswer(alarm.phase) && annunciated(alarm, now.peek());
+  const asks = !history && asksForAnswer(alarm.phase) && annunciated(alarm, now.peek());
   const present = conditionPresent(alarm.phase);
   const early = alarm.kind === "time-to-limit";
   const point = pointsById.value.get(alarm.point);
@@ -63,7 +63,7 @@ export const AlarmRow = memo(function AlarmRow({ alarm, history }: Props) {
           <AckButton alarm={alarm} />
         </span>
       )}
-      {open.value && <Details alarm={alarm} />}
+      {open.value && <Details alarm={alarm} history={history} />}
     </li>
   );
 });
@@ -128,7 +128,7 @@ function AckButton({ alarm }: { readonly alarm: Alarm }) {
   return <Act primary label={t("acknowledge")} aria={aria} testId={`ack-${alarm.id}`} act={() => api.acknowledge(alarm.id)} />;
 }
 
-function Details({ alarm }: { readonly alarm: Alarm }) {
+function Details({ alarm, history }: Props) {
   const when = (at: string | null): string | null => (at === null ? null : shortInstant(at, zone.value, now.peek()));
   return (
     <div class="alarm-details">
@@ -142,7 +142,7 @@ function Details({ alarm }: { readonly alarm: Alarm }) {
         <Fact term={t("returnedAt")} text={when(alarm.returned_at)} />
         <Fact term={t("occurrence")} text={`${alarm.alarm} · ${alarm.id}`} />
       </dl>
-      <Actions alarm={alarm} />
+      {!history && <Actions alarm={alarm} />}
     </div>
   );
 }
