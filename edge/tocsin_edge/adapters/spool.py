@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Final, Self
 
@@ -187,13 +188,13 @@ class Spool:
         lost = 0
         with self._db:
             self._db.execute("DELETE FROM batches WHERE committed_ms < ?", (now_ms - self._keep_ms,))
-        while self._used() > self._max_bytes:
-            committed = self._oldest("NOT NULL")
+        while (excess := self._used() - self._max_bytes) > 0:
+            committed = self._oldest("NOT NULL", excess)
             if committed:
                 with self._db:
                     self._db.executemany("DELETE FROM batches WHERE number = ?", [(row[0],) for row in committed])
                 continue
-            oldest = self._oldest("NULL")
+            oldest = self._oldest("NULL", excess)
             if not oldest:
                 break
             self._drop(oldest)
@@ -255,11 +256,17 @@ class Spool:
         )
         return int((pages - free) * size)
 
-    def _oldest(self, committed: str) -> list[tuple[int, int]]:
-        return self._db.execute(
-            f"SELECT number, readings FROM batches WHERE committed_ms IS {committed} ORDER BY number LIMIT ?",  # noqa: S608 - NULL or NOT NULL
+    def _oldest(self, committed: str, excess: int) -> list[tuple[int, int]]:
+        """Choose the oldest batches whose bytes come to `excess`, and never more than a chunk."""
+        rows = self._db.execute(
+            f"SELECT number, readings, length(columns) FROM batches WHERE committed_ms IS {committed}"  # noqa: S608 - NULL or NOT NULL
+            " ORDER BY number LIMIT ?",
             (TRIM_CHUNK,),
         ).fetchall()
+        before = accumulate((row[2] for row in rows), initial=0)
+        return [
+            (number, readings) for (number, readings, _), freed in zip(rows, before, strict=False) if freed < excess
+        ]
 
     def _drop(self, rows: Sequence[tuple[int, int]]) -> None:
         with self._db:

@@ -1,0 +1,258 @@
+"""The spool: numbers and counters through kills, torn writes, damage, a full file and a cloud that went back."""
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.edge.rig import one_reading
+from tocsin_core.sparkplug.edge import Columns
+from tocsin_edge.adapters.spool import Spool, pack, unpack
+
+NOW = 1_790_000_000_000
+FOR_EVER = 2**62
+
+
+def open_spool(path: Path, max_mb: int = 64) -> Spool:
+    """Open the spool at `path` with the usual bounds."""
+    return Spool.open(path, max_mb, 600, NOW)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give the file's place, in a folder that is not there yet."""
+    return tmp_path / "gateways" / "gw" / "spool.sqlite"
+
+
+@pytest.fixture
+def spool(path: Path) -> Iterator[Spool]:
+    """Give a new spool."""
+    with closing(open_spool(path)) as new:
+        yield new
+
+
+def fill(spool: Spool, batches: int) -> list[int]:
+    """Append batches of one reading, each with its number as value, in one transaction."""
+    return spool.append([("dev", ("a", "b"), one_reading(NOW + n, float(n))) for n in range(batches)])
+
+
+def waiting(spool: Spool) -> list[int]:
+    """List the numbers that wait for a commit."""
+    return [batch.number for batch in spool.uncommitted(0, FOR_EVER, 1_000_000)]
+
+
+def test_batches_come_back_as_they_were_given(spool: Spool) -> None:
+    """Device, names and columns return unchanged, under numbers that count up from 1."""
+    columns = Columns(
+        np.array([1, 0], dtype=np.int64),
+        np.array([NOW, NOW + 1]),
+        np.array([np.nan, 1.5]),
+        np.array([24, 192], np.uint8),
+    )
+    assert spool.append([("dev", ("a", "b"), columns), ("other", ("c",), one_reading(NOW, 2.0))]) == [1, 2]
+    first, second = spool.uncommitted(0, FOR_EVER, 10)
+    assert (first.number, first.device, first.metrics) == (1, "dev", ("a", "b"))
+    assert (second.device, second.metrics) == ("other", ("c",))
+    for kept, given_ in (
+        (first.columns.metric, columns.metric),
+        (first.columns.time_ms, columns.time_ms),
+        (first.columns.value, columns.value),
+        (first.columns.quality, columns.quality),
+    ):
+        np.testing.assert_array_equal(kept, given_)
+
+
+def test_counters_follow_commits_and_a_host_that_went_back(spool: Spool) -> None:
+    """Polled, committed and the floor keep in step; reopening takes commits back; no number is used twice."""
+    fill(spool, 10)
+    spool.commit([2, 3, 7], NOW)
+    assert spool.counters()["batch_committed"] == 0
+    spool.commit_upto(4, NOW)
+    counters = spool.counters()
+    assert (counters["batch_last"], counters["batch_committed"], counters["readings_committed"]) == (10, 4, 5)
+    assert waiting(spool) == [5, 6, 8, 9, 10]
+    assert spool.reopen(2) == 3
+    assert waiting(spool) == [3, 4, 5, 6, 7, 8, 9, 10]
+    assert spool.counters()["readings_committed"] == 2
+    assert fill(spool, 1) == [11]
+    assert spool.counters()["readings_polled"] == 11
+
+
+def test_committed_batches_are_kept_a_while_longer(spool: Spool) -> None:
+    """What was committed is forgotten after the keep time, not before; numbers go on."""
+    fill(spool, 4)
+    spool.commit_upto(2, NOW)
+    spool.trim(NOW + 600_000)
+    assert spool.reopen(0) == 2
+    spool.commit_upto(2, NOW)
+    spool.trim(NOW + 600_001)
+    assert spool.reopen(0) == 0
+    assert waiting(spool) == [3, 4]
+    assert fill(spool, 1) == [5]
+
+
+def test_over_the_bound_the_oldest_go_and_are_counted(path: Path) -> None:
+    """Committed batches go first; then the oldest history, with its readings counted; the newest stay."""
+    wide = Columns(np.zeros(2000, np.int64), np.full(2000, NOW), np.zeros(2000), np.full(2000, 192, np.uint8))
+    with closing(open_spool(path, max_mb=8)) as spool:
+        for _ in range(300):
+            spool.append([("dev", ("a",), wide)])
+        spool.commit_upto(50, NOW)
+        lost = spool.trim(NOW)
+        counters = spool.counters()
+        left = waiting(spool)
+        assert lost == counters["readings_dropped"] > 0
+        assert counters["readings_polled"] == counters["readings_dropped"] + 2000 * (len(left) + 50)
+        assert left == list(range(left[0], 301))
+        assert counters["batch_committed"] == left[0] - 1
+        for _ in range(300):
+            spool.append([("dev", ("a",), wide)])
+            spool.trim(NOW)
+    assert path.stat().st_size < 13_000_000
+
+
+def test_bdseq_counts_on_over_restarts_and_wraps(path: Path) -> None:
+    """Each connection gets the next of 0 to 255."""
+    seen = []
+    for _ in range(3):
+        with closing(open_spool(path)) as spool:
+            seen += [spool.next_bd_seq() for _ in range(100)]
+    assert seen == [(n + 1) % 256 for n in range(300)]
+
+
+def append_for_ever(path: Path, told: Connection) -> None:
+    """Append and tell each number after it is kept; run in a process of its own, to be killed."""
+    spool = open_spool(path)
+    while True:
+        told.send(fill(spool, 3)[-1])
+
+
+def test_kill_9_loses_nothing_that_was_told_as_kept(path: Path) -> None:
+    """Killed in the middle of writing, again and again: every number told is there, whole, and the count agrees."""
+    context = multiprocessing.get_context("spawn")
+    for round_ in range(3):
+        ours, theirs = context.Pipe(duplex=False)
+        writer = context.Process(target=append_for_ever, args=(path, theirs))
+        writer.start()
+        theirs.close()
+        told = 0
+        for _ in range(20 + 7 * round_):
+            told = ours.recv()
+        assert writer.pid is not None
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        while ours.poll():
+            try:
+                told = ours.recv()
+            except EOFError:
+                break
+        ours.close()
+        with closing(open_spool(path)) as spool:
+            kept = waiting(spool)
+            assert kept == list(range(1, len(kept) + 1))
+            assert len(kept) >= told
+            assert spool.counters()["readings_polled"] == len(kept)
+    assert not list(path.parent.glob("*damaged*"))
+
+
+def copy_of_open_spool(path: Path, to: Path) -> None:
+    """Write a spool of 12 single batches, all of it still in the WAL, and copy it as a power cut would leave it."""
+    with closing(open_spool(path)) as spool:
+        for _ in range(12):
+            fill(spool, 1)
+        to.mkdir()
+        for suffix in ("", "-wal"):
+            (to / f"spool.sqlite{suffix}").write_bytes(path.with_name(path.name + suffix).read_bytes())
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tail=st.integers(1, 60_000), change=st.none() | st.integers(1, 255))
+def test_a_torn_tail_is_cut_never_refused(
+    tmp_path_factory: pytest.TempPathFactory, tail: int, change: int | None
+) -> None:
+    """The WAL cut short, or a byte of its tail changed: the spool opens with a prefix of what was kept, and goes on."""
+    folder = tmp_path_factory.mktemp("torn")
+    torn = folder / "torn"
+    copy_of_open_spool(folder / "spool.sqlite", torn)
+    wal = torn / "spool.sqlite-wal"
+    body = bytearray(wal.read_bytes())
+    at = max(0, len(body) - tail)
+    if change is None:
+        wal.write_bytes(body[:at])
+    else:
+        body[at] ^= change
+        wal.write_bytes(body)
+    with closing(open_spool(torn / "spool.sqlite")) as spool:
+        kept = waiting(spool)
+        assert kept == list(range(1, len(kept) + 1))
+        assert len(kept) <= 12
+        assert spool.counters()["readings_polled"] == len(kept)
+        assert fill(spool, 1) == [len(kept) + 1]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"no database at all" * 100, b"\x00" * 5000, b"SQLite format 3\x00" + b"\xff" * 5000]
+)
+def test_a_file_that_is_no_spool_is_set_aside(path: Path, damage: bytes) -> None:
+    """The gateway starts with a new spool; the old file stays for people to look at."""
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage)
+    with closing(open_spool(path)) as spool:
+        assert fill(spool, 2) == [1, 2]
+    assert next(found.read_bytes() for found in path.parent.glob("*damaged-*")).startswith(damage[:16])
+
+
+def test_what_a_damaged_file_still_gives_is_taken_over(path: Path) -> None:
+    """Pages overwritten in the middle: counters go on, and every batch that still reads well waits to be sent."""
+    with closing(open_spool(path)) as spool:
+        for _ in range(40):
+            fill(spool, 50)
+        spool.next_bd_seq()
+    body = bytearray(path.read_bytes())
+    middle = len(body) // 2 // 4096 * 4096
+    body[middle : middle + 4096] = b"\xa5" * 4096
+    path.write_bytes(body)
+    with closing(open_spool(path)) as spool:
+        kept = waiting(spool)
+        assert 100 < len(kept) < 2000
+        assert all(batch.columns.time_ms[0] >= NOW for batch in spool.uncommitted(0, FOR_EVER, 3000))
+        counters = spool.counters()
+        assert (counters["batch_last"], counters["readings_polled"], counters["bd_seq"]) == (2000, 2000, 1)
+        assert fill(spool, 1) == [2001]
+    assert list(path.parent.glob("*damaged*"))
+
+
+def test_a_damaged_batch_is_dropped_and_counted(path: Path, spool: Spool) -> None:
+    """Bytes changed inside one batch, which SQLite cannot see: it is dropped with its count, the others are sent."""
+    fill(spool, 3)
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE batches SET columns = zeroblob(length(columns)) WHERE number = 2")
+    assert waiting(spool) == [1, 3]
+    assert spool.counters()["readings_dropped"] == 1
+
+
+@given(st.binary(max_size=80))
+def test_bytes_that_are_no_batch_are_known_for_it(blob: bytes) -> None:
+    """Only what `pack` wrote unpacks."""
+    columns = unpack(blob)
+    assert columns is None or pack(columns) == blob
+
+
+def test_a_read_only_disk_is_an_error_not_damage(path: Path) -> None:
+    """A sound file that cannot be written is never set aside."""
+    open_spool(path).close()
+    with closing(sqlite3.connect(path)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError):
+            open_spool(path)
+    assert not list(path.parent.glob("*damaged*"))
