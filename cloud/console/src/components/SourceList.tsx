@@ -66,6 +66,8 @@ function Card({ id, testId, name, level, summary }: CardProps) {
   const chosen = selectedSource.value === id;
   const { worst, active, early } = summary;
   const asks = summary.unacknowledged > 0;
+  // The mark blinks only when an alarm of that very priority is unanswered, not when a lesser one is.
+  const worstAsks = unacknowledged.value.some((a) => a.priority === worst && (id === null || a.source === id));
   return (
     <button
       type="button"
@@ -76,7 +78,7 @@ function Card({ id, testId, name, level, summary }: CardProps) {
       onClick={() => openSource(id)}
     >
       <span class="source-head">
-        {worst === null ? <i class="dot" aria-hidden="true" /> : <Glyph priority={worst} blink={asks} size={22} />}
+        {worst === null ? <i class="dot" aria-hidden="true" /> : <Glyph priority={worst} blink={worstAsks} size={22} />}
         <span class="source-name">{name}</span>
         {level !== null && <span class="level">{level}</span>}
       </span>
