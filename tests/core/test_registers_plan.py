@@ -225,3 +225,18 @@ def test_wanting_nothing_asks_nothing() -> None:
     plan = compile_plan(profile_of(values={"a": {"address": 0, "type": "u16"}}), [])
     assert plan.requests == ()
     assert plan.decode([]).value.tolist() == []
+
+
+@pytest.mark.parametrize(("gap", "requests"), [(4, 1), (3, 2)])
+def test_a_device_that_minds_gaps_is_not_asked_across_them(gap: int, requests: int) -> None:
+    """Four unwanted registers in a row are read along where the profile allows four, not where it allows three."""
+    values = {"a": {"address": 0, "type": "u16"}, "b": {"address": 5, "type": "u16"}}
+    assert len(compile_plan(profile_of(values=values, limits={"gap": gap}), ["a", "b"]).requests) == requests
+
+
+@pytest.mark.parametrize(("function", "requests"), [(3, 2), (4, 1)])
+def test_one_illegal_address_parts_two_values(function: int, requests: int) -> None:
+    """A single forbidden register between two values makes two requests, if it is forbidden for their function."""
+    values = {"a": {"address": 0, "type": "u16"}, "b": {"address": 2, "type": "u16"}}
+    illegal = ({"function": function, "first": 1, "last": 1},)
+    assert len(compile_plan(profile_of(values=values, illegal=illegal), ["a", "b"]).requests) == requests

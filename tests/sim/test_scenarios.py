@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from itertools import pairwise
 from math import isnan
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from tocsin_core.plant import AlarmKind, Plant
 from tocsin_core.readings import GOOD, quality_text
 from tocsin_core.registers import Reply, compile_plan
 from tocsin_sim.app import load_world
+from tocsin_sim.scenario import moment, turns
 from tocsin_sim.settings import Settings
+from tocsin_sim.simulation import Scenario, SetInput, Silent
 from tocsin_sim.world import World
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "registers" / "ammonia-leak-seed-1.json"
@@ -204,3 +207,23 @@ def test_silence_and_cuts_come_and_go() -> None:
     _, world = started(AMMONIA, "link-cut")
     world.advance(21)
     assert world.moment.cut == {"gw-compressor"}
+
+
+@pytest.mark.parametrize(
+    ("time_s", "value"),
+    [(9.9, None), (10, 1.0), (15, 2.0), (20, 3.0), (39, 3.0), (40, 3.0), (44, 2.0), (47, 1.25), (48, None)],
+)
+def test_an_input_rises_stays_and_falls_in_straight_lines(time_s: float, value: float | None) -> None:
+    """From 1 to 3 in 10 s, there until 30 s after the start, and back in 8 s."""
+    effect = SetInput(effect="set", input="pump.lift", to=3.0, start_s=10, duration_s=30, rise_s=10, fall_s=8)
+    found = moment(Scenario(description="a pump", effects=(effect,)), {"pump.lift": 1.0}, time_s).inputs
+    assert found == ({} if value is None else {"pump.lift": pytest.approx(value)})
+
+
+def test_beginnings_and_ends_are_told_once() -> None:
+    """However the steps fall, an effect begins once and ends once."""
+    effect = Silent(effect="silent", device="PT-202", start_s=20, duration_s=60)
+    scenario = Scenario(description="silence", effects=(effect,))
+    steps = [0.0, 19.9, 20.0, 20.1, 79.9, 80.0, 200.0]
+    told = [begins for a, b in pairwise(steps) for _, begins in turns(scenario, a, b)]
+    assert told == [True, False]
