@@ -139,7 +139,7 @@ def fit(trend: Trend, floor: F64) -> Slope:
     b = Sxu / Sxx about the weighted mean; the residual variance has n - 2 degrees of freedom of the effective
     n = (sum w)^2 / sum w^2; Var(b) = s^2 * sum w^2 (x - mean)^2 / Sxx^2.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         mean_x = trend.x / trend.weight
         mean_u = trend.u / trend.weight
         sxx = trend.xx - trend.x * mean_x
@@ -147,16 +147,19 @@ def fit(trend: Trend, floor: F64) -> Slope:
         suu = trend.uu - trend.u * mean_u
         effective = trend.weight * trend.weight / trend.square
         known = (effective >= LEAST_READINGS) & (sxx > 0.0)
-        slope = np.where(known, sxu / sxx, 0.0)
+        slope = sxu / sxx
         residual = np.maximum(suu - slope * sxu, 0.0) / trend.weight * effective / (effective - 2.0)
-        noise = np.where(known, np.maximum(residual, floor * floor), np.inf)
+        noise = np.maximum(residual, floor * floor)
         about_x = trend.square_x - mean_x * trend.square
         about_xx = trend.square_xx - 2.0 * mean_x * trend.square_x + mean_x * mean_x * trend.square
         slope_se = np.sqrt(noise * np.maximum(about_xx, 0.0)) / sxx
         var_mean = noise * trend.square / (trend.weight * trend.weight)
         cov = noise * about_x / (trend.weight * sxx)
-    level = mean_u - slope * mean_x
-    return Slope(level, slope, slope_se, known, np.where(known, effective - 2.0, np.inf), mean_x, var_mean, cov)
+        level = mean_u - slope * mean_x
+    # Where nothing is known the columns hold plain numbers all the same, for arithmetic goes on over whole arrays.
+    columns = (level, slope, slope_se, effective - 2.0, mean_x, var_mean, cov)
+    level, slope, slope_se, freedom, mean_x, var_mean, cov = (np.where(known, each, 1.0) for each in columns)
+    return Slope(level, slope, slope_se, known, freedom, mean_x, var_mean, cov)
 
 
 def rate(slope: Slope, setpoint: F64, deadband: F64) -> I8:
