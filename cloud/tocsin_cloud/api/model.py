@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from tocsin_core.plant import AlarmKind, Priority
 
@@ -27,14 +27,8 @@ def number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _stamp(value: object) -> object:
-    # Evidence is kept in its table as it is shown, with times as text.
-    return nanoseconds(datetime.fromisoformat(value)) if isinstance(value, str) else value
-
-
 Instant = Annotated[
     int,
-    BeforeValidator(_stamp),
     PlainSerializer(rfc3339, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]

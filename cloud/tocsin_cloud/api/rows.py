@@ -120,4 +120,4 @@ def _ticket(row: sql.Ticket, covered: list[str], log: list[model.LogEntry]) -> m
 
 def without_evidence(ticket: model.TicketInFull) -> model.Ticket:
     """Return the ticket as lists and events show it."""
-    return model.Ticket.model_validate(ticket.model_dump(exclude={"evidence"}))
+    return model.Ticket(**{field: getattr(ticket, field) for field in model.Ticket.model_fields})

@@ -264,8 +264,19 @@ async def test_a_ticket_goes_round_its_loop(bench: Bench) -> None:
 
 
 async def test_evidence_is_shown_as_it_was_kept(bench: Bench) -> None:
-    """The trend of a ticket passes through with its times, its gaps and its limits."""
-    evidence = {
+    """The trend of a ticket passes through with its gaps and its limits; its times become RFC 3339."""
+    kept = {
+        "point": "NH3-101",
+        "unit": "ppm",
+        "from": START_NS,
+        "to": START_NS + 2 * 10**9,
+        "time": [START_NS, START_NS + 10**9],
+        "value": [20.0, None],
+        "limits": [{"kind": "H", "setpoint": 25.0}],
+        "raised_at": START_NS + 2 * 10**9,
+        "complete": True,
+    }
+    shown = {
         "point": "NH3-101",
         "unit": "ppm",
         "from": at(0),
@@ -275,9 +286,9 @@ async def test_evidence_is_shown_as_it_was_kept(bench: Bench) -> None:
         "limits": [{"kind": "H", "setpoint": 25.0}],
         "raised_at": at(2),
     }
-    await bench.put(ticket(1, evidence=evidence))
+    await bench.put(ticket(1, evidence=kept))
     async with bench.client() as client:
-        assert (await client.get("/tickets/HD-1")).json()["evidence"] == evidence
+        assert (await client.get("/tickets/HD-1")).json()["evidence"] == shown
 
 
 async def test_messages_never_show_an_address(bench: Bench) -> None:

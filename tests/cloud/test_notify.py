@@ -1,0 +1,180 @@
+"""The outbox worker over a real database: once each, again with patience, on to the next step, then silence."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import select
+from sqlalchemy.orm import DeclarativeBase
+
+from tests.cloud.api.stand_ins import PLANT, START_NS, HandClock, message, occurrence
+from tocsin_cloud.adapters.channels import ChannelError, Letter
+from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.models import Message, Occurrence
+from tocsin_cloud.loops.notify import ATTEMPTS, Notifier
+from tocsin_core.plant import load_plant
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Post:
+    """A way to people that can be broken, and that remembers what it took."""
+
+    sent: list[Letter] = field(default_factory=list)
+    broken: bool = False
+
+    async def send(self, letter: Letter) -> None:
+        """Take `letter`, or fail."""
+        if self.broken:
+            raise ChannelError("connection refused")
+        self.sent.append(letter)
+
+
+@dataclass
+class Office:
+    """The outbox worker under test with everything around it."""
+
+    database: Database
+    clock: HandClock
+    post: Post
+    notifier: Notifier
+    told: list[object]
+
+    async def put(self, *rows: DeclarativeBase) -> None:
+        """Commit `rows`."""
+        async with self.database.write() as session:
+            session.add_all(rows)
+
+    async def outbox(self) -> dict[tuple[int, int, str], Message]:
+        """Return the messages by (step, repeat, person)."""
+        async with self.database.read() as session:
+            return {(row.step, row.repeat, row.to_person): row for row in await session.scalars(select(Message))}
+
+    async def acknowledge(self, of: Occurrence) -> None:
+        """Answer the alarm, without touching the outbox."""
+        async with self.database.write() as session:
+            (await session.get_one(Occurrence, of.id)).phase = "acknowledged"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run the tests on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    """Return an outbox worker over an empty database; the plant calls wang at once and li after a minute."""
+    (tmp_path / "north").mkdir()
+    (tmp_path / "north" / "plant.yaml").write_text(PLANT, encoding="utf-8")
+    database = await Database.open(sqlite_url(tmp_path / "tocsin.sqlite"))
+    clock, post, told = HandClock(), Post(), list[object]()
+
+    async def publish(kind: str, body: object) -> None:
+        told.append((kind, body))
+
+    notifier = Notifier(database, post, publish, load_plant(tmp_path / "north"), clock, CollectorRegistry())
+    yield Office(database, clock, post, notifier, told)
+    await database.close()
+
+
+async def test_a_due_message_goes_out_once(office: Office) -> None:
+    """It is sent, marked delivered with the time, told of, and never sent again; one that is not due waits."""
+    raised = occurrence(1)
+    await office.put(
+        raised, message(1, raised), message(2, raised, to_person="li", step=1, due_ns=START_NS + 60 * 10**9)
+    )
+    assert await office.notifier.send_due() == 1
+    assert await office.notifier.send_due() == 0
+    assert [(letter.id, letter.to, letter.subject) for letter in office.post.sent] == [
+        (f"{1:016x}", "wang", "北厂：氨浓度 高报")
+    ]
+    outbox = await office.outbox()
+    first, second = outbox[0, 0, "wang"], outbox[1, 0, "li"]
+    assert (first.state, first.sent_ns, first.attempts, first.error) == ("delivered", START_NS, 1, None)
+    assert (second.state, second.attempts) == ("pending", 0)
+    assert office.told == [("notification", {"id": f"{1:016x}"})]
+
+
+async def test_a_broken_way_is_tried_again_with_growing_patience(office: Office) -> None:
+    """After a failure the message waits 2 s, then 4 s, keeps its error, and goes out when the way is back."""
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised))
+    office.post.broken = True
+    for wait_s in (2, 4):
+        assert await office.notifier.send_due() == 1
+        waiting = (await office.outbox())[0, 0, "wang"]
+        assert (waiting.state, waiting.error) == ("pending", "connection refused")
+        assert waiting.due_ns == office.clock.now_ns() + wait_s * 10**9
+        assert await office.notifier.send_due() == 0
+        office.clock.move(wait_s)
+    office.post.broken = False
+    assert await office.notifier.send_due() == 1
+    sent = (await office.outbox())[0, 0, "wang"]
+    assert (sent.state, sent.attempts, sent.error) == ("delivered", 3, None)
+
+
+async def test_who_cannot_be_reached_is_passed_over(office: Office) -> None:
+    """When every attempt failed, the next step of the call is due at once."""
+    raised = occurrence(1)
+    later = START_NS + 3600 * 10**9
+    await office.put(raised, message(1, raised), message(2, raised, to_person="li", step=1, due_ns=later))
+    office.post.broken = True
+    for _ in range(ATTEMPTS):
+        assert await office.notifier.send_due() == 1
+        office.clock.move(60)
+    failed = (await office.outbox())[0, 0, "wang"]
+    assert (failed.state, failed.attempts, failed.error) == ("failed", ATTEMPTS, "connection refused")
+    office.post.broken = False
+    assert await office.notifier.send_due() == 1
+    assert [letter.to for letter in office.post.sent] == ["li"]
+
+
+async def test_an_answer_silences_what_still_waits(office: Office) -> None:
+    """A message whose alarm was acknowledged meanwhile is cancelled, not sent, even if nobody cancelled it before."""
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised))
+    await office.acknowledge(raised)
+    await office.notifier.send_due()
+    assert office.post.sent == []
+    assert (await office.outbox())[0, 0, "wang"].state == "cancelled"
+
+
+async def test_a_call_goes_on_until_somebody_answers(office: Office) -> None:
+    """The last step is repeated after `repeat_s`, again and again, and ends with the acknowledgement."""
+    raised = occurrence(1)
+    await office.put(raised, message(2, raised, to_person="li", step=1))
+    for repeat in range(3):
+        assert await office.notifier.send_due() == 1
+        planned = (await office.outbox())[1, repeat + 1, "li"]
+        assert (planned.state, planned.due_ns) == ("pending", office.clock.now_ns() + 300 * 10**9)
+        assert await office.notifier.send_due() == 0
+        office.clock.move(300)
+    assert len(office.post.sent) == 3
+    await office.acknowledge(raised)
+    await office.notifier.send_due()
+    assert len(office.post.sent) == 3
+    assert {row.state for row in (await office.outbox()).values()} == {"delivered", "cancelled"}
+
+
+async def test_a_first_step_is_not_repeated(office: Office) -> None:
+    """Only the last step of the plant's chain calls again."""
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised))
+    await office.notifier.send_due()
+    assert (await office.outbox()).keys() == {(0, 0, "wang")}
+
+
+async def test_a_message_of_a_dead_worker_is_taken_again(office: Office) -> None:
+    """Left in `sending` by a crash, it goes out under the same id when its lease is over, and not before."""
+    raised = occurrence(1)
+    lease_end = START_NS + 30 * 10**9
+    await office.put(raised, message(1, raised, state="sending", attempts=1, due_ns=lease_end))
+    assert await office.notifier.send_due() == 0
+    office.clock.move(30)
+    assert await office.notifier.send_due() == 1
+    assert [letter.id for letter in office.post.sent] == [f"{1:016x}"]
+    assert (await office.outbox())[0, 0, "wang"].attempts == 2

@@ -1,0 +1,89 @@
+"""The ways to people: the demo's outbox file, addresses that are none, and secrets that stay secret."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tocsin_cloud.adapters.channels import ChannelError, Channels, Letter, masked
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run the tests on asyncio."""
+    return "asyncio"
+
+
+def letter(number: int, channel: str = "outbox://") -> Letter:
+    """Return letter `number` to wang."""
+    return Letter(f"{number:016x}", "wang", channel, "氨浓度 高报", "氨浓度 31.5 ppm")
+
+
+async def test_the_outbox_holds_each_message_once(tmp_path: Path) -> None:
+    """A message sent twice, by this process or by the one before, is one line."""
+    for _ in range(2):
+        channels = Channels(tmp_path / "outbox")
+        await channels.send(letter(1))
+        await channels.send(letter(1))
+        await channels.send(letter(2))
+    lines = (tmp_path / "outbox" / "wang.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [f"{1:016x}", f"{2:016x}"]
+    assert json.loads(lines[0]) == {
+        "id": f"{1:016x}",
+        "to": "wang",
+        "subject": "氨浓度 高报",
+        "body": "氨浓度 31.5 ppm",
+    }
+
+
+async def test_a_line_torn_by_a_crash_is_cut_off(tmp_path: Path) -> None:
+    """The next message does not continue it, and the message that was torn goes in whole."""
+    (tmp_path / "wang.jsonl").write_text('{"id": "0001"}\n{"id": "0000000000000001", "to', encoding="utf-8")
+    await Channels(tmp_path).send(letter(1))
+    lines = (tmp_path / "wang.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["0001", f"{1:016x}"]
+
+
+@pytest.mark.parametrize("channel", ["nonsense://somewhere", "mailto://", "pigeon"])
+async def test_an_address_that_is_none_is_said(tmp_path: Path, channel: str) -> None:
+    """The error names the scheme and nothing more."""
+    with pytest.raises(ChannelError, match="is no address that Apprise understands"):
+        await Channels(tmp_path).send(letter(1, channel))
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.send_response(500)
+        self.end_headers()
+
+    def log_message(self, *_parts: object) -> None:
+        """Stay silent."""
+
+
+async def test_an_apprise_service_that_refuses_is_an_error_without_its_address(tmp_path: Path) -> None:
+    """Any service of Apprise is used by its address; what it answers is told, the token in the address is not."""
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        with pytest.raises(ChannelError) as caught:
+            await Channels(tmp_path).send(letter(1, f"json://user:s3cr3t-token@127.0.0.1:{server.server_port}/hook"))
+    assert str(caught.value)
+    assert "s3cr3t" not in str(caught.value)
+
+
+async def test_a_service_that_hangs_is_given_up(tmp_path: Path) -> None:
+    """After the time limit the message counts as not sent; the thread is left behind and holds up nothing."""
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        channels = Channels(tmp_path, timeout_s=0.2)
+        with pytest.raises(ChannelError, match="no answer within"):
+            await channels.send(letter(1, f"json://127.0.0.1:{server.server_port}/hook"))
+
+
+def test_an_error_is_masked() -> None:
+    """No piece of an address shows in an error, in whatever encoding the address has it."""
+    channel = "mailto://alarm:p%40ssword@mail.example.org?to=wang@example.org"
+    told = masked("login as alarm with p@ssword at mail.example.org for wang@example.org failed", channel)
+    assert told == "login as *** with *** at *** for ***@*** failed"
