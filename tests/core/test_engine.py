@@ -1,0 +1,475 @@
+"""Stories of single alarms, told as an operator would: readings and commands in, transitions out."""
+
+from dataclasses import replace
+from random import Random
+from typing import Final, Self
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.plants import SECOND, START_NS, definition, plant_of, rules_of
+from tocsin_core import engine
+from tocsin_core.engine import Command, SnapshotError, Transition, occurrence_id
+from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
+from tocsin_core.plant import AlarmDefinition, AlarmKind, Priority
+from tocsin_core.readings import BAD_COMM_FAILURE, GOOD, UNCERTAIN, Frame
+from tocsin_core.rules import Rules, compile_rules
+
+H: Final = definition("P0", AlarmKind.H, 10.0)
+
+
+class Story:
+    """One plant and a script: times are whole seconds after the start, both of sampling and of the clock."""
+
+    def __init__(self, rules: Rules) -> None:
+        """Nothing has happened."""
+        self.rules = rules
+        self.state = engine.initial(rules, START_NS)
+        self.log: list[Transition] = []
+        self.refusals: list[RefusalReason] = []
+        self.late = 0
+        self.steps_back = 0
+
+    @classmethod
+    def of(cls, *definitions: AlarmDefinition, decimals: int = 1) -> Self:
+        """A story of one point."""
+        return cls(rules_of(*definitions, decimals=decimals))
+
+    def read(self, second: float, value: float, quality: int = GOOD, point: int = 0) -> Self:
+        """A reading; the clock stands still."""
+        return self._step(Frame.of([point], [START_NS + round(second * SECOND)], [value], [quality]), [], None)
+
+    def tick(self, second: float) -> Self:
+        """The clock says so late it is."""
+        return self._step(Frame.empty(), [], second)
+
+    def ask(self, verb: Verb, second: float, *, reason: str = "", until: float = 0.0, onset_ns: int = 0) -> Self:
+        """Somebody asks something of the first alarm."""
+        until_ns = START_NS + round(until * SECOND) if until else 0
+        at_ns = START_NS + round(second * SECOND)
+        return self._step(Frame.empty(), [Command(verb, 0, at_ns, "li", reason, onset_ns, until_ns)], second)
+
+    def _step(self, frame: Frame, commands: list[Command], second: float | None) -> Self:
+        now = self.state.now_ns if second is None else START_NS + round(second * SECOND)
+        self.state, result = engine.step(self.state, self.rules, frame, commands, now)
+        self.log += result.transitions
+        self.refusals += [refusal.reason for refusal in result.refusals]
+        self.late += result.late
+        self.steps_back += result.clock_steps_back
+        return self
+
+    @property
+    def told(self) -> list[tuple[str, float]]:
+        """Every transition so far, as event and second."""
+        return [(each.event.text, (each.time_ns - START_NS) / SECOND) for each in self.log]
+
+    @property
+    def phase(self) -> str:
+        """Where the first alarm is."""
+        return Phase(int(self.state.phase[0])).text
+
+
+def test_reaching_the_set_point_raises() -> None:
+    """The set point is the value at which the alarm stands (GB/T 50493, AQ 1029), not one beyond it."""
+    assert Story.of(H).read(1, 9.9).read(2, 10.0).told == [("raise", 2)]
+
+
+def test_a_low_alarm_is_a_high_alarm_upside_down() -> None:
+    """L raises at or below its set point and returns above it by more than the deadband."""
+    low = replace(definition("P0", AlarmKind.L, 19.5), deadband=0.5)
+    assert Story.of(low).read(1, 19.5).read(2, 20.0).read(3, 20.1).told == [("raise", 1), ("return", 3)]
+
+
+def test_the_on_delay_counts_from_the_first_reading_beyond() -> None:
+    """A condition is raised at the first reading at which it has held for the whole on-delay."""
+    story = Story.of(replace(H, on_delay_s=3.0))
+    assert story.read(1, 11).read(2, 11).read(3.9, 11).told == []
+    assert story.read(4, 11).told == [("raise", 4)]
+
+
+def test_a_dip_starts_the_on_delay_anew() -> None:
+    """Three seconds beyond, with one reading inside among them, are not three seconds beyond."""
+    assert Story.of(replace(H, on_delay_s=3.0)).read(1, 11).read(3, 9).read(4, 11).read(6, 11).told == []
+
+
+def test_the_off_delay_counts_from_the_first_reading_inside() -> None:
+    """A return needs the whole off-delay inside; the alarm keeps standing until then."""
+    story = Story.of(replace(H, off_delay_s=5.0)).read(1, 11).read(2, 9).read(6.9, 9)
+    assert story.told == [("raise", 1)]
+    assert story.read(7, 9).told == [("raise", 1), ("return", 7)]
+
+
+def test_the_deadband_holds() -> None:
+    """Between set point and deadband nothing is decided: no return, and none begins to wait."""
+    story = Story.of(replace(H, deadband=1.0)).read(1, 10.5).read(2, 9.5).read(3, 9.0)
+    assert story.told == [("raise", 1)]
+    assert story.read(4, 8.9).told == [("raise", 1), ("return", 4)]
+
+
+def test_bad_never_clears() -> None:
+    """A sensor that fails below the set point has not said that the gas is gone."""
+    story = Story.of(H).read(1, 11).read(2, 0.0, BAD_COMM_FAILURE).read(3, float("nan"), BAD_COMM_FAILURE)
+    assert (story.told, story.phase) == ([("raise", 1)], "unacknowledged")
+
+
+@pytest.mark.parametrize("quality", [BAD_COMM_FAILURE, UNCERTAIN, 0x80])
+def test_only_good_readings_raise(quality: int) -> None:
+    """Neither bad nor uncertain nor OPC's reserved quality raises a process alarm."""
+    assert Story.of(H).read(1, 99, quality).told == []
+
+
+def test_bad_stops_a_waiting_return() -> None:
+    """An off-delay that began before the sensor failed begins anew after it: nobody saw the middle of it."""
+    story = Story.of(replace(H, off_delay_s=5.0)).read(1, 11).read(2, 9).read(4, 9, BAD_COMM_FAILURE).read(8, 9)
+    assert story.told == [("raise", 1)]
+    assert story.read(13, 9).told == [("raise", 1), ("return", 13)]
+
+
+def test_an_instrument_alarm_is_raised_by_bad_readings_and_returns_with_any_other() -> None:
+    """Two periods of bad raise it; an uncertain reading is a reading."""
+    bad = replace(definition("P0", AlarmKind.BAD), on_delay_s=2.0)
+    story = Story.of(bad).read(1, 0, BAD_COMM_FAILURE).read(2, 0, BAD_COMM_FAILURE).read(3, 0, BAD_COMM_FAILURE)
+    assert story.read(4, 5, UNCERTAIN).told == [("raise", 3), ("return", 4)]
+
+
+STALE: Final = replace(definition("P0", AlarmKind.STALE), after_s=10.0)
+
+
+def ticking(story: Story, start: int, end: int) -> Story:
+    """The clock from `start` to `end`, a tick a second."""
+    for second in range(start, end + 1):
+        story.tick(second)
+    return story
+
+
+def test_silence_is_told_by_the_clock_alone() -> None:
+    """Ten seconds of ticks without a reading raise the alarm, whatever times the readings bore; any reading ends it."""
+    story = ticking(Story.of(STALE).read(5000, 1.0), 1, 9)
+    assert story.told == []
+    assert story.tick(10).read(5001, 1.0).told == [("raise", 10), ("return", 5001)]
+
+
+def test_a_point_that_never_spoke_goes_stale_too() -> None:
+    """Silence counts from the start of the engine."""
+    assert ticking(Story.of(STALE), 1, 10).told == [("raise", 10)]
+
+
+def test_a_point_known_to_be_bad_does_not_go_stale_as_well() -> None:
+    """Silence after a bad reading is the same fault, told already."""
+    assert ticking(Story.of(STALE).read(0, 0, BAD_COMM_FAILURE), 1, 30).told == []
+
+
+def test_time_without_ticks_is_nobodys_silence() -> None:
+    """After an hour in which no worker ran, no point is accused of having been silent for an hour."""
+    story = ticking(Story.of(STALE), 1, 5).tick(3600)
+    assert story.told == []
+    assert ticking(story, 3601, 3604).told == []
+    assert story.tick(3605).told == [("raise", 3605)]
+
+
+def test_late_readings_neither_raise_nor_clear() -> None:
+    """A reading older than its point's last is counted and of no effect."""
+    story = Story.of(H).read(10, 5).read(9, 50)
+    assert (story.told, story.late) == ([], 1)
+    story.read(11, 50).read(10.5, 5)
+    assert (story.told, story.late) == ([("raise", 11)], 2)
+
+
+def test_a_doubled_reading_is_ignored() -> None:
+    """The same time twice is the same reading, even if it says something else."""
+    story = Story.of(H).read(1, 5).read(1, 50)
+    assert (story.told, story.late) == ([], 1)
+
+
+def test_a_clock_set_back_is_counted_and_not_obeyed() -> None:
+    """Ticks that go back change nothing; silence does not shrink."""
+    story = ticking(Story.of(STALE), 1, 9).tick(3)
+    assert (story.steps_back, story.told) == (1, [])
+    assert story.tick(10).told == [("raise", 10)]
+
+
+def test_points_of_nobody_are_left_alone() -> None:
+    """A reading of a point that the rules do not know is no error."""
+    story = Story.of(H).read(1, 50, point=7).read(1, 50, point=-1)
+    assert (story.told, story.late) == ([], 0)
+
+
+def test_raising_again_supersedes_what_nobody_acknowledged() -> None:
+    """A new occurrence begins, and says which one it replaces."""
+    story = Story.of(H).read(1, 11).read(2, 5).read(3, 12)
+    assert [each.phase_to for each in story.log] == [
+        Phase.UNACKNOWLEDGED,
+        Phase.RETURNED_UNACKNOWLEDGED,
+        Phase.UNACKNOWLEDGED,
+    ]
+    assert story.log[-1].superseded_ns == story.log[0].onset_ns == START_NS + SECOND
+    assert story.log[-1].onset_ns == START_NS + 3 * SECOND
+
+
+def test_an_acknowledged_alarm_that_returned_supersedes_nothing() -> None:
+    """Its story is over before the next begins."""
+    story = Story.of(H).read(1, 11).ask(Verb.ACKNOWLEDGE, 2).read(3, 5).read(4, 11)
+    assert [(each.event, each.superseded_ns) for each in story.log][-1] == (Event.RAISE, 0)
+
+
+def test_an_acknowledgement_names_who_and_keeps_the_condition() -> None:
+    """Acknowledging moves B to C with a name; it does not end the alarm."""
+    story = Story.of(H).read(1, 11).ask(Verb.ACKNOWLEDGE, 2)
+    assert (story.phase, story.log[-1].who, story.log[-1].value) == ("acknowledged", "li", 11.0)
+
+
+def test_acknowledging_what_one_did_not_see_is_refused() -> None:
+    """A click on the old occurrence does not silence the new one."""
+    story = Story.of(H).read(1, 11).read(2, 5).read(3, 12).ask(Verb.ACKNOWLEDGE, 4, onset_ns=START_NS + SECOND)
+    assert (story.refusals, story.phase) == ([RefusalReason.ANOTHER_OCCURRENCE], "unacknowledged")
+
+
+def test_a_latched_alarm_stays_until_it_is_reset() -> None:
+    """Return, acknowledgement and only then a reset bring it back to normal."""
+    story = Story.of(replace(H, latching=True)).read(1, 11).read(2, 5).ask(Verb.RESET, 3)
+    assert (story.phase, story.refusals) == ("latched-unacknowledged", [RefusalReason.ACKNOWLEDGE_FIRST])
+    assert story.ask(Verb.ACKNOWLEDGE, 4).phase == "latched-acknowledged"
+    assert story.ask(Verb.RESET, 5).phase == "normal"
+
+
+def test_a_latched_alarm_that_rises_again_is_a_new_occurrence() -> None:
+    """Whether it was acknowledged or not."""
+    story = Story.of(replace(H, latching=True)).read(1, 11).read(2, 5).ask(Verb.ACKNOWLEDGE, 3).read(4, 11)
+    assert (story.phase, story.log[-1].superseded_ns) == ("unacknowledged", START_NS + SECOND)
+
+
+def test_a_shelf_ends_by_itself() -> None:
+    """When its time is up the alarm comes back, at that time, and says why."""
+    story = Story.of(H).ask(Verb.SHELVE, 1, reason="calibration", until=61).tick(60.9)
+    assert story.told == [("shelve", 1)]
+    story.tick(62)
+    assert (story.told[-1], story.log[-1].reason, story.log[-1].who) == (("unshelve", 61), "time is up", "")
+
+
+def test_transitions_of_hidden_alarms_are_recorded_as_suppressed() -> None:
+    """A shelved alarm goes on living; only nobody is told."""
+    story = Story.of(H).ask(Verb.SHELVE, 1, reason="calibration", until=61).read(2, 11).ask(Verb.UNSHELVE, 3)
+    assert [(each.event, each.suppressed) for each in story.log] == [
+        (Event.SHELVE, True),
+        (Event.RAISE, True),
+        (Event.UNSHELVE, False),
+    ]
+    story.ask(Verb.OUT_OF_SERVICE, 4, reason="replaced").read(5, 5).ask(Verb.IN_SERVICE, 6)
+    assert [each.suppressed for each in story.log[3:]] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("priority", "hours"),
+    [(Priority.LOW, 24), (Priority.MEDIUM, 12), (Priority.HIGH, 8), (Priority.CRITICAL, 1)],
+)
+def test_a_shelf_has_a_longest_time_by_priority(priority: Priority, hours: int) -> None:
+    """The graver the alarm, the shorter it may be hidden; to the second."""
+    story = Story.of(replace(H, priority=priority))
+    story.ask(Verb.SHELVE, 1, reason="calibration", until=2 + hours * 3600)
+    assert story.refusals == [RefusalReason.TOO_LONG]
+    assert story.ask(Verb.SHELVE, 1, reason="calibration", until=1 + hours * 3600).told == [("shelve", 1)]
+
+
+@pytest.mark.parametrize(
+    ("verb", "reason", "refusal"),
+    [
+        (Verb.ACKNOWLEDGE, "", RefusalReason.NOT_ACTIVE),
+        (Verb.RESET, "", RefusalReason.NOT_LATCHED),
+        (Verb.SHELVE, "", RefusalReason.REASON_MISSING),
+        (Verb.SHELVE, "calibration", RefusalReason.NO_TIME),
+        (Verb.UNSHELVE, "", RefusalReason.NOT_SHELVED),
+        (Verb.OUT_OF_SERVICE, "", RefusalReason.REASON_MISSING),
+        (Verb.IN_SERVICE, "", RefusalReason.NOT_OUT_OF_SERVICE),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_reason(verb: Verb, reason: str, refusal: RefusalReason) -> None:
+    """Of an alarm that is normal, in service and on no shelf."""
+    story = Story.of(H).ask(verb, 1, reason=reason)
+    assert (story.refusals, story.told) == ([refusal], [])
+
+
+def test_asking_twice_is_refused_the_second_time() -> None:
+    """Neither an acknowledgement nor a removal from service happens twice."""
+    story = Story.of(H).read(1, 11).ask(Verb.ACKNOWLEDGE, 2).ask(Verb.ACKNOWLEDGE, 3)
+    story.ask(Verb.OUT_OF_SERVICE, 4, reason="x").ask(Verb.OUT_OF_SERVICE, 5, reason="x")
+    assert story.refusals == [RefusalReason.ALREADY_ACKNOWLEDGED, RefusalReason.ALREADY_OUT_OF_SERVICE]
+
+
+def test_transitions_come_in_the_order_of_the_readings() -> None:
+    """The first-out is the first: a frame in which points stand twice keeps its order."""
+    points = [[definition(f"P{index}", AlarmKind.H, 10.0)] for index in range(3)]
+    rules = compile_rules(plant_of(points))
+    times = [START_NS + 1, START_NS + 1, START_NS + 2, START_NS + 1]
+    frame = Frame.of([2, 1, 1, 0], times, [5.0, 11.0, 5.0, 11.0], [GOOD] * 4)
+    _, result = engine.step(engine.initial(rules, START_NS), rules, frame, [], START_NS)
+    assert [(each.definition, each.event) for each in result.transitions] == [
+        (1, Event.RAISE),
+        (1, Event.RETURN),
+        (0, Event.RAISE),
+    ]
+
+
+EARLY: Final = replace(
+    definition("P0", AlarmKind.TIME_TO_LIMIT, 28.0),
+    limit=AlarmKind.H,
+    window_s=30.0,
+    horizon_s=300.0,
+    confidence=0.999,
+    on_delay_s=2.0,
+    off_delay_s=30.0,
+)
+NH3_H: Final = definition("P0", AlarmKind.H, 28.0)
+
+
+def test_a_leak_is_foreseen_before_its_limit() -> None:
+    """A ramp of 0.2 ppm/s with noise warns at least a minute before the level-1 alarm, and stays while it rises."""
+    story, dice = Story.of(EARLY, NH3_H), Random(1)  # noqa: S311 - noise to be heard again, no secret
+    for second in range(1, 61):
+        story.read(second, round(2.0 + dice.gauss(0.0, 0.3), 1))
+    for second in range(61, 240):
+        story.read(second, round(2.0 + 0.2 * (second - 60) + dice.gauss(0.0, 0.3), 1))
+    warned, reached = (next(each for each in story.log if each.definition == number) for number in (0, 1))
+    assert [each.definition for each in story.log] == [0, 1]
+    assert (reached.time_ns - warned.time_ns) / SECOND > 60.0
+
+
+def test_a_warning_returns_when_the_level_turns() -> None:
+    """Once the foreseen level is short of the limit for the off-delay, the warning is over."""
+    story = Story.of(replace(EARLY, deadband=1.0))
+    for second in range(1, 61):
+        story.read(second, 2.0 + 0.1 * second)
+    for second in range(61, 161):
+        story.read(second, 8.0)
+    assert [event for event, _ in story.told] == ["raise", "return"]
+
+
+def noise(phi: float, count: int, seed: int) -> list[float]:
+    """Gaussian noise of standard deviation 1 in which each value remembers `phi` of the last one."""
+    dice, last, made = Random(seed), 0.0, []  # noqa: S311 - noise to be heard again, no secret
+    for _ in range(count):
+        last = phi * last + (1.0 - phi * phi) ** 0.5 * dice.gauss(0.0, 1.0)
+        made.append(last)
+    return made
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.9], ids=["white", "AR(1)"])
+def test_noise_is_not_foreseen_as_a_leak(phi: float) -> None:
+    """Ten hours of a quiet detector with 0.5 ppm of noise give no early warning."""
+    points = [[replace(EARLY, id=f"P{index}/time-to-limit", point=f"P{index}")] for index in range(10)]
+    rules = compile_rules(plant_of(points))
+    state = engine.initial(rules, START_NS)
+    columns = [noise(phi, 3600, seed) for seed in range(10)]
+    point = np.arange(10, dtype=np.int32)
+    for second, row in enumerate(zip(*columns, strict=True)):
+        values = np.round(2.0 + 0.5 * np.asarray(row), 1)
+        frame = Frame.of(point, [START_NS + second * SECOND] * 10, values, [GOOD] * 10)
+        state, result = engine.step(state, rules, frame, [], START_NS)
+        assert result.transitions == []
+
+
+@pytest.mark.parametrize("sigmas", [-20, 20, 1000])
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_spike_alone_is_not_foreseen_as_a_leak(sigmas: int, length: int) -> None:
+    """One or two wild readings widen the error more than they bend the line, even without an on-delay."""
+    for seed in range(20):
+        story = Story.of(replace(EARLY, setpoint=28_000.0 if sigmas > 100 else 28.0, on_delay_s=0.0))
+        for second, value in enumerate(noise(0.0, 240, seed)):
+            wild = 0.5 * sigmas if 100 <= second < 100 + length else 0.0
+            story.read(second, round(2.0 + 0.5 * value + wild, 1))
+        assert story.told == [], seed
+
+
+def test_a_warning_is_silent_once_the_limit_is_reached() -> None:
+    """Beyond the limit there is nothing left to foresee; the warning neither begins nor ends there."""
+    story = Story.of(replace(EARLY, on_delay_s=0.0))
+    for second in range(1, 41):
+        story.read(second, 30.0 + second)
+    assert story.told == []
+
+
+def test_a_rate_of_change_is_told_in_units_a_minute() -> None:
+    """6 a minute reaches a set point of 5 a minute; 3 a minute falls short of its deadband and ends it."""
+    rate = replace(definition("P0", AlarmKind.RATE, 5.0), deadband=1.0, window_s=30.0)
+    story = Story.of(rate)
+    for second in range(60):
+        story.read(second, 50.0 - 0.1 * second)
+    assert [event for event, _ in story.told] == ["raise"]
+    for second in range(60, 200):
+        story.read(second, 44.0 - 0.05 * (second - 60))
+    assert [event for event, _ in story.told] == ["raise", "return"]
+
+
+def test_noise_is_no_rate_of_change() -> None:
+    """A slope must be at least twice its own error, however low the set point."""
+    story = Story.of(replace(definition("P0", AlarmKind.RATE, 0.01), window_s=30.0, on_delay_s=5.0))
+    story.read(0, 0.0)
+    for second, value in enumerate([1.0, -1.0] * 60, 1):
+        story.read(second, value)
+    assert story.told == []
+
+
+@pytest.mark.parametrize("wild", [1e150, 1e308, -1.7e308])
+def test_a_value_beyond_all_bounds_does_not_deafen_a_trend(wild: float) -> None:
+    """A good-looking reading of 1e308 from a broken register restarts the trend; the next leak is foreseen."""
+    story = Story.of(EARLY)
+    for second in range(60):
+        story.read(second, wild if second == 20 else 2.0)
+    for second in range(60, 120):
+        story.read(second, 2.0 + 0.2 * (second - 60))
+    assert [event for event, _ in story.told] == ["raise"]
+
+
+def test_where_a_leak_is_heading_can_be_shown() -> None:
+    """The projection gives level, slope with its bounds, and the time to the limit; a flat point has none."""
+    points = [[replace(EARLY, id=f"P{index}/time-to-limit", point=f"P{index}")] for index in range(2)]
+    rules = compile_rules(plant_of(points))
+    state = engine.initial(rules, START_NS)
+    assert engine.projections(state, rules) == []
+    for second in range(40):
+        frame = Frame.of([0, 1], [START_NS + second * SECOND] * 2, [2.0 + 0.1 * second, 5.0], [GOOD] * 2)
+        state, _ = engine.step(state, rules, frame, [], START_NS)
+    (shown,) = engine.projections(state, rules)
+    assert (shown.definition, shown.time_ns) == (0, START_NS + 39 * SECOND)
+    assert shown.level == pytest.approx(5.9)
+    assert shown.slope == pytest.approx(0.1)
+    assert shown.slope_low < 0.1 < shown.slope_high
+    assert shown.reaches_s == pytest.approx((28.0 - 5.9) / 0.1)
+
+
+def test_an_occurrence_has_the_same_id_everywhere() -> None:
+    """Gateway and cloud, today and in ten years: the id is a fixed function of alarm and onset."""
+    assert occurrence_id("NH3-101/H", START_NS) == "a4c01644884a3a44"
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"not a snapshot", b"\x93NUMPY\x01\x00"])
+def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
+    """Bytes of another kind are told apart at once."""
+    with pytest.raises(SnapshotError, match="not a snapshot of the engine"):
+        engine.restore(data, rules_of(H))
+
+
+@given(place=st.floats(0, 1, exclude_max=True), change=st.binary(min_size=0, max_size=8), cut=st.booleans())
+def test_a_damaged_snapshot_is_refused_or_whole(place: float, change: bytes, *, cut: bool) -> None:
+    """A torn or altered snapshot raises SnapshotError; no other exception escapes, whatever the damage."""
+    rules = rules_of(H, EARLY, STALE)
+    state, _ = engine.step(
+        engine.initial(rules, START_NS), rules, Frame.of([0], [START_NS], [50.0], [GOOD]), [], START_NS
+    )
+    data = engine.snapshot(state, rules)
+    at = int(place * len(data))
+    damaged = data[:at] + change + (b"" if cut else data[at + len(change) :])
+    try:
+        restored = engine.restore(damaged, rules)
+    except SnapshotError:
+        return
+    assert restored.phase.max() < len(Phase)
+
+
+def test_an_empty_plant_is_a_plant() -> None:
+    """No points, no alarms: steps and snapshots work all the same."""
+    rules = compile_rules(plant_of([]))
+    state, result = engine.step(engine.initial(rules, START_NS), rules, Frame.empty(), [], START_NS + SECOND)
+    assert result.transitions == []
+    assert engine.restore(engine.snapshot(state, rules), rules).now_ns == START_NS + SECOND
