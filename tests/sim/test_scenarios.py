@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from tests.support.plants import PLANTS
+from tocsin_core import engine
+from tocsin_core.lifecycle import Event
 from tocsin_core.plant import AlarmKind, Plant
-from tocsin_core.readings import GOOD, quality_text
+from tocsin_core.readings import GOOD, Frame, quality_text
 from tocsin_core.registers import Reply, compile_plan
+from tocsin_core.rules import compile_rules
 from tocsin_sim.app import load_world
 from tocsin_sim.scenario import moment, turns
 from tocsin_sim.settings import Settings
@@ -112,6 +115,37 @@ def test_the_leak_can_be_foreseen() -> None:
     assert np.argmax(far >= 5) > np.argmax(near >= 5)
     assert upwind.max() < 3
     assert near[:18].max() < 3
+
+
+def raised(plant: Plant, world: World, until_s: int) -> dict[str, int]:
+    """Return when, in seconds, the engine first raised each alarm on readings taken once a second."""
+    rules, now = compile_rules(plant), 1_800_000_000_000_000_000
+    state, count = engine.initial(rules, now), len(plant.points)
+    found: dict[str, int] = {}
+    for second in range(until_s + 1):
+        world.advance(second)
+        values = [world.shown(p.device.id)[p.config.register_ or p.config.field or ""] for p in plant.points]
+        at = now + second * 1_000_000_000
+        frame = Frame.of(np.arange(count, dtype=np.int32), np.full(count, at), values, [GOOD] * count)
+        state, result = engine.step(state, rules, frame, [], at)
+        for transition in result.transitions:
+            if transition.event is Event.RAISE:
+                found.setdefault(rules.definitions[transition.definition].id, second)
+    return found
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_engine_foresees_the_leak(seed: int) -> None:
+    """At the flange the early warning comes first, at least 5 s before level 1, and level 2 within the minute."""
+    found = raised(*started(AMMONIA, "leak", seed), 60)
+    assert min(found, key=found.__getitem__) == "NH3-103/time-to-limit"
+    assert found["NH3-103/time-to-limit"] + 5 <= found["NH3-103/H"] < found["NH3-103/HH"] <= 60
+    assert {name for name in found if not name.endswith("time-to-limit")} == {"NH3-103/H", "NH3-103/HH"}
+
+
+def test_the_engine_is_quiet_in_the_calm() -> None:
+    """Five quiet minutes raise nothing at all, no early warning either."""
+    assert raised(*started(AMMONIA, "calm", seed=5), 300) == {}
 
 
 @pytest.mark.parametrize("plant", [AMMONIA, MINE])
