@@ -100,7 +100,7 @@ class EdgeSession:
     def ndata(self, oldest: int, now_ms: int) -> Message:
         """Tell anew which batch is the oldest that can still come, after older ones were given up."""
         payload = Payload(timestamp=now_ms)
-        payload.metrics.add(name=codec.OLDEST, timestamp=now_ms, long_value=oldest)
+        _put_number(payload, codec.OLDEST, oldest, now_ms)
         return self._numbered("NDATA", payload)
 
     def dbirth(self, device: str, last: Columns, batch: int, now_ms: int) -> Message:
@@ -126,7 +126,7 @@ class EdgeSession:
     def ddata(self, device: str, columns: Columns, batch: int, now_ms: int, *, historical: bool) -> Message:
         """Make data of a device under the batch number that the host will acknowledge."""
         payload = Payload(timestamp=now_ms)
-        payload.metrics.add(name=codec.BATCH, timestamp=now_ms, long_value=batch)
+        _put_number(payload, codec.BATCH, batch, now_ms)
         aliases = self._alias[device]
         rows = zip(
             columns.metric.tolist(),
@@ -136,7 +136,8 @@ class EdgeSession:
             strict=True,
         )
         for position, time_ms, value, opc in rows:
-            metric = payload.metrics.add(alias=aliases[position], timestamp=time_ms)
+            # The birth says the type as well, but there are hosts that decode each message by itself.
+            metric = payload.metrics.add(alias=aliases[position], timestamp=time_ms, datatype=DataType.DOUBLE)
             if historical:
                 metric.is_historical = True
             codec.put_reading(metric, value, opc)

@@ -1,0 +1,120 @@
+"""A Modbus line: no answer but its own, one silent unit costs its own slot, failures have a reason."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from tests.edge.rig import Slave
+from tests.support.ports import free_port
+from tocsin_core.clock import SystemClock
+from tocsin_core.readings import BAD_COMM_FAILURE, BAD_CONFIGURATION, BAD_DEVICE_FAILURE
+from tocsin_core.registers import ReadRequest
+from tocsin_edge.adapters.modbus import Answer, ModbusLine
+
+TWO: ReadRequest = ReadRequest(3, 0, 2)
+
+
+def value_of(answer: Answer) -> float:
+    """Read the big-endian float in an answer of two registers."""
+    assert isinstance(answer.reply, np.ndarray), answer
+    return float(np.array(answer.reply, dtype=">u2").view(">f4")[0])
+
+
+def told(story: Coroutine[Any, Any, None]) -> None:
+    """Run a story."""
+    asyncio.run(story)
+
+
+@pytest.mark.parametrize("echo_transaction", [True, False])
+def test_a_late_answer_never_serves_the_next_question(echo_transaction: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """An answer that comes after its time-out is lost, even from a server that does not echo transaction numbers."""
+
+    async def story() -> None:
+        async with Slave({1: 1.0, 2: 2.0}, late_s={1: 0.15}, echo_transaction=echo_transaction).serve() as slave:
+            line = ModbusLine("127.0.0.1", slave.port, SystemClock())
+            for _ in range(5):
+                late = await line.ask(1, TWO, 0.1)
+                assert late == Answer(BAD_COMM_FAILURE, "no answer within 0.1 s", silent=True)
+                assert value_of(await line.ask(2, TWO, 1.0)) == 2.0
+                await asyncio.sleep(0.1)
+                assert value_of(await line.ask(2, TWO, 1.0)) == 2.0
+            line.close()
+
+    told(story())
+
+
+@pytest.mark.parametrize(
+    ("code", "quality", "silent"),
+    [
+        (1, BAD_CONFIGURATION, False),
+        (2, BAD_CONFIGURATION, False),
+        (4, BAD_DEVICE_FAILURE, False),
+        (6, BAD_COMM_FAILURE, False),
+        (11, BAD_COMM_FAILURE, True),
+        (99, BAD_DEVICE_FAILURE, False),
+    ],
+)
+def test_exceptions_are_qualities_with_a_reason(code: int, quality: int, silent: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A device that answers with an exception is alive, unless a serial gateway says that nobody is behind it."""
+
+    async def story() -> None:
+        async with Slave({1: 1.0}, exception={1: code}).serve() as slave:
+            line = ModbusLine("127.0.0.1", slave.port, SystemClock())
+            answer = await line.ask(1, TWO, 1.0)
+            line.close()
+            assert (answer.reply, answer.silent) == (quality, silent)
+            assert answer.reason.startswith(f"exception {code}:")
+
+    told(story())
+
+
+def test_nobody_there_is_told_at_once_and_not_hammered() -> None:
+    """A refused connection fails at once; until a wait is over nobody connects; then a device that came is read."""
+
+    async def story() -> None:
+        line = ModbusLine("127.0.0.1", free_port(), SystemClock())
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        answers = [await line.ask(1, TWO, 1.0) for _ in range(50)]
+        assert clock() - begun < 1
+        assert {answer.reply for answer in answers if isinstance(answer.reply, int)} == {BAD_COMM_FAILURE}
+        assert {answer.reason for answer in answers} == {"connection refused or host unreachable"}
+        assert all(answer.silent for answer in answers)
+        line.close()
+
+    told(story())
+
+
+def test_all_four_functions_against_a_real_server() -> None:
+    """Coils, discrete inputs, holding and input registers of a pymodbus server."""
+
+    async def story() -> None:
+        port = free_port()
+        device = SimDevice(
+            1,
+            (
+                [SimData(0, values=[True, False, True], datatype=DataType.BITS)],
+                [SimData(0, values=[False, True, True], datatype=DataType.BITS)],
+                [SimData(0, values=[11, 12, 13], datatype=DataType.REGISTERS)],
+                [SimData(0, values=[21, 22, 23], datatype=DataType.REGISTERS)],
+            ),
+        )
+        server = ModbusTcpServer(device, address=("127.0.0.1", port))
+        await server.serve_forever(background=True)
+        line = ModbusLine("127.0.0.1", port, SystemClock())
+        got = [(await line.ask(1, ReadRequest(function, 0, 3), 1.0)).reply for function in (1, 2, 3, 4)]
+        line.close()
+        await server.shutdown()  # type: ignore[no-untyped-call]  # so in pymodbus
+        assert [list(np.asarray(reply)[:3]) for reply in got] == [
+            [True, False, True],
+            [False, True, True],
+            [11, 12, 13],
+            [21, 22, 23],
+        ]
+
+    told(story())
