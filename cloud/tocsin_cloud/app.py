@@ -22,10 +22,10 @@ from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_event
 from tocsin_cloud.api.build import build_api
+from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.api.ports import ApiPorts
 from tocsin_cloud.api.server import serving
 from tocsin_cloud.api.stream_ports import StreamCommands, StreamEvents
-from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.historian import Historian, HistorianParts, retain

@@ -43,7 +43,7 @@ PENDING_BYTES: Final = 128 << 20
 
 def to_subject(topic: str) -> str:
     """The NATS subject of an MQTT topic that has no empty level."""
-    return topic.replace(".", "//").replace("/", "\0").replace("\0\0", "//").replace("\0", ".")
+    return ".".join(level.replace(".", "//") for level in topic.split("/"))
 
 
 def to_topic(subject: str) -> str:

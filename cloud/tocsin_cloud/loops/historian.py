@@ -138,7 +138,7 @@ class Historian:
 
     def _keep(self, address: Address, fed: Fed) -> None:
         if fed.newest_batch is not None:
-            # Answered with what we have, also when that is nothing: a gateway that knows of more then sends again what it
+            # Answered with what we have, also if that is nothing: a gateway that knows of more then sends again what it
             # still keeps, and tells the oldest number that can come.
             self._ledgers.setdefault(address, Ledger()).born(fed.newest_batch)
             self._touched.add(address)

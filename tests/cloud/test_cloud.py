@@ -1,0 +1,184 @@
+"""`tocsin cloud` as a process, with a real broker and Sparkplug messages: what it promises when it is killed, and to whom."""
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiomqtt
+import duckdb
+
+from tests.cloud.rig import GATEWAY, CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
+from tests.support.wait import eventually_async
+from tocsin_core.sparkplug.payload import DataType
+from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
+
+RISES = "SELECT occurrence, count(*) FROM transition WHERE event = 'raise' AND alarm = 'P1/H' GROUP BY occurrence"
+
+
+@contextmanager
+def started(cloud: CloudProcess) -> Iterator[CloudProcess]:
+    """A cloud process that is started, and ended in any case."""
+    cloud.start()
+    try:
+        yield cloud
+    finally:
+        cloud.end(signal.SIGKILL)
+
+
+@asynccontextmanager
+async def rig(tmp_path: Path) -> AsyncIterator[tuple[CloudProcess, SpoolingGateway]]:
+    """A broker, a cloud side on it that is ready, and a gateway that is not connected yet."""
+    async with broker(tmp_path / "nats") as (server, settings):
+        cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", server.url, settings.mqtt)
+        with started(cloud):
+            await eventually_async(cloud.ready, 30)
+            yield cloud, SpoolingGateway(settings.mqtt)
+
+
+def stored(data: Path, point: str) -> list[tuple[int, float | None]]:
+    """Every stored row of `point`; only while no process has the file."""
+    with duckdb.connect(str(data / "history.duckdb"), read_only=True) as history:
+        return history.execute(
+            "SELECT time_ns, value FROM readings JOIN points ON key = point WHERE id = ? ORDER BY time_ns", [point]
+        ).fetchall()
+
+
+def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Killed again and again while a value swings over its limit: each reading stored once, each rise one alarm, told once."""
+    rng = random.Random(2)
+
+    async def story() -> None:
+        async with rig(tmp_path) as (cloud, gateway), gateway.connected():
+            rises = 0
+            began = now_ms()
+            for kill in range(3):
+                for _ in range(rng.randrange(20, 60)):
+                    for value in (10.0, 90.0):
+                        rises += value > 50
+                        began += 5
+                        await gateway.send({0: value, 1: value}, time_ms=began)
+                    await asyncio.sleep(rng.random() * 0.05)
+                if kill < 2:
+                    cloud.end(signal.SIGKILL)
+                    cloud.start()
+                    if rng.random() < 0.7:
+                        # Else it is killed while it still catches up.
+                        await eventually_async(cloud.ready, 30)
+            await eventually_async(lambda: gateway.committed == gateway.newest, 30)
+            await eventually_async(lambda: len(cloud.rows(RISES)) == rises, 30)
+            assert all(count == 1 for _, count in cloud.rows(RISES))
+            # One place is called once as long as nobody has answered, however often its alarm rose.
+            assert cloud.rows("SELECT count(*) FROM message WHERE repeat = 0") == [(1,)]
+            assert cloud.rows("SELECT count(*) FROM ticket") == [(1,)]
+            assert cloud.rows("SELECT count(*) FROM ticket_occurrence") == [(rises,)]
+            assert cloud.end() == 0
+            times = Counter(time_ns for time_ns, value in stored(cloud.data, "P1") if value is not None)
+            expected = {int(batch.time_ms[0]) * 1_000_000 for batch in gateway.batches.values()}
+            assert set(times) == expected
+            assert max(times.values()) == 1
+
+    asyncio.run(story())
+
+
+def test_an_end_by_signal_is_clean_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    """SIGTERM ends it with 0; what is active stays active over the restart and returns afterwards, once."""
+    phase = "SELECT phase FROM occurrence WHERE alarm = 'P1/H'"
+
+    async def story() -> None:
+        async with rig(tmp_path) as (cloud, gateway), gateway.connected():
+            await gateway.send({0: 90.0})
+            await eventually_async(lambda: cloud.rows(phase) == [("unacknowledged",)], 20)
+            assert cloud.end() == 0
+            cloud.start()
+            await gateway.send({0: 10.0})
+            await eventually_async(lambda: cloud.rows(phase) == [("returned-unacknowledged",)], 20)
+            assert cloud.rows("SELECT event FROM transition ORDER BY seq") == [("raise",), ("return",)]
+
+    asyncio.run(story())
+
+
+def test_a_cloud_side_that_lost_its_history_asks_for_it_again(tmp_path: Path) -> None:
+    """With an empty history it acknowledges nothing; the gateway sends again what it keeps, and all of it is stored."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as (cloud, gateway):
+            async with gateway.connected():
+                for value in range(20):
+                    await gateway.send({0: float(value)})
+                    await asyncio.sleep(0.002)
+                await eventually_async(lambda: gateway.committed == 20, 20)
+                cloud.end()
+                (cloud.data / "history.duckdb").unlink()
+                for number in list(gateway.batches)[:5]:
+                    del gateway.batches[number]
+            cloud.start()
+            async with gateway.connected():
+                await gateway.send({0: 20.0})
+                await eventually_async(lambda: gateway.committed == 21, 20)
+            cloud.end()
+            values = {value for _, value in stored(cloud.data, "P1")}
+            assert values >= {float(value) for value in range(5, 21)}
+
+    asyncio.run(story())
+
+
+def foreign(seq: int, *, alias: int | None = None, name: str | None = None, value: float = 0.0) -> bytes:
+    """A payload as a third party makes it, with one metric."""
+    payload = Payload(timestamp=now_ms(), seq=seq)
+    metric = payload.metrics.add(timestamp=now_ms(), datatype=DataType.FLOAT, float_value=value)
+    if alias is not None:
+        metric.alias = alias
+    if name is not None:
+        metric.name = name
+    return payload.SerializeToString()
+
+
+def test_third_parties_points_are_stored_and_declared_ones_alarmed(tmp_path: Path) -> None:
+    """A node that knows nothing of batches: its declared metric is our point with its alarm, the other gets a name."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as (cloud, gateway):
+            async with aiomqtt.Client(*gateway.mqtt) as node:
+                birth = Payload(timestamp=now_ms(), seq=0)
+                birth.metrics.add(name="bdSeq", datatype=DataType.INT64, long_value=0, timestamp=now_ms())
+                await node.publish("spBv1.0/site/NBIRTH/theirs", birth.SerializeToString())
+                for seq, value in ((1, 1.0), (2, 7.0)):
+                    kind = "DBIRTH" if seq == 1 else "DDATA"
+                    body = foreign(seq, name="tank/pressure", value=value)
+                    await node.publish(f"spBv1.0/site/{kind}/theirs/plc", body)
+                await node.publish("spBv1.0/elsewhere/NBIRTH/n", foreign(0, name="speed", value=3.0))
+                raised = "SELECT point, value FROM occurrence WHERE alarm = 'X1/H'"
+                await eventually_async(lambda: cloud.rows(raised) == [("X1", 7.0)], 20)
+                # The historian commits by itself; a clean end commits nothing more, so wait for its own word.
+                await asyncio.sleep(1.5)
+            cloud.end()
+            assert [value for _, value in stored(cloud.data, "X1")] == [1.0, 7.0]
+            assert [value for _, value in stored(cloud.data, "elsewhere/n/speed")] == [3.0]
+
+    asyncio.run(story())
+
+
+def test_garbage_is_quarantined_with_the_reason_and_asks_for_a_rebirth(tmp_path: Path) -> None:
+    """Nonsense on the topics is counted and kept; where a rebirth helps it is asked for, but not in a storm."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as (cloud, gateway), gateway.connected():
+            await gateway.send({0: 1.0})
+            await eventually_async(lambda: gateway.committed == 1, 20)
+            async with aiomqtt.Client(*gateway.mqtt) as vandal:
+                await vandal.publish("spBv1.0/nonsense", b"\xff\x00")
+                for i in range(20):
+                    await vandal.publish(f"spBv1.0/site/DDATA/{GATEWAY}/D1", bytes([i, 255, 255, 1]))
+                await vandal.publish(f"spBv1.0/site/DDATA/{GATEWAY}/D1", foreign(9, alias=999))
+            reasons = "SELECT DISTINCT reason FROM quarantine"
+            await eventually_async(lambda: {("not-sparkplug",), ("undecodable",)} <= set(cloud.rows(reasons)), 20)
+            await eventually_async(lambda: gateway.rebirths == 1, 20)
+            await gateway.send({0: 2.0})
+            await eventually_async(lambda: gateway.committed == 2, 20)
+            assert gateway.rebirths == 1
+
+    asyncio.run(story())

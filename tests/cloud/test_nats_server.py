@@ -1,0 +1,92 @@
+"""The embedded nats-server's process: it comes back, it never runs twice on one store, it does not outlive us."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cloud.rig import HOST, broker
+from tests.support.ports import free_port
+from tests.support.wait import eventually, eventually_async
+from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer, config_text, server_name_at
+from tocsin_cloud.settings import Address, BrokerSettings
+from tocsin_core.clock import SystemClock
+
+
+def settings(folder: Path, **more: float) -> BrokerSettings:
+    """Settings of a server on free ports."""
+    nats, mqtt = Address(HOST, free_port()), Address(HOST, free_port())
+    return BrokerSettings(folder=folder, nats=nats, mqtt=mqtt, **more)  # type: ignore[arg-type]  # seconds only
+
+
+def test_a_server_that_dies_is_started_again(tmp_path: Path) -> None:
+    """Killed, it answers again on the same address."""
+
+    async def story() -> None:
+        async with broker(tmp_path) as (server, config):
+            first = server.pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            await eventually_async(lambda: server.pid != first)
+
+            async def answers() -> bool:
+                return await server_name_at(config.nats) == config.server_name
+
+            await eventually_async(answers)
+        assert await server_name_at(config.nats) is None
+
+    asyncio.run(story())
+
+
+def test_one_store_has_one_server(tmp_path: Path) -> None:
+    """A second server on the same folder waits for the first one's end, and gives up with the reason."""
+
+    async def story() -> None:
+        async with broker(tmp_path):
+            with pytest.raises(BrokerError, match="another nats-server"):
+                await NatsServer.start(settings(tmp_path, ready_timeout_s=0.3), SystemClock())
+
+    asyncio.run(story())
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    """The server's own reason is in the error."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "one") as (_, config):
+            twice = BrokerSettings(folder=tmp_path / "two", nats=Address(HOST, free_port()), mqtt=config.mqtt)
+            with pytest.raises(BrokerError, match="address already in use"):
+                await NatsServer.start(twice, SystemClock())
+
+    asyncio.run(story())
+
+
+def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    """After kill -9 of `tocsin broker` no server is left, and the next one starts on the same store."""
+    config = settings(tmp_path / "nats")
+    arguments = ["broker", "--data", str(tmp_path), "--mqtt", str(config.mqtt), "--nats", str(config.nats)]
+
+    def start() -> tuple[subprocess.Popen[bytes], psutil.Process]:
+        parent = subprocess.Popen([sys.executable, "-m", "tocsin_cli", *arguments], stderr=subprocess.DEVNULL)
+        eventually(lambda: asyncio.run(server_name_at(config.nats)) == config.server_name, 20)
+        return parent, eventually(lambda: psutil.Process(parent.pid).children())[0]
+
+    parent, child = start()
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    parent, child = start()
+    parent.terminate()
+    assert parent.wait(5) == 0
+    assert not child.is_running()
+
+
+def test_odd_characters_in_the_folder_are_quoted(tmp_path: Path) -> None:
+    """A folder with quotes, braces and spaces in its name cannot break out of the configuration."""
+    text = config_text(settings(tmp_path / 'a "b" } c'))
+    assert '\\"b\\" } c' in text

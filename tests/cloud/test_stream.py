@@ -1,0 +1,162 @@
+"""The feed on a real nats-server: every message once and in order, whatever happens to the server."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import aiomqtt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.cloud.rig import broker
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.stream import START, Feed, Message, Position, connect, ensure_stream, to_subject, to_topic
+from tocsin_cloud.settings import StreamSettings
+from tocsin_core.clock import SystemClock
+
+LEVEL = st.text(
+    st.characters(codec="utf-8", exclude_characters="/+# \t\r\n\0*>", exclude_categories=("C", "Z")), min_size=1
+)
+MORTAL = """
+import asyncio, sys, aiomqtt
+async def main():
+    will = aiomqtt.Will("spBv1.0/a.b/NDEATH/n", b"gone", qos=1)
+    async with aiomqtt.Client("127.0.0.1", int(sys.argv[1]), will=will):
+        print("connected", flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+SMALL = StreamSettings(max_bytes=1 << 28)
+
+
+@given(st.lists(LEVEL, min_size=1, max_size=5))
+def test_an_mqtt_topic_comes_back_from_its_subject(levels: list[str]) -> None:
+    """Dots inside a level, as Tocsin's own ids have them, survive the way through NATS."""
+    topic = "/".join(["spBv1.0", *levels])
+    assert to_topic(to_subject(topic)) == topic
+
+
+async def take(feed: Feed, n: int) -> list[Message]:
+    """Take until there are `n` messages, in portions of no certain size."""
+    taken: list[Message] = []
+    async with asyncio.timeout(30):
+        while len(taken) < n:
+            taken += await feed.take(100, 0.5)
+    return taken
+
+
+def test_mqtt_messages_arrive_under_their_topics_and_in_order(tmp_path: Path) -> None:
+    """What gateways publish is in the stream with its topic; a will is among it; a second feed goes on behind any message."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, settings):
+            client = await connect(server.url, "test")
+            await ensure_stream(client, SMALL)
+            feed = Feed(client, START, SystemClock())
+            dying = subprocess.Popen([sys.executable, "-c", MORTAL, str(settings.mqtt.port)], stdout=subprocess.PIPE)
+            assert dying.stdout is not None
+            assert await asyncio.to_thread(dying.stdout.readline) == b"connected\n"
+            async with aiomqtt.Client(*settings.mqtt) as gateway:
+                for i in range(5):
+                    await gateway.publish("spBv1.0/a.b/DDATA/n/d.1", str(i).encode(), qos=i % 2)
+                await gateway.publish("spBv1.0/odd", b"x", qos=1)
+            dying.kill()
+            dying.communicate()
+            got = await take(feed, 7)
+            await feed.close()
+            assert [(m.topic, m.payload) for m in got] == [
+                *(("spBv1.0/a.b/DDATA/n/d.1", str(i).encode()) for i in range(5)),
+                ("spBv1.0/odd", b"x"),
+                ("spBv1.0/a.b/NDEATH/n", b"gone"),
+            ]
+            behind = Feed(client, Position(got[3].sequence, got[3].time_ns), SystemClock())
+            assert [m.sequence for m in await take(behind, 3)] == [m.sequence for m in got[4:]]
+            assert await behind.take(10, 1.5) == []
+            assert behind.idle
+            await behind.close()
+            await client.close()
+
+    asyncio.run(story())
+
+
+def test_no_gap_and_no_repeat_over_a_killed_server(tmp_path: Path) -> None:
+    """While messages flow the server is killed twice; the feed goes on by itself with the very next message."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client = await connect(server.url, "test")
+            await ensure_stream(client, SMALL)
+            stream = client.jetstream()
+            feed = Feed(client, START, SystemClock())
+            for n in range(3):
+                for i in range(200):
+                    await stream.publish("tocsin.tick.s", f"{n}-{i}".encode())
+                got = await take(feed, 150)
+                if n < 2:
+                    before = server.pid
+                    assert before is not None
+                    os.kill(before, signal.SIGKILL)
+                    await eventually_async(lambda before=before: server.pid != before, 10)
+                    await eventually_async(lambda: client.is_connected, 10)
+                got += await take(feed, 200 - len(got))
+                assert [m.payload for m in got] == [f"{n}-{i}".encode() for i in range(200)]
+            assert feed.restarts > 1
+            await feed.close()
+            await client.close()
+
+    asyncio.run(story())
+
+
+def test_a_slow_reader_holds_the_server_back(tmp_path: Path) -> None:
+    """A backlog larger than any window is not poured into memory at once, and still comes whole."""
+    size, n = 20_000, 3_000
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client = await connect(server.url, "test")
+            await ensure_stream(client, SMALL)
+            stream = client.jetstream()
+            for first in range(0, n, 500):
+                await asyncio.gather(
+                    *(stream.publish("tocsin.tick.s", i.to_bytes(4) + bytes(size)) for i in range(first, first + 500))
+                )
+            feed = Feed(client, START, SystemClock())
+            got = await feed.take(1, 5)
+            held = client.stats["in_bytes"]
+            await asyncio.sleep(0.5)
+            assert client.stats["in_bytes"] - held < n * size * 0.9
+            got += await take(feed, n - 1)
+            assert sorted(int.from_bytes(m.payload[:4]) for m in got) == list(range(n))
+            assert [m.sequence for m in got] == list(range(1, n + 1))
+            assert feed.restarts == 1
+            await feed.close()
+            await client.close()
+
+    asyncio.run(story())
+
+
+def test_a_rebuilt_stream_is_read_on_by_time(tmp_path: Path) -> None:
+    """A position of a stream that is gone skips nothing of the new one, whose numbers start again."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client = await connect(server.url, "test")
+            await ensure_stream(client, SMALL)
+            for i in range(10):
+                await client.jetstream().publish("tocsin.tick.s", str(i).encode())
+            feed = Feed(client, START, SystemClock())
+            last = (await take(feed, 10))[-1]
+            await feed.close()
+            await client.jsm().delete_stream("READINGS")
+            await ensure_stream(client, SMALL)
+            for i in range(12):
+                await client.jetstream().publish("tocsin.tick.s", f"new {i}".encode())
+            feed = Feed(client, Position(last.sequence, last.time_ns), SystemClock())
+            assert [m.payload for m in await take(feed, 12)] == [f"new {i}".encode() for i in range(12)]
+            await feed.close()
+            await client.close()
+
+    asyncio.run(story())
