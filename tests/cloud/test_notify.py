@@ -1,6 +1,6 @@
 """The outbox worker over a real database: once each, again with patience, on to the next step, then silence."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,9 +25,12 @@ class Post:
 
     sent: list[Letter] = field(default_factory=list)
     broken: bool = False
+    meanwhile: Callable[[], Awaitable[object]] | None = None
 
     async def send(self, letter: Letter) -> None:
         """Take `letter`, or fail."""
+        if self.meanwhile is not None:
+            await self.meanwhile()
         if self.broken:
             raise ChannelError("connection refused")
         self.sent.append(letter)
@@ -166,6 +169,31 @@ async def test_a_first_step_is_not_repeated(office: Office) -> None:
     await office.put(raised, message(1, raised))
     await office.notifier.send_due()
     assert (await office.outbox()).keys() == {(0, 0, "wang")}
+
+
+async def test_two_workers_share_one_outbox(office: Office) -> None:
+    """What one of them is sending, the other leaves alone."""
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised))
+    found: list[int] = []
+
+    async def other_worker() -> None:
+        found.append(await office.notifier.send_due())
+
+    office.post.meanwhile = other_worker
+    assert await office.notifier.send_due() == 1
+    assert found == [0]
+    assert len(office.post.sent) == 1
+
+
+async def test_an_answer_that_comes_during_a_failing_attempt_ends_it(office: Office) -> None:
+    """Nobody is called again about an alarm that was acknowledged while a message could not get out."""
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised))
+    office.post.broken = True
+    office.post.meanwhile = lambda: office.acknowledge(raised)
+    await office.notifier.send_due()
+    assert (await office.outbox())[0, 0, "wang"].state == "cancelled"
 
 
 async def test_a_message_of_a_dead_worker_is_taken_again(office: Office) -> None:

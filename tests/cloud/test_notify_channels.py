@@ -82,6 +82,13 @@ async def test_a_service_that_hangs_is_given_up(tmp_path: Path) -> None:
             await channels.send(letter(1, f"json://127.0.0.1:{server.server_port}/hook"))
 
 
+async def test_a_letter_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """A subject with a line break is refused as mail; the outbox worker goes on."""
+    bad = Letter("1", "wang", "mailto://127.0.0.1:9?from=a@north.example&to=b@north.example", "two\nlines", "body")
+    with pytest.raises(ChannelError):
+        await Channels(tmp_path).send(bad)
+
+
 def test_an_error_is_masked() -> None:
     """No piece of an address shows in an error, in whatever encoding the address has it."""
     channel = "mailto://alarm:p%40ssword@mail.example.org?to=wang@example.org"

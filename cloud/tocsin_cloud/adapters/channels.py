@@ -83,7 +83,7 @@ class Channels:
                 await _in_thread(lambda: self._send(letter), f"send {letter.id}")
         except TimeoutError as error:
             raise ChannelError(f"no answer within {self._timeout_s:g} s") from error
-        except (OSError, smtplib.SMTPException, AppriseException) as error:
+        except (OSError, ValueError, smtplib.SMTPException, AppriseException) as error:
             raise ChannelError(masked(str(error) or type(error).__name__, letter.channel)) from error
 
     def _send(self, letter: Letter) -> None:

@@ -89,11 +89,12 @@ class Notifier:
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
+            handled = 0
             try:
                 handled = await self.send_due()
-            except SQLAlchemyError:
+            except* SQLAlchemyError:
+                # What was taken stays leased, and is sent again when the lease is over.
                 log.exception("the outbox cannot be read or written")
-                handled = 0
             if not handled:
                 await asyncio.sleep(POLL_S)
 

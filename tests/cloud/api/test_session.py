@@ -4,9 +4,10 @@ import pytest
 from sqlalchemy import select
 
 from tests.cloud.api.conftest import PASSWORD, Bench
-from tests.cloud.api.stand_ins import occurrence, ticket
+from tests.cloud.api.stand_ins import HandClock, occurrence, ticket
 from tocsin_cloud.adapters.accounts import SESSION_S, Accounts, ensure_administrator
 from tocsin_cloud.adapters.sql.models import Session, User
+from tocsin_cloud.api.brake import FREE_FAILURES, MOST_KEYS, Brake
 
 pytestmark = pytest.mark.anyio
 
@@ -88,6 +89,18 @@ async def test_guessing_is_slowed_down(bench: Bench) -> None:
         assert other.status_code == 200
         bench.clock.move(2)
         assert (await client.post("/session", json=right)).status_code == 200
+
+
+def test_the_record_of_guesses_is_bounded() -> None:
+    """A flood of names pushes the oldest record out instead of filling the memory."""
+    brake = Brake(HandClock())
+    for _ in range(FREE_FAILURES):
+        brake.failed("operator", "10.0.0.1")
+    assert brake.wait_s("operator", "10.0.0.1") == 2
+    assert brake.wait_s("operator", "10.0.0.2") == 0
+    for number in range(MOST_KEYS):
+        brake.failed(f"user {number}", "10.0.0.1")
+    assert brake.wait_s("operator", "10.0.0.1") == 0
 
 
 MAY = {
