@@ -326,7 +326,9 @@ async def test_the_figures(bench: Bench) -> None:
     bench.live.counters = Figures(1000, 60.5, 3, 1, {"not Sparkplug": 2})
     async with bench.client() as client:
         kpi = (await client.get("/kpi")).json()
+        later = (await client.get("/kpi", params={"since": at(3600)})).json()
     assert kpi["latency_ms"] == {"p50": 40.0, "p99": 40.0, "n": 1}
+    assert later["latency_ms"]["n"] == 0
     assert (kpi["points"], kpi["readings_stored"], kpi["quarantined"]) == (2, 1000, {"not Sparkplug": 2})
     assert (kpi["alarms_raised"], kpi["alarms_active"], kpi["alarms_unacknowledged"]) == (2, 1, 1)
     assert (kpi["early_warnings"], kpi["tickets_opened"], kpi["tickets_open"]) == (1, 2, 1)

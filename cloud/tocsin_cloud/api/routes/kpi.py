@@ -1,9 +1,10 @@
 """Route of the system's figures."""
 
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -23,7 +24,11 @@ LATENCY_OVER: Final = 10_000
 
 
 @router.get("/kpi")
-async def kpi(_account: Reader, api: Context) -> model.Kpi:
+async def kpi(
+    _account: Reader,
+    api: Context,
+    since: Annotated[AwareDatetime | None, Query(description="The latency is that of transitions since then.")] = None,
+) -> model.Kpi:
     """The system's figures; alarms, tickets and messages over all that is kept, the rest since the start."""
     live = api.ports.live
     figures = live.figures()
@@ -32,7 +37,7 @@ async def kpi(_account: Reader, api: Context) -> model.Kpi:
         kinds = await _counts(session, Occurrence.kind)
         tickets = await _counts(session, Ticket.state)
         messages = await _counts(session, Message.state)
-        latency = await _latency(session)
+        latency = await _latency(session, 0 if since is None else model.nanoseconds(since))
     return model.Kpi(
         points=len(api.ports.plant.points) + len(live.undeclared()),
         gateways_online=sum(gateway.state == "online" for gateway in live.gateways()),
@@ -56,10 +61,10 @@ async def _counts(session: AsyncSession, column: InstrumentedAttribute[str]) -> 
     return dict((await session.execute(select(column, func.count()).group_by(column))).all())
 
 
-async def _latency(session: AsyncSession) -> model.Latency:
+async def _latency(session: AsyncSession, since_ns: int) -> model.Latency:
     newest = (
         select(Transition.latency_ns)
-        .where(Transition.latency_ns.is_not(None))
+        .where(Transition.latency_ns.is_not(None), Transition.committed_ns >= since_ns)
         .order_by(Transition.seq.desc())
         .limit(LATENCY_OVER)
     )
