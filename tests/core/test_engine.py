@@ -389,6 +389,14 @@ def test_a_warning_is_silent_once_the_limit_is_reached() -> None:
     assert story.told == []
 
 
+def test_a_noisy_value_about_its_limit_is_not_heading_for_it() -> None:
+    """The mean is beyond the limit and the latest reading short of it: without a slope there is nothing to foresee."""
+    story = Story.of(replace(EARLY, window_s=60.0, horizon_s=10.0, on_delay_s=0.0))
+    for second in range(200):
+        story.read(second, 27.5 if second % 2 else 31.5)
+    assert story.told == []
+
+
 def test_a_rate_of_change_is_told_in_units_a_minute() -> None:
     """6 a minute reaches a set point of 5 a minute; 3 a minute falls short of its deadband and ends it."""
     rate = replace(definition("P0", AlarmKind.RATE, 5.0), deadband=1.0, window_s=30.0)

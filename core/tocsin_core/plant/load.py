@@ -11,9 +11,10 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from tocsin_core.plant.definition import HIGH_LIMITS, LIMITS, USES, AlarmDefinition, definitions_of
-from tocsin_core.plant.model import AlarmKind, Device, Gateway, PlantFile, Point, PointKind, Site
+from tocsin_core.plant.model import FORMS, AlarmKind, Device, Gateway, PlantFile, Point, PointKind, Site
 from tocsin_core.plant.source import Path, Problem, Source, add_points_csv, read_yaml
 from tocsin_core.plant.standards import EXPOSURE, defaults_of
 from tocsin_core.registers import Profile, ProfileError, parse_profile
@@ -109,14 +110,17 @@ _PLAIN_MESSAGE: Final = {
     "dict_type": "should be a mapping",
     "tuple_type": "should be a list",
     "too_short": "is empty",
+    "too_long": "has too many items",
 }
 
 
-def _message(error: dict[str, object]) -> str:
+def _message(error: ErrorDetails) -> str:
     if error["type"] in _PLAIN_MESSAGE:
-        return _PLAIN_MESSAGE[str(error["type"])]
-    text = str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
+        return _PLAIN_MESSAGE[error["type"]]
+    text = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "should be")
+    if error["type"] == "string_pattern_mismatch":
+        text = f"should be {FORMS[error['ctx']['pattern']]}"
+    given = error["input"]
     return f"{text} (given: {given!r})" if isinstance(given, str | int | float | bool) else text
 
 
@@ -124,7 +128,7 @@ def _schema_problems(error: ValidationError, source: Source) -> None:
     seen: set[tuple[Path, str]] = set()
     for item in error.errors():
         path: Path = tuple(step for step in item["loc"] if step not in ("AlarmSetting", "literal[False]", "[key]"))
-        message = _message(dict(item))
+        message = _message(item)
         # A union reports each of its branches; that `false` was not given helps nobody who gave a mapping.
         if item["type"] == "literal_error" and "literal[False]" in item["loc"]:
             continue
@@ -225,9 +229,12 @@ def _check_people(file: PlantFile, source: Source) -> None:
 
 def _check_devices(file: PlantFile, profiles: dict[str, Profile], source: Source) -> None:
     taken: dict[tuple[str, int, int], str] = {}
+    sources = {hazard.id for hazard in file.hazard_sources}
     for g, gateway in enumerate(file.gateways):
         for d, device in enumerate(gateway.devices):
             path: Path = ("gateways", g, "devices", d)
+            if device.source is not None and device.source not in sources:
+                source.problem((*path, "source"), f"no hazard source {device.source!r}")
             if gateway.external and (device.modbus or device.mqtt):
                 source.problem(path, "an external gateway reads its own devices: no modbus or mqtt here")
             if not gateway.external and not (device.modbus or device.mqtt):
@@ -261,8 +268,9 @@ def _check_address(device: Device, point: Point, profiles: dict[str, Profile], p
 
 
 def _check_point(point: PlantPoint, sources: set[str], path: Path, source: Source) -> None:
-    if point.source is not None and point.source not in sources:
-        source.problem((*path, "source"), f"no hazard source {point.source!r}")
+    hazard = point.config.source
+    if hazard is not None and hazard not in sources:
+        source.problem((*path, "source"), f"no hazard source {hazard!r}")
     if not point.low < point.high:
         source.problem((*path, "range"), f"{point.low:g} is not below {point.high:g}")
     if point.kind is PointKind.TOXIC_GAS:

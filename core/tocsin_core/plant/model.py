@@ -1,12 +1,28 @@
 """The plant file's strict models: what one plant consists of, field by field."""
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")]
+IDENTIFIER: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+HOST: Final = r"^[A-Za-z0-9_.:-]{1,253}$"
+CAS: Final = r"^\d{2,7}-\d\d-\d$"
+TOPIC: Final = r"^[^#+\x00]{1,200}$"
+CHANNEL: Final = r"^[a-z0-9+.-]+://"
+TIME_OF_DAY: Final = r"^([01]\d|2[0-3]):[0-5]\d$"
+FORMS: Final = {
+    IDENTIFIER: "letters, digits, `_`, `.` and `-`, beginning with a letter or digit, at most 64",
+    HOST: "a host name or address",
+    CAS: "a CAS number like 7664-41-7",
+    TOPIC: "a topic without wildcards, at most 200 characters",
+    CHANNEL: "an Apprise address like mailto://…",
+    TIME_OF_DAY: "a time of day in quotes, from 00:00 to 23:59",
+}
+"""What each pattern asks for, in words."""
+
+Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER)]
+Host = Annotated[str, StringConstraints(pattern=HOST)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=7 * 86400, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -156,7 +172,7 @@ class Point(Strict):
     range: Range | None = Field(None, description="Measuring range [low, high] in the unit.")
     decimals: Annotated[int, Field(ge=0, le=6)] | None = Field(None, description="Digits shown after the point.")
     source: Identifier | None = Field(None, description="Hazard source it belongs to; the device's if left out.")
-    cas: Annotated[str, StringConstraints(pattern=r"^\d{2,7}-\d\d-\d$")] | None = Field(
+    cas: Annotated[str, StringConstraints(pattern=CAS)] | None = Field(
         None, description="CAS number of the gas: chooses the exposure limits."
     )
     place: Annotated[MinePlace, Field(strict=False)] | None = Field(
@@ -180,7 +196,7 @@ class Modbus(Strict):
 class Mqtt(Strict):
     """The topic on which an MQTT sensor publishes JSON, and how often it should."""
 
-    topic: Annotated[str, StringConstraints(pattern=r"^[^#+\x00]{1,200}$")]
+    topic: Annotated[str, StringConstraints(pattern=TOPIC)]
     time: str | None = Field(
         None, description="Dotted path of the time stamp (RFC 3339, or epoch s or ms); arrival if left out."
     )
@@ -264,12 +280,12 @@ class Person(Strict):
 
     id: Identifier
     name: Name
-    channels: Annotated[
-        tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9+.-]+://")], ...], BeforeValidator(_pair)
-    ] = Field(min_length=1)
+    channels: Annotated[tuple[Annotated[str, StringConstraints(pattern=CHANNEL)], ...], BeforeValidator(_pair)] = Field(
+        min_length=1
+    )
 
 
-ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+ClockTime = Annotated[str, StringConstraints(pattern=TIME_OF_DAY)]
 
 
 class Shift(Strict):

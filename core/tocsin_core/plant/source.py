@@ -159,13 +159,13 @@ def read_yaml(text: str, file: str) -> Source:
     except RecursionError:
         source.problems.append(Problem(file, 1, "", TOO_MUCH))
         return source
-    if node is None:
-        source.problems.append(Problem(file, 1, "", "the file is empty"))
-        return source
     try:
-        source.data = _walk(node, (), file, source)
+        source.data = None if node is None else _walk(node, (), file, source)
     except _TooMuchError:
         source.problems = [Problem(file, 1, "", TOO_MUCH)]
+        return source
+    if source.data is None and not source.problems:
+        source.problems.append(Problem(file, 1, "", "the file is empty"))
     return source
 
 
@@ -277,4 +277,4 @@ def add_points_csv(source: Source, text: str, file: str) -> None:
         for row in reader:
             _add_row(row, (file, reader.line_num), devices, source)
     except csv.Error as error:
-        source.problems.append(Problem(file, reader.line_num, "", f"not CSV: {error}"))
+        source.problems.append(Problem(file, reader.line_num + 1, "", f"not CSV: {error}"))
