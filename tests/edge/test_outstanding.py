@@ -38,6 +38,9 @@ def test_a_host_that_went_back_is_heeded_once() -> None:
     assert outstanding.hear(60, newest=103) is Word.COMMITS
     assert outstanding.hear(40, newest=103) is Word.KNOWN
     assert outstanding.hear(30, newest=103) is Word.WENT_BACK
+    assert outstanding.hear(60, newest=103) is Word.COMMITS
+    outstanding.reborn()
+    assert outstanding.hear(30, newest=103) is Word.WENT_BACK
 
 
 def test_a_number_never_given_out_commits_nothing() -> None:

@@ -65,6 +65,10 @@ class Outstanding:
         self._live -= numbers
         self._old -= numbers
 
+    def reborn(self) -> None:
+        """Heed any number anew: a host that asked for births may be another than before."""
+        self._heeded = None
+
     def clear(self) -> None:
         """Forget what was sent: all of it goes out again."""
         self._live.clear()

@@ -315,6 +315,7 @@ class _Connection:
     async def _births(self) -> None:
         """Be born anew. A host that asks for this may have dropped what it could not read: all of it goes out again."""
         self._rebirth = False
+        self._outstanding.reborn()
         if self._born or self._outstanding:
             self._send_all_again()
         self._born.clear()
