@@ -20,7 +20,8 @@ KIND: Final[dict[AlarmKind, Text]] = {
 
 def number(value: float, decimals: int) -> str:
     """`value` with a point's digits; a dash where there is none."""
-    return f"{value:.{decimals}f}" if isfinite(value) else "—"
+    # Adding 0 turns the minus zero of a rounded small negative into a zero.
+    return f"{round(value, decimals) + 0.0:.{decimals}f}" if isfinite(value) else "—"
 
 
 def alarm_message(point: PlantPoint, definition: AlarmDefinition, value: float) -> Text:

@@ -1,0 +1,215 @@
+"""Who is told of an alarm, when, and when the calling stops."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.core.plants import SECOND, START_NS
+from tests.core.test_tickets import RAISED
+from tocsin_core.lifecycle import Event
+from tocsin_core.plant import Priority
+from tocsin_core.plant.model import EscalationStep, Gateway, Notify, Person, PlantFile, Roster, Shift, Site, name_of
+from tocsin_core.routing import MOST_LINES, RoutingReason, decide, follow_up, message_id, on_duty
+from tocsin_core.tickets import AlarmEvent
+
+
+def shift(from_: str, to: str, *people: str) -> Shift:
+    """A shift of these people."""
+    return Shift(from_=from_, to=to, people=people)
+
+
+DUTY: Final = Roster(
+    id="duty", name=name_of("值班", "Duty"), shifts=(shift("08:00", "20:00", "li"), shift("20:00", "08:00", "wu"))
+)
+FILE: Final = PlantFile(
+    tocsin=1,
+    site=Site(id="site", name=name_of("化工厂", "Chemical works"), timezone="Asia/Shanghai"),
+    gateways=(Gateway(id="gw"),),
+    people=(
+        Person(id="li", name=name_of("李", "Li"), channels=("sms://li", "mailto://li")),
+        Person(id="wu", name=name_of("吴", "Wu"), channels=("sms://wu",)),
+        Person(id="chief", name=name_of("张", "Zhang"), channels=("sms://chief",)),
+    ),
+    rosters=(DUTY,),
+    notify=Notify(
+        steps=(EscalationStep(after_s=0, to=("duty",)), EscalationStep(after_s=300, to=("chief", "duty"))),
+        repeat_s=600,
+    ),
+)
+# 2027-01-15T16:00 at the site: Li is on duty.
+NOW: Final = START_NS
+
+
+def at(text: str, timezone: str) -> int:
+    """The instant of a wall-clock time."""
+    return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(timezone)).timestamp()) * SECOND
+
+
+@pytest.mark.parametrize(
+    ("time", "people"),
+    [("07:59", ("wu",)), ("08:00", ("li",)), ("19:59", ("li",)), ("20:00", ("wu",)), ("00:00", ("wu",))],
+)
+def test_a_shift_may_pass_midnight(time: str, people: tuple[str, ...]) -> None:
+    """Each minute of the day belongs to one shift: it begins at its first minute and ends before its last."""
+    assert on_duty(DUTY, at(f"2027-01-15T{time}", "Asia/Shanghai"), "Asia/Shanghai") == people
+
+
+def test_a_shift_that_ends_when_it_begins_lasts_the_whole_day() -> None:
+    """And whoever stands in two shifts is there once."""
+    roster = Roster(
+        id="r", name=name_of("r", "r"), shifts=(shift("06:00", "06:00", "li"), shift("00:00", "12:00", "wu", "li"))
+    )
+    assert on_duty(roster, at("2027-01-15T05:00", "UTC"), "UTC") == ("li", "wu")
+    assert on_duty(roster, at("2027-01-15T13:00", "UTC"), "UTC") == ("li",)
+
+
+@pytest.mark.parametrize("day", ["2027-03-28", "2027-10-31"])
+def test_a_clock_change_leaves_no_minute_without_duty(day: str) -> None:
+    """Where summer time begins or ends, every minute of that day has exactly one shift, by the clock on the wall."""
+    start = at(f"{day}T00:00", "Europe/Berlin")
+    for minute in range(26 * 60):
+        now_ns = start + minute * 60 * SECOND
+        wall = datetime.fromtimestamp(now_ns // SECOND, tz=ZoneInfo("Europe/Berlin"))
+        assert on_duty(DUTY, now_ns, "Europe/Berlin") == (("li",) if 8 <= wall.hour < 20 else ("wu",))
+
+
+def plan(events: Sequence[AlarmEvent], running: dict[str, Priority] | None = None) -> list[tuple[str, float, str]]:
+    """Channel, seconds from now and reason of what is planned while one alarm waits."""
+    decision = decide(events, {"tank-farm": 1}, running or {}, FILE, NOW)
+    assert decision.cancel == ()
+    return [(each.channel, (each.due_ns - NOW) / SECOND, each.reason.value) for each in decision.messages]
+
+
+def test_a_first_alarm_starts_the_whole_chain() -> None:
+    """Whoever is on duty at once over all their channels, then each step when its time comes, each person once."""
+    assert plan([RAISED]) == [
+        ("sms://li", 0, "first alarm of its place"),
+        ("mailto://li", 0, "first alarm of its place"),
+        ("sms://chief", 300, "nobody has acknowledged"),
+        ("sms://li", 300, "nobody has acknowledged"),
+        ("mailto://li", 300, "nobody has acknowledged"),
+    ]
+
+
+def test_a_step_goes_to_who_will_be_on_duty_then() -> None:
+    """Planned a minute before the shift changes, the second step is for the next shift."""
+    now = at("2027-01-15T19:59", "Asia/Shanghai")
+    messages = decide([RAISED], {"tank-farm": 1}, {}, FILE, now).messages
+    assert [each.to for each in messages] == ["li", "li", "chief", "wu"]
+
+
+def test_while_a_chain_runs_only_a_graver_alarm_is_told() -> None:
+    """Level 2 after level 1 is told at once to the first step; another level 1 is seen by whoever answers."""
+    graver = replace(RAISED, occurrence="2" * 16, priority=Priority.CRITICAL)
+    assert plan([RAISED], {"tank-farm": Priority.HIGH}) == []
+    assert plan([RAISED, graver], {"tank-farm": Priority.HIGH}) == [
+        ("sms://li", 0, "a graver alarm while the chain is running"),
+        ("mailto://li", 0, "a graver alarm while the chain is running"),
+    ]
+    assert plan([graver], {"tank-farm": Priority.CRITICAL}) == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        replace(RAISED, suppressed=True),
+        replace(RAISED, priority=Priority.MEDIUM),
+        replace(RAISED, event=Event.RETURN),
+        replace(RAISED, event=Event.UNSHELVE, unanswered=False),
+    ],
+    ids=["hidden", "lower priority", "return", "nothing to answer"],
+)
+def test_nobody_is_called_for_what_needs_no_answer(event: AlarmEvent) -> None:
+    """Hidden alarms, lower ones, returns, and an alarm that comes off the shelf when it is normal."""
+    assert plan([event]) == []
+
+
+def test_an_unanswered_alarm_that_comes_off_the_shelf_is_told() -> None:
+    """Hiding it was no answer."""
+    assert plan([replace(RAISED, event=Event.UNSHELVE)])[0] == (
+        "sms://li",
+        0,
+        "an unacknowledged alarm came off the shelf",
+    )
+
+
+def test_an_answer_cancels_what_waits() -> None:
+    """Once nothing in the place is left to acknowledge its chain ends; a place that still waits goes on."""
+    acknowledged = replace(RAISED, event=Event.ACKNOWLEDGE)
+    assert decide([acknowledged], {}, {"tank-farm": Priority.HIGH}, FILE, NOW).cancel == ("tank-farm",)
+    assert decide([acknowledged], {"tank-farm": 1}, {"tank-farm": Priority.HIGH}, FILE, NOW).cancel == ()
+
+
+def test_raised_and_acknowledged_at_once_calls_nobody() -> None:
+    """What was answered within the same batch needs no message."""
+    decision = decide([RAISED, replace(RAISED, event=Event.ACKNOWLEDGE)], {}, {}, FILE, NOW)
+    assert (decision.messages, decision.cancel) == ((), ("tank-farm",))
+
+
+def test_the_last_step_is_repeated_until_somebody_answers() -> None:
+    """Ten minutes after it went out, to whoever is on duty by then; earlier steps and answered chains are not."""
+    messages = decide([RAISED], {"tank-farm": 1}, {}, FILE, NOW).messages
+    first, last = messages[0], messages[-1]
+    assert follow_up(first, 1, FILE, NOW) == []
+    assert follow_up(last, 0, FILE, NOW) == []
+    evening = at("2027-01-15T19:55", "Asia/Shanghai")
+    again = follow_up(last, 1, FILE, evening)
+    assert [(each.to, each.step, each.repeat, each.reason) for each in again] == [
+        ("chief", 1, 1, RoutingReason.REPEATED),
+        ("wu", 1, 1, RoutingReason.REPEATED),
+    ]
+    assert {each.due_ns for each in again} == {evening + 600 * SECOND}
+    assert [each.repeat for each in follow_up(again[0], 1, FILE, evening)] == [2, 2]
+
+
+def test_planning_twice_plans_the_same_messages() -> None:
+    """Ids are a fixed function of chain, occurrence, step, repeat, person and channel: an outbox keeps one of each."""
+    messages = decide([RAISED], {"tank-farm": 1}, {}, FILE, NOW).messages
+    later = decide([RAISED], {"tank-farm": 1}, {}, FILE, NOW + SECOND).messages
+    assert [each.id for each in messages] == [each.id for each in later]
+    assert len({each.id for each in messages}) == len(messages)
+    repeats = [each.id for last in messages[-3:] for each in follow_up(last, 1, FILE, NOW)]
+    assert len(set(repeats)) == 3
+    assert messages[0].id == message_id("tank-farm", RAISED.occurrence, 0, 0, "li", "sms://li") == "3038e5a7f56b3695"
+
+
+def test_a_flood_is_one_message_with_the_first_out_on_top() -> None:
+    """Ten thousand alarms of one place: one message a channel, the earliest on top, then the gravest."""
+    events = [
+        replace(
+            RAISED,
+            occurrence=f"{number:016x}",
+            time_ns=START_NS + (SECOND if number != 7000 else 0),
+            priority=Priority.CRITICAL if number == 9000 else Priority.HIGH,
+            message=name_of(f"报警{number}", f"alarm {number}"),
+        )
+        for number in range(10_000)
+    ]
+    messages = [each for each in decide(events, {"tank-farm": 10_000}, {}, FILE, NOW).messages if each.step == 0]
+    assert [each.channel for each in messages] == ["sms://li", "mailto://li"]
+    assert messages[0].subject == "【化工厂】报警7000（另有 9999 条 / and 9999 more）"
+    lines = messages[0].body.splitlines()
+    assert lines[:3] == ["报警7000 / alarm 7000", "报警9000 / alarm 9000", "报警0 / alarm 0"]
+    assert lines[MOST_LINES:] == [
+        "另有 9980 条 / and 9980 more",
+        "化工厂 / Chemical works，2027-01-15 16:00:00",
+        "请立即确认。 / Please acknowledge.",
+    ]
+    assert messages[0].occurrence == f"{7000:016x}"
+
+
+def test_places_have_chains_of_their_own() -> None:
+    """A point that belongs to no hazard source is its own place."""
+    alone = replace(RAISED, source=None, source_name=None, point="X")
+    decision = decide([RAISED, alone], {"tank-farm": 1, "X": 1}, {}, FILE, NOW)
+    assert {each.chain for each in decision.messages} == {"tank-farm", "X"}
+
+
+def test_without_steps_nobody_is_called() -> None:
+    """A plant may have nobody to call; its alarms stand on the page."""
+    silent = FILE.model_copy(update={"notify": Notify()})
+    assert decide([RAISED], {"tank-farm": 1}, {}, silent, NOW).messages == ()
