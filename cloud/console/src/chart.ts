@@ -2,6 +2,7 @@
 import uPlot from "uplot";
 import { badRuns, type Columns } from "./columns.ts";
 import { clockTime, fixed, plain } from "./format.ts";
+import { rowsOf, verticalRange } from "./layout.ts";
 import { fan } from "./projection.ts";
 import type { AlarmKind, LimitKind, Priority, Projection } from "./types.ts";
 
@@ -32,6 +33,7 @@ const COLOUR = {
   bad: "rgba(160, 160, 160, 0.16)",
   early: "#c99bff",
   earlyFan: "rgba(201, 155, 255, 0.16)",
+  behindText: "rgba(23, 27, 33, 0.8)",
 } as const;
 const LIMIT_COLOUR: Readonly<Record<LimitKind, string>> = { HH: "#e0675f", H: "#dd9a3c", L: "#dd9a3c", LL: "#e0675f" };
 const PRIORITY_COLOUR: Readonly<Record<Priority, string>> = {
@@ -42,28 +44,11 @@ const PRIORITY_COLOUR: Readonly<Record<Priority, string>> = {
 };
 const FONT = "system-ui, 'Noto Sans', 'Noto Sans CJK SC', sans-serif";
 const GUTTER = 70;
+const MARK_ROWS = 4;
+const MARK_HEIGHT = 15;
 
 export function isLevel(kind: AlarmKind): kind is LimitKind {
   return kind === "HH" || kind === "H" || kind === "L" || kind === "LL";
-}
-
-/** The vertical range: what was measured, the limits, and what is projected, with a margin. */
-export function verticalRange(model: ChartModel): [number, number] {
-  const seen: number[] = [];
-  for (const column of [model.columns.min, model.columns.max]) for (const v of column) if (v !== null) seen.push(v);
-  if (seen.length === 0 && model.low !== null && model.high !== null) return [model.low, model.high];
-  for (const limit of model.limits) seen.push(limit.setpoint);
-  if (model.projection !== null) seen.push(fan(model.projection, model.window[1]).mid);
-  let low = seen.length > 0 ? seen.reduce((a, b) => Math.min(a, b)) : (model.low ?? 0);
-  let high = seen.length > 0 ? seen.reduce((a, b) => Math.max(a, b)) : (model.high ?? 1);
-  if (high - low < 1e-9) {
-    const half = Math.max(Math.abs(high) * 0.05, 10 ** -model.decimals * 5);
-    low -= half;
-    high += half;
-  }
-  const margin = (high - low) * 0.08;
-  const floor = model.low !== null && low >= model.low ? model.low - margin / 2 : -Infinity;
-  return [Math.max(low - margin, floor), high + margin];
 }
 
 /** Draws into `parent`; `model` is asked anew at each drawing. */
@@ -180,32 +165,56 @@ function drawLimit(u: uPlot, limit: ChartLimit): void {
 function drawAbove(u: uPlot, model: ChartModel): void {
   clip(u, () => {
     if (model.projection !== null) drawFan(u, model.projection, model);
-    for (const mark of model.raised) drawRaised(u, mark.at, mark.kind === "time-to-limit" ? COLOUR.early : PRIORITY_COLOUR[mark.priority], mark.label);
+    drawRaised(u, model.raised);
   });
 }
 
-function drawRaised(u: uPlot, at: number, colour: string, label: string): void {
+/** A line at each moment of raising; the labels are staggered, and one that finds no room is left out. */
+function drawRaised(u: uPlot, raised: ChartModel["raised"]): void {
   const { ctx, bbox } = u;
   const ratio = uPlot.pxRatio;
-  const x = u.valToPos(at, "x", true);
   ctx.save();
-  ctx.strokeStyle = ctx.fillStyle = colour;
+  ctx.font = `600 ${11 * ratio}px ${FONT}`;
+  const marks = raised
+    .map((mark) => {
+      const x = u.valToPos(mark.at, "x", true);
+      const width = ctx.measureText(mark.label).width + 12 * ratio;
+      const left = x - width < bbox.left ? x : x - width;
+      return { ...mark, x, left, right: left + width };
+    })
+    .filter((mark) => mark.x >= bbox.left && mark.x <= bbox.left + bbox.width)
+    .sort((a, b) => a.left - b.left);
+  const rows = rowsOf(marks, MARK_ROWS);
+  marks.forEach((mark, i) => drawMark(u, mark, rows[i] ?? null));
+  ctx.restore();
+}
+
+type Placed = ChartModel["raised"][number] & { readonly x: number; readonly left: number; readonly right: number };
+
+function drawMark(u: uPlot, mark: Placed, row: number | null): void {
+  const { ctx, bbox } = u;
+  const ratio = uPlot.pxRatio;
+  const top = bbox.top + (row ?? 0) * MARK_HEIGHT * ratio;
+  ctx.strokeStyle = mark.kind === "time-to-limit" ? COLOUR.early : PRIORITY_COLOUR[mark.priority];
   ctx.lineWidth = ratio;
   ctx.setLineDash([2 * ratio, 3 * ratio]);
   ctx.beginPath();
-  ctx.moveTo(x, bbox.top);
-  ctx.lineTo(x, bbox.top + bbox.height);
+  ctx.moveTo(mark.x, top);
+  ctx.lineTo(mark.x, bbox.top + bbox.height);
   ctx.stroke();
+  if (row === null) return;
+  ctx.fillStyle = COLOUR.behindText;
+  ctx.fillRect(mark.left, top, mark.right - mark.left, MARK_HEIGHT * ratio);
+  ctx.fillStyle = ctx.strokeStyle;
   ctx.beginPath();
-  ctx.moveTo(x - 5 * ratio, bbox.top);
-  ctx.lineTo(x + 5 * ratio, bbox.top);
-  ctx.lineTo(x, bbox.top + 8 * ratio);
+  ctx.moveTo(mark.x - 4 * ratio, top + 2 * ratio);
+  ctx.lineTo(mark.x + 4 * ratio, top + 2 * ratio);
+  ctx.lineTo(mark.x, top + 9 * ratio);
   ctx.fill();
-  ctx.font = `600 ${11 * ratio}px ${FONT}`;
-  ctx.textAlign = "right";
+  const before = mark.left < mark.x;
+  ctx.textAlign = before ? "right" : "left";
   ctx.textBaseline = "top";
-  ctx.fillText(label, x - 6 * ratio, bbox.top + 2 * ratio);
-  ctx.restore();
+  ctx.fillText(mark.label, mark.x + (before ? -6 : 6) * ratio, top + 2 * ratio);
 }
 
 function drawFan(u: uPlot, projection: Projection, model: ChartModel): void {

@@ -24,6 +24,11 @@ effect(() => {
   const site = named(plant.value?.site.name) || t("product");
   document.title = count > 0 ? `(${count}) ${site} – Tocsin` : `${site} – Tocsin`;
 });
+// Every mark that blinks does so in step with the others.
+document.addEventListener("animationstart", (event) => {
+  for (const animation of (event.target as Element).getAnimations()) animation.startTime = 0;
+});
+
 void startSession();
 const root = document.getElementById("app");
 if (root === null) throw new Error("the page has no element #app");

@@ -1,5 +1,5 @@
 /** Owns the geometry of the early warning: the line, its confidence fan and the moment at which it meets the limit. */
-import type { Projection } from "./types.ts";
+import type { LimitKind, Projection } from "./types.ts";
 
 export interface Fan {
   /** s since the epoch */
@@ -43,4 +43,21 @@ export function lookAhead(projection: Projection | null, span_s: number): number
   const wanted =
     projection.reaches_in_s === null ? projection.horizon_s : Math.min(projection.horizon_s, projection.reaches_in_s * 1.5);
   return Math.min(span_s * 0.5, Math.max(span_s * 0.1, wanted));
+}
+
+/** The farthest limit that the value is already beyond, on the side of the one that was foreseen; null while that is still ahead. */
+export function passed(
+  projection: Projection,
+  limits: readonly { readonly kind: LimitKind; readonly setpoint: number }[],
+  value: number,
+): { readonly kind: LimitKind; readonly setpoint: number } | null {
+  const sign = projection.limit_kind.startsWith("H") ? 1 : -1;
+  const isPast = (setpoint: number): boolean => sign * (value - setpoint) >= 0;
+  if (!isPast(projection.limit)) return null;
+  let farthest = { kind: projection.limit_kind, setpoint: projection.limit };
+  for (const limit of limits) {
+    const sameSide = limit.kind.startsWith("H") === sign > 0;
+    if (sameSide && isPast(limit.setpoint) && sign * (limit.setpoint - farthest.setpoint) > 0) farthest = limit;
+  }
+  return farthest;
 }

@@ -1,7 +1,7 @@
 /** Owns who is signed in: the start of the page, signing in and out, and the end of a session. */
 import { batch } from "@preact/signals";
 import { ApiError, api, whenUnauthorised } from "./api.ts";
-import { selectedPoint, selectedTicket, session, signedOutBecause } from "./store.ts";
+import { chosenByHand, selectedPoint, selectedTicket, session, signedOutBecause } from "./store.ts";
 import { stream } from "./stream.ts";
 
 const ASK_AGAIN_MS = 2000;
@@ -46,6 +46,7 @@ function leave(): void {
   batch(() => {
     session.value = null;
     selectedPoint.value = null;
+    chosenByHand.value = false;
     selectedTicket.value = null;
   });
 }

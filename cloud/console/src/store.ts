@@ -50,6 +50,8 @@ export const gateways = signal<ReadonlyMap<string, Gateway>>(new Map());
 
 export const selectedSource = signal<string | null>(null);
 export const selectedPoint = signal<string | null>(null);
+/** The operator has chosen what to look at; until then the page chooses. */
+export const chosenByHand = signal(false);
 export const selectedTicket = signal<string | null>(null);
 export const tab = signal<Tab>("points");
 
@@ -194,6 +196,7 @@ export function mostUrgentPoint(source: string | null): string | null {
 export function openSource(source: string | null): void {
   batch(() => {
     selectedSource.value = source;
+    chosenByHand.value = true;
     tab.value = "points";
     const shown = pointsById.value.get(selectedPoint.value ?? "");
     if (source !== null && shown?.source !== source) selectedPoint.value = mostUrgentPoint(source);
@@ -204,6 +207,7 @@ export function openSource(source: string | null): void {
 export function openPoint(point: string): void {
   batch(() => {
     selectedPoint.value = point;
+    chosenByHand.value = true;
     tab.value = "points";
     const source = pointsById.value.get(point)?.source ?? null;
     if (selectedSource.value !== null && selectedSource.value !== source) selectedSource.value = source;

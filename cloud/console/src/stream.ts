@@ -10,7 +10,6 @@ const SILENCE_MS = 8000;
 const WATCH_MS = 250;
 /** Transitions are taken together, so that 10,000 in a second cost a few redraws. */
 const GATHER_MS = 100;
-const PLANT_DELAY_MS = 250;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 5000;
 const ALARM_LIMIT = 1000;
@@ -24,7 +23,6 @@ export class Stream {
   private generation = 0;
   private waiting: Alarm[] = [];
   private gathering: ReturnType<typeof setTimeout> | null = null;
-  private plantTimer: ReturnType<typeof setTimeout> | null = null;
   private retryTimer: ReturnType<typeof setTimeout> | null = null;
   private watchTimer: ReturnType<typeof setInterval> | null = null;
   private heardAt = 0;
@@ -44,8 +42,8 @@ export class Stream {
     this.stopped = true;
     this.close();
     if (this.watchTimer !== null) clearInterval(this.watchTimer);
-    for (const timer of [this.gathering, this.plantTimer, this.retryTimer]) if (timer !== null) clearTimeout(timer);
-    this.gathering = this.plantTimer = this.retryTimer = null;
+    for (const timer of [this.gathering, this.retryTimer]) if (timer !== null) clearTimeout(timer);
+    this.gathering = this.retryTimer = null;
     this.waiting = [];
   }
 
@@ -167,20 +165,6 @@ export class Stream {
     const changed = this.waiting;
     this.waiting = [];
     store.applyAlarms(changed);
-    this.plantTimer ??= setTimeout(() => this.readPlant(), PLANT_DELAY_MS);
-  }
-
-  private readPlant(): void {
-    this.plantTimer = null;
-    const generation = this.generation;
-    api.plant().then(
-      (plant) => {
-        if (generation === this.generation) store.plant.value = plant;
-      },
-      (error: unknown) => {
-        if (generation === this.generation && !(error instanceof ApiError && error.status === 401)) this.lose();
-      },
-    );
   }
 
   /** A point that is not in the plant file has announced itself. */

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { ApiError } from "./api.ts";
 import { t } from "./i18n.ts";
+import { said } from "./sentences.ts";
 
 export interface Toast {
   readonly id: number;
@@ -29,5 +30,5 @@ export function explain(error: unknown): string {
     if (error.status === 403) return t("forbidden");
     if (error.status === 0) return t("signInUnreachable");
   }
-  return t("failed", { reason: error instanceof Error ? error.message : String(error) });
+  return t("failed", { reason: said(error instanceof Error ? error.message : String(error)) });
 }

@@ -1,7 +1,7 @@
 /** Owns the proof that the early-warning fan and its countdown are drawn where the server's projection says. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fan, lookAhead, secondsLeft } from "../src/projection.ts";
+import { fan, lookAhead, passed, secondsLeft } from "../src/projection.ts";
 import type { Projection } from "../src/types.ts";
 
 const START = "2026-11-22T00:00:00.000Z";
@@ -44,4 +44,23 @@ test("the window shows the meeting but at most half as much future as past", () 
   assert.equal(lookAhead(rising, 600), 300);
   assert.equal(lookAhead({ ...rising, reaches_in_s: 100 }, 600), 150);
   assert.ok(lookAhead(null, 600) < 30);
+});
+
+const levels = [
+  { kind: "HH", setpoint: 56 },
+  { kind: "H", setpoint: 28 },
+  { kind: "L", setpoint: 5 },
+] as const;
+
+test("a limit that is already passed is named, the farthest on that side, and none while it is ahead", () => {
+  assert.equal(passed(rising, levels, 27.9), null);
+  assert.equal(passed(rising, levels, 28)?.kind, "H");
+  assert.deepEqual(passed(rising, levels, 60), { kind: "HH", setpoint: 56 });
+  assert.equal(passed({ ...rising, limit: 56, limit_kind: "HH" }, levels, 40), null);
+});
+
+test("below a low limit is beyond it, whatever the high limits are", () => {
+  const falling: Projection = { ...rising, limit: 5, limit_kind: "L" };
+  assert.equal(passed(falling, levels, 6), null);
+  assert.equal(passed(falling, levels, 4)?.kind, "L");
 });

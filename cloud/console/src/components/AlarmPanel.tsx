@@ -1,6 +1,7 @@
 /** Owns the list of alarms: what is current, what is shelved, what was. */
-import { effect, signal, untracked } from "@preact/signals";
+import { computed, effect, signal, untracked } from "@preact/signals";
 import { api } from "../api.ts";
+import { aim, aiming, keepPlaces, release } from "../hold.ts";
 import { t } from "../i18n.ts";
 import { alarms, announcedAlarms, silencedAlarms, unacknowledged } from "../store.ts";
 import { explain, say } from "../toast.ts";
@@ -17,6 +18,10 @@ const view = signal<View>("active");
 const shown = signal(PAGE);
 const past = signal<readonly Alarm[] | null>(null);
 const pastEnded = signal(false);
+
+const sorted = computed(() => (view.value === "active" ? announcedAlarms.value : view.value === "shelved" ? silencedAlarms.value : past.value));
+/** The rows held in their places while somebody aims at one, and how many of them stood there at first. */
+const still = signal<{ readonly rows: readonly Alarm[]; readonly first: number } | null>(null);
 
 async function readPast(before?: string): Promise<void> {
   try {
@@ -35,10 +40,22 @@ async function readPast(before?: string): Promise<void> {
 /** A new alarm must be seen: it brings the current list back, whatever was looked at. Called once when the page starts. */
 export function startAlarmPanel(): void {
   let known = new Set<string>();
+  let wanted = false;
   effect(() => {
     const asking = new Set(unacknowledged.value.map((a) => a.id));
-    if ([...asking].some((id) => !known.has(id))) choose("active");
+    wanted ||= [...asking].some((id) => !known.has(id));
     known = asking;
+    if (!wanted || aiming.value) return;
+    wanted = false;
+    choose("active");
+  });
+  effect(() => {
+    const rows = sorted.value;
+    if (!aiming.value || view.value === "history" || rows === null) still.value = null;
+    else {
+      const held = still.peek() ?? { rows, first: rows.length };
+      still.value = { rows: keepPlaces(held.rows, rows, alarms.value), first: held.first };
+    }
   });
   effect(() => {
     void alarms.value;
@@ -49,6 +66,7 @@ export function startAlarmPanel(): void {
 }
 
 function choose(next: View): void {
+  release();
   view.value = next;
   shown.value = PAGE;
   if (next === "history") void readPast();
@@ -56,7 +74,9 @@ function choose(next: View): void {
 
 export function AlarmPanel() {
   const current = view.value;
-  const rows = current === "active" ? announcedAlarms.value : current === "shelved" ? silencedAlarms.value : past.value;
+  const held = still.value;
+  const rows = held === null ? sorted.value : held.rows;
+  const added = held === null ? 0 : held.rows.length - held.first;
   const empty = current === "active" ? "noAlarms" : current === "shelved" ? "noShelved" : "noHistory";
   return (
     <section class="alarms" aria-label={t("alarms")}>
@@ -69,6 +89,11 @@ export function AlarmPanel() {
         </fieldset>
       </header>
       <AlarmRows rows={rows} empty={t(empty)} history={current === "history"} />
+      {added > 0 && (
+        <button type="button" class="added" data-testid="alarms-added" onClick={release}>
+          {t("newAlarmsBelow", { count: added })}
+        </button>
+      )}
     </section>
   );
 }
@@ -101,7 +126,22 @@ function AlarmRows({ rows, empty, history }: RowsProps) {
   const rest = rows.length - shown.value;
   const last = rows.at(-1);
   return (
-    <ul class="alarm-rows" data-testid="alarm-list" aria-live="polite" aria-relevant="additions">
+    <ul
+      class="alarm-rows"
+      data-testid="alarm-list"
+      aria-live="polite"
+      aria-relevant="additions"
+      onPointerMove={aim}
+      onPointerDown={aim}
+      onFocusIn={aim}
+      onKeyDown={aim}
+      onPointerLeave={(event) => {
+        if (!event.currentTarget.contains(document.activeElement)) release();
+      }}
+      onFocusOut={(event) => {
+        if (!event.currentTarget.matches(":hover")) release();
+      }}
+    >
       {rows.slice(0, shown.value).map((alarm) => (
         <AlarmRow key={alarm.id} alarm={alarm} history={history} />
       ))}

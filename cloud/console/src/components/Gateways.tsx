@@ -4,7 +4,7 @@ import { api } from "../api.ts";
 import { now } from "../clock.ts";
 import { duration, grouped, shortInstant } from "../format.ts";
 import { named, t } from "../i18n.ts";
-import { connection, gateways, zone } from "../store.ts";
+import { applyGateway, connection, gateways, zone } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { Gateway, Kpi, Quarantined } from "../types.ts";
 
@@ -17,10 +17,11 @@ export function Gateways() {
   useSignalEffect(() => {
     if (connection.value !== "live") return undefined;
     const read = (): void => {
-      Promise.all([api.kpi(), api.quarantine(QUARANTINE_ROWS)]).then(
-        ([figures, rows]) => {
+      Promise.all([api.kpi(), api.quarantine(QUARANTINE_ROWS), api.gateways()]).then(
+        ([figures, rows, counted]) => {
           kpi.value = figures;
           quarantine.value = rows;
+          counted.forEach(applyGateway);
         },
         (error: unknown) => say(explain(error)),
       );

@@ -2,6 +2,7 @@
 import { now } from "../clock.ts";
 import { shortInstant } from "../format.ts";
 import { t } from "../i18n.ts";
+import { said } from "../sentences.ts";
 import { notifications, zone } from "../store.ts";
 import type { Notification } from "../types.ts";
 
@@ -35,14 +36,14 @@ function Row({ row }: { readonly row: Notification }) {
   return (
     <tr data-testid={`notification-${row.id}`} data-state={row.state} data-occurrence={row.occurrence}>
       <td class="nowrap">{when(row.due_at)}</td>
-      <td>
+      <td class="nowrap">
         <b>{row.to}</b>
         <small>{row.channel}</small>
       </td>
       <td class="message">
         <b>{row.subject}</b>
         <span>{row.body}</span>
-        <small>{row.reason}</small>
+        <small>{said(row.reason)}</small>
       </td>
       <td>
         <span class={`tag note ${row.state}`}>{t(`noteState_${row.state}`)}</span>

@@ -5,7 +5,7 @@ import { clockTime, fraction } from "../format.ts";
 import { named, t } from "../i18n.ts";
 import { asksForAnswer, leading } from "../order.ts";
 import { grade } from "../quality.ts";
-import { doubt, points, selectedPoint, selectedSource, stateOf, zone } from "../store.ts";
+import { doubt, openPoint, points, selectedPoint, selectedSource, stateOf, zone } from "../store.ts";
 import type { Alarm, LimitKind, Point } from "../types.ts";
 import { Glyph } from "./Glyph.tsx";
 import { ValueText } from "./ValueText.tsx";
@@ -97,9 +97,7 @@ function moveFocus(event: KeyboardEvent): void {
 
 const PointRow = memo(function PointRow({ point }: { readonly point: Point }) {
   const chosen = useComputed(() => (selectedPoint.value === point.id ? "true" : "false"));
-  const open = (): void => {
-    selectedPoint.value = point.id;
-  };
+  const open = (): void => openPoint(point.id);
   return (
     <div
       class="row"

@@ -1,7 +1,7 @@
 /** Owns the column of hazard sources: level, worst state, how many alarms, early warning. */
 import { named, t, type Word } from "../i18n.ts";
 import { announcedAlarms, gateways, notifications, openSource, plant, points, selectedSource, stateOf, tab, tickets, type Tab, unacknowledged } from "../store.ts";
-import { conditionPresent, priorityRank } from "../order.ts";
+import { asksForAnswer, conditionPresent, priorityRank } from "../order.ts";
 import { grade } from "../quality.ts";
 import type { Alarm, HazardSource, Priority } from "../types.ts";
 import { Glyph } from "./Glyph.tsx";
@@ -12,7 +12,7 @@ export function SourceList() {
     <nav class="sources" aria-label={t("sources")}>
       <h2>{t("sources")}</h2>
       <div class="source-cards">
-        <WholeSite sources={sources} />
+        <WholeSite />
         {sources.map((source) => (
           <SourceCard key={source.id} source={source} />
         ))}
@@ -29,28 +29,24 @@ interface Summary {
   readonly early: boolean;
 }
 
-function WholeSite({ sources }: { readonly sources: readonly HazardSource[] }) {
-  const worst = announcedAlarms.value.reduce<Priority | null>(
-    (found, alarm) => (found === null || priorityRank(alarm.priority) > priorityRank(found) ? alarm.priority : found),
-    null,
-  );
-  const summary: Summary = {
-    worst,
-    active: announcedAlarms.value.filter((a: Alarm) => conditionPresent(a.phase)).length,
-    unacknowledged: unacknowledged.value.length,
-    early: sources.some((s) => s.early_warning),
+/** Counted from the list beside it, so that both always say the same. */
+function summaryOf(alarms: readonly Alarm[]): Summary {
+  const present = alarms.filter((a) => conditionPresent(a.phase));
+  return {
+    worst: alarms.reduce<Priority | null>((found, { priority }) => (found === null || priorityRank(priority) > priorityRank(found) ? priority : found), null),
+    active: present.length,
+    unacknowledged: alarms.filter((a) => asksForAnswer(a.phase)).length,
+    early: present.some((a) => a.kind === "time-to-limit"),
   };
-  return <Card id={null} testId="source-all" name={t("allSources")} level={null} summary={summary} />;
+}
+
+function WholeSite() {
+  return <Card id={null} testId="source-all" name={t("allSources")} level={null} summary={summaryOf(announcedAlarms.value)} />;
 }
 
 function SourceCard({ source }: { readonly source: HazardSource }) {
   const level = source.level === null ? t("noLevel") : t(`level${source.level}`);
-  const summary: Summary = {
-    worst: source.worst,
-    active: source.active,
-    unacknowledged: source.unacknowledged,
-    early: source.early_warning,
-  };
+  const summary = summaryOf(announcedAlarms.value.filter((a) => a.source === source.id));
   return <Card id={source.id} testId={`source-${source.id}`} name={named(source.name)} level={level} summary={summary} />;
 }
 

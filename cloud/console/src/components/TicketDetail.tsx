@@ -7,6 +7,8 @@ import { now } from "../clock.ts";
 import { toColumns } from "../columns.ts";
 import { shortInstant } from "../format.ts";
 import { named, t } from "../i18n.ts";
+import { trendWindow } from "../layout.ts";
+import { said } from "../sentences.ts";
 import { applyTicket, openPoint, plant, pointsById, zone } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { Evidence, Ticket } from "../types.ts";
@@ -79,7 +81,7 @@ function Facts({ ticket }: { readonly ticket: Ticket }) {
       </div>
       <div>
         <dt>{t("foundBy")}</dt>
-        <dd>{named(ticket.reason)}</dd>
+        <dd>{said(ticket.reason)}</dd>
       </div>
     </dl>
   );
@@ -87,16 +89,18 @@ function Facts({ ticket }: { readonly ticket: Ticket }) {
 
 function EvidenceChart({ evidence }: { readonly evidence: Evidence }) {
   const point = pointsById.value.get(evidence.point);
+  const columns = toColumns({
+    time: evidence.time,
+    value: evidence.value,
+    min: evidence.value,
+    max: evidence.value,
+    quality: evidence.value.map((v) => (v === null ? 0 : GOOD)),
+    step_s: null,
+  });
+  const to = Date.parse(evidence.to) / 1000;
   const model = useComputed<ChartModel>(() => ({
-    columns: toColumns({
-      time: evidence.time,
-      value: evidence.value,
-      min: evidence.value,
-      max: evidence.value,
-      quality: evidence.value.map((v) => (v === null ? 0 : GOOD)),
-      step_s: null,
-    }),
-    window: [Date.parse(evidence.from) / 1000, Date.parse(evidence.to) / 1000],
+    columns,
+    window: [trendWindow(columns.x[0], to, to - Date.parse(evidence.from) / 1000, null)[0], to],
     limits: evidence.limits.filter((l) => isLevel(l.kind)),
     raised: [{ at: Date.parse(evidence.raised_at) / 1000, kind: "H", priority: "high", label: t("raisedAt") }],
     projection: null,

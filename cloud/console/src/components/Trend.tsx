@@ -7,10 +7,12 @@ import { append, type Columns, emptyColumns, toColumns } from "../columns.ts";
 import { calendarDate, duration, plain } from "../format.ts";
 import { named, t } from "../i18n.ts";
 import { conditionPresent } from "../order.ts";
-import { lookAhead, secondsLeft } from "../projection.ts";
-import { connection, mostUrgentPoint, points, pointsById, selectedPoint, stateOf, zone } from "../store.ts";
+import { trendWindow } from "../layout.ts";
+import { passed, secondsLeft } from "../projection.ts";
+import { grade } from "../quality.ts";
+import { announcedAlarms, chosenByHand, connection, type Live, mostUrgentPoint, points, pointsById, selectedPoint, stateOf, zone } from "../store.ts";
 import { explain } from "../toast.ts";
-import type { Alarm, Point, Projection } from "../types.ts";
+import type { Alarm, LimitKind, Point, Projection } from "../types.ts";
 import { Chart } from "./Chart.tsx";
 import { ValueText } from "./ValueText.tsx";
 
@@ -40,6 +42,13 @@ const loading = signal(false);
 export function startTrend(): void {
   effect(() => {
     if (selectedPoint.value === null && points.value.length > 0) selectedPoint.value = untracked(() => mostUrgentPoint(null));
+  });
+  // Whoever has chosen no point sees the one with which an incident begins, and it stays while the incident lasts.
+  let calm = true;
+  effect(() => {
+    const alarmed = announcedAlarms.value.length > 0;
+    if (calm && alarmed && !chosenByHand.peek()) selectedPoint.value = untracked(() => mostUrgentPoint(null));
+    calm = !alarmed;
   });
   effect(() => {
     const point = selectedPoint.value;
@@ -88,15 +97,20 @@ async function readHistory(point: string, wanted: Span, current: () => boolean):
   }
 }
 
+function levelsOf(point: Point): { readonly kind: LimitKind; readonly setpoint: number }[] {
+  return point.limits.flatMap((l) => (isLevel(l.kind) && l.setpoint !== null ? [{ kind: l.kind, setpoint: l.setpoint }] : []));
+}
+
 function modelOf(point: Point): ChartModel {
   const state = stateOf(point.id);
   const at = connection.value === "live" ? now.value / 1000 : now.peek() / 1000;
   const { span_s } = span.value;
   const projection = state.projection.value;
+  const { columns } = history.value;
   return {
-    columns: history.value.columns,
-    window: [at - span_s, at + lookAhead(projection, span_s)],
-    limits: point.limits.flatMap((l) => (isLevel(l.kind) && l.setpoint !== null ? [{ kind: l.kind, setpoint: l.setpoint }] : [])),
+    columns,
+    window: trendWindow(columns.x[0], at, span_s, projection),
+    limits: levelsOf(point),
     raised: [...new Map([...history.value.past, ...state.alarms.value].map((a) => [a.id, a])).values()].map((a) => ({
       at: Date.parse(a.raised_at) / 1000,
       kind: a.kind,
@@ -174,13 +188,18 @@ function EarlyText({ point }: { readonly point: Point }) {
   const warned = state.alarms.value.some((a) => a.kind === "time-to-limit" && conditionPresent(a.phase));
   return (
     <strong class={`early-text${warned ? " warned" : ""}`} data-testid="early-warning-text">
-      {earlyWords(projection, point.unit, now.value)}
+      {earlyWords(projection, point, state.live.value, now.value)}
     </strong>
   );
 }
 
-function earlyWords(projection: Projection, unit: string, nowMs: number): string {
-  const fill = { limit: projection.limit_kind, value: plain(projection.limit), unit };
+function earlyWords(projection: Projection, point: Point, live: Live, nowMs: number): string {
+  const value = live.value !== null && grade(live.quality) !== "bad" ? live.value : projection.level;
+  const past = passed(projection, levelsOf(point), value);
+  if (past !== null) {
+    return t(past.kind.startsWith("H") ? "isAbove" : "isBelow", { limit: past.kind, value: plain(past.setpoint), unit: point.unit });
+  }
+  const fill = { limit: projection.limit_kind, value: plain(projection.limit), unit: point.unit };
   const left = secondsLeft(projection, nowMs);
   if (left === null) return t("reachesNot", { ...fill, horizon: duration(projection.horizon_s) });
   return left < 1 ? t("reachesNow", fill) : t("reaches", { ...fill, duration: duration(left) });

@@ -1,0 +1,34 @@
+/** Owns the Chinese of the reasons that the server gives as English sentences. */
+import { lang, named } from "./i18n.ts";
+import type { Name } from "./types.ts";
+
+const ZH: Readonly<Record<string, string>> = {
+  "an alarm of the ticketed priority was raised and no ticket of its place was open": "达到登记级别的报警，且该处没有未销号的隐患",
+  "a ticket of the same place is already open": "该处已有未销号的隐患",
+  "first alarm of its place": "该处的首个报警",
+  "a graver alarm while the chain is running": "通知过程中出现更严重的报警",
+  "nobody has acknowledged": "无人确认，逐级上报",
+  "nobody has acknowledged the last step": "最后一级仍无人确认，重复通知",
+  "an unacknowledged alarm came off the shelf": "搁置到期，报警仍未确认",
+  "only a ticket under rectification can be submitted": "只有整改中的隐患可以提交验收",
+  "only a submitted ticket can be accepted or rejected": "只有待验收的隐患可以验收或退回",
+  "who submitted the work must not accept it": "提交人不得验收自己的整改",
+  "an alarm of this ticket is still active": "该隐患关联的报警尚未恢复",
+  "say what was done, or why not": "请写明整改措施或退回原因",
+  "the alarm is not active": "该报警已不存在",
+  "the alarm is already acknowledged": "该报警已被确认",
+  "the alarm was raised again since; look at the new one": "该报警已再次触发，请处理新的一条",
+  "the alarm is not latched": "该报警没有锁存",
+  "acknowledge the alarm before resetting it": "复位前须先确认报警",
+  "a reason is needed": "必须填写原因",
+  "shelving must end after it begins": "搁置的结束时间须晚于开始时间",
+  "longer than this priority may be shelved": "超过该优先级允许的搁置时长",
+  "the alarm is not shelved": "该报警没有被搁置",
+  "the alarm is already out of service": "该报警已停用",
+  "the alarm is not out of service": "该报警没有停用",
+};
+
+/** A reason in the language shown now; one that is not known stands as the server wrote it. */
+export function said(reason: Name | string): string {
+  return typeof reason === "string" && lang.value === "zh" ? (ZH[reason] ?? reason) : named(reason);
+}
