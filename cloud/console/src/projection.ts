@@ -37,12 +37,20 @@ export function secondsLeft(projection: Projection, nowMs: number): number | nul
   return Math.max(0, projection.reaches_in_s - (nowMs - Date.parse(projection.time)) / 1000);
 }
 
+/** The future is shown in steps of so many seconds, so that the picture does not jump with every projection. */
+const STEP_S = 30;
+
 /** How much future a trend shows, in s: enough to see the limit met, at most half of the past that is shown. */
 export function lookAhead(projection: Projection | null, span_s: number): number {
   if (projection === null) return span_s * 0.02;
   const wanted =
     projection.reaches_in_s === null ? projection.horizon_s : Math.min(projection.horizon_s, projection.reaches_in_s * 1.5);
-  return Math.min(span_s * 0.5, Math.max(span_s * 0.1, wanted));
+  return Math.min(span_s * 0.5, Math.max(span_s * 0.1, Math.ceil(wanted / STEP_S) * STEP_S));
+}
+
+/** Whether the value moves towards the limit or on beyond it; only then is there something to draw ahead of it. */
+export function heading(projection: Projection): boolean {
+  return projection.limit_kind.startsWith("H") ? projection.slope_per_s > 0 : projection.slope_per_s < 0;
 }
 
 /** The farthest limit that the value is already beyond, on the side of the one that was foreseen; null while that is still ahead. */

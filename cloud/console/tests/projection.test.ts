@@ -1,7 +1,7 @@
 /** Owns the proof that the early-warning fan and its countdown are drawn where the server's projection says. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fan, lookAhead, passed, secondsLeft } from "../src/projection.ts";
+import { fan, heading, lookAhead, passed, secondsLeft } from "../src/projection.ts";
 import type { Projection } from "../src/types.ts";
 
 const START = "2026-11-22T00:00:00.000Z";
@@ -63,4 +63,10 @@ test("below a low limit is beyond it, whatever the high limits are", () => {
   const falling: Projection = { ...rising, limit: 5, limit_kind: "L" };
   assert.equal(passed(falling, levels, 6), null);
   assert.equal(passed(falling, levels, 4)?.kind, "L");
+});
+
+test("only what moves towards its limit, up or down, has something ahead", () => {
+  assert.ok(heading(rising));
+  assert.ok(!heading({ ...rising, slope_per_s: -0.1 }));
+  assert.ok(heading({ ...rising, limit_kind: "L", slope_per_s: -0.1 }));
 });

@@ -8,7 +8,7 @@ import { calendarDate, duration, plain } from "../format.ts";
 import { named, t } from "../i18n.ts";
 import { conditionPresent } from "../order.ts";
 import { trendWindow } from "../layout.ts";
-import { passed, secondsLeft } from "../projection.ts";
+import { heading, passed, secondsLeft } from "../projection.ts";
 import { grade } from "../quality.ts";
 import { announcedAlarms, chosenByHand, connection, type Live, mostUrgentPoint, points, pointsById, selectedPoint, stateOf, zone } from "../store.ts";
 import { explain } from "../toast.ts";
@@ -105,7 +105,8 @@ function modelOf(point: Point): ChartModel {
   const state = stateOf(point.id);
   const at = connection.value === "live" ? now.value / 1000 : now.peek() / 1000;
   const { span_s } = span.value;
-  const projection = state.projection.value;
+  const told = state.projection.value;
+  const projection = told !== null && heading(told) ? told : null;
   const { columns } = history.value;
   return {
     columns,
