@@ -186,17 +186,17 @@ class Point(Strict):
 class Modbus(Strict):
     """Where a Modbus TCP device is and how patient to be with it."""
 
-    host: Host = "127.0.0.1"
-    port: Port = 502
-    unit: Annotated[int, Field(ge=0, le=255)] = 1
-    timeout_ms: Annotated[int, Field(ge=50, le=30000)] = 500
-    retries: Annotated[int, Field(ge=0, le=5)] = 1
+    host: Host = Field("127.0.0.1", description="Host name or address of the device, or of its serial converter.")
+    port: Port = Field(502, description="TCP port.")
+    unit: Annotated[int, Field(ge=0, le=255)] = Field(1, description="Unit identifier (slave address).")
+    timeout_ms: Annotated[int, Field(ge=50, le=30000)] = Field(500, description="How long one answer may take.")
+    retries: Annotated[int, Field(ge=0, le=5)] = Field(1, description="How often a question is asked again.")
 
 
 class Mqtt(Strict):
     """The topic on which an MQTT sensor publishes JSON, and how often it should."""
 
-    topic: Annotated[str, StringConstraints(pattern=TOPIC)]
+    topic: Annotated[str, StringConstraints(pattern=TOPIC)] = Field(description="Where the sensor publishes.")
     time: str | None = Field(
         None, description="Dotted path of the time stamp (RFC 3339, or epoch s or ms); arrival if left out."
     )
@@ -205,16 +205,18 @@ class Mqtt(Strict):
 class Device(Strict):
     """A Modbus unit, an MQTT sensor, or a device of an external gateway."""
 
-    id: Identifier
-    name: Name | None = None
+    id: Identifier = Field(description="Unique in its gateway; the Sparkplug device.")
+    name: Name | None = Field(None, description="What people call it.")
     profile: Identifier | None = Field(
         None, description="Modbus: file name in firmware-configs/devices, without .yaml."
     )
-    modbus: Modbus | None = None
-    mqtt: Mqtt | None = None
-    period_ms: Annotated[int, Field(ge=100, le=3_600_000)] = 1000
-    source: Identifier | None = None
-    points: Annotated[tuple[Point, ...], BeforeValidator(_pair)] = ()
+    modbus: Modbus | None = Field(None, description="How it is read: as a Modbus TCP device.")
+    mqtt: Mqtt | None = Field(None, description="How it is read: as an MQTT sensor that publishes JSON.")
+    period_ms: Annotated[int, Field(ge=100, le=3_600_000)] = Field(
+        1000, description="How often it is read, or (MQTT) should publish."
+    )
+    source: Identifier | None = Field(None, description="Hazard source that its points belong to.")
+    points: Annotated[tuple[Point, ...], BeforeValidator(_pair)] = Field((), description="What it measures.")
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
@@ -228,12 +230,12 @@ class Device(Strict):
 
 
 class Broker(Strict):
-    """Where a gateway finds the cloud side's MQTT listener."""
+    """An MQTT broker: the cloud side's listener, or the one on which sensors publish."""
 
-    host: Host = "127.0.0.1"
-    port: Port = 1883
-    username: str | None = None
-    password: str | None = None
+    host: Host = Field("127.0.0.1", description="Host name or address.")
+    port: Port = Field(1883, description="TCP port.")
+    username: str | None = Field(None, description="User name, where the broker asks for one.")
+    password: str | None = Field(None, description="Its password.")
 
 
 class Spool(Strict):
@@ -248,40 +250,40 @@ class Spool(Strict):
 class Gateway(Strict):
     """A gateway (网关): a Sparkplug edge node of ours, or somebody else's (`external`)."""
 
-    id: Identifier
-    name: Name | None = None
+    id: Identifier = Field(description="Unique in the plant; the Sparkplug edge node.")
+    name: Name | None = Field(None, description="What people call it.")
     external: bool = Field(
         default=False, description="Not ours: any Sparkplug B edge node; its points are declared by metric name."
     )
-    uplink: Broker = Broker()
+    uplink: Broker = Field(Broker(), description="The cloud side's MQTT listener, as this gateway reaches it.")
     sensors: Broker = Field(Broker(), description="The broker on which this gateway's MQTT sensors publish.")
-    spool: Spool = Spool()
-    devices: Annotated[tuple[Device, ...], BeforeValidator(_pair)] = ()
+    spool: Spool = Field(Spool(), description="What it keeps while the link is down.")
+    devices: Annotated[tuple[Device, ...], BeforeValidator(_pair)] = Field((), description="What it reads.")
 
 
 class Site(Strict):
     """The plant's place (厂区); `id` is the Sparkplug group."""
 
-    id: Identifier
-    name: Name
-    timezone: str = "Asia/Shanghai"
+    id: Identifier = Field(description="The Sparkplug group.")
+    name: Name = Field(description="What people call it.")
+    timezone: str = Field("Asia/Shanghai", description="IANA time zone of rosters, tickets and messages.")
 
 
 class HazardSource(Strict):
     """A major hazard source (重大危险源) and its grade by GB 18218-2018 table 6 (1 is the gravest)."""
 
-    id: Identifier
-    name: Name
-    level: Annotated[int, Field(ge=1, le=4)] | None = None
+    id: Identifier = Field(description="Unique in the plant.")
+    name: Name = Field(description="What people call it.")
+    level: Annotated[int, Field(ge=1, le=4)] | None = Field(None, description="Grade, 1 (gravest) to 4.")
 
 
 class Person(Strict):
     """Somebody who can be told, and the channels that reach them, as Apprise addresses, best first."""
 
-    id: Identifier
-    name: Name
+    id: Identifier = Field(description="Unique among people and rosters.")
+    name: Name = Field(description="What people call them.")
     channels: Annotated[tuple[Annotated[str, StringConstraints(pattern=CHANNEL)], ...], BeforeValidator(_pair)] = Field(
-        min_length=1
+        min_length=1, description="How they are reached; a message goes over all of them."
     )
 
 
@@ -291,9 +293,11 @@ ClockTime = Annotated[str, StringConstraints(pattern=TIME_OF_DAY)]
 class Shift(Strict):
     """Who is on duty from one time of day to another, in the site's time zone; may pass midnight."""
 
-    from_: ClockTime = Field(alias="from")
-    to: ClockTime
-    people: Annotated[tuple[Identifier, ...], BeforeValidator(_pair)] = Field(min_length=1)
+    from_: ClockTime = Field(alias="from", description="First minute of the shift.")
+    to: ClockTime = Field(description="End of the shift; the same as `from` means the whole day.")
+    people: Annotated[tuple[Identifier, ...], BeforeValidator(_pair)] = Field(
+        min_length=1, description="Ids of the people on duty."
+    )
 
     def covers(self, time: str) -> bool:
         """Whether `time` of day (HH:MM) lies in the shift; one that ends when it begins lasts the whole day."""
@@ -305,15 +309,17 @@ class Shift(Strict):
 class Roster(Strict):
     """A duty roster (值班表): shifts that repeat every day."""
 
-    id: Identifier
-    name: Name
-    shifts: Annotated[tuple[Shift, ...], BeforeValidator(_pair)] = Field(min_length=1)
+    id: Identifier = Field(description="Unique among people and rosters.")
+    name: Name = Field(description="What people call it.")
+    shifts: Annotated[tuple[Shift, ...], BeforeValidator(_pair)] = Field(
+        min_length=1, description="Who is there when; shifts may overlap."
+    )
 
 
 class EscalationStep(Strict):
     """Who is told when nobody has answered for so long."""
 
-    after_s: Seconds
+    after_s: Seconds = Field(description="Time since the alarm; never less than that of the step above.")
     to: Annotated[tuple[Identifier, ...], BeforeValidator(_pair)] = Field(
         min_length=1, description="Roster or person ids."
     )
@@ -322,8 +328,12 @@ class EscalationStep(Strict):
 class Notify(Strict):
     """When people are told, whom, and how it escalates (升级) until somebody acknowledges."""
 
-    min_priority: Annotated[Priority, Field(strict=False)] = Priority.HIGH
-    steps: Annotated[tuple[EscalationStep, ...], BeforeValidator(_pair)] = ()
+    min_priority: Annotated[Priority, Field(strict=False)] = Field(
+        Priority.HIGH, description="Alarms from this priority on are told."
+    )
+    steps: Annotated[tuple[EscalationStep, ...], BeforeValidator(_pair)] = Field(
+        (), description="Whom, in order; each step must reach somebody at every time of day."
+    )
     repeat_s: Annotated[float, Field(ge=30, le=86400)] = Field(
         300.0, description="The last step is repeated this often until acknowledged."
     )
@@ -332,8 +342,12 @@ class Notify(Strict):
 class Tickets(Strict):
     """When hazard tickets (隐患) open by themselves, and their deadlines."""
 
-    min_priority: Annotated[Priority, Field(strict=False)] = Priority.HIGH
-    deadline_h: Annotated[float, Field(gt=0, le=8760)] = 72.0
+    min_priority: Annotated[Priority, Field(strict=False)] = Field(
+        Priority.HIGH, description="Process alarms from this priority on open a ticket."
+    )
+    deadline_h: Annotated[float, Field(gt=0, le=8760)] = Field(
+        72.0, description="Hours until the hazard must be put right."
+    )
     liable: Identifier | None = Field(None, description="Person answerable for putting it right (整改责任人).")
 
 
@@ -341,10 +355,14 @@ class PlantFile(Strict):
     """plant.yaml: one plant, whole."""
 
     tocsin: Literal[1] = Field(description="Version of this format.")
-    site: Site
-    hazard_sources: Annotated[tuple[HazardSource, ...], BeforeValidator(_pair)] = ()
-    gateways: Annotated[tuple[Gateway, ...], BeforeValidator(_pair)] = Field(min_length=1)
-    people: Annotated[tuple[Person, ...], BeforeValidator(_pair)] = ()
-    rosters: Annotated[tuple[Roster, ...], BeforeValidator(_pair)] = ()
-    notify: Notify = Notify()
-    tickets: Tickets = Tickets()
+    site: Site = Field(description="The plant's place.")
+    hazard_sources: Annotated[tuple[HazardSource, ...], BeforeValidator(_pair)] = Field(
+        (), description="Major hazard sources; points belong to them."
+    )
+    gateways: Annotated[tuple[Gateway, ...], BeforeValidator(_pair)] = Field(
+        min_length=1, description="Gateways, with their devices and points."
+    )
+    people: Annotated[tuple[Person, ...], BeforeValidator(_pair)] = Field((), description="Who can be told.")
+    rosters: Annotated[tuple[Roster, ...], BeforeValidator(_pair)] = Field((), description="Who is on duty when.")
+    notify: Notify = Field(Notify(), description="Who is told of an alarm, and who next if nobody answers.")
+    tickets: Tickets = Field(Tickets(), description="When hazard tickets open by themselves.")
