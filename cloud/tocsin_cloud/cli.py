@@ -1,9 +1,7 @@
 """The verbs `tocsin cloud` and `tocsin broker`: arguments checked, logs set up, signals turned into an orderly end."""
 
 import asyncio
-import logging
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +43,6 @@ def cloud(
     """Run the cloud side: broker, history, alarms, messages, API and page."""
     settings = CloudSettings(plant=plant, data=data, http=_address(http), mqtt=_address(mqtt), nats_url=nats)
     loaded = load_plant(plant)
-    _log_to_stderr()
     _main(lambda stop: run(settings, loaded, SystemClock(), stop, _first_start))
 
 
@@ -57,7 +54,6 @@ def broker(
 ) -> None:
     """Run the broker alone: a nats-server with its stream and its MQTT listener."""
     settings = BrokerSettings(folder=(data / "nats").resolve(), nats=_address(nats), mqtt=_address(mqtt))
-    _log_to_stderr()
     _main(lambda stop: _broker(settings, stop))
 
 
@@ -99,17 +95,3 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 def _first_start(user: str, password: str) -> None:
     typer.echo(f"first start: sign in as {user} with the password {password} (it is not shown again)", err=True)
-
-
-def _log_to_stderr() -> None:
-    terminal = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -49,22 +48,24 @@ async def take(feed: Feed, n: int) -> list[Message]:
 
 
 def test_mqtt_messages_arrive_under_their_topics_and_in_order(tmp_path: Path) -> None:
-    """What gateways publish is in the stream with its topic; a will is among it; a second feed goes on behind any message."""
+    """What gateways publish is in the stream under its topic, a will too; a feed goes on behind any message."""
 
     async def story() -> None:
         async with broker(tmp_path / "nats") as (server, settings):
             client = await connect(server.url, "test")
             await ensure_stream(client, SMALL)
             feed = Feed(client, START, SystemClock())
-            dying = subprocess.Popen([sys.executable, "-c", MORTAL, str(settings.mqtt.port)], stdout=subprocess.PIPE)
+            dying = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", MORTAL, str(settings.mqtt.port), stdout=asyncio.subprocess.PIPE
+            )
             assert dying.stdout is not None
-            assert await asyncio.to_thread(dying.stdout.readline) == b"connected\n"
+            assert await dying.stdout.readline() == b"connected\n"
             async with aiomqtt.Client(*settings.mqtt) as gateway:
                 for i in range(5):
                     await gateway.publish("spBv1.0/a.b/DDATA/n/d.1", str(i).encode(), qos=i % 2)
                 await gateway.publish("spBv1.0/odd", b"x", qos=1)
             dying.kill()
-            dying.communicate()
+            await dying.communicate()
             got = await take(feed, 7)
             await feed.close()
             assert [(m.topic, m.payload) for m in got] == [
@@ -91,15 +92,16 @@ def test_no_gap_and_no_repeat_over_a_killed_server(tmp_path: Path) -> None:
             await ensure_stream(client, SMALL)
             stream = client.jetstream()
             feed = Feed(client, START, SystemClock())
+            killed: list[int] = []
             for n in range(3):
                 for i in range(200):
                     await stream.publish("tocsin.tick.s", f"{n}-{i}".encode())
                 got = await take(feed, 150)
                 if n < 2:
-                    before = server.pid
-                    assert before is not None
-                    os.kill(before, signal.SIGKILL)
-                    await eventually_async(lambda before=before: server.pid != before, 10)
+                    assert server.pid is not None
+                    killed.append(server.pid)
+                    os.kill(server.pid, signal.SIGKILL)
+                    await eventually_async(lambda: server.pid != killed[-1], 10)
                     await eventually_async(lambda: client.is_connected, 10)
                 got += await take(feed, 200 - len(got))
                 assert [m.payload for m in got] == [f"{n}-{i}".encode() for i in range(200)]

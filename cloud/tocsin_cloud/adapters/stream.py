@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -97,12 +96,14 @@ async def connect(url: str, name: str) -> Client:
         log.warning("nats", client=name, error=str(error) or repr(error))
 
     async def on_disconnected() -> None:
-        log.warning("nats connection lost", client=name)
+        if not client.is_closed:
+            log.warning("nats connection lost", client=name)
 
     async def on_reconnected() -> None:
         log.info("nats connection back", client=name)
 
-    return await nats.connect(
+    client = Client()
+    await client.connect(
         url,
         name=name,
         error_cb=on_error,
@@ -112,6 +113,7 @@ async def connect(url: str, name: str) -> Client:
         max_reconnect_attempts=-1,
         ping_interval=5,
     )
+    return client
 
 
 async def ensure_stream(client: Client, settings: StreamSettings) -> None:

@@ -86,7 +86,7 @@ class AlarmsWorker:
         self._state: State | None = None
         self._session = HostSession(parts.live.table.resolve)
         self._frames: list[Frame] = []
-        self._late_frames = False
+        self._timely = False  # whether the readings in `_frames` came as fast as they could
         self._read = START  # everything up to here is in the engine
         self._committed = START
         self._kept = START  # the snapshot in the file
@@ -221,7 +221,7 @@ class AlarmsWorker:
             if self._state is None:
                 self._state = engine.initial(self._rules, message.time_ns)
             if is_data(message.topic):
-                self._hear(message)
+                self._hear(batch, message)
             elif message.topic.startswith(TICK):
                 self._step(batch, [], message.time_ns)
             elif message.topic.startswith(COMMAND):
@@ -230,17 +230,21 @@ class AlarmsWorker:
             self._step(batch, [], self._state.now_ns)
         return batch
 
-    def _hear(self, message: Message) -> None:
+    def _hear(self, batch: Batch, message: Message) -> None:
         fed = self._session.feed(message.topic, message.payload, message.time_ns)
         self._parts.live.take(fed.frame)
         self._parts.live.hear(fed, message.time_ns)
-        if len(fed.frame):
-            self._frames.append(fed.frame)
-            self._late_frames |= fed.historical or fed.kind not in ("NDATA", "DDATA")
+        if not len(fed.frame):
+            return
+        # What births repeat and what was kept during a cut is old by nature: its age is no latency of ours.
+        timely = fed.kind in ("NDATA", "DDATA") and not fed.historical
+        if self._frames and timely is not self._timely and self._state is not None:
+            self._step(batch, [], self._state.now_ns)
+        self._frames.append(fed.frame)
+        self._timely = timely
 
     def _step(self, batch: Batch, commands: list[engine.Command], now_ns: int) -> list[engine.Refusal]:
-        frame, timely = Frame.concat(self._frames), not self._late_frames
-        self._frames, self._late_frames = [], False
+        frame, self._frames = Frame.concat(self._frames), []
         assert self._state is not None  # noqa: S101 -- `_advance` makes it before the first step
         self._state, result = engine.step(self._state, self._rules, frame, commands, now_ns)
         live, metrics = self._parts.live, self._parts.metrics
@@ -249,7 +253,7 @@ class AlarmsWorker:
         metrics.late.inc(result.late)
         metrics.clock_steps_back.inc(result.clock_steps_back)
         for transition in result.transitions:
-            of_reading = timely and transition.event <= Event.RETURN_LATCHED and isfinite(transition.value)
+            of_reading = self._timely and transition.event <= Event.RETURN_LATCHED and isfinite(transition.value)
             until = int(self._state.shelved_until_ns[transition.definition])
             out = bool(self._state.out_of_service[transition.definition])
             batch.steps.append(Step(transition, batch.position, of_reading, until or None, out))

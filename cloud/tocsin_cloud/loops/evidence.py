@@ -63,7 +63,7 @@ async def _wanting(parts: EvidenceParts) -> list[tuple[Ticket, Occurrence]]:
     )
     async with parts.database.read() as session:
         # The last occurrence of the ticket's alarm before it was opened is the one that opened it.
-        newest = {ticket.id: (ticket, occurrence) for ticket, occurrence in (await session.execute(query)).tuples()}
+        newest = {ticket.id: (ticket, occurrence) for ticket, occurrence in await session.execute(query)}
     return [
         (ticket, occurrence)
         for ticket, occurrence in newest.values()

@@ -192,7 +192,7 @@ class Journal:
                 sql.Ticket.state != str(TicketState.ACCEPTED)
             )
         )
-        known = {source or alarm.rsplit("/", 1)[0]: ticket for ticket, source, alarm in rows.tuples()}
+        known = {source or alarm.rsplit("/", 1)[0]: ticket for ticket, source, alarm in rows}
         for decision in tickets.decide(events, known, self._policy):
             event = decision.event
             if decision.action is TicketAction.OPEN:
@@ -225,7 +225,7 @@ class Journal:
             )
             .group_by(place, sql.Occurrence.priority)
         )
-        return rows.tuples().all()
+        return [(where, priority, count) for where, priority, count in rows]
 
     async def _plan_messages(
         self,
@@ -282,7 +282,7 @@ async def take_partition(session: AsyncSession, partition: int) -> tuple[int, Po
 async def answered_at(session: AsyncSession, commands: Sequence[str]) -> dict[str, int]:
     """Where in the stream those of `commands` (ids) stood that were answered already."""
     rows = await session.execute(select(sql.Command.id, sql.Command.position).where(sql.Command.id.in_(commands)))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 async def close_orphans(session: AsyncSession, present: Mapping[str, str], now_ns: int) -> list[str]:

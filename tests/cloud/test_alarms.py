@@ -1,0 +1,301 @@
+"""The alarms worker in this process on a real stream: commands, fencing, evidence of what it decides once."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from sqlalchemy import select
+
+from tests.cloud.rig import SITE, SpoolingGateway, broker, plant_folder
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
+from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_command, publish_tick
+from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
+from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
+from tocsin_cloud.loops.journal import FencedError
+from tocsin_cloud.loops.live import LiveView
+from tocsin_cloud.loops.points import PointTable
+from tocsin_cloud.settings import AlarmSettings, StreamSettings
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant import load_plant
+from tocsin_core.readings import Frame
+
+
+class Rig:
+    """What a worker needs: stream, database, gateway; and the worker as a task that can be ended and begun again."""
+
+    def __init__(self, folder: Path, client: Client, database: Database, gateway: SpoolingGateway) -> None:
+        """Prepare a worker of the small plant."""
+        self.plant = load_plant(plant_folder(folder / "plant"))
+        self.client, self.database, self.gateway = client, database, gateway
+        self.folder = folder
+        self.commands = 0
+
+    def worker(self) -> AlarmsWorker:
+        """A new worker that knows nothing but what is in the files."""
+        self.live = LiveView(PointTable(self.plant))
+        settings = AlarmSettings(snapshot_interval_s=0.3)
+        parts = AlarmParts(
+            self.client, self.database, self.plant, self.live, Metrics(), SystemClock(), settings, self.folder / "s.npz"
+        )
+        return AlarmsWorker(parts)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[asyncio.Task[None]]:
+        """A worker at work."""
+        worker = self.worker()
+        task = asyncio.create_task(worker.run())
+        try:
+            await eventually_async(lambda: worker.ready or task.done())
+            yield task
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def all(self, table: type[Any]) -> list[Any]:
+        """Every row of a table."""
+        async with self.database.read() as session:
+            return list((await session.scalars(select(table))).all())
+
+    async def phase(self) -> str | None:
+        """The phase of the only occurrence."""
+        rows = await self.all(sql.Occurrence)
+        return rows[0].phase if rows else None
+
+    async def command(self, verb: str, identity: str | None = None, **more: object) -> sql.Command:
+        """Send a command about P1/H and wait for the answer."""
+        self.commands += 1
+        identity = identity or f"command-{self.commands}"
+        body = {"id": identity, "verb": verb, "alarm": "P1/H", "who": "anna", "reason": "why", **more}
+        await publish_command(self.client, SITE, body)
+
+        async def answer() -> sql.Command | None:
+            async with self.database.read() as session:
+                return await session.get(sql.Command, identity)
+
+        found = await eventually_async(answer)
+        assert found is not None
+        return found
+
+
+@asynccontextmanager
+async def rig(folder: Path) -> AsyncIterator[Rig]:
+    """Everything but the worker itself, with the gateway connected."""
+    async with broker(folder / "nats") as (server, settings):
+        client = await connect(server.url, "test")
+        await ensure_stream(client, StreamSettings(max_bytes=1 << 28))
+        database = await Database.open(sqlite_url(folder / "db"))
+        try:
+            async with SpoolingGateway(settings.mqtt).connected() as gateway:
+                yield Rig(folder, client, database, gateway)
+        finally:
+            await database.close()
+            await client.close()
+
+
+def test_an_alarm_lives_through_raise_acknowledge_and_return(tmp_path: Path) -> None:
+    """Each step is one row with who, when and the latency; a second acknowledgement is refused with the reason."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, r.working():
+            await r.gateway.send({0: 60.0})
+            await eventually_async(lambda: _is(r, "unacknowledged"))
+            first = await r.command("ack")
+            assert (first.accepted, first.answer) == (True, "")
+            second = await r.command("ack")
+            assert not second.accepted
+            assert "already acknowledged" in second.answer
+            await r.gateway.send({0: 1.0})
+            await eventually_async(lambda: _is(r, "normal"))
+            steps = await r.all(sql.Transition)
+            assert [(s.event, s.who) for s in steps] == [("raise", None), ("acknowledge", "anna"), ("return", None)]
+            assert steps[0].latency_ns is not None
+            assert 0 < steps[0].latency_ns < 5_000_000_000
+            assert steps[1].latency_ns is None
+            (row,) = await r.all(sql.Occurrence)
+            assert (row.acknowledged_by, row.value, row.setpoint, row.unit) == ("anna", 60.0, 50.0, "kPa")
+
+    asyncio.run(story())
+
+
+async def _is(r: Rig, phase: str) -> bool:
+    return await r.phase() == phase
+
+
+def test_a_shelved_alarm_is_neither_told_nor_ticketed_until_it_comes_off(tmp_path: Path) -> None:
+    """Shelving shows on the definition and on its raisings; taken off the shelf, the waiting alarm is told."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, r.working():
+            assert (await r.command("shelve", duration_s=3600)).accepted
+            await r.gateway.send({0: 60.0})
+            await eventually_async(lambda: _is(r, "unacknowledged"))
+            assert await r.all(sql.Message) == await r.all(sql.Ticket) == []
+            assert (await r.all(sql.Occurrence))[0].shelved_until_ns is not None
+            assert (await r.all(sql.AlarmState))[0].shelved_until_ns is not None
+            assert (await r.command("unshelve")).accepted
+            assert (await r.all(sql.Occurrence))[0].shelved_until_ns is None
+            assert [m.to_person for m in await r.all(sql.Message)] == ["anna"]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"alarm": "nobody/H"}, "no such alarm"),
+        ({"verb": "explode"}, "not understood"),
+        ({"verb": "shelve", "duration_s": "long"}, "not understood"),
+        ({"verb": "ack", "occurrence": "0123456789abcdef"}, "not active"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_answered(tmp_path: Path, more: dict[str, Any], reason: str) -> None:
+    """It gets an answer that says why, and the worker goes on."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, r.working():
+            await r.client.jetstream().publish(f"tocsin.command.{SITE}", b"\xff not json")
+            verb = str(more.get("verb", "ack"))
+            answer = await r.command(verb, **{key: value for key, value in more.items() if key != "verb"})
+            assert not answer.accepted
+            assert reason in answer.answer or "another" in answer.answer or "again" in answer.answer
+            assert not (await r.command("ack")).accepted
+
+    asyncio.run(story())
+
+
+def test_a_command_in_the_stream_twice_is_obeyed_once_also_in_a_replay(tmp_path: Path) -> None:
+    """The second copy, beyond the stream's own window, changes nothing, now or when the worker starts again."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+                await r.command("shelve", "same", duration_s=3600)
+                until = (await r.all(sql.AlarmState))[0].shelved_until_ns
+                body = {"id": "same", "verb": "shelve", "alarm": "P1/H", "who": "anna", "reason": "why"}
+                again = json.dumps(body | {"duration_s": 1800}).encode()
+                await r.client.jetstream().publish(f"tocsin.command.{SITE}", again)
+                await r.command("unshelve")
+                await r.command("shelve", "other", duration_s=3600)
+                assert (await r.all(sql.AlarmState))[0].shelved_until_ns != until
+            (tmp_path / "s.npz").unlink()
+            before = [(s.seq, s.event) for s in await r.all(sql.Transition)]
+            async with r.working():
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+                assert [(s.seq, s.event) for s in await r.all(sql.Transition)][:-1] == before
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_lost_its_partition_cannot_commit(tmp_path: Path) -> None:
+    """When a second worker takes over, the first one ends with an error and the alarm is raised once."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, r.working() as first, r.working():
+            await r.gateway.send({0: 60.0})
+            await eventually_async(lambda: _is(r, "unacknowledged"))
+            await publish_tick(r.client, SITE, SystemClock().now_ns())
+            await eventually_async(first.done)
+            assert isinstance(first.exception(), FencedError)
+            assert len(await r.all(sql.Transition)) == 1
+            first.cancel()
+            with suppress(FencedError):
+                await first
+
+    with pytest.raises(FencedError):
+        asyncio.run(story())
+
+
+def test_without_its_snapshot_the_worker_finds_the_same_state_in_the_stream(tmp_path: Path) -> None:
+    """A snapshot that is gone or damaged costs a replay and changes nothing."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+            before = [s.seq for s in await r.all(sql.Transition)]
+            (tmp_path / "s.npz").write_bytes(b"no snapshot")
+            async with r.working():
+                await r.command("ack")
+                assert [s.seq for s in await r.all(sql.Transition)][:-1] == before
+                assert await r.phase() == "acknowledged"
+
+    asyncio.run(story())
+
+
+def test_an_alarm_that_left_the_plant_is_closed(tmp_path: Path) -> None:
+    """What nothing watches any more does not stand in the list for ever; the journal says why it ended."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+            text = (tmp_path / "plant" / "plant.yaml").read_text(encoding="utf-8")
+            changed = tmp_path / "changed"
+            changed.mkdir()
+            (changed / "plant.yaml").write_text(text.replace("setpoint: 50, deadband: 5", "setpoint: 50").replace(
+                "{H: {setpoint: 50, off_delay_s: 0, priority: high}, bad", "{bad"), encoding="utf-8")  # fmt: skip
+            r.plant = load_plant(changed)
+            async with r.working():
+                assert await r.phase() == "normal"
+                assert (await r.all(sql.Transition))[-1].reason == "no longer watched"
+
+    asyncio.run(story())
+
+
+def test_a_ticket_gets_its_evidence_and_gets_it_again_when_the_alarm_has_returned(tmp_path: Path) -> None:
+    """The trend from the history, with the point's limits; taken once on opening and once more, whole, at the end."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, r.working():
+            history = await DuckdbHistory.open(tmp_path / "history")
+            settings = AlarmSettings(evidence_interval_s=0.05)
+            parts = EvidenceParts(r.client, r.database, history, r.plant, SystemClock(), settings)
+            keeping = asyncio.create_task(keep_evidence(parts))
+
+            async def evidence() -> dict[str, Any] | None:
+                rows = await r.all(sql.Ticket)
+                return rows[0].evidence if rows else None
+
+            async def store(value: float) -> None:
+                frame = Frame.of([history.key("P1")], [SystemClock().now_ns()], [value], [192])
+                await history.commit(frame, {})
+
+            try:
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+                await store(60.0)
+                first = await eventually_async(evidence)
+                assert first is not None
+                assert first["value"] == [60.0]
+                assert first["limits"] == [{"kind": "H", "setpoint": 50.0}]
+                assert not first["complete"]
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+
+                async def complete() -> bool:
+                    found = await evidence()
+                    return found is not None and bool(found["complete"])
+
+                await eventually_async(complete)
+            finally:
+                keeping.cancel()
+                with suppress(asyncio.CancelledError):
+                    await keeping
+                await history.close()
+
+    asyncio.run(story())
