@@ -1,0 +1,323 @@
+"""The plant file's reference page, built from the models and the standards, so that it cannot fall behind them."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from tocsin_core.plant.definition import (
+    BAD_OFF_DELAY_S,
+    BAD_PERIODS,
+    LEAST_WINDOW_PERIODS,
+    STALE_LEAST_S,
+    STALE_PERIODS,
+    USES,
+)
+from tocsin_core.plant.model import (
+    FORMS,
+    IDENTIFIER,
+    AlarmKind,
+    AlarmSetting,
+    PlantFile,
+    Point,
+    PointKind,
+    Text,
+    name_of,
+)
+from tocsin_core.plant.source import COLUMNS, NEEDED_COLUMNS
+from tocsin_core.plant.standards import (
+    EXPOSURE,
+    MINE_METHANE,
+    PRIORITY,
+    PROCESS_DELAY_S,
+    KindDefaults,
+    deadband_of,
+    defaults_of,
+    early_of,
+)
+
+EXAMPLE: Final = """\
+tocsin: 1
+site: {id: cold-store, name: {zh: 冷库, en: Cold store}, timezone: Asia/Shanghai}
+hazard_sources:
+  - {id: machine-room, name: {zh: 制冷机房, en: Machine room}, level: 4}
+people:
+  - {id: li, name: 李娜, channels: ["mailto://user:password@mail.example.com?to=li@example.com"]}
+  - {id: wang, name: 王强, channels: ["mailto://user:password@mail.example.com?to=wang@example.com"]}
+rosters:
+  - id: on-duty
+    name: {zh: 当班, en: On duty}
+    shifts:
+      - {from: "08:00", to: "20:00", people: [li]}
+      - {from: "20:00", to: "08:00", people: [wang]}
+notify:
+  steps:
+    - {after_s: 0, to: [on-duty]}
+    - {after_s: 300, to: [li, wang]}
+gateways:
+  - id: gw-1
+    devices:
+      - id: NH3-101
+        profile: honeywell-sensepoint-xcd
+        modbus: {host: 192.168.1.21, unit: 1}
+        source: machine-room
+        points:
+          # A toxic gas brings its limits by its CAS number: nothing else has to be said.
+          - {id: NH3-101, name: {zh: 氨, en: Ammonia}, kind: toxic-gas, register: gas_ppm, cas: "7664-41-7"}
+      - id: LT-101
+        mqtt: {topic: plant/receiver, time: ts}
+        period_ms: 5000
+        source: machine-room
+        points:
+          - id: LT-101
+            name: {zh: 贮液器液位, en: Receiver level}
+            kind: tank-level
+            field: level.percent
+            alarms:
+              H: {setpoint: 80}
+              HH: {setpoint: 90, latching: true}
+              L: {setpoint: 15, on_delay_s: 10}
+              rate: {setpoint: 5}
+"""
+
+_HEAD: Final = """\
+# The plant file
+
+One folder is one plant. `plant.yaml` says what there is and whom to call; an instrument list `points.csv` beside it may
+hold the points of large plants; `profiles/` may hold register maps of devices that Tocsin does not ship.
+`tocsin check FOLDER` reads it all and starts nothing.
+
+This page is built from the program (`python -m tocsin_core.plant.document`); a test holds the two together.
+
+## A small plant
+
+```yaml
+"""
+
+_CHECK: Final = """\
+## What `tocsin check` prints
+
+All mistakes at once, a line each, as `file:line: path: what is wrong`, and it exits with 1; a plant without mistakes
+exits with 0. Nothing is started with a plant that does not pass.
+
+```text
+plant.yaml:14: notify.steps[0].to: reaches nobody at 20:00
+plant.yaml:21: gateways[0].devices[0].modbus.port: should be a valid integer (given: 'five')
+plant.yaml:24: gateways[0].devices[0].points[0].alarms.H: HH 70 is not above H 80
+points.csv:3: device: no device 'NH3-999' on a gateway 'gw-1' in plant.yaml
+```
+
+## The format
+
+YAML 1.2: `yes` and `on` are words, `12:30` is no number (put times of day in quotes all the same), `017` is seventeen.
+An unknown key, a key that stands twice, and a setting that means nothing where it stands are mistakes. Anchors and
+aliases work; merge keys (`<<`) do not exist in YAML 1.2. Texts for people (`name`) are `{zh: …, en: …}`, or one text
+for both. An identifier is """
+
+_SECTIONS: Final = (
+    ("PlantFile", "plant.yaml"),
+    ("Site", "site"),
+    ("HazardSource", "hazard_sources[]"),
+    ("Gateway", "gateways[]"),
+    ("Broker", "gateways[].uplink, gateways[].sensors"),
+    ("Spool", "gateways[].spool"),
+    ("Device", "gateways[].devices[]"),
+    ("Modbus", "gateways[].devices[].modbus"),
+    ("Mqtt", "gateways[].devices[].mqtt"),
+    ("Point", "gateways[].devices[].points[]"),
+    ("AlarmSetting", "gateways[].devices[].points[].alarms.KIND"),
+    ("Person", "people[]"),
+    ("Roster", "rosters[]"),
+    ("Shift", "rosters[].shifts[]"),
+    ("Notify", "notify"),
+    ("EscalationStep", "notify.steps[]"),
+    ("Tickets", "tickets"),
+)
+
+_CSV: Final = """\
+## points.csv
+
+A table of points as engineers keep it in a spreadsheet: UTF-8, commas, names of columns in the first line. A row is a
+point of the device that it names; its columns are fields of a point, a limit's column is its set point. Empty cells
+are left out; empty rows are skipped. The points follow those of `plant.yaml` in the device.
+"""
+
+_Schema = dict[str, Any]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n"
+
+
+def _bounds(schema: _Schema) -> str:
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    above = "above " if "exclusiveMinimum" in schema else ""
+    below = "below " if "exclusiveMaximum" in schema else ""
+    if low is not None and high is not None:
+        return f" {above}{low:g} to {below}{high:.10g}"
+    return f" from {above}{low:g}" if low is not None else ""
+
+
+def _words(values: Iterable[object]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+def _list(schema: _Schema, parts: dict[str, _Schema]) -> str:
+    if "prefixItems" in schema:
+        return "two numbers `[low, high]`"
+    inner = _type(schema["items"], parts)
+    return "list of mappings, see below" if inner.startswith("mapping") else f"list of: {inner}"
+
+
+def _text(schema: _Schema) -> str:
+    form = FORMS.get(schema.get("pattern", ""), "text")
+    return "identifier" if form is FORMS[IDENTIFIER] else form
+
+
+def _type(schema: _Schema, parts: dict[str, _Schema]) -> str:
+    """A JSON schema's type in an integrator's words."""
+    if "anyOf" in schema:
+        schema = next(each for each in schema["anyOf"] if each.get("type") != "null")
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[1]
+        if name == "_Name":
+            return "text in both languages"
+        schema = parts[name]
+    if "enum" in schema or "const" in schema:
+        return _words(schema.get("enum", [schema.get("const")]))
+    simple: dict[str, Callable[[], str]] = {
+        "array": lambda: _list(schema, parts),
+        "string": lambda: _text(schema),
+        "integer": lambda: f"whole number{_bounds(schema)}",
+        "number": lambda: f"number{_bounds(schema)}",
+        "boolean": lambda: "`true` or `false`",
+        "object": lambda: "mapping, see below",
+    }
+    return simple[schema["type"]]()
+
+
+def _default(name: str, schema: _Schema, required: Sequence[str]) -> str:
+    if name in required:
+        return "**needed**"
+    value = schema.get("default")
+    if value is None or isinstance(value, dict | list):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _fields() -> str:
+    whole = PlantFile.model_json_schema()
+    parts: dict[str, _Schema] = whole["$defs"] | {"PlantFile": whole}
+    text = ""
+    for model, path in _SECTIONS:
+        part = parts[model]
+        rows = [
+            (f"`{name}`", _type(schema, parts), _default(name, schema, part.get("required", ())), schema["description"])
+            for name, schema in part["properties"].items()
+        ]
+        text += f"### `{path}`\n\n{part['description']}\n\n{table(('key', 'what', 'default', 'meaning'), rows)}\n"
+    return text
+
+
+def _uses() -> str:
+    names = list(AlarmSetting.model_fields)
+    rows = [(f"`{kind}`", ", ".join(f"`{name}`" for name in names if name in USES[kind])) for kind in AlarmKind]
+    return f"Which settings mean something to which kind:\n\n{table(('kind', 'settings'), rows)}\n"
+
+
+def _limits(defaults: KindDefaults, kind: PointKind) -> list[tuple[str, str, str, str, str, str]]:
+    rows = []
+    for alarm in (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL):
+        if alarm not in defaults.alarms:
+            continue
+        setting, clause = defaults.alarms[alarm]
+        band = deadband_of(kind, *defaults.range) if setting.deadband is None else setting.deadband
+        setpoint = f"{setting.setpoint:g} {defaults.unit}"
+        delays = f"{setting.on_delay_s or 0:g} / {setting.off_delay_s or 0:g}"
+        rows.append(
+            (f"`{alarm}`", setpoint, f"{band:.3g}", delays, f"{setting.priority or PRIORITY[alarm]}", _said(clause))
+        )
+    return rows
+
+
+def _said(clause: Text | None) -> str:
+    return "" if clause is None else clause.en
+
+
+_NAME: Final = name_of("例", "example")
+_LIMIT_HEAD: Final = ("limit", "set point", "deadband", "on / off delay s", "priority", "source")
+
+
+def _kinds() -> str:
+    rows = []
+    limits = []
+    for kind in PointKind:
+        defaults = defaults_of(Point(id="example", name=_NAME, kind=kind, cas="7664-41-7"))
+        by_gas = kind in (PointKind.TOXIC_GAS, PointKind.MINE_METHANE)
+        span = f"{defaults.range[0]:g} to {defaults.range[1]:g}"
+        early, clause = early_of(kind)
+        by_itself = AlarmKind.TIME_TO_LIMIT in defaults.alarms or kind is PointKind.TANK_LEVEL
+        foreseen = f"{early.horizon_s:g} s ahead over {early.window_s:g} s{', by itself' if by_itself else ''}"
+        rows.append(
+            (
+                f"`{kind}`",
+                "ppm (or mg/m3)" if kind is PointKind.TOXIC_GAS else defaults.unit,
+                "0 to 300 % of the limit" if kind is PointKind.TOXIC_GAS else span,
+                f"{100 * deadband_of(kind, 0.0, 1.0):g} %",
+                f"{PROCESS_DELAY_S.get(kind, 0.0):g} s",
+                foreseen + (f" ({clause.en})" if clause is not None else ""),
+            )
+        )
+        if not by_gas:
+            limits += [(f"`{kind}`", *row) for row in _limits(defaults, kind)]
+    heads = ("kind", "unit", "range", "deadband of the range", "off-delay of own limits", "early warning")
+    return f"{table(heads, rows)}\nLimits that come with the kind:\n\n{table(('kind', *_LIMIT_HEAD), limits)}\n"
+
+
+def _gases() -> str:
+    rows = []
+    for cas, exposure in EXPOSURE.items():
+        limits = dict(defaults_of(Point(id="gas", name=_NAME, kind=PointKind.TOXIC_GAS, cas=cas)).alarms)
+        level_1, level_2 = limits[AlarmKind.H][0].setpoint, limits[AlarmKind.HH][0].setpoint
+        which = "MAC" if exposure.mac is not None else "PC-TWA"
+        limit = f"{which} {exposure.limit_mg_m3:g}"
+        rows.append((cas, f"{exposure.name.zh} {exposure.name.en}", limit, f"{level_1:g}", f"{level_2:g}"))
+    return table(("CAS", "gas", "GBZ 2.1-2019, mg/m3", "`H`, ppm", "`HH`, ppm"), rows)
+
+
+def _methane() -> str:
+    rows = [
+        (f"`{place}`", f"{alarm:g}", "" if cut is None else f"{cut:g}", f"below {reset:g}")
+        for place, (alarm, cut, reset) in MINE_METHANE.items()
+    ]
+    return table(("place", "`H` alarm, %CH4", "`HH` power cut-off, %CH4", "reset"), rows)
+
+
+def _columns() -> str:
+    needed = ", ".join(f"`{name}`" for name in NEEDED_COLUMNS)
+    others = ", ".join(f"`{name}`" for name in COLUMNS if name not in NEEDED_COLUMNS)
+    return f"{_CSV}\nNeeded columns: {needed}. The others: {others}.\n"
+
+
+def document() -> str:
+    """The whole page, Markdown."""
+    return (
+        f"{_HEAD}{EXAMPLE}```\n\n{_CHECK}{FORMS[IDENTIFIER]}.\n\n{_fields()}{_uses()}{_columns()}\n"
+        "## What each kind brings\n\n"
+        "Whatever the plant file says goes before it. Every point has besides: `bad` (instrument fault), raised after"
+        f" {BAD_PERIODS:g} periods of its device and returned after {BAD_OFF_DELAY_S:g} s; `stale` (no data), raised"
+        f" after {STALE_PERIODS} periods without a reading but not before {STALE_LEAST_S:g} s. Windows hold at least"
+        f" {LEAST_WINDOW_PERIODS} periods. Deadbands: EEMUA 191.\n\n"
+        f"{_kinds()}"
+        "Toxic gases, by CAS number (GB/T 50493-2019 5.5.2: level 1 at 100 %, level 2 at 200 % of the occupational"
+        " exposure limit; ppm at 20 °C). A gas that is not here names its own set points.\n\n"
+        f"{_gases()}\n"
+        "Methane in coal mines, by place (AQ 1029; 煤矿安全规程 Art. 498), without delays:\n\n"
+        f"{_methane()}"
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
