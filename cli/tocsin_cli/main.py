@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import typer
 
+from tocsin_cli.logs import log_to_stderr
 from tocsin_core.plant import PlantError
 
 USAGE_EXIT: Final = 2
@@ -72,6 +73,7 @@ def _plant_line(error: PlantError) -> str:
 def main() -> None:
     """Run the command line; exits 2 with one line on stderr when an argument or a file is wrong."""
     arguments = sys.argv[1:]
+    log_to_stderr()
     try:
         code = _application(arguments)(arguments, standalone_mode=False)
     except PlantError as error:

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from tocsin_core.clock import Clock
+from tocsin_edge.adapters.folder_lock import held
 from tocsin_edge.adapters.modbus import ModbusLine
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.loops.board import Board
@@ -22,14 +23,17 @@ NS_PER_MS: Final = 1_000_000
 log = structlog.get_logger()
 
 
-async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> None:
+async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> dict[str, int]:
     """Run the gateway until `stop`: then the polls end first, what they read is kept and sent, and the node dies.
 
+    Returns the spool's counters as they are then.
+
     Raises:
-        OSError, sqlite3.Error: the spool cannot be opened.
+        OSError, sqlite3.Error: the spool cannot be opened, or another gateway holds it.
     """
     async with AsyncExitStack() as stack:
         now_ms = clock.now_ns() // NS_PER_MS
+        stack.enter_context(held(settings.spool.parent))
         keep = settings.gateway.spool
         spool = Spool.open(settings.spool, keep.max_mb, keep.keep_after_commit_s, now_ms)
         thread = SpoolThread(spool)
@@ -52,7 +56,9 @@ async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> None
             keeper.close()
             await keeping
             sender.close()
-        log.info("gateway ends", gateway=settings.gateway.id, **spool.counters())
+        counters = spool.counters()
+        log.info("gateway ends", gateway=settings.gateway.id, **counters)
+        return counters
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

@@ -106,8 +106,8 @@ async def _turn(world: World, settings: Settings, clock: Clock) -> None:
             log.info("scenario", what=effect.effect, on=begins, at_s=round(world.time_s, 1), **details)
 
 
-async def main(plant: Plant, simulation: Simulation, world: World, settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT, then end cleanly."""
+async def main(plant: Plant, simulation: Simulation, world: World, settings: Settings) -> float:
+    """Run until SIGTERM or SIGINT, then end cleanly; returns the scenario time reached, in seconds."""
     loop = asyncio.get_running_loop()
     running = loop.create_task(run(plant, simulation, world, settings, SystemClock()), name="simulator")
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -116,3 +116,4 @@ async def main(plant: Plant, simulation: Simulation, world: World, settings: Set
         await running
     except asyncio.CancelledError:
         log.info("simulator ends")
+    return world.time_s

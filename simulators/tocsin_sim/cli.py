@@ -1,12 +1,12 @@
 """`tocsin sim`: the command line of the simulator."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tocsin_core.plant import PlantError
 from tocsin_sim.app import load_world, main
 from tocsin_sim.player import RecordError
 from tocsin_sim.settings import Settings
@@ -26,11 +26,16 @@ def sim(
             metavar="FILE.csv", help="Recorded table to serve, on plants made for one.", dir_okay=False, exists=True
         ),
     ] = None,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="End with one JSON object: how far the scenario got.")
+    ] = False,
 ) -> None:
     """Serve a simulated plant: Modbus devices and MQTT sensors, moved by physics and a scenario, or by a record."""
     settings = Settings(plant=plant, scenario=scenario, seed=seed, speed=speed, play=play)
     try:
-        asyncio.run(main(*load_world(settings), settings))
-    except (PlantError, SimulationError, RecordError, OSError, RuntimeError) as error:
-        typer.echo(f"tocsin sim: {error}", err=True)
-        raise typer.Exit(2) from error
+        reached_s = asyncio.run(main(*load_world(settings), settings))
+    except (SimulationError, RecordError, OSError, RuntimeError) as error:
+        raise typer.BadParameter(str(error)) from error
+    if as_json:
+        typer.echo(json.dumps({"scenario_s": round(reached_s, 1), "seed": seed}))

@@ -67,4 +67,4 @@ def test_wrong_arguments_are_not_tried_for_ever(tmp_path: Path) -> None:
             await supervisor.start(Spec("gw", ("edge", str(tmp_path / "nowhere"), "--gateway", "gw"), 1.0))
             return await asyncio.wait_for(asyncio.shield(supervisor.failed), 30)
 
-    assert "no plant.yaml in" in asyncio.run(story())
+    assert "does not exist" in asyncio.run(story())

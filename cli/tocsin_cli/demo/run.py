@@ -179,7 +179,7 @@ class Run:
             self.view.silent = False
 
     async def _settled(self, api: ApiClient) -> tuple[list[SpoolCount], int]:
-        """Wait, but not for long, until what the gateways sent is stored; the spools' counts and the readings stored."""
+        """Wait a while until what the gateways sent is stored; the spools' counts, and the readings stored."""
         deadline = self.clock.monotonic() + (STOPPED_S if self.stop.is_set() else SETTLE_S)
         while True:
             after = spool_counts(self.plant, self.options.data)

@@ -1,0 +1,26 @@
+"""One process a data folder: two gateways on one spool would number the same batches twice."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class FolderHeldError(OSError):
+    """Another process holds the folder."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold `folder` (made if missing) while the context lasts; the system lets go of it however the process ends.
+
+    Raises:
+        FolderHeldError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FolderHeldError(f"another gateway is running on {folder}") from error
+        yield
