@@ -95,21 +95,20 @@ async def run(settings: CloudSettings, plant: Plant, clock: Clock, stop: asyncio
             ready=lambda: None if alarms.ready else "the alarms worker is catching up",
             console=Path(str(files("tocsin_cloud") / "console")),
         )
+        works: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("historian", historian.run),
+            ("retention", partial(retain, history, settings.historian, clock)),
+            ("quarantine", partial(keep_quarantine, quarantine)),
+            ("alarms", alarms.run),
+            ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
+            ("evidence", partial(keep_evidence, evidence)),
+            ("notify", notifier.run),
+            ("host-state", partial(announce, settings.mqtt, clock)),
+        ]
+        if server is not None:
+            works.append(("broker", server.supervise))
         async with asyncio.TaskGroup() as roles:
-            running = [
-                roles.create_task(_role(name, work), name=name)
-                for name, work in (
-                    ("historian", historian.run()),
-                    ("retention", retain(history, settings.historian, clock)),
-                    ("quarantine", keep_quarantine(quarantine)),
-                    ("alarms", alarms.run()),
-                    ("ticker", tick(client, plant.site.id, settings.alarms.tick_interval_s, clock)),
-                    ("evidence", keep_evidence(evidence)),
-                    ("notify", notifier.run()),
-                    ("host-state", announce(settings.mqtt, clock)),
-                    *([("broker", server.supervise())] if server is not None else []),
-                )
-            ]
+            running = [roles.create_task(_role(name, work), name=name) for name, work in works]
             async with serving(build_api(ports), *settings.http) as listening:
                 log.info("cloud side ready", page=f"http://{Address(*listening)}/", plant=plant.name)
                 await stop.wait()
@@ -118,9 +117,9 @@ async def run(settings: CloudSettings, plant: Plant, clock: Clock, stop: asyncio
                 task.cancel()
 
 
-async def _role(name: str, work: Awaitable[None]) -> None:
+async def _role(name: str, work: Callable[[], Awaitable[None]]) -> None:
     try:
-        await work
+        await work()
     except Exception:
         log.exception("role failed", role=name)
         raise

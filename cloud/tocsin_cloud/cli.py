@@ -69,12 +69,15 @@ async def _broker(settings: BrokerSettings, stop: asyncio.Event) -> None:
 
 
 def _main(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    failed: list[BaseException] = []
     try:
         asyncio.run(_until_signal(work))
     except* (BrokerError, HistoryError, NatsError, SQLAlchemyError, OSError) as group:
-        for error in _leaves(group):
-            log.critical("ended", reason=str(error) or repr(error))
-        raise typer.Exit(1) from group
+        failed = _leaves(group)
+    for error in failed:
+        log.critical("ended", reason=str(error) or repr(error))
+    if failed:
+        raise typer.Exit(1)
 
 
 async def _until_signal(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
