@@ -19,6 +19,11 @@ from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Bool, Frame, is_bad,
 from tocsin_core.rules import MAX_SHELVE_S, NS, Family, Rules
 
 NEVER: Final = np.int64(-1)
+_EVENTS: Final = tuple(Event)
+_PHASES: Final = tuple(Phase)
+
+# Readings taken in one go: their definitions' columns then stay in the processor's cache.
+PORTION: Final = 2048
 
 # Ticks come every second. When none has come for this long nobody was listening (a worker was restarted, a log stood
 # still), and readings that waited meanwhile bear the stamp of the tick before: that time is nobody's silence.
@@ -177,11 +182,20 @@ def _rounds(frame: Frame, points: int) -> list[tuple[Frame, I64]]:
     point = frame.point[order]
     starts = np.flatnonzero(np.r_[True, point[1:] != point[:-1]])
     if len(starts) == len(point):
-        return [(frame, place)]
+        return _slices(frame, place)
     rank = np.arange(len(point)) - np.repeat(starts, np.diff(np.r_[starts, len(point)]))
     by_rank = np.argsort(rank, kind="stable")
     cuts = np.flatnonzero(np.diff(rank[by_rank])) + 1
-    return [(frame.take(order[part]), place[order[part]]) for part in np.split(by_rank, cuts)]
+    return [piece for part in np.split(by_rank, cuts) for piece in _slices(frame.take(order[part]), place[order[part]])]
+
+
+def _slices(frame: Frame, place: I64) -> list[tuple[Frame, I64]]:
+    if len(frame) <= PORTION:
+        return [(frame, place)]
+    return [
+        (frame.take(slice(start, start + PORTION)), place[start : start + PORTION])
+        for start in range(0, len(frame), PORTION)
+    ]
 
 
 def _members(first: I64, owners: I64) -> tuple[I64, I64]:
@@ -279,42 +293,43 @@ def _settle(
     delay = np.where(active, rules.off_ns[definition], rules.on_ns[definition])
     due = turning & (time_ns - started >= delay)
     state.since_ns[definition] = np.where(turning & ~due, started, NEVER)
-    for i in np.flatnonzero(due).tolist():
-        turn = _return if active[i] else _raise
-        reading = source[i]
-        transition = turn(state, rules, int(definition[i]), int(frame.time_ns[reading]), float(frame.value[reading]))
-        moves.append((int(arrival[reading]), transition))
+    turned = np.flatnonzero(due)
+    if len(turned):
+        reading = source[turned]
+        transitions = _turn(state, rules, definition[turned], time_ns[turned], frame.value[reading])
+        moves.extend(zip(arrival[reading].tolist(), transitions, strict=True))
+
+
+def _turn(state: State, rules: Rules, number: I64, time_ns: I64, value: F64) -> list[Transition]:
+    """Turn the conditions of the alarms `number` (each once): raise those not active, return those that are."""
+    raising = ~state.active[number]
+    before, earlier = state.phase[number], state.onset_ns[number]
+    event = np.where(raising, Event.RAISE, np.where(rules.latching[number], Event.RETURN_LATCHED, Event.RETURN))
+    after = NEXT[before, event]
+    onset = np.where(raising, time_ns, earlier)
+    superseded = np.where(raising & (before != Phase.NORMAL), earlier, 0)
+    suppressed = (state.shelved_until_ns[number] > 0) | state.out_of_service[number]
+    state.active[number] = raising
+    state.phase[number] = after
+    state.onset_ns[number] = onset
+    columns = (number, event, before, after, time_ns, value, onset, superseded, suppressed)
+    return [
+        Transition(which, _EVENTS[e], _PHASES[b], _PHASES[a], when, at, began, ended, hidden, "", "")
+        for which, e, b, a, when, at, began, ended, hidden in zip(*(c.tolist() for c in columns), strict=True)
+    ]
 
 
 def _move(
-    state: State,
-    number: int,
-    event: Event,
-    time_ns: int,
-    value: float,
-    *,
-    superseded_ns: int = 0,
-    who: str = "",
-    reason: str = "",
+    state: State, number: int, event: Event, time_ns: int, value: float, *, who: str = "", reason: str = ""
 ) -> Transition:
+    """Move one alarm by an event that leaves its condition alone."""
     before = Phase(int(state.phase[number]))
     after = Phase(int(NEXT[before, event]))
     state.phase[number] = after
     suppressed = bool(state.shelved_until_ns[number] or state.out_of_service[number])
-    onset_ns = int(state.onset_ns[number])
-    return Transition(number, event, before, after, time_ns, value, onset_ns, superseded_ns, suppressed, who, reason)
-
-
-def _raise(state: State, _rules: Rules, number: int, time_ns: int, value: float) -> Transition:
-    superseded = int(state.onset_ns[number]) if state.phase[number] != Phase.NORMAL else 0
-    state.active[number] = True
-    state.onset_ns[number] = time_ns
-    return _move(state, number, Event.RAISE, time_ns, value, superseded_ns=superseded)
-
-
-def _return(state: State, rules: Rules, number: int, time_ns: int, value: float) -> Transition:
-    state.active[number] = False
-    return _move(state, number, Event.RETURN_LATCHED if rules.latching[number] else Event.RETURN, time_ns, value)
+    return Transition(
+        number, event, before, after, time_ns, value, int(state.onset_ns[number]), 0, suppressed, who, reason
+    )
 
 
 def _no_acknowledge(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
@@ -389,11 +404,11 @@ def _command(state: State, rules: Rules, command: Command, transitions: list[Tra
 def _clock(state: State, rules: Rules, elapsed_ns: int, transitions: list[Transition]) -> None:
     """What only the passing of time brings: shelves whose time is up, and points gone stale."""
     over = np.flatnonzero((state.shelved_until_ns > 0) & (state.shelved_until_ns <= state.now_ns))
-    for number in over.tolist():
-        ended = int(state.shelved_until_ns[number])
-        state.shelved_until_ns[number] = 0
-        value = float(state.value[rules.point[number]])
-        transitions.append(_move(state, number, Event.UNSHELVE, ended, value, reason="time is up"))
+    for each in over.tolist():
+        ended = int(state.shelved_until_ns[each])
+        state.shelved_until_ns[each] = 0
+        value = float(state.value[rules.point[each]])
+        transitions.append(_move(state, each, Event.UNSHELVE, ended, value, reason="time is up"))
     if elapsed_ns > LONGEST_TICK_NS:
         state.seen_ns += elapsed_ns
     stale = rules.stale[~state.active[rules.stale]]
@@ -401,9 +416,9 @@ def _clock(state: State, rules: Rules, elapsed_ns: int, transitions: list[Transi
     # A point known to be bad has told so already: silence after that is no second fault.
     known_bad = is_bad(state.quality[point]) & (state.time_ns[point] != NEVER)
     silent = (state.now_ns - state.seen_ns[point] >= rules.after_ns[stale]) & ~known_bad
-    for number, place in zip(stale[silent].tolist(), point[silent].tolist(), strict=True):
-        onset = int(state.seen_ns[place] + rules.after_ns[number])
-        transitions.append(_raise(state, rules, number, onset, float("nan")))
+    number = stale[silent]
+    onset = state.seen_ns[point[silent]] + rules.after_ns[number]
+    transitions += _turn(state, rules, number, onset, np.full(len(number), np.nan))
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,6 @@ class Frame:
             np.concatenate([frame.quality for frame in parts]),
         )
 
-    def take(self, index: I64 | Bool) -> "Frame":
-        """The readings at `index` (positions or a mask)."""
+    def take(self, index: I64 | Bool | slice) -> "Frame":
+        """The readings at `index` (positions, a mask, or a slice, which shares the columns)."""
         return Frame(self.point[index], self.time_ns[index], self.value[index], self.quality[index])

@@ -311,6 +311,30 @@ def test_transitions_come_in_the_order_of_the_readings() -> None:
     ]
 
 
+def test_a_large_frame_is_taken_in_portions_without_a_trace() -> None:
+    """Five thousand points at once, against the grain of their numbers: the same as one after the other."""
+    count = 2 * engine.PORTION + 900
+    rules = compile_rules(plant_of([[definition(f"P{index}", AlarmKind.H, 10.0)] for index in range(count)]))
+    point = list(range(count))[::-1]
+    frame = Frame.of(point, [START_NS + 1] * count, [5.0 + number % 7 for number in point], [GOOD] * count)
+    at_once, whole = engine.step(engine.initial(rules, START_NS), rules, frame, [], START_NS)
+    assert [each.definition for each in whole.transitions] == [n for n in point if 5.0 + n % 7 >= 10.0]
+    state, transitions = engine.initial(rules, START_NS), []
+    for start in range(0, count, 700):
+        state, result = engine.step(state, rules, frame.take(slice(start, start + 700)), [], START_NS)
+        transitions += result.transitions
+    assert transitions == whole.transitions
+    assert engine.snapshot(state, rules) == engine.snapshot(at_once, rules)
+
+
+def test_all_points_fall_silent_at_once() -> None:
+    """A cut link raises one stale alarm a point, in the order of the points, with the time at which each was missed."""
+    rules = compile_rules(plant_of([[replace(STALE, id=f"P{i}/stale", point=f"P{i}")] for i in range(3)]))
+    story = Story(rules).tick(1).read(0, 1.0, point=1)
+    ticking(story, 2, 11)
+    assert [(each.definition, (each.onset_ns - START_NS) / SECOND) for each in story.log] == [(0, 10), (2, 10), (1, 11)]
+
+
 EARLY: Final = replace(
     definition("P0", AlarmKind.TIME_TO_LIMIT, 28.0),
     limit=AlarmKind.H,
