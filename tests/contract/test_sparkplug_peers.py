@@ -15,24 +15,19 @@ import pytest
 
 from tests.edge.rig import Gateway, Host, Slave, modbus_device, plant
 from tests.support.nats import nats_broker
-from tests.support.need import need_program
+from tests.support.node_peer import NODE, SPARKPLUG, install
 from tests.support.wait import eventually_async
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_NOT_CONNECTED, GOOD
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, HostSession
 from tocsin_core.sparkplug.edge import Columns, unknown_columns
 
-FOLDER: Final = Path(__file__).resolve().parents[1] / "support" / "node_sparkplug"
 MS: Final = 1_790_000_000_000
 
 
-@pytest.fixture(scope="module")
-def node() -> str:
-    """Find node, and have the locked packages installed beside the scripts."""
-    program = need_program("node")
-    if not (FOLDER / "node_modules").exists():
-        install = [need_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(install, cwd=FOLDER, check=True, capture_output=True, timeout=100)
-    return program
+@pytest.fixture(scope="module", autouse=True)
+def _packages() -> None:
+    """Have the locked packages installed beside the scripts."""
+    install(SPARKPLUG)
 
 
 class Script:
@@ -74,9 +69,9 @@ class Script:
 
 
 @contextmanager
-def script(node: str, name: str, port: int) -> Iterator[Script]:
+def script(name: str, port: int) -> Iterator[Script]:
     """Run a script of the folder against the broker on `port`."""
-    command = [node, str(FOLDER / name), f"mqtt://127.0.0.1:{port}"]
+    command = [str(NODE), str(SPARKPLUG / name), f"mqtt://127.0.0.1:{port}"]
     running = Script(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
     try:
         yield running
@@ -84,12 +79,12 @@ def script(node: str, name: str, port: int) -> Iterator[Script]:
         running.end()
 
 
-def test_sparkplug_client_reads_right_in_our_host(node: str, tmp_path: Path) -> None:
+def test_sparkplug_client_reads_right_in_our_host(tmp_path: Path) -> None:
     """Births, data, types and the death of npm's sparkplug-client come out of our host as readings."""
 
     async def story(port: int) -> None:
         async with Host(port, node="peer").listen() as host:
-            with script(node, "edge.js", port) as edge:
+            with script("edge.js", port) as edge:
                 await eventually_async(lambda: "DBIRTH" in host.kinds(), timeout_s=20)
                 edge.go_on()
                 await eventually_async(lambda: "NDEATH" in host.kinds(), timeout_s=20)
@@ -114,12 +109,12 @@ def test_sparkplug_client_reads_right_in_our_host(node: str, tmp_path: Path) -> 
         asyncio.run(story(broker.mqtt))
 
 
-def test_our_gateway_reads_right_in_sparkplug_payload(node: str, tmp_path: Path) -> None:
+def test_our_gateway_reads_right_in_sparkplug_payload(tmp_path: Path) -> None:
     """A host of npm's packages sees our births in order, unit and range, aliases, values, a dead device's quality."""
 
     async def story(port: int) -> None:
         gateway = Gateway(tmp_path / "plant", tmp_path / "data")
-        with script(node, "host.js", port) as host:
+        with script("host.js", port) as host:
             await eventually_async(host.messages, timeout_s=20)
             async with Slave({1: 1.5, 2: 2.5}, silent={2}).serve() as slave:
                 devices = {"A": modbus_device("A", slave.port, 1), "B": modbus_device("B", slave.port, 2)}
@@ -211,4 +206,4 @@ def test_pysparkplug_is_read_by_our_host() -> None:
 
 def test_the_scripts_are_locked() -> None:
     """The lock names no place to download from."""
-    assert "resolved" not in (FOLDER / "package-lock.json").read_text(encoding="utf-8")
+    assert "resolved" not in (SPARKPLUG / "package-lock.json").read_text(encoding="utf-8")
