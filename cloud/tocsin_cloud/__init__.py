@@ -1,1 +1,1 @@
-"""The shell on the cloud side: stores readings, runs the alarm engine, opens tickets, tells people, serves API and console."""
+"""The shell on the cloud side: history, alarms, tickets, messages to people, the HTTP interface and the console."""

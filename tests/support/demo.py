@@ -17,8 +17,6 @@ import psutil
 from tests.support.ports import free_port
 from tests.support.wait import eventually
 
-# Two demos hold the same Modbus and MQTT ports: they run one after the other (tests/e2e is one scope of the scheduler).
-
 
 @dataclass
 class Demo:
@@ -106,8 +104,6 @@ def running_demo(data: Path, *options: str) -> Iterator[Demo]:
         str(data),
         "--http",
         f"127.0.0.1:{port}",
-        "--nats-port",
-        str(free_port()),
         *options,
     ]
     with (data.parent / "demo.out").open("w") as out, (data.parent / "demo.err").open("w") as err:

@@ -11,7 +11,8 @@ from typing import Annotated, Final, TextIO
 import typer
 from rich.console import Console
 
-from tocsin_cli.demo.plan import Options, taken_addresses
+from tocsin_cli.demo.plan import Options
+from tocsin_cli.demo.ports import LOOPBACK, Address, free_port, is_taken, on_free_ports
 from tocsin_cli.demo.processes import SupervisorError
 from tocsin_cli.demo.report import Row
 from tocsin_cli.demo.run import How, Run, password_of
@@ -20,6 +21,8 @@ from tocsin_core.plant import Plant, load_plant
 
 DEFAULT_PLANT: Final = "ammonia-refrigeration"
 PLAYED_PLANT: Final = "skab-pump-loop"
+PAGE_PORT: Final = 8420
+LAST_PORT: Final = 65535
 
 
 def _folder(plant: Path | None, play: Path | None) -> Path:
@@ -40,11 +43,18 @@ def _lock(data: Path) -> TextIO:
     return lock
 
 
-def _address(text: str) -> tuple[str, int]:
+def _page(text: str | None) -> Address:
+    """Where the page is: as given, else the usual port or, where that is held by another program, a free one."""
+    if text is None:
+        usual = (LOOPBACK, PAGE_PORT)
+        return (LOOPBACK, free_port()) if is_taken(usual) else usual
     host, _, port = text.rpartition(":")
-    if not port.isdecimal():
+    if not port.isdecimal() or not 1 <= int(port) <= LAST_PORT:
         raise typer.BadParameter(f"{text!r} is not HOST:PORT")
-    return host or "127.0.0.1", int(port)
+    address = (host or LOOPBACK, int(port))
+    if is_taken(address):
+        raise typer.BadParameter(f"{text} is in use by another program")
+    return address
 
 
 async def _run(plant: Plant, options: Options, how: How, console: Console) -> Row:
@@ -77,10 +87,7 @@ def demo(  # noqa: PLR0913 -- the options of a command are its arguments
     data: Annotated[
         Path | None, typer.Option("--data", help="Where everything is kept; var/demo/<plant> if left out.")
     ] = None,
-    http: Annotated[str, typer.Option("--http", help="HOST:PORT of the page.")] = "127.0.0.1:8420",
-    nats_port: Annotated[
-        int, typer.Option("--nats-port", min=1, max=65535, help="Loopback port of the broker's log.")
-    ] = 14222,
+    http: Annotated[str | None, typer.Option("--http", help="HOST:PORT of the page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object.")] = False,
 ) -> None:
     """Run a simulated plant, its gateways, the broker and the cloud side, and let an incident happen."""
@@ -88,15 +95,16 @@ def demo(  # noqa: PLR0913 -- the options of a command are its arguments
     loaded = load_plant(folder)
     home = data or Path("var") / "demo" / loaded.name
     home.mkdir(parents=True, exist_ok=True)
-    options = Options(folder, home.resolve(), scenario, seed, speed, play, _address(http), nats_port)
     console = Console(stderr=True)
     with _lock(home):
-        taken = taken_addresses(loaded, options)
-        if taken:
-            raise typer.BadParameter(f"already in use by another program: {', '.join(taken)}")
+        runnable, place, held = on_free_ports(loaded, folder, home.resolve())
+        for host, port in held:
+            console.print(f"{host}:{port} is in use by another program: the demo takes another port", style="yellow")
+        nats = (LOOPBACK, free_port())
+        options = Options(place, home.resolve(), scenario, seed, speed, play, _page(http), nats)
         os.environ["TOCSIN_ADMIN_PASSWORD"] = password_of(home)
         try:
-            result = asyncio.run(_run(loaded, options, How(headless, seconds, report=as_json), console))
+            result = asyncio.run(_run(runnable, options, How(headless, seconds, report=as_json), console))
         except SupervisorError as error:
             console.print(f"tocsin: {error}", style="red", highlight=False)
             raise typer.Exit(1) from error

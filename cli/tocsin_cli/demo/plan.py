@@ -1,10 +1,10 @@
-"""Which processes a demo consists of, from its plant and its options; what must be free before it starts."""
+"""Which processes a demo consists of, from its plant and its options."""
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tocsin_cli.demo.ports import Address, uplink
 from tocsin_cli.demo.processes import Spec
 from tocsin_core.plant import Plant
 
@@ -23,8 +23,8 @@ class Options:
     seed: int
     speed: float
     play: Path | None
-    http: tuple[str, int]
-    nats_port: int
+    http: Address
+    nats: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +42,11 @@ def own_gateways(plant: Plant) -> list[str]:
     return [gateway.id for gateway in plant.file.gateways if not gateway.external]
 
 
-def uplink(plant: Plant) -> tuple[str, int]:
-    """The address at which the plant's gateways expect the broker."""
-    broker = next(gateway.uplink for gateway in plant.file.gateways if not gateway.external)
-    return broker.host, broker.port
-
-
 def specs(plant: Plant, options: Options) -> Specs:
     """The processes of the demo."""
     folder, data = str(options.folder), str(options.data)
     mqtt = "{}:{}".format(*uplink(plant))
-    nats = f"127.0.0.1:{options.nats_port}"
+    nats = "{}:{}".format(*options.nats)
     played = ("--play", str(options.play)) if options.play is not None else ("--scenario", options.scenario)
     http = "{}:{}".format(*options.http)
     cloud = ("cloud", folder, "--data", data, "--http", http, "--mqtt", mqtt, "--nats", f"nats://{nats}")
@@ -65,21 +59,3 @@ def specs(plant: Plant, options: Options) -> Specs:
             Spec(name, ("edge", folder, "--gateway", name, "--data", data), 2.3) for name in own_gateways(plant)
         ),
     )
-
-
-def _taken(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
-
-
-def taken_addresses(plant: Plant, options: Options) -> list[str]:
-    """Addresses that the demo needs and something else holds."""
-    needed = {options.http, uplink(plant), ("127.0.0.1", options.nats_port)}
-    for gateway in plant.file.gateways:
-        needed |= {(device.modbus.host, device.modbus.port) for device in gateway.devices if device.modbus is not None}
-    return [f"{host}:{port}" for host, port in sorted(needed) if _taken(host, port)]

@@ -1,0 +1,73 @@
+"""Which TCP ports a demo needs, and a copy of its plant on other ones where another program holds them."""
+
+import re
+import shutil
+import socket
+from pathlib import Path
+from typing import Final
+
+from tocsin_core.plant import Plant, load_plant
+
+LOOPBACK: Final = "127.0.0.1"
+_PORT: Final = re.compile(r"\bport:\s*(\d+)")
+
+Address = tuple[str, int]
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_taken(address: Address) -> bool:
+    """Whether another program holds `address`."""
+    host, port = address
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def uplink(plant: Plant) -> Address:
+    """Where the plant's gateways expect the broker."""
+    broker = next(gateway.uplink for gateway in plant.file.gateways if not gateway.external)
+    return broker.host, broker.port
+
+
+def taken(plant: Plant) -> list[Address]:
+    """The addresses of `plant` (its broker and its Modbus devices) that another program holds."""
+    devices = [device for gateway in plant.file.gateways for device in gateway.devices]
+    needed = {(device.modbus.host, device.modbus.port) for device in devices if device.modbus is not None}
+    return sorted(filter(is_taken, needed | {uplink(plant)}))
+
+
+def moved(folder: Path, home: Path, ports: set[int]) -> Path:
+    """A copy of the plant in `folder`, under `home`, in which each of `ports` is another, free one; equal stay equal.
+
+    The copy has the plant's own name, and is made anew on every start.
+    """
+    copy = home / "plant" / folder.name
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy)
+    instead = {port: free_port() for port in ports}
+    for file in copy.glob("*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(
+            _PORT.sub(lambda match: f"port: {instead.get(int(match[1]), match[1])}", text), encoding="utf-8"
+        )
+    return copy
+
+
+def on_free_ports(plant: Plant, folder: Path, home: Path) -> tuple[Plant, Path, list[Address]]:
+    """The plant and its folder as they can run here, and the addresses that had to be left to others."""
+    held = taken(plant)
+    if not held:
+        return plant, folder, []
+    copy = moved(folder, home, {port for _, port in held})
+    return load_plant(copy), copy, held
