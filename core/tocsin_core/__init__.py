@@ -1,1 +1,1 @@
-"""Pure core of Tocsin: plant model, readings, registers, Sparkplug codec, alarm engine, tickets and routing; no I/O, time is an argument."""
+"""Pure core of Tocsin: plant, readings, registers, Sparkplug, alarm engine, tickets and routing; no I/O, no clock."""

@@ -182,6 +182,7 @@ class Journal:
             time_ns=transition.time_ns,
             suppressed=transition.suppressed,
             message=message,
+            unanswered=transition.phase_to in UNANSWERED,
         )
 
     async def _open_tickets(

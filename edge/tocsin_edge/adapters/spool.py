@@ -1,9 +1,4 @@
-"""The store-and-forward file: numbered batches in SQLite, kept until the database uphill has committed them.
-
-Every append is one transaction with `synchronous=FULL`: what was reported as kept survives kill -9 and a power cut; the
-loss window is the append that had not returned. Numbers count up for as long as the file lives, and go on after a
-damaged file as far as it can still be read.
-"""
+"""The store-and-forward file: numbered batches in SQLite, kept until the database uphill has committed them."""
 
 import json
 import sqlite3
@@ -58,7 +53,12 @@ class Batch:
 
 
 class Spool:
-    """One gateway's spool; used by one thread at a time."""
+    """One gateway's spool; used by one thread at a time.
+
+    Every append is one transaction with `synchronous=FULL`: what was reported as kept survives kill -9 and a power cut;
+    the loss window is the append that had not returned. Numbers count up for as long as the file lives, and go on after
+    a damaged file as far as it can still be read.
+    """
 
     def __init__(self, path: Path, database: sqlite3.Connection, max_bytes: int, keep_ms: int) -> None:
         """Use `open`."""
