@@ -1,0 +1,183 @@
+"""`tocsin bench detection`: how early and how rarely wrong the normal-operation model warns on recorded plant data."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from tocsin_core.normal import NormalModelError, judge, learn, start
+from tocsin_core.readings import F64, Bool
+from tocsin_core.scoring import Changes, FaultScores, Seconds, change_scores, fault_scores, median_delay, row_scores
+
+# SKAB's published protocol: the first 400 rows of every recording are normal running to learn from.
+SKAB_LEARNED: Final = 400
+SKAB_PERIOD_S: Final = 1.0
+SKAB_LABELS: Final = ("anomaly", "changepoint")
+
+TEP_POINTS: Final = tuple([f"XMEAS({i})" for i in range(1, 42)] + [f"XMV({i})" for i in range(1, 12)])
+TEP_FAULTS: Final = range(1, 22)
+# Faults 3, 9 and 15 leave no trace in the measurements (Russell, Chiang and Braatz 2000) and count in no mean.
+TEP_HIDDEN: Final = frozenset({3, 9, 15})
+TEP_PERIOD_S: Final = 180.0
+TEP_TEST_FIRST: Final = 160
+TEP_FOLDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One labelled SKAB recording: whole seconds [n], values [n, points], and its two labels [n]."""
+
+    names: tuple[str, ...]
+    time: Seconds
+    values: F64
+    anomaly: Bool
+    changepoint: Bool
+
+
+def _skab(path: Path) -> Recording | None:
+    """A labelled recording; None for one without labels, which is normal running."""
+    with path.open(encoding="utf-8") as lines:
+        header = lines.readline().strip().split(";")
+        if any(label not in header for label in SKAB_LABELS):
+            return None
+        fields = [line.rstrip("\n").split(";") for line in lines if line.strip()]
+    time = np.array([row[0] for row in fields], dtype="datetime64[s]").astype(np.int64)
+    table = np.array([row[1:] for row in fields], dtype=np.float64)
+    columns = header[1:]
+    points = [i for i, name in enumerate(columns) if name not in SKAB_LABELS]
+    anomaly, changepoint = (table[:, columns.index(label)] > 0.0 for label in SKAB_LABELS)
+    return Recording(tuple(columns[i] for i in points), time, table[:, points], anomaly, changepoint)
+
+
+def _tep(path: Path) -> F64:
+    """A TEP recording [n, 52]; d00.dat is stored with its points as rows."""
+    table = np.loadtxt(path, dtype=np.float64)
+    turned: F64 = table if table.shape[1] == len(TEP_POINTS) else table.T
+    if turned.shape[1] != len(TEP_POINTS):
+        raise typer.BadParameter(f"{path} has the shape {table.shape}, not {len(TEP_POINTS)} points")
+    return turned
+
+
+def _alarm(learned: F64, names: Sequence[str], period_s: float, judged: F64) -> tuple[Bool, Bool]:
+    model = learn(learned, names, period_s)
+    _, judgement = judge(model, start(model), judged)
+    return judgement.alarm, judgement.change
+
+
+def skab_scores(recordings: Iterable[Recording]) -> dict[str, float | int]:
+    """SKAB's own scores; every recording is learned from its first 400 rows and judged whole."""
+    rows: list[tuple[Bool, Bool]] = []
+    changes: list[Changes] = []
+    for recording in recordings:
+        alarm, change = _alarm(recording.values[:SKAB_LEARNED], recording.names, SKAB_PERIOD_S, recording.values)
+        rows.append((recording.anomaly, alarm))
+        changes.append(Changes(recording.time, recording.changepoint, change))
+    scores, told = row_scores(rows), change_scores(changes)
+    return {
+        "f1": round(scores.f1, 4),
+        "far": round(scores.far, 2),
+        "mar": round(scores.mar, 2),
+        "nab_standard": round(told.nab_standard, 2),
+        "missed_changepoints": told.missed,
+        "false_changepoints": told.false,
+    }
+
+
+def _held_out_alarms(normal: F64) -> Bool:
+    """The alarms over normal running, each block judged by a model that was learned from the other blocks."""
+    edges = np.linspace(0, len(normal), TEP_FOLDS + 1).astype(int)
+    parts = []
+    for begin, end in pairwise(edges):
+        others = np.concatenate([normal[:begin], normal[end:]])
+        parts.append(_alarm(others, TEP_POINTS, TEP_PERIOD_S, normal[begin:end])[0])
+    return np.concatenate(parts)
+
+
+def tep_scores(
+    normal: F64, faults: Iterable[tuple[int, F64]], quiet: Sequence[F64], first_row: int
+) -> dict[str, object]:
+    """Detection rates and delays of `faults`, each there from `first_row`, by a model learned from `normal`.
+
+    False alarms are counted over `quiet` and over what precedes each fault; where there is neither, over `normal`
+    itself in blocks that were held out.
+    """
+    model = learn(normal, TEP_POINTS, TEP_PERIOD_S)
+    minutes = TEP_PERIOD_S / 60.0
+    undisturbed = [judge(model, start(model), rows)[1].alarm for rows in quiet]
+    scores: dict[int, FaultScores] = {}
+    lengths: dict[int, float] = {}
+    for number, rows in faults:
+        alarm = judge(model, start(model), rows)[1].alarm
+        undisturbed.append(alarm[:first_row])
+        scores[number] = fault_scores(alarm, first_row, minutes)
+        lengths[number] = (len(rows) - first_row) * minutes
+    before = np.concatenate(undisturbed) if undisturbed else np.zeros(0, dtype=np.bool_)
+    false = before if before.size else _held_out_alarms(normal)
+    counted = [number for number in scores if number not in TEP_HIDDEN]
+    return {
+        "mean_detection_rate": round(float(np.mean([scores[n].detection_rate for n in counted])), 4),
+        "false_alarm_rate": round(float(false.mean()), 4),
+        "median_delay_min": median_delay([scores[n].delay_min for n in counted], [lengths[n] for n in counted]),
+        "faults": {
+            str(number): {"detection_rate": round(score.detection_rate, 4), "delay_min": score.delay_min}
+            for number, score in scores.items()
+        },
+    }
+
+
+def _tep_files(folder: Path) -> tuple[str, dict[int, Path]]:
+    """Which set there is to judge, and the file of each fault: the test set where any of it is there."""
+    for tep_set, ending in (("test", "_te"), ("training", "")):
+        found = {
+            n: folder / f"d{n:02d}{ending}.dat" for n in TEP_FAULTS if (folder / f"d{n:02d}{ending}.dat").is_file()
+        }
+        if any(number not in TEP_HIDDEN for number in found):
+            return tep_set, found
+    raise typer.BadParameter(f"no d01.dat to d21.dat in {folder}")
+
+
+def _measure_skab(folder: Path, console: Console) -> dict[str, float | int]:
+    files = sorted(folder.rglob("*.csv"))
+    recordings = [recording for path in files if (recording := _skab(path)) is not None]
+    if not recordings:
+        raise typer.BadParameter(f"no labelled recording in {folder}")
+    return skab_scores(track(recordings, "SKAB", console=console, transient=True))
+
+
+def _measure_tep(folder: Path, console: Console) -> tuple[str, dict[str, object]]:
+    normal = folder / "d00.dat"
+    if not normal.is_file():
+        raise typer.BadParameter(f"no d00.dat in {folder}")
+    tep_set, files = _tep_files(folder)
+    quiet = [_tep(path) for path in (folder / "d00_te.dat",) if tep_set == "test" and path.is_file()]
+    faults = ((n, _tep(path)) for n, path in track(files.items(), "TEP", console=console, transient=True))
+    return tep_set, tep_scores(_tep(normal), faults, quiet, TEP_TEST_FIRST if tep_set == "test" else 0)
+
+
+def detection(
+    data: Annotated[Path, typer.Option("--data", help="Folder with skab/ and tep/.", exists=True, file_okay=False)],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
+) -> None:
+    """Measure how early and how rarely wrong the normal-operation model warns on SKAB and on the Tennessee Eastman."""
+    console = Console(stderr=True)
+    try:
+        skab = _measure_skab(data / "skab", console)
+        tep_set, tep = _measure_tep(data / "tep", console)
+    except (NormalModelError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    if as_json:
+        typer.echo(json.dumps({"skab": skab, "tep": tep, "tep_set": tep_set}))
+        return
+    for name, scores in (("skab", skab), (f"tep ({tep_set} set)", tep)):
+        typer.echo(name)
+        for key, value in scores.items():
+            if key != "faults":
+                typer.echo(f"  {key.replace('_', ' ')}: {value}")
