@@ -8,6 +8,8 @@ import structlog
 
 def log_to_stderr() -> None:
     """Set the logs up, once, before a verb runs."""
+    # pymodbus tells of each refused connection in a line of its own; the gateway says the same with the device's name.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import httpx
 from rich.console import Console
@@ -147,16 +148,14 @@ class Run:
 
     async def _watch(self, supervisor: Supervisor, api: ApiClient) -> None:
         end = None if self.how.seconds is None else self.clock.monotonic() + self.how.seconds
+        login = f"{USER} / {password_of(self.options.data)}"
+        head = screen.Head(self._address, login, ZoneInfo(self.plant.site.timezone))
         with Live(console=self.console, auto_refresh=False, transient=False) as live:
             while not self.stop.is_set() and (end is None or self.clock.monotonic() < end):
                 self._check(supervisor)
                 await self._look(api)
                 if not self.how.headless:
-                    login = f"user {USER}  password {password_of(self.options.data)}"
-                    live.update(
-                        screen.render(self._address, login, list(supervisor.processes.values()), self.view),
-                        refresh=True,
-                    )
+                    live.update(screen.render(head, list(supervisor.processes.values()), self.view), refresh=True)
                 left = REFRESH_S if end is None else min(REFRESH_S, max(0.0, end - self.clock.monotonic()))
                 await self._pause(left)
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -27,8 +29,16 @@ class View:
     silent: bool = True
 
 
-def _clock(text: str | None) -> str:
-    return "" if text is None else text[11:19]
+def _clock(text: str | None, zone: ZoneInfo) -> str:
+    return "" if text is None else datetime.fromisoformat(text).astimezone(zone).strftime("%H:%M:%S")
+
+
+def _table(title: str, widths: Sequence[int | None]) -> Table:
+    """A table without frames: columns of these widths, the one without taking what is left."""
+    table = Table(title=title, title_justify="left", expand=True, box=None, show_header=False)
+    for width in widths:
+        table.add_column(width=width, ratio=1 if width is None else None, no_wrap=True, overflow="ellipsis")
+    return table
 
 
 def _processes(processes: Sequence[Process]) -> Text:
@@ -55,32 +65,35 @@ def _numbers(view: View) -> Text:
     )
 
 
-def _alarms(view: View) -> Table:
-    table = Table(title="alarms / 报警", title_justify="left", expand=True, box=None, header_style="dim")
-    for column in ("raised (UTC)", "priority", "state", "alarm"):
-        table.add_column(column, no_wrap=True)
+def _alarms(view: View, zone: ZoneInfo) -> Table:
+    table = _table("alarms / 报警", (8, 8, 24, None))
     for row in view.alarms[:ROWS]:
-        text = f"{row['alarm']}  {row['message']['zh']} / {row['message']['en']}"
-        table.add_row(
-            _clock(row["raised_at"]), Text(row["priority"], style=PRIORITY_STYLE[row["priority"]]), row["phase"], text
-        )
+        text = f"{row['message']['zh']} / {row['message']['en']}"
+        priority = Text(row["priority"], style=PRIORITY_STYLE[row["priority"]])
+        table.add_row(_clock(row["raised_at"], zone), priority, row["phase"], text)
     return table
 
 
-def _told(view: View) -> Table:
-    table = Table(
-        title="tickets and messages / 隐患与通知", title_justify="left", expand=True, box=None, header_style="dim"
-    )
-    for column in ("time (UTC)", "what", "state", ""):
-        table.add_column(column, no_wrap=True)
+def _told(view: View, zone: ZoneInfo) -> Table:
+    table = _table("tickets and messages / 隐患与通知", (8, 20, 19, None))
     for row in view.tickets[:3]:
-        table.add_row(_clock(row["opened_at"]), row["id"], row["state"], row["title"]["zh"])
+        table.add_row(_clock(row["opened_at"], zone), row["id"], row["state"], row["title"]["zh"])
     for row in view.notifications[:4]:
-        table.add_row(_clock(row["sent_at"] or row["due_at"]), f"→ {row['to']}", row["state"], row["subject"])
+        when = _clock(row["sent_at"] or row["due_at"], zone)
+        table.add_row(when, f"→ {row['to']}", row["state"], row["subject"])
     return table
 
 
-def render(address: str, login: str, processes: Sequence[Process], view: View) -> RenderableType:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What stands on top and does not change: the page's address, how to sign in, the site's time zone."""
+
+    address: str
+    login: str
+    zone: ZoneInfo
+
+
+def render(head: Head, processes: Sequence[Process], view: View) -> RenderableType:
     """The whole screen."""
-    head = Text.assemble(("Tocsin demo  ", "bold"), (address, "bold underline cyan"), f"   {login}   Ctrl-C ends it")
-    return Group(head, _processes(processes), _numbers(view), Text(), _alarms(view), _told(view))
+    top = Text.assemble(("Tocsin ", "bold"), (head.address, "bold underline cyan"), f" {head.login} · Ctrl-C ends it")
+    return Group(top, _processes(processes), _numbers(view), Text(), _alarms(view, head.zone), _told(view, head.zone))
