@@ -1,7 +1,7 @@
 """The detectors: functions over arrays that say whether an alarm's condition is there, gone, or neither."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,11 +65,11 @@ class Trend:
         """`size` trends that have seen nothing."""
         return cls(*(np.zeros(size) for _ in range(9)))
 
-    def rows(self, index: NDArray[np.int64]) -> "Trend":
-        """A copy of the trends at `index`."""
+    def rows(self, index: NDArray[np.int64] | slice) -> "Trend":
+        """The trends at `index`: a copy, or for a slice the columns themselves."""
         return Trend(*(getattr(self, name)[index] for name in self.__slots__))
 
-    def put(self, index: NDArray[np.int64], rows: "Trend") -> None:
+    def put(self, index: NDArray[np.int64] | slice, rows: "Trend") -> None:
         """Write `rows` back at `index`."""
         for name in self.__slots__:
             getattr(self, name)[index] = getattr(rows, name)
@@ -78,31 +78,60 @@ class Trend:
 def advance(trend: Trend, dt_s: F64, du: F64, tau_s: F64) -> Trend:
     """`trend` with one more reading each, `dt_s` seconds (> 0) after the last and `du` off it.
 
-    The origin moves to the new reading, so nothing grows with time and no digits are lost to large numbers. A jump so
-    large that its square leaves `LARGEST_SQUARE` starts the trend anew.
+    The origin moves to the new reading, so nothing grows with time and no digits are lost to large numbers:
+    sum w (x - dt)^2 = sum w x^2 - dt (sum w x + sum w (x - dt)), and so on. A jump so large that its square leaves
+    `LARGEST_SQUARE` starts the trend anew.
     """
     decay = np.exp(-dt_s / tau_s)
     decay2 = decay * decay
-    weight, x, u = trend.weight, trend.x, trend.u
     with np.errstate(over="ignore", invalid="ignore"):
+        x = trend.x - dt_s * trend.weight
+        u = trend.u - du * trend.weight
+        square_x = trend.square_x - dt_s * trend.square
         after = Trend(
-            weight=decay * weight + 1.0,
-            x=decay * (x - dt_s * weight),
-            xx=decay * (trend.xx - 2.0 * dt_s * x + dt_s * dt_s * weight),
-            u=decay * (u - du * weight),
-            xu=decay * (trend.xu - du * x - dt_s * u + dt_s * du * weight),
-            uu=decay * (trend.uu - 2.0 * du * u + du * du * weight),
+            weight=decay * trend.weight + 1.0,
+            x=decay * x,
+            xx=decay * (trend.xx - dt_s * (trend.x + x)),
+            u=decay * u,
+            xu=decay * (trend.xu - du * trend.x - dt_s * u),
+            uu=decay * (trend.uu - du * (trend.u + u)),
             square=decay2 * trend.square + 1.0,
-            square_x=decay2 * (trend.square_x - dt_s * trend.square),
-            square_xx=decay2 * (trend.square_xx - 2.0 * dt_s * trend.square_x + dt_s * dt_s * trend.square),
+            square_x=decay2 * square_x,
+            square_xx=decay2 * (trend.square_xx - dt_s * (trend.square_x + square_x)),
         )
-    lost = np.flatnonzero(~(after.uu < LARGEST_SQUARE))
-    if len(lost):
-        alone = Trend.empty(len(lost))
+    lost = ~(after.uu < LARGEST_SQUARE)
+    if lost.any():
+        where = np.flatnonzero(lost)
+        alone = Trend.empty(len(where))
         alone.weight += 1.0
         alone.square += 1.0
-        after.put(lost, alone)
+        after.put(where, alone)
     return after
+
+
+class Line(NamedTuple):
+    """A straight line through each trend: weighted means and sums about them, `slope`, and `level` at the reading.
+
+    Where too few readings are behind it for a line the columns hold anything, numbers or not.
+    """
+
+    mean_x: F64
+    sxx: F64
+    sxu: F64
+    mean_u: F64
+    slope: F64
+    level: F64
+
+
+def line(trend: Trend) -> Line:
+    """Weighted least squares of u on x: slope = Sxu / Sxx about the weighted means."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        mean_x = trend.x / trend.weight
+        mean_u = trend.u / trend.weight
+        sxx = trend.xx - trend.x * mean_x
+        sxu = trend.xu - trend.x * mean_u
+        slope = sxu / sxx
+        return Line(mean_x, sxx, sxu, mean_u, slope, mean_u - slope * mean_x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +163,16 @@ class Slope:
 
 
 def fit(trend: Trend, floor: F64) -> Slope:
-    """Weighted least squares of u on x; `floor` is the least standard deviation of a reading (its last digit).
+    """`line` with its errors; `floor` is the least standard deviation of a reading (its last digit).
 
-    b = Sxu / Sxx about the weighted mean; the residual variance has n - 2 degrees of freedom of the effective
-    n = (sum w)^2 / sum w^2; Var(b) = s^2 * sum w^2 (x - mean)^2 / Sxx^2.
+    The residual variance has n - 2 degrees of freedom of the effective n = (sum w)^2 / sum w^2;
+    Var(b) = s^2 * sum w^2 (x - mean)^2 / Sxx^2.
     """
+    mean_x, sxx, sxu, mean_u, slope, level = line(trend)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        mean_x = trend.x / trend.weight
-        mean_u = trend.u / trend.weight
-        sxx = trend.xx - trend.x * mean_x
-        sxu = trend.xu - trend.x * mean_u
         suu = trend.uu - trend.u * mean_u
         effective = trend.weight * trend.weight / trend.square
         known = (effective >= LEAST_READINGS) & (sxx > 0.0)
-        slope = sxu / sxx
         residual = np.maximum(suu - slope * sxu, 0.0) / trend.weight * effective / (effective - 2.0)
         noise = np.maximum(residual, floor * floor)
         about_x = trend.square_x - mean_x * trend.square
@@ -155,7 +180,6 @@ def fit(trend: Trend, floor: F64) -> Slope:
         slope_se = np.sqrt(noise * np.maximum(about_xx, 0.0)) / sxx
         var_mean = noise * trend.square / (trend.weight * trend.weight)
         cov = noise * about_x / (trend.weight * sxx)
-        level = mean_u - slope * mean_x
     # Where nothing is known the columns hold plain numbers all the same, for arithmetic goes on over whole arrays.
     columns = (level, slope, slope_se, effective - 2.0, mean_x, var_mean, cov)
     level, slope, slope_se, freedom, mean_x, var_mean, cov = (np.where(known, each, 1.0) for each in columns)
@@ -188,3 +212,16 @@ def time_to_limit(slope: Slope, value: F64, sign: F64, setpoint: F64, deadband: 
     beyond = slope.known & sure & leading & (short > 0.0)
     inside = slope.known & (sign * foreseen < short - deadband) & (short > 0.0)
     return _answer(beyond, inside)
+
+
+def may_speak(trend: Trend, value: F64, rate_setpoint: F64, sign: F64, limit: F64, horizon_s: F64) -> Bool:
+    """Which trends could make `rate` or `time_to_limit` answer TRUE: all that do, and few others.
+
+    The first part of either's condition, by the same arithmetic: |slope| >= setpoint, and the foreseen level at the
+    limit before any error is taken off it (an error is never below 0). Infinite set points stand for alarms that there
+    are not. Errors, roots and quantiles need then be found for these few alone.
+    """
+    _, _, _, _, slope, level = line(trend)
+    with np.errstate(invalid="ignore", over="ignore"):
+        may: Bool = (np.abs(slope) >= rate_setpoint) | (sign * (level + slope * horizon_s) >= sign * (limit - value))
+    return may

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from math import sqrt
+from math import inf, sqrt
 from statistics import NormalDist
-from typing import Final
+from typing import Final, NamedTuple, overload
 
 import numpy as np
 
@@ -49,7 +49,10 @@ class Rules:
     or -1), `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale).
 
     Of length T: `trend_point`, `trend_tau_s` (half the window: an exponential window of this constant has the mean age
-    of a rectangular one twice as long), `trend_floor` (standard deviation of the last digit, 10^-decimals / sqrt(12)).
+    of a rectangular one twice as long), `trend_floor` (standard deviation of the last digit, 10^-decimals / sqrt(12));
+    of its at most one rate `trend_rate` (setpoint; infinite where there is none), of its at most one time to limit
+    `trend_sign`, `trend_limit` (setpoint; infinite where there is none) and `trend_horizon_s`: what tells with little
+    work that neither can be raised.
     """
 
     definitions: tuple[AlarmDefinition, ...]
@@ -71,6 +74,10 @@ class Rules:
     trend_point: I32
     trend_tau_s: F64
     trend_floor: F64
+    trend_rate: F64
+    trend_sign: F64
+    trend_limit: F64
+    trend_horizon_s: F64
     trend_first: I64
 
     @cached_property
@@ -88,8 +95,47 @@ def _starts(owner: I32, size: int) -> I64:
     return np.searchsorted(owner, np.arange(size + 1)).astype(np.int64)
 
 
+@overload
+def members(first: I64, owners: I64) -> tuple[I64, I64]: ...
+@overload
+def members(first: I64, owners: slice | I64) -> tuple[slice | I64, I64]: ...
+def members(first: I64, owners: slice | I64) -> tuple[slice | I64, I64]:
+    """Rows `first[o] : first[o + 1]` of each owner o, joined, and for each of them which of `owners` it came from."""
+    if isinstance(owners, slice):
+        counts = np.diff(first[owners.start : owners.stop + 1])
+        return slice(int(first[owners.start]), int(first[owners.stop])), np.repeat(np.arange(len(counts)), counts)
+    counts = first[owners + 1] - first[owners]
+    source = np.repeat(np.arange(len(owners)), counts)
+    offsets = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return first[owners][source] + offsets, source
+
+
+class _Columns(NamedTuple):
+    """Columns of length D that trends and definitions share."""
+
+    family: U8
+    sign: F64
+    setpoint: F64
+    horizon_s: F64
+    trend: I32
+
+
+def _of_trends(columns: _Columns, family: Family, column: F64, size: int, otherwise: float) -> F64:
+    """`column` of the definition of `family` that each of `size` trends feeds."""
+    found = np.full(size, otherwise)
+    rows = np.flatnonzero(columns.family == family)
+    if len(np.unique(columns.trend[rows])) < len(rows):
+        raise ValueError(f"two alarm definitions of one point and window are {family.name}")
+    found[columns.trend[rows]] = column[rows]
+    return found
+
+
 def compile_rules(plant: Plant) -> Rules:
-    """The rules of `plant`: every definition of every point, in engine order."""
+    """The rules of `plant`: every definition of every point, in engine order.
+
+    Raises:
+        ValueError: a point has two definitions of a kind and window that only one can have.
+    """
     definitions: list[AlarmDefinition] = []
     point: list[int] = []
     trend: list[int] = []
@@ -108,27 +154,35 @@ def compile_rules(plant: Plant) -> Rules:
             trend.append(row)
     normal = NormalDist()
     points = np.asarray(point, dtype=np.int32)
+    size = len(trend_rows)
     trend_point = np.asarray([row[0] for row in trend_rows], dtype=np.int32)
     per_unit = np.asarray([60.0 if d.kind is AlarmKind.RATE else 1.0 for d in definitions])
-    return Rules(
-        definitions=tuple(definitions),
-        points=tuple(place.id for place in plant.points),
-        point=points,
+    shared = _Columns(
         family=np.asarray([_FAMILY.get(d.kind, Family.LIMIT) for d in definitions], dtype=np.uint8),
         sign=np.asarray([1.0 if (d.limit or d.kind) in _HIGH_SIDE else -1.0 for d in definitions]),
         setpoint=np.asarray([d.setpoint for d in definitions]) / per_unit,
+        horizon_s=np.asarray([d.horizon_s for d in definitions]),
+        trend=np.asarray(trend, dtype=np.int32),
+    )
+    return Rules(
+        **shared._asdict(),
+        definitions=tuple(definitions),
+        points=tuple(place.id for place in plant.points),
+        point=points,
         deadband=np.asarray([d.deadband for d in definitions]) / per_unit,
         on_ns=np.asarray([round(d.on_delay_s * NS) for d in definitions], dtype=np.int64),
         off_ns=np.asarray([round(d.off_delay_s * NS) for d in definitions], dtype=np.int64),
         priority=np.asarray([d.priority.rank for d in definitions], dtype=np.uint8),
         latching=np.asarray([d.latching for d in definitions], dtype=np.bool_),
-        trend=np.asarray(trend, dtype=np.int32),
-        horizon_s=np.asarray([d.horizon_s for d in definitions]),
         z=np.asarray([normal.inv_cdf(d.confidence) if d.confidence else 0.0 for d in definitions]),
         after_ns=np.asarray([round(d.after_s * NS) for d in definitions], dtype=np.int64),
         first=_starts(points, len(plant.points)),
         trend_point=trend_point,
         trend_tau_s=np.asarray([row[1] for row in trend_rows]),
         trend_floor=np.asarray([row[2] for row in trend_rows]),
+        trend_rate=_of_trends(shared, Family.RATE, shared.setpoint, size, inf),
+        trend_sign=_of_trends(shared, Family.TIME_TO_LIMIT, shared.sign, size, 1.0),
+        trend_limit=_of_trends(shared, Family.TIME_TO_LIMIT, shared.setpoint, size, inf),
+        trend_horizon_s=_of_trends(shared, Family.TIME_TO_LIMIT, shared.horizon_s, size, 0.0),
         trend_first=_starts(trend_point, len(plant.points)),
     )

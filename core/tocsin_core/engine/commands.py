@@ -1,0 +1,80 @@
+"""What people ask of alarms: carried out, or refused with a reason."""
+
+from collections.abc import Callable
+from typing import Final
+
+from tocsin_core.engine.state import Command, Refusal, State, Transition
+from tocsin_core.engine.turning import move
+from tocsin_core.lifecycle import UNANSWERED, Event, Phase, RefusalReason, Verb
+from tocsin_core.rules import MAX_SHELVE_S, NS, Rules
+
+
+def _no_acknowledge(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    phase = Phase(int(state.phase[command.definition]))
+    if phase is Phase.NORMAL:
+        return RefusalReason.NOT_ACTIVE
+    return None if phase in UNANSWERED else RefusalReason.ALREADY_ACKNOWLEDGED
+
+
+def _no_reset(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    phase = Phase(int(state.phase[command.definition]))
+    if phase is Phase.LATCHED_UNACKNOWLEDGED:
+        return RefusalReason.ACKNOWLEDGE_FIRST
+    return None if phase is Phase.LATCHED_ACKNOWLEDGED else RefusalReason.NOT_LATCHED
+
+
+def _no_shelve(_state: State, rules: Rules, command: Command) -> RefusalReason | None:
+    if not command.reason:
+        return RefusalReason.REASON_MISSING
+    if command.until_ns <= command.at_ns:
+        return RefusalReason.NO_TIME
+    longest = MAX_SHELVE_S[int(rules.priority[command.definition])] * NS
+    return RefusalReason.TOO_LONG if command.until_ns - command.at_ns > longest else None
+
+
+def _no_unshelve(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    return None if state.shelved_until_ns[command.definition] else RefusalReason.NOT_SHELVED
+
+
+def _no_out_of_service(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    if not command.reason:
+        return RefusalReason.REASON_MISSING
+    return RefusalReason.ALREADY_OUT_OF_SERVICE if state.out_of_service[command.definition] else None
+
+
+def _no_in_service(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    return None if state.out_of_service[command.definition] else RefusalReason.NOT_OUT_OF_SERVICE
+
+
+_VERBS: Final[dict[Verb, tuple[Event, Callable[[State, Rules, Command], RefusalReason | None]]]] = {
+    Verb.ACKNOWLEDGE: (Event.ACKNOWLEDGE, _no_acknowledge),
+    Verb.RESET: (Event.RESET, _no_reset),
+    Verb.SHELVE: (Event.SHELVE, _no_shelve),
+    Verb.UNSHELVE: (Event.UNSHELVE, _no_unshelve),
+    Verb.OUT_OF_SERVICE: (Event.OUT_OF_SERVICE, _no_out_of_service),
+    Verb.IN_SERVICE: (Event.IN_SERVICE, _no_in_service),
+}
+
+
+def obey(state: State, rules: Rules, command: Command, transitions: list[Transition]) -> Refusal | None:
+    """Carry `command` out and tell of it in `transitions`, or say why not."""
+    number = command.definition
+    if command.onset_ns and command.onset_ns != state.onset_ns[number]:
+        return Refusal(command, RefusalReason.ANOTHER_OCCURRENCE)
+    event, refusal = _VERBS[command.verb]
+    refused = refusal(state, rules, command)
+    if refused is not None:
+        return Refusal(command, refused)
+    match command.verb:
+        case Verb.SHELVE:
+            state.shelved_until_ns[number] = command.until_ns
+            state.due_ns = min(state.due_ns, command.until_ns)
+        case Verb.UNSHELVE:
+            state.shelved_until_ns[number] = 0
+        case Verb.OUT_OF_SERVICE | Verb.IN_SERVICE:
+            state.out_of_service[number] = command.verb is Verb.OUT_OF_SERVICE
+        case _:
+            pass
+    value = float(state.value[rules.point[number]])
+    transitions.append(move(state, number, event, command.at_ns, value, who=command.who, reason=command.reason))
+    return None

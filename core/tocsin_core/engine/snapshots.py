@@ -1,0 +1,84 @@
+"""The state as bytes and back: whole, by name, and refused when damaged."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import fields
+from io import BytesIO
+from typing import Final
+from zipfile import BadZipFile
+
+import numpy as np
+
+from tocsin_core.detect import Trend
+from tocsin_core.engine.state import State, initial
+from tocsin_core.lifecycle import Phase
+from tocsin_core.rules import Rules
+
+
+class SnapshotError(ValueError):
+    """Bytes that are no snapshot of the engine."""
+
+
+_BY_DEFINITION: Final = ("phase", "active", "since_ns", "onset_ns", "shelved_until_ns", "out_of_service")
+_BY_POINT: Final = ("time_ns", "value", "quality", "seen_ns")
+_BY_TREND: Final = ("trend_ns", "trend_value")
+_SUMS: Final = tuple(field.name for field in fields(Trend))
+
+# What numpy's reader of a torn or altered file is known to raise.
+_UNREADABLE: Final = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, SyntaxError, MemoryError)
+
+
+def _trend_keys(rules: Rules) -> list[str]:
+    return [
+        f"{rules.points[point]}@{tau!r}"
+        for point, tau in zip(rules.trend_point.tolist(), rules.trend_tau_s.tolist(), strict=True)
+    ]
+
+
+def snapshot(state: State, rules: Rules) -> bytes:
+    """The whole state, by name, so that it can be restored under rules that have changed since."""
+    columns: dict[str, np.ndarray] = {name: getattr(state, name) for name in (*_BY_DEFINITION, *_BY_POINT, *_BY_TREND)}
+    columns |= {f"trend.{name}": getattr(state.trend, name) for name in _SUMS}
+    columns["now_ns"] = np.asarray(state.now_ns, np.int64)
+    columns["definitions"] = np.asarray([definition.id for definition in rules.definitions], np.str_)
+    columns["points"] = np.asarray(rules.points, np.str_)
+    columns["trends"] = np.asarray(_trend_keys(rules), np.str_)
+    buffer = BytesIO()
+    np.savez(buffer, **columns)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _lay(columns: dict[str, np.ndarray], key: str, names: Sequence[str], targets: dict[str, np.ndarray]) -> None:
+    """Copy each column of `targets` for the `names` that `columns[key]` shares with them."""
+    before = columns[key].tolist()
+    place = {name: number for number, name in enumerate(before)}
+    new = np.asarray([number for number, name in enumerate(names) if name in place], np.int64)
+    old = np.asarray([place[names[number]] for number in new.tolist()], np.int64)
+    for name, target in targets.items():
+        column = columns[name]
+        if column.shape != (len(before),) or column.dtype != target.dtype:
+            raise ValueError(f"column {name} is {column.dtype}{list(column.shape)}")
+        target[new] = column[old]
+
+
+def restore(data: bytes, rules: Rules) -> State:
+    """The state that `snapshot` kept, laid onto `rules`: alarms, points and trends that are new start fresh.
+
+    Raises:
+        SnapshotError: `data` is no snapshot.
+    """
+    try:
+        with np.load(BytesIO(data), allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+        state = initial(rules, int(columns["now_ns"]))
+        alarms = [definition.id for definition in rules.definitions]
+        sums = {f"trend.{name}": getattr(state.trend, name) for name in _SUMS}
+        _lay(columns, "definitions", alarms, {name: getattr(state, name) for name in _BY_DEFINITION})
+        _lay(columns, "points", rules.points, {name: getattr(state, name) for name in _BY_POINT})
+        _lay(columns, "trends", _trend_keys(rules), sums | {name: getattr(state, name) for name in _BY_TREND})
+        if len(rules.definitions) and state.phase.max() >= len(Phase):
+            raise ValueError("a phase that does not exist")
+    except (*_UNREADABLE, BadZipFile, zlib.error, struct.error) as error:
+        raise SnapshotError(f"not a snapshot of the engine: {error}") from error
+    return state

@@ -1,0 +1,133 @@
+"""What the engine remembers, and the values that go into a step and come out of it."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from tocsin_core.detect import Trend
+from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
+from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Bool
+from tocsin_core.rules import Rules
+
+NEVER: Final = np.int64(-1)
+
+
+class Transition(NamedTuple):
+    """One step of one alarm.
+
+    `definition` is its number in the rules, `time_ns` event time (for a command: when it was given), `onset_ns` the
+    event time at which its occurrence was raised (0: it never was), `superseded_ns` the onset of the occurrence it
+    replaced (0: none), `suppressed` whether it is shelved or out of service and so must neither be told nor ticketed.
+    """
+
+    definition: int
+    event: Event
+    phase_from: Phase
+    phase_to: Phase
+    time_ns: int
+    value: float
+    onset_ns: int
+    superseded_ns: int
+    suppressed: bool
+    who: str
+    reason: str
+
+
+class Command(NamedTuple):
+    """What a person asks of one alarm at `at_ns`.
+
+    `onset_ns` is the occurrence they saw (0: whichever there is), `until_ns` the end of the shelving (SHELVE alone).
+    """
+
+    verb: Verb
+    definition: int
+    at_ns: int
+    who: str
+    reason: str = ""
+    onset_ns: int = 0
+    until_ns: int = 0
+
+
+class Refusal(NamedTuple):
+    """A command that changed nothing, and why."""
+
+    command: Command
+    reason: RefusalReason
+
+
+class StepResult(NamedTuple):
+    """What one step led to.
+
+    `late` readings were not newer than their point's last; `clock_steps_back` counts a `now_ns` that went back.
+    """
+
+    transitions: list[Transition]
+    refusals: list[Refusal]
+    late: int
+    clock_steps_back: int
+
+
+@dataclass(slots=True)
+class State:
+    """Everything the engine remembers. D definitions, P points, T trends as in `Rules`.
+
+    Of length D: `phase` u8; `active` bool, the condition after its delays; `since_ns` i64, since when the condition has
+    differed from it (-1: it does not); `onset_ns` i64 of the present occurrence (0: none yet); `shelved_until_ns` i64
+    (0: not shelved); `out_of_service` bool.
+
+    Of length P: `time_ns` i64 of the last reading (-1: none), its `value` f64 and `quality` u8, `seen_ns` i64 the tick
+    after which it came. Of length T: `trend_ns` i64 and `trend_value` f64 of the last good reading, `trend` the sums.
+    `now_ns` is the last tick.
+
+    Worked out from these and the rules, and not part of a snapshot: of length P the bounds `quiet_low` and `quiet_high`
+    f64 (see `rest`), and `due_ns`, before which the clock has nothing to do.
+    """
+
+    phase: U8
+    active: Bool
+    since_ns: I64
+    onset_ns: I64
+    shelved_until_ns: I64
+    out_of_service: Bool
+    time_ns: I64
+    value: F64
+    quality: U8
+    seen_ns: I64
+    trend_ns: I64
+    trend_value: F64
+    trend: Trend
+    now_ns: int
+    quiet_low: F64
+    quiet_high: F64
+    due_ns: int
+
+
+def occurrence_id(alarm: str, onset_ns: int) -> str:
+    """The id of one raising of `alarm`: 16 hex digits that gateway and cloud both arrive at."""
+    return blake2b(f"{alarm}@{onset_ns}".encode(), digest_size=8).hexdigest()
+
+
+def initial(rules: Rules, now_ns: int) -> State:
+    """The state in which nothing has been seen; staleness counts from `now_ns`."""
+    d, p, t = len(rules.definitions), len(rules.points), len(rules.trend_point)
+    return State(
+        phase=np.zeros(d, np.uint8),
+        active=np.zeros(d, np.bool_),
+        since_ns=np.full(d, NEVER),
+        onset_ns=np.zeros(d, np.int64),
+        shelved_until_ns=np.zeros(d, np.int64),
+        out_of_service=np.zeros(d, np.bool_),
+        time_ns=np.full(p, NEVER),
+        value=np.full(p, np.nan),
+        quality=np.full(p, BAD_WAITING, np.uint8),
+        seen_ns=np.full(p, now_ns, np.int64),
+        trend_ns=np.full(t, NEVER),
+        trend_value=np.full(t, np.nan),
+        trend=Trend.empty(t),
+        now_ns=now_ns,
+        quiet_low=np.full(p, np.inf),
+        quiet_high=np.full(p, -np.inf),
+        due_ns=now_ns,
+    )
