@@ -34,7 +34,7 @@ class Judgement(NamedTuple):
 
 def start(model: NormalModel) -> NormalState:
     """The state before the first row: the unit at its reference, no alarm."""
-    return at_rest(model.basis.centre.size, model.settings, model.limits.unit_mean)
+    return at_rest(model.basis, model.settings, model.limits.unit_mean)
 
 
 def raw_statistics(settings: Settings, limits: Limits, state: NormalState) -> F64:
@@ -60,23 +60,22 @@ def _contributions(settings: Settings, limits: Limits, state: NormalState) -> F6
     return contributions
 
 
-def _settle(state: NormalState, unit_mean: F64) -> None:
-    """Take where the unit has come to rest as its reference from now on."""
-    state.reference += state.deviation
+def _forget(state: NormalState, unit_mean: F64) -> None:
+    """Drop what the statistics remember, as if the unit had been at its reference until now."""
     state.deviation[:] = 0.0
     state.smooth[:] = 0.0
     state.unit[:] = unit_mean
 
 
-def _decide(settings: Settings, limits: Limits, state: NormalState, index: float) -> bool:
-    """Raise or clear on this row's index; returns whether the alarm was raised or cleared.
+def _decide(settings: Settings, limits: Limits, state: NormalState, score: float) -> bool:
+    """Raise or clear on this row's score; returns whether the alarm was raised or cleared.
 
-    It clears when the index has been small for the off-delay, or when the smoothed deviation points away from the
-    direction in which it was largest: the cause has gone and the unit has come to rest elsewhere, which is then its
-    reference.
+    It clears when the score has been small for the off-delay, or when, after having stood for long, the smoothed
+    deviation turns away from the direction in which it was largest: then its cause has gone, and what the statistics
+    still remember of it is dropped. A unit that rests off its reference afterwards raises anew.
     """
     if state.rows_raised == 0:
-        if index <= 1.0:
+        if score <= 1.0:
             return False
         state.peak = 0.0
         state.rows_calm = 0
@@ -84,14 +83,14 @@ def _decide(settings: Settings, limits: Limits, state: NormalState, index: float
     if size > state.peak:
         state.peak = size
         state.direction[:] = state.deviation / size
-    state.rows_calm = state.rows_calm + 1 if index < settings.clear_at / settings.raise_at else 0
+    state.rows_calm = state.rows_calm + 1 if score < settings.clear_at / settings.raise_at else 0
     state.rows_raised += 1
     calm = state.rows_calm > settings.off_delay
-    turned = state.rows_raised > 2 * settings.off_delay and float(state.deviation @ state.direction) < 0.0
+    turned = state.rows_raised > settings.turn_after and float(state.deviation @ state.direction) < 0.0
+    if turned and not calm:
+        _forget(state, limits.unit_mean)
     if calm or turned:
         state.rows_raised = 0
-        if not calm:
-            _settle(state, limits.unit_mean)
         return True
     return state.rows_raised == 1
 
@@ -145,6 +144,6 @@ def judge(model: NormalModel, state: NormalState, rows: F64) -> tuple[NormalStat
     unjudged = ~judged
     scores[unjudged] = np.nan
     shared[unjudged] = np.nan
-    index = scores[:, :-1].max(axis=1) if n else np.zeros(0)
+    score = scores[:, :-1].max(axis=1) if n else np.zeros(0)
     point = scores[:, UNIT:-1].max(axis=1) if n else np.zeros(0)
-    return after, Judgement(index, scores[:, 0], scores[:, 1], point, shared, alarm, change, judged)
+    return after, Judgement(score, scores[:, 0], scores[:, 1], point, shared, alarm, change, judged)

@@ -35,8 +35,8 @@ def _wandering(scaled: F64, settings: Settings) -> Bool:
     return wandering
 
 
-def _tracked(scaled: F64, rate: F64) -> F64:
-    reference = np.zeros(scaled.shape[1])
+def _tracked(scaled: F64, rate: F64, wandering: Bool) -> F64:
+    reference = np.where(wandering, scaled[0], 0.0)
     out = np.empty_like(scaled)
     for i, row in enumerate(scaled):
         out[i] = row - reference
@@ -51,7 +51,7 @@ def _basis(rows: F64, settings: Settings, length: int, wandering: Bool | None = 
     scaled = (rows - centre) / scale
     moves = _wandering(scaled, settings) if wandering is None else wandering
     rate = np.where(moves, settings.follow_wandering, settings.follow) / length
-    tracked = _tracked(scaled, rate)
+    tracked = _tracked(scaled, rate, moves)
     spread = tracked.std(axis=0)
     tracked /= spread
     covariance = tracked.T @ tracked / len(tracked)
@@ -60,14 +60,14 @@ def _basis(rows: F64, settings: Settings, length: int, wandering: Bool | None = 
     values, vectors = np.maximum(values[order], 0.0), vectors[:, order]
     share = np.cumsum(values) / values.sum()
     components = min(int(np.searchsorted(share, settings.variance)) + 1, max(len(values) - 1, 1))
-    precision = (vectors / (values + settings.ridge)) @ vectors.T
+    precision = np.ascontiguousarray((vectors / (values + settings.ridge)) @ vectors.T)
     return Basis(
         centre=centre,
         scale=scale * spread,
         follow=rate,
         wandering=moves,
         eigenvalues=values,
-        whiten=vectors / np.sqrt(values + settings.ridge),
+        whiten=np.ascontiguousarray(vectors / np.sqrt(values + settings.ridge)),
         precision=precision,
         point_scale=1.0 / np.sqrt(np.maximum(np.diag(precision @ covariance @ precision), FLOOR)),
         components=components,
@@ -75,9 +75,12 @@ def _basis(rows: F64, settings: Settings, length: int, wandering: Bool | None = 
 
 
 def _means(basis: Basis, settings: Settings, rows: F64) -> Limits:
-    """The mean statistics over the learned rows, with nothing said yet about their spread."""
+    """The mean statistics over the learned rows, with nothing said yet about their spread.
+
+    What a point wandered while it was learned is counted at `wandering_scale` times its size: later it may wander more.
+    """
     m, levels = basis.centre.size, len(settings.point_smoothing)
-    state = at_rest(m, settings, np.zeros(UNIT))
+    state = at_rest(basis, settings, np.zeros(UNIT))
     unit, point, change = np.zeros(UNIT), np.zeros((levels, m)), np.zeros(m)
     warm = 2 * settings.change_window
     for i, row in enumerate(rows):
@@ -87,7 +90,7 @@ def _means(basis: Basis, settings: Settings, rows: F64) -> Limits:
         if i >= warm:
             point += np.square(state.smooth)
             change += np.square(window_change(settings, state))
-    counted = len(rows) - warm
+    counted = (len(rows) - warm) / np.where(basis.wandering, settings.wandering_scale**2, 1.0)
     nothing = np.zeros(UNIT + levels + 1)
     return Limits(
         unit_mean=unit / len(rows),
@@ -100,7 +103,7 @@ def _means(basis: Basis, settings: Settings, rows: F64) -> Limits:
 
 def _logs(basis: Basis, settings: Settings, limits: Limits, rows: F64) -> F64:
     """The logarithms of the statistics of every row, the reference following throughout: [n, 3 + smoothings]."""
-    state = at_rest(basis.centre.size, settings, limits.unit_mean)
+    state = at_rest(basis, settings, limits.unit_mean)
     out = np.empty((len(rows), limits.log_mean.size))
     for i, row in enumerate(rows):
         deviation = deviate(basis, state, row)
@@ -209,3 +212,15 @@ def falsely_raised_per_week(model: NormalModel) -> tuple[float, float]:
         middle = (low + high) / 2.0
         low, high = (middle, high) if _at_most(model.held_raises, middle) > UPPER_BOUND else (low, middle)
     return model.held_raises / weeks, high / weeks
+
+
+def limits_of(model: NormalModel) -> dict[str, float]:
+    """Where T², Q and each smoothing of the points raise the alarm, in the statistics' own units.
+
+    T² and Q are sums of squared standard deviations, a point's limit counts mean squares of its smoothed residual.
+    """
+    settings, limits = model.settings, model.limits
+    names = ("T2", "Q", *(f"point at {weight}" for weight in settings.point_smoothing))
+    margin = np.array([settings.unit_margin] * UNIT + [0.0] * len(settings.point_smoothing))
+    values = np.exp(limits.log_mean[:-1] + (settings.raise_at + margin) * limits.log_sd[:-1])
+    return {name: float(value) for name, value in zip(names, values, strict=True)}

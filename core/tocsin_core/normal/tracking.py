@@ -16,9 +16,9 @@ FURTHEST: Final = 1e4
 class NormalState:
     """Everything the judging of the next row depends on; a copy of it gives the same future.
 
-    `reference`, `deviation`, `direction`: [m], in scaled units; `unit`: smoothed T² and Q, [2]; `smooth`: smoothed
-    point residuals, [smoothings, m]; `window`: the last point residuals, [2 · change_window, m], NaN where there was
-    none.
+    `reference`, `deviation`, `direction`: [m], in scaled units, NaN for no reference yet; `unit`: smoothed T² and Q,
+    [2]; `smooth`: smoothed point residuals, [smoothings, m]; `window`: the last point residuals, [2 · change_window,
+    m], NaN where there was none.
     """
 
     reference: F64
@@ -45,10 +45,11 @@ class NormalState:
         )
 
 
-def at_rest(points: int, settings: Settings, unit_mean: F64) -> NormalState:
-    """The state of a unit of so many modelled points that is exactly at its reference."""
+def at_rest(basis: Basis, settings: Settings, unit_mean: F64) -> NormalState:
+    """The state of a unit that is exactly at its reference; a wandering point has none before its first value."""
+    points = basis.centre.size
     return NormalState(
-        reference=np.zeros(points),
+        reference=np.where(basis.wandering, np.nan, 0.0),
         unit=unit_mean.copy(),
         smooth=np.zeros((len(settings.point_smoothing), points)),
         deviation=np.zeros(points),
@@ -70,8 +71,13 @@ def _expected(precision: F64, deviation: F64) -> F64:
 
 
 def deviate(basis: Basis, state: NormalState, row: F64) -> F64:
-    """The row against the reference in standard deviations, [m]; NaN where the row holds no finite value."""
+    """The row against the reference in standard deviations, [m]; NaN where the row holds no finite value.
+
+    A wandering point's first value becomes its reference.
+    """
     scaled = (np.where(np.isfinite(row), row, np.nan) - basis.centre) / basis.scale
+    unset = np.isnan(state.reference)
+    state.reference[unset] = scaled[unset]
     deviation: F64 = np.clip(scaled - state.reference, -FURTHEST, FURTHEST)
     return deviation
 
