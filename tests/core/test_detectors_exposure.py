@@ -229,3 +229,15 @@ def test_four_peaks_a_day_an_hour_apart_are_allowed_and_a_fifth_is_not() -> None
         state = exposure.advance_peaks(state, i64(onset + 10 * MINUTE), f64(5.0), YES, f64(10.0))
         assert exposure.judge_peaks(state)[0] == FALSE
     assert said == [HOLD] * 4 + [TRUE]
+
+
+def test_a_peak_leaves_the_count_after_a_day() -> None:
+    """The fifth peak is one too many 23 h after the first, and allowed after 24 h."""
+    for hours, said in ((23, TRUE), (24, HOLD)):
+        state = Peaks.empty(1)
+        for onset in (0, 2, 4, 6):
+            at = START_NS + onset * HOUR
+            state = exposure.advance_peaks(state, i64(at), f64(35.0), YES, f64(10.0))
+            state = exposure.advance_peaks(state, i64(at + MINUTE), f64(0.0), YES, f64(10.0))
+        state = exposure.advance_peaks(state, i64(START_NS + hours * HOUR), f64(35.0), YES, f64(10.0))
+        assert exposure.judge_peaks(state)[0] == said
