@@ -3,14 +3,16 @@
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import structlog
+from nats.aio.client import Client
+from prometheus_client import CollectorRegistry
 
 from tocsin_cloud.adapters.accounts import ensure_administrator
 from tocsin_cloud.adapters.channels import Channels
@@ -24,6 +26,7 @@ from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_event
 from tocsin_cloud.api.build import build_api
 from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.api.ports import ApiPorts
+from tocsin_cloud.api.remote import RemoteHistory, RemoteLive, WorkersMetrics, WorkersSilentError, answering
 from tocsin_cloud.api.server import serving
 from tocsin_cloud.api.stream_ports import StreamCommands, StreamEvents
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
@@ -34,96 +37,140 @@ from tocsin_cloud.loops.notify import Notifier
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.quarantine import keep_quarantine
 from tocsin_cloud.loops.ticker import tick
-from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, CloudSettings
+from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, CloudSettings, Role
 from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant
 
 log = structlog.get_logger()
 
 PASSWORD_VARIABLE: Final = "TOCSIN_ADMIN_PASSWORD"  # noqa: S105 -- the variable's name
+CONSOLE: Final = Path(str(files("tocsin_cloud") / "console"))
 Announce = Callable[[str, str], None]
+Work = tuple[str, Callable[[], Awaitable[None]]]
 
 
-class RoleEndedError(RuntimeError):
-    """A role returned although it should run until it is cancelled."""
+class PartEndedError(RuntimeError):
+    """A part returned although it should run until it is cancelled."""
 
 
 async def run(settings: CloudSettings, plant: Plant, clock: Clock, stop: asyncio.Event, first_start: Announce) -> None:
-    """Run every role until `stop`; `first_start(user, password)` is called when the first user was made.
+    """Run the process's role until `stop`; `first_start(user, password)` is called when the first user was made.
 
     Raises:
-        ExceptionGroup: a role failed. Nothing goes on half-alive: what is committed is safe, a restart goes on there.
+        ExceptionGroup: a part failed. Nothing goes on half-alive: what is committed is safe, a restart goes on there.
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        metrics = Metrics()
         server, url = await _broker(settings, clock, stack)
-        client = await connect(url, "tocsin-cloud")
+        client = await connect(url, f"tocsin-{settings.role}")
         stack.push_async_callback(client.close)
-        await ensure_stream(client, settings.stream)
-
-        database = await Database.open(sqlite_url(settings.sql_file))
-        stack.push_async_callback(database.close)
-        password = await ensure_administrator(database, clock, os.environ.get(PASSWORD_VARIABLE))
-        if password is not None:
-            first_start("admin", password)
-        history = await DuckdbHistory.open(settings.history_file)
-        stack.push_async_callback(history.close)
-
-        table = PointTable(plant)
-        live = LiveView(table)
-        quarantine = Quarantine(database, metrics, settings.quarantine_kept)
-        stack.push_async_callback(quarantine.flush)
-        historian = Historian(
-            HistorianParts(client, history, table, live, quarantine, metrics, clock, settings.historian)
-        )
-        alarms = AlarmsWorker(
-            AlarmParts(client, database, plant, live, metrics, clock, settings.alarms, settings.snapshot_file)
-        )
-        evidence = EvidenceParts(client, database, history, plant, clock, settings.alarms)
-        publish = partial(publish_event, client)
-        notifier = Notifier(database, Channels(settings.outbox), publish, plant, clock, metrics.registry)
-        ports = ApiPorts(
-            plant=plant,
-            database=database,
-            history=history,
-            live=LivePort(live, quarantine),
-            commands=StreamCommands(client, plant.site.id, database),
-            events=StreamEvents(client),
-            clock=clock,
-            metrics=metrics.registry,
-            ready=lambda: None if alarms.ready else "the alarms worker is catching up",
-            console=Path(str(files("tocsin_cloud") / "console")),
-        )
-        works: list[tuple[str, Callable[[], Awaitable[None]]]] = [
-            ("historian", historian.run),
-            ("retention", partial(retain, history, settings.historian, clock)),
-            ("quarantine", partial(keep_quarantine, quarantine)),
-            ("alarms", alarms.run),
-            ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
-            ("evidence", partial(keep_evidence, evidence)),
-            ("notify", notifier.run),
-            ("host-state", partial(announce, settings.mqtt, clock)),
-        ]
+        if settings.role is Role.API:
+            try:
+                ports, works = await _interface(settings, plant, clock, client, stack, stop)
+            except WorkersSilentError as error:
+                log.info("cloud side ends", role=settings.role, reason=str(error))
+                return
+        else:
+            ports, works = await _workers(settings, plant, clock, client, stack, first_start)
         if server is not None:
             works.append(("broker", server.supervise))
-        async with asyncio.TaskGroup() as roles:
-            running = [roles.create_task(_role(name, work), name=name) for name, work in works]
-            async with serving(build_api(ports), *settings.http) as listening:
-                log.info("cloud side ready", page=f"http://{Address(*listening)}/", plant=plant.name)
+        outlet = answering(client, ports) if settings.role is Role.WORKERS else _page(ports, settings)
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(_part(name, work), name=name) for name, work in works]
+            async with outlet:
                 await stop.wait()
-            log.info("cloud side ends")
+            log.info("cloud side ends", role=settings.role)
             for task in running:
                 task.cancel()
 
 
-async def _role(name: str, work: Callable[[], Awaitable[None]]) -> None:
+async def _workers(
+    settings: CloudSettings, plant: Plant, clock: Clock, client: Client, stack: AsyncExitStack, first_start: Announce
+) -> tuple[ApiPorts, list[Work]]:
+    """History, alarms, tickets and messages, and what the interface needs of them in this process."""
+    metrics = Metrics()
+    await ensure_stream(client, settings.stream)
+    database = await Database.open(sqlite_url(settings.sql_file))
+    stack.push_async_callback(database.close)
+    password = await ensure_administrator(database, clock, os.environ.get(PASSWORD_VARIABLE))
+    if password is not None:
+        first_start("admin", password)
+    history = await DuckdbHistory.open(settings.history_file)
+    stack.push_async_callback(history.close)
+    table = PointTable(plant)
+    live = LiveView(table)
+    quarantine = Quarantine(database, metrics, settings.quarantine_kept)
+    stack.push_async_callback(quarantine.flush)
+    historian = Historian(HistorianParts(client, history, table, live, quarantine, metrics, clock, settings.historian))
+    alarms = AlarmsWorker(
+        AlarmParts(client, database, plant, live, metrics, clock, settings.alarms, settings.snapshot_file)
+    )
+    evidence = EvidenceParts(client, database, history, plant, clock, settings.alarms)
+    publish = partial(publish_event, client)
+    notifier = Notifier(database, Channels(settings.outbox), publish, plant, clock, metrics.registry)
+    ports = ApiPorts(
+        plant=plant,
+        database=database,
+        history=history,
+        live=LivePort(live, quarantine),
+        commands=StreamCommands(client, plant.site.id, database),
+        events=StreamEvents(client),
+        clock=clock,
+        metrics=metrics.registry,
+        ready=lambda: None if alarms.ready else "the alarms worker is catching up",
+        console=CONSOLE,
+    )
+    return ports, [
+        ("historian", historian.run),
+        ("retention", partial(retain, history, settings.historian, clock)),
+        ("quarantine", partial(keep_quarantine, quarantine)),
+        ("alarms", alarms.run),
+        ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
+        ("evidence", partial(keep_evidence, evidence)),
+        ("notify", notifier.run),
+        ("host-state", partial(announce, settings.mqtt, clock)),
+    ]
+
+
+async def _interface(
+    settings: CloudSettings, plant: Plant, clock: Clock, client: Client, stack: AsyncExitStack, stop: asyncio.Event
+) -> tuple[ApiPorts, list[Work]]:
+    """The interface alone, on what the workers answer; once they have, the tables are there."""
+    live = RemoteLive(client, plant.site.id, clock)
+    await live.hear(stop)
+    database = await Database.open(sqlite_url(settings.sql_file))
+    stack.push_async_callback(database.close)
+    metrics = CollectorRegistry()
+    metrics.register(WorkersMetrics(live))
+    ports = ApiPorts(
+        plant=plant,
+        database=database,
+        history=RemoteHistory(client, plant.site.id),
+        live=live,
+        commands=StreamCommands(client, plant.site.id, database),
+        events=StreamEvents(client),
+        clock=clock,
+        metrics=metrics,
+        ready=live.ready,
+        console=CONSOLE,
+    )
+    return ports, [("workers", live.follow)]
+
+
+@asynccontextmanager
+async def _page(ports: ApiPorts, settings: CloudSettings) -> AsyncIterator[None]:
+    async with serving(build_api(ports), *settings.http) as listening:
+        log.info("cloud side ready", page=f"http://{Address(*listening)}/", plant=ports.plant.name)
+        yield
+
+
+async def _part(name: str, work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
     except Exception:
-        log.exception("role failed", role=name)
+        log.exception("part failed", part=name)
         raise
-    raise RoleEndedError(name)
+    raise PartEndedError(name)
 
 
 async def _broker(settings: CloudSettings, clock: Clock, stack: AsyncExitStack) -> tuple[NatsServer | None, str]:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer
 from tocsin_cloud.app import run
-from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, CloudSettings
+from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, CloudSettings, Role
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 
@@ -39,9 +39,14 @@ def cloud(
     nats: Annotated[
         str | None, typer.Option("--nats", help="URL of a running nats-server instead of an own one.")
     ] = None,
+    role: Annotated[
+        Role, typer.Option("--role", help="`workers` and `api` apart share a broker (--nats) and the data folder.")
+    ] = Role.ALL,
 ) -> None:
     """Run the cloud side: broker, history, alarms, messages, API and page."""
-    settings = CloudSettings(plant=plant, data=data, http=_address(http), mqtt=_address(mqtt), nats_url=nats)
+    if role is not Role.ALL and nats is None:
+        raise typer.BadParameter(f"--role {role} needs the broker that it shares with the other one: --nats URL")
+    settings = CloudSettings(plant=plant, data=data, http=_address(http), mqtt=_address(mqtt), nats_url=nats, role=role)
     loaded = load_plant(plant)
     _main(lambda stop: run(settings, loaded, SystemClock(), stop, _first_start))
 

@@ -1,6 +1,7 @@
 """Every option of the cloud side, in one place, with its default."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -76,6 +77,14 @@ class AlarmSettings:
     evidence_interval_s: float = 1.0
 
 
+class Role(StrEnum):
+    """What one process of the cloud side does."""
+
+    ALL = "all"
+    WORKERS = "workers"  # history, alarms, tickets, messages
+    API = "api"  # the HTTP interface and the page
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudSettings:
     """One cloud process: where its data lie and where it listens."""
@@ -86,6 +95,7 @@ class CloudSettings:
     mqtt: Address
     # The address of a running nats-server; None: start one.
     nats_url: str | None = None
+    role: Role = Role.ALL
     quarantine_kept: int = 1000
     stream: StreamSettings = field(default_factory=StreamSettings)
     historian: HistorianSettings = field(default_factory=HistorianSettings)

@@ -181,13 +181,14 @@ class CloudProcess:
     mqtt: Address
     http: Address = field(default_factory=lambda: Address(HOST, free_port()))
     process: subprocess.Popen[bytes] | None = None
+    role: str = "all"
 
     def start(self) -> None:
         """Start it; it is not ready yet."""
         self.data.mkdir(parents=True, exist_ok=True)
         arguments = ["cloud", str(self.plant), "--data", str(self.data), "--http", str(self.http)]
-        arguments += ["--mqtt", str(self.mqtt), "--nats", self.nats]
-        with (self.data / "cloud.log").open("ab") as log:
+        arguments += ["--mqtt", str(self.mqtt), "--nats", self.nats, "--role", self.role]
+        with (self.data / f"{self.role}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tocsin_cli", *arguments],
                 stdout=log,

@@ -231,7 +231,7 @@ def acknowledging_silences_and_cancels(page: Page, demo: Demo, point: str) -> No
 def a_killed_server_is_shown_and_comes_back(page: Page, demo: Demo) -> None:
     """Within 10 s the page says in both languages that it stands still; it recovers by itself."""
     newest = page.locator('[data-testid="point-NH3-103"] .when')
-    demo.kill("cloud")
+    demo.kill("page")
     banner = page.get_by_test_id("lost-banner")
     banner.wait_for(timeout=10_000)
     expect(banner).to_contain_text("与服务器失去连接")

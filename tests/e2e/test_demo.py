@@ -70,12 +70,12 @@ def test_kill_9_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with running_demo(tmp_path / "data", "--headless", "--seconds", "90", "--json") as demo:
         demo.sign_in()
         eventually(lambda: (demo.try_get("kpi") or {}).get("alarms_raised"), timeout_s=70)
-        for name in ("gw-tank-farm", "cloud", "broker", "cloud"):
+        for name in ("gw-tank-farm", "cloud", "broker", "page", "cloud"):
             kill_and_await(demo, name)
             eventually(demo.ready, timeout_s=30)
         report = finish(demo, 150)
         log = demo.log()
-    assert report["restarts"] >= 4
+    assert report["restarts"] >= 5
     assert report["readings_lost"] == 0, log
     assert report["readings_waiting"] == 0, log
     assert_no_alarm_twice(report)
@@ -92,7 +92,7 @@ def test_ctrl_c_ends_everything_and_a_second_start_goes_on(tmp_path: Path) -> No
         demo.sign_in()
         first = str(eventually(lambda: (demo.try_get("points/NH3-101") or {}).get("time"), timeout_s=40))
         children = list(demo.children().values())
-        assert len(children) == 5
+        assert len(children) == 6
         pressed = time.monotonic()
         demo.interrupt()
         demo.process.wait(10)

@@ -69,7 +69,7 @@ class Demo:
             return None
 
     def children(self) -> dict[str, psutil.Process]:
-        """The demo's processes by what they do: broker, cloud, sim, or the gateway's id."""
+        """The demo's processes by what they do: broker, cloud, page, sim, or the gateway's id."""
         found = {}
         for child in psutil.Process(self.process.pid).children():
             try:
@@ -78,7 +78,7 @@ class Demo:
                 continue  # killed a moment ago
             if "-m" not in words:
                 continue
-            verb = words[words.index("-m") + 2]
+            verb = "page" if "api" in words else words[words.index("-m") + 2]
             found[words[words.index("--gateway") + 1] if verb == "edge" else verb] = child
         return found
 

@@ -10,6 +10,7 @@ from tocsin_core.plant import Plant
 
 BROKER: Final = "broker"
 CLOUD: Final = "cloud"
+PAGE: Final = "page"
 PLANT: Final = "plant"
 
 
@@ -29,10 +30,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Specs:
-    """The processes, by when they start: broker, cloud side, then the plant and its gateways."""
+    """The processes, by when they start: broker, cloud side and page, then the plant and its gateways."""
 
     broker: Spec
     cloud: Spec
+    page: Spec
     plant: Spec
     gateways: tuple[Spec, ...]
 
@@ -49,11 +51,12 @@ def specs(plant: Plant, options: Options) -> Specs:
     nats = "{}:{}".format(*options.nats)
     played = ("--play", str(options.play)) if options.play is not None else ("--scenario", options.scenario)
     http = "{}:{}".format(*options.http)
-    cloud = ("cloud", folder, "--data", data, "--http", http, "--mqtt", mqtt, "--nats", f"nats://{nats}")
+    cloud = ("cloud", folder, "--data", data, "--nats", f"nats://{nats}")
     sim = ("sim", folder, *played, "--seed", str(options.seed), "--speed", str(options.speed))
     return Specs(
         broker=Spec(BROKER, ("broker", "--data", data, "--mqtt", mqtt, "--nats", nats), 1.0),
-        cloud=Spec(CLOUD, cloud, 1.5),
+        cloud=Spec(CLOUD, (*cloud, "--role", "workers", "--mqtt", mqtt), 1.5),
+        page=Spec(PAGE, (*cloud, "--role", "api", "--http", http), 1.5),
         plant=Spec(PLANT, sim, 0.5),
         gateways=tuple(
             Spec(name, ("edge", folder, "--gateway", name, "--data", data), 2.3) for name in own_gateways(plant)

@@ -116,6 +116,7 @@ class Run:
         self.console.print("starting the broker and the cloud side …", style="dim")
         await supervisor.start(self.specs.broker)
         await supervisor.start(self.specs.cloud)
+        await supervisor.start(self.specs.page)
         await self._until_ready(supervisor, api)
         login = f"user [bold]{USER}[/]   password [bold]{password_of(self.options.data)}[/]"
         self.console.print(f"the page: [bold cyan underline]{self._address}[/]   {login}")

@@ -169,7 +169,7 @@ class TableWatch:
 
 
 class PresentWatch:
-    """Tells once a second of readings, projections and gateways that changed."""
+    """Tells once a second of readings, projections and gateways that changed; ends the streams when nobody works."""
 
     def __init__(self, ports: ApiPorts, hub: Hub) -> None:
         """What is there now is no news."""
@@ -183,6 +183,9 @@ class PresentWatch:
         """Tell until cancelled."""
         while True:
             await asyncio.sleep(CYCLE_S)
+            missing = self._ports.ready()
+            if missing is not None:
+                self._hub.end_all(missing)
             self._tell_readings(self._ports.live.latest())
             self._tell_projections()
             self._tell_gateways()

@@ -97,6 +97,10 @@ async def _gone(receive: Receive) -> None:
 )
 async def events(_account: Reader, request: Request, api: Context) -> Response:
     """Server-sent events from now on. When the stream ends, fetch everything again and come back."""
+    missing = api.ports.ready()
+    if missing is not None:
+        # A stream that only pings would look alive to people while nothing behind it is.
+        raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, missing, {"Retry-After": "1"})
     mailbox = api.hub.open()
     if mailbox is None:
         raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "No room for another event stream.", {"Retry-After": "5"})
