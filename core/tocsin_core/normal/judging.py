@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from tocsin_core.normal.model import Basis, Limits, NormalModel, NormalModelError, Settings
+from tocsin_core.normal.model import Limits, NormalModel, NormalModelError, Settings
 from tocsin_core.normal.tracking import NormalState, absorb, at_rest, deviate, follow, window_change
 from tocsin_core.readings import F64, Bool
 
@@ -103,12 +103,6 @@ def _changed(settings: Settings, state: NormalState, score: float) -> bool:
     return False
 
 
-def _follow(basis: Basis, state: NormalState, deviation: F64) -> None:
-    """An alarm holds the reference of the points that have a level; what wanders is followed at any time."""
-    rate = np.where(basis.wandering, basis.follow, 0.0) if state.rows_raised else basis.follow
-    follow(state, deviation, rate)
-
-
 def _rows_of(model: NormalModel, rows: F64) -> F64:
     if rows.ndim != 2 or rows.shape[1] != len(model.names):  # noqa: PLR2004 a table of rows
         raise NormalModelError(f"rows have the shape {rows.shape}, the model has {len(model.names)} points")
@@ -137,7 +131,7 @@ def judge(model: NormalModel, state: NormalState, rows: F64) -> tuple[NormalStat
             contributions[i] = _contributions(settings, limits, after)
             decided = _decide(settings, limits, after, float(scores[i, :-1].max()))
             change[i] = _changed(settings, after, float(scores[i, -1])) or decided
-            _follow(basis, after, deviation)
+            follow(basis, after, deviation, held=after.rows_raised > 0)
         alarm[i] = after.rows_raised > 0
     shared = np.zeros((n, len(model.names)))
     shared[:, model.used] = contributions

@@ -36,11 +36,12 @@ def _wandering(scaled: F64, settings: Settings) -> Bool:
 
 
 def _tracked(scaled: F64, rate: F64, wandering: Bool) -> F64:
+    """The rows less the reference that follows them, as the judging of an undisturbed unit has it."""
     reference = np.where(wandering, scaled[0], 0.0)
     out = np.empty_like(scaled)
     for i, row in enumerate(scaled):
         out[i] = row - reference
-        reference += rate * out[i]
+        reference += np.maximum(rate, np.where(wandering, 1.0 / (i + 1.0), 0.0)) * out[i]
     return out
 
 
@@ -86,7 +87,7 @@ def _means(basis: Basis, settings: Settings, rows: F64) -> Limits:
     for i, row in enumerate(rows):
         deviation = deviate(basis, state, row)
         unit += absorb(basis, settings, state, deviation)
-        follow(state, deviation, basis.follow)
+        follow(basis, state, deviation, held=False)
         if i >= warm:
             point += np.square(state.smooth)
             change += np.square(window_change(settings, state))
@@ -109,7 +110,7 @@ def _logs(basis: Basis, settings: Settings, limits: Limits, rows: F64) -> F64:
         deviation = deviate(basis, state, row)
         absorb(basis, settings, state, deviation)
         out[i] = raw_statistics(settings, limits, state)
-        follow(state, deviation, basis.follow)
+        follow(basis, state, deviation, held=False)
     logs: F64 = np.log(out + TINY)
     return logs
 

@@ -21,7 +21,7 @@ class Settings:
     point_smoothing: tuple[float, ...] = (0.1, 0.4)
     variance: float = 0.8
     ridge: float = 0.03
-    wandering: float = 0.3
+    wandering: float = 0.35
     follow: float = 1.0
     follow_wandering: float = 5.0
     wandering_scale: float = 2.0

@@ -28,6 +28,7 @@ class NormalState:
     window: F64
     direction: F64
     peak: float
+    rows_followed: int
     rows_raised: int
     rows_calm: int
     rows_since_change: int
@@ -56,6 +57,7 @@ def at_rest(basis: Basis, settings: Settings, unit_mean: F64) -> NormalState:
         window=np.full((2 * settings.change_window, points), np.nan),
         direction=np.zeros(points),
         peak=0.0,
+        rows_followed=0,
         rows_raised=0,
         rows_calm=0,
         rows_since_change=settings.change_hold,
@@ -75,7 +77,9 @@ def deviate(basis: Basis, state: NormalState, row: F64) -> F64:
 
     A wandering point's first value becomes its reference.
     """
-    scaled = (np.where(np.isfinite(row), row, np.nan) - basis.centre) / basis.scale
+    far = 2.0 * FURTHEST * basis.scale
+    bounded = np.clip(np.where(np.isfinite(row), row, np.nan), basis.centre - far, basis.centre + far)
+    scaled = (bounded - basis.centre) / basis.scale
     unset = np.isnan(state.reference)
     state.reference[unset] = scaled[unset]
     deviation: F64 = np.clip(scaled - state.reference, -FURTHEST, FURTHEST)
@@ -113,6 +117,16 @@ def window_change(settings: Settings, state: NormalState) -> F64:
     return change
 
 
-def follow(state: NormalState, deviation: F64, rate: F64) -> None:
-    """Move the reference towards the row by `rate` [m] of the way; a missing point's stays."""
+def follow_rate(basis: Basis, rows_before: int) -> F64:
+    """The part of the way that the reference goes towards a row, [m]; a wandering point's begins as a running mean."""
+    running_mean = np.where(basis.wandering, 1.0 / (rows_before + 1.0), 0.0)
+    return np.maximum(basis.follow, running_mean)
+
+
+def follow(basis: Basis, state: NormalState, deviation: F64, *, held: bool) -> None:
+    """Move the reference towards the row; a missing point's stays, when `held` so does that of all but what wanders."""
+    rate = follow_rate(basis, state.rows_followed)
+    if held:
+        rate = np.where(basis.wandering, rate, 0.0)
     state.reference += rate * np.nan_to_num(deviation, nan=0.0)
+    state.rows_followed += 1
