@@ -36,7 +36,8 @@ def kill_and_await(demo: Demo, name: str) -> None:
     demo.kill(name)
 
     def again() -> bool:
-        return name in demo.children() and demo.children()[name].pid != before
+        now = demo.children().get(name)
+        return now is not None and now.pid != before
 
     eventually(again)
 
