@@ -28,6 +28,7 @@ VERBS: Final = {
     "demo": Verb("tocsin_cli.demo.command", "demo", "fastapi", "cloud,edge,sim"),
     "edge": Verb("tocsin_edge.cli", "edge", "pymodbus", "edge"),
     "cloud": Verb("tocsin_cloud.cli", "cloud", "fastapi", "cloud"),
+    "replay": Verb("tocsin_cli.replay.command", "replay", "tocsin_core", ""),
     "test-rules": Verb("tocsin_cli.rule_tests", "rule_tests", "tocsin_core", ""),
     "broker": Verb("tocsin_cloud.cli", "broker", "nats", "cloud"),
     "sim": Verb("tocsin_sim.cli", "sim", "pymodbus", "sim"),

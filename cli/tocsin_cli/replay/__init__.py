@@ -1,0 +1,1 @@
+"""`tocsin replay`: the rules in service over recorded data."""

@@ -1,0 +1,77 @@
+"""Reads a stretch of the historian's readings, point by point, through its own adapter."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from tocsin_cli.replay.recording import Recording, RecordingError, in_order
+from tocsin_core.plant import Plant
+from tocsin_core.readings import Frame
+from tocsin_core.rules import NS
+
+FILE: Final = "history.duckdb"
+EVERY: Final = 2**62
+_RANGE: Final = re.compile(r"(\d{4}-\d\d-\d\d[^/]*)/(\d{4}-\d\d-\d\d[^/]*)")
+
+
+def range_of(text: str, zone: ZoneInfo) -> tuple[int, int] | None:
+    """`2026-11-22T00:00/2026-11-23T00:00` as ns, in the site's time zone where none is named; None for another text.
+
+    Raises:
+        RecordingError: it looks like a range and is none.
+    """
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        start, end = (datetime.fromisoformat(part) for part in match.groups())
+    except ValueError as error:
+        raise RecordingError(f"{text}: {error}") from error
+    times = [(time if time.tzinfo is not None else time.replace(tzinfo=zone)).timestamp() for time in (start, end)]
+    if times[0] >= times[1]:
+        raise RecordingError(f"{text}: ends before it begins")
+    return round(times[0]) * NS, round(times[1]) * NS
+
+
+def read_history(data: Path, plant: Plant, span: tuple[int, int], advance: Callable[[], None]) -> Recording:
+    """The readings of the plant's points in [start, end) that the historian in `data` stored.
+
+    `advance` is called after each point.
+
+    Raises:
+        RecordingError: there is no historian, it is in use, or it holds nothing of that time.
+    """
+    path = data / FILE
+    if not path.is_file():
+        raise RecordingError(f"{path}: no historian here")
+    frame = in_order(Frame.concat(asyncio.run(_read(path, plant, span, advance))))
+    if not len(frame):
+        raise RecordingError(f"{path}: no readings of this plant's points in that time")
+    there = len(np.unique(frame.point))
+    return Recording(frame, None, (f"historian {path}: {there} of {len(plant.points)} points have readings",))
+
+
+async def _read(path: Path, plant: Plant, span: tuple[int, int], advance: Callable[[], None]) -> list[Frame]:
+    from tocsin_cloud.adapters.history import HistoryError  # noqa: PLC0415 -- the cloud side is an extra
+    from tocsin_cloud.adapters.history_duckdb import DuckdbHistory  # noqa: PLC0415 -- the cloud side is an extra
+
+    frames = []
+    try:
+        history = await DuckdbHistory.open(path)
+        try:
+            for point in plant.points:
+                trend = await history.read(point.id, *span, None, EVERY)
+                index = np.full(len(trend.time_ns), point.index, np.int32)
+                frames.append(Frame.of(index, trend.time_ns, trend.mean, trend.quality))
+                advance()
+        finally:
+            await history.close()
+    except HistoryError as error:
+        raise RecordingError(f"{error} (while the cloud side runs, replay a copy of its folder)") from error
+    return frames

@@ -1,0 +1,162 @@
+"""Plays recorded readings through the engine: ticks from the data's own time, everything between two in one step."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from tocsin_core import engine
+from tocsin_core.engine import LONGEST_TICK_NS, Transition
+from tocsin_core.lifecycle import Event
+from tocsin_core.plant import AlarmKind
+from tocsin_core.readings import I64, Bool, Frame
+from tocsin_core.rules import NS, Rules
+
+TICK_NS: Final = NS
+
+# Where nobody is silent a tick changes nothing, and the longest that the engine takes for regular ones will do.
+REST_NS: Final = LONGEST_TICK_NS
+
+# How much longer than a stale alarm's time its point is watched: the tick before its last reading, the one that finds
+# it silent, and one to spare.
+SLACK_NS: Final = 3 * TICK_NS
+
+PORTION: Final = 20_000  # readings from one sign of life to the next
+
+
+class Played(NamedTuple):
+    """A portion of the recording: how many readings, of them late ones, and what the alarms did."""
+
+    readings: int
+    late: int
+    transitions: list[Transition]
+
+
+class Occurrence(NamedTuple):
+    """One raising of an alarm, at `value`; `returned_ns` is None where it stood to the end."""
+
+    definition: int
+    raised_ns: int
+    returned_ns: int | None
+    value: float
+
+
+def judged(rules: Rules, frame: Frame) -> Bool:
+    """bool[D]: the definitions that the recording has something to say on.
+
+    Not those of points without readings, and no `stale` of a point that was recorded (in the median) more seldom than
+    the alarm waits: that silence is the recording's, not the instrument's.
+    """
+    usual = _usual_interval_ns(frame, len(rules.points))
+    place = {point: index for index, point in enumerate(rules.points)}
+    answer = np.ones(len(rules.definitions), np.bool_)
+    for number, definition in enumerate(rules.definitions):
+        index = place.get(definition.point)
+        if index is not None and usual[index] < 0:
+            answer[number] = False
+        elif index is not None and definition.kind is AlarmKind.STALE:
+            answer[number] = usual[index] < definition.after_s * NS
+    return answer
+
+
+def _usual_interval_ns(frame: Frame, points: int) -> I64:
+    """The median time between two readings of each point; 0 where there is one reading, -1 where there is none."""
+    order = np.lexsort((frame.time_ns, frame.point))
+    point, time_ns = frame.point[order], frame.time_ns[order]
+    usual = np.full(points, -1, np.int64)
+    usual[point] = 0
+    inside = np.flatnonzero(point[1:] == point[:-1])
+    owner, gap = point[inside], np.diff(time_ns)[inside]
+    ranked = np.lexsort((gap, owner))
+    owner, gap = owner[ranked], gap[ranked]
+    first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]]) if len(owner) else np.zeros(0, np.int64)
+    count = np.diff(np.r_[first, len(owner)])
+    usual[owner[first]] = gap[first + count // 2]
+    return usual
+
+
+def play(rules: Rules, frame: Frame) -> Iterator[Played]:
+    """Play `frame` (ascending in time) through `engine.step`, portion by portion.
+
+    The clock is the data's: it ticks each second while some point is silent for nearly as long as its stale alarm
+    waits, and each five seconds otherwise, for then a tick changes nothing. Readings from one tick to the next go into
+    the engine in one step under the stamp of the first, as those that arrive live do.
+    """
+    if not len(frame):
+        return
+    ticks = _ticks(rules, frame)
+    edges: I64 = np.r_[ticks, frame.time_ns[-1] + 1]
+    cuts = np.searchsorted(frame.time_ns, edges)
+    state = engine.initial(rules, int(ticks[0]))
+    done, late = 0, 0
+    transitions: list[Transition] = []
+    for now, begin, end in zip(ticks.tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+        state, told = engine.step(state, rules, Frame.empty(), [], now)
+        transitions += told.transitions
+        if end > begin:
+            state, told = engine.step(state, rules, frame.take(slice(begin, end)), [], now)
+            transitions += told.transitions
+            late += told.late
+        if end - done >= PORTION:
+            yield Played(end - done, late, transitions)
+            done, late, transitions = end, 0, []
+    yield Played(len(frame) - done, late, transitions)
+
+
+def _ticks(rules: Rules, frame: Frame) -> I64:
+    """The whole seconds at which the clock ticks, ascending; the first is not after the first reading."""
+    begin, end = frame.time_ns[[0, -1]] // TICK_NS * TICK_NS
+    rest = np.maximum(np.unique(frame.time_ns // REST_NS) * REST_NS, begin)
+    return np.unique(np.concatenate([rest, *_silences(rules, frame), [end]]))
+
+
+def _silences(rules: Rules, frame: Frame) -> list[I64]:
+    """The ticks around silences that may raise a stale alarm, from the last reading until it stands or is over."""
+    wait = np.full(len(rules.points), np.iinfo(np.int64).max // 4)
+    place = {point: index for index, point in enumerate(rules.points)}
+    for definition in rules.definitions:
+        if definition.kind is AlarmKind.STALE and definition.point in place:
+            index = place[definition.point]
+            wait[index] = min(int(wait[index]), round(definition.after_s * NS))
+    usual = _usual_interval_ns(frame, len(rules.points))
+    wait[usual >= wait] = np.iinfo(np.int64).max // 4
+    known = np.flatnonzero(usual >= 0)
+    # A point is listened to from the first reading of the whole to the last, whoever's they are.
+    point = np.concatenate([known, frame.point, known])
+    edges = np.full(len(known), frame.time_ns[0]), np.full(len(known), frame.time_ns[-1])
+    time_ns = np.concatenate([edges[0], frame.time_ns, edges[1]])
+    order = np.lexsort((time_ns, point))
+    point, time_ns = point[order], time_ns[order]
+    silent = np.flatnonzero((point[1:] == point[:-1]) & (np.diff(time_ns) >= wait[point[1:]] - SLACK_NS))
+    begin, until = time_ns[silent], time_ns[silent] + wait[point[silent]] + SLACK_NS
+    first = begin // TICK_NS
+    last = np.minimum(until, time_ns[silent + 1]) // TICK_NS
+    return [np.arange(a, b + 1) * TICK_NS for a, b in _joined(first, last)]
+
+
+def _joined(first: I64, last: I64) -> list[tuple[int, int]]:
+    """Spans that overlap made one."""
+    order = np.argsort(first, kind="stable")
+    first, last = first[order], np.maximum.accumulate(last[order])
+    if not len(first):
+        return []
+    starts = np.flatnonzero(np.r_[True, first[1:] > last[:-1]])
+    ends = np.r_[starts[1:] - 1, len(first) - 1]
+    return list(zip(first[starts].tolist(), last[ends].tolist(), strict=True))
+
+
+_RETURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
+
+
+def occurrences(transitions: Iterable[Transition]) -> list[Occurrence]:
+    """Every raising with its return, in order of raising."""
+    found: list[Occurrence] = []
+    standing: dict[int, int] = {}
+    for each in transitions:
+        if each.event is Event.RAISE:
+            standing[each.definition] = len(found)
+            found.append(Occurrence(each.definition, each.time_ns, None, each.value))
+        elif each.event in _RETURNS and each.definition in standing:
+            place = standing.pop(each.definition)
+            found[place] = found[place]._replace(returned_ns=each.time_ns)
+    return sorted(found, key=lambda occurrence: occurrence.raised_ns)
