@@ -1,7 +1,6 @@
 """The `tocsin` command: the verbs of whichever parts are installed, and one clear line for whatever was given wrong."""
 
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Final, NamedTuple
@@ -15,7 +14,7 @@ USAGE_EXIT: Final = 2
 
 
 class Verb(NamedTuple):
-    """Where a verb's function is, and the extra that brings what it imports."""
+    """Where a verb's function (or application of its own verbs) is, and the extra that brings what it imports."""
 
     module: str
     function: str
@@ -32,12 +31,16 @@ VERBS: Final = {
     "test-rules": Verb("tocsin_cli.rule_tests", "rule_tests", "tocsin_core", ""),
     "broker": Verb("tocsin_cloud.cli", "broker", "nats", "cloud"),
     "sim": Verb("tocsin_sim.cli", "sim", "pymodbus", "sim"),
+    "bench": Verb("tocsin_cli.bench", "app", "tocsin_core", ""),
 }
 
 
-def _function(verb: Verb) -> Callable[..., None]:
-    function: Callable[..., None] = getattr(import_module(verb.module), verb.function)
-    return function
+def _mount(app: typer.Typer, name: str, verb: Verb) -> None:
+    found = getattr(import_module(verb.module), verb.function)
+    if isinstance(found, typer.Typer):
+        app.add_typer(found, name=name)
+    else:
+        app.command(name)(found)
 
 
 def _application(arguments: list[str]) -> typer.Typer:
@@ -56,7 +59,7 @@ def _application(arguments: list[str]) -> typer.Typer:
         if called in VERBS and name != called:
             continue
         if find_spec(verb.needs) is not None:
-            app.command(name)(_function(verb))
+            _mount(app, name, verb)
         elif name == called:
             _fail(f"`tocsin {name}` needs the extra: pip install 'tocsin[{verb.extra}]'")
     return app

@@ -68,7 +68,7 @@ def obey(state: State, rules: Rules, command: Command, transitions: list[Transit
     match command.verb:
         case Verb.SHELVE:
             state.shelved_until_ns[number] = command.until_ns
-            state.due_ns = min(state.due_ns, command.until_ns)
+            state.shelf_due_ns = min(state.shelf_due_ns, command.until_ns)
         case Verb.UNSHELVE:
             state.shelved_until_ns[number] = 0
         case Verb.OUT_OF_SERVICE | Verb.IN_SERVICE:

@@ -10,11 +10,15 @@ anew; a point of which nothing is known yet (a new state, a restored one) has an
 The bounds are one step of the floating point further in than they need be, so that rounding never decides.
 """
 
+from typing import Final
+
 import numpy as np
 
 from tocsin_core.engine.state import NEVER, State
 from tocsin_core.readings import I64
 from tocsin_core.rules import Family, Rules, members
+
+_LIMIT: Final = np.uint8(Family.LIMIT)
 
 
 def recognise(state: State, rules: Rules, point: I64) -> None:
@@ -22,7 +26,7 @@ def recognise(state: State, rules: Rules, point: I64) -> None:
     definition, source = members(rules.first, point)
     active = state.active[definition]
     sign = rules.sign[definition]
-    is_limit = rules.family[definition] == Family.LIMIT
+    is_limit = rules.family[definition] == _LIMIT
     edge = rules.setpoint[definition] - np.where(active, sign * rules.deadband[definition], 0.0)
     below = (sign > 0.0) ^ active
     awake = (state.since_ns[definition] != NEVER) | (active & ~is_limit)

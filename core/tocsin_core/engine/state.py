@@ -12,6 +12,10 @@ from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Bool
 from tocsin_core.rules import Rules
 
 NEVER: Final = np.int64(-1)
+FAR: Final = 1 << 62  # nanoseconds; later than any reading may be
+
+# Points looked at in one go: what is worked out for them then stays in the processor's cache.
+PORTION: Final = 4096
 
 
 class Transition(NamedTuple):
@@ -82,7 +86,7 @@ class State:
     `now_ns` is the last tick.
 
     Worked out from these and the rules, and not part of a snapshot: of length P the bounds `quiet_low` and `quiet_high`
-    f64 (see `rest`), and `due_ns`, before which the clock has nothing to do.
+    f64 (see `rest`); `shelf_due_ns` and `stale_due_ns`, before which no shelf ends and no point goes stale.
     """
 
     phase: U8
@@ -101,7 +105,8 @@ class State:
     now_ns: int
     quiet_low: F64
     quiet_high: F64
-    due_ns: int
+    shelf_due_ns: int
+    stale_due_ns: int
 
 
 def occurrence_id(alarm: str, onset_ns: int) -> str:
@@ -129,5 +134,6 @@ def initial(rules: Rules, now_ns: int) -> State:
         now_ns=now_ns,
         quiet_low=np.full(p, np.inf),
         quiet_high=np.full(p, -np.inf),
-        due_ns=now_ns,
+        shelf_due_ns=now_ns,
+        stale_due_ns=now_ns,
     )

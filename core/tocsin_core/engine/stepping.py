@@ -1,7 +1,6 @@
 """One step: readings into the state, then what people ask, then what the clock brings."""
 
 from operator import itemgetter
-from typing import Final
 
 import numpy as np
 
@@ -10,13 +9,13 @@ from tocsin_core.detect import FALSE, HOLD, I8, TRUE
 from tocsin_core.engine.clock import advance_clock
 from tocsin_core.engine.commands import obey
 from tocsin_core.engine.rest import recognise
-from tocsin_core.engine.state import NEVER, Command, State, StepResult, Transition
+from tocsin_core.engine.state import NEVER, PORTION, Command, State, StepResult, Transition
 from tocsin_core.engine.turning import turn
 from tocsin_core.readings import F64, I32, I64, Frame, is_bad, is_good
 from tocsin_core.rules import NS, Family, Rules, members
 
-# Readings taken in one go: what is worked out for them then stays in the processor's cache.
-PORTION: Final = 4096
+# As numpy's own numbers: a comparison with an enum costs several times one with these.
+_LIMIT, _RATE, _TIME_TO_LIMIT, _BAD, _STALE = (np.uint8(family) for family in Family)
 
 _Move = tuple[int, Transition]
 _arrival = itemgetter(0)
@@ -36,7 +35,7 @@ def step(state: State, rules: Rules, frame: Frame, commands: list[Command], now_
     elapsed_ns = now_ns - state.now_ns
     state.now_ns = max(now_ns, state.now_ns)
     moves: list[_Move] = []
-    late = sum(_take(state, rules, portion, arrival, moves) for portion, arrival in _portions(frame, len(rules.points)))
+    late = sum(_take_round(state, rules, each, arrival, moves) for each, arrival in _rounds(frame, len(rules.points)))
     moves.sort(key=_arrival)
     transitions = [transition for _, transition in moves]
     refusals = [refusal for command in commands if (refusal := obey(state, rules, command, transitions)) is not None]
@@ -45,26 +44,26 @@ def step(state: State, rules: Rules, frame: Frame, commands: list[Command], now_
     return state, StepResult(transitions, refusals, late, int(elapsed_ns < 0))
 
 
-def _portions(frame: Frame, points: int) -> list[tuple[Frame, I64]]:
-    """`frame` in portions of ascending points, none twice; each point's readings keep their order.
+def _rounds(frame: Frame, points: int) -> list[tuple[Frame, I64]]:
+    """`frame` in rounds of ascending points, none twice; each point's readings keep their order.
 
-    With each portion goes the place of its readings in `frame`.
+    With each round goes the place of its readings in `frame`.
     """
     place = np.arange(len(frame))
     if len(frame) and (frame.point.max() >= points or frame.point.min() < 0):
         place = np.flatnonzero((frame.point >= 0) & (frame.point < points))
         frame = frame.take(place)
     if (frame.point[1:] > frame.point[:-1]).all():
-        return _slices(frame, place)
+        return [(frame, place)]
     order = _order(frame.point)
     frame, place = frame.take(order), place[order]
     starts = np.flatnonzero(np.r_[True, frame.point[1:] != frame.point[:-1]])
     if len(starts) == len(frame):
-        return _slices(frame, place)
+        return [(frame, place)]
     rank = np.arange(len(frame)) - np.repeat(starts, np.diff(np.r_[starts, len(frame)]))
     by_rank = np.argsort(rank, kind="stable")
     cuts = np.flatnonzero(np.diff(rank[by_rank])) + 1
-    return [piece for part in np.split(by_rank, cuts) for piece in _slices(frame.take(part), place[part])]
+    return [(frame.take(part), place[part]) for part in np.split(by_rank, cuts)]
 
 
 def _order(point: I32) -> I64:
@@ -74,29 +73,34 @@ def _order(point: I32) -> I64:
     return key & 0xFFFFFFFF
 
 
-def _slices(frame: Frame, place: I64) -> list[tuple[Frame, I64]]:
-    return [
-        (frame.take(slice(start, start + PORTION)), place[start : start + PORTION])
-        for start in range(0, len(frame), PORTION)
-    ]
-
-
 def _rows(point: I32) -> slice | I64:
     """Ascending points as rows of the state: a slice where none is left out, for columns then need no gathering."""
     start, size = int(point[0]), len(point)
     return slice(start, start + size) if int(point[-1]) - start == size - 1 else point.astype(np.int64)
 
 
-def _take(state: State, rules: Rules, frame: Frame, arrival: I64, moves: list[_Move]) -> int:
-    """One portion into the state; returns how many readings were late."""
+def _take_round(state: State, rules: Rules, frame: Frame, arrival: I64, moves: list[_Move]) -> int:
+    """One round into the state; returns how many readings were late."""
+    late, awake = 0, [np.zeros(0, np.int64)]
+    for start in range(0, len(frame), PORTION):
+        fresh, loud = _take(state, rules, frame.take(slice(start, start + PORTION)))
+        late += min(PORTION, len(frame) - start) - fresh
+        if len(loud):
+            awake.append(start + loud)
+    which = np.concatenate(awake)
+    for start in range(0, len(which), PORTION):
+        part = which[start : start + PORTION]
+        _judge_all(state, rules, frame.take(part), arrival[part], moves)
+    return late
+
+
+def _take(state: State, rules: Rules, frame: Frame) -> tuple[int, I64]:
+    """One portion into the state: how many readings were not late, and which ones are to be judged in full."""
     rows = _rows(frame.point)
     fresh = frame.time_ns > state.time_ns[rows]
-    late = len(frame) - int(np.count_nonzero(fresh))
-    if late:
-        frame, arrival = frame.take(fresh), arrival[fresh]
-        if not len(frame):
-            return late
-        rows = _rows(frame.point)
+    if not fresh.all():
+        kept = np.flatnonzero(fresh)
+        return (len(kept), kept[_take(state, rules, frame.take(kept))[1]]) if len(kept) else (0, kept)
     state.time_ns[rows] = frame.time_ns
     state.value[rows] = frame.value
     state.quality[rows] = frame.quality
@@ -109,10 +113,7 @@ def _take(state: State, rules: Rules, frame: Frame, arrival: I64, moves: list[_M
         seen = np.flatnonzero(good)
         heard = frame.take(seen)
         quiet[seen[_advance_trends(state, rules, heard, _rows(heard.point))]] = False
-    if not quiet.all():
-        awake = np.flatnonzero(~quiet)
-        _judge_all(state, rules, frame.take(awake), arrival[awake], moves)
-    return late
+    return len(frame), np.flatnonzero(~quiet)
 
 
 def _advance_trends(state: State, rules: Rules, frame: Frame, rows: slice | I64) -> I64:
@@ -146,7 +147,7 @@ def _judge_all(state: State, rules: Rules, frame: Frame, arrival: I64, moves: li
     point = frame.point.astype(np.int64)
     definition, source = members(rules.first, point)
     answer = _judge(state, rules, definition, source, frame)
-    judged = is_good(frame.quality)[source] | (rules.family[definition] >= Family.BAD)
+    judged = is_good(frame.quality)[source] | (rules.family[definition] >= _BAD)
     # A return waiting for its off-delay must not be carried through by a stretch of bad readings.
     broken = definition[~judged & state.active[definition]]
     state.since_ns[broken] = NEVER
@@ -162,13 +163,13 @@ def _judge(state: State, rules: Rules, definition: I64, source: I64, frame: Fram
     answer = np.full(len(definition), HOLD, np.int8)
     family = rules.family[definition]
     good = is_good(frame.quality)[source]
-    here = np.flatnonzero((family == Family.LIMIT) & good)
+    here = np.flatnonzero((family == _LIMIT) & good)
     rows = definition[here]
     answer[here] = detect.limit(frame.value[source[here]], rules.sign[rows], rules.setpoint[rows], rules.deadband[rows])
-    here = np.flatnonzero(family == Family.BAD)
+    here = np.flatnonzero(family == _BAD)
     answer[here] = detect.bad(is_bad(frame.quality[source[here]]))
-    answer[family == Family.STALE] = FALSE
-    here = np.flatnonzero(((family == Family.RATE) | (family == Family.TIME_TO_LIMIT)) & good)
+    answer[family == _STALE] = FALSE
+    here = np.flatnonzero(((family == _RATE) | (family == _TIME_TO_LIMIT)) & good)
     if len(here):
         answer[here] = _judge_trends(state, rules, definition[here], frame.value[source[here]])
     return answer
@@ -181,7 +182,7 @@ def _judge_trends(state: State, rules: Rules, rows: I64, value: F64) -> I8:
         slope, value, rules.sign[rows], rules.setpoint[rows], rules.deadband[rows], rules.horizon_s[rows], rules.z[rows]
     )
     return np.where(
-        rules.family[rows] == Family.RATE, detect.rate(slope, rules.setpoint[rows], rules.deadband[rows]), foreseen
+        rules.family[rows] == _RATE, detect.rate(slope, rules.setpoint[rows], rules.deadband[rows]), foreseen
     )
 
 
