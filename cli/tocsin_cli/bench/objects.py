@@ -1,10 +1,4 @@
-"""The alternative: one Python object a point, with a line through a sliding window, as home and plant automation do it.
-
-The manner is that of Home Assistant's `threshold` (limit with hysteresis) and `trend` (a line through the samples kept)
-sensors and of many in-house systems, made as fast as plain Python allows: the line's sums are carried along in place of
-being fitted anew. It expresses limits with deadband and delays, rate and stale; a time to limit without a confidence;
-no states beyond raised and returned, no acknowledgement, no shelving, no snapshot.
-"""
+"""The alternative: one Python object a point, with a line through a sliding window, as home and plant automation do it."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -54,7 +48,14 @@ class Alarm:
 
 
 class Watched:
-    """One point: its alarms, and the samples of its window with their sums."""
+    """One point: its alarms, and the samples of its window with their sums.
+
+    The manner is that of Home Assistant's `threshold` (limit with hysteresis) and `trend` (a line through the
+    samples kept) sensors and of many in-house systems, made as fast as plain Python allows: the line's sums are
+    carried along in place of being fitted anew. It expresses limits with deadband and delays, rate and stale; a
+    time to limit without a confidence; no states beyond raised and returned, no acknowledgement, no shelving, no
+    snapshot.
+    """
 
     __slots__ = ("after_s", "early", "horizon_s", "limits", "rate", "samples", "seen", "sums", "window_s")
 

@@ -1,14 +1,4 @@
-"""Points at rest: which readings can change nothing, told by two comparisons in place of all their definitions.
-
-A point has a quiet band: a good reading in [`quiet_low`, `quiet_high`] leaves each of its limits as it is. A limit that
-is not active bounds the band at its set point, one that is active (a standing alarm) where its deadband ends. Where a
-definition waits for a delay, or an alarm other than a limit is active, every reading counts and the band is empty.
-Alarms on trends are told to be silent by `detect.may_speak`; `bad` by the reading's being good; `stale` that is not
-active has nothing to return from. What remains is judged in full, and afterwards the bands of its points are found
-anew; a point of which nothing is known yet (a new state, a restored one) has an empty band.
-
-The bounds are one step of the floating point further in than they need be, so that rounding never decides.
-"""
+"""Points at rest: which readings can change nothing, told by two comparisons in place of all their definitions."""
 
 from typing import Final
 
@@ -22,7 +12,17 @@ _LIMIT: Final = np.uint8(Family.LIMIT)
 
 
 def recognise(state: State, rules: Rules, point: I64) -> None:
-    """Find the quiet bands of `point` (each once) from what its definitions are doing."""
+    """Find the quiet bands of `point` (each once) from what its definitions are doing.
+
+    A good reading in [`quiet_low`, `quiet_high`] leaves each of its limits as it is. A limit that is not active
+    bounds the band at its set point, one that is active (a standing alarm) where its deadband ends. Where a
+    definition waits for a delay, or an alarm other than a limit is active, every reading counts and the band is
+    empty. Alarms on trends are told to be silent by `detect.may_speak`; `bad` by the reading's being good; `stale`
+    that is not active has nothing to return from. What remains is judged in full, and afterwards the bands of its
+    points are found anew; a point of which nothing is known yet (a new state, a restored one) has an empty band.
+
+    The bounds are one step of the floating point further in than they need be, so that rounding never decides.
+    """
     definition, source = members(rules.first, point)
     active = state.active[definition]
     sign = rules.sign[definition]
