@@ -28,7 +28,7 @@ SHELL_EXPANSION: Final = 22.4e-6
 
 @dataclass(frozen=True, eq=False)
 class Tanks:
-    """N tanks: the strapping table of tank i is rows `first[i] : first[i + 1]` of `level` (m, rising) and `volume` (m3).
+    """N tanks; the strapping table of tank i is rows `first[i] : first[i + 1]` of `level` (m, rising), `volume` (m3).
 
     Of length N: `density` (kg/m3) at `reference` (degC), expansion `beta` of the liquid and `gamma` of the shell (1/K),
     standard uncertainties of the gauges `level_u` (m) and `temperature_u` (K), and relative ones: `in_u`, `out_u` of

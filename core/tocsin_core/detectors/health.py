@@ -56,7 +56,7 @@ def loop_quality(current_ma: F64) -> U8:
 def out_of_range(value: F64, low: F64, high: F64, margin: F64) -> I8:
     """Beyond where `value` is outside `low` to `high` by more than `margin`, inside where it is within (point's unit).
 
-    With a margin of 3/80 of the range below and 1/20 above, this is NE 43 for values that are scaled already.
+    For values scaled from a loop current, NE 43 is `loop(current_of(...))`: its two ends have different margins.
     """
     beyond = (value < low - margin) | (value > high + margin)
     return np.where(beyond, TRUE, np.where((value >= low) & (value <= high), FALSE, HOLD))
