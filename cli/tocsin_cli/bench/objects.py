@@ -1,4 +1,4 @@
-"""The alternative: one Python object a point, with a line through a sliding window, as home and plant automation do it."""
+"""The alternative: one Python object a point, with a line through a sliding window, as home automation does it."""
 
 from collections import deque
 from collections.abc import Sequence
