@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tocsin_core.plant import AlarmKind, Plant, PlantError, PlantPoint, Priority, load_plant
+from tocsin_core.plant import AlarmKind, Plant, PlantError, PlantPoint, PointKind, Priority, load_plant
 from tocsin_core.plant.model import MinePlace
 from tocsin_core.plant.source import MOST_LEVELS, read_yaml
 
@@ -873,10 +873,10 @@ def test_each_kind_brings_its_standards_limits(
     ],
 )
 def test_methane_goes_by_its_place(place: MinePlace, alarm: float, cut: float, reset: float, tmp_path: Path) -> None:
-    """AQ 1029 and the regulation's article 498: alarm, cut-off, and a reset below the given value, without delay."""
+    """AQ 1029 and the regulation's article 498: alarm, cut-off, reset below the given value; the 5 s are ours."""
     point = point_of(tmp_path, f"kind: mine-methane, place: {place}")
     assert limits_of(point) == {"HH": (cut, cut - reset), "H": (alarm, 0.0)}
-    assert [(d.on_delay_s, d.off_delay_s) for d in point.definitions[:2]] == [(0.0, 0.0)] * 2
+    assert [(d.on_delay_s, d.off_delay_s) for d in point.definitions[:2]] == [(0.0, 5.0)] * 2
 
 
 def test_the_total_return_is_not_cut_off(tmp_path: Path) -> None:
@@ -900,6 +900,17 @@ def test_every_point_has_an_instrument_alarm_and_one_of_silence(tmp_path: Path) 
         "stale": (0.0, 0.0, 10.0, 0.0, "low"),
     }
     assert definition_texts(point_of(tmp_path, "kind: generic, alarms: {bad: false, stale: false}")) == {}
+
+
+@pytest.mark.parametrize("kind", list(PointKind))
+def test_a_blind_gas_detector_is_not_the_least_of_alarms(kind: PointKind, tmp_path: Path) -> None:
+    """Its instrument alarms have medium priority, those of others low; the plant file goes before either."""
+    text = f'kind: {kind}, cas: "7664-41-7", place: face'
+    gas = kind in ("toxic-gas", "combustible-gas", "oxygen", "mine-methane", "mine-co")
+    found = {d.kind.value: d.priority.value for d in point_of(tmp_path, text).definitions}
+    assert (found["bad"], found["stale"]) == (("medium",) * 2 if gas else ("low",) * 2)
+    own = point_of(tmp_path, f"{text}, alarms: {{bad: {{priority: high}}, stale: {{priority: low}}}}")
+    assert {d.kind.value: d.priority.value for d in own.definitions}.items() >= {("bad", "high"), ("stale", "low")}
 
 
 def test_a_gas_is_foreseen_by_itself_and_a_level_where_it_has_a_high_limit(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tocsin_core.plant.model import AlarmKind, AlarmSetting, Device, Point, PointKind, Priority, Text
-from tocsin_core.plant.standards import PRIORITY, PROCESS_DELAY_S, deadband_of, defaults_of, early_of
+from tocsin_core.plant.standards import PROCESS_DELAY_S, deadband_of, defaults_of, early_of, priority_of
 
 LIMITS: Final = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL)
 HIGH_LIMITS: Final = (AlarmKind.HH, AlarmKind.H)
@@ -68,7 +68,7 @@ def _definition(
         id=f"{point.id}/{kind}",
         point=point.id,
         kind=kind,
-        priority=setting.priority or PRIORITY[kind],
+        priority=setting.priority or priority_of(point.kind, kind),
         setpoint=float("nan") if setting.setpoint is None else setting.setpoint,
         deadband=deadband_of(point.kind, *span) if setting.deadband is None else setting.deadband,
         on_delay_s=setting.on_delay_s or 0.0,

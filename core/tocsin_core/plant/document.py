@@ -25,7 +25,10 @@ from tocsin_core.plant.model import (
 )
 from tocsin_core.plant.source import COLUMNS, NEEDED_COLUMNS
 from tocsin_core.plant.standards import (
+    BLIND_GAS_PRIORITY,
     EXPOSURE,
+    GAS_KINDS,
+    GAS_OFF_DELAY_S,
     MINE_METHANE,
     PRIORITY,
     PROCESS_DELAY_S,
@@ -309,12 +312,16 @@ def document() -> str:
         "Whatever the plant file says goes before it. Every point has besides: `bad` (instrument fault), raised after"
         f" {BAD_PERIODS:g} periods of its device and returned after {BAD_OFF_DELAY_S:g} s; `stale` (no data), raised"
         f" after {STALE_PERIODS} periods without a reading but not before {STALE_LEAST_S:g} s. Windows hold at least"
-        f" {LEAST_WINDOW_PERIODS} periods. Deadbands: EEMUA 191.\n\n"
+        f" {LEAST_WINDOW_PERIODS} periods. Deadbands: EEMUA 191. `bad` and `stale` have priority"
+        f" {PRIORITY[AlarmKind.BAD]}, but {BLIND_GAS_PRIORITY} on gas detectors"
+        f" ({_words(kind for kind in PointKind if kind in GAS_KINDS)}): a blind one must not be the least of alarms"
+        " (our own choice, of no standard).\n\n"
         f"{_kinds()}"
         "Toxic gases, by CAS number (GB/T 50493-2019 5.5.2: level 1 at 100 %, level 2 at 200 % of the occupational"
         " exposure limit; ppm at 20 °C). A gas that is not here names its own set points.\n\n"
         f"{_gases()}\n"
-        "Methane in coal mines, by place (AQ 1029; 煤矿安全规程 Art. 498), without delays:\n\n"
+        "Methane in coal mines, by place (AQ 1029; 煤矿安全规程 Art. 498), without on-delay; the off-delay of"
+        f" {GAS_OFF_DELAY_S:g} s, so that an alarm without deadband does not chatter, is our own choice:\n\n"
         f"{_methane()}"
     )
 

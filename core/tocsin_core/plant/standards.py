@@ -29,6 +29,7 @@ PROCESS_DELAY_S: Final = {
     PointKind.TEMPERATURE: 60.0,
 }
 
+# Ours. Methane needs it most: AQ 1029 gives it no deadband, so an alarm would come and go with the last digit.
 GAS_OFF_DELAY_S: Final = 5.0
 MOLAR_VOLUME_20C: Final = 24.06  # litres a mole at 20 degC and 101.3 kPa: mg/m3 -> ppm is * 24.06 / molar mass
 
@@ -167,11 +168,12 @@ def _toxic(point: Point) -> KindDefaults:
 def _methane(point: Point) -> KindDefaults:
     alarm, cut, reset = MINE_METHANE[point.place or MinePlace.FACE]
     alarms: dict[AlarmKind, tuple[AlarmSetting, Text | None]] = {
-        AlarmKind.H: (_limit(alarm, Priority.HIGH, deadband=0.0), CLAUSE_METHANE_ALARM),
+        AlarmKind.H: (_limit(alarm, Priority.HIGH, off=GAS_OFF_DELAY_S, deadband=0.0), CLAUSE_METHANE_ALARM),
         AlarmKind.TIME_TO_LIMIT: (GAS_EARLY, None),
     }
     if cut is not None:
-        alarms[AlarmKind.HH] = (_limit(cut, Priority.CRITICAL, deadband=cut - reset), CLAUSE_METHANE_CUT)
+        cut_off = _limit(cut, Priority.CRITICAL, off=GAS_OFF_DELAY_S, deadband=cut - reset)
+        alarms[AlarmKind.HH] = (cut_off, CLAUSE_METHANE_CUT)
     return KindDefaults("%CH4", (0.0, 4.0), 2, alarms)
 
 
@@ -227,6 +229,18 @@ PRIORITY: Final[dict[AlarmKind, Priority]] = {
     AlarmKind.STALE: Priority.LOW,
 }
 
+# Ours, from no standard: a gas detector that is blind must not be the least of alarms.
+GAS_KINDS: Final = frozenset(
+    {
+        PointKind.TOXIC_GAS,
+        PointKind.COMBUSTIBLE_GAS,
+        PointKind.OXYGEN,
+        PointKind.MINE_METHANE,
+        PointKind.MINE_CO,
+    }
+)
+BLIND_GAS_PRIORITY: Final = Priority.MEDIUM
+
 # API 2350 4th ed.: 15 min to respond for a category 3 tank; the slope of a level wants a longer look than that of a
 # gas.
 TANK_EARLY: Final = AlarmSetting(
@@ -244,6 +258,13 @@ def defaults_of(point: Point) -> KindDefaults:
     if point.kind is PointKind.MINE_METHANE:
         return _methane(point)
     return _FIXED[point.kind]
+
+
+def priority_of(kind: PointKind, alarm: AlarmKind) -> Priority:
+    """Priority of the definition `alarm` of a point of `kind` where neither the plant file nor the kind gives one."""
+    if kind in GAS_KINDS and alarm in (AlarmKind.BAD, AlarmKind.STALE):
+        return BLIND_GAS_PRIORITY
+    return PRIORITY[alarm]
 
 
 def early_of(kind: PointKind) -> tuple[AlarmSetting, Text | None]:
