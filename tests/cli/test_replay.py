@@ -226,6 +226,20 @@ def test_a_stretch_of_the_historian_is_replayed(plant: Path, tmp_path: Path) -> 
     assert "no readings" in refused(str(plant), "--from", "2025-03-02/2025-03-03", "--data", str(data))
 
 
+def test_a_historian_in_use_is_refused(plant: Path, tmp_path: Path) -> None:
+    """The cloud side holds its files while it runs; the line says what to do."""
+
+    async def hold() -> None:
+        history = await DuckdbHistory.open(tmp_path / "history.duckdb")
+        try:
+            words = (str(plant), "--from", "2026-03-02/2026-03-03", "--data", str(tmp_path))
+            assert "while the cloud side runs, replay a copy" in await asyncio.to_thread(refused, *words)
+        finally:
+            await history.close()
+
+    asyncio.run(hold())
+
+
 def test_the_report_in_words(plant: Path, tmp_path: Path) -> None:
     """What was played, each rule that spoke, the worst ten minutes, and the labels."""
     table = tmp_path / "r.csv"

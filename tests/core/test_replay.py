@@ -117,6 +117,17 @@ def test_silence_before_the_first_reading_and_after_the_last_counts() -> None:
     assert told == [(1, "raise", 10), (1, "return", 40), (1, "raise", 69)]
 
 
+def test_a_silence_that_ends_between_two_resting_ticks_is_found() -> None:
+    """Of eleven seconds, at the very second: neither the tick at 10 nor the one at 15 would have seen it."""
+    rules = compile_rules(plant_of([[definition("P0", AlarmKind.H, 10.0)], [stale("P1", 11.0)]]))
+    everybody = [(0, float(second), 1.0) for second in range(60)]
+    late, gap = [12.5, *range(13, 30)], [*range(20), 31.5, *range(32, 60)]
+    for seconds, raised, returned in ((late, 11.0, 12.5), (gap, 30.0, 31.5)):
+        told = played(rules, frame_of([*everybody, *((1, float(second), 1.0) for second in seconds)]))
+        times = [(each.event.text, (each.time_ns - START_NS) / SECOND) for each in told]
+        assert times[:2] == [("raise", raised), ("return", returned)]
+
+
 def test_a_night_without_data_costs_no_ticks_and_is_one_silence() -> None:
     """Both points go silent once, and come back after twelve hours."""
     rules = compile_rules(plant_of([[stale("P0")], [stale("P1", 300.0)]]))
