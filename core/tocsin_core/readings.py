@@ -30,6 +30,12 @@ BAD_WAITING: Final = 0x20
 
 QUALITY_MASK: Final = 0xC0
 
+# The two lowest bits say at which end a value has left its range.
+LIMIT_MASK: Final = 0x03
+LIMITED_LOW: Final = 0x01
+LIMITED_HIGH: Final = 0x02
+LIMIT_TEXT: Final[dict[int, str]] = {LIMITED_LOW: "good: below range", LIMITED_HIGH: "good: above range"}
+
 QUALITY_TEXT: Final[dict[int, str]] = {
     GOOD: "good",
     UNCERTAIN: "uncertain",
@@ -52,8 +58,10 @@ LATEST_NS: Final = 4_102_444_800_000_000_000  # 2100-01-01T00:00:00Z
 
 
 def quality_text(quality: int) -> str:
-    """Words for a quality byte; the two limit bits are left out of them."""
-    known = QUALITY_TEXT.get(quality & 0xFC)
+    """Words for a quality byte; of the two limit bits those of a plain good value only."""
+    if quality & ~LIMIT_MASK == GOOD and quality & LIMIT_MASK in LIMIT_TEXT:
+        return LIMIT_TEXT[quality & LIMIT_MASK]
+    known = QUALITY_TEXT.get(quality & ~LIMIT_MASK)
     if known is not None:
         return known
     top = quality & QUALITY_MASK

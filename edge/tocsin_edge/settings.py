@@ -5,8 +5,10 @@ from pathlib import Path
 
 from tocsin_core.plant import Plant, PlantPoint
 from tocsin_core.plant.model import Gateway, Modbus, Mqtt
+from tocsin_core.plant.standards import defaults_of
 from tocsin_core.registers import ReadPlan, compile_plan
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
+from tocsin_edge.ranges import Ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,10 @@ class SensorDevice:
 
 @dataclass(frozen=True, slots=True)
 class DeviceSettings:
-    """One device: its points in Sparkplug order, how often it is read, and how."""
+    """One device: its points in Sparkplug order with their measuring ranges, how often it is read, and how."""
 
     sparkplug: EdgeDevice
+    ranges: Ranges
     period_ns: int
     input: ModbusDevice | SensorDevice
 
@@ -80,4 +83,12 @@ def _device(plant: Plant, points: list[PlantPoint]) -> DeviceSettings:
         how = SensorDevice(device.mqtt, tuple(point.config.field or "" for point in points))
     else:
         raise ValueError(f"device {device.id!r} has neither modbus nor mqtt")
-    return DeviceSettings(EdgeDevice(device.id, metrics), device.period_ms * 1_000_000, how)
+    ranges = Ranges.of([_range(point) for point in points])
+    return DeviceSettings(EdgeDevice(device.id, metrics), ranges, device.period_ms * 1_000_000, how)
+
+
+def _range(point: PlantPoint) -> tuple[float, float] | None:
+    """Give the plant file's own range, or the kind's where the point is in the kind's unit; otherwise there is none."""
+    unit = defaults_of(point.config).unit
+    own = point.config.range is not None or (unit and unit == point.unit)
+    return (point.low, point.high) if own else None

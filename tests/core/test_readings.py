@@ -31,10 +31,18 @@ def test_every_byte_is_good_or_uncertain_or_bad() -> None:
 
 @pytest.mark.parametrize(
     ("quality", "text"),
-    [(0xC3, "good"), (0x18, "bad: comm failure"), (0x1B, "bad: comm failure"), (0x54, "uncertain: range exceeded")],
+    [
+        (0xC1, "good: below range"),
+        (0xC2, "good: above range"),
+        (0xC3, "good"),
+        (0x18, "bad: comm failure"),
+        (0x1B, "bad: comm failure"),
+        (0x54, "uncertain: range exceeded"),
+        (0x56, "uncertain: range exceeded"),
+    ],
 )
-def test_the_limit_bits_are_left_out_of_the_words(quality: int, text: str) -> None:
-    """Limited high or low, a comm failure is a comm failure."""
+def test_the_limit_bits_say_where_a_good_value_left_its_range(quality: int, text: str) -> None:
+    """Above or below its range a value is good and says so; limited high or low, a comm failure is a comm failure."""
     assert quality_text(quality) == text
 
 

@@ -118,6 +118,8 @@ RULES = (
     {"value": "state", "bit": 5, "quality": "sensor-failure", "affects": ["gas"]},
     {"value": "mode", "is_not_in": [1], "quality": "out-of-service", "affects": ["gas"]},
     {"value": "state", "bit": 4, "quality": "not-accurate", "affects": ["gas"]},
+    {"value": "state", "bit": 7, "quality": "above-range", "affects": ["gas"]},
+    {"value": "state", "bit": 6, "quality": "below-range", "affects": ["gas"]},
 )
 
 
@@ -131,6 +133,10 @@ RULES = (
         (0b100000, 12, q.BAD_SENSOR_FAILURE, np.nan),
         (0b010000, 1, q.UNCERTAIN_SENSOR_NOT_ACCURATE, 100.25),
         (0b010000, 3, q.BAD_OUT_OF_SERVICE, np.nan),
+        (0b10000000, 1, q.GOOD | q.LIMITED_HIGH, 100.25),
+        (0b01000000, 1, q.GOOD | q.LIMITED_LOW, 100.25),
+        (0b10010000, 1, q.UNCERTAIN_SENSOR_NOT_ACCURATE, 100.25),
+        (0b10000000, 12, q.BAD_OUT_OF_SERVICE, np.nan),
     ],
 )
 def test_a_status_word_decides_the_quality(state: int, mode: int, quality: int, value: float) -> None:

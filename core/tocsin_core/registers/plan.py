@@ -15,6 +15,9 @@ from tocsin_core.readings import (
     F64,
     GOOD,
     I64,
+    LIMITED_HIGH,
+    LIMITED_LOW,
+    QUALITY_MASK,
     U8,
     UNCERTAIN,
     is_bad,
@@ -26,10 +29,6 @@ from tocsin_core.registers.profile import BIT_FUNCTIONS, Invalid, Profile, Regis
 # come to about 20 registers' time on RS-485; over TCP the device's own scan makes it dearer still.
 REQUEST_COST: Final = 20
 BITS_PER_REGISTER: Final = 16
-
-# OPC DA 3.00, 6.8: the two lowest bits say at which end the value is stuck.
-LIMITED_LOW: Final = 0x01
-LIMITED_HIGH: Final = 0x02
 
 Reply = NDArray[np.uint16] | NDArray[np.bool_] | Sequence[bool] | int
 
@@ -152,7 +151,7 @@ class ReadPlan:
                 value[column] /= 10.0 ** raw[source]
 
     def _apply_status(self, raw: NDArray[np.object_], unread: NDArray[np.bool_], quality: U8) -> None:
-        """Bad outranks uncertain; among equals the rule written first speaks."""
+        """Bad outranks uncertain, which outranks good beyond an end; among equals the rule written first speaks."""
         for rule in self._rules:
             if unread[rule.status]:
                 byte = UNCERTAIN
@@ -161,7 +160,7 @@ class ReadPlan:
             else:
                 continue
             current = quality[rule.columns]
-            worse = (current & 0xC0) > (byte & 0xC0)
+            worse = (current == GOOD) | ((current & QUALITY_MASK) > (byte & QUALITY_MASK))
             quality[rule.columns] = np.where(worse, np.uint8(byte), current)
 
     @classmethod

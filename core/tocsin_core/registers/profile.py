@@ -52,7 +52,11 @@ class Trust(StrEnum):
 
 
 class StatusQuality(StrEnum):
-    """What a status bit can say of a value, in the words of OPC Data Access 3.00, 6.8."""
+    """What a status bit can say of a value, in the words of OPC Data Access 3.00, 6.8.
+
+    `above-range` and `below-range` leave the value good: a gas detector is over its range when the gas is at its worst,
+    and only good values raise alarms. `range-exceeded`, which does not say at which end, makes it uncertain.
+    """
 
     BAD = "bad"
     CONFIGURATION = "configuration"
@@ -65,6 +69,8 @@ class StatusQuality(StrEnum):
     LAST_USABLE = "last-usable"
     NOT_ACCURATE = "not-accurate"
     RANGE_EXCEEDED = "range-exceeded"
+    ABOVE_RANGE = "above-range"
+    BELOW_RANGE = "below-range"
 
     @property
     def byte(self) -> int:
@@ -84,6 +90,8 @@ _QUALITY_BYTE: Final[dict[StatusQuality, int]] = {
     StatusQuality.LAST_USABLE: readings.UNCERTAIN_LAST_USABLE,
     StatusQuality.NOT_ACCURATE: readings.UNCERTAIN_SENSOR_NOT_ACCURATE,
     StatusQuality.RANGE_EXCEEDED: readings.UNCERTAIN_RANGE_EXCEEDED,
+    StatusQuality.ABOVE_RANGE: readings.GOOD | readings.LIMITED_HIGH,
+    StatusQuality.BELOW_RANGE: readings.GOOD | readings.LIMITED_LOW,
 }
 
 

@@ -11,11 +11,11 @@ import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_core.plant.model import Broker
-from tocsin_core.readings import BAD_COMM_FAILURE, F64, U8
-from tocsin_core.sparkplug.edge import Columns
+from tocsin_core.readings import BAD_COMM_FAILURE
 from tocsin_edge.adapters.sensors import Arrival, arrivals, parse
 from tocsin_edge.loops.health import Health
 from tocsin_edge.loops.keep import Sample
+from tocsin_edge.loops.measured import measured
 from tocsin_edge.settings import DeviceSettings, SensorDevice
 
 NS_PER_S: Final = 1_000_000_000
@@ -50,9 +50,10 @@ class Sensor:
             return
         self._heard.set()
         self._health.answer()
-        self._health.complain("; ".join(parsed.reasons))
         self._newest_ms = parsed.time_ms or now_ms
-        self._emit(parsed.value, parsed.quality, self._newest_ms)
+        found = measured(self._device, parsed.value, parsed.quality, self._newest_ms)
+        self._health.complain("; ".join(filter(None, (*parsed.reasons, found.reason))))
+        self._put(Sample(self._device, found.columns))
 
     async def watch(self) -> None:
         """Turn the points bad when two periods pass without a message, and again each period until it is dead."""
@@ -67,12 +68,9 @@ class Sensor:
             except TimeoutError:
                 self._health.fail(f"no message for {PATIENCE_PERIODS} periods")
                 quality = np.full(n, BAD_COMM_FAILURE, dtype=np.uint8)
-                self._emit(np.full(n, np.nan), quality, self._clock.now_ns() // NS_PER_MS)
-
-    def _emit(self, value: F64, quality: U8, time_ms: int) -> None:
-        n = len(value)
-        columns = Columns(np.arange(n, dtype=np.int64), np.full(n, time_ms, dtype=np.int64), value, quality)
-        self._put(Sample(self._device, columns, dead=self._health.dead))
+                now_ms = self._clock.now_ns() // NS_PER_MS
+                found = measured(self._device, np.full(n, np.nan), quality, now_ms)
+                self._put(Sample(self._device, found.columns, dead=self._health.dead))
 
 
 async def listen(broker: Broker, sensors: Sequence[Sensor]) -> None:

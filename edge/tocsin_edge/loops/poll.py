@@ -5,16 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from tocsin_core.clock import Clock
 from tocsin_core.readings import BAD_COMM_FAILURE
 from tocsin_core.registers import Reply
 from tocsin_core.schedule import first_due, next_due
-from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.modbus import Answer, ModbusLine
 from tocsin_edge.loops.health import Health
 from tocsin_edge.loops.keep import Sample
+from tocsin_edge.loops.measured import measured
 from tocsin_edge.settings import DeviceSettings, ModbusDevice
 
 NS_PER_S: Final = 1_000_000_000
@@ -48,13 +46,15 @@ async def poll(
         await asyncio.sleep(min(due - clock.now_ns(), 2 * device.period_ns) / NS_PER_S)
         was_dead = health.dead
         cycle = await _cycle(how, line, clock, probe=was_dead)
+        decoded = how.plan.decode(cycle.replies)
+        found = measured(device, decoded.value, decoded.quality, cycle.time_ms)
         if cycle.silent:
             health.fail(cycle.reason)
         else:
             health.answer()
-            health.complain(cycle.reason)
+            health.complain("; ".join(filter(None, (cycle.reason, found.reason))))
         if not (was_dead and health.dead):
-            put(Sample(device, _columns(how, cycle), dead=health.dead))
+            put(Sample(device, found.columns, dead=health.dead))
         after = clock.now_ns()
         if health.dead and device.period_ns < PROBE_EVERY_NS:
             after += PROBE_EVERY_NS - device.period_ns
@@ -80,11 +80,3 @@ async def _cycle(how: ModbusDevice, line: ModbusLine, clock: Clock, *, probe: bo
     middle = (started + clock.now_ns()) // 2
     # Some of it was answered: the device lives, and what it did not answer is bad.
     return Cycle(replies, middle // NS_PER_MS, reason, silent=silent and all(isinstance(r, int) for r in replies))
-
-
-def _columns(how: ModbusDevice, cycle: Cycle) -> Columns:
-    decoded = how.plan.decode(cycle.replies)
-    n = len(decoded.value)
-    return Columns(
-        np.arange(n, dtype=np.int64), np.full(n, cycle.time_ms, dtype=np.int64), decoded.value, decoded.quality
-    )
