@@ -18,8 +18,8 @@ def evidence(**changes: object) -> Evidence:
         "started_at": "2026-01-01T00:00:10.000Z",
         "points": 60,
         "gateways": 2,
-        "before": [SpoolCount(100, 90, 0)],
-        "after": [SpoolCount(500, 480, 0)],
+        "before": [SpoolCount(100, 10)],
+        "after": [SpoolCount(500, 20)],
         "stored_before": 90,
         "stored_after": 480,
         "alarms": [],
@@ -50,18 +50,18 @@ def test_no_lead_without_both(kinds: list[str]) -> None:
 def test_what_waits_in_a_spool_is_not_lost() -> None:
     """Twenty readings that the cloud has not committed yet are waiting, and none is lost."""
     built = build(evidence())
-    assert (built["readings_polled"], built["readings_stored"]) == (400, 390)
+    assert (built["readings_polled"], built["readings_stored"]) == (400, 380)
     assert (built["readings_waiting"], built["readings_lost"]) == (20, 0)
 
 
-def test_a_committed_reading_that_is_not_stored_is_lost() -> None:
-    """The gateway was told that 480 are committed; the historian has 473: seven are lost."""
+def test_what_is_neither_stored_nor_waiting_is_lost() -> None:
+    """Of 500 readings 20 wait and the historian has 473: seven are lost."""
     assert build(evidence(stored_after=473))["readings_lost"] == 7
 
 
 def test_a_reading_dropped_by_the_bound_is_lost() -> None:
     """What the spool's byte bound dropped never arrives, and the report says so."""
-    assert build(evidence(after=[SpoolCount(500, 480, 20)]))["readings_lost"] == 20
+    assert build(evidence(after=[SpoolCount(500, 0)]))["readings_lost"] == 20
 
 
 def test_only_this_run_is_reported() -> None:

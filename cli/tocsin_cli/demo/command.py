@@ -12,12 +12,16 @@ import typer
 from rich.console import Console
 
 from tocsin_cli.demo.plan import Options
-from tocsin_cli.demo.ports import LOOPBACK, Address, free_port, is_taken, on_free_ports
+from tocsin_cli.demo.ports import LOOPBACK, Address, free_port, is_taken, on_free_ports, starting_alone
 from tocsin_cli.demo.processes import SupervisorError
 from tocsin_cli.demo.report import Row
 from tocsin_cli.demo.run import How, Run, password_of
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import Plant, load_plant
+from tocsin_sim.app import load_world
+from tocsin_sim.player import RecordError
+from tocsin_sim.settings import Settings
+from tocsin_sim.simulation import SimulationError
 
 DEFAULT_PLANT: Final = "ammonia-refrigeration"
 PLAYED_PLANT: Final = "skab-pump-loop"
@@ -57,6 +61,14 @@ def _page(text: str | None) -> Address:
     return address
 
 
+def _check_plant(settings: Settings) -> None:
+    """Refuse, before anything starts, what the simulator would refuse after everything else has."""
+    try:
+        load_world(settings)
+    except (SimulationError, RecordError, OSError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 async def _run(plant: Plant, options: Options, how: How, console: Console) -> Row:
     return await Run(plant, options, how, console, SystemClock()).run()
 
@@ -82,8 +94,10 @@ def demo(  # noqa: PLR0913 -- the options of a command are its arguments
             "--play", help="Recorded plant data (CSV) instead of the simulated plant.", exists=True, dir_okay=False
         ),
     ] = None,
-    scenario: Annotated[str, typer.Option("--scenario", help="What happens to the plant.")] = "leak",
-    seed: Annotated[int, typer.Option("--seed", help="Seed of every random thing in the plant.")] = 1,
+    scenario: Annotated[
+        str | None, typer.Option("--scenario", help="What happens to the plant; its own default if left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of every random thing in the plant.")] = 1,
     data: Annotated[
         Path | None, typer.Option("--data", help="Where everything is kept; var/demo/<plant> if left out.")
     ] = None,
@@ -93,18 +107,22 @@ def demo(  # noqa: PLR0913 -- the options of a command are its arguments
     """Run a simulated plant, its gateways, the broker and the cloud side, and let an incident happen."""
     folder = _folder(plant, play)
     loaded = load_plant(folder)
+    _check_plant(Settings(folder, scenario, seed, speed, play))
     home = data or Path("var") / "demo" / loaded.name
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
     console = Console(stderr=True)
-    with _lock(home):
+    with _lock(home), starting_alone() as started:
         runnable, place, held = on_free_ports(loaded, folder, home.resolve())
         for host, port in held:
             console.print(f"{host}:{port} is in use by another program: the demo takes another port", style="yellow")
-        nats = (LOOPBACK, free_port())
-        options = Options(place, home.resolve(), scenario, seed, speed, play, _page(http), nats)
+        page = _page(http)
+        if http is None and page[1] != PAGE_PORT:
+            console.print(f"port {PAGE_PORT} is in use by another program: the page takes another port", style="yellow")
+        options = Options(place, home.resolve(), scenario, seed, speed, play, page, (LOOPBACK, free_port()))
         os.environ["TOCSIN_ADMIN_PASSWORD"] = password_of(home)
         try:
-            result = asyncio.run(_run(runnable, options, How(headless, seconds, report=as_json), console))
+            how = How(headless, seconds, as_json, started)
+            result = asyncio.run(_run(runnable, options, how, console))
         except SupervisorError as error:
             console.print(f"tocsin: {error}", style="red", highlight=False)
             raise typer.Exit(1) from error

@@ -20,7 +20,7 @@ class Options:
 
     folder: Path
     data: Path
-    scenario: str
+    scenario: str | None
     seed: int
     speed: float
     play: Path | None
@@ -49,10 +49,11 @@ def specs(plant: Plant, options: Options) -> Specs:
     folder, data = str(options.folder), str(options.data)
     mqtt = "{}:{}".format(*uplink(plant))
     nats = "{}:{}".format(*options.nats)
-    played = ("--play", str(options.play)) if options.play is not None else ("--scenario", options.scenario)
+    happens = () if options.scenario is None else ("--scenario", options.scenario)
+    played = () if options.play is None else ("--play", str(options.play))
     http = "{}:{}".format(*options.http)
     cloud = ("cloud", folder, "--data", data, "--nats", f"nats://{nats}")
-    sim = ("sim", folder, *played, "--seed", str(options.seed), "--speed", str(options.speed))
+    sim = ("sim", folder, *happens, *played, "--seed", str(options.seed), "--speed", str(options.speed))
     return Specs(
         broker=Spec(BROKER, ("broker", "--data", data, "--mqtt", mqtt, "--nats", nats), 1.0),
         cloud=Spec(CLOUD, (*cloud, "--role", "workers", "--mqtt", mqtt), 1.5),

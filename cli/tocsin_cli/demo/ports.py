@@ -1,8 +1,13 @@
-"""Which TCP ports a demo needs, and a copy of its plant on other ones where another program holds them."""
+"""Which TCP ports a demo needs, a copy of its plant on other ones where they are held, and one start at a time."""
 
+import fcntl
+import os
 import re
 import shutil
 import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -40,11 +45,35 @@ def uplink(plant: Plant) -> Address:
     return broker.host, broker.port
 
 
+def instruments(plant: Plant) -> set[Address]:
+    """The addresses of the plant's Modbus devices."""
+    devices = [device for gateway in plant.file.gateways for device in gateway.devices]
+    return {(device.modbus.host, device.modbus.port) for device in devices if device.modbus is not None}
+
+
 def taken(plant: Plant) -> list[Address]:
     """The addresses of `plant` (its broker and its Modbus devices) that another program holds."""
-    devices = [device for gateway in plant.file.gateways for device in gateway.devices]
-    needed = {(device.modbus.host, device.modbus.port) for device in devices if device.modbus is not None}
-    return sorted(filter(is_taken, needed | {uplink(plant)}))
+    return sorted(filter(is_taken, instruments(plant) | {uplink(plant)}))
+
+
+def accepts(address: Address) -> bool:
+    """Whether somebody takes connections at `address`."""
+    try:
+        socket.create_connection(address, timeout=0.2).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def starting_alone() -> Iterator[Callable[[], None]]:
+    """Let one demo at a time choose ports and start; call what is given once everything of this one listens.
+
+    Between finding a port free and listening on it another demo could find the same.
+    """
+    with (Path(tempfile.gettempdir()) / f"tocsin-demo-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lambda: fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def moved(folder: Path, home: Path, ports: set[int]) -> Path:

@@ -36,11 +36,12 @@ class Spec:
 
 @dataclass(slots=True)
 class Process:
-    """A process as it runs now; `restarts` counts how often it was started again."""
+    """A process as it runs now; `restarts` counts new starts, the first `said_before` bytes of its log are older."""
 
     spec: Spec
     handle: asyncio.subprocess.Process
     started: float
+    said_before: int
     restarts: int = 0
     early_deaths: int = 0
     ending: bool = False
@@ -82,7 +83,9 @@ class Supervisor:
 
     async def start(self, spec: Spec) -> None:
         """Start a process and keep it alive from now on."""
-        self.processes[spec.name] = Process(spec, await self._spawn(spec), self._clock.monotonic())
+        log = self.logs / f"{spec.name}.log"
+        said = log.stat().st_size if log.exists() else 0
+        self.processes[spec.name] = Process(spec, await self._spawn(spec), self._clock.monotonic(), said)
         self._watchers[spec.name] = asyncio.create_task(self._watch(spec.name), name=f"watch {spec.name}")
 
     async def stop(self, name: str) -> None:
@@ -135,5 +138,6 @@ class Supervisor:
             process.handle, process.started = await self._spawn(process.spec), self._clock.monotonic()
 
     def _tail(self, name: str) -> str:
-        lines = (self.logs / f"{name}.log").read_text(errors="replace").splitlines()
+        said = (self.logs / f"{name}.log").read_bytes()[self.processes[name].said_before :]
+        lines = said.decode(errors="replace").splitlines()
         return "\n".join(f"  {line}" for line in lines[-LOG_TAIL:])

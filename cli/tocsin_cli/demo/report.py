@@ -13,11 +13,10 @@ LEVEL_1 = ("H", "L")
 
 @dataclass(frozen=True, slots=True)
 class SpoolCount:
-    """A gateway's counts over its life: readings taken in, of them committed by the cloud, and dropped by the bound."""
+    """A gateway's counts over its life: readings taken in, and those of them that only its spool has yet."""
 
     polled: int
-    committed: int
-    dropped: int
+    waiting: int
 
 
 def seconds_between(first: str, second: str) -> float:
@@ -63,21 +62,22 @@ def build(evidence: Evidence) -> Row:
     """The report.
 
     `readings_lost` is what the gateways took in, over the whole life of the data folder, and is neither stored by the
-    historian nor still kept in a spool; readings that wait in a spool are not lost and are counted apart.
+    historian nor waiting in a spool for it; what waits is not lost and is counted apart.
     """
     polled = sum(count.polled for count in evidence.after)
-    waiting = sum(count.polled - count.committed - count.dropped for count in evidence.after)
-    alarms = [alarm for alarm in evidence.alarms if alarm["raised_at"] >= evidence.started_at]
+    waiting = sum(count.waiting for count in evidence.after)
+    raised = [alarm for alarm in evidence.alarms if alarm["raised_at"] >= evidence.started_at]
+    alarms = sorted(raised, key=lambda alarm: str(alarm["raised_at"]))
     return {
         "points": evidence.points,
         "gateways": evidence.gateways,
         "readings_polled": polled - sum(count.polled for count in evidence.before),
-        "readings_stored": evidence.stored_after - evidence.stored_before,
+        # What an earlier run left waiting and this one stored is no reading of this run.
+        "readings_stored": evidence.stored_after - evidence.stored_before - sum(c.waiting for c in evidence.before),
         "readings_waiting": waiting,
         "readings_lost": polled - waiting - evidence.stored_after,
         "alarms": [
-            {key: alarm[key] for key in ("alarm", "point", "kind", "priority", "raised_at")}
-            for alarm in reversed(alarms)
+            {key: alarm[key] for key in ("alarm", "point", "kind", "priority", "raised_at")} for alarm in alarms
         ],
         "early_warning_lead_s": early_warning_lead_s(alarms),
         "tickets_opened": sum(ticket["opened_at"] >= evidence.started_at for ticket in evidence.tickets),

@@ -14,7 +14,11 @@ from tocsin_cli.demo.processes import Process
 
 Row = dict[str, Any]
 PRIORITY_STYLE: Final = {"critical": "bold white on red", "high": "bold red", "medium": "yellow", "low": "cyan"}
-ROWS: Final = 8
+TAKEN_ROWS: Final = 16  # lines of the screen that are no alarms
+LEAST_ROWS: Final = 4
+NEAREST: Final = 4
+ACTIVE: Final = ("unacknowledged", "acknowledged")
+HALFWAY: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -22,7 +26,7 @@ class View:
     """The last that was heard of the cloud side."""
 
     kpi: Row = field(default_factory=dict)
-    gateways: Sequence[Row] = ()
+    points: Sequence[Row] = ()
     alarms: Sequence[Row] = ()
     tickets: Sequence[Row] = ()
     notifications: Sequence[Row] = ()
@@ -51,7 +55,8 @@ def _processes(processes: Sequence[Process]) -> Text:
     return line
 
 
-def _numbers(view: View) -> Text:
+def numbers(view: View) -> Text:
+    """The cloud side's figures in one line."""
     kpi = view.kpi
     if view.silent:
         return Text("the cloud side does not answer", style="bold red")
@@ -65,9 +70,27 @@ def _numbers(view: View) -> Text:
     )
 
 
-def _alarms(view: View, zone: ZoneInfo) -> Table:
+def _nearest(view: View) -> Text:
+    """The points that are nearest to their high limit: what an incident is seen by."""
+    shares = [
+        (point["value"] / limit["setpoint"], point)
+        for point in view.points
+        for limit in point["limits"]
+        if limit["kind"] == "H" and point["value"] is not None and limit["setpoint"]
+    ]
+    line = Text(no_wrap=True, overflow="ellipsis")
+    for share, point in sorted(shares, key=lambda pair: -pair[0])[:NEAREST]:
+        style = "bold red" if share >= 1 else "yellow" if share >= HALFWAY else ""
+        value = f"{point['value']:.{point['decimals']}f} {point['unit']}"
+        line.append(f"{point['id']} {value}".rstrip(), style=style)
+        line.append(f" {share:.0%} H   ", style="dim")
+    return line
+
+
+def _alarms(view: View, zone: ZoneInfo, rows: int) -> Table:
     table = _table("alarms / 报警", (8, 8, 24, None))
-    for row in view.alarms[:ROWS]:
+    # What is active stands above what has returned, whoever has or has not acknowledged it.
+    for row in sorted(view.alarms, key=lambda row: row["phase"] not in ACTIVE)[:rows]:
         text = f"{row['message']['zh']} / {row['message']['en']}"
         priority = Text(row["priority"], style=PRIORITY_STYLE[row["priority"]])
         table.add_row(_clock(row["raised_at"], zone), priority, row["phase"], text)
@@ -93,7 +116,16 @@ class Head:
     zone: ZoneInfo
 
 
-def render(head: Head, processes: Sequence[Process], view: View) -> RenderableType:
-    """The whole screen."""
+def render(head: Head, processes: Sequence[Process], view: View, height: int) -> RenderableType:
+    """The whole screen, for a terminal of `height` lines."""
+    rows = max(LEAST_ROWS, height - TAKEN_ROWS)
     top = Text.assemble(("Tocsin ", "bold"), (head.address, "bold underline cyan"), f" {head.login} · Ctrl-C ends it")
-    return Group(top, _processes(processes), _numbers(view), Text(), _alarms(view, head.zone), _told(view, head.zone))
+    return Group(
+        top,
+        _processes(processes),
+        numbers(view),
+        _nearest(view),
+        Text(),
+        _alarms(view, head.zone, rows),
+        _told(view, head.zone),
+    )
