@@ -213,6 +213,13 @@ class CloudProcess:
         except httpx.TransportError:
             return False
 
+    async def get(self, resource: str) -> Any:  # noqa: ANN401 -- whatever JSON the resource has
+        """A resource of the API, asked for as the administrator."""
+        async with httpx.AsyncClient(base_url=f"http://{self.http}/api/v1", trust_env=False, timeout=20) as client:
+            answer = await client.post("/session", json={"user": "admin", "password": "a long test password"})
+            client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['token']}"
+            return (await client.get(f"/{resource}")).raise_for_status().json()
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The answer of the SQL database, read beside the process; nothing while there are no tables yet."""
         path = self.data / "tocsin.sqlite"

@@ -163,6 +163,58 @@ def test_third_parties_points_are_stored_and_declared_ones_alarmed(tmp_path: Pat
     asyncio.run(story())
 
 
+NODE = "spBv1.0/site/{}/theirs"
+DEVICE = "spBv1.0/site/{}/theirs/plc"
+
+
+def spoken(topic: str, kind: str, *values: float, time_ms: int = 0) -> tuple[str, bytes]:
+    """A third party's message, topic and payload: its metric's readings, a millisecond apart from `time_ms` on."""
+    payload = Payload(timestamp=now_ms())
+    if kind.startswith("N"):
+        payload.metrics.add(name="bdSeq", datatype=DataType.INT64, long_value=0, timestamp=now_ms())
+    for place, value in enumerate(values):
+        payload.metrics.add(name="tank/pressure", datatype=DataType.FLOAT, float_value=value, timestamp=time_ms + place)
+    return topic.format(kind), payload.SerializeToString()
+
+
+def test_third_parties_readings_are_counted_once(tmp_path: Path) -> None:
+    """A birth that shows the last reading again and a death add nothing to a gateway's count, nor does a crash."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as (cloud, gateway):
+
+            async def counted(number: int) -> bool:
+                (theirs,) = [row for row in await cloud.get("gateways") if row["id"] == "theirs"]
+                return bool(theirs["readings"] == number)
+
+            began = now_ms()
+            async with aiomqtt.Client(*gateway.mqtt) as node:
+                for message in (
+                    spoken(NODE, "NBIRTH"),
+                    spoken(DEVICE, "DBIRTH", 1.0, time_ms=began),
+                    spoken(DEVICE, "DDATA", 2.0, 3.0, time_ms=began + 1),
+                    spoken(NODE, "NDEATH"),
+                    spoken(NODE, "NBIRTH"),
+                    spoken(DEVICE, "DBIRTH", 3.0, time_ms=began + 2),
+                    spoken(DEVICE, "DDATA", 4.0, 5.0, time_ms=began + 3),
+                ):
+                    await node.publish(*message)
+                await eventually_async(lambda: counted(5), 20)
+                cloud.end(signal.SIGKILL)
+                cloud.start()
+                await eventually_async(cloud.ready, 30)
+                assert await counted(5)
+                await node.publish(*spoken(DEVICE, "DBIRTH", 5.0, time_ms=began + 4))
+                await node.publish(*spoken(DEVICE, "DDATA", 6.0, time_ms=began + 5))
+                await eventually_async(lambda: counted(6), 20)
+            cloud.end()
+            values = [value for _, value in stored(cloud.data, "X1")]
+            assert [value for value in values if value is not None] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+            assert values.count(None) == 1
+
+    asyncio.run(story())
+
+
 def test_garbage_is_quarantined_with_the_reason_and_asks_for_a_rebirth(tmp_path: Path) -> None:
     """Nonsense on the topics is counted and kept; where a rebirth helps it is asked for, but not in a storm."""
 

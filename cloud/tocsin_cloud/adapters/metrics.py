@@ -53,7 +53,7 @@ class Metrics:
         put("stored", Counter("tocsin_readings_stored", "Readings committed to the history.", registry=own))
         put(
             "repeated",
-            Counter("tocsin_readings_repeated", "Readings of batches that were stored already.", registry=own),
+            Counter("tocsin_readings_repeated", "Readings that came again and were stored already.", registry=own),
         )
         put("commits", Counter("tocsin_commits", "Commits of a role.", ["role"], registry=own))
         put(

@@ -18,6 +18,7 @@ from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data
 from tocsin_cloud.loops.ledger import Ledger
 from tocsin_cloud.loops.live import LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
+from tocsin_cloud.loops.repeats import Repeats
 from tocsin_cloud.settings import HistorianSettings
 from tocsin_core.clock import Clock
 from tocsin_core.readings import I32, Frame
@@ -32,9 +33,12 @@ DAY_NS = 86_400_000_000_000
 RECENT_NS = 60_000_000_000
 RETRY_S = 1.0
 SNAPSHOT_S = 10.0
+DEATHS = ("NDEATH", "DDEATH")
 RATE_HALF_LIFE_S = 5.0
 
 Address = tuple[str, str]
+
+NO_BATCHES = Ledger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +109,19 @@ class Historian:
         self._ledgers: dict[Address, Ledger] = {
             (group, node): Ledger.from_json(ledger) for group, node, ledger in held.get("ledgers", [])
         }
+        # Earlier versions counted with the batches, and so only the gateways that have them.
+        counted = held.get("readings") or [(*row[:2], row[2].get("readings", 0)) for row in held.get("ledgers", [])]
+        self._readings: dict[Address, int] = {(group, node): int(number) for group, node, number in counted}
         self._session = HostSession(self._parts.table.resolve)
         self._session_position = START
+        self._repeats = Repeats(self._parts.table, {})
         self._last = self._position
         self._snapshot_at = self._parts.clock.monotonic()
         if "session" in state:
             kept = json.loads(state["session"])
             self._session = HostSession.restore(kept["session"].encode(), self._parts.table.resolve)
             self._session_position = Position(*kept["position"])
+            self._repeats = Repeats(self._parts.table, kept.get("newest", {}))
         self._ask: set[Address] = set()
         self._show(0.0)
 
@@ -124,6 +133,8 @@ class Historian:
             return
         fed = self._session.feed(message.topic, message.payload, message.time_ns)
         if replayed:
+            if (fed.group, fed.gateway) not in self._ledgers:
+                self._unrepeated(fed)
             return
         for fault in fed.faults:
             self._parts.quarantine.add(
@@ -152,16 +163,25 @@ class Historian:
             if not ledger.add(fed.batch):
                 self._parts.metrics.repeated.inc(len(fed.frame))
                 return
-            ledger.readings += len(fed.frame)
-        elif ledger is not None and fed.kind not in ("NDEATH", "DDEATH"):
+        elif ledger is not None and fed.kind not in DEATHS:
             # What a birth of our own gateway shows, or a batch that could not be read whole, comes in a batch again.
             return
-        if not len(fed.frame):
+        frame = self._unrepeated(fed)
+        if not len(frame):
             return
-        self._rows.append(fed.frame)
-        self._waiting += len(fed.frame)
-        if fed.kind not in ("NDEATH", "DDEATH"):
-            self._counted += len(fed.frame)
+        self._rows.append(frame)
+        self._waiting += len(frame)
+        if fed.kind not in DEATHS:
+            # What a death marks is our word, not a reading of the gateway's.
+            self._counted += len(frame)
+            self._readings[address] = self._readings.get(address, 0) + len(frame)
+
+    def _unrepeated(self, fed: Fed) -> Frame:
+        if fed.batch is not None or fed.kind in DEATHS or not len(fed.frame):
+            return fed.frame
+        frame = self._repeats.fresh(fed.frame)
+        self._parts.metrics.repeated.inc(len(fed.frame) - len(frame))
+        return frame
 
     async def _commit(self, elapsed_s: float) -> None:
         parts = self._parts
@@ -203,12 +223,17 @@ class Historian:
                 "position": [self._last.sequence, self._last.time_ns],
                 "stored": self._stored + self._counted,
                 "ledgers": ledgers,
+                "readings": [[group, node, number] for (group, node), number in self._readings.items()],
             }
         ).encode()
 
     def _session_state(self) -> bytes:
         return json.dumps(
-            {"position": [self._last.sequence, self._last.time_ns], "session": self._session.snapshot().decode()}
+            {
+                "position": [self._last.sequence, self._last.time_ns],
+                "session": self._session.snapshot().decode(),
+                "newest": self._repeats.to_json(),
+            }
         ).encode()
 
     def _keys_of(self, frame: Frame) -> I32:
@@ -224,8 +249,9 @@ class Historian:
         if elapsed_s > 0:
             keep = 0.5 ** (elapsed_s / RATE_HALF_LIFE_S)
             live.readings_per_second = keep * live.readings_per_second + (1 - keep) * self._counted / elapsed_s
-        for address, ledger in self._ledgers.items():
-            live.stored[address] = Stored(ledger.readings, ledger.newest, ledger.committed)
+        for address in self._readings | self._ledgers:
+            ledger = self._ledgers.get(address, NO_BATCHES)
+            live.stored[address] = Stored(self._readings.get(address, 0), ledger.newest, ledger.committed)
 
     async def _acknowledge(self) -> None:
         parts = self._parts

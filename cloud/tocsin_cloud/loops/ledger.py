@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 class Ledger:
-    """The stored batches of one gateway, and how many readings they held.
+    """The stored batches of one gateway.
 
     Numbers up to `base` will not come any more, stored or not: the gateway said so after hearing what we have.
     """
@@ -16,7 +16,6 @@ class Ledger:
         self._low: list[int] = []
         self._high: list[int] = []
         self._base = 0
-        self.readings = 0
 
     @property
     def newest(self) -> int:
@@ -67,12 +66,12 @@ class Ledger:
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values for `from_json`."""
-        return {"low": self._low, "high": self._high, "base": self._base, "readings": self.readings}
+        return {"low": self._low, "high": self._high, "base": self._base}
 
     @classmethod
     def from_json(cls, held: Mapping[str, Any]) -> Self:
         """Make the ledger that `to_json` wrote down."""
         ledger = cls()
         ledger._low, ledger._high = list(held["low"]), list(held["high"])
-        ledger._base, ledger.readings = int(held["base"]), int(held["readings"])
+        ledger._base = int(held["base"])
         return ledger
