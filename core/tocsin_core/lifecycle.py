@@ -35,10 +35,11 @@ class Event(IntEnum):
     RETURN_LATCHED = 2
     ACKNOWLEDGE = 3
     RESET = 4
-    SHELVE = 5
-    UNSHELVE = 6
-    OUT_OF_SERVICE = 7
-    IN_SERVICE = 8
+    UNACKNOWLEDGE = 5
+    SHELVE = 6
+    UNSHELVE = 7
+    OUT_OF_SERVICE = 8
+    IN_SERVICE = 9
 
     @property
     def text(self) -> str:
@@ -51,6 +52,7 @@ class Verb(StrEnum):
 
     ACKNOWLEDGE = "ack"
     RESET = "reset"
+    UNACKNOWLEDGE = "unacknowledge"
     SHELVE = "shelve"
     UNSHELVE = "unshelve"
     OUT_OF_SERVICE = "out-of-service"
@@ -62,6 +64,7 @@ class RefusalReason(StrEnum):
 
     NOT_ACTIVE = "the alarm is not active"
     ALREADY_ACKNOWLEDGED = "the alarm is already acknowledged"
+    NOT_ACKNOWLEDGED = "the alarm is not acknowledged"
     ANOTHER_OCCURRENCE = "the alarm was raised again since; look at the new one"
     NOT_LATCHED = "the alarm is not latched"
     ACKNOWLEDGE_FIRST = "acknowledge the alarm before resetting it"
@@ -82,12 +85,14 @@ _STEPS: Final[dict[tuple[Phase, Event], Phase]] = {
     (Phase.UNACKNOWLEDGED, Event.ACKNOWLEDGE): Phase.ACKNOWLEDGED,
     (Phase.ACKNOWLEDGED, Event.RETURN): Phase.NORMAL,
     (Phase.ACKNOWLEDGED, Event.RETURN_LATCHED): Phase.LATCHED_ACKNOWLEDGED,
+    (Phase.ACKNOWLEDGED, Event.UNACKNOWLEDGE): Phase.UNACKNOWLEDGED,
     (Phase.RETURNED_UNACKNOWLEDGED, Event.RAISE): Phase.UNACKNOWLEDGED,
     (Phase.RETURNED_UNACKNOWLEDGED, Event.ACKNOWLEDGE): Phase.NORMAL,
     (Phase.LATCHED_UNACKNOWLEDGED, Event.RAISE): Phase.UNACKNOWLEDGED,
     (Phase.LATCHED_UNACKNOWLEDGED, Event.ACKNOWLEDGE): Phase.LATCHED_ACKNOWLEDGED,
     (Phase.LATCHED_ACKNOWLEDGED, Event.RAISE): Phase.UNACKNOWLEDGED,
     (Phase.LATCHED_ACKNOWLEDGED, Event.RESET): Phase.NORMAL,
+    (Phase.LATCHED_ACKNOWLEDGED, Event.UNACKNOWLEDGE): Phase.LATCHED_UNACKNOWLEDGED,
 }
 
 

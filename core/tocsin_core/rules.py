@@ -33,6 +33,14 @@ _FAMILY: Final = {
 }
 _HIGH_SIDE: Final = (AlarmKind.HH, AlarmKind.H)
 
+_GRADE: Final = {
+    AlarmKind.HH: 3,
+    AlarmKind.LL: 3,
+    AlarmKind.H: 2,
+    AlarmKind.L: 2,
+    AlarmKind.TIME_TO_LIMIT: 1,
+}
+
 # A shelf is no place to forget an alarm on. Our own bounds, seconds by priority: ISA-18.2 asks for a limit, not for
 # these figures.
 MAX_SHELVE_S: Final = {1: 24 * 3600, 2: 12 * 3600, 3: 8 * 3600, 4: 3600}
@@ -46,7 +54,8 @@ class Rules:
 
     Of length D: `point`, `family`, `sign` (+1 where high is bad, -1 where low is), `setpoint` and `deadband` (the
     point's unit; `rate`: unit a second), `on_ns`, `off_ns`, `priority` (1 to 4), `latching`, `trend` (row of the trend
-    or -1), `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale).
+    or -1), `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale), `grade` (how grave it is among
+    those of its side of its point: 3 HH and LL, 2 H and L, 1 their early warning, 0 any other).
 
     Of length T: `trend_point`, `trend_tau_s` (half the window: an exponential window of this constant has the mean age
     of a rectangular one twice as long), `trend_floor` (standard deviation of the last digit, 10^-decimals / sqrt(12));
@@ -70,6 +79,7 @@ class Rules:
     horizon_s: F64
     z: F64
     after_ns: I64
+    grade: U8
     first: I64
     trend_point: I32
     trend_tau_s: F64
@@ -176,6 +186,7 @@ def compile_rules(plant: Plant) -> Rules:
         latching=np.asarray([d.latching for d in definitions], dtype=np.bool_),
         z=np.asarray([normal.inv_cdf(d.confidence) if d.confidence else 0.0 for d in definitions]),
         after_ns=np.asarray([round(d.after_s * NS) for d in definitions], dtype=np.int64),
+        grade=np.asarray([_GRADE.get(d.kind, 0) for d in definitions], dtype=np.uint8),
         first=_starts(points, len(plant.points)),
         trend_point=trend_point,
         trend_tau_s=np.asarray([row[1] for row in trend_rows]),

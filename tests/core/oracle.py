@@ -25,8 +25,20 @@ STANDARD: Final = {
     ("E", "acknowledge"): "F",
     ("F", "raise"): "B",
     ("F", "reset"): "A",
+    ("C", "unacknowledge"): "B",
+    ("F", "unacknowledge"): "E",
 }
 SHELF_S: Final = {"low": 86400, "medium": 43200, "high": 28800, "critical": 3600}
+
+# Which alarms of a point are worse than one of it, by its kind (and what it foresees).
+WORSE: Final = {
+    (AlarmKind.H, None): ("HH",),
+    (AlarmKind.L, None): ("LL",),
+    (AlarmKind.TIME_TO_LIMIT, AlarmKind.HH): ("H", "HH"),
+    (AlarmKind.TIME_TO_LIMIT, AlarmKind.H): ("H", "HH"),
+    (AlarmKind.TIME_TO_LIMIT, AlarmKind.L): ("L", "LL"),
+    (AlarmKind.TIME_TO_LIMIT, AlarmKind.LL): ("L", "LL"),
+}
 
 
 class TooCloseError(Exception):
@@ -59,6 +71,7 @@ class Asked(NamedTuple):
     reason: str
     onset_ns: int
     until_ns: int
+    once: bool
 
 
 @dataclass
@@ -70,6 +83,7 @@ class Alarm:
     since_ns: int | None = None
     onset_ns: int = 0
     shelved_until_ns: int = 0
+    once: bool = False
     out_of_service: bool = False
 
 
@@ -165,6 +179,7 @@ class Oracle:
         if place.time_ns is not None and time_ns <= place.time_ns:
             self.late += 1
             return
+        told_before = len(self.told)
         good, bad = quality >> 6 == 3, quality >> 6 in (0, 2)
         place.time_ns, place.value, place.bad, place.seen_ns = time_ns, value, bad, self.now_ns
         if good:
@@ -182,6 +197,24 @@ class Oracle:
                     alarm.since_ns = None
                 continue
             self._delay(definition, alarm, condition, time_ns, value)
+        self._unshelve(point.definitions, self.told[told_before:], time_ns, value)
+
+    def _unshelve(self, definitions: Sequence[AlarmDefinition], told: list[Told], time_ns: int, value: float) -> None:
+        """End the shelves of those that returned, if one-shot, and of those that a worse one now outcries."""
+        returned = [each.alarm for each in told if each.event != "raise"]
+        raised = [self.definitions[each.alarm] for each in told if each.event == "raise" and not each.suppressed]
+        for d in definitions:
+            alarm = self.alarms[d.id]
+            if not alarm.shelved_until_ns:
+                continue
+            if alarm.once and d.id in returned:
+                reason = "the alarm has returned"
+            elif any(worse in WORSE.get((d.kind, d.limit), ()) for worse in (other.kind for other in raised)):
+                reason = "a worse alarm of the point was raised"
+            else:
+                continue
+            alarm.shelved_until_ns = 0
+            self._tell(d.id, "unshelve", time_ns, value, reason=reason)
 
     def _condition(self, d: AlarmDefinition, past: Sequence[tuple[int, float]], decimals: int) -> bool | None:
         """True, False, or None for neither."""
@@ -277,6 +310,7 @@ class Oracle:
             return refused
         if asked.verb == "shelve":
             alarm.shelved_until_ns = asked.until_ns
+            alarm.once = asked.once
         if asked.verb == "unshelve":
             alarm.shelved_until_ns = 0
         if asked.verb in ("out-of-service", "in-service"):
@@ -301,8 +335,10 @@ class Oracle:
             "shelve": [
                 (not asked.reason, "a reason is needed"),
                 (shelf_ns <= 0, "shelving must end after it begins"),
+                (asked.once and not alarm.active, "the alarm is not active"),
                 (shelf_ns > SHELF_S[definition.priority] * SECOND, "longer than this priority may be shelved"),
             ],
+            "unacknowledge": [(alarm.state not in "CF", "the alarm is not acknowledged")],
             "unshelve": [(alarm.shelved_until_ns == 0, "the alarm is not shelved")],
             "out-of-service": [
                 (not asked.reason, "a reason is needed"),

@@ -45,11 +45,20 @@ class Story:
         """The clock says so late it is."""
         return self._step(Frame.empty(), [], second)
 
-    def ask(self, verb: Verb, second: float, *, reason: str = "", until: float = 0.0, onset_ns: int = 0) -> Self:
+    def ask(
+        self,
+        verb: Verb,
+        second: float,
+        *,
+        reason: str = "",
+        until: float = 0.0,
+        onset_ns: int = 0,
+        once: bool = False,
+    ) -> Self:
         """Somebody asks something of the first alarm."""
         until_ns = START_NS + round(until * SECOND) if until else 0
         at_ns = START_NS + round(second * SECOND)
-        return self._step(Frame.empty(), [Command(verb, 0, at_ns, "li", reason, onset_ns, until_ns)], second)
+        return self._step(Frame.empty(), [Command(verb, 0, at_ns, "li", reason, onset_ns, until_ns, once)], second)
 
     def _step(self, frame: Frame, commands: list[Command], second: float | None) -> Self:
         now = self.state.now_ns if second is None else START_NS + round(second * SECOND)
@@ -246,6 +255,58 @@ def test_a_shelf_ends_by_itself() -> None:
     assert story.told == [("shelve", 1)]
     story.tick(62)
     assert (story.told[-1], story.log[-1].reason, story.log[-1].who) == (("unshelve", 61), "time is up", "")
+
+
+def test_a_one_shot_shelf_ends_with_the_alarms_return() -> None:
+    """It hides this occurrence and no other; the next one is told."""
+    story = Story.of(H).read(1, 11).ask(Verb.SHELVE, 2, reason="seen to", until=3600, once=True).read(3, 5).read(4, 11)
+    assert story.told == [("raise", 1), ("shelve", 2), ("return", 3), ("unshelve", 3), ("raise", 4)]
+    assert [each.suppressed for each in story.log] == [False, True, True, False, False]
+    assert story.log[3].reason == "the alarm has returned"
+
+
+def test_a_one_shot_shelf_of_an_alarm_that_is_not_there_is_refused() -> None:
+    """There would be no return to end it."""
+    story = Story.of(H).ask(Verb.SHELVE, 2, reason="seen to", until=3600, once=True)
+    assert (story.refusals, story.told) == ([RefusalReason.NOT_ACTIVE], [])
+
+
+def test_a_one_shot_shelf_ends_at_its_time_at_the_latest() -> None:
+    """An alarm that stands is not hidden for ever."""
+    story = Story.of(H).read(1, 11).ask(Verb.SHELVE, 2, reason="seen to", until=60, once=True).tick(61)
+    assert story.told[-1] == ("unshelve", 60)
+
+
+def test_a_worse_alarm_ends_the_shelf_of_a_lesser_one() -> None:
+    """Who shelved the high alarm did not mean to sleep through the high-high; at its very reading."""
+    story = Story.of(H, definition("P0", AlarmKind.HH, 20.0), definition("P0", AlarmKind.L, 1.0))
+    story.read(1, 11).ask(Verb.SHELVE, 2, reason="known", until=3600).read(3, 0.5)
+    assert [event for event, _ in story.told] == ["raise", "shelve", "return", "raise"]
+    story.read(4, 15).read(5, 25)
+    assert [(story.rules.definitions[each.definition].id, each.event, each.suppressed) for each in story.log[-2:]] == [
+        ("P0/HH", Event.RAISE, False),
+        ("P0/H", Event.UNSHELVE, False),
+    ]
+    assert story.log[-1].reason == "a worse alarm of the point was raised"
+
+
+def test_a_worse_alarm_that_is_hidden_itself_ends_no_shelf() -> None:
+    """Out of service for calibration, the high-high says nothing about the plant."""
+    story = Story.of(definition("P0", AlarmKind.HH, 20.0), H)
+    story.ask(Verb.OUT_OF_SERVICE, 1, reason="calibration")
+    number, until_ns = 1, START_NS + 3600 * SECOND
+    shelve = Command(Verb.SHELVE, number, START_NS + SECOND, "li", "calibration", 0, until_ns)
+    story.state, _ = engine.step(story.state, story.rules, Frame.empty(), [shelve], START_NS + SECOND)
+    assert [event for event, _ in story.read(2, 25).told] == ["out-of-service", "raise", "raise"]
+    assert story.state.shelved_until_ns[number] == until_ns
+
+
+def test_an_acknowledgement_can_be_taken_back() -> None:
+    """Given by mistake, it is undone with a name; the alarm waits for an answer again."""
+    story = Story.of(H).read(1, 11).ask(Verb.ACKNOWLEDGE, 2).ask(Verb.UNACKNOWLEDGE, 3)
+    assert (story.phase, story.log[-1].who, story.log[-1].onset_ns) == ("unacknowledged", "li", START_NS + SECOND)
+    story.ask(Verb.UNACKNOWLEDGE, 4)
+    assert story.refusals == [RefusalReason.NOT_ACKNOWLEDGED]
 
 
 def test_transitions_of_hidden_alarms_are_recorded_as_suppressed() -> None:

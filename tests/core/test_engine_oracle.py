@@ -37,6 +37,7 @@ class Ask:
     onset: str
     reason: str
     shelf_s: float
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ asks = st.builds(
     onset=st.sampled_from(["any", "any", "right", "wrong"]),
     reason=st.sampled_from(["", "being repaired", "being repaired"]),
     shelf_s=st.sampled_from([-1.0, 0.0, 3.0, 60.0, 3601.0, 30_000.0, 90_000.0]),
+    once=st.booleans(),
 )
 rounds = st.builds(
     Round,
@@ -181,7 +183,8 @@ def commands_of(life: Round, rules: Rules, state: State, now_ns: int) -> list[Co
         onset = int(state.onset_ns[number])
         seen = {"any": 0, "right": onset, "wrong": onset - 1}[ask.onset]
         until = now_ns + round(ask.shelf_s * SECOND) if ask.verb is Verb.SHELVE else 0
-        made.append(Command(ask.verb, number, now_ns, "li", ask.reason, seen, until))
+        once = ask.once and ask.verb is Verb.SHELVE
+        made.append(Command(ask.verb, number, now_ns, "li", ask.reason, seen, until, once))
     return made
 
 
@@ -218,7 +221,7 @@ def oracle_step(
     for row in rows:
         oracle.read(*row)
     answers = [
-        oracle.ask(Asked(str(c.verb), names[c.definition], c.at_ns, c.who, c.reason, c.onset_ns, c.until_ns))
+        oracle.ask(Asked(str(c.verb), names[c.definition], c.at_ns, c.who, c.reason, c.onset_ns, c.until_ns, c.once))
         for c in commands
     ]
     if elapsed:
@@ -235,6 +238,7 @@ def assert_same_knowledge(oracle: Oracle, state: State, rules: Rules) -> None:
         assert int(state.since_ns[number]) == (-1 if alarm.since_ns is None else alarm.since_ns)
         assert int(state.onset_ns[number]) == alarm.onset_ns
         assert int(state.shelved_until_ns[number]) == alarm.shelved_until_ns
+        assert bool(state.shelved_once[number]) == alarm.once
         assert bool(state.out_of_service[number]) == alarm.out_of_service
 
 
@@ -284,8 +288,15 @@ def busy_commands(dice: Random, rules: Rules, state: State, now_ns: int) -> list
     busy = [number for number in range(len(rules.definitions)) if state.phase[number]]
     pool = busy if busy and dice.random() < 0.8 else range(len(rules.definitions))
     asks = tuple(
-        Ask(verb, dice.choice(pool), dice.choice(["any", "right", "wrong"]), "being repaired", dice.choice([3.0, 60.0]))
-        for verb in dice.choices(list(Verb), [6, 6, 1, 1, 1, 1], k=dice.randint(0, 3))
+        Ask(
+            verb,
+            dice.choice(pool),
+            dice.choice(["any", "right", "wrong"]),
+            "being repaired",
+            dice.choice([3.0, 60.0]),
+            once=dice.random() < 0.5,
+        )
+        for verb in dice.choices(list(Verb), [6, 6, 1, 3, 1, 1, 1], k=dice.randint(0, 3))
     )
     return commands_of(Round((), asks, 0.0), rules, state, now_ns)
 
@@ -294,6 +305,7 @@ def busy_commands(dice: Random, rules: Rules, state: State, now_ns: int) -> list
 def test_long_busy_lives_are_told_alike_and_hold_every_event_of_every_kind() -> None:
     """Forty seeded lives of three points with all kinds: never a difference, and nothing that they leave out."""
     seen: Counter[tuple[str, str]] = Counter()
+    unshelved: Counter[str] = Counter()
     for seed in range(40):
         dice = Random(seed)  # noqa: S311 - a life to be lived again, no secret
         plant, clocks, values = busy_plant(dice), Clocks(), [dice.uniform(10.0, 90.0) for _ in range(3)]
@@ -310,9 +322,12 @@ def test_long_busy_lives_are_told_alike_and_hold_every_event_of_every_kind() -> 
             assert (told_by(result, rules), refusals, result.late, result.clock_steps_back) == expected, f"seed {seed}"
             assert_same_knowledge(oracle, state, rules)
             seen.update((rules.definitions[t.definition].kind.value, t.event.name) for t in result.transitions)
+            unshelved.update(t.reason for t in result.transitions if t.event is Event.UNSHELVE)
     both_ways = {(kind.value, event) for kind in AlarmKind for event in ("RAISE", "RETURN", "RETURN_LATCHED")}
     assert both_ways - seen.keys() == set()
     assert {event.name for event in Event} - {event for _, event in seen} == set()
+    ends = {"being repaired", "time is up", "the alarm has returned", "a worse alarm of the point was raised"}
+    assert set(unshelved) == ends
 
 
 @pytest.mark.timeout(600)
@@ -399,7 +414,7 @@ def test_changed_rules_keep_what_they_share(plant: Plant, life: list[Round], lat
     restored = engine.restore(engine.snapshot(state, rules), changed)
     for number, d in enumerate(changed.definitions[:-1]):
         before = rules.index[d.id]
-        for column in ("phase", "active", "since_ns", "onset_ns", "shelved_until_ns", "out_of_service"):
+        for column in ("phase", "active", "since_ns", "onset_ns", "shelved_until_ns", "shelved_once", "out_of_service"):
             assert getattr(restored, column)[number] == getattr(state, column)[before], column
     for index in range(len(plant.points)):
         assert restored.time_ns[index] == state.time_ns[index]

@@ -5,9 +5,9 @@ from typing import Final
 import numpy as np
 
 from tocsin_core.engine.rest import recognise
+from tocsin_core.engine.shelves import end_timed_shelves
 from tocsin_core.engine.state import FAR, NEVER, PORTION, State, Transition
-from tocsin_core.engine.turning import move, turn
-from tocsin_core.lifecycle import Event
+from tocsin_core.engine.turning import turn
 from tocsin_core.readings import I64, is_bad
 from tocsin_core.rules import NS, Rules
 
@@ -25,24 +25,11 @@ def advance_clock(state: State, rules: Rules, elapsed_ns: int) -> list[Transitio
         state.seen_ns += elapsed_ns
     transitions = []
     if state.now_ns >= state.shelf_due_ns:
-        transitions += _end_shelves(state, rules)
+        transitions += end_timed_shelves(state, rules)
     if state.now_ns >= state.stale_due_ns:
         state.stale_due_ns = FAR
         for start in range(0, len(rules.stale), PORTION):
             transitions += _tell_silence(state, rules, rules.stale[start : start + PORTION])
-    return transitions
-
-
-def _end_shelves(state: State, rules: Rules) -> list[Transition]:
-    transitions = []
-    shelved = np.flatnonzero(state.shelved_until_ns)
-    until_ns = state.shelved_until_ns[shelved]
-    for each in shelved[until_ns <= state.now_ns].tolist():
-        ended = int(state.shelved_until_ns[each])
-        state.shelved_until_ns[each] = 0
-        value = float(state.value[rules.point[each]])
-        transitions.append(move(state, each, Event.UNSHELVE, ended, value, reason="time is up"))
-    state.shelf_due_ns = int(until_ns[until_ns > state.now_ns].min(initial=FAR))
     return transitions
 
 

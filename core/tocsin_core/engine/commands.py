@@ -23,11 +23,18 @@ def _no_reset(state: State, _rules: Rules, command: Command) -> RefusalReason | 
     return None if phase is Phase.LATCHED_ACKNOWLEDGED else RefusalReason.NOT_LATCHED
 
 
-def _no_shelve(_state: State, rules: Rules, command: Command) -> RefusalReason | None:
+def _no_unacknowledge(state: State, _rules: Rules, command: Command) -> RefusalReason | None:
+    acknowledged = state.phase[command.definition] in (Phase.ACKNOWLEDGED, Phase.LATCHED_ACKNOWLEDGED)
+    return None if acknowledged else RefusalReason.NOT_ACKNOWLEDGED
+
+
+def _no_shelve(state: State, rules: Rules, command: Command) -> RefusalReason | None:
     if not command.reason:
         return RefusalReason.REASON_MISSING
     if command.until_ns <= command.at_ns:
         return RefusalReason.NO_TIME
+    if command.once and not state.active[command.definition]:
+        return RefusalReason.NOT_ACTIVE
     longest = MAX_SHELVE_S[int(rules.priority[command.definition])] * NS
     return RefusalReason.TOO_LONG if command.until_ns - command.at_ns > longest else None
 
@@ -49,6 +56,7 @@ def _no_in_service(state: State, _rules: Rules, command: Command) -> RefusalReas
 _VERBS: Final[dict[Verb, tuple[Event, Callable[[State, Rules, Command], RefusalReason | None]]]] = {
     Verb.ACKNOWLEDGE: (Event.ACKNOWLEDGE, _no_acknowledge),
     Verb.RESET: (Event.RESET, _no_reset),
+    Verb.UNACKNOWLEDGE: (Event.UNACKNOWLEDGE, _no_unacknowledge),
     Verb.SHELVE: (Event.SHELVE, _no_shelve),
     Verb.UNSHELVE: (Event.UNSHELVE, _no_unshelve),
     Verb.OUT_OF_SERVICE: (Event.OUT_OF_SERVICE, _no_out_of_service),
@@ -68,6 +76,7 @@ def obey(state: State, rules: Rules, command: Command, transitions: list[Transit
     match command.verb:
         case Verb.SHELVE:
             state.shelved_until_ns[number] = command.until_ns
+            state.shelved_once[number] = command.once
             state.shelf_due_ns = min(state.shelf_due_ns, command.until_ns)
         case Verb.UNSHELVE:
             state.shelved_until_ns[number] = 0

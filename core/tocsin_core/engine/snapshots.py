@@ -20,7 +20,15 @@ class SnapshotError(ValueError):
     """Bytes that are no snapshot of the engine."""
 
 
-_BY_DEFINITION: Final = ("phase", "active", "since_ns", "onset_ns", "shelved_until_ns", "out_of_service")
+_BY_DEFINITION: Final = (
+    "phase",
+    "active",
+    "since_ns",
+    "onset_ns",
+    "shelved_until_ns",
+    "shelved_once",
+    "out_of_service",
+)
 _BY_POINT: Final = ("time_ns", "value", "quality", "seen_ns")
 _BY_TREND: Final = ("trend_ns", "trend_value")
 _SUMS: Final = tuple(field.name for field in fields(Trend))

@@ -42,7 +42,8 @@ class Transition(NamedTuple):
 class Command(NamedTuple):
     """What a person asks of one alarm at `at_ns`.
 
-    `onset_ns` is the occurrence they saw (0: whichever there is), `until_ns` the end of the shelving (SHELVE alone).
+    `onset_ns` is the occurrence they saw (0: whichever there is). For SHELVE alone: `until_ns` is the end of the
+    shelving, and `once` ends it sooner, as soon as the alarm (which must be active) returns.
     """
 
     verb: Verb
@@ -52,6 +53,7 @@ class Command(NamedTuple):
     reason: str = ""
     onset_ns: int = 0
     until_ns: int = 0
+    once: bool = False
 
 
 class Refusal(NamedTuple):
@@ -79,7 +81,7 @@ class State:
 
     Of length D: `phase` u8; `active` bool, the condition after its delays; `since_ns` i64, since when the condition has
     differed from it (-1: it does not); `onset_ns` i64 of the present occurrence (0: none yet); `shelved_until_ns` i64
-    (0: not shelved); `out_of_service` bool.
+    (0: not shelved), and `shelved_once` bool, whether its return ends that; `out_of_service` bool.
 
     Of length P: `time_ns` i64 of the last reading (-1: none), its `value` f64 and `quality` u8, `seen_ns` i64 the tick
     after which it came. Of length T: `trend_ns` i64 and `trend_value` f64 of the last good reading, `trend` the sums.
@@ -94,6 +96,7 @@ class State:
     since_ns: I64
     onset_ns: I64
     shelved_until_ns: I64
+    shelved_once: Bool
     out_of_service: Bool
     time_ns: I64
     value: F64
@@ -123,6 +126,7 @@ def initial(rules: Rules, now_ns: int) -> State:
         since_ns=np.full(d, NEVER),
         onset_ns=np.zeros(d, np.int64),
         shelved_until_ns=np.zeros(d, np.int64),
+        shelved_once=np.zeros(d, np.bool_),
         out_of_service=np.zeros(d, np.bool_),
         time_ns=np.full(p, NEVER),
         value=np.full(p, np.nan),

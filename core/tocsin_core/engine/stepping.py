@@ -9,6 +9,7 @@ from tocsin_core.detect import FALSE, HOLD, I8, TRUE
 from tocsin_core.engine.clock import advance_clock
 from tocsin_core.engine.commands import obey
 from tocsin_core.engine.rest import recognise
+from tocsin_core.engine.shelves import end_shelves
 from tocsin_core.engine.state import NEVER, PORTION, Command, State, StepResult, Transition
 from tocsin_core.engine.turning import turn
 from tocsin_core.readings import F64, I32, I64, Frame, is_bad, is_good
@@ -210,3 +211,9 @@ def _settle(
         reading = source[turned]
         transitions = turn(state, rules, definition[turned], time_ns[turned], frame.value[reading])
         moves.extend(zip(arrival[reading].tolist(), transitions, strict=True))
+        shelved = set(rules.point[definition[state.shelved_until_ns[definition] > 0]].tolist())
+        if shelved:
+            place = dict(zip(rules.point[definition[turned]].tolist(), arrival[reading].tolist(), strict=True))
+            near = [each for each in transitions if int(rules.point[each.definition]) in shelved]
+            ended = end_shelves(state, rules, near)
+            moves.extend((place[int(rules.point[each.definition])], each) for each in ended)
