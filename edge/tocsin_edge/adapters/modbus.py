@@ -1,7 +1,6 @@
 """A Modbus TCP connection, shared by the units behind it: one question at a time, and no answer but its own."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import SystemRandom
@@ -18,6 +17,8 @@ from tocsin_core.registers import ReadRequest, Reply
 
 RECONNECT_FIRST_S: Final = 0.25
 RECONNECT_MOST_S: Final = 5.0
+# For so long after the start a device that was never reached is waited for without growing rarer.
+STARTING_S: Final = 10.0
 # The library's own patience; ours ends every exchange long before.
 LIBRARY_TIMEOUT_S: Final = 60.0
 
@@ -35,8 +36,6 @@ EXCEPTIONS: Final[dict[int, tuple[int, str]]] = {
 }
 TARGET_SILENT: Final = frozenset({10, 11})
 
-# The library logs each mishap at error level; ours are counted and logged once, with their device.
-logging.getLogger("pymodbus_internal").setLevel(logging.CRITICAL)
 _random = SystemRandom()
 
 
@@ -53,7 +52,8 @@ class ModbusLine:
     """One TCP connection to (host, port). It is opened when needed, and closed after every exchange that failed.
 
     Closing is what keeps a late answer away from the next question even with servers that do not echo the transaction
-    number. After a failed connect nobody tries again until a random wait (full jitter, doubling to 5 s) is over.
+    number. After a failed connect nobody tries again until a random wait (full jitter, doubling to 5 s) is over; it
+    does not grow in the first 10 s, in which the other end may still be starting.
     """
 
     def __init__(self, host: str, port: int, clock: Clock) -> None:
@@ -62,6 +62,7 @@ class ModbusLine:
             host, port=port, timeout=LIBRARY_TIMEOUT_S, retries=0, reconnect_delay=0, name=f"{host}:{port}"
         )
         self._clock = clock
+        self._starting_until = clock.monotonic() + STARTING_S
         self._lock = asyncio.Lock()
         self._failures = 0
         self._not_before = 0.0
@@ -104,7 +105,8 @@ class ModbusLine:
         if self._clock.monotonic() < self._not_before:
             return False
         if await self._client.connect():
-            self._failures, self._not_before = 0, 0.0
+            self._failures = 0
+            self._not_before = self._starting_until = 0.0
             return True
         self._note_failed_connect("connection refused or host unreachable")
         return False
@@ -112,8 +114,10 @@ class ModbusLine:
     def _note_failed_connect(self, reason: str) -> None:
         self._reason = reason
         longest = min(RECONNECT_MOST_S, RECONNECT_FIRST_S * 2.0**self._failures)
-        self._failures = min(self._failures + 1, 16)
-        self._not_before = self._clock.monotonic() + _random.uniform(0.0, longest)
+        now = self._clock.monotonic()
+        if now >= self._starting_until:
+            self._failures = min(self._failures + 1, 16)
+        self._not_before = now + _random.uniform(0.0, longest)
 
 
 def _answer(request: ReadRequest, response: ModbusPDU) -> Answer:

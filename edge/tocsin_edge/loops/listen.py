@@ -13,7 +13,7 @@ from tocsin_core.clock import Clock
 from tocsin_core.plant.model import Broker
 from tocsin_core.readings import BAD_COMM_FAILURE
 from tocsin_edge.adapters.sensors import Arrival, arrivals, parse
-from tocsin_edge.loops.health import Health
+from tocsin_edge.loops.health import GRACE_LEAST_S, Health
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.measured import measured
 from tocsin_edge.settings import DeviceSettings, SensorDevice
@@ -38,7 +38,7 @@ class Sensor:
         self._how = how
         self._clock = clock
         self._put = put
-        self._health = Health(device.id)
+        self._health = Health(device.id, clock, 0.0)
         self._heard = asyncio.Event()
         self._newest_ms = 0
 
@@ -61,6 +61,9 @@ class Sensor:
         n = len(self._how.fields)
         while True:
             patience = None if self._health.dead else period_s * (1 if self._health.failing else PATIENCE_PERIODS)
+            if patience is not None and not self._newest_ms and not self._health.failing:
+                # It speaks at its own times, so that of a slow one not even ten seconds' silence would say a thing.
+                patience = max(patience, GRACE_LEAST_S)
             try:
                 async with asyncio.timeout(patience):
                     await self._heard.wait()

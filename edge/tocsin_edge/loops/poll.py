@@ -10,7 +10,7 @@ from tocsin_core.readings import BAD_COMM_FAILURE
 from tocsin_core.registers import Reply
 from tocsin_core.schedule import first_due, next_due
 from tocsin_edge.adapters.modbus import Answer, ModbusLine
-from tocsin_edge.loops.health import Health
+from tocsin_edge.loops.health import Health, grace_s
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.measured import measured
 from tocsin_edge.settings import DeviceSettings, ModbusDevice
@@ -37,23 +37,24 @@ async def poll(
     """Poll `device` on its ticks for ever.
 
     A device that does not answer gives bad readings with each period until it counts as dead; from then on it is
-    probed with a single short question, at least a period and at most 5 s apart, and only its return is told.
+    probed with a single short question, at least a period and at most 5 s apart, and only its return is told. One that
+    was never reached gives none at all while it may still be starting.
     """
-    health = Health(device.id)
+    health = Health(device.id, clock, grace_s(device.period_ns / NS_PER_S))
     due = first_due(device.period_ns, device.id, clock.now_ns())
     while True:
         # Never longer than a period and a bit, so that a clock set back does not stop the polls.
         await asyncio.sleep(min(due - clock.now_ns(), 2 * device.period_ns) / NS_PER_S)
-        was_dead = health.dead
-        cycle = await _cycle(how, line, clock, probe=was_dead)
+        cycle = await _cycle(how, line, clock, probe=health.dead)
         decoded = how.plan.decode(cycle.replies)
         found = measured(device, decoded.value, decoded.quality, cycle.time_ms)
+        told = True
         if cycle.silent:
-            health.fail(cycle.reason)
+            told = health.fail(cycle.reason)
         else:
             health.answer()
             health.complain("; ".join(filter(None, (cycle.reason, found.reason))))
-        if not (was_dead and health.dead):
+        if told:
             put(Sample(device, found.columns, dead=health.dead))
         after = clock.now_ns()
         if health.dead and device.period_ns < PROBE_EVERY_NS:
