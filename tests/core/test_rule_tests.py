@@ -273,6 +273,11 @@ def test_the_picture_shows_readings_expected_and_seen() -> None:
             ["p.yaml:7: tests[0].commands[0]: shelve says for how long (for: 1h), and no other command does"],
         ),
         (
+            HEAD + '    series: {P: "1"}\n    commands: [{at: 1s, do: ack, alarm: P/H, once: true}]\n'
+            "    checks: [{at: 1s, exactly: []}]\n",
+            ["p.yaml:7: tests[0].commands[0].once: only shelve is for once"],
+        ),
+        (
             HEAD.replace("setpoint: 1,", "setpoint: 99,") + '    series: {P: "1"}\n',
             ["p.yaml:3: points[0].alarms.H: setpoint 99 lies outside the range 0 to 2.5: it would never be seen"],
         ),

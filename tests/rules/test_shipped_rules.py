@@ -67,7 +67,5 @@ def test_every_kind_returns_by_its_deadband_in_some_test() -> None:
 
 
 def test_the_tests_hear_every_event_of_a_life() -> None:
-    """Between them the shipped tests make every event happen that readings and people can bring about."""
-    heard = {each.event for case in CASES for each in run(case).transitions}
-    asked = {Event.ACKNOWLEDGE, Event.RESET, Event.SHELVE, Event.UNSHELVE, Event.OUT_OF_SERVICE, Event.IN_SERVICE}
-    assert heard >= asked | {Event.RAISE, Event.RETURN, Event.RETURN_LATCHED}
+    """Between them the shipped tests make every event happen that there is."""
+    assert {each.event for case in CASES for each in run(case).transitions} == set(Event)

@@ -82,6 +82,7 @@ class Asked(_Strict):
     who: str = "tester"
     reason: str = ""
     for_: Annotated[Duration | None, Field(alias="for")] = None
+    once: bool = False
     refused: Annotated[RefusalReason, Field(strict=False)] | None = None
 
 
@@ -268,6 +269,7 @@ def _case(suite: SuiteText, number: int, plant: Plant, rules: Rules, source: Sou
         if (made := _series(words, point, interval_ns, plant, f"{text.name}/{point}", source, here)) is not None
     }
     _check_names(text, rules, source, here)
+    _check_commands(text, source, here)
     lengths = [(each.length - 1) * interval_ns for each in found.values()]
     asked = [command.at for command in text.commands] + [check.at for check in text.checks]
     turns = [window.last_ns for each in text.alarms.values() for window in (each.raised or ()) + (each.returned or ())]
@@ -329,11 +331,16 @@ def _check_names(text: CaseText, rules: Rules, source: Source, here: Path) -> No
             source.problem(path, f"no alarm {alarm!r}; there are: {_some(of_point or rules.index)}")
         elif (point := rules.definitions[rules.index[alarm]].point) not in text.series:
             source.problem(path, f"the test has no series of {point}, so nothing is known of {alarm}")
+    if not text.checks and not text.alarms and not any(command.refused for command in text.commands):
+        source.problem(here, "it expects nothing: give checks or alarms")
+
+
+def _check_commands(text: CaseText, source: Source, here: Path) -> None:
     for i, command in enumerate(text.commands):
         if (command.for_ is not None) != (command.do is Verb.SHELVE):
             source.problem((*here, "commands", i), "shelve says for how long (for: 1h), and no other command does")
-    if not text.checks and not text.alarms and not any(command.refused for command in text.commands):
-        source.problem(here, "it expects nothing: give checks or alarms")
+        if command.once and command.do is not Verb.SHELVE:
+            source.problem((*here, "commands", i, "once"), "only shelve is for once")
 
 
 def _frame(found: dict[str, Series], interval_ns: int, plant: Plant) -> Frame:

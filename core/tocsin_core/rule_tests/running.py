@@ -123,6 +123,7 @@ def _command(asked: Asked, definition: int, now: int) -> Command:
         who=asked.who,
         reason=asked.reason,
         until_ns=0 if asked.for_ is None else now + asked.for_,
+        once=asked.once,
     )
 
 
