@@ -97,7 +97,7 @@ async def _workers(
         first_start("admin", password)
     history = await DuckdbHistory.open(settings.history_file)
     stack.push_async_callback(history.close)
-    table = PointTable(plant)
+    table = PointTable(plant, settings.strangers)
     live = LiveView(table)
     quarantine = Quarantine(database, metrics, settings.quarantine_kept)
     stack.push_async_callback(quarantine.flush)

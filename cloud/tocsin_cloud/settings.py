@@ -77,6 +77,15 @@ class AlarmSettings:
     evidence_interval_s: float = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrangerSettings:
+    """How much that the plant file does not declare is taken in; beyond it is quarantined."""
+
+    gateways: int = 1000
+    devices: int = 10_000
+    points: int = 100_000
+
+
 class Role(StrEnum):
     """What one process of the cloud side does."""
 
@@ -100,6 +109,7 @@ class CloudSettings:
     stream: StreamSettings = field(default_factory=StreamSettings)
     historian: HistorianSettings = field(default_factory=HistorianSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
+    strangers: StrangerSettings = field(default_factory=StrangerSettings)
 
     @property
     def history_file(self) -> Path:

@@ -23,7 +23,7 @@ from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.journal import FencedError
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.points import PointTable
-from tocsin_cloud.settings import AlarmSettings, StreamSettings
+from tocsin_cloud.settings import AlarmSettings, StrangerSettings, StreamSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import Frame
@@ -41,7 +41,7 @@ class Rig:
 
     def worker(self) -> AlarmsWorker:
         """A new worker that knows nothing but what is in the files."""
-        self.live = LiveView(PointTable(self.plant))
+        self.live = LiveView(PointTable(self.plant, StrangerSettings()))
         settings = AlarmSettings(snapshot_interval_s=0.3)
         parts = AlarmParts(
             self.client, self.database, self.plant, self.live, Metrics(), SystemClock(), settings, self.folder / "s.npz"

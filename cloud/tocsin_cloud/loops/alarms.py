@@ -18,6 +18,7 @@ from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.snapshot import Snapshot
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
+from tocsin_cloud.loops.hearing import hear
 from tocsin_cloud.loops.journal import (
     Answer,
     Batch,
@@ -231,7 +232,7 @@ class AlarmsWorker:
         return batch
 
     def _hear(self, batch: Batch, message: Message) -> None:
-        fed = self._session.feed(message.topic, message.payload, message.time_ns)
+        fed = hear(self._session, self._parts.live.table, message)
         self._parts.live.take(fed.frame)
         self._parts.live.hear(fed, message.time_ns)
         if not len(fed.frame):

@@ -15,6 +15,7 @@ from tocsin_cloud.adapters.history import History, HistoryError
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data
+from tocsin_cloud.loops.hearing import hear
 from tocsin_cloud.loops.ledger import Ledger
 from tocsin_cloud.loops.live import LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
@@ -131,7 +132,7 @@ class Historian:
             self._last = Position(message.sequence, message.time_ns)
         if not is_data(message.topic):
             return
-        fed = self._session.feed(message.topic, message.payload, message.time_ns)
+        fed = hear(self._session, self._parts.table, message)
         if replayed:
             if (fed.group, fed.gateway) not in self._ledgers:
                 self._unrepeated(fed)
@@ -268,10 +269,11 @@ class Historian:
     async def _ask_for_births(self) -> None:
         parts = self._parts
         asking, self._ask = self._ask, set()
-        for group, node in asking:
-            now = parts.clock.monotonic()
-            if now - self._asked.get((group, node), -np.inf) < parts.settings.rebirth_interval_s:
-                continue
+        now = parts.clock.monotonic()
+        # Who was asked long ago is forgotten: names that nobody declared come without end.
+        recent = now - parts.settings.rebirth_interval_s
+        self._asked = {address: asked_at for address, asked_at in self._asked.items() if asked_at > recent}
+        for group, node in asking - self._asked.keys():
             self._asked[group, node] = now
             log.info("asking for a rebirth", group=group, gateway=node)
             parts.metrics.rebirths.inc()

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tocsin_cloud.loops.hearing import is_birth
 from tocsin_cloud.loops.points import PointTable
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Frame
@@ -26,18 +27,23 @@ class GatewayLive:
     devices: dict[str, State] = field(default_factory=dict)
 
     def told(self, fed: Fed, now_ns: int) -> None:
-        """Take in one message."""
+        """Take in one message: the births and deaths say who is there (Sparkplug 3.0, 5.4 and 5.6)."""
         if fed.kind == "NDEATH":
             # The death of an earlier session comes back as a fault and says nothing about this one.
             if not fed.faults and self.state != "offline":
                 self.state, self.since_ns = "offline", now_ns
                 self.devices = dict.fromkeys(self.devices, "offline")
             return
+        born = is_birth(fed)
+        if not born and self.state != "online":
+            return
         self.last_seen_ns = now_ns
         if self.state != "online":
             self.state, self.since_ns = "online", now_ns
-        if fed.device is not None:
-            self.devices[fed.device] = "offline" if fed.kind == "DDEATH" else "online"
+        if fed.device is not None and born:
+            self.devices[fed.device] = "online"
+        elif fed.device in self.devices and fed.kind == "DDEATH":
+            self.devices[fed.device] = "offline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class LiveView:
         self.value: F64 = np.full(len(table), np.nan)
         self.quality: U8 = np.full(len(table), BAD_WAITING, dtype=np.uint8)
         self.units: dict[int, str] = {}
-        self.gateways: dict[tuple[str, str], GatewayLive] = {}
+        self.gateways = {(table.site, gateway): GatewayLive(table.site, gateway) for gateway in table.gateways}
         self.outlooks: dict[str, Outlook] = {}
         self.stored: dict[tuple[str, str], Stored] = {}
         self.readings_stored = 0
@@ -114,8 +120,12 @@ class LiveView:
         for birth in fed.births:
             if birth.point is not None and birth.unit:
                 self.units[birth.point] = birth.unit
-        known = self.gateways.setdefault((fed.group, fed.gateway), GatewayLive(fed.group, fed.gateway))
-        known.told(fed, now_ns)
+        address = (fed.group, fed.gateway)
+        if is_birth(fed) and address not in self.gateways:
+            self.gateways[address] = GatewayLive(*address)
+        known = self.gateways.get(address)
+        if known is not None:
+            known.told(fed, now_ns)
 
     def known(self) -> "Known":
         """A copy of what a restart needs."""
@@ -123,6 +133,7 @@ class LiveView:
         gateways: list[Any] = [
             [known.group, known.id, known.state, known.since_ns, known.last_seen_ns, dict(known.devices)]
             for known in self.gateways.values()
+            if known.state != "unknown"
         ]
         return Known(
             gateways, self.table.ids[:n], self.time_ns[:n].copy(), self.value[:n].copy(), self.quality[:n].copy()
@@ -139,6 +150,8 @@ class LiveView:
                 self.quality[place] = held.quality[row]
         for group, gateway, state, since_ns, last_seen_ns, devices in held.gateways:
             self.gateways[group, gateway] = GatewayLive(group, gateway, state, since_ns, last_seen_ns, dict(devices))
+            for device in ("", *devices):
+                self.table.admit((group, gateway, device))
 
     def fit(self, size: int) -> None:
         """Make room for the points with indexes below `size`."""

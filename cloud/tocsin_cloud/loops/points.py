@@ -1,9 +1,12 @@
-"""The points a process knows: the plant's first, in engine order, then what gateways send without being declared."""
+"""The points and gateways a process knows: the plant's, then so many that nobody declared and no more."""
 
 from collections import defaultdict
 from dataclasses import dataclass
 
+from tocsin_cloud.settings import StrangerSettings
 from tocsin_core.plant import Plant
+
+Place = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +20,21 @@ class Undeclared:
 
 
 class PointTable:
-    """Turns a Sparkplug metric's address into a point index; those of undeclared metrics hold for this process only."""
+    """Turns a Sparkplug metric's address into a point index; those of undeclared metrics hold for this process only.
 
-    def __init__(self, plant: Plant) -> None:
-        """Start with the points of `plant`."""
+    A place is (group, node, device), with "" for the node itself.
+    """
+
+    def __init__(self, plant: Plant, most: StrangerSettings) -> None:
+        """Start with the points of `plant`; there is room for `most` undeclared ones."""
         self.site = plant.site.id
+        self.gateways = [gateway.id for gateway in plant.file.gateways]
+        self.turned_away = 0
+        self._most_points = most.points
+        self._places: set[Place] = {(self.site, gateway, "") for gateway in self.gateways}
+        self._places |= {(self.site, point.gateway.id, point.device.id) for point in plant.points}
+        # By whether it is a device.
+        self._room = {False: most.gateways, True: most.devices}
         self.declared = len(plant.points)
         self.ids = [point.id for point in plant.points]
         self.undeclared: list[Undeclared] = []
@@ -39,11 +52,27 @@ class PointTable:
         """Number of points known."""
         return len(self.ids)
 
-    def resolve(self, group: str, node: str, device: str | None, metric: str) -> int:
-        """The index of a metric; an undeclared one gets the next and the id `group/node[/device]/metric`."""
+    def has_room(self, place: Place) -> bool:
+        """Whether `place` is known or may become so."""
+        return place in self._places or self._room[bool(place[2])] > 0
+
+    def admit(self, place: Place) -> None:
+        """Know `place` from now on."""
+        if place not in self._places:
+            self._places.add(place)
+            self._room[bool(place[2])] -= 1
+
+    def resolve(self, group: str, node: str, device: str | None, metric: str) -> int | None:
+        """The index of a metric; an undeclared one gets the next and the id `group/node[/device]/metric`.
+
+        None, counted in `turned_away`, where there is no room for another undeclared one.
+        """
         address = (group, node, device or "", metric)
         index = self._index.get(address)
         if index is None:
+            if len(self.undeclared) >= self._most_points:
+                self.turned_away += 1
+                return None
             index = self._index[address] = len(self.ids)
             self.ids.append("/".join(part for part in address if part))
             self.undeclared.append(Undeclared(index, self.ids[index], node, device or ""))
