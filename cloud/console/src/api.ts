@@ -83,7 +83,7 @@ export const api = {
   point: (point: string) => request<Point>("GET", `/points/${id(point)}`),
   readings: (point: string, start: Instant, end: Instant, step_s: number | null) => {
     const query = new URLSearchParams({ start, end });
-    if (step_s !== null) query.set("step_s", String(step_s));
+    if (step_s !== null) query.set("step", String(step_s));
     return request<Readings>("GET", `/points/${id(point)}/readings?${query}`);
   },
   alarms: (state: "active" | "all", limit: number, before?: Instant) => {

@@ -6,8 +6,9 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
+from prometheus_client import Gauge
 from starlette.types import Lifespan
 
 from tocsin_cloud.adapters.accounts import Accounts
@@ -19,6 +20,7 @@ from tocsin_cloud.api.guard import Guard
 from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.ports import ApiPorts
 from tocsin_cloud.api.present import Points
+from tocsin_cloud.api.query import known_query
 from tocsin_cloud.api.routes import (
     alarms,
     events,
@@ -45,6 +47,7 @@ NO_TELEMETRY: Final[TelemetryConfig] = {
     "auto_configure": False,
 }
 RESOURCES: Final = (session, plant, points, alarms, tickets, notifications, gateways, kpi, quarantine, events)
+KNOWN_QUERY: Final = (Depends(known_query),)
 
 
 COMMON_PROBLEMS: Final = problem.documented(
@@ -70,8 +73,8 @@ class Interface(FastAPI):
         )
         problem.install(self)
         for resource in RESOURCES:
-            self.include_router(resource.router, prefix=PREFIX, responses=COMMON_PROBLEMS)
-        self.include_router(health.described, prefix=PREFIX, responses=COMMON_PROBLEMS)
+            self.include_router(resource.router, prefix=PREFIX, responses=COMMON_PROBLEMS, dependencies=KNOWN_QUERY)
+        self.include_router(health.described, prefix=PREFIX, responses=COMMON_PROBLEMS, dependencies=KNOWN_QUERY)
         self.include_router(health.probes)
 
     def openapi(self) -> dict[str, Any]:
@@ -105,6 +108,8 @@ def build_api(ports: ApiPorts) -> FastAPI:
         async with watching(ports, api.hub):
             yield
 
+    streams = Gauge("tocsin_event_streams", "Event streams that are open.", registry=ports.metrics)
+    streams.set_function(lambda: api.hub.readers)
     app = Interface(lifespan)
     app.state.api = api
     app.add_middleware(Guard, clock=ports.clock, metrics=ports.metrics)

@@ -1,4 +1,4 @@
-"""Serves the built console page: hashed assets for ever, the page itself fresh, its own addresses all by index.html."""
+"""Serves the built console page: hashed assets for ever, the page itself fresh, and the page at its own addresses."""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -11,6 +11,8 @@ from starlette.types import Scope
 
 ASSETS: Final = "assets"
 INDEX: Final = "index.html"
+# Where people and programs look for an interface; a page there would be taken for one.
+INTERFACE: Final = frozenset({"api", "docs", "redoc", "healthz", "readyz", "metrics"})
 
 NOT_BUILT: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Tocsin</title></head>
@@ -21,9 +23,10 @@ NOT_BUILT: Final = """<!doctype html>
 """
 
 
-def is_interface(path: str) -> bool:
-    """Say whether `path` (no slash in front) belongs to the interface, so that the page must not answer for it."""
-    return path == "api" or path.startswith("api/")
+def is_page(path: str) -> bool:
+    """Say whether `path` (no slash in front) can be one of the page's own: no file's name, and not the interface's."""
+    first, *_, last = f"{path}/{path}".split("/")
+    return first not in INTERFACE and ("." not in last or path == ".")
 
 
 class Console(StaticFiles):
@@ -35,14 +38,13 @@ class Console(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return the file at `path`, or the page."""
-        if is_interface(path):
-            raise HTTPException(HTTPStatus.NOT_FOUND, f"There is nothing at /{path}.")
         try:
             response = await super().get_response(path, scope)
         except HTTPException as error:
-            # A missing asset is an error: the page in its place would be taken for a broken script.
-            if error.status_code != HTTPStatus.NOT_FOUND or path.startswith(f"{ASSETS}/"):
+            if error.status_code != HTTPStatus.NOT_FOUND:
                 raise
+            if not is_page(path):
+                raise _nothing_at(path) from error
             response = await super().get_response(INDEX, scope)
         hashed = path.startswith(f"{ASSETS}/") and isinstance(response, FileResponse)
         response.headers["cache-control"] = "public, max-age=31536000, immutable" if hashed else "no-cache"
@@ -51,9 +53,13 @@ class Console(StaticFiles):
 
 async def not_built(path: str) -> HTMLResponse:
     """Return the page that says that there is no page."""
-    if is_interface(path):
-        raise HTTPException(HTTPStatus.NOT_FOUND, f"There is nothing at /{path}.")
+    if not is_page(path):
+        raise _nothing_at(path)
     return HTMLResponse(NOT_BUILT, HTTPStatus.NOT_FOUND)
+
+
+def _nothing_at(path: str) -> HTTPException:
+    return HTTPException(HTTPStatus.NOT_FOUND, f"There is nothing at /{path}.")
 
 
 def built(folder: Path | None) -> Path | None:

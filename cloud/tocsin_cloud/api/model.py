@@ -101,10 +101,10 @@ class HazardSource(Shape):
     id: str
     name: Name
     level: int | None = Field(description="Grade by GB 18218-2018, 1 is the gravest.")
-    worst: Priority | None
-    active: int
-    unacknowledged: int
-    early_warning: bool
+    worst: Priority | None = Field(description="The highest priority among those active or not acknowledged.")
+    active: int = Field(description="How many have a condition that still holds.")
+    unacknowledged: int = Field(description="How many nobody has answered, active or returned.")
+    early_warning: bool = Field(description="Whether one of the active is an early warning.")
 
 
 class Named(Shape):
@@ -372,7 +372,7 @@ class Kpi(Shape):
     readings_per_second: float
     quarantined: dict[str, int]
     alarms_raised: int
-    alarms_active: int
+    alarms_active: int = Field(description="How many have a condition that still holds.")
     alarms_unacknowledged: int
     early_warnings: int
     tickets_opened: int

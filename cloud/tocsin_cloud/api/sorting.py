@@ -5,10 +5,12 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, case
 
 from tocsin_cloud.adapters.sql.models import Occurrence
-from tocsin_core.lifecycle import UNANSWERED
+from tocsin_core.lifecycle import UNANSWERED, Phase
 from tocsin_core.plant import Priority
 
 UNANSWERED_TEXT: Final = tuple(phase.text for phase in UNANSWERED)
+# Whose condition is still true; the others wait for a person or a reset.
+STANDING_TEXT: Final = (Phase.UNACKNOWLEDGED.text, Phase.ACKNOWLEDGED.text)
 
 
 def alarm_order() -> tuple[ColumnElement[Any], ...]:

@@ -131,6 +131,7 @@ async def test_a_server_with_open_streams_stops_at_once(bench: Bench) -> None:
             readers = [reading(bench, server) for _ in range(3)]
             entered = [await reader.__aenter__() for reader in readers]
             assert hub.readers == 3
+            assert bench.ports.metrics.get_sample_value("tocsin_event_streams") == 3
             begun = clock.monotonic()
         assert clock.monotonic() - begun < 3
         await eventually_async(lambda: all(reader.over for reader in entered))

@@ -25,22 +25,25 @@ def at(seconds: float) -> str:
 
 
 async def test_a_hazard_source_shows_its_worst_alarm(bench: Bench) -> None:
-    """Shelved, out-of-service and returned alarms do not count; an early warning does."""
+    """Shelved and out-of-service alarms do not count, one that returned is not active; an early warning is."""
     await bench.put(
         occurrence(1, kind="time-to-limit", priority="medium", phase="acknowledged"),
         occurrence(2, priority="low"),
         occurrence(3, priority="critical", shelved_until_ns=START_NS + 10**12),
         occurrence(4, priority="critical", out_of_service=True),
         occurrence(5, priority="critical", phase="normal"),
+        occurrence(6, priority="medium", phase="returned-unacknowledged"),
+        occurrence(7, priority="medium", phase="latched-acknowledged"),
     )
     async with bench.client("regulator") as client:
+        assert (await client.get("/kpi")).json()["alarms_active"] == 4
         plant = (await client.get("/plant")).json()
     assert plant["site"] == {"id": "north", "name": {"zh": "北厂", "en": "North works"}, "timezone": "Asia/Shanghai"}
     assert plant["gateways"] == [{"id": "gw-1", "name": {"zh": "一号网关", "en": "Gateway 1"}}]
     assert plant["started_at"] == at(0)
     tanks, hall = plant["hazard_sources"]
     assert tanks["worst"] == "medium"
-    assert (tanks["active"], tanks["unacknowledged"], tanks["early_warning"]) == (2, 1, True)
+    assert (tanks["active"], tanks["unacknowledged"], tanks["early_warning"]) == (2, 2, True)
     assert (hall["worst"], hall["active"], hall["unacknowledged"], hall["early_warning"]) == (None, 0, 0, False)
 
 
@@ -112,7 +115,7 @@ async def test_a_range_too_large_is_refused_and_never_cut_short(bench: Bench) ->
     async with bench.client() as client:
         whole = await client.get("/points/NH3-101/readings", params={"start": at(0), "end": at(20_000)})
         assert len(whole.json()["time"]) == 20_000
-        for query in ({"start": at(0), "end": at(20_001)}, {"start": at(0), "end": at(20_001), "step_s": "1"}):
+        for query in ({"start": at(0), "end": at(20_001)}, {"start": at(0), "end": at(20_001), "step": "1"}):
             refused = await client.get("/points/NH3-101/readings", params=query)
             assert refused.status_code == 422
             assert "20000" in refused.json()["detail"]
@@ -192,6 +195,44 @@ async def test_paging_through_alarms_loses_none(bench: Bench) -> None:
             seen += [alarm["id"] for alarm in page]
             before = min(alarm["raised_at"] for alarm in page)
     assert sorted(seen) == [f"{number:016x}" for number in range(1, 10)]
+
+
+async def test_alarms_since_a_time_are_all_of_them(bench: Bench) -> None:
+    """The one raised at that very time is the first, and paging backwards ends there."""
+    for number in range(1, 8):
+        await bench.put(occurrence(number, phase="normal"))
+    seen: list[str] = []
+    query = {"state": "all", "limit": "2", "since": at(3)}
+    async with bench.client() as client:
+        while page := (await client.get("/alarms", params=query)).json():
+            seen += [alarm["raised_at"] for alarm in page]
+            query["before"] = min(seen)
+        assert sorted(seen) == [at(number) for number in range(3, 8)]
+        assert (await client.get("/alarms", params={"since": at(3)})).json() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("/points/NH3-101/readings?start=2026-01-01T00:00:00Z&end=2026-01-02T00:00:00Z&step_s=5", "step_s"),
+        ("/alarms?stat=all", "stat"),
+        ("/plant?state=all", "state"),
+        ("/openapi.json?x", "x"),
+    ],
+)
+async def test_a_query_key_that_nobody_knows_is_refused(bench: Bench, path: str, key: str) -> None:
+    """A misspelt filter is told by its name, instead of an answer to another question."""
+    async with bench.client() as client:
+        answer = await client.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["detail"].startswith(f"query.{key}: unknown")
+
+
+async def test_a_step_is_given_in_seconds(bench: Bench) -> None:
+    """The step asked for comes back with the rows."""
+    async with bench.client() as client:
+        span = {"start": at(0), "end": at(10), "step": "5"}
+        assert (await client.get("/points/NH3-101/readings", params=span)).json()["step_s"] == 5.0
 
 
 async def test_acknowledging_tells_the_worker_who_it_was(bench: Bench) -> None:
@@ -384,8 +425,9 @@ async def test_the_page_and_its_addresses(bench: Bench) -> None:
         assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
         assert (await client.get("http://tocsin/assets/gone.js")).status_code == 404
         assert (await client.get("http://tocsin/../../etc/passwd")).text == page.text
-        unknown = await client.get("http://tocsin/api/v1/nothing")
-        assert (unknown.status_code, unknown.headers["content-type"]) == (404, "application/problem+json")
+        for nothing in ("api/v1/nothing", "api", "docs", "docs/x", "redoc", "openapi.json", "metrics/x", "robots.txt"):
+            unknown = await client.get(f"http://tocsin/{nothing}")
+            assert (unknown.status_code, unknown.headers["content-type"]) == (404, "application/problem+json")
 
 
 def test_the_checked_in_description_is_up_to_date() -> None:

@@ -42,6 +42,7 @@ async def alarms(
     state: Literal["active", "all"] = "active",
     limit: Annotated[int, Query(ge=1, le=MOST_ALARMS)] = 200,
     before: Annotated[AwareDatetime | None, Query(description="Only alarms raised before this.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Only alarms raised at this time or after it.")] = None,
 ) -> list[model.Alarm]:
     """List alarms: not yet answered first, then priority from high to low, then the newest.
 
@@ -51,6 +52,8 @@ async def alarms(
     query = select(Occurrence)
     if before is not None:
         query = query.where(Occurrence.raised_ns < model.nanoseconds(before))
+    if since is not None:
+        query = query.where(Occurrence.raised_ns >= model.nanoseconds(since))
     async with api.ports.database.read() as session:
         if state == "active":
             query = query.where(Occurrence.phase != Phase.NORMAL.text).limit(limit)

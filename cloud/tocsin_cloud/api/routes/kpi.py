@@ -13,8 +13,7 @@ from tocsin_cloud.adapters.sql.models import Message, Occurrence, Ticket, Transi
 from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Context
 from tocsin_cloud.api.security import Reader
-from tocsin_cloud.api.sorting import UNANSWERED_TEXT
-from tocsin_core.lifecycle import Phase
+from tocsin_cloud.api.sorting import STANDING_TEXT, UNANSWERED_TEXT
 from tocsin_core.plant import AlarmKind
 from tocsin_core.tickets import TicketState
 
@@ -45,7 +44,7 @@ async def kpi(
         readings_per_second=figures.readings_per_second,
         quarantined=dict(figures.quarantined),
         alarms_raised=sum(phases.values()),
-        alarms_active=sum(phases.values()) - phases.get(Phase.NORMAL.text, 0),
+        alarms_active=sum(phases.get(phase, 0) for phase in STANDING_TEXT),
         alarms_unacknowledged=sum(phases.get(phase, 0) for phase in UNANSWERED_TEXT),
         early_warnings=kinds.get(AlarmKind.TIME_TO_LIMIT, 0),
         tickets_opened=sum(tickets.values()),

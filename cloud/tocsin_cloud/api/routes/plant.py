@@ -10,7 +10,7 @@ from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Api, Context
 from tocsin_cloud.api.present import name, plain_name
 from tocsin_cloud.api.security import Reader
-from tocsin_cloud.api.sorting import UNANSWERED_TEXT
+from tocsin_cloud.api.sorting import STANDING_TEXT, UNANSWERED_TEXT
 from tocsin_core.lifecycle import Phase
 from tocsin_core.plant import AlarmKind, Priority
 from tocsin_core.plant.model import HazardSource
@@ -22,11 +22,11 @@ router = APIRouter(tags=["plant"])
 async def plant(_account: Reader, api: Context) -> model.Plant:
     """The plant as a whole."""
     file = api.ports.plant.file
-    active = await _active(api)
+    pending = await _pending(api)
     return model.Plant(
         site=model.Site(id=file.site.id, name=name(file.site.name), timezone=file.site.timezone),
         hazard_sources=[
-            _source(source, [row for row in active if row.source == source.id]) for source in file.hazard_sources
+            _source(source, [row for row in pending if row.source == source.id]) for source in file.hazard_sources
         ],
         gateways=[
             model.Named(id=gateway.id, name=plain_name(gateway.id) if gateway.name is None else name(gateway.name))
@@ -37,7 +37,7 @@ async def plant(_account: Reader, api: Context) -> model.Plant:
     )
 
 
-class _Active(NamedTuple):
+class _Pending(NamedTuple):
     source: str | None
     kind: str
     priority: str
@@ -45,7 +45,7 @@ class _Active(NamedTuple):
     alarms: int
 
 
-async def _active(api: Api) -> list[_Active]:
+async def _pending(api: Api) -> list[_Pending]:
     now = api.ports.clock.now_ns()
     groups = (Occurrence.source, Occurrence.kind, Occurrence.priority, Occurrence.phase)
     shelved = Occurrence.shelved_until_ns.is_not(None) & (Occurrence.shelved_until_ns > now)
@@ -55,16 +55,17 @@ async def _active(api: Api) -> list[_Active]:
         .group_by(*groups)
     )
     async with api.ports.database.read() as session:
-        return [_Active(*row) for row in (await session.execute(query))]
+        return [_Pending(*row) for row in (await session.execute(query))]
 
 
-def _source(source: HazardSource, active: list[_Active]) -> model.HazardSource:
+def _source(source: HazardSource, pending: list[_Pending]) -> model.HazardSource:
+    standing = [row for row in pending if row.phase in STANDING_TEXT]
     return model.HazardSource(
         id=source.id,
         name=name(source.name),
         level=source.level,
-        worst=max((Priority(row.priority) for row in active), key=lambda priority: priority.rank, default=None),
-        active=sum(row.alarms for row in active),
-        unacknowledged=sum(row.alarms for row in active if row.phase in UNANSWERED_TEXT),
-        early_warning=any(row.kind == AlarmKind.TIME_TO_LIMIT for row in active),
+        worst=max((Priority(row.priority) for row in pending), key=lambda priority: priority.rank, default=None),
+        active=sum(row.alarms for row in standing),
+        unacknowledged=sum(row.alarms for row in pending if row.phase in UNANSWERED_TEXT),
+        early_warning=any(row.kind == AlarmKind.TIME_TO_LIMIT for row in standing),
     )

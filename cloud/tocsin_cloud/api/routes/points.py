@@ -49,7 +49,7 @@ async def points(_account: Reader, api: Context) -> list[model.Point]:
     responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def readings(
-    point: str, _account: Reader, api: Context, start: AwareDatetime, end: AwareDatetime, step_s: Step = None
+    point: str, _account: Reader, api: Context, start: AwareDatetime, end: AwareDatetime, step: Step = None
 ) -> StreamingResponse:
     """Stored readings in [start, end), at most 20000 rows: a range that holds more is refused, never cut short."""
     unit = api.points.unit(point, api.ports.live)
@@ -58,8 +58,8 @@ async def readings(
     start_ns, end_ns = model.nanoseconds(start), model.nanoseconds(end)
     if end_ns <= start_ns:
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "query.end: must be after start")
-    step_ns = None if step_s is None else round(step_s * 1e9)
-    too_many = f"This range holds more than {MOST_ROWS} rows; ask for a longer step_s or a shorter range."
+    step_ns = None if step is None else round(step * 1e9)
+    too_many = f"This range holds more than {MOST_ROWS} rows; ask for a longer step or a shorter range."
     if step_ns is not None and math.ceil((end_ns - start_ns) / step_ns) > MOST_ROWS:
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, too_many)
     try:
@@ -74,7 +74,7 @@ async def readings(
         "unit": unit,
         "start": model.rfc3339(start_ns),
         "end": model.rfc3339(end_ns),
-        "step_s": step_s,
+        "step_s": step,
     }
     return StreamingResponse(_in_turns(_json(head, trend)), media_type="application/json")
 
