@@ -36,10 +36,11 @@ class Event(IntEnum):
     ACKNOWLEDGE = 3
     RESET = 4
     UNACKNOWLEDGE = 5
-    SHELVE = 6
-    UNSHELVE = 7
-    OUT_OF_SERVICE = 8
-    IN_SERVICE = 9
+    REALARM = 6
+    SHELVE = 7
+    UNSHELVE = 8
+    OUT_OF_SERVICE = 9
+    IN_SERVICE = 10
 
     @property
     def text(self) -> str:
@@ -86,6 +87,7 @@ _STEPS: Final[dict[tuple[Phase, Event], Phase]] = {
     (Phase.ACKNOWLEDGED, Event.RETURN): Phase.NORMAL,
     (Phase.ACKNOWLEDGED, Event.RETURN_LATCHED): Phase.LATCHED_ACKNOWLEDGED,
     (Phase.ACKNOWLEDGED, Event.UNACKNOWLEDGE): Phase.UNACKNOWLEDGED,
+    (Phase.ACKNOWLEDGED, Event.REALARM): Phase.UNACKNOWLEDGED,
     (Phase.RETURNED_UNACKNOWLEDGED, Event.RAISE): Phase.UNACKNOWLEDGED,
     (Phase.RETURNED_UNACKNOWLEDGED, Event.ACKNOWLEDGE): Phase.NORMAL,
     (Phase.LATCHED_UNACKNOWLEDGED, Event.RAISE): Phase.UNACKNOWLEDGED,

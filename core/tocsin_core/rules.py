@@ -57,6 +57,8 @@ class Rules:
     or -1), `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale), `grade` (how grave it is among
     those of its side of its point: 3 HH and LL, 2 H and L, 1 their early warning, 0 any other).
 
+    `realarm` are the numbers of the R definitions that re-alarm, in order, `realarm_ns` after how long.
+
     Of length T: `trend_point`, `trend_tau_s` (half the window: an exponential window of this constant has the mean age
     of a rectangular one twice as long), `trend_floor` (standard deviation of the last digit, 10^-decimals / sqrt(12));
     of its at most one rate `trend_rate` (setpoint; infinite where there is none), of its at most one time to limit
@@ -80,6 +82,8 @@ class Rules:
     z: F64
     after_ns: I64
     grade: U8
+    realarm: I64
+    realarm_ns: I64
     first: I64
     trend_point: I32
     trend_tau_s: F64
@@ -187,6 +191,8 @@ def compile_rules(plant: Plant) -> Rules:
         z=np.asarray([normal.inv_cdf(d.confidence) if d.confidence else 0.0 for d in definitions]),
         after_ns=np.asarray([round(d.after_s * NS) for d in definitions], dtype=np.int64),
         grade=np.asarray([_GRADE.get(d.kind, 0) for d in definitions], dtype=np.uint8),
+        realarm=np.asarray([i for i, d in enumerate(definitions) if d.realarm_s], dtype=np.int64),
+        realarm_ns=np.asarray([round(d.realarm_s * NS) for d in definitions if d.realarm_s], dtype=np.int64),
         first=_starts(points, len(plant.points)),
         trend_point=trend_point,
         trend_tau_s=np.asarray([row[1] for row in trend_rows]),

@@ -26,6 +26,7 @@ STANDARD: Final = {
     ("F", "raise"): "B",
     ("F", "reset"): "A",
     ("C", "unacknowledge"): "B",
+    ("C", "realarm"): "B",
     ("F", "unacknowledge"): "E",
 }
 SHELF_S: Final = {"low": 86400, "medium": 43200, "high": 28800, "critical": 3600}
@@ -84,6 +85,7 @@ class Alarm:
     onset_ns: int = 0
     shelved_until_ns: int = 0
     once: bool = False
+    acknowledged_ns: int = 0
     out_of_service: bool = False
 
 
@@ -311,6 +313,8 @@ class Oracle:
         if asked.verb == "shelve":
             alarm.shelved_until_ns = asked.until_ns
             alarm.once = asked.once
+        if asked.verb == "ack":
+            alarm.acknowledged_ns = asked.at_ns
         if asked.verb == "unshelve":
             alarm.shelved_until_ns = 0
         if asked.verb in ("out-of-service", "in-service"):
@@ -355,6 +359,11 @@ class Oracle:
                 ended, alarm.shelved_until_ns = alarm.shelved_until_ns, 0
                 value = self.places[self.definitions[name].point].value
                 self._tell(name, "unshelve", ended, value, reason="time is up")
+        for name, alarm in self.alarms.items():
+            definition = self.definitions[name]
+            again_ns = alarm.acknowledged_ns + round(definition.realarm_s * SECOND)
+            if definition.realarm_s and alarm.state == "C" and self.now_ns >= again_ns:
+                self._tell(name, "realarm", again_ns, self.places[definition.point].value, reason="still active")
         if elapsed_ns > 5 * SECOND:
             for place in self.places.values():
                 place.seen_ns += elapsed_ns

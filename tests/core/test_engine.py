@@ -309,6 +309,29 @@ def test_an_acknowledgement_can_be_taken_back() -> None:
     assert story.refusals == [RefusalReason.NOT_ACKNOWLEDGED]
 
 
+def test_an_acknowledged_alarm_that_stands_too_long_alarms_again() -> None:
+    """An hour after the acknowledgement, at that time, as the same occurrence; acknowledged again, once more."""
+    story = Story.of(replace(H, realarm_s=3600.0)).read(1, 11).ask(Verb.ACKNOWLEDGE, 2).tick(3601)
+    assert story.phase == "acknowledged"
+    story.tick(3602)
+    assert (story.phase, story.told[-1], story.log[-1].onset_ns) == (
+        "unacknowledged",
+        ("realarm", 3602),
+        START_NS + SECOND,
+    )
+    story.ask(Verb.ACKNOWLEDGE, 4000).tick(7599).tick(7601)
+    assert story.told[-2:] == [("acknowledge", 4000), ("realarm", 7600)]
+
+
+def test_an_acknowledged_alarm_that_returned_does_not_alarm_again() -> None:
+    """Its condition is over; so is its re-alarm, even if it is raised and acknowledged anew meanwhile."""
+    story = Story.of(replace(H, realarm_s=60.0)).read(1, 11).ask(Verb.ACKNOWLEDGE, 2).read(3, 5).tick(70)
+    assert [event for event, _ in story.told] == ["raise", "acknowledge", "return"]
+    story.read(71, 11).ask(Verb.ACKNOWLEDGE, 72).tick(131)
+    assert [event for event, _ in story.told][3:] == ["raise", "acknowledge"]
+    assert story.tick(132).told[-1] == ("realarm", 132)
+
+
 def test_transitions_of_hidden_alarms_are_recorded_as_suppressed() -> None:
     """A shelved alarm goes on living; only nobody is told."""
     story = Story.of(H).ask(Verb.SHELVE, 1, reason="calibration", until=61).read(2, 11).ask(Verb.UNSHELVE, 3)

@@ -66,6 +66,7 @@ def definitions(draw: st.DrawFn, point: str) -> tuple[AlarmDefinition, ...]:
             on_delay_s=draw(delays),
             off_delay_s=draw(delays),
             latching=draw(st.booleans()),
+            realarm_s=draw(st.sampled_from([0.0, 0.0, 1.0, 30.0])),
         )
         if kind is AlarmKind.RATE:
             setpoint = draw(st.sampled_from([0.37, 3.1, 17.3, 61.7]))
@@ -261,6 +262,7 @@ def busy_plant(dice: Random) -> Plant:
                     on_delay_s=dice.choice([0.0, 0.0, 2.0]),
                     off_delay_s=dice.choice([0.0, 0.0, 3.0]),
                     latching=dice.random() < 0.4,
+                    realarm_s=dice.choice([0.0, 6.0]),
                     priority=dice.choice(list(Priority)),
                 )
                 for each in made

@@ -50,7 +50,14 @@ def block(points: int) -> Plant:
 def repeated(rules: Rules, times: int) -> Rules:
     """`rules` of a plant that holds its points `times` times over (under the same names)."""
     points, definitions, trends = len(rules.points), len(rules.definitions), len(rules.trend_point)
-    number = {"point": points, "trend_point": points, "trend": trends, "first": definitions, "trend_first": trends}
+    number = {
+        "point": points,
+        "trend_point": points,
+        "trend": trends,
+        "first": definitions,
+        "realarm": definitions,
+        "trend_first": trends,
+    }
     columns: dict[str, object] = {}
     for field in fields(Rules):
         column = getattr(rules, field.name)

@@ -1,4 +1,4 @@
-"""What only the passing of time brings: shelves whose time is up, and points gone stale."""
+"""What only the passing of time brings: shelves whose time is up, alarms that re-alarm, and points gone stale."""
 
 from typing import Final
 
@@ -7,7 +7,8 @@ import numpy as np
 from tocsin_core.engine.rest import recognise
 from tocsin_core.engine.shelves import end_timed_shelves
 from tocsin_core.engine.state import FAR, NEVER, PORTION, State, Transition
-from tocsin_core.engine.turning import turn
+from tocsin_core.engine.turning import move, turn
+from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.readings import I64, is_bad
 from tocsin_core.rules import NS, Rules
 
@@ -26,11 +27,25 @@ def advance_clock(state: State, rules: Rules, elapsed_ns: int) -> list[Transitio
     transitions = []
     if state.now_ns >= state.shelf_due_ns:
         transitions += end_timed_shelves(state, rules)
+    if state.now_ns >= state.realarm_due_ns:
+        transitions += _realarm(state, rules)
     if state.now_ns >= state.stale_due_ns:
         state.stale_due_ns = FAR
         for start in range(0, len(rules.stale), PORTION):
             transitions += _tell_silence(state, rules, rules.stale[start : start + PORTION])
     return transitions
+
+
+def _realarm(state: State, rules: Rules) -> list[Transition]:
+    """Alarms acknowledged long ago and active still wait for an acknowledgement again."""
+    standing = (state.phase[rules.realarm] == Phase.ACKNOWLEDGED) & (state.acknowledged_ns > 0)
+    due_ns = np.where(standing, state.acknowledged_ns + rules.realarm_ns, FAR)
+    over = due_ns <= state.now_ns
+    state.realarm_due_ns = int(due_ns[~over].min(initial=FAR))
+    return [
+        move(state, each, Event.REALARM, at_ns, float(state.value[rules.point[each]]), reason="still active")
+        for each, at_ns in zip(rules.realarm[over].tolist(), due_ns[over].tolist(), strict=True)
+    ]
 
 
 def _tell_silence(state: State, rules: Rules, stale: I64) -> list[Transition]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
+
 from tocsin_core.engine.state import Command, Refusal, State, Transition
 from tocsin_core.engine.turning import move
 from tocsin_core.lifecycle import UNANSWERED, Event, Phase, RefusalReason, Verb
@@ -78,6 +80,11 @@ def obey(state: State, rules: Rules, command: Command, transitions: list[Transit
             state.shelved_until_ns[number] = command.until_ns
             state.shelved_once[number] = command.once
             state.shelf_due_ns = min(state.shelf_due_ns, command.until_ns)
+        case Verb.ACKNOWLEDGE:
+            row = int(np.searchsorted(rules.realarm, number))
+            if row < len(rules.realarm) and rules.realarm[row] == number:
+                state.acknowledged_ns[row] = command.at_ns
+                state.realarm_due_ns = min(state.realarm_due_ns, command.at_ns + int(rules.realarm_ns[row]))
         case Verb.UNSHELVE:
             state.shelved_until_ns[number] = 0
         case Verb.OUT_OF_SERVICE | Verb.IN_SERVICE:

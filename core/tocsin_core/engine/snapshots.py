@@ -31,6 +31,7 @@ _BY_DEFINITION: Final = (
 )
 _BY_POINT: Final = ("time_ns", "value", "quality", "seen_ns")
 _BY_TREND: Final = ("trend_ns", "trend_value")
+_BY_REALARM: Final = ("acknowledged_ns",)
 _SUMS: Final = tuple(field.name for field in fields(Trend))
 
 # What numpy's reader of a torn or altered file is known to raise.
@@ -44,12 +45,19 @@ def _trend_keys(rules: Rules) -> list[str]:
     ]
 
 
+def _realarm_keys(rules: Rules) -> list[str]:
+    return [rules.definitions[number].id for number in rules.realarm.tolist()]
+
+
 def snapshot(state: State, rules: Rules) -> bytes:
     """The whole state, by name, so that it can be restored under rules that have changed since."""
-    columns: dict[str, np.ndarray] = {name: getattr(state, name) for name in (*_BY_DEFINITION, *_BY_POINT, *_BY_TREND)}
+    columns: dict[str, np.ndarray] = {
+        name: getattr(state, name) for name in (*_BY_DEFINITION, *_BY_POINT, *_BY_TREND, *_BY_REALARM)
+    }
     columns |= {f"trend.{name}": getattr(state.trend, name) for name in _SUMS}
     columns["now_ns"] = np.asarray(state.now_ns, np.int64)
     columns["definitions"] = np.asarray([definition.id for definition in rules.definitions], np.str_)
+    columns["realarms"] = np.asarray(_realarm_keys(rules), np.str_)
     columns["points"] = np.asarray(rules.points, np.str_)
     columns["trends"] = np.asarray(_trend_keys(rules), np.str_)
     buffer = BytesIO()
@@ -85,6 +93,7 @@ def restore(data: bytes, rules: Rules) -> State:
         _lay(columns, "definitions", alarms, {name: getattr(state, name) for name in _BY_DEFINITION})
         _lay(columns, "points", rules.points, {name: getattr(state, name) for name in _BY_POINT})
         _lay(columns, "trends", _trend_keys(rules), sums | {name: getattr(state, name) for name in _BY_TREND})
+        _lay(columns, "realarms", _realarm_keys(rules), {name: getattr(state, name) for name in _BY_REALARM})
         if len(rules.definitions) and state.phase.max() >= len(Phase):
             raise ValueError("a phase that does not exist")
     except (*_UNREADABLE, BadZipFile, zlib.error, struct.error) as error:

@@ -77,7 +77,7 @@ class StepResult(NamedTuple):
 
 @dataclass(slots=True)
 class State:
-    """Everything the engine remembers. D definitions, P points, T trends as in `Rules`.
+    """Everything the engine remembers. D definitions, P points, T trends, R that re-alarm as in `Rules`.
 
     Of length D: `phase` u8; `active` bool, the condition after its delays; `since_ns` i64, since when the condition has
     differed from it (-1: it does not); `onset_ns` i64 of the present occurrence (0: none yet); `shelved_until_ns` i64
@@ -85,10 +85,12 @@ class State:
 
     Of length P: `time_ns` i64 of the last reading (-1: none), its `value` f64 and `quality` u8, `seen_ns` i64 the tick
     after which it came. Of length T: `trend_ns` i64 and `trend_value` f64 of the last good reading, `trend` the sums.
+    Of length R: `acknowledged_ns` i64 of the last acknowledgement (0: none).
     `now_ns` is the last tick.
 
     Worked out from these and the rules, and not part of a snapshot: of length P the bounds `quiet_low` and `quiet_high`
-    f64 (see `rest`); `shelf_due_ns` and `stale_due_ns`, before which no shelf ends and no point goes stale.
+    f64 (see `rest`); `shelf_due_ns`, `realarm_due_ns` and `stale_due_ns`, before which no shelf ends, nothing
+    re-alarms and no point goes stale.
     """
 
     phase: U8
@@ -105,10 +107,12 @@ class State:
     trend_ns: I64
     trend_value: F64
     trend: Trend
+    acknowledged_ns: I64
     now_ns: int
     quiet_low: F64
     quiet_high: F64
     shelf_due_ns: int
+    realarm_due_ns: int
     stale_due_ns: int
 
 
@@ -135,9 +139,11 @@ def initial(rules: Rules, now_ns: int) -> State:
         trend_ns=np.full(t, NEVER),
         trend_value=np.full(t, np.nan),
         trend=Trend.empty(t),
+        acknowledged_ns=np.zeros(len(rules.realarm), np.int64),
         now_ns=now_ns,
         quiet_low=np.full(p, np.inf),
         quiet_high=np.full(p, -np.inf),
         shelf_due_ns=now_ns,
+        realarm_due_ns=now_ns,
         stale_due_ns=now_ns,
     )

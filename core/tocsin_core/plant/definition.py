@@ -20,7 +20,7 @@ RATE_OFF_DELAY_S: Final = 30.0
 RATE_DEADBAND: Final = 0.2  # of the set point
 LEAST_WINDOW_PERIODS: Final = 15  # a slope wants this many readings in its window (see detect.LEAST_READINGS)
 
-_COMMON: Final = frozenset({"on_delay_s", "off_delay_s", "priority", "latching"})
+_COMMON: Final = frozenset({"on_delay_s", "off_delay_s", "priority", "latching", "realarm_s"})
 _LIMIT_USES: Final = _COMMON | {"setpoint", "deadband"}
 USES: Final[dict[AlarmKind, frozenset[str]]] = {
     **dict.fromkeys(LIMITS, _LIMIT_USES),
@@ -51,6 +51,7 @@ class AlarmDefinition:
     confidence: float = 0.0
     limit: AlarmKind | None = None
     after_s: float = 0.0
+    realarm_s: float = 0.0
 
 
 def _merged(over: AlarmSetting | None, under: AlarmSetting) -> AlarmSetting:
@@ -80,6 +81,7 @@ def _definition(
         confidence=setting.confidence or 0.0,
         limit=None if setting.limit is None else AlarmKind(setting.limit),
         after_s=setting.after_s or 0.0,
+        realarm_s=setting.realarm_s or 0.0,
     )
 
 

@@ -129,6 +129,9 @@ class AlarmSetting(Strict):
         None, description="low, medium, high or critical."
     )
     latching: bool | None = Field(None, description="Stays latched after its return until somebody resets it.")
+    realarm_s: Annotated[float, Field(ge=60, le=86400)] | None = Field(
+        None, description="Acknowledged and still active after this long, it has to be acknowledged again."
+    )
     window_s: Annotated[float, Field(ge=5, le=86400)] | None = Field(
         None, description="`rate` and `time-to-limit`: how much of the past the slope is taken from."
     )
