@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.need import ROOT, need_program
+from tests.support.need import DEBIAN, ROOT, need_program
 
 PACKAGES: Final = (
     "core/tocsin_core",
@@ -80,6 +80,18 @@ def reasons_missing(text: str) -> list[str]:
     return missing
 
 
+def needs_of(text: str) -> set[str]:
+    """Return what a module of tests asks `need_program`, by its first name, and `need_library` for."""
+    return {
+        str(call.args[0].value)
+        for call in ast.walk(ast.parse(text))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in ("need_program", "need_library")
+        and isinstance(call.args[0], ast.Constant)
+    }
+
+
 def test_no_tracked_text_names_a_registry_or_a_machine() -> None:
     """A clone works on any machine only if no file points at one."""
     faults = [f"{name}:{fault}" for name, text in tracked_texts() for fault in faults_of(text)]
@@ -117,6 +129,16 @@ def test_a_rule_without_reason_is_seen() -> None:
     """The check itself notices a rule that has no comment."""
     text = '[tool.ruff.lint]\nignore = [\n  "D1",\n  "E5", # a reason of some length\n]\nper-file-ignores = {}\n'
     assert reasons_missing(text) == ["D1"]
+
+
+def test_ci_installs_what_the_tests_need() -> None:
+    """A test that needs a program or a library has its Debian package in the list of .ci/run."""
+    needed = {need for module in (ROOT / "tests").rglob("*.py") for need in needs_of(module.read_text("utf-8"))}
+    assert needed >= {"chromium", "mosquitto", "libatomic.so.1"}
+    assert needed - DEBIAN.keys() == set(), "no Debian package is given in tests/support/need.py"
+    listed = re.search(r"^needed=\((.*)\)$", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
+    assert listed
+    assert {DEBIAN[need] for need in needed} - set(listed[1].split()) == set()
 
 
 def test_the_license_is_the_whole_apache_license() -> None:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 from tests.support.demo import Demo, running_demo
-from tests.support.need import ROOT, need_program
+from tests.support.need import ROOT, need_library, need_program
 from tests.support.wait import eventually
 from tocsin_core.lifecycle import RefusalReason
 from tocsin_core.routing import RoutingReason
@@ -37,6 +37,7 @@ EXPECTED: Final = re.compile(r"status of 401|net::ERR_")
 def browser() -> Iterator[Browser]:
     """Headless Chromium from the system's packages."""
     program = need_program("chromium", "chromium-browser")
+    need_library("libatomic.so.1")  # of the node that playwright brings
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         yield browser

@@ -1,18 +1,36 @@
 """Finds what a test needs that pip and npm do not bring, and says clearly when it is missing."""
 
+import ctypes
 import os
 import shutil
 from pathlib import Path
-from typing import Final
+from typing import Final, Never
 
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+# What a test may need, and the Debian package that brings it; .ci/run installs them.
+DEBIAN: Final = {
+    "chromium": "chromium",
+    "git": "git",
+    "make": "make",
+    "mosquitto": "mosquitto",
+    "promtool": "prometheus",
+    "libatomic.so.1": "libatomic1",
+}
 
 
 def in_ci() -> bool:
     """Tell whether the run is one of .ci/run, where every program must be there."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def missing(what: str, name: str) -> Never:
+    """Skip the test because of what is missing, fail it in CI; say which Debian package brings it."""
+    message = f"needs {what}, which is not installed (Debian: apt-get install {DEBIAN.get(name, name)})"
+    if in_ci():
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message, allow_module_level=True)
 
 
 def need_program(*names: str) -> str:
@@ -21,10 +39,15 @@ def need_program(*names: str) -> str:
         path = shutil.which(name)
         if path is not None:
             return path
-    message = f"needs the program {' or '.join(names)}, which is not installed"
-    if in_ci():
-        pytest.fail(message, pytrace=False)
-    pytest.skip(message, allow_module_level=True)
+    missing(f"the program {' or '.join(names)}", names[0])
+
+
+def need_library(name: str) -> None:
+    """Go on only where the loader finds this shared library; skip the test without it, fail it in CI."""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        missing(f"the library {name}", name)
 
 
 def need_data(name: str) -> Path:
