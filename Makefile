@@ -8,9 +8,13 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 S := .stamps
+# Setting up is for one make at a time, which looks at what is done only when its turn has come; what it says goes to
+# standard error, so that standard output is the demo's.
+ALONE = $(PYTHON) scripts/alone.py $(MAKE) -s
 STAGE := $(PYTHON) scripts/stage.py
 # An installation that was killed can leave half a package that pip takes for whole: the guard then makes .venv anew.
-GUARD := .venv/unfinished
+GUARD := $(S)/unfinished
+GUARDED := $(STAGE) --guard $(GUARD)
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 LOCKED := --require-hashes --only-binary :all: -r
 BOOTSTRAP := $(wildcard scripts/bootstrap/*)
@@ -18,7 +22,7 @@ CONSOLE := cloud/tocsin_cloud/console
 CONSOLE_SOURCES := $(shell find cloud/console -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
 
 # A virtual environment holds absolute paths: it is made anew when the checkout moved or the system's python went away.
-VENV_STALE := $(shell test ! -e $(GUARD) -a -x $(BIN)/python && grep -qsF "$(CURDIR)/.venv" $(BIN)/activate || echo stale)
+VENV_STALE := $(shell test ! -e $(GUARD) -a -e $(S)/venv -a -x $(BIN)/python && grep -qsF "$(CURDIR)/.venv" $(BIN)/activate || echo stale)
 
 .PHONY: help setup setup-dev console demo test check format lock clean FORCE
 
@@ -26,11 +30,14 @@ help: ## list the targets (default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
 	  || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' $(firstword $(MAKEFILE_LIST))
 
-setup: $(S)/tocsin $(S)/console ## make .venv with tocsin and its locked libraries, and build the console page
+setup: ## make .venv with tocsin and its locked libraries, and build the console page
+	@+$(ALONE) $(S)/tocsin $(S)/console >&2
 
-setup-dev: $(S)/dev ## the same without the page, with the test and check tools
+setup-dev: ## the same without the page, with the test and check tools
+	@+$(ALONE) $(S)/dev >&2
 
-console: $(S)/console ## build the console page alone
+console: ## build the console page alone
+	@+$(ALONE) $(S)/console >&2
 
 demo: setup ## run the simulated plant, gateways, cloud side and page (ARGS="--headless --seconds 90")
 	@exec $(BIN)/tocsin demo $(ARGS)
@@ -58,20 +65,20 @@ clean: ## remove all that set-up and checks made (var/, the demo's history, stay
 FORCE:
 
 $(S)/venv: $(BOOTSTRAP) $(if $(VENV_STALE),FORCE)
-	@$(STAGE) venv "Making the virtual environment" $(PYTHON) scripts/bootstrap/make_venv.py $(if $(VENV_STALE),--fresh)
+	@$(GUARDED) venv "Making the virtual environment" $(PYTHON) scripts/bootstrap/make_venv.py $(if $(VENV_STALE),--fresh)
 	@touch $@
 
 $(S)/runtime: constraints/runtime.txt $(S)/venv
-	@$(STAGE) --guard $(GUARD) runtime "Installing the locked libraries" $(PIP_INSTALL) $(LOCKED) $<
+	@$(GUARDED) runtime "Installing the locked libraries" $(PIP_INSTALL) $(LOCKED) $<
 	@touch $@
 
 $(S)/tocsin: pyproject.toml $(S)/runtime
-	@$(STAGE) --guard $(GUARD) tocsin "Installing tocsin" $(PIP_INSTALL) \
+	@$(GUARDED) tocsin "Installing tocsin" $(PIP_INSTALL) \
 	  --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(S)/dev: constraints/dev.txt $(S)/tocsin
-	@$(STAGE) --guard $(GUARD) dev "Installing the test and check tools" $(PIP_INSTALL) $(LOCKED) $<
+	@$(GUARDED) dev "Installing the test and check tools" $(PIP_INSTALL) $(LOCKED) $<
 	@touch $@
 
 $(S)/node_modules: cloud/console/package.json cloud/console/package-lock.json $(S)/runtime \

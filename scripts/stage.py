@@ -7,86 +7,90 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 LOGS = Path(__file__).resolve().parent.parent / ".stamps"
 HEARTBEAT_S = 10.0
 REFRESH_S = 0.2
 LINE_WIDTH = 120
 SHOWN_ON_FAILURE = 15
+INTERRUPTED = 130
+TAIL_BYTES = 2000
 NO_NETWORK = re.compile(
-    r"NewConnectionError|Failed to establish|name resolution|timed out|ConnectionError|Connection refused|SSLError"
-    r"|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|CERTIFICATE",
-    re.IGNORECASE,
+    # pip
+    r"NewConnectionError|NameResolutionError|TimeoutError|ProtocolError|SSLError|\bConnectionError"
+    r"|name resolution|timed out|Connection refused|Failed to (?:establish|connect)|CERTIFICATE"
+    # npm; in capitals only, or the pattern would find itself in ModuleNotFoundError
+    r"|\b(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH)\b|CERT_"
 )
 
 
 class Stage:
-    """One command with its title, its log and its last line of output."""
+    """One command with its title and its log, both for people, on standard error: standard output is the caller's."""
 
     def __init__(self, name: str, title: str, command: list[str], guard: Path | None) -> None:
-        """Name the log `.stamps/NAME.log`; a person reads the title; the guard exists while it runs."""
+        """Name the stamp and the log, `.stamps/NAME` and `.stamps/NAME.log`; the guard exists while it runs."""
         self.title, self.command, self.guard = title, command, guard
-        self.log = LOGS / f"{name}.log"
-        self.last = ""
+        self.stamp, self.log = LOGS / name, LOGS / f"{name}.log"
         self.began = time.monotonic()
-        self.tty = sys.stdout.isatty()
+        self.tty = sys.stderr.isatty()
 
     def say(self, text: str, *, lasting: bool) -> None:
         """Print one line; on a terminal a line that does not last is overwritten by the next."""
         line = f"[{time.monotonic() - self.began:4.0f} s] {self.title}{text}"
         if self.tty:
-            width = os.get_terminal_size().columns or LINE_WIDTH
-            print("\r\x1b[K" + line[: width - 1], end="\n" if lasting else "", flush=True)
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or LINE_WIDTH
+            print("\r\x1b[K" + line[: width - 1], end="\n" if lasting else "", file=sys.stderr, flush=True)
         else:
-            print(line[:LINE_WIDTH], flush=True)
+            print(line[:LINE_WIDTH], file=sys.stderr, flush=True)
 
-    def read(self, process: subprocess.Popen[str]) -> None:
-        """Copy the command's output into the log and remember the newest line."""
-        with self.log.open("w", encoding="utf-8") as log:
-            for line in process.stdout or ():
-                log.write(line)
-                log.flush()
-                self.last = line.strip() or self.last
-
-    def run(self) -> int:
-        """Run the command to its end and return its exit code; the guard stays when the end came from outside."""
+    def prepare(self) -> BinaryIO:
+        """Take back what says that all is well, and open the log; OSError when the checkout cannot be written."""
+        LOGS.mkdir(exist_ok=True)
+        if self.stamp.exists():
+            self.stamp.unlink()
         if self.guard:
             self.guard.touch()
-        process = subprocess.Popen(
-            self.command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-        reader = threading.Thread(target=self.read, args=(process,), daemon=True)
-        reader.start()
+        return self.log.open("wb")
+
+    def last(self) -> str:
+        """Return the newest line of the log that says something."""
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines()]
+        return next((line for line in reversed(lines) if line), "")
+
+    def run(self, log: BinaryIO) -> int:
+        """Run the command to its end and return its exit code; the guard stays when the end came from outside."""
         self.say(" …", lasting=not self.tty)
-        every = REFRESH_S if self.tty else HEARTBEAT_S
+        # Open descriptors go on to the command: a make that was killed leaves the lock with what still runs.
+        process = subprocess.Popen(
+            self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, close_fds=False
+        )
         try:
-            while True:
-                reader.join(every)
-                if not reader.is_alive():
-                    break
-                self.say(f" … {self.last}", lasting=not self.tty)
+            code = self.follow(process)
         except KeyboardInterrupt:
             process.wait()
             self.say(" interrupted; the next make goes on from here", lasting=True)
-            return 130
-        code = process.wait()
+            return INTERRUPTED
         if self.guard and code >= 0:
             self.guard.unlink()
         self.say(" done" if code == 0 else f" FAILED (exit code {code})", lasting=True)
         return code
 
+    def follow(self, process: subprocess.Popen[bytes]) -> int:
+        """Say now and then how far the command is, until it ends."""
+        while True:
+            try:
+                return process.wait(REFRESH_S if self.tty else HEARTBEAT_S)
+            except subprocess.TimeoutExpired:
+                self.say(f" … {self.last()}", lasting=not self.tty)
+
     def explain(self) -> None:
         """Show the end of the log and, where it looks like one, name a network that does not answer."""
-        text = self.log.read_text(encoding="utf-8")
+        text = self.log.read_text(encoding="utf-8", errors="replace")
         for line in text.splitlines()[-SHOWN_ON_FAILURE:]:
             print(f"    {line}", file=sys.stderr)
         if NO_NETWORK.search(text):
@@ -106,13 +110,20 @@ def main() -> None:
     parser.add_argument("title")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
-    LOGS.mkdir(exist_ok=True)
     stage = Stage(arguments.name, arguments.title, arguments.command, arguments.guard)
-    code = stage.run()
-    if code not in (0, 130):
+    try:
+        log = stage.prepare()
+    except OSError as problem:
+        sys.exit(f"error: {problem.filename}: {problem.strerror}; the set-up needs a checkout that it can write to")
+    with log:
+        code = stage.run(log)
+    if code not in (0, INTERRUPTED):
         stage.explain()
     sys.exit(code)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # a second one, while the command was still ending
+        sys.exit(INTERRUPTED)
