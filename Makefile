@@ -19,6 +19,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 LOCKED := --require-hashes --only-binary :all: -r
 BOOTSTRAP := $(wildcard scripts/bootstrap/*)
 CONSOLE := cloud/tocsin_cloud/console
+PEERS := node_modbus node_sparkplug
 CONSOLE_SOURCES := $(shell find cloud/console -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
 
 # A virtual environment holds absolute paths: it is made anew when the checkout moved or the system's python went away.
@@ -34,7 +35,7 @@ setup: ## make .venv with tocsin and its locked libraries, and build the console
 	@+$(ALONE) $(S)/tocsin $(S)/console >&2
 
 setup-dev: ## the same without the page, with the test and check tools
-	@+$(ALONE) $(S)/dev >&2
+	@+$(ALONE) $(S)/dev $(S)/node_modules $(PEERS:%=$(S)/%) >&2
 
 console: ## build the console page alone
 	@+$(ALONE) $(S)/console >&2
@@ -45,11 +46,12 @@ demo: setup ## run the simulated plant, gateways, cloud side and page (ARGS="--h
 test: setup-dev console ## run every test on two workers (ARGS="-k words" for some)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
-check: setup-dev ## the static checks: ruff, mypy --strict, import contracts
+check: setup-dev ## the static checks: ruff, mypy --strict, import contracts, the page's types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	scripts/npm run check
 
 format: setup-dev ## let ruff format and repair what it can
 	$(BIN)/ruff format
@@ -60,7 +62,7 @@ lock: setup-dev ## resolve pyproject.toml into constraints/ (ARGS=--upgrade for 
 
 clean: ## remove all that set-up and checks made (var/, the demo's history, stays)
 	rm -rf .venv $(S) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist \
-	  cloud/console/node_modules cloud/console/dist $(CONSOLE)
+	  cloud/console/node_modules cloud/console/dist $(CONSOLE) $(PEERS:%=tests/support/%/node_modules)
 
 FORCE:
 
@@ -84,6 +86,11 @@ $(S)/dev: constraints/dev.txt $(S)/tocsin
 $(S)/node_modules: cloud/console/package.json cloud/console/package-lock.json $(S)/runtime \
   $(if $(wildcard cloud/console/node_modules/.package-lock.json),,FORCE)
 	@$(STAGE) node_modules "Installing the console's libraries" scripts/npm ci
+	@touch $@
+
+$(PEERS:%=$(S)/%): $(S)/%: tests/support/%/package.json tests/support/%/package-lock.json $(S)/runtime
+	@$(STAGE) $* "Installing the libraries of tests/support/$*" \
+	  scripts/npm --prefix ../../tests/support/$* ci --ignore-scripts --omit=optional
 	@touch $@
 
 # The copy appears at once and whole, so that an API that is running never serves half a page.
