@@ -5,14 +5,16 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
+from sqlalchemy import func, select
 
 from tocsin_cloud.adapters.accounts import ensure_administrator
 from tocsin_cloud.adapters.channels import Channels
@@ -22,6 +24,7 @@ from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_event
 from tocsin_cloud.api.build import build_api
 from tocsin_cloud.api.live_port import LivePort
@@ -53,25 +56,43 @@ class PartEndedError(RuntimeError):
     """A part returned although it should run until it is cancelled."""
 
 
-async def run(settings: CloudSettings, plant: Plant, clock: Clock, stop: asyncio.Event, first_start: Announce) -> None:
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the data of a cloud side hold when one of its processes ends; None where it never learnt that."""
+
+    role: str
+    readings_stored: int | None = None
+    alarms_raised: int | None = None
+    quarantined: int | None = None
+
+
+async def run(
+    settings: CloudSettings, plant: Plant, clock: Clock, stop: asyncio.Event, first_start: Announce
+) -> Summary:
     """Run the process's role until `stop`; `first_start(user, password)` is called when the first user was made.
 
     Raises:
+        HistoryError: another process works on this data folder.
         ExceptionGroup: a part failed. Nothing goes on half-alive: what is committed is safe, a restart goes on there.
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
+        # The history's file is also what keeps a second process off the folder: nothing else is touched before.
+        history = None if settings.role is Role.API else await DuckdbHistory.open(settings.history_file)
+        if history is not None:
+            stack.push_async_callback(history.close)
         server, url = await _broker(settings, clock, stack)
         client = await connect(url, f"tocsin-{settings.role}")
         stack.push_async_callback(client.close)
-        if settings.role is Role.API:
+        process = _Process(settings, plant, clock, client, stack)
+        if history is None:
             try:
-                ports, works = await _interface(settings, plant, clock, client, stack, stop)
+                ports, works = await _interface(process, stop)
             except WorkersSilentError as error:
                 log.info("cloud side ends", role=settings.role, reason=str(error))
-                return
+                return Summary(settings.role)
         else:
-            ports, works = await _workers(settings, plant, clock, client, stack, first_start)
+            ports, works = await _workers(process, history, first_start)
         if server is not None:
             works.append(("broker", server.supervise))
         outlet = answering(client, ports) if settings.role is Role.WORKERS else _page(ports, settings)
@@ -82,12 +103,27 @@ async def run(settings: CloudSettings, plant: Plant, clock: Clock, stop: asyncio
             log.info("cloud side ends", role=settings.role)
             for task in running:
                 task.cancel()
+        return await _summary(settings.role, ports)
 
 
-async def _workers(
-    settings: CloudSettings, plant: Plant, clock: Clock, client: Client, stack: AsyncExitStack, first_start: Announce
-) -> tuple[ApiPorts, list[Work]]:
+class _Process(NamedTuple):
+    settings: CloudSettings
+    plant: Plant
+    clock: Clock
+    client: Client
+    stack: AsyncExitStack
+
+
+async def _summary(role: Role, ports: ApiPorts) -> Summary:
+    figures = ports.live.figures()
+    async with ports.database.read() as session:
+        raised = await session.scalar(select(func.count()).select_from(Occurrence))
+    return Summary(role, figures.readings_stored, raised, sum(figures.quarantined.values()))
+
+
+async def _workers(process: _Process, history: DuckdbHistory, first_start: Announce) -> tuple[ApiPorts, list[Work]]:
     """History, alarms, tickets and messages, and what the interface needs of them in this process."""
+    settings, plant, clock, client, stack = process
     metrics = Metrics()
     await ensure_stream(client, settings.stream)
     database = await Database.open(sqlite_url(settings.sql_file))
@@ -95,8 +131,6 @@ async def _workers(
     password = await ensure_administrator(database, clock, os.environ.get(PASSWORD_VARIABLE))
     if password is not None:
         first_start("admin", password)
-    history = await DuckdbHistory.open(settings.history_file)
-    stack.push_async_callback(history.close)
     table = PointTable(plant, settings.strangers)
     live = LiveView(table)
     quarantine = Quarantine(database, metrics, settings.quarantine_kept)
@@ -132,10 +166,9 @@ async def _workers(
     ]
 
 
-async def _interface(
-    settings: CloudSettings, plant: Plant, clock: Clock, client: Client, stack: AsyncExitStack, stop: asyncio.Event
-) -> tuple[ApiPorts, list[Work]]:
+async def _interface(process: _Process, stop: asyncio.Event) -> tuple[ApiPorts, list[Work]]:
     """The interface alone, on what the workers answer; once they have, the tables are there."""
+    settings, plant, clock, client, stack = process
     live = RemoteLive(client, plant.site.id, clock)
     await live.hear(stop)
     database = await Database.open(sqlite_url(settings.sql_file))

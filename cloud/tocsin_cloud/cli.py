@@ -1,10 +1,14 @@
 """The verbs `tocsin cloud` and `tocsin broker`: arguments checked, logs set up, signals turned into an orderly end."""
 
 import asyncio
+import json
+import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import structlog
 import typer
@@ -21,6 +25,11 @@ from tocsin_core.plant import load_plant
 log = structlog.get_logger()
 
 DATA = Path("var")
+# Accounts, readings and messages are nobody else's business on this machine.
+PRIVATE: Final = 0o077
+
+Json = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
+Work = Callable[[asyncio.Event], Awaitable[Mapping[str, Any]]]
 
 
 def _address(text: str) -> Address:
@@ -42,13 +51,18 @@ def cloud(
     role: Annotated[
         Role, typer.Option("--role", help="`workers` and `api` apart share a broker (--nats) and the data folder.")
     ] = Role.ALL,
+    as_json: Json = False,
 ) -> None:
     """Run the cloud side: broker, history, alarms, messages, API and page."""
     if role is not Role.ALL and nats is None:
         raise typer.BadParameter(f"--role {role} needs the broker that it shares with the other one: --nats URL")
     settings = CloudSettings(plant=plant, data=data, http=_address(http), mqtt=_address(mqtt), nats_url=nats, role=role)
     loaded = load_plant(plant)
-    _main(lambda stop: run(settings, loaded, SystemClock(), stop, _first_start))
+
+    async def work(stop: asyncio.Event) -> Mapping[str, Any]:
+        return asdict(await run(settings, loaded, SystemClock(), stop, _first_start))
+
+    _main(work, as_json=as_json)
 
 
 def broker(
@@ -56,13 +70,14 @@ def broker(
     data: Annotated[Path, typer.Option("--data", help="Where the stream is kept, in the folder `nats`.")] = DATA,
     mqtt: Annotated[str, typer.Option("--mqtt", help="HOST:PORT on which gateways connect.")] = f"{LOOPBACK}:1883",
     nats: Annotated[str, typer.Option("--nats", help="HOST:PORT for the cloud side.")] = f"{LOOPBACK}:4222",
+    as_json: Json = False,
 ) -> None:
     """Run the broker alone: a nats-server with its stream and its MQTT listener."""
     settings = BrokerSettings(folder=(data / "nats").resolve(), nats=_address(nats), mqtt=_address(mqtt))
-    _main(lambda stop: _broker(settings, stop))
+    _main(partial(_broker, settings), as_json=as_json)
 
 
-async def _broker(settings: BrokerSettings, stop: asyncio.Event) -> None:
+async def _broker(settings: BrokerSettings, stop: asyncio.Event) -> Mapping[str, Any]:
     server = await NatsServer.start(settings, SystemClock())
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -71,26 +86,31 @@ async def _broker(settings: BrokerSettings, stop: asyncio.Event) -> None:
             watching.cancel()
     finally:
         await server.stop()
+    return {"restarts": server.restarts}
 
 
-def _main(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def _main(work: Work, *, as_json: bool) -> None:
+    os.umask(PRIVATE)
     failed: list[BaseException] = []
+    result: Mapping[str, Any] = {}
     try:
-        asyncio.run(_until_signal(work))
+        result = asyncio.run(_until_signal(work))
     except* (BrokerError, HistoryError, NatsError, SQLAlchemyError, OSError) as group:
         failed = _leaves(group)
     for error in failed:
         log.critical("ended", reason=str(error) or repr(error))
+    if as_json:
+        typer.echo(json.dumps({"error": str(failed[0]) or repr(failed[0])} if failed else result, ensure_ascii=False))
     if failed:
         raise typer.Exit(1)
 
 
-async def _until_signal(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+async def _until_signal(work: Work) -> Mapping[str, Any]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await work(stop)
+    return await work(stop)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

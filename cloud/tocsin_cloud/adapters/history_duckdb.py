@@ -16,6 +16,8 @@ from tocsin_core.readings import F64, GOOD, QUALITY_MASK, UNCERTAIN, Frame
 T = TypeVar("T")
 
 FORMAT: Final = 1
+# How DuckDB says that another process has the file; it has no type of its own for that.
+LOCKED: Final = "Could not set lock"
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS readings
     (point INTEGER NOT NULL, time_ns BIGINT NOT NULL, value DOUBLE, quality UTINYINT NOT NULL);
@@ -75,6 +77,8 @@ class DuckdbHistory:
             await history._in_thread(history._load)
         except duckdb.Error as error:
             thread.shutdown()
+            if LOCKED in str(error):
+                raise HistoryError(f"another process works on {path.parent}: it holds {path.name}") from error
             raise HistoryError(f"{path}: {error}") from error
         except BaseException:
             thread.shutdown()

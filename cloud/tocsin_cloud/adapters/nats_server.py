@@ -84,6 +84,7 @@ class NatsServer:
         self._settings = settings
         self._clock = clock
         self._process: Process | None = None
+        self.restarts = 0
 
     @classmethod
     async def start(cls, settings: BrokerSettings, clock: Clock) -> Self:
@@ -120,6 +121,7 @@ class NatsServer:
             await asyncio.sleep(pause)
             try:
                 await self._launch()
+                self.restarts += 1
                 pause = RESTART_FIRST_S
             except BrokerError as problem:
                 pause = min(2 * pause, RESTART_MOST_S)
