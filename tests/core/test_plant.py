@@ -403,8 +403,8 @@ BROKEN: Final[dict[str, tuple[str, str, list[str]]]] = {
             (
                 "plant.yaml:35: gateways[0].devices[0].points[1].register: "
                 "no 'temp' in profile 'honeywell-sensepoint-xcd'; there are: "
-                "identity, gas_ppm, gas_lel, gas_vol, fault_number, state, alarm_1, alarm_2, mode, "
-                "gas_unit, peak, temperature, supply"
+                "temperature, state, identity, gas_ppm, gas_lel, gas_vol, fault_number, alarm_1, alarm_2, mode, "
+                "gas_unit, peak and 1 more"
             ),
         ],
     ),
@@ -772,6 +772,180 @@ KINDS: Final = (
 def test_a_wrong_row_or_cell_is_named_by_its_line(points: str | bytes, expected: list[str], tmp_path: Path) -> None:
     """The instrument list is held to the same strictness as the plant file."""
     assert problems_of(folder_of(tmp_path, PLANT, points)) == expected
+
+
+MANY_FAULTS: Final = """\
+tocsin: 2
+site: {id: site, name: Site, timezone: Asia/Beijing, town: x}
+hazard_sources:
+  - {id: tank-farm, name: 罐区, level: 9}
+people:
+  - {id: li, name: Li, channels: ["13800138000"]}
+  - {id: wu, name: Wu, channels: ["outbox://wu"]}
+  - {id: wu, name: Xu, channels: ["outbox://xu"]}
+rosters:
+  - id: duty
+    name: Duty
+    shifts:
+      - {from: "08:00", to: "24:00", people: [li]}
+      - {from: "20:00", to: "08:00", people: [he, wu]}
+  - id: night
+    name: Night
+    shifts:
+      - {from: "20:00", to: "08:00", people: [wu]}
+notify:
+  repeat_s: 5
+  steps:
+    - {after_s: 60, to: [duty, she]}
+    - {after_s: soon, to: [li, they]}
+    - {after_s: 0, to: [night]}
+tickets: {liable: it, deadline_h: 0}
+gateways:
+  - id: gw
+    uplink: {port: 0}
+    devices:
+      - id: A
+        profile: honeywell-sensepoint-xcd
+        modbus: {host: 10.0.0.5}
+        source: tank-farm
+        points:
+          - {id: P-1, name: P, kind: toxic-gas, register: gas_ppm, cas: "7664-41-7", alarms: {H: {setpoint: 60}}}
+          - {id: P-2, name: P, kind: temperature, register: temprature}
+          - {id: P-3, name: P, kind: volts, register: nonsense}
+      - id: B
+        profile: honeywell-sensepoint-xcd
+        modbus: {host: 10.0.0.5}
+        source: tankfarm
+      - id: A
+        profile: honeywell-xcd
+        modbus: {host: 10.0.0.6, port: five}
+        points:
+          - {id: P-1, name: P, kind: generic, source: farm, range: [60, 0]}
+          - {id: P-3, name: P, kind: generic, register: nonsense, decimals: !!int x}
+  - id: other
+    external: true
+    devices:
+      - id: PLC
+        mqtt: {topic: a}
+        points:
+          - {id: LT-1, name: L, kind: tank-level, field: l, alarms: {H: {setpoint: 90}, HH: {setpoint: 80}}}
+"""
+MANY_FAULTY_ROWS: Final = """\
+gateway,device,id,kind,field,H,L
+other,PLC,C-1,generic,c,1O,
+other,PLC,C-2,generic,,20,30
+other,PLD,C-3,generic,c,,
+other,PLC,LT-1,pressur,c,,
+"""
+MANY_PROBLEMS: Final = [
+    "plant.yaml:1: tocsin: should be 1 (given: 2)",
+    "plant.yaml:2: site.town: unknown key",
+    "plant.yaml:2: site.timezone: 'Asia/Beijing' is not an IANA time zone",
+    "plant.yaml:4: hazard_sources[0].level: should be less than or equal to 4 (given: 9)",
+    "plant.yaml:6: people[0].channels[0]: should be an Apprise address like mailto://… (given: '13800138000')",
+    "plant.yaml:8: people[2].id: person 'wu' is already there (plant.yaml:7)",
+    ("plant.yaml:13: rosters[0].shifts[0].to: should be a time of day in quotes, from 00:00 to 23:59 (given: '24:00')"),
+    "plant.yaml:14: rosters[0].shifts[1].people[0]: no person 'he'",
+    "plant.yaml:20: notify.repeat_s: should be greater than or equal to 30 (given: 5)",
+    "plant.yaml:22: notify.steps[0].to[1]: no person or roster 'she'",
+    "plant.yaml:23: notify.steps[1].after_s: should be a valid number (given: 'soon')",
+    "plant.yaml:23: notify.steps[1].to[1]: no person or roster 'they'",
+    "plant.yaml:24: notify.steps[2].after_s: comes before the step above it",
+    "plant.yaml:24: notify.steps[2].to: reaches nobody at 08:00",
+    "plant.yaml:25: tickets.deadline_h: should be greater than 0 (given: 0)",
+    "plant.yaml:25: tickets.liable: no person 'it'",
+    "plant.yaml:28: gateways[0].uplink.port: should be greater than or equal to 1 (given: 0)",
+    "plant.yaml:35: gateways[0].devices[0].points[0].alarms.HH: HH 56 is not above H 60",
+    (
+        "plant.yaml:36: gateways[0].devices[0].points[1].register: no 'temprature' in profile "
+        "'honeywell-sensepoint-xcd'; there are: temperature, state, identity, gas_ppm, gas_lel, gas_vol, "
+        "fault_number, alarm_1, alarm_2, mode, gas_unit, peak and 1 more"
+    ),
+    "plant.yaml:37: gateways[0].devices[0].points[2].kind: should be " + KINDS + " (given: 'volts')",
+    "plant.yaml:40: gateways[0].devices[1].modbus: the same address as device 'A'",
+    "plant.yaml:41: gateways[0].devices[1].source: no hazard source 'tankfarm'",
+    "plant.yaml:42: gateways[0].devices[2].id: device 'A' is already there (plant.yaml:30)",
+    (
+        "plant.yaml:43: gateways[0].devices[2].profile: no profile 'honeywell-xcd' (looked for "
+        "profiles/honeywell-xcd.yaml in the plant and among the shipped ones)"
+    ),
+    "plant.yaml:44: gateways[0].devices[2].modbus.port: should be a valid integer (given: 'five')",
+    "plant.yaml:46: gateways[0].devices[2].points[0].id: point 'P-1' is already there (plant.yaml:35)",
+    "plant.yaml:46: gateways[0].devices[2].points[0].source: no hazard source 'farm'",
+    "plant.yaml:46: gateways[0].devices[2].points[0].range: 60 is not below 0",
+    "plant.yaml:47: gateways[0].devices[2].points[1].decimals: 'x' is not a number",
+    "plant.yaml:47: gateways[0].devices[2].points[1].id: point 'P-3' is already there (plant.yaml:37)",
+    "plant.yaml:51: gateways[1].devices[0]: an external gateway reads its own devices: no modbus or mqtt here",
+    "plant.yaml:54: gateways[1].devices[0].points[0].alarms.HH: HH 80 is not above H 90",
+    "points.csv:2: H: '1O' is not a number",
+    "points.csv:3: gateways[1].devices[0].points[2]: a point of an MQTT sensor names its field",
+    "points.csv:3: gateways[1].devices[0].points[2].alarms.H: H 20 is not above L 30",
+    "points.csv:4: device: no device 'PLD' on a gateway 'other' in plant.yaml",
+    "points.csv:5: gateways[1].devices[0].points[3].kind: should be " + KINDS + " (given: 'pressur')",
+    "points.csv:5: gateways[1].devices[0].points[3].id: point 'LT-1' is already there (plant.yaml:54)",
+]
+
+
+def test_every_problem_of_every_sort_is_told_in_one_go(tmp_path: Path) -> None:
+    """Malformed parts hide nothing in those that hold, and nobody is called unknown who is only malformed."""
+    assert problems_of(folder_of(tmp_path, MANY_FAULTS, MANY_FAULTY_ROWS)) == MANY_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('{id: li, name: Li, channels: ["outbox://li"]}', "{id: li, nam: Li, channels: []}", [
+            "plant.yaml:6: people[0].name: is missing",
+            "plant.yaml:6: people[0].channels: is empty",
+            "plant.yaml:6: people[0].nam: unknown key",
+        ]),
+        ("{id: li, name", "{ids: li, name", [
+            "plant.yaml:6: people[0].id: is missing",
+            "plant.yaml:6: people[0].ids: unknown key",
+        ]),
+        ("{id: li, name", "{id: li, id: lu, name", ["plant.yaml:6: people[0].id: this key already stands in line 6"]),
+        ("tickets: {liable: li}", "tickets: {liable: li}\npeople: []", [
+            "plant.yaml:20: people: this key already stands in line 5",
+        ]),
+        ("rosters:\n", "rosters: none\nroster:\n", [
+            "plant.yaml:8: rosters: should be a list", "plant.yaml:9: roster: unknown key"
+        ]),
+        ("people:\n", "peple:\n", ["plant.yaml:5: peple: unknown key"]),
+        ("name: 罐区, level: 3", "name: '', level: 3", [
+            "plant.yaml:4: hazard_sources[0].name.zh: String should have at least 1 character (given: '')",
+            "plant.yaml:4: hazard_sources[0].name.en: String should have at least 1 character (given: '')",
+        ]),
+        ('to: "08:00"', "to: 8", ["plant.yaml:13: rosters[0].shifts[1].to: should be a valid string (given: 8)"]),
+        ("external: true", "external: maybe", [
+            "plant.yaml:41: gateways[1].external: should be a valid boolean (given: 'maybe')",
+        ]),
+        ("port: 502", "port: !!int x", ["plant.yaml:25: gateways[0].devices[0].modbus.port: 'x' is not a number"]),
+        ('cas: "7664-41-7"', "cas: !!int x", [
+            "plant.yaml:32: gateways[0].devices[0].points[0].cas: 'x' is not a number",
+        ]),
+        ("setpoint: 60", "setpoint: !!float x", [
+            "plant.yaml:35: gateways[0].devices[0].points[1].alarms.H.setpoint: 'x' is not a number"
+        ]),
+    ],
+)  # fmt: skip
+def test_what_is_only_malformed_is_told_once_and_has_no_consequences(
+    old: str, new: str, expected: list[str], tmp_path: Path
+) -> None:
+    """No second problem comes from it: no unknown name, no missing register, no gap in a roster."""
+    assert PLANT.count(old) == 1
+    assert problems_of(folder_of(tmp_path, PLANT.replace(old, new))) == expected
+
+
+def test_of_thousands_of_registers_the_closest_are_named(tmp_path: Path) -> None:
+    """Twelve, the most likely first, and how many more there are."""
+    text = PLANT.replace("profile: honeywell-sensepoint-xcd", "profile: igd-toc-635")
+    (first, second) = problems_of(folder_of(tmp_path, text.replace("gas_ppm", "Gas_LEL-12")))
+    assert first.startswith(
+        "plant.yaml:31: gateways[0].devices[0].points[0].register: no 'Gas_LEL-12' in profile 'igd-toc-635'; there are:"
+        " gas_lel_12, gas_lel_"
+    )
+    assert second.endswith(" and 2985 more")
+    assert first.count(", ") == second.count(", ") == 11
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -100,7 +100,9 @@ _CHECK: Final = """\
 ## What `tocsin check` prints
 
 All mistakes at once, a line each, as `file:line: path: what is wrong`, and it exits with 1; a plant without mistakes
-exits with 0. Nothing is started with a plant that does not pass.
+exits with 0. A part whose form is wrong (a point, a device, a step) is told as such and not judged further until it is
+mended; everything else is, and nobody is called unknown who is only malformed. Nothing is started with a plant that
+does not pass.
 
 ```text
 plant.yaml:14: notify.steps[0].to: reaches nobody at 20:00

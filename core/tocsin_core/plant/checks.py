@@ -1,0 +1,201 @@
+"""What must hold between the parts of a plant file, and within each beyond the types of its fields."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from itertools import pairwise
+from math import isnan
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tocsin_core.plant.definition import HIGH_LIMITS, LIMITS, USES, AlarmDefinition
+from tocsin_core.plant.model import AlarmKind, Device, Gateway, Point, PointKind
+from tocsin_core.plant.parts import Parts
+from tocsin_core.plant.point import PlantPoint, resolve
+from tocsin_core.plant.source import Path, Source
+from tocsin_core.plant.standards import EXPOSURE
+from tocsin_core.registers import Profile
+
+MOST_NAMES: Final = 12  # a profile may have thousands of values
+LONGEST_COMPARED: Final = 64
+LEAST_LIKENESS: Final = 0.4  # difflib's ratio: `temp` is that near to `temperature`
+
+# Stand in for a gateway or device that does not hold by itself; a plant that has one never leaves `load_plant`.
+_SOME_GATEWAY: Final = Gateway(id="unknown")
+_SOME_DEVICE: Final = Device(id="unknown")
+
+
+def _duplicates(names: Iterable[tuple[Path, str]], what: str, source: Source) -> None:
+    first: dict[str, Path] = {}
+    for path, name in names:
+        if name in first:
+            file, line = source.place(first[name])
+            source.problem((*path, "id"), f"{what} {name!r} is already there ({file}:{line})")
+        first.setdefault(name, path)
+
+
+def _check_names(parts: Parts, source: Source) -> None:
+    for names in (*parts.names.values(), *parts.device_names):
+        _duplicates(names.found, names.what, source)
+    _duplicates(parts.point_names, "point", source)
+    for path, name in parts.names["rosters"].found:
+        if name in parts.names["people"].ids:
+            source.problem((*path, "id"), f"{name!r} is also a person")
+
+
+def _check_references(parts: Parts, source: Source) -> None:
+    for path, name, keys in parts.references:
+        lists = [parts.names[key] for key in keys]
+        if all(names.lack(name) for names in lists):
+            source.problem(path, f"no {' or '.join(names.what for names in lists)} {name!r}")
+
+
+def _check_timezones(parts: Parts, source: Source) -> None:
+    for path, zone in parts.timezones:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            source.problem(path, f"{zone!r} is not an IANA time zone")
+
+
+def _uncovered(parts: Parts, names: tuple[str, ...]) -> str | None:
+    """The first time of day at which none of the people and rosters in `names` is there, or None."""
+    if any(name not in parts.duties for name in names):
+        return None
+    shifts = [shift for name in names for shift in parts.duties[name]]
+    # Whether somebody is there can only change where a shift ends.
+    for time in sorted({"00:00", *(shift.to for shift in shifts)}):
+        if not any(shift.covers(time) for shift in shifts):
+            return time
+    return None
+
+
+def _check_steps(parts: Parts, source: Source) -> None:
+    before = 0.0
+    for path, step in parts.steps:
+        if step.after_s < before:
+            source.problem((*path, "after_s"), "comes before the step above it")
+        before = step.after_s
+        time = _uncovered(parts, step.to)
+        if time is not None:
+            source.problem((*path, "to"), f"reaches nobody at {time}")
+
+
+def _check_devices(parts: Parts, source: Source) -> None:
+    taken: dict[tuple[str, int, int], str] = {}
+    for path, gateway, device in parts.devices:
+        if gateway is not None:
+            if gateway.external and (device.modbus or device.mqtt):
+                source.problem(path, "an external gateway reads its own devices: no modbus or mqtt here")
+            if not gateway.external and not (device.modbus or device.mqtt):
+                source.problem(path, "neither modbus nor mqtt: say how it is read")
+        if device.modbus is not None:
+            key = (device.modbus.host, device.modbus.port, device.modbus.unit)
+            if key in taken:
+                source.problem((*path, "modbus"), f"the same address as device {taken[key]!r}")
+            taken[key] = device.id
+
+
+def _closest(name: str, names: list[str]) -> str:
+    """At most MOST_NAMES of `names`, those most like `name` first, and how many more there are."""
+    close = get_close_matches(name[:LONGEST_COMPARED].lower(), names, MOST_NAMES, LEAST_LIKENESS)
+    shown = list(dict.fromkeys([*close, *names]))[:MOST_NAMES]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _check_address(device: Device, point: Point, profiles: dict[str, Profile], path: Path, source: Source) -> None:
+    if device.modbus is not None:
+        if point.register_ is None:
+            source.problem(path, "a point of a modbus device names its register")
+            return
+        profile = profiles.get(device.profile or "")
+        if profile is not None and point.register_ not in profile.values:
+            there = f"there are: {_closest(point.register_, list(profile.values))}"
+            source.problem((*path, "register"), f"no {point.register_!r} in profile {device.profile!r}; {there}")
+    elif point.register_ is not None:
+        source.problem((*path, "register"), "only points of modbus devices have a register")
+    if device.mqtt is not None and point.field is None:
+        source.problem(path, "a point of an MQTT sensor names its field")
+    if device.mqtt is None and point.field is not None:
+        source.problem((*path, "field"), "only points of MQTT sensors have a field")
+
+
+def _check_point(point: PlantPoint, path: Path, source: Source) -> None:
+    if not point.low < point.high:
+        source.problem((*path, "range"), f"{point.low:g} is not below {point.high:g}")
+    if point.kind is PointKind.TOXIC_GAS:
+        cas = point.config.cas
+        own = point.config.alarms.get(AlarmKind.H)
+        if cas is None:
+            source.problem(path, "a toxic gas names its cas number")
+        elif cas not in EXPOSURE and not own:
+            source.problem((*path, "cas"), f"no exposure limit known for {cas}: give alarms.H a setpoint")
+    if point.kind is PointKind.MINE_METHANE and point.config.place is None:
+        source.problem(path, "mine methane names its place")
+    _check_alarms(point, path, source)
+
+
+def _check_alarms(point: PlantPoint, path: Path, source: Source) -> None:
+    by_kind = {definition.kind: definition for definition in point.definitions}
+    for kind, setting in point.config.alarms.items():
+        here: Path = (*path, "alarms", kind.value)
+        if setting is False:
+            continue
+        if kind not in by_kind:
+            source.problem(here, "there is no limit that it could foresee")
+        for name in sorted(setting.model_fields_set - USES[kind]):
+            source.problem((*here, name), f"means nothing to {kind}")
+    for kind in (*LIMITS, AlarmKind.RATE):
+        definition = by_kind.get(kind)
+        if definition is not None and isnan(definition.setpoint):
+            source.problem((*path, "alarms", kind.value), "has no setpoint")
+    rate = by_kind.get(AlarmKind.RATE)
+    if rate is not None and rate.setpoint <= 0.0:
+        source.problem((*path, "alarms", "rate", "setpoint"), "is not above 0: it is a size, whichever the direction")
+    _check_limits(point, [by_kind[kind] for kind in LIMITS if kind in by_kind], path, source)
+
+
+def _check_limits(point: PlantPoint, limits: list[AlarmDefinition], path: Path, source: Source) -> None:
+    known = [definition for definition in limits if not isnan(definition.setpoint)]
+    for upper, lower in pairwise(known):
+        same_side = (upper.kind in HIGH_LIMITS) == (lower.kind in HIGH_LIMITS)
+        if upper.setpoint < lower.setpoint or (upper.setpoint == lower.setpoint and not same_side):
+            source.problem(
+                (*path, "alarms", upper.kind.value),
+                f"{upper.kind} {upper.setpoint:g} is not above {lower.kind} {lower.setpoint:g}",
+            )
+    for definition in known:
+        here: Path = (*path, "alarms", definition.kind.value)
+        span = f"the range {point.low:g} to {point.high:g}"
+        if not point.low <= definition.setpoint <= point.high:
+            source.problem(here, f"setpoint {definition.setpoint:g} lies outside {span}: it would never be seen")
+            continue
+        high = definition.kind in HIGH_LIMITS
+        room = definition.setpoint - point.low if high else point.high - definition.setpoint
+        if room <= definition.deadband:
+            source.problem(here, f"the deadband {definition.deadband:g} leaves {span}: the alarm would never return")
+
+
+def _check_metric(point: PlantPoint, first: dict[tuple[Path, str], str], path: Path, source: Source) -> None:
+    key = (path[: path.index("points")], point.metric)
+    if first.setdefault(key, point.id) != point.id:
+        source.problem(path, f"point {first[key]!r} of this device has the metric {point.metric!r} too")
+
+
+def check(parts: Parts, profiles: dict[str, Profile], source: Source) -> tuple[PlantPoint, ...]:
+    """Note in `source` whatever is wrong with `parts`; the points in engine order, of use if nothing was wrong."""
+    _check_timezones(parts, source)
+    _check_names(parts, source)
+    _check_references(parts, source)
+    _check_steps(parts, source)
+    _check_devices(parts, source)
+    points: list[PlantPoint] = []
+    metrics: dict[tuple[Path, str], str] = {}
+    for index, (path, gateway, device, config) in enumerate(parts.points):
+        if device is not None:
+            _check_address(device, config, profiles, path, source)
+        point = resolve(index, gateway or _SOME_GATEWAY, device or _SOME_DEVICE, config, profiles)
+        _check_point(point, path, source)
+        _check_metric(point, metrics, path, source)
+        points.append(point)
+    return tuple(points)
