@@ -78,6 +78,15 @@ def test_strangers_have_bounded_room(tmp_path: Path) -> None:
     assert [one.id for one in host.table.undeclared] == ["site/a/x", "site/a/y", "site/a/one/x"]
 
 
+def test_a_foreign_groups_points_belong_to_its_own_gateway(tmp_path: Path) -> None:
+    """A node of another group that is called like ours is another gateway, for its points too."""
+    host = Host(tmp_path, StrangerSettings())
+    host.hear("site/NBIRTH/gw", "bdSeq", "here")
+    host.hear("elsewhere/NBIRTH/gw", "bdSeq", "there")
+    owners = {one.id: one.gateway for one in host.table.undeclared}
+    assert owners == {"site/gw/here": "gw", "elsewhere/gw/there": "elsewhere/gw"}
+
+
 def test_a_restart_remembers_who_was_let_in(tmp_path: Path) -> None:
     """What the live view kept fills the room again, so that restarts do not widen it."""
     most = StrangerSettings(gateways=1)

@@ -65,7 +65,7 @@ class LivePort:
         live = self._live
         known, stored = live.gateways[address], live.stored.get(address)
         return ports.GatewayStatus(
-            id=known.id if known.group == live.table.site else f"{known.group}/{known.id}",
+            id=live.table.gateway_id(known.group, known.id),
             state=known.state,
             since_ns=known.since_ns,
             last_seen_ns=known.last_seen_ns,

@@ -52,6 +52,10 @@ class PointTable:
         """Number of points known."""
         return len(self.ids)
 
+    def gateway_id(self, group: str, node: str) -> str:
+        """The id of an edge node: one of a foreign group carries its group."""
+        return node if group == self.site else f"{group}/{node}"
+
     def has_room(self, place: Place) -> bool:
         """Whether `place` is known or may become so."""
         return place in self._places or self._room[bool(place[2])] > 0
@@ -75,5 +79,5 @@ class PointTable:
                 return None
             index = self._index[address] = len(self.ids)
             self.ids.append("/".join(part for part in address if part))
-            self.undeclared.append(Undeclared(index, self.ids[index], node, device or ""))
+            self.undeclared.append(Undeclared(index, self.ids[index], self.gateway_id(group, node), device or ""))
         return index
