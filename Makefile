@@ -10,7 +10,7 @@ BIN := .venv/bin
 S := .stamps
 # Setting up is for one make at a time, which looks at what is done only when its turn has come; what it says goes to
 # standard error, so that standard output is the demo's.
-ALONE = $(PYTHON) scripts/alone.py $(MAKE) -s
+ALONE = $(PYTHON) scripts/alone.py $(MAKE) -s --no-print-directory
 STAGE := $(PYTHON) scripts/stage.py
 # An installation that was killed can leave half a package that pip takes for whole: the guard then makes .venv anew.
 GUARD := $(S)/unfinished
