@@ -19,7 +19,7 @@ from tocsin_sim.physics.sources import Row
 from tocsin_sim.player import RecordError, read_record
 from tocsin_sim.scenario import turns
 from tocsin_sim.settings import Settings
-from tocsin_sim.simulation import Simulation, SimulationError, load_simulation
+from tocsin_sim.simulation import Link, Simulation, SimulationError, links_cut, load_simulation
 from tocsin_sim.world import World
 
 log = structlog.get_logger()
@@ -39,6 +39,16 @@ def load_world(settings: Settings) -> tuple[Plant, Simulation, World]:
     scenario = settings.scenario or simulation.default_scenario
     table = _table(simulation, settings.play)
     return plant, simulation, World(plant, simulation, scenario, settings.seed, table)
+
+
+def links_of(folder: Path, scenario: str | None) -> list[Link]:
+    """Return the links that the scenario (None: the plant's own default) cuts, without starting anything.
+
+    Raises:
+        SimulationError: there is no simulation.yaml, it does not hold, or it has no such scenario.
+    """
+    simulation = load_simulation(folder)
+    return list(links_cut(simulation, scenario or simulation.default_scenario))
 
 
 def _table(simulation: Simulation, play: Path | None) -> Sequence[Row]:
@@ -66,7 +76,8 @@ async def run(plant: Plant, simulation: Simulation, world: World, settings: Sett
         group_of = by_address(devices)
         for address, units in group_of.items():
             await stack.enter_async_context(ModbusDevices(world, address, units))
-        links = [await stack.enter_async_context(LinkProxy(world, link)) for link in simulation.links]
+        cut = links_cut(simulation, settings.scenario or simulation.default_scenario)
+        links = [await stack.enter_async_context(LinkProxy(world, link)) for link in cut]
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         tasks.create_task(_turn(world, settings, clock), name="world")
         for link in links:

@@ -4,9 +4,12 @@ import csv
 from collections.abc import Iterable
 from datetime import datetime
 from math import isfinite, nan
+from typing import Final
 
 from tocsin_sim.physics.sources import Row
 from tocsin_sim.simulation import Record
+
+MOST_SHOWN: Final = 200
 
 
 class RecordError(Exception):
@@ -19,12 +22,19 @@ def read_record(lines: Iterable[str], record: Record, file: str) -> list[Row]:
     Raises:
         RecordError: a column is missing, a cell is no number, or time does not go on.
     """
-    reader = csv.DictReader(lines, delimiter=";")
+    try:
+        return _rows(csv.DictReader(lines, delimiter=";"), record, file)
+    except csv.Error as error:
+        raise RecordError(f"{file}: {error}") from error
+
+
+def _rows(reader: "csv.DictReader[str]", record: Record, file: str) -> list[Row]:
     there = reader.fieldnames or []
     missing = [name for name in (record.time, *record.columns) if name not in there]
     if missing:
         raise RecordError(
-            f"{file}:1: no column {', '.join(missing)} (semicolon-separated); there are: {', '.join(there)}"
+            f"{file}:1: no column {', '.join(missing)} (semicolon-separated); "
+            f"there are: {', '.join(there)[:MOST_SHOWN]}"
         )
     rows: list[Row] = []
     start: datetime | None = None

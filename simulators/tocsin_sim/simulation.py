@@ -245,6 +245,18 @@ def _path_in(source: Source, location: tuple[int | str, ...]) -> Path:
     return path
 
 
+def links_cut(simulation: Simulation, scenario: str) -> tuple[Link, ...]:
+    """Return the links that an effect of the scenario cuts: those alone are opened, so that the other ports stay free.
+
+    Raises:
+        SimulationError: there is no such scenario.
+    """
+    if scenario not in simulation.scenarios:
+        raise SimulationError(f"no scenario {scenario!r}; there are: {', '.join(simulation.scenarios)}")
+    cut = {effect.gateway for effect in simulation.scenarios[scenario].effects if isinstance(effect, LinkCut)}
+    return tuple(link for link in simulation.links if link.gateway in cut)
+
+
 def outputs_of(source: SourceConfig) -> tuple[str, ...]:
     """Name the quantities a source gives."""
     match source:

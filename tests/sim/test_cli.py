@@ -20,6 +20,9 @@ START = [sys.executable, "-m", "tocsin_cli", "sim"]
     [
         ([str(PLANTS / "ammonia-refrigeration"), "--scenario", "flood"], "no scenario 'flood'; there are: calm, leak"),
         ([str(PLANTS / "skab-pump-loop")], "give one with --play FILE.csv"),
+        ([str(PLANTS / "skab-pump-loop"), "--play", __file__], "test_cli.py:1: no column datetime"),
+        ([str(PLANTS / "skab-pump-loop"), "--play", sys.executable], "can't decode byte"),
+        ([str(PLANTS / "ammonia-refrigeration"), "--play", __file__], "cannot --play one"),
         ([str(PLANTS)], "plant.yaml"),
         ([str(PLANTS / "nowhere")], "nowhere"),
     ],

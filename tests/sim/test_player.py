@@ -30,6 +30,7 @@ def test_rows_are_read_with_their_times() -> None:
     [
         (["datetime,Pressure,Flow"], "r.csv:1: no column datetime, Pressure, Flow"),
         (["datetime;Pressure"], "r.csv:1: no column Flow"),
+        (["x" * 200_000], "r.csv: field larger than field limit"),
         ([HEADER], "r.csv: no rows"),
         ([HEADER, "2020-02-08 13:30:47;x;1;0"], "r.csv:2: could not convert"),
         ([HEADER, "yesterday;1;1;0"], "r.csv:2: Invalid isoformat"),

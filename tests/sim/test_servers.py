@@ -13,7 +13,7 @@ import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
 from tests.support.modbus_reads import read
-from tests.support.nats import nats_broker
+from tests.support.nats import listens, nats_broker
 from tests.support.plants import copy_plant
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
@@ -24,7 +24,9 @@ from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
 from tocsin_sim.adapters.link_proxy import LinkProxy
 from tocsin_sim.adapters.modbus_server import ModbusDevices, by_address
 from tocsin_sim.adapters.mqtt_publisher import publish
-from tocsin_sim.simulation import Link, load_simulation
+from tocsin_sim.app import links_of, load_world, run
+from tocsin_sim.settings import Settings
+from tocsin_sim.simulation import Link, SimulationError, load_simulation
 from tocsin_sim.world import World
 
 
@@ -167,6 +169,38 @@ def test_sensors_publish_what_they_show_and_survive_their_broker(ammonia: Path, 
             broker.start()
 
         asyncio.run(story(broker.mqtt, restart))
+
+
+def test_the_links_of_a_scenario_are_known_without_starting_it(ammonia: Path) -> None:
+    """A scenario that cuts nothing has no link; one that does names gateway, port and where it leads."""
+    assert links_of(ammonia, None) == links_of(ammonia, "leak") == []
+    behind = load_plant(ammonia).file.gateways[1].uplink.port
+    found = [(link.gateway, link.to.port) for link in links_of(ammonia, "link-cut")]
+    assert found == [("gw-compressor", behind)]
+    with pytest.raises(SimulationError, match="no scenario 'flood'; there are: calm, leak"):
+        links_of(ammonia, "flood")
+
+
+@pytest.mark.parametrize(("scenario", "opened"), [("calm", False), ("link-cut", True)])
+def test_a_links_port_is_taken_only_where_it_is_cut(ammonia: Path, scenario: str, opened: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """The simulator leaves the port of a link alone that its scenario does not cut."""
+    settings = Settings(plant=ammonia, scenario=scenario)
+    plant, simulation, world = load_world(settings)
+    modbus = modbus_devices(plant)[0].modbus
+    assert modbus is not None
+
+    async def story() -> bool:
+        simulator = asyncio.create_task(run(plant, simulation, world, settings, SystemClock()))
+        await eventually_async(lambda: listens(modbus.port))
+        # The links are opened before the first step of the world.
+        await eventually_async(lambda: world.time_s > 0)
+        found = listens(simulation.links[0].port)
+        simulator.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await simulator
+        return found
+
+    assert asyncio.run(story()) == opened
 
 
 def test_a_cut_link_drops_its_connections_and_heals(ammonia: Path) -> None:
