@@ -19,12 +19,15 @@ def edge(
     gateway: Annotated[str, typer.Option(help="Which of the plant's gateways this is.")],
     data: Annotated[Path, typer.Option(help="Where it keeps its files.")] = Path("var"),
     *,
+    uplink: Annotated[
+        str | None, typer.Option(help="HOST:PORT at which the broker is reached, where it is not the plant file's.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object: the spool's counters.")] = False,
 ) -> None:
     """Run a gateway: read its instruments, keep every reading until the cloud has it, and send it up."""
     loaded = load_plant(plant)
     try:
-        settings = compile_settings(loaded, gateway, data)
+        settings = compile_settings(loaded, gateway, data, uplink)
         counters = asyncio.run(_until_signal(settings))
     except (ValueError, OSError, sqlite3.Error) as error:
         raise typer.BadParameter(str(error)) from error

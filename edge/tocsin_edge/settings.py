@@ -52,11 +52,11 @@ class EdgeSettings:
     spool: Path
 
 
-def compile_settings(plant: Plant, gateway_id: str, data: Path) -> EdgeSettings:
-    """Compile what gateway `gateway_id` of `plant` has to do, its files under `data`.
+def compile_settings(plant: Plant, gateway_id: str, data: Path, uplink: str | None = None) -> EdgeSettings:
+    """Compile what gateway `gateway_id` of `plant` has to do, its files under `data`, its broker at `uplink` if given.
 
     Raises:
-        ValueError: there is no such gateway, or it is somebody else's.
+        ValueError: there is no such gateway, it is somebody else's, or `uplink` is not HOST:PORT.
     """
     try:
         gateway = plant.gateway(gateway_id)
@@ -64,6 +64,12 @@ def compile_settings(plant: Plant, gateway_id: str, data: Path) -> EdgeSettings:
         raise ValueError(error.args[0]) from error
     if gateway.external:
         raise ValueError(f"gateway {gateway_id!r} is external: it is not run by tocsin")
+    if uplink is not None:
+        host, _, port = uplink.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(f"{uplink!r} is not HOST:PORT")
+        elsewhere = gateway.uplink.model_copy(update={"host": host, "port": int(port)})
+        gateway = gateway.model_copy(update={"uplink": elsewhere})
     grouped: dict[str, list[PlantPoint]] = {}
     for point in plant.points:
         if point.gateway.id == gateway_id:

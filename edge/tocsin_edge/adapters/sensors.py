@@ -28,7 +28,7 @@ LARGEST_PAYLOAD: Final = 65_536
 # Epoch numbers below this are seconds: as milliseconds they would lie in 1970.
 FIRST_MS: Final = 100_000_000_000
 FUTURE_MS: Final = 86_400_000
-CONNECT_TIMEOUT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)

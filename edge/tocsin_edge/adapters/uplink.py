@@ -1,8 +1,9 @@
 """The MQTT connection to the cloud side: the will, publishing, and the commands that come back."""
 
+import logging
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, Self
 
 import aiomqtt
@@ -13,12 +14,32 @@ from tocsin_core.sparkplug import Command, Message, PayloadError, parse_command
 from tocsin_core.sparkplug.topics import state_topic
 
 KEEPALIVE_S: Final = 10
+# A broker that is there answers a connect within a second even over a mobile network; a link that swallows it is
+# tried anew the sooner.
+CONNECT_TIMEOUT_S: Final = 2.0
 TIMEOUT_S: Final = 5.0
+ABANDON_S: Final = 0.1
 PRIMARY_HOST: Final = "tocsin"
 
 UplinkError = aiomqtt.MqttError
 
 log = structlog.get_logger()
+
+# What the library logs by itself it also raises.
+_quiet = logging.getLogger("tocsin_edge.uplink")
+_quiet.setLevel(logging.CRITICAL + 1)
+
+
+class NotReachedError(UplinkError):
+    """Nobody took the TCP connection, so that no CONNECT was sent and no broker holds its will."""
+
+
+async def _abandon(client: aiomqtt.Client) -> None:
+    """Close the socket of a CONNECT that was not answered: the library leaves it open, and would take a late answer."""
+    client.timeout = ABANDON_S
+    # It then waits for a disconnection of which it does not hear; what it says of that is not news.
+    with suppress(UplinkError):
+        await client.__aexit__(None, None, None)
 
 
 class Uplink:
@@ -35,7 +56,8 @@ class Uplink:
         """Connect with `will` (QoS 1) and subscribe to the commands; a clean disconnect at the end.
 
         Raises:
-            UplinkError: the broker cannot be reached or refuses; also later, from any method, when it is gone.
+            NotReachedError: there is no connection, so that the will was not given to anybody.
+            UplinkError: the broker refuses or does not answer; also later, from any method, when it is gone.
         """
         client = aiomqtt.Client(
             broker.host,
@@ -43,14 +65,24 @@ class Uplink:
             username=broker.username,
             password=broker.password,
             identifier=identifier,
+            logger=_quiet,
             clean_session=True,
             will=aiomqtt.Will(will.topic, will.payload, qos=1),
-            timeout=TIMEOUT_S,
+            timeout=CONNECT_TIMEOUT_S,
             keepalive=KEEPALIVE_S,
             # A live batch must not wait for the TCP acknowledgement of the one before.
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
-        async with client:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(client)
+            except UplinkError as error:
+                # The library tells a connection that the network refused from any other failure by this alone.
+                if isinstance(error.__context__, OSError) and error.__context__.errno is not None:
+                    raise NotReachedError(str(error)) from error
+                await _abandon(client)
+                raise
+            client.timeout = TIMEOUT_S
             await client.subscribe([(command_topic, 1), (state_topic(PRIMARY_HOST), 1)])
             yield cls(client, command_topic)
 

@@ -22,7 +22,7 @@ NS_PER_S: Final = 1_000_000_000
 NS_PER_MS: Final = 1_000_000
 PATIENCE_PERIODS: Final = 2
 RECONNECT_FIRST_S: Final = 0.25
-RECONNECT_MOST_S: Final = 5.0
+RECONNECT_MOST_S: Final = 3.0
 
 log = structlog.get_logger()
 _random = SystemRandom()

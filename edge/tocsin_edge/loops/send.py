@@ -9,10 +9,10 @@ import numpy as np
 import structlog
 
 from tocsin_core.clock import Clock
-from tocsin_core.sparkplug import Command, EdgeSession
+from tocsin_core.sparkplug import Command, EdgeSession, Message
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.spool import Batch
-from tocsin_edge.adapters.uplink import Uplink, UplinkError
+from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.keep import Kept, SpoolThread
 from tocsin_edge.loops.outstanding import Outstanding, Word
@@ -20,7 +20,9 @@ from tocsin_edge.settings import EdgeSettings
 
 NS_PER_MS: Final = 1_000_000
 RECONNECT_FIRST_S: Final = 0.25
-RECONNECT_MOST_S: Final = 10.0
+RECONNECT_MOST_S: Final = 3.0
+# A connection that stood for so long was a good one: after its end the first wait is short again.
+STOOD_S: Final = 10.0
 # So many history batches are on their way at once: the host's pace sets ours. A host that commits once a second
 # then drains 2,000 batches a second.
 HISTORY_WINDOW: Final = 2000
@@ -55,6 +57,7 @@ class Sender:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._connection: _Connection | None = None
+        self._spare_bd_seq: int | None = None
 
     def on_kept(self, kept: list[Kept]) -> None:
         """Take batches that have just been kept; without a connection they wait in the spool."""
@@ -82,7 +85,7 @@ class Sender:
                 log.warning("uplink lost", reason="; ".join(sorted({str(e) for e in _leaves(group)})))
             finally:
                 self._connection = None
-            longest = RECONNECT_FIRST_S if self._clock.monotonic() - started > RECONNECT_MOST_S else longest
+            longest = RECONNECT_FIRST_S if self._clock.monotonic() - started > STOOD_S else longest
             try:
                 async with asyncio.timeout(_random.uniform(0.0, longest)):
                     await self._stopping.wait()
@@ -90,8 +93,22 @@ class Sender:
                 longest = min(2 * longest, RECONNECT_MOST_S)
 
     async def _connected(self) -> None:
+        """Connect with the next bdSeq, and send until the end.
+
+        Sparkplug 3.0 counts CONNECT packets. An attempt that sent none gives its number back. One that was not answered
+        does not: a broker may have taken it, and publish its will when a later session has long been born.
+        """
+        bd_seq, self._spare_bd_seq = self._spare_bd_seq, None
+        if bd_seq is None:
+            bd_seq = await self._thread.call(self._thread.spool.next_bd_seq)
+        try:
+            await self._send_until_the_end(self._session.will(bd_seq, self._now_ms()))
+        except NotReachedError:
+            self._spare_bd_seq = bd_seq
+            raise
+
+    async def _send_until_the_end(self, will: Message) -> None:
         gateway = self._settings.gateway
-        will = self._session.will(await self._thread.call(self._thread.spool.next_bd_seq), self._now_ms())
         identifier = f"{self._settings.site}-{gateway.id}"
         async with Uplink.connect(gateway.uplink, identifier, will, self._session.command_topic) as uplink:
             log.info("uplink connected", host=gateway.uplink.host, port=gateway.uplink.port)
