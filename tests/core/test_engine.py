@@ -332,6 +332,16 @@ def test_an_acknowledged_alarm_that_returned_does_not_alarm_again() -> None:
     assert story.tick(132).told[-1] == ("realarm", 132)
 
 
+def test_a_re_alarm_that_is_new_in_the_rules_leaves_old_acknowledgements_alone() -> None:
+    """Nobody knows when they were given; the next one counts."""
+    story = Story.of(H).read(1, 11).ask(Verb.ACKNOWLEDGE, 2)
+    snapshot = engine.snapshot(story.state, story.rules)
+    story = Story.of(replace(H, realarm_s=60.0))
+    story.state = engine.restore(snapshot, story.rules)
+    assert story.tick(3600).told == []
+    assert story.phase == "acknowledged"
+
+
 def test_transitions_of_hidden_alarms_are_recorded_as_suppressed() -> None:
     """A shelved alarm goes on living; only nobody is told."""
     story = Story.of(H).ask(Verb.SHELVE, 1, reason="calibration", until=61).read(2, 11).ask(Verb.UNSHELVE, 3)
