@@ -140,3 +140,35 @@ def test_recorded_plant_data_runs_through_the_whole_chain(tmp_path: Path) -> Non
     assert report["readings_lost"] == 0
     assert report["readings_stored"] == report["readings_polled"] > 0
     assert report["alarms"], "the closing valve is to be noticed"
+
+
+@pytest.mark.timeout(240)
+def test_a_cut_link_loses_nothing(tmp_path: Path) -> None:
+    """While its link is cut a gateway is shown as gone; afterwards everything it read has arrived."""
+    options = ("--scenario", "link-cut", "--headless", "--seconds", "105", "--json")
+    with running_demo(tmp_path / "data", *options) as demo:
+        demo.sign_in()
+
+        def state() -> str:
+            gateways: list[dict[str, Any]] = demo.try_get("gateways") or []
+            return next((row["state"] for row in gateways if row["id"] == "gw-compressor"), "unknown")
+
+        eventually(lambda: state() == "online", timeout_s=40)
+        eventually(lambda: state() == "offline", timeout_s=60)
+        eventually(lambda: state() == "online", timeout_s=90)
+        report = finish(demo, 150)
+    assert report["readings_lost"] == 0, demo.data
+    assert report["readings_waiting"] == 0
+    assert report["readings_stored"] == report["readings_polled"]
+
+
+@pytest.mark.timeout(200)
+def test_another_plant_runs_with_its_own_scenario(tmp_path: Path) -> None:
+    """A coal mine face: the gas surge that is its default is foreseen, then raised at the face."""
+    plant = Path(__file__).resolve().parents[2] / "simulators" / "plants" / "coal-mine-face"
+    with running_demo(tmp_path / "data", str(plant), "--headless", "--seconds", "60", "--json") as demo:
+        report = finish(demo, 130)
+    assert report["gateways"] == 1
+    assert report["readings_lost"] == 0
+    assert report["early_warning_lead_s"] > 0
+    assert {"time-to-limit", "H"} <= {row["kind"] for row in report["alarms"]}

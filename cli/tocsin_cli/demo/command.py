@@ -18,7 +18,7 @@ from tocsin_cli.demo.report import Row
 from tocsin_cli.demo.run import How, Run, password_of
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import Plant, load_plant
-from tocsin_sim.app import load_world
+from tocsin_sim.app import links_of, load_world
 from tocsin_sim.player import RecordError
 from tocsin_sim.settings import Settings
 from tocsin_sim.simulation import SimulationError
@@ -112,13 +112,14 @@ def demo(  # noqa: PLR0913 -- the options of a command are its arguments
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     console = Console(stderr=True)
     with _lock(home), starting_alone() as started:
-        runnable, place, held = on_free_ports(loaded, folder, home.resolve())
+        runnable, place, held = on_free_ports(loaded, folder, links_of(folder, scenario), home.resolve())
         for host, port in held:
             console.print(f"{host}:{port} is in use by another program: the demo takes another port", style="yellow")
         page = _page(http)
         if http is None and page[1] != PAGE_PORT:
             console.print(f"port {PAGE_PORT} is in use by another program: the page takes another port", style="yellow")
-        options = Options(place, home.resolve(), scenario, seed, speed, play, page, (LOOPBACK, free_port()))
+        links = tuple(links_of(place, scenario))
+        options = Options(place, home.resolve(), scenario, seed, speed, play, links, page, (LOOPBACK, free_port()))
         os.environ["TOCSIN_ADMIN_PASSWORD"] = password_of(home)
         try:
             how = How(headless, seconds, as_json, started)

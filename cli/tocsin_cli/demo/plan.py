@@ -1,5 +1,6 @@
 """Which processes a demo consists of, from its plant and its options."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from tocsin_cli.demo.ports import Address, uplink
 from tocsin_cli.demo.processes import Spec
 from tocsin_core.plant import Plant
+from tocsin_sim.simulation import Link
 
 BROKER: Final = "broker"
 CLOUD: Final = "cloud"
@@ -16,7 +18,7 @@ PLANT: Final = "plant"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the demo was asked for."""
+    """What the demo was asked for; `links` are those that its scenario cuts."""
 
     folder: Path
     data: Path
@@ -24,6 +26,7 @@ class Options:
     seed: int
     speed: float
     play: Path | None
+    links: tuple[Link, ...]
     http: Address
     nats: Address
 
@@ -44,6 +47,11 @@ def own_gateways(plant: Plant) -> list[str]:
     return [gateway.id for gateway in plant.file.gateways if not gateway.external]
 
 
+def _through(links: Sequence[Link], gateway: str) -> tuple[str, ...]:
+    """What sends a gateway whose link is to be cut through that link."""
+    return next((("--uplink", f"{link.host}:{link.port}") for link in links if link.gateway == gateway), ())
+
+
 def specs(plant: Plant, options: Options) -> Specs:
     """The processes of the demo."""
     folder, data = str(options.folder), str(options.data)
@@ -60,6 +68,7 @@ def specs(plant: Plant, options: Options) -> Specs:
         page=Spec(PAGE, (*cloud, "--role", "api", "--http", http), 1.5),
         plant=Spec(PLANT, sim, 0.5),
         gateways=tuple(
-            Spec(name, ("edge", folder, "--gateway", name, "--data", data), 2.3) for name in own_gateways(plant)
+            Spec(name, ("edge", folder, "--gateway", name, "--data", data, *_through(options.links, name)), 2.3)
+            for name in own_gateways(plant)
         ),
     )

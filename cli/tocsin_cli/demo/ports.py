@@ -6,12 +6,13 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from tocsin_core.plant import Plant, load_plant
+from tocsin_sim.simulation import Link
 
 LOOPBACK: Final = "127.0.0.1"
 _PORT: Final = re.compile(r"\bport:\s*(\d+)")
@@ -51,9 +52,10 @@ def instruments(plant: Plant) -> set[Address]:
     return {(device.modbus.host, device.modbus.port) for device in devices if device.modbus is not None}
 
 
-def taken(plant: Plant) -> list[Address]:
-    """The addresses of `plant` (its broker and its Modbus devices) that another program holds."""
-    return sorted(filter(is_taken, instruments(plant) | {uplink(plant)}))
+def taken(plant: Plant, links: Sequence[Link]) -> list[Address]:
+    """The addresses (broker, Modbus devices, `links` to be cut) of `plant` that another program holds."""
+    needed = instruments(plant) | {uplink(plant)} | {(link.host, link.port) for link in links}
+    return sorted(filter(is_taken, needed))
 
 
 def accepts(address: Address) -> bool:
@@ -93,9 +95,9 @@ def moved(folder: Path, home: Path, ports: set[int]) -> Path:
     return copy
 
 
-def on_free_ports(plant: Plant, folder: Path, home: Path) -> tuple[Plant, Path, list[Address]]:
+def on_free_ports(plant: Plant, folder: Path, links: Sequence[Link], home: Path) -> tuple[Plant, Path, list[Address]]:
     """The plant and its folder as they can run here, and the addresses that had to be left to others."""
-    held = taken(plant)
+    held = taken(plant, links)
     if not held:
         return plant, folder, []
     copy = moved(folder, home, {port for _, port in held})
