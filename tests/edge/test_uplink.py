@@ -1,0 +1,108 @@
+"""An uplink that is away and comes back: how soon it is taken, and which bdSeq it costs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.edge.rig import Gateway, Host, Link, Slave, modbus_device, plant
+from tests.support.nats import nats_broker
+from tests.support.ports import free_port
+from tests.support.wait import eventually_async
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant.model import Broker
+from tocsin_core.sparkplug import Message
+from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
+
+CLOCK = SystemClock()
+
+
+@asynccontextmanager
+async def mute(port: int = 0) -> AsyncIterator[int]:
+    """Take CONNECTs and never answer; at the end every connection has been closed by its client within 2 s."""
+    talks: list[asyncio.Task[None] | None] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(asyncio.current_task())
+        with suppress(ConnectionError):
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", port) as server:
+        yield server.sockets[0].getsockname()[1]
+        server.close()
+        async with asyncio.timeout(2):
+            await asyncio.gather(*filter(None, talks))
+
+
+async def connect(port: int) -> None:
+    """Connect an uplink to `port` of this machine and leave it."""
+    async with Uplink.connect(Broker(port=port), "gw", Message("will", b""), "command"):
+        pass
+
+
+def test_a_broker_that_does_not_answer_is_given_up_within_two_seconds() -> None:
+    """A link that swallows the CONNECT is no connection, not one that was never made, and is closed."""
+
+    async def story() -> None:
+        async with mute() as port:
+            begun = CLOCK.monotonic()
+            with pytest.raises(UplinkError) as caught:
+                await connect(port)
+            assert CLOCK.monotonic() - begun < 2.5
+            assert not isinstance(caught.value, NotReachedError)
+        with pytest.raises(NotReachedError):
+            await connect(free_port())
+
+    asyncio.run(story())
+
+
+def test_a_number_is_used_by_a_connect_and_by_nothing_else(tmp_path: Path) -> None:
+    """While nobody listens bdSeq stands still; CONNECTs without an answer count, for a broker may hold their wills."""
+
+    async def story() -> None:
+        port = free_port()
+        async with Slave({1: 1.5}).serve() as slave:
+            plant(tmp_path / "plant", port, {"A": modbus_device("A", slave.port)})
+            gateway.start()
+            await eventually_async(lambda: gateway.log.read_text(encoding="utf-8").count("uplink lost") >= 4)
+            assert gateway.counters()["bd_seq"] == 1
+            async with mute(port):
+                await eventually_async(lambda: gateway.counters()["bd_seq"] == 2, timeout_s=15)
+                gateway.stop()
+
+    gateway = Gateway(tmp_path / "plant", tmp_path / "data")
+    try:
+        asyncio.run(story())
+    finally:
+        gateway.stop()
+
+
+def test_a_link_that_is_back_is_taken_within_seconds(tmp_path: Path) -> None:
+    """After a cut of ten seconds, whose connects are taken and dropped, the gateway is back within 5.5 s."""
+
+    async def story() -> None:
+        with nats_broker(tmp_path) as broker:
+            async with (
+                Slave({1: 1.5}).serve() as slave,
+                Link(broker.mqtt).open() as link,
+                Host(broker.mqtt).listen() as host,
+            ):
+                plant(tmp_path / "plant", link.port, {"A": modbus_device("A", slave.port)})
+                gateway.start()
+                await eventually_async(lambda: len(host.of("A")) > 2)
+                await link.cut()
+                cut = CLOCK.monotonic()
+                await eventually_async(lambda: CLOCK.monotonic() - cut > 10, timeout_s=12)
+                births = host.kinds().count("NBIRTH")
+                link.whole = True
+                await eventually_async(lambda: host.kinds().count("NBIRTH") > births, timeout_s=5.5)
+
+    gateway = Gateway(tmp_path / "plant", tmp_path / "data")
+    try:
+        asyncio.run(story())
+    finally:
+        gateway.stop()
