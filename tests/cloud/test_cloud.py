@@ -71,6 +71,8 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> N
             await eventually_async(lambda: gateway.committed == gateway.newest, 30)
             await eventually_async(lambda: len(cloud.rows(RISES)) == rises, 30)
             assert all(count == 1 for _, count in cloud.rows(RISES))
+            (own,) = [row for row in await cloud.get("gateways") if row["id"] == GATEWAY]
+            assert (own["readings"], own["committed"]) == (2 * gateway.newest, gateway.newest)
             # One place is called once as long as nobody has answered, however often its alarm rose.
             assert cloud.rows("SELECT count(*) FROM message WHERE repeat = 0") == [(1,)]
             assert cloud.rows("SELECT count(*) FROM ticket") == [(1,)]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiomqtt
 import psutil
 import pytest
 
@@ -22,6 +23,26 @@ def settings(folder: Path, **more: float) -> BrokerSettings:
     """Settings of a server on free ports."""
     nats, mqtt = Address(HOST, free_port()), Address(HOST, free_port())
     return BrokerSettings(folder=folder, nats=nats, mqtt=mqtt, **more)  # type: ignore[arg-type]  # seconds only
+
+
+@pytest.mark.parametrize(
+    ("asked", "refusal"),
+    [({"identifier": "a.b"}, "[code:133]"), ({"identifier": "a", "username": ""}, "[code:134]"), ({}, "")],
+)
+def test_what_the_mqtt_listener_refuses(tmp_path: Path, asked: dict[str, str], refusal: str) -> None:
+    """As docs/third-parties.md tells it: a client id with a dot, and an empty user name; none at all is welcome."""
+
+    async def story() -> None:
+        async with broker(tmp_path) as (_, config):
+            told = ""
+            try:
+                async with aiomqtt.Client(*config.mqtt, **asked):  # type: ignore[arg-type]  # names of its own arguments
+                    pass
+            except aiomqtt.MqttError as error:
+                told = str(error)
+            assert told.partition(" ")[0] == refusal
+
+    asyncio.run(story())
 
 
 def test_a_server_that_dies_is_started_again(tmp_path: Path) -> None:
