@@ -58,7 +58,10 @@ class PartEndedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the data of a cloud side hold when one of its processes ends; None where it never learnt that."""
+    """What a process knows at its end: stored and raised over the data's life, quarantined since the workers' start.
+
+    None where the interface never heard from the workers.
+    """
 
     role: str
     readings_stored: int | None = None
