@@ -31,6 +31,7 @@ VERBS: Final = {
     "test-rules": Verb("tocsin_cli.rule_tests", "rule_tests", "tocsin_core", ""),
     "broker": Verb("tocsin_cloud.cli", "broker", "nats", "cloud"),
     "sim": Verb("tocsin_sim.cli", "sim", "pymodbus", "sim"),
+    "learn": Verb("tocsin_cli.learn", "learn", "tocsin_core", ""),
     "bench": Verb("tocsin_cli.bench", "app", "tocsin_core", ""),
 }
 
