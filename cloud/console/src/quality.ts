@@ -4,6 +4,8 @@ export type QualityGrade = "good" | "uncertain" | "bad";
 export type QualityReason =
   | "good"
   | "goodOverride"
+  | "goodAbove"
+  | "goodBelow"
   | "badNonSpecific"
   | "badConfiguration"
   | "badNotConnected"
@@ -20,7 +22,7 @@ export type QualityReason =
   | "uncertainSubnormal"
   | "stale";
 
-/** OPC Data Access 3.0, 6.8: substatus in bits 2 to 7; the two lowest bits tell a limit and are left out. */
+/** OPC Data Access 3.0, 6.8: substatus in bits 2 to 7; the two lowest bits tell on which side a limit was passed. */
 const REASONS: ReadonlyMap<number, QualityReason> = new Map([
   [0x00, "badNonSpecific"],
   [0x04, "badConfiguration"],
@@ -46,6 +48,9 @@ export function grade(quality: number): QualityGrade {
 }
 
 export function reason(quality: number): QualityReason {
+  // A good value beyond its range is believed (it may be the very danger), and said to be beyond it.
+  if (grade(quality) === "good" && (quality & 0x03) === 0x02) return "goodAbove";
+  if (grade(quality) === "good" && (quality & 0x03) === 0x01) return "goodBelow";
   const known = REASONS.get(quality & 0xfc);
   if (known !== undefined) return known;
   const g = grade(quality);

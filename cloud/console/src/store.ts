@@ -91,7 +91,7 @@ export function stateOf(point: string): PointState {
 export function doubt(live: Live, pointAlarms: readonly Alarm[]): QualityReason {
   const told = qualityReason(live.quality);
   if (live.stale) return "stale";
-  if (told === "good" || told === "goodOverride") {
+  if (told.startsWith("good")) {
     const stopped = pointAlarms.some((a) => a.kind === "stale" && !a.phase.startsWith("returned") && a.phase !== "normal");
     return stopped ? "stale" : told;
   }

@@ -55,5 +55,7 @@ test("a quality byte is read with its limit bits and with unknown substatus", ()
   assert.equal(grade(0x54), "uncertain");
   assert.equal(grade(0), "bad");
   assert.equal(reason(0x1b), "badComm");
+  assert.equal(reason(0xc2), "goodAbove");
+  assert.equal(reason(0xc1), "goodBelow");
   assert.equal(reason(0x7c), "uncertainNonSpecific");
 });

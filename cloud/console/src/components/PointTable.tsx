@@ -170,7 +170,9 @@ function StateCell({ point }: { readonly point: Point }) {
       {!trusted && (
         <span class={`why ${grade(state.live.value.quality)}`}>
           {instrument !== undefined && <Glyph priority={instrument.priority} blink={asksForAnswer(instrument.phase)} size={16} />}
-          {why === "stale" ? "" : `${t(grade(state.live.value.quality) === "bad" ? "qualityBad" : "qualityUncertain")} · `}
+          {why === "stale" || why.startsWith("good")
+            ? ""
+            : `${t(grade(state.live.value.quality) === "bad" ? "qualityBad" : "qualityUncertain")} · `}
           {t(`q_${why}`)}
         </span>
       )}
