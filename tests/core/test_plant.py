@@ -744,6 +744,9 @@ KINDS: Final = (
             "points.csv:1: columns are missing: gateway, device",
         ]),
         (CSV.replace("28,18", "28 V,18"), ["points.csv:2: H: '28 V' is not a number"]),
+        (CSV.replace("generic,supply,0,32,1,,,28", "toxic-gas,supply,0,32,1,75-21-8,,28 V"), [
+            "points.csv:2: H: '28 V' is not a number"
+        ]),
         (CSV.replace("28,18", "inf,18"), ["points.csv:2: H: 'inf' is not a number"]),
         (CSV.replace("0,32,1", "0,32,1.5"), [
             "points.csv:2: gateways[0].devices[0].points[2].decimals: should be a valid integer (given: 1.5)"
@@ -903,9 +906,10 @@ def test_every_problem_of_every_sort_is_told_in_one_go(tmp_path: Path) -> None:
             "plant.yaml:6: people[0].id: is missing",
             "plant.yaml:6: people[0].ids: unknown key",
         ]),
-        ("{id: li, name", "{id: li, id: lu, name", ["plant.yaml:6: people[0].id: this key already stands in line 6"]),
-        ("tickets: {liable: li}", "tickets: {liable: li}\npeople: []", [
-            "plant.yaml:20: people: this key already stands in line 5",
+        ("{id: li, name", "{id: lu, id: li, name", ["plant.yaml:6: people[0].id: this key already stands in line 6"]),
+        ("people:\n", "people: []\npeople:\n", ["plant.yaml:6: people: this key already stands in line 5"]),
+        ("    shifts:\n", '    shifts: [{from: "08:00", to: "20:00", people: [li]}]\n    shifts:\n', [
+            "plant.yaml:12: rosters[0].shifts: this key already stands in line 11",
         ]),
         ("rosters:\n", "rosters: none\nroster:\n", [
             "plant.yaml:8: rosters: should be a list", "plant.yaml:9: roster: unknown key"
