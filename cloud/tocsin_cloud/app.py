@@ -131,8 +131,10 @@ async def _workers(process: _Process, history: DuckdbHistory, first_start: Annou
     await ensure_stream(client, settings.stream)
     database = await Database.open(sqlite_url(settings.sql_file))
     stack.push_async_callback(database.close)
-    password = await ensure_administrator(database, clock, os.environ.get(PASSWORD_VARIABLE))
-    if password is not None:
+    given = os.environ.get(PASSWORD_VARIABLE)
+    password = await ensure_administrator(database, clock, given)
+    # Whoever gave the password knows it: it has no business in a log.
+    if password is not None and given is None:
         first_start("admin", password)
     table = PointTable(plant, settings.strangers)
     live = LiveView(table)

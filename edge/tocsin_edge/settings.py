@@ -6,9 +6,9 @@ from pathlib import Path
 from tocsin_core.plant import Plant, PlantPoint
 from tocsin_core.plant.model import Gateway, Modbus, Mqtt
 from tocsin_core.plant.standards import defaults_of
+from tocsin_core.ranges import Ranges
 from tocsin_core.registers import ReadPlan, compile_plan
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
-from tocsin_edge.ranges import Ranges
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.cli.test_check import tocsin
-from tests.support.need import ROOT, need_data, need_program
+from tests.support.need import ROOT, need_data, need_library, need_program
 from tests.support.plants import PLANTS
 from tocsin_cli.replay.columns import TIME_NAMES
 from tocsin_cli.replay.command import replay
@@ -319,6 +319,7 @@ def test_a_browser_shows_the_picture(plant: Path, tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 -- only where a browser is
 
     chromium = need_program("chromium", "chromium-browser", "google-chrome")
+    need_library("libatomic.so.1")
     with sync_playwright() as play, play.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser:
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         asked: list[str] = []

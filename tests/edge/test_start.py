@@ -11,6 +11,7 @@ from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.model import Modbus, Mqtt
+from tocsin_core.ranges import Ranges
 from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
 from tocsin_core.registers import Profile, compile_plan
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
@@ -20,7 +21,6 @@ from tocsin_edge.loops.health import grace_s
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.listen import Sensor
 from tocsin_edge.loops.poll import poll
-from tocsin_edge.ranges import Ranges
 from tocsin_edge.settings import DeviceSettings, ModbusDevice, SensorDevice
 
 CLOCK = SystemClock()

@@ -75,7 +75,7 @@ def spool_counts(plant: Plant, data: Path, stored_to: Mapping[str, int]) -> list
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the historian has: readings in all, and by gateway the batch up to which nothing is missing."""
+    """What the historian has of our gateways: readings in all, and by gateway the batch up to which none is missing."""
 
     readings: int
     up_to: Mapping[str, int]
@@ -190,7 +190,8 @@ class Run:
             await asyncio.sleep(0.2)
 
     async def _stored(self, api: ApiClient) -> Stored:
-        rows = await self._ask(api, "gateways")
+        own = own_gateways(self.plant)
+        rows = [row for row in await self._ask(api, "gateways") if row["id"] in own]
         return Stored(sum(int(row["readings"]) for row in rows), {row["id"]: int(row["committed"]) for row in rows})
 
     async def _alarms(self, api: ApiClient, since: str) -> list[report.Row]:

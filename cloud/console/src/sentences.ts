@@ -18,6 +18,7 @@ const ZH: Readonly<Record<string, string>> = {
   "the alarm is not active": "该报警已不存在",
   "the alarm is already acknowledged": "该报警已被确认",
   "the alarm was raised again since; look at the new one": "该报警已再次触发，请处理新的一条",
+  "the alarm is not acknowledged": "该报警尚未确认",
   "the alarm is not latched": "该报警没有锁存",
   "acknowledge the alarm before resetting it": "复位前须先确认报警",
   "a reason is needed": "必须填写原因",

@@ -10,10 +10,10 @@ from tests.edge.rig import modbus_device, plant
 from tocsin_core import engine
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import load_plant
+from tocsin_core.ranges import Ranges
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_SENSOR_FAILURE, GOOD, UNCERTAIN, Frame, quality_text
 from tocsin_core.rules import compile_rules
 from tocsin_edge.loops.measured import measured
-from tocsin_edge.ranges import Ranges
 from tocsin_edge.settings import compile_settings
 
 
