@@ -175,7 +175,10 @@ class Host:
             try:
                 yield self
             finally:
-                hearing.cancel()
+                # Python 3.11 swallows a cancellation that meets a wait_for just done: it is repeated until heeded.
+                while not hearing.done():
+                    hearing.cancel()
+                    await asyncio.wait((hearing,), timeout=0.5)
                 with suppress(asyncio.CancelledError, aiomqtt.MqttError):
                     await hearing
 

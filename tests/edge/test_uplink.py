@@ -100,6 +100,7 @@ def test_a_link_that_is_back_is_taken_within_seconds(tmp_path: Path) -> None:
                 births = host.kinds().count("NBIRTH")
                 link.whole = True
                 await eventually_async(lambda: host.kinds().count("NBIRTH") > births, timeout_s=5.5)
+                gateway.stop()
 
     gateway = Gateway(tmp_path / "plant", tmp_path / "data")
     try:
