@@ -4,7 +4,7 @@ from math import isfinite
 from typing import Final
 
 from tocsin_core.plant import AlarmDefinition, AlarmKind, PlantPoint, Text
-from tocsin_core.plant.model import name_of
+from tocsin_core.plant.fields import name_of
 
 KIND: Final[dict[AlarmKind, Text]] = {
     AlarmKind.HH: name_of("高高报", "high-high"),

@@ -5,7 +5,8 @@ from math import nan
 from typing import Final
 
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Priority
-from tocsin_core.plant.model import Device, Gateway, PlantFile, Point, PointKind, Site, name_of
+from tocsin_core.plant.fields import name_of
+from tocsin_core.plant.model import Device, Gateway, PlantFile, Point, PointKind, Site
 from tocsin_core.rules import Rules, compile_rules
 
 SECOND: Final = 1_000_000_000

@@ -12,7 +12,8 @@ from tests.core.plants import SECOND, START_NS
 from tests.core.test_tickets import RAISED
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import Priority
-from tocsin_core.plant.model import EscalationStep, Gateway, Notify, Person, PlantFile, Roster, Shift, Site, name_of
+from tocsin_core.plant.fields import name_of
+from tocsin_core.plant.model import EscalationStep, Gateway, Notify, Person, PlantFile, Roster, Shift, Site
 from tocsin_core.routing import MOST_LINES, RoutingReason, decide, follow_up, message_id, on_duty
 from tocsin_core.tickets import AlarmEvent
 

@@ -8,7 +8,7 @@ import pytest
 from tests.core.plants import SECOND, START_NS
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import AlarmKind, Priority
-from tocsin_core.plant.model import name_of
+from tocsin_core.plant.fields import name_of
 from tocsin_core.tickets import (
     AlarmEvent,
     TicketAction,

@@ -7,7 +7,7 @@ import pytest
 
 from tests.core.plants import definition, plant_of
 from tocsin_core.plant import AlarmDefinition, AlarmKind
-from tocsin_core.plant.model import name_of
+from tocsin_core.plant.fields import name_of
 from tocsin_core.wording import KIND, alarm_message, message_body, message_subject, number, ticket_title
 
 EARLY: Final = replace(definition("P0", AlarmKind.TIME_TO_LIMIT, 28.0), limit=AlarmKind.H, horizon_s=300.0)

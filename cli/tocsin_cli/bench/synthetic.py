@@ -7,7 +7,8 @@ import numpy as np
 
 from tocsin_core.plant import AlarmKind, Plant, PlantPoint
 from tocsin_core.plant.definition import definitions_of
-from tocsin_core.plant.model import AlarmSetting, Device, Gateway, PlantFile, Point, PointKind, Site, name_of
+from tocsin_core.plant.fields import name_of
+from tocsin_core.plant.model import AlarmSetting, Device, Gateway, PlantFile, Point, PointKind, Site
 from tocsin_core.readings import F64, GOOD, Frame
 from tocsin_core.rules import NS, Rules, compile_rules
 

@@ -1,8 +1,9 @@
 """The plant file: strict models, the standards' defaults, and loading with every problem named by file and line."""
 
 from tocsin_core.plant.definition import AlarmDefinition
+from tocsin_core.plant.fields import Text
 from tocsin_core.plant.load import Plant, PlantError, load_plant, shipped_profiles
-from tocsin_core.plant.model import AlarmKind, AlarmSetting, PointKind, Priority, Text
+from tocsin_core.plant.model import AlarmKind, AlarmSetting, PointKind, Priority
 from tocsin_core.plant.point import PlantPoint
 from tocsin_core.plant.source import Problem
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from tocsin_core.plant.model import AlarmKind, AlarmSetting, Device, Point, PointKind, Priority, Text
+from tocsin_core.plant.fields import Text
+from tocsin_core.plant.model import AlarmKind, AlarmSetting, Device, Point, PointKind, Priority
 from tocsin_core.plant.standards import PROCESS_DELAY_S, deadband_of, defaults_of, early_of, priority_of
 
 LIMITS: Final = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL)

@@ -12,17 +12,8 @@ from tocsin_core.plant.definition import (
     STALE_PERIODS,
     USES,
 )
-from tocsin_core.plant.model import (
-    FORMS,
-    IDENTIFIER,
-    AlarmKind,
-    AlarmSetting,
-    PlantFile,
-    Point,
-    PointKind,
-    Text,
-    name_of,
-)
+from tocsin_core.plant.fields import FORMS, IDENTIFIER, Text, name_of
+from tocsin_core.plant.model import AlarmKind, AlarmSetting, PlantFile, Point, PointKind
 from tocsin_core.plant.source import COLUMNS, NEEDED_COLUMNS
 from tocsin_core.plant.standards import (
     BLIND_GAS_PRIORITY,

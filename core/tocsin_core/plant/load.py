@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tocsin_core.plant.checks import check
-from tocsin_core.plant.model import FORMS, Gateway, PlantFile, Site
+from tocsin_core.plant.fields import FORMS
+from tocsin_core.plant.model import Gateway, PlantFile, Site
 from tocsin_core.plant.parts import Parts, parts_of
 from tocsin_core.plant.point import PlantPoint
 from tocsin_core.plant.source import Path, Problem, Source, add_points_csv, path_text, read_yaml

@@ -1,57 +1,25 @@
 """The plant file's strict models: what one plant consists of, field by field."""
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-IDENTIFIER: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-HOST: Final = r"^[A-Za-z0-9_.:-]{1,253}$"
-CAS: Final = r"^\d{2,7}-\d\d-\d$"
-TOPIC: Final = r"^[^#+\x00]{1,200}$"
-CHANNEL: Final = r"^[a-z0-9+.-]+://"
-TIME_OF_DAY: Final = r"^([01]\d|2[0-3]):[0-5]\d$"
-FORMS: Final = {
-    IDENTIFIER: "letters, digits, `_`, `.` and `-`, beginning with a letter or digit, at most 64",
-    HOST: "a host name or address",
-    CAS: "a CAS number like 7664-41-7",
-    TOPIC: "a topic without wildcards, at most 200 characters",
-    CHANNEL: "an Apprise address like mailto://…",
-    TIME_OF_DAY: "a time of day in quotes, from 00:00 to 23:59",
-}
-"""What each pattern asks for, in words."""
-
-Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER)]
-Host = Annotated[str, StringConstraints(pattern=HOST)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(ge=0, le=7 * 86400, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Strict(BaseModel):
-    """A frozen model in which an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
-
-
-def _both_languages(value: object) -> object:
-    return {"zh": value, "en": value} if isinstance(value, str) else value
-
-
-class _Name(Strict):
-    zh: str = Field(min_length=1, description="Chinese text.")
-    en: str = Field(min_length=1, description="English text.")
-
-
-Name = Annotated[_Name, BeforeValidator(_both_languages)]
-
-
-def name_of(zh: str, en: str) -> _Name:
-    """A text in both languages."""
-    return _Name(zh=zh, en=en)
-
-
-Text = _Name
+from tocsin_core.plant.fields import (
+    CAS,
+    CHANNEL,
+    TIME_OF_DAY,
+    TOPIC,
+    Finite,
+    Host,
+    Identifier,
+    Listed,
+    Name,
+    Port,
+    Range,
+    Seconds,
+    Strict,
+)
 
 
 class AlarmKind(StrEnum):
@@ -149,13 +117,6 @@ class AlarmSetting(Strict):
     )
 
 
-def _pair(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-Range = Annotated[tuple[Finite, Finite], BeforeValidator(_pair)]
-
-
 class Point(Strict):
     """One measured value (测点)."""
 
@@ -219,7 +180,7 @@ class Device(Strict):
         1000, description="How often it is read, or (MQTT) should publish."
     )
     source: Identifier | None = Field(None, description="Hazard source that its points belong to.")
-    points: Annotated[tuple[Point, ...], BeforeValidator(_pair)] = Field((), description="What it measures.")
+    points: Annotated[tuple[Point, ...], Listed] = Field((), description="What it measures.")
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
@@ -261,7 +222,7 @@ class Gateway(Strict):
     uplink: Broker = Field(Broker(), description="The cloud side's MQTT listener, as this gateway reaches it.")
     sensors: Broker = Field(Broker(), description="The broker on which this gateway's MQTT sensors publish.")
     spool: Spool = Field(Spool(), description="What it keeps while the link is down.")
-    devices: Annotated[tuple[Device, ...], BeforeValidator(_pair)] = Field((), description="What it reads.")
+    devices: Annotated[tuple[Device, ...], Listed] = Field((), description="What it reads.")
 
 
 class Site(Strict):
@@ -285,7 +246,7 @@ class Person(Strict):
 
     id: Identifier = Field(description="Unique among people and rosters.")
     name: Name = Field(description="What people call them.")
-    channels: Annotated[tuple[Annotated[str, StringConstraints(pattern=CHANNEL)], ...], BeforeValidator(_pair)] = Field(
+    channels: Annotated[tuple[Annotated[str, StringConstraints(pattern=CHANNEL)], ...], Listed] = Field(
         min_length=1, description="How they are reached; a message goes over all of them."
     )
 
@@ -298,9 +259,7 @@ class Shift(Strict):
 
     from_: ClockTime = Field(alias="from", description="First minute of the shift.")
     to: ClockTime = Field(description="End of the shift; the same as `from` means the whole day.")
-    people: Annotated[tuple[Identifier, ...], BeforeValidator(_pair)] = Field(
-        min_length=1, description="Ids of the people on duty."
-    )
+    people: Annotated[tuple[Identifier, ...], Listed] = Field(min_length=1, description="Ids of the people on duty.")
 
     def covers(self, time: str) -> bool:
         """Whether `time` of day (HH:MM) lies in the shift; one that ends when it begins lasts the whole day."""
@@ -314,7 +273,7 @@ class Roster(Strict):
 
     id: Identifier = Field(description="Unique among people and rosters.")
     name: Name = Field(description="What people call it.")
-    shifts: Annotated[tuple[Shift, ...], BeforeValidator(_pair)] = Field(
+    shifts: Annotated[tuple[Shift, ...], Listed] = Field(
         min_length=1, description="Who is there when; shifts may overlap."
     )
 
@@ -323,9 +282,7 @@ class EscalationStep(Strict):
     """Who is told when nobody has answered for so long."""
 
     after_s: Seconds = Field(description="Time since the alarm; never less than that of the step above.")
-    to: Annotated[tuple[Identifier, ...], BeforeValidator(_pair)] = Field(
-        min_length=1, description="Roster or person ids."
-    )
+    to: Annotated[tuple[Identifier, ...], Listed] = Field(min_length=1, description="Roster or person ids.")
 
 
 class Notify(Strict):
@@ -334,7 +291,7 @@ class Notify(Strict):
     min_priority: Annotated[Priority, Field(strict=False)] = Field(
         Priority.HIGH, description="Alarms from this priority on are told."
     )
-    steps: Annotated[tuple[EscalationStep, ...], BeforeValidator(_pair)] = Field(
+    steps: Annotated[tuple[EscalationStep, ...], Listed] = Field(
         (), description="Whom, in order; each step must reach somebody at every time of day."
     )
     repeat_s: Annotated[float, Field(ge=30, le=86400)] = Field(
@@ -359,13 +316,13 @@ class PlantFile(Strict):
 
     tocsin: Literal[1] = Field(description="Version of this format.")
     site: Site = Field(description="The plant's place.")
-    hazard_sources: Annotated[tuple[HazardSource, ...], BeforeValidator(_pair)] = Field(
+    hazard_sources: Annotated[tuple[HazardSource, ...], Listed] = Field(
         (), description="Major hazard sources; points belong to them."
     )
-    gateways: Annotated[tuple[Gateway, ...], BeforeValidator(_pair)] = Field(
+    gateways: Annotated[tuple[Gateway, ...], Listed] = Field(
         min_length=1, description="Gateways, with their devices and points."
     )
-    people: Annotated[tuple[Person, ...], BeforeValidator(_pair)] = Field((), description="Who can be told.")
-    rosters: Annotated[tuple[Roster, ...], BeforeValidator(_pair)] = Field((), description="Who is on duty when.")
+    people: Annotated[tuple[Person, ...], Listed] = Field((), description="Who can be told.")
+    rosters: Annotated[tuple[Roster, ...], Listed] = Field((), description="Who is on duty when.")
     notify: Notify = Field(Notify(), description="Who is told of an alarm, and who next if nobody answers.")
     tickets: Tickets = Field(Tickets(), description="When hazard tickets open by themselves.")

@@ -7,7 +7,8 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tocsin_core.plant.model import IDENTIFIER, Device, EscalationStep, Gateway, PlantFile, Point, Shift
+from tocsin_core.plant.fields import IDENTIFIER
+from tocsin_core.plant.model import Device, EscalationStep, Gateway, PlantFile, Point, Shift
 from tocsin_core.plant.source import Path, Problem, Source, path_text
 
 _Model = TypeVar("_Model", bound=BaseModel)

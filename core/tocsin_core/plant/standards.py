@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from tocsin_core.plant.model import AlarmKind, AlarmSetting, MinePlace, Point, PointKind, Priority, Text, name_of
+from tocsin_core.plant.fields import Text, name_of
+from tocsin_core.plant.model import AlarmKind, AlarmSetting, MinePlace, Point, PointKind, Priority
 
 # Deadband as a share of the range: EEMUA 191, as reprinted by exida: flow 5 %, level 2 %, pressure 2 %, temperature and
 # composition 1 %. A status is a number without a range, so any distance from its limit counts.
