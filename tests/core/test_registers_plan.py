@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tocsin_core import readings as q
 from tocsin_core.registers import Profile, ReadRequest, RegisterValue, compile_plan
-from tocsin_core.registers.plan import REQUEST_COST
+from tocsin_core.registers.requests import REQUEST_COST
 
 HEAD = {"vendor": "test", "model": "test", "trust": "documented", "source": "this test"}
 
@@ -181,6 +181,90 @@ def test_a_sentinel_is_no_measurement() -> None:
     np.testing.assert_equal(decoded.value, [np.nan, 32767.0])
 
 
+def test_each_code_has_its_own_meaning() -> None:
+    """An overflow and an underflow of a 32-bit integer say different things, and the first one named counts."""
+    codes = [
+        {"raw": [2147483647], "quality": "not-connected"},
+        {"raw": [-2147483648, 2147483647], "quality": "out-of-service"},
+    ]
+    profile = profile_of(values={"p": {"address": 0, "type": "s32", "invalid": codes, "scale": 0.01, "offset": 5}})
+    plan = compile_plan(profile, ["p"])
+    assert plan.decode([words(0x7FFF, 0xFFFF)]).quality.tolist() == [q.BAD_NOT_CONNECTED]
+    assert plan.decode([words(0x8000, 0x0000)]).quality.tolist() == [q.BAD_OUT_OF_SERVICE]
+    assert plan.decode([words(0, 1)]).value.tolist() == [5.01]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "registers"),
+    [
+        ("f32", -999.9, [0xC479, 0xF99A]),
+        ("f32", 9999, [0x461C, 0x3C00]),
+        ("f64", -999.9, [0xC08F, 0x3F33, 0x3333, 0x3333]),
+        ("u64", 2**64 - 1, [0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF]),
+        ("bcd16", 9999, [0x9999]),
+        ("whole-tenths", 2559, [0xFF09]),
+    ],
+)
+def test_every_type_has_its_codes(kind: str, code: float, registers: list[int]) -> None:
+    """-999.9 in an f32 is no measurement either, although an f32 cannot hold it exactly."""
+    profile = profile_of(values={"v": {"address": 0, "type": kind, "invalid": {"raw": [code]}, "scale": 2.0}})
+    decoded = compile_plan(profile, ["v"]).decode([words(*registers)])
+    assert decoded.quality.tolist() == [q.BAD_SENSOR_FAILURE]
+    assert np.isnan(decoded.value[0])
+    assert compile_plan(profile, ["v"]).decode([words(*[0] * len(registers))]).value.tolist() == [0.0]
+
+
+def test_a_discrete_input_decides_the_quality_of_a_register() -> None:
+    """A level is out of date while the contact that says so is open; the two are read by different functions."""
+    values = {
+        "level": {"function": 4, "address": 3, "type": "u16", "scale": 0.001},
+        "at_level": {"function": 2, "address": 12, "type": "bool"},
+    }
+    rules = [{"value": "at_level", "is_in": [0], "quality": "last-usable", "affects": ["level"]}]
+    plan = compile_plan(profile_of(values=values, status=tuple(rules)), ["level"])
+    assert plan.requests == (ReadRequest(2, 12, 1), ReadRequest(4, 3, 1))
+    assert plan.decode([[False], words(15000)]).quality.tolist() == [q.UNCERTAIN_LAST_USABLE]
+    assert plan.decode([[True], words(15000)]).quality.tolist() == [q.GOOD]
+    assert plan.decode([[True], words(15000)]).value.tolist() == [15.0]
+
+
+@pytest.mark.parametrize(
+    ("code", "register", "holds"), [(0xFFFF, 0xFFFF, True), (0x8000, 0x8000, True), (0x8000, 0x7FFF, False)]
+)
+def test_a_status_code_may_have_every_bit_set(code: int, register: int, *, holds: bool) -> None:
+    """All sixteen bits of an unsigned status count."""
+    values = {"gas": {"address": 0, "type": "u16"}, "state": {"address": 1, "type": "u16"}}
+    rules = ({"value": "state", "is_in": [code], "quality": "bad", "affects": ["gas"]},)
+    decoded = compile_plan(profile_of(values=values, status=rules), ["gas"]).decode([words(1, register)])
+    assert (decoded.quality.tolist() == [q.BAD]) == holds
+
+
+def test_bit_63_of_a_status_is_a_bit() -> None:
+    """The highest bit of a 64-bit status is not lost in a sign."""
+    values = {"gas": {"address": 0, "type": "u16"}, "state": {"address": 1, "type": "u64"}}
+    rules = ({"value": "state", "bit": 63, "quality": "bad", "affects": ["gas"]},)
+    plan = compile_plan(profile_of(values=values, status=rules), ["gas"])
+    assert plan.decode([words(1, 0x8000, 0, 0, 0)]).quality.tolist() == [q.BAD]
+    assert plan.decode([words(1, 0x7FFF, 0, 0, 0)]).quality.tolist() == [q.GOOD]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 15), st.sampled_from(["bad", "uncertain", "above-range"])), max_size=6),
+    st.integers(0, 0xFFFF),
+)
+def test_many_rules_at_once_are_the_rules_one_by_one(rules: list[tuple[int, str]], state: int) -> None:
+    """The columns of rules say what a person reading them from top to bottom would say."""
+    values = {"gas": {"address": 0, "type": "u16"}, "state": {"address": 1, "type": "u16"}}
+    written = tuple({"value": "state", "bit": bit, "quality": quality, "affects": ["gas"]} for bit, quality in rules)
+    decoded = compile_plan(profile_of(values=values, status=written), ["gas"]).decode(
+        [words(7, state) if rules else words(7)]
+    )
+    holding = [quality for bit, quality in rules if state >> bit & 1]
+    worst = next((word for word in ("bad", "uncertain", "above-range") if word in holding), None)
+    byte = {"bad": q.BAD, "uncertain": q.UNCERTAIN, "above-range": q.GOOD | q.LIMITED_HIGH, None: q.GOOD}[worst]
+    assert decoded.quality.tolist() == [byte]
+
+
 @pytest.mark.parametrize("answer", [words(1), words(1, 2, 3), words()])
 def test_an_answer_of_the_wrong_length_is_a_comm_failure(answer: np.ndarray[tuple[int], np.dtype[np.uint16]]) -> None:
     """Registers that were not asked for, or are missing, are never guessed."""
@@ -204,6 +288,29 @@ def test_a_failed_request_spoils_only_its_own_values() -> None:
     decoded = compile_plan(profile_of(values=values), ["b", "a"]).decode([words(7), q.BAD_DEVICE_FAILURE])
     assert decoded.quality.tolist() == [q.BAD_DEVICE_FAILURE, q.GOOD]
     np.testing.assert_equal(decoded.value, [np.nan, 7.0])
+
+
+def test_decimals_may_be_a_byte_or_negative() -> None:
+    """One place in the high byte of a register, and thousands as minus three places."""
+    values = {
+        "places": {"address": 0, "type": "u16", "bits": (8, 15)},
+        "power": {"address": 1, "type": "s16"},
+        "gas": {"address": 2, "type": "s16", "decimals_from": "places"},
+        "flow": {"address": 3, "type": "u16", "decimals_from": "power"},
+    }
+    decoded = compile_plan(profile_of(values=values), ["gas", "flow"]).decode([words(0x0107, 0xFFFD, 209, 12)])
+    assert decoded.value.tolist() == [20.9, 12000.0]
+
+
+def test_decimals_that_could_not_be_read_leave_no_number() -> None:
+    """Without its number of places a reading could be ten times what it is."""
+    values = {
+        "places": {"address": 500, "type": "u16"},
+        "level": {"address": 1, "type": "s16", "decimals_from": "places"},
+    }
+    decoded = compile_plan(profile_of(values=values), ["level"]).decode([words(1234), q.BAD_COMM_FAILURE])
+    assert decoded.quality.tolist() == [q.BAD_COMM_FAILURE]
+    assert np.isnan(decoded.value[0])
 
 
 @pytest.mark.parametrize(("places", "quality"), [(3, q.GOOD), (0, q.GOOD), (77, q.BAD_CONFIGURATION)])

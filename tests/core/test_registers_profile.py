@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from tocsin_core.plant import shipped_profiles
+from tests.support.need import ROOT
 from tocsin_core.readings import quality_text
 from tocsin_core.registers import Profile, ProfileError, Reply, compile_plan, parse_profile
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "registers"
-SHIPPED = sorted(file.name for file in shipped_profiles().iterdir() if file.name.endswith(".yaml"))
+GOLDEN = ROOT / "tests" / "golden" / "registers"
+DEVICES = ROOT / "firmware-configs" / "devices"
+SHIPPED = sorted(file.name for file in DEVICES.glob("*.yaml"))
 
 GOOD = """vendor: test
 model: test
@@ -30,7 +31,7 @@ status:
     [
         ("type: f32", "type: f31", "t.yaml:6: values.gas.type: "),
         ("address: 2", "address: 65535", "t.yaml:6: values.gas: address + size passes 65535"),
-        ("address: 2", "adress: 2", "t.yaml:6: values.gas.adress: Extra inputs are not permitted"),
+        ("address: 2", "adress: 2", "t.yaml:6: values.gas.adress: unknown key: is it address?"),
         (
             "address: 5, type: u16",
             "address: 5, type: u16, word_order: ABCD",
@@ -41,7 +42,33 @@ status:
         ("affects: [gas]", "affects: [gas, gaz]", "t.yaml:9: status.0.affects: gaz is not a value"),
         ("bit: 5", "bit: 5, is_in: [3]", "t.yaml:9: status.0: give exactly one of"),
         ("trust: documented", "trust: hearsay", "t.yaml:3: trust: "),
-        ("source: this test\n", "", "t.yaml:1: source: Field required"),
+        ("type: f32", "type: u32, bits: [0, 31]", "t.yaml:6: values.gas: bits are"),
+        ("type: f32", "type: u32, bits: [5, 2]", "t.yaml:6: values.gas: bits are"),
+        ("type: f32", "type: u32, bits: [5, 32]", "t.yaml:6: values.gas: bits are"),
+        ("type: f32", "type: f32, bits: [0, 7]", "t.yaml:6: values.gas: bits are"),
+        ("type: f32", "type: f32, word_order: BA", "t.yaml:6: values.gas: word_order is for"),
+        ("type: f32", "type: string", "t.yaml:6: values.gas: a string names its characters"),
+        ("type: f32", "type: f32, characters: 4", "t.yaml:6: values.gas: a string names its characters"),
+        ("type: f32", "type: string, characters: 4, scale: 2", "t.yaml:6: values.gas: a string has no scale"),
+        ("type: f32", "type: string, characters: 4, word_order: CDAB", "t.yaml:6: values.gas: word_order is for"),
+        ("type: f32", "type: bool, bit: 1, invalid: {raw: [1]}", "t.yaml:6: values.gas: invalid is not for bool"),
+        ("type: f32", "type: u32, invalid: {raw: [0.5]}", "t.yaml:6: values.gas: invalid.raw of an integer"),
+        ("type: f32", "type: f32, decimals_from: gas", "t.yaml:6: values.gas.decimals_from: gas is not a 16-bit"),
+        ("value: state", "value: gas", "t.yaml:9: status.0.value: gas is not an integer value"),
+        ("source: this test", "sauce: this test", "t.yaml:4: sauce: unknown key: is it source?"),
+        ("source: this test", "source: this test\nsource: that", "t.yaml:5: found duplicate key"),
+        ("bit: 5", "bits: 5", "t.yaml:9: status.0.bits: unknown key: is it bit?"),
+        (
+            "source: this test",
+            "source: this test\nlimits: {registers: 4, pause: 3}",
+            "t.yaml:5: limits.pause: unknown key: is it pause_ms?",
+        ),
+        (
+            "values:",
+            "limits: {registers: 4}\nvalues:\n  name: {address: 9, type: string, characters: 9}",
+            "t.yaml:7: values.name: takes 5 registers, limits.registers allows 4",
+        ),
+        ("source: this test\n", "", "t.yaml:1: source: is missing"),
         ("model: test", "model: [", "t.yaml:"),
         ("address: 2, type: f32", "address: 2, type: f32, repeat: {count: 3}", "t.yaml:6: values.gas: {n} in the name"),
         (
@@ -81,9 +108,29 @@ def test_channels_are_written_out() -> None:
     assert [(rule.value, rule.affects) for rule in profile.status] == [(f"state_{n}", (f"gas_{n}",)) for n in (1, 2, 3)]
 
 
+def test_each_channel_has_its_own_decimals() -> None:
+    """Where the number of decimals is repeated, each channel is scaled by its own."""
+    values = """  gas_{n}: {address: 101, type: s16, decimals_from: "places_{n}", repeat: {count: 2, step: 100}}
+  places_{n}: {address: 102, type: u16, bits: [8, 15], repeat: {count: 2, step: 100}}
+"""
+    text = GOOD[: GOOD.index("  gas:")] + values
+    profile = parse_profile(text, "t.yaml")
+    assert [profile.values[f"gas_{n}"].decimals_from for n in (1, 2)] == ["places_1", "places_2"]
+
+
+BOMB = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]" for n in range(9))
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, BOMB], ids=["deep", "aliases of aliases"])
+def test_a_hostile_file_costs_a_message(text: str) -> None:
+    """Neither depth nor aliases that multiply stop the program or fill its memory."""
+    with pytest.raises(ProfileError, match=r"^t\.yaml:1: nested too deeply, or an alias repeats itself$"):
+        parse_profile(text, "t.yaml")
+
+
 def shipped(name: str) -> Profile:
     """Return a shipped profile."""
-    return parse_profile((shipped_profiles() / name).read_text(encoding="utf-8"), name)
+    return parse_profile((DEVICES / name).read_text(encoding="utf-8"), name)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,14 +1,9 @@
-"""Device profiles: the strict model of a register map, and the parser that names file and line of every mistake."""
+"""Device profiles: the strict model of a register map."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from tocsin_core import readings
 
@@ -21,10 +16,24 @@ BIT_FUNCTIONS: Final = frozenset({1, 2})
 ValueName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\{n\})?$")]
 Address = Annotated[int, Field(ge=0, lt=ADDRESSES)]
 Function = Literal[1, 2, 3, 4]
-WordOrder = Literal["ABCD", "CDAB", "DCBA", "BADC"]
-NumberType = Literal["u16", "s16", "u32", "s32", "f32", "f64", "u64", "s64", "bool"]
-
-_Location = tuple[int | str, ...]
+WordOrder = Literal["ABCD", "CDAB", "DCBA", "BADC", "AB", "BA"]
+NumberType = Literal[
+    "bool",
+    "u16",
+    "s16",
+    "u32",
+    "s32",
+    "u64",
+    "s64",
+    "f32",
+    "f64",
+    "bcd16",
+    "bcd32",
+    "bcd48",
+    "bcd64",
+    "whole-tenths",
+    "string",
+]
 
 WORDS: Final[dict[str, int]] = {
     "bool": 1,
@@ -32,20 +41,31 @@ WORDS: Final[dict[str, int]] = {
     "s16": 1,
     "u32": 2,
     "s32": 2,
-    "f32": 2,
     "u64": 4,
     "s64": 4,
+    "f32": 2,
     "f64": 4,
+    "bcd16": 1,
+    "bcd32": 2,
+    "bcd48": 3,
+    "bcd64": 4,
+    "whole-tenths": 1,
 }
-
-
-class ProfileError(ValueError):
-    """A profile that does not hold: every problem on a line of its own, as file:line: path: message."""
+INTEGERS: Final = frozenset({"u16", "s16", "u32", "s32", "u64", "s64"})
+FLOATS: Final = frozenset({"f32", "f64"})
+BCD: Final = frozenset({"bcd16", "bcd32", "bcd48", "bcd64"})
+SHORT_ORDERS: Final = frozenset({"AB", "BA"})
+REGISTER_BITS: Final = 16
 
 
 class Trust(StrEnum):
-    """How well a register map is known."""
+    """How well a register map is known.
 
+    `reported`: somebody else's account of the device, not its maker's; `documented`: the maker's document;
+    `interop-verified`: read from a server that is not ours; `hardware-verified`: read from the device itself.
+    """
+
+    REPORTED = "reported"
     DOCUMENTED = "documented"
     INTEROP_VERIFIED = "interop-verified"
     HARDWARE_VERIFIED = "hardware-verified"
@@ -103,11 +123,15 @@ def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _several(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value if value is None else (value,)
+
+
 class Invalid(_Strict):
     """Raw numbers by which a device says that it has no value."""
 
-    raw: Annotated[tuple[int, ...], BeforeValidator(_tuple)] = Field(
-        min_length=1, description="Before scale and offset."
+    raw: Annotated[tuple[int | Annotated[float, Field(allow_inf_nan=False)], ...], BeforeValidator(_tuple)] = Field(
+        min_length=1, description="Before scale and offset; of an f32, the number nearest to the one given."
     )
     quality: Annotated[StatusQuality, Field(strict=False)] = StatusQuality.SENSOR_FAILURE
 
@@ -122,15 +146,25 @@ class Repeat(_Strict):
 class RegisterValue(_Strict):
     """One value in a device's registers: engineering value = raw * scale + offset.
 
-    64-bit integers are carried as f64, exact up to 2**53. NaN is a failed sensor; +Inf and -Inf are one out of range.
+    64-bit numbers are carried as f64, exact up to 2**53. NaN is a failed sensor; +Inf and -Inf are one out of range.
+    `bcdNN` holds NN / 4 decimal digits, the first to travel the highest. `whole-tenths` holds the whole number in the
+    high byte and the tenths in the low one (0x1409 is 20.9).
     """
 
     function: Function = 3
     address: Address = Field(description="Wire address, from 0 (printed 40003 is 2).")
     type: NumberType
-    word_order: WordOrder | None = Field(None, description="Of 32- and 64-bit values; the profile's if left out.")
+    word_order: WordOrder | None = Field(
+        None, description="Of 32 bits and more; the profile's if left out. Of 16 bits and strings: AB, or BA swapped."
+    )
     bit: Annotated[int, Field(ge=0, le=15)] | None = Field(
         None, description="`bool` in a register (function 3, 4): which bit."
+    )
+    bits: Annotated[tuple[Annotated[int, Field(ge=0)], int], BeforeValidator(_tuple)] | None = Field(
+        None, description="The number is these bits of an integer type only, [lowest, highest]: [8, 15] is a high byte."
+    )
+    characters: Annotated[int, Field(ge=1, le=2 * MAX_REGISTERS)] | None = Field(
+        None, description="`string`: how many, two to a register."
     )
     scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
@@ -139,32 +173,58 @@ class RegisterValue(_Strict):
     )
     unit: str = ""
     decimals: Annotated[int, Field(ge=0, le=6)] | None = Field(None, description="Digits worth showing.")
-    invalid: Invalid | None = None
+    invalid: Annotated[tuple[Invalid, ...], BeforeValidator(_several)] | None = None
     repeat: Repeat | None = None
     description: str = ""
 
     @property
     def words(self) -> int:
         """Addresses it takes: registers, or one bit."""
-        return WORDS[self.type]
+        return WORDS[self.type] if self.characters is None else (self.characters + 1) // 2
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         in_bits = self.function in BIT_FUNCTIONS
-        problems = {
-            "functions 1 and 2 read bits: type must be bool": in_bits and self.type != "bool",
-            "a bool in a register names its bit; one read by function 1 or 2 has none": (
-                (self.bit is not None) != (self.type == "bool" and not in_bits)
+        for message, found in (
+            ("functions 1 and 2 read bits: type must be bool", in_bits and self.type != "bool"),
+            (
+                "a bool in a register names its bit; one read by function 1 or 2 has none",
+                (self.bit is not None) != (self.type == "bool" and not in_bits),
             ),
-            "word_order is for 32- and 64-bit types": self.word_order is not None and self.words == 1,
-            "scale must not be 0": self.scale == 0,
-            f"address + size passes {ADDRESSES - 1}": self.address + self.words > ADDRESSES,
-            "invalid.raw is for integer types": self.invalid is not None and self.type in {"f32", "f64", "bool"},
-        }
-        for message, found in problems.items():
+            (
+                "a string names its characters; nothing else has any",
+                (self.characters is None) == (self.type == "string"),
+            ),
+            ("scale must not be 0", self.scale == 0),
+        ):
             if found:
                 raise ValueError(message)
+        self._check_order(in_bits=in_bits)
+        self._check_parts()
+        if self.address + self.words > ADDRESSES:
+            raise ValueError(f"address + size passes {ADDRESSES - 1}")
         return self
+
+    def _check_order(self, *, in_bits: bool) -> None:
+        if self.word_order is None:
+            return
+        short = self.words == 1 or self.type == "string"
+        if in_bits or short != (self.word_order in SHORT_ORDERS):
+            raise ValueError("word_order is for 32 bits and more; of 16 bits and of a string it is AB or BA")
+
+    def _check_parts(self) -> None:
+        if self.bits is not None:
+            low, high = self.bits
+            size = self.words * REGISTER_BITS
+            if self.type not in INTEGERS or not low <= high < size or (low, high) == (0, size - 1):
+                raise ValueError("bits are [lowest, highest] of an integer type, not all of it")
+        if self.type == "string" and (self.scale, self.offset, self.decimals_from, self.invalid) != (1, 0, None, None):
+            raise ValueError("a string has no scale, offset, decimals_from or invalid")
+        codes = [raw for invalid in self.invalid or () for raw in invalid.raw]
+        if codes and self.type == "bool":
+            raise ValueError("invalid is not for bool")
+        if self.type not in FLOATS and any(isinstance(raw, float) for raw in codes):
+            raise ValueError("invalid.raw of an integer type are whole numbers")
 
 
 class StatusRule(_Strict):
@@ -189,12 +249,15 @@ class StatusRule(_Strict):
             raise ValueError("mask goes with is_in or is_not_in")
         return self
 
-    def holds(self, raw: int) -> bool:
-        """Whether the rule applies at the status value's unscaled number."""
-        if self.bit is not None:
-            return bool(raw >> self.bit & 1)
-        masked = raw if self.mask is None else raw & self.mask
-        return masked in self.is_in if self.is_in else masked not in self.is_not_in
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """The unscaled numbers that are looked for among the status value's bits in `looked_at`."""
+        return (1 << self.bit,) if self.bit is not None else self.is_in or self.is_not_in
+
+    @property
+    def looked_at(self) -> int:
+        """Mask of the bits that count."""
+        return 1 << self.bit if self.bit is not None else -1 if self.mask is None else self.mask
 
 
 class Limits(_Strict):
@@ -204,6 +267,9 @@ class Limits(_Strict):
     bits: Annotated[int, Field(ge=1, le=MAX_BITS)] = MAX_BITS
     gap: Annotated[int, Field(ge=0, le=MAX_BITS)] | None = Field(
         None, description="Unwanted addresses that may be read along in a row; what is cheapest if left out."
+    )
+    pause_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
+        0, description="Least time from one answer of this device to the next question to it."
     )
 
 
@@ -228,134 +294,17 @@ class Profile(_Strict):
     model: str = Field(min_length=1)
     trust: Annotated[Trust, Field(strict=False)]
     source: str = Field(min_length=1, description="Where the map is from.")
-    word_order: WordOrder = "ABCD"
+    caveats: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
+        (), description="What is not known, contradicts itself or has to be looked at on the device."
+    )
+    word_order: Literal["ABCD", "CDAB", "DCBA", "BADC"] = "ABCD"
     limits: Limits = Limits()
     illegal: Annotated[tuple[IllegalRange, ...], BeforeValidator(_tuple)] = ()
     values: dict[ValueName, RegisterValue] = Field(min_length=1)
     status: Annotated[tuple[StatusRule, ...], BeforeValidator(_tuple)] = ()
 
     def order_of(self, name: str) -> WordOrder:
-        """Name the word order in which value `name` is sent."""
-        return self.values[name].word_order or self.word_order
-
-
-def parse_profile(text: str, file: str) -> Profile:
-    """Read a profile from YAML; repeated values are expanded into one per channel.
-
-    Raises:
-        ProfileError: not YAML, unknown keys, wrong types, or rules that name values that are not there.
-    """
-    try:
-        tree = YAML(typ="rt", pure=True).load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise ProfileError(f"{file}:{mark.line + 1 if mark else 1}: {error.problem}") from error
-    except YAMLError as error:
-        raise ProfileError(f"{file}:1: {error}") from error
-    try:
-        profile = Profile.model_validate(_plain(tree))
-    except ValidationError as error:
-        found = [(tuple(part["loc"]), part["msg"].removeprefix("Value error, ")) for part in error.errors()]
-        raise ProfileError(_report(file, tree, found)) from error
-    problems = [*_repeat_problems(profile)]
-    if not problems:
-        profile = _expand(profile)
-        problems = [*_reference_problems(profile), *_illegal_problems(profile)]
-    if problems:
-        raise ProfileError(_report(file, tree, problems))
-    return profile
-
-
-def _plain(node: object) -> object:
-    """Rebuild the tree without the parser's own scalar classes, which strict models refuse."""
-    if isinstance(node, Mapping):
-        return {_plain(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(item) for item in node]
-    for scalar in (bool, int, float, str):
-        if isinstance(node, scalar):
-            return scalar(node)
-    return node
-
-
-def _report(file: str, tree: object, problems: Sequence[tuple[_Location, str]]) -> str:
-    lines = sorted((_line_of(tree, path), ".".join(map(str, path)) or "profile", message) for path, message in problems)
-    return "\n".join(f"{file}:{line}: {path}: {message}" for line, path, message in lines)
-
-
-def _line_of(tree: object, path: _Location) -> int:
-    """Find the line (from 1) of the innermost part of `path` that exists in the tree."""
-    line, node = 1, tree
-    for part in path:
-        if isinstance(node, CommentedMap) and part in node:
-            line = node.lc.key(part)[0] + 1
-        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
-            line = node.lc.item(part)[0] + 1
-        else:
-            break
-        node = node[part]
-    return line
-
-
-def _repeat_problems(profile: Profile) -> Iterator[tuple[_Location, str]]:
-    for name, value in profile.values.items():
-        if ("{n}" in name) != (value.repeat is not None):
-            yield ("values", name), "{n} in the name and repeat go together"
-        elif (
-            value.repeat is not None
-            and value.address + (value.repeat.count - 1) * value.repeat.step + value.words > ADDRESSES
-        ):
-            yield ("values", name, "repeat"), f"the last channel passes address {ADDRESSES - 1}"
-
-
-def _expand(profile: Profile) -> Profile:
-    """Every repeated value, and every rule on one, written out for its channels."""
-    if not any(value.repeat for value in profile.values.values()):
-        return profile
-    values: dict[str, RegisterValue] = {}
-    counts: dict[str, int] = {}
-    for name, value in profile.values.items():
-        if value.repeat is None:
-            values[name] = value
-            continue
-        counts[name] = value.repeat.count
-        for channel in range(value.repeat.count):
-            address = value.address + channel * value.repeat.step
-            values[_numbered(name, channel + 1)] = value.model_copy(update={"address": address, "repeat": None})
-    return profile.model_copy(update={"values": values, "status": tuple(_expand_rules(profile.status, counts))})
-
-
-def _expand_rules(rules: Sequence[StatusRule], counts: Mapping[str, int]) -> Iterator[StatusRule]:
-    for rule in rules:
-        names = (rule.value, *rule.affects)
-        channels = max((counts.get(name, 1) for name in names if "{n}" in name), default=0)
-        if not channels:
-            yield rule
-        for channel in range(1, channels + 1):
-            affects = tuple(_numbered(name, channel) for name in rule.affects)
-            yield rule.model_copy(update={"value": _numbered(rule.value, channel), "affects": affects})
-
-
-def _numbered(name: str, channel: int) -> str:
-    return name.replace("{n}", str(channel))
-
-
-def _reference_problems(profile: Profile) -> Iterator[tuple[_Location, str]]:
-    for name, value in profile.values.items():
-        source = None if value.decimals_from is None else profile.values.get(value.decimals_from)
-        if value.decimals_from is not None and (source is None or source.type != "u16"):
-            yield ("values", name, "decimals_from"), f"{value.decimals_from} is not a u16 value of this profile"
-    for index, rule in enumerate(profile.status):
-        status = profile.values.get(rule.value)
-        if status is None or re.fullmatch(r"[us]\d+", status.type) is None:
-            yield ("status", index, "value"), f"{rule.value} is not an integer value of this profile"
-        for missing in (name for name in rule.affects if name not in profile.values):
-            yield ("status", index, "affects"), f"{missing} is not a value of this profile"
-
-
-def _illegal_problems(profile: Profile) -> Iterator[tuple[_Location, str]]:
-    for name, value in profile.values.items():
-        for illegal in profile.illegal:
-            meets = value.address <= illegal.last and illegal.first < value.address + value.words
-            if value.function == illegal.function and meets:
-                yield ("values", name, "address"), f"lies in the illegal range {illegal.first}-{illegal.last}"
+        """Name the order in which the bytes of value `name` travel: AB or BA if it is of 16 bits or a string."""
+        value = self.values[name]
+        short = value.words == 1 or value.type == "string"
+        return value.word_order or ("AB" if short else self.word_order)
