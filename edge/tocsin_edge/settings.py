@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tocsin_core.plant import Plant, PlantPoint
-from tocsin_core.plant.model import Gateway, Modbus, Mqtt
+from tocsin_core.plant.connection import Modbus
+from tocsin_core.plant.model import Gateway, Mqtt
 from tocsin_core.plant.standards import defaults_of
 from tocsin_core.ranges import Ranges
 from tocsin_core.registers import ReadPlan, compile_plan

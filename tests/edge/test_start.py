@@ -10,7 +10,8 @@ from tests.edge.rig import Slave
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
-from tocsin_core.plant.model import Modbus, Mqtt
+from tocsin_core.plant.connection import Modbus
+from tocsin_core.plant.model import Mqtt
 from tocsin_core.ranges import Ranges
 from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
 from tocsin_core.registers import Profile, compile_plan

@@ -7,6 +7,7 @@ from math import isnan
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from tocsin_core.plant.connection import check_connections
 from tocsin_core.plant.definition import HIGH_LIMITS, LIMITS, USES, AlarmDefinition
 from tocsin_core.plant.model import AlarmKind, Device, Gateway, Point, PointKind
 from tocsin_core.plant.parts import Parts
@@ -81,18 +82,14 @@ def _check_steps(parts: Parts, source: Source) -> None:
 
 
 def _check_devices(parts: Parts, source: Source) -> None:
-    taken: dict[tuple[str, int, int], str] = {}
     for path, gateway, device in parts.devices:
         if gateway is not None:
             if gateway.external and (device.modbus or device.mqtt):
                 source.problem(path, "an external gateway reads its own devices: no modbus or mqtt here")
             if not gateway.external and not (device.modbus or device.mqtt):
                 source.problem(path, "neither modbus nor mqtt: say how it is read")
-        if device.modbus is not None:
-            key = (device.modbus.host, device.modbus.port, device.modbus.unit)
-            if key in taken:
-                source.problem((*path, "modbus"), f"the same address as device {taken[key]!r}")
-            taken[key] = device.id
+    reached = ((path, g.id if g else "", d.id, d.modbus) for path, g, d in parts.devices if d.modbus is not None)
+    check_connections(reached, source)
 
 
 def _closest(name: str, names: list[str]) -> str:

@@ -118,6 +118,7 @@ _SECTIONS: Final = (
     ("Spool", "gateways[].spool"),
     ("Device", "gateways[].devices[]"),
     ("Modbus", "gateways[].devices[].modbus"),
+    ("Serial", "gateways[].devices[].modbus.serial"),
     ("Mqtt", "gateways[].devices[].mqtt"),
     ("Point", "gateways[].devices[].points[]"),
     ("AlarmSetting", "gateways[].devices[].points[].alarms.KIND"),

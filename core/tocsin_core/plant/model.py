@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.fields import (
     CAS,
     CHANNEL,
@@ -147,16 +148,6 @@ class Point(Strict):
     )
 
 
-class Modbus(Strict):
-    """Where a Modbus TCP device is and how patient to be with it."""
-
-    host: Host = Field("127.0.0.1", description="Host name or address of the device, or of its serial converter.")
-    port: Port = Field(502, description="TCP port.")
-    unit: Annotated[int, Field(ge=0, le=255)] = Field(1, description="Unit identifier (slave address).")
-    timeout_ms: Annotated[int, Field(ge=50, le=30000)] = Field(500, description="How long one answer may take.")
-    retries: Annotated[int, Field(ge=0, le=5)] = Field(1, description="How often a question is asked again.")
-
-
 class Mqtt(Strict):
     """The topic on which an MQTT sensor publishes JSON, and how often it should."""
 
@@ -174,7 +165,7 @@ class Device(Strict):
     profile: Identifier | None = Field(
         None, description="Modbus: file name in firmware-configs/devices, without .yaml."
     )
-    modbus: Modbus | None = Field(None, description="How it is read: as a Modbus TCP device.")
+    modbus: Modbus | None = Field(None, description="How it is read: as a Modbus device.")
     mqtt: Mqtt | None = Field(None, description="How it is read: as an MQTT sensor that publishes JSON.")
     period_ms: Annotated[int, Field(ge=100, le=3_600_000)] = Field(
         1000, description="How often it is read, or (MQTT) should publish."
