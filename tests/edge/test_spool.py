@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tests.edge.rig import one_reading
 from tocsin_core.sparkplug.edge import Columns
-from tocsin_edge.adapters.spool import Spool, pack, unpack
+from tocsin_edge.adapters.spool import LIVE_MS, NUMBERS_LEFT_OUT, Spool
+from tocsin_edge.adapters.spool_codec import pack, unpack
 
 NOW = 1_790_000_000_000
 FOR_EVER = 2**62
@@ -207,7 +208,9 @@ def test_a_file_that_is_no_spool_is_set_aside(path: Path, damage: bytes) -> None
     path.parent.mkdir(parents=True)
     path.write_bytes(damage)
     with closing(open_spool(path)) as spool:
-        assert fill(spool, 2) == [1, 2]
+        # Which numbers the old file had given out nobody knows; the clock is ahead of them all.
+        assert fill(spool, 2) == [NOW + 1, NOW + 2]
+        assert spool.counters()["files_set_aside"] == 1
     assert next(found.read_bytes() for found in path.parent.glob("*damaged-*")).startswith(damage[:16])
 
 
@@ -223,11 +226,16 @@ def test_what_a_damaged_file_still_gives_is_taken_over(path: Path) -> None:
     path.write_bytes(body)
     with closing(open_spool(path)) as spool:
         kept = waiting(spool)
-        assert 100 < len(kept) < 2000
+        # One page of 4096 bytes held some 50 of them.
+        assert 1900 < len(kept) < 2000
         assert all(batch.columns.time_ms[0] >= NOW for batch in spool.uncommitted(0, FOR_EVER, 3000))
         counters = spool.counters()
-        assert (counters["batch_last"], counters["readings_polled"], counters["bd_seq"]) == (2000, 2000, 1)
-        assert fill(spool, 1) == [2001]
+        assert (counters["batch_last"], counters["readings_polled"], counters["bd_seq"]) == (
+            2000 + NUMBERS_LEFT_OUT,
+            2000,
+            1,
+        )
+        assert fill(spool, 1) == [2001 + NUMBERS_LEFT_OUT]
     assert list(path.parent.glob("*damaged*"))
 
 
@@ -256,3 +264,100 @@ def test_a_read_only_disk_is_an_error_not_damage(path: Path) -> None:
         with pytest.raises(sqlite3.OperationalError):
             open_spool(path)
     assert not list(path.parent.glob("*damaged*"))
+
+
+def test_history_goes_before_live_and_each_is_counted_by_its_class(path: Path) -> None:
+    """Over the bound an old backlog goes first, even where its numbers are higher; then live, and both are counted."""
+    wide = Columns(np.zeros(2000, np.int64), np.full(2000, NOW), np.zeros(2000), np.full(2000, 192, np.uint8))
+    old = Columns(wide.metric, wide.time_ms - LIVE_MS - 1, wide.value, wide.quality)
+    with closing(open_spool(path, max_mb=8)) as spool:
+        for columns in (wide, old):
+            spool.append([("dev", ("a",), columns)] * 150)
+        assert spool.trim(NOW) > 0
+        counters = spool.counters()
+        assert counters["readings_dropped_live"] == 0
+        assert counters["readings_dropped"] == counters["readings_dropped_history"] > 0
+        assert waiting(spool)[:150] == list(range(1, 151))
+        spool.append([("dev", ("a",), wide)] * 300)
+        spool.trim(NOW)
+        counters = spool.counters()
+        assert counters["readings_dropped_history"] == 150 * 2000
+        assert counters["readings_dropped_live"] > 0
+        assert counters["readings_dropped"] == counters["readings_dropped_history"] + counters["readings_dropped_live"]
+
+
+def test_the_journal_is_never_dropped(path: Path) -> None:
+    """Over the bound by the journal alone: every batch goes, every entry stays, in order, until it is committed."""
+    body = b"x" * 50_000
+    with closing(open_spool(path, max_mb=8)) as spool:
+        fill(spool, 10)
+        numbers = spool.journal.append([(NOW + n, body) for n in range(300)])
+        assert numbers == list(range(1, 301))
+        spool.trim(NOW)
+        assert waiting(spool) == []
+        assert [entry.number for entry in spool.journal.waiting(0, 1000)] == numbers
+        spool.journal.commit_upto(290, NOW)
+        spool.trim(NOW + 600_000)
+        assert spool.journal.reopen(280) == 10
+        spool.journal.commit_upto(290, NOW)
+        spool.trim(NOW + 600_001)
+        assert spool.journal.reopen(0) == 0
+        assert [entry.number for entry in spool.journal.waiting(0, 1000)] == list(range(291, 301))
+        counters = spool.counters()
+        assert (counters["journal_last"], counters["journal_committed"]) == (300, 290)
+        fill(spool, 5)
+        spool.trim(NOW)
+        assert len(waiting(spool)) == 5
+
+
+def test_a_damaged_entry_is_told_and_counted_and_the_others_come(path: Path, spool: Spool) -> None:
+    """An entry whose bytes were changed is not passed on as if it were what was written."""
+    spool.journal.append([(NOW, b"first"), (NOW, b"second"), (NOW + 1, b"third")])
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE journal SET time_ms = time_ms + 1 WHERE number = 2")
+    assert [entry.body for entry in spool.journal.waiting(0, 9)] == [b"first", b"third"]
+    assert spool.counters()["journal_damaged"] == 1
+
+
+def test_a_batch_is_not_taken_for_another_devices(path: Path, spool: Spool) -> None:
+    """A layout that turns into another one by damage: its batches are dropped, not told as another device's."""
+    spool.append([("dev", ("a",), one_reading(NOW, 1.0)), ("other", ("a",), one_reading(NOW, 2.0))])
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE batches SET layout = 1")
+    assert [(batch.number, batch.device) for batch in spool.uncommitted(0, FOR_EVER, 9)] == [(1, "dev")]
+    assert spool.counters()["readings_damaged"] == 1
+
+
+def test_a_spool_of_the_first_schema_is_taken_over(path: Path) -> None:
+    """What an earlier version kept is sent by this one: its checksums did not hold the names."""
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as old, old:
+        old.executescript(
+            "CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
+            "CREATE TABLE layouts(id INTEGER PRIMARY KEY, device TEXT NOT NULL, metrics TEXT NOT NULL);"
+            "CREATE TABLE batches(number INTEGER PRIMARY KEY, layout INTEGER, readings INTEGER, columns BLOB,"
+            " committed_ms INTEGER);"
+            "INSERT INTO counters VALUES ('readings_polled', 3), ('batch_last', 3), ('bd_seq', 9);"
+            """INSERT INTO layouts VALUES (1, 'dev', '["a"]');"""
+            "PRAGMA user_version = 1;"
+        )
+        for number in (2, 3):
+            old.execute("INSERT INTO batches VALUES (?, 1, 1, ?, NULL)", (number, pack(one_reading(NOW, number))))
+    with closing(open_spool(path)) as spool:
+        found = [(batch.number, batch.columns.value.tolist()) for batch in spool.uncommitted(0, FOR_EVER, 9)]
+        assert found == [(2, [2.0]), (3, [3.0])]
+        assert spool.counters()["readings_polled"] == 3
+        assert spool.next_bd_seq() == 10
+
+
+def test_batches_that_went_out_unkept_keep_their_numbers(spool: Spool) -> None:
+    """What was sent while the disk took nothing is kept under the numbers it was sent with; new ones come above."""
+    assert fill(spool, 2) == [1, 2]
+    spool.commit_upto(2, NOW)
+    parts = [("dev", ("a",), one_reading(NOW + n, n)) for n in range(2)]
+    assert spool.append(parts, [500, 501]) == [500, 501]
+    assert spool.counters()["batch_committed"] == 499
+    assert fill(spool, 1) == [502]
+    spool.note_lost(7)
+    counters = spool.counters()
+    assert (counters["readings_polled"], counters["readings_dropped_live"]) == (12, 7)

@@ -2,42 +2,34 @@
 
 import json
 import sqlite3
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Final, Self
 
-import numpy as np
 import structlog
 
 from tocsin_core.sparkplug.edge import Columns
+from tocsin_edge.adapters.spool_codec import pack, seal, unpack
+from tocsin_edge.adapters.spool_file import COUNTERS, MARKS, Opened, boot, open_file
+from tocsin_edge.adapters.spool_journal import JournalLane, is_sound
 
-SCHEMA_VERSION: Final = 1
-COUNTERS: Final = ("readings_polled", "readings_committed", "readings_dropped", "batch_last", "batch_committed")
-MARKS: Final = ("bd_seq", "host_acknowledges")
 BD_SEQ_MODULUS: Final = 256
 TRIM_CHUNK: Final = 256
 BYTES_PER_MB: Final = 1_000_000
-WAL_LIMIT: Final = 4_000_000
-# One packed reading: u16, i64, f64 and u8.
-READING_BYTES: Final = 19
-
-SCHEMA: Final = """
-CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE layouts(id INTEGER PRIMARY KEY, device TEXT NOT NULL, metrics TEXT NOT NULL, UNIQUE(device, metrics));
-CREATE TABLE batches(
-    number INTEGER PRIMARY KEY,
-    layout INTEGER NOT NULL REFERENCES layouts(id),
-    readings INTEGER NOT NULL,
-    columns BLOB NOT NULL,
-    committed_ms INTEGER
-);
-CREATE INDEX uncommitted ON batches(number) WHERE committed_ms IS NULL;
-CREATE INDEX committed ON batches(committed_ms) WHERE committed_ms IS NOT NULL;
-"""
+# A disk that takes nothing at all leaves the memory, and of that no more than this.
+IN_MEMORY_BYTES: Final = 16 * BYTES_PER_MB
+# A batch is live while its newest reading is younger than this, and history afterwards.
+LIVE_MS: Final = 60_000
+# After a power cut the disk may have lost the newest numbers, which the cloud side has seen: none of them is given out
+# again. A gateway of a thousand devices at 1 s uses as many in 100 s.
+NUMBERS_LEFT_OUT: Final = 100_000
+SALVAGE_CHUNK: Final = 500
+SALVAGE_PATIENCE: Final = 500
+# Schema 1 had checksums of the columns alone.
+UNSEALED_VERSION: Final = 1
 
 log = structlog.get_logger()
 
@@ -57,69 +49,119 @@ class Spool:
 
     Every append is one transaction with `synchronous=FULL`: what was reported as kept survives kill -9 and a power cut;
     the loss window is the append that had not returned. Numbers count up for as long as the file lives, and go on after
-    a damaged file as far as it can still be read.
+    a damaged file, with some left out. Beside the batches it holds the alarm `journal`, which is never dropped.
     """
 
-    def __init__(self, path: Path, database: sqlite3.Connection, max_bytes: int, keep_ms: int) -> None:
+    def __init__(self, path: Path, opened: Opened, max_bytes: int, keep_ms: int) -> None:
         """Use `open`."""
         self._path = path
-        self._db = database
-        self._max_bytes = max_bytes
+        self._bound = max_bytes
         self._keep_ms = keep_ms
-        self._layouts: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._names: dict[int, tuple[str, tuple[str, ...]]] = {}
+        self._journal_alone_told = False
+        self._use(opened)
 
     @classmethod
     def open(cls, path: Path, max_mb: int, keep_s: float, now_ms: int) -> Self:
-        """Open or create the spool at `path`; a damaged file is set aside, and what can be read of it is taken over.
+        """Open or create the spool at `path`.
+
+        A damaged file is set aside, and what can be read of it is taken over. A sound one on a disk that takes nothing
+        is opened for reading: `append` then raises, and `recover` tries again.
 
         Raises:
-            OSError: the folder cannot be made or written.
-            sqlite3.OperationalError: the file cannot be opened although it is not damaged (read-only, disk full).
+            OSError: the folder cannot be made.
+            sqlite3.OperationalError: the file is not there and cannot be made, or another process holds it.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside: Path | None = None
-        try:
-            database = _connect(path)
-            _check(database)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and path.exists() and _is_sound(path):
-                raise
-            aside = _set_aside(path, now_ms)
-            log.critical("spool damaged, set aside", file=str(path), aside=str(aside), reason=str(error))
-            database = _connect(path)
-        if database.execute("PRAGMA user_version").fetchone()[0] == 0:
-            _create(database)
-        spool = cls(path, database, max_mb * BYTES_PER_MB, round(keep_s * 1000))
-        if aside is not None:
-            spool._salvage(aside)
+        spool = cls(path, open_file(path, now_ms), max_mb * BYTES_PER_MB, round(keep_s * 1000))
+        spool._begin(now_ms)
         return spool
+
+    def recover(self, now_ms: int) -> None:
+        """Open the file anew after it took nothing, or turned out damaged: then it is set aside as at the start.
+
+        Raises:
+            OSError, sqlite3.OperationalError: the file cannot be opened; what was open before stays so.
+        """
+        if self._opened.in_memory:
+            return
+        before = self._db
+        opened = open_file(self._path, now_ms)
+        before.close()
+        self._use(opened)
+        self._begin(now_ms)
+
+    def _use(self, opened: Opened) -> None:
+        self._opened = opened
+        self._db = opened.database
+        self._max_bytes = IN_MEMORY_BYTES if opened.in_memory else self._bound
+        self._layouts: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._names: dict[int, tuple[str, tuple[str, ...]]] = {}
+        self.journal = JournalLane(self._db)
+
+    def _begin(self, now_ms: int) -> None:
+        """Take over what a damaged file still has, and leave out numbers that may have been given out and lost."""
+        if not self._opened.writable:
+            return
+        if self._opened.aside is not None:
+            self._salvage(self._opened.aside, now_ms)
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            before, now = self._counter("opened_in_boot"), boot()
+            if self._opened.in_memory:
+                self._set("batch_last", now_ms)
+                self._set("journal_last", now_ms)
+            elif before not in (0, now):
+                log.warning("the power was cut", numbers_left_out=NUMBERS_LEFT_OUT)
+                self._add("batch_last", NUMBERS_LEFT_OUT)
+                self._add("journal_last", NUMBERS_LEFT_OUT)
+            for table, counter in (("batches", "batch_last"), ("journal", "journal_last")):
+                highest = self._db.execute(f"SELECT coalesce(max(number), 0) FROM {table}").fetchone()[0]  # noqa: S608 - fixed names
+                self._set(counter, max(highest, self._counter(counter)))
+            self._set("opened_in_boot", now)
+            self._update_floor()
 
     def close(self) -> None:
         """Close the file; nothing is lost by not calling this."""
+        if self._opened.writable:
+            try:
+                with self._db:
+                    self._set("opened_in_boot", 0)
+            except sqlite3.Error as error:
+                log.warning("spool not marked as closed", reason=str(error))
         self._db.close()
 
     def counters(self) -> dict[str, int]:
         """Get the cumulative counters by name."""
         return dict(self._db.execute("SELECT name, value FROM counters"))
 
-    def append(self, parts: Sequence[tuple[str, tuple[str, ...], Columns]]) -> list[int]:
+    def append(
+        self, parts: Sequence[tuple[str, tuple[str, ...], Columns]], numbers: Sequence[int] | None = None
+    ) -> list[int]:
         """Keep one batch for each (device, metric names, columns), all in one transaction; give their numbers.
 
+        `numbers`, rising and above all before, are those under which batches went out while they could not be kept.
+
         Raises:
-            sqlite3.Error: nothing of this was kept (disk full, file damaged).
+            sqlite3.Error: nothing of this was kept (disk full, read-only or damaged).
         """
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            first = self._counter("batch_last") + 1
-            rows = [
-                (number, self._layout(device, metrics), len(columns), pack(columns))
-                for number, (device, metrics, columns) in enumerate(parts, first)
-            ]
-            self._db.executemany("INSERT INTO batches(number, layout, readings, columns) VALUES (?, ?, ?, ?)", rows)
-            self._set("batch_last", first + len(rows) - 1)
-            self._add("readings_polled", sum(row[2] for row in rows))
-        return [row[0] for row in rows]
+        try:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                first = self._counter("batch_last") + 1
+                given = range(first, first + len(parts)) if numbers is None else numbers
+                rows = [
+                    self._row(number, device, metrics, columns)
+                    for number, (device, metrics, columns) in zip(given, parts, strict=True)
+                ]
+                self._insert(rows)
+                self._set("batch_last", given[-1])
+                self._add("readings_polled", sum(row[2] for row in rows))
+                if numbers is not None:
+                    self._update_floor()
+        except sqlite3.Error:
+            # A layout that was new here went with the transaction.
+            self._layouts.clear()
+            raise
+        return list(given)
 
     def uncommitted(self, after: int, upto: int, limit: int) -> list[Batch]:
         """Read at most `limit` batches that wait for their commit, after < number <= upto, oldest first.
@@ -133,23 +175,30 @@ class Spool:
         ).fetchall()
         batches = []
         for number, layout, readings, blob in rows:
-            columns = unpack(blob)
-            if columns is None or len(columns) != readings:
+            named = self._named(layout)
+            columns = None if named is None else unpack(blob, seal(number, *named))
+            if named is None or columns is None or len(columns) != readings:
                 log.error("batch damaged, dropped", batch=number, readings=readings)
-                self._drop([(number, readings)])
+                self._drop([(number, readings)], "readings_damaged", "readings_dropped")
                 continue
-            batches.append(Batch(number, *self._named(layout), columns))
+            batches.append(Batch(number, *named, columns))
         return batches
 
-    def commit(self, numbers: Iterable[int], now_ms: int) -> None:
-        """Note that the batches `numbers` are safe uphill; they are kept a while longer all the same."""
-        self._commit(_ranges(numbers), now_ms)
+    def commit(self, numbers: Iterable[int], now_ms: int) -> int:
+        """Note that the batches `numbers` are safe uphill; they are kept a while longer all the same.
 
-    def commit_upto(self, number: int, now_ms: int) -> None:
-        """Note that all batches up to `number` are safe uphill; they are kept a while longer all the same."""
-        self._commit([(0, number)], now_ms)
+        Gives the number up to which nothing waits any more.
+        """
+        return self._commit(_ranges(numbers), now_ms)
 
-    def _commit(self, ranges: Sequence[tuple[int, int]], now_ms: int) -> None:
+    def commit_upto(self, number: int, now_ms: int) -> int:
+        """Note that all batches up to `number` are safe uphill; they are kept a while longer all the same.
+
+        Gives the number up to which nothing waits any more: a higher one where numbers above it were left out.
+        """
+        return self._commit([(0, number)], now_ms)
+
+    def _commit(self, ranges: Sequence[tuple[int, int]], now_ms: int) -> int:
         where = "WHERE number BETWEEN ? AND ? AND committed_ms IS NULL"
         # The planner would walk the whole range by the primary key, over all that is committed already.
         total = f"SELECT coalesce(sum(readings), 0) FROM batches INDEXED BY uncommitted {where}"  # noqa: S608 - fixed text
@@ -162,6 +211,7 @@ class Spool:
                 self._db.execute(mark, (now_ms, first, last))
             self._add("readings_committed", done)
             self._update_floor()
+        return self._counter("batch_committed")
 
     def reopen(self, after: int) -> int:
         """Take back the commits of all batches after number `after` that are still kept; give how many.
@@ -181,27 +231,39 @@ class Spool:
         return int(count)
 
     def trim(self, now_ms: int) -> int:
-        """Forget what was committed long ago, and, over the byte bound, the oldest.
+        """Forget what was committed long ago, and, over the byte bound, history before live and the oldest first.
 
-        Gives the number of readings that were lost by this, which are also counted.
+        Gives the number of readings that were lost by this, which are also counted. The journal is never dropped: where
+        it alone is over the bound, that is told, and it grows.
         """
         lost = 0
         with self._db:
             self._db.execute("DELETE FROM batches WHERE committed_ms < ?", (now_ms - self._keep_ms,))
+        self.journal.forget(now_ms - self._keep_ms)
         while (excess := self._used() - self._max_bytes) > 0:
-            committed = self._oldest("NOT NULL", excess)
+            committed = self._oldest("committed_ms IS NOT NULL", excess)
             if committed:
                 with self._db:
                     self._db.executemany("DELETE FROM batches WHERE number = ?", [(row[0],) for row in committed])
                 continue
-            oldest = self._oldest("NULL", excess)
+            history = self._oldest(f"committed_ms IS NULL AND newest_ms < {now_ms - LIVE_MS}", excess)
+            oldest = history or self._oldest("committed_ms IS NULL", excess)
             if not oldest:
+                self._tell_journal_alone(excess)
                 break
-            self._drop(oldest)
+            lane = "history" if history else "live"
+            self._drop(oldest, f"readings_dropped_{lane}", "readings_dropped")
             dropped = sum(readings for _, readings in oldest)
             lost += dropped
-            log.warning("spool full, oldest history dropped", batches=len(oldest), readings=dropped)
+            log.warning("spool full, oldest dropped", lane=lane, batches=len(oldest), readings=dropped)
+        else:
+            self._journal_alone_told = False
         return lost
+
+    def _tell_journal_alone(self, excess: int) -> None:
+        if not self._journal_alone_told:
+            log.critical("the alarm journal alone is over the spool's bound", bytes_over=excess)
+        self._journal_alone_told = True
 
     def next_bd_seq(self) -> int:
         """Give the bdSeq of the next connection: one up from the last, 0 to 255, over restarts."""
@@ -210,15 +272,16 @@ class Spool:
             self._set("bd_seq", value)
         return value
 
-    @property
-    def host_acknowledges(self) -> bool:
-        """Whether a host has ever acknowledged a batch of this spool."""
-        return bool(self._counter("host_acknowledges"))
-
     def note_acknowledging_host(self) -> None:
         """Remember that the host acknowledges from its database; the broker's word no longer counts."""
         with self._db:
             self._set("host_acknowledges", 1)
+
+    def note_lost(self, readings: int) -> None:
+        """Count live readings that were taken in and dropped before the disk took anything again."""
+        with self._db:
+            for name in ("readings_polled", "readings_dropped", "readings_dropped_live"):
+                self._add(name, readings)
 
     def _counter(self, name: str) -> int:
         return int(self._db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0])
@@ -235,6 +298,18 @@ class Spool:
         ).fetchone()[0]
         self._set("batch_committed", self._counter("batch_last") if lowest is None else lowest - 1)
 
+    def _row(
+        self, number: int, device: str, metrics: tuple[str, ...], columns: Columns
+    ) -> tuple[int, int, int, int, bytes]:
+        blob = pack(columns, seal(number, device, metrics))
+        return number, self._layout(device, metrics), len(columns), int(columns.time_ms.max(initial=0)), blob
+
+    def _insert(self, rows: Sequence[tuple[int, int, int, int, bytes]], clash: str = "") -> None:
+        self._db.executemany(
+            f"INSERT {clash} INTO batches(number, layout, readings, newest_ms, columns) VALUES (?, ?, ?, ?, ?)",  # noqa: S608 - own words
+            rows,
+        )
+
     def _layout(self, device: str, metrics: tuple[str, ...]) -> int:
         key = (device, metrics)
         if key not in self._layouts:
@@ -244,10 +319,13 @@ class Spool:
             self._layouts[key] = int(found.fetchone()[0])
         return self._layouts[key]
 
-    def _named(self, layout: int) -> tuple[str, tuple[str, ...]]:
+    def _named(self, layout: int) -> tuple[str, tuple[str, ...]] | None:
         if layout not in self._names:
-            device, metrics = self._db.execute("SELECT device, metrics FROM layouts WHERE id = ?", (layout,)).fetchone()
-            self._names[layout] = (device, tuple(json.loads(metrics)))
+            row = self._db.execute("SELECT device, metrics FROM layouts WHERE id = ?", (layout,)).fetchone()
+            named = None if row is None else _layout_of(*row)
+            if named is None:
+                return None
+            self._names[layout] = named
         return self._names[layout]
 
     def _used(self) -> int:
@@ -256,11 +334,10 @@ class Spool:
         )
         return int((pages - free) * size)
 
-    def _oldest(self, committed: str, excess: int) -> list[tuple[int, int]]:
+    def _oldest(self, which: str, excess: int) -> list[tuple[int, int]]:
         """Choose the oldest batches whose bytes come to `excess`, and never more than a chunk."""
         rows = self._db.execute(
-            f"SELECT number, readings, length(columns) FROM batches WHERE committed_ms IS {committed}"  # noqa: S608 - NULL or NOT NULL
-            " ORDER BY number LIMIT ?",
+            f"SELECT number, readings, length(columns) FROM batches WHERE {which} ORDER BY number LIMIT ?",  # noqa: S608 - own conditions
             (TRIM_CHUNK,),
         ).fetchall()
         before = accumulate((row[2] for row in rows), initial=0)
@@ -268,74 +345,122 @@ class Spool:
             (number, readings) for (number, readings, _), freed in zip(rows, before, strict=False) if freed < excess
         ]
 
-    def _drop(self, rows: Sequence[tuple[int, int]]) -> None:
+    def _drop(self, rows: Sequence[tuple[int, int]], *counters: str) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("DELETE FROM batches WHERE number = ?", [(number,) for number, _ in rows])
-            self._add("readings_dropped", sum(readings for _, readings in rows))
+            for name in counters:
+                self._add(name, sum(readings for _, readings in rows))
             self._update_floor()
 
-    def _salvage(self, aside: Path) -> None:
-        """Take over from a damaged file what can still be read: counters, and batches that were not committed."""
-        taken = 0
+    def _salvage(self, aside: Path, now_ms: int) -> None:
+        """Take over from a damaged file what can still be read: counters, the journal, and batches not committed."""
+        with closing(sqlite3.connect(f"file:{aside}?mode=ro", uri=True)) as old:
+            highest = self._take_counters(old)
+            # Without them nobody knows which numbers were used; the clock is ahead of any.
+            first_free = highest + NUMBERS_LEFT_OUT if highest is not None else now_ms
+            with self._db:
+                self._set("batch_last", first_free)
+                self._set("journal_last", self._counter("journal_last") + NUMBERS_LEFT_OUT if highest else now_ms)
+                self._add("files_set_aside", 1)
+            sealed = self._version(old) != UNSEALED_VERSION
+            batches = self._salvaged(lambda: self._take_batches(old, highest, sealed=sealed))
+            entries = self._salvaged(lambda: self._take_journal(old) if sealed else 0)
+        log.warning("taken over from the damaged spool", batches=batches, journal_entries=entries)
+
+    def _version(self, old: sqlite3.Connection) -> int:
+        return self._salvaged(lambda: int(old.execute("PRAGMA user_version").fetchone()[0]))
+
+    def _salvaged(self, take: Callable[[], int]) -> int:
         try:
-            with closing(sqlite3.connect(f"file:{aside}?mode=ro", uri=True)) as old:
-                for name, value in old.execute("SELECT name, value FROM counters").fetchall():
-                    if name in (*COUNTERS, *MARKS):
-                        with self._db:
-                            self._set(name, value)
-                layouts = {row[0]: row[1:] for row in old.execute("SELECT id, device, metrics FROM layouts")}
-                rows = old.execute(
-                    "SELECT number, layout, columns FROM batches WHERE committed_ms IS NULL ORDER BY number"
-                )
-                for number, layout, blob in rows:
-                    columns = unpack(blob)
-                    if columns is not None and layout in layouts:
-                        self._take(number, layouts[layout][0], tuple(json.loads(layouts[layout][1])), columns)
-                        taken += 1
+            return take()
         except sqlite3.Error as error:
-            log.critical("the rest of the damaged spool cannot be read", aside=str(aside), reason=str(error))
+            log.critical("a part of the damaged spool cannot be read", reason=str(error))
+            return 0
+
+    def _take_counters(self, old: sqlite3.Connection) -> int | None:
+        """Take over the counters; give the highest batch number, or None where they cannot be read."""
+        try:
+            held = dict(old.execute("SELECT name, value FROM counters").fetchall())
+        except sqlite3.Error as error:
+            log.critical("the counters of the damaged spool cannot be read", reason=str(error))
+            return None
+        if not all(isinstance(value, int) and value >= 0 for value in held.values()) or "batch_last" not in held:
+            log.critical("the counters of the damaged spool are not to be believed", counters=str(held)[:500])
+            return None
         with self._db:
-            self._update_floor()
-        log.warning("taken over from the damaged spool", batches=taken)
+            for name in (*COUNTERS, *MARKS):
+                if name in held and name != "opened_in_boot":
+                    self._set(name, held[name])
+        return int(held["batch_last"])
 
-    def _take(self, number: int, device: str, metrics: tuple[str, ...], columns: Columns) -> None:
+    def _take_batches(self, old: sqlite3.Connection, highest: int | None, *, sealed: bool) -> int:
+        """Take over, in order of number, the batches that wait; around pages that cannot be read it feels its way."""
+        query = "SELECT number, layout, columns FROM batches WHERE committed_ms IS NULL AND number > ? ORDER BY number"
+        layouts = {
+            row[0]: named
+            for row in old.execute("SELECT id, device, metrics FROM layouts")
+            if (named := _layout_of(*row[1:])) is not None
+        }
+        after, failures, taken = 0, 0, 0
+        while True:
+            rows, whole = _readable(old, f"{query} LIMIT ?", (after, SALVAGE_CHUNK))
+            if rows:
+                # In a damaged tree a number may come out of its order, but the search must come to its end.
+                after, failures = max(after + 1, *(row[0] for row in rows)), 0
+                taken += self._take(rows, layouts, sealed=sealed)
+            elif whole:
+                return taken
+            if not whole:
+                # Over the batches of one page one by one, over a larger hole in ever larger steps.
+                failures += 1
+                after += max(1, failures - SALVAGE_PATIENCE)
+                if highest is None or after > highest:
+                    return taken
+
+    def _take(
+        self, rows: Sequence[tuple[int, int, bytes]], layouts: dict[int, tuple[str, tuple[str, ...]]], *, sealed: bool
+    ) -> int:
+        sound = []
         with self._db:
-            row = (number, self._layout(device, metrics), len(columns), pack(columns))
-            self._db.execute(
-                "INSERT OR IGNORE INTO batches(number, layout, readings, columns) VALUES (?, ?, ?, ?)", row
-            )
+            for number, layout, blob in rows:
+                named = layouts.get(layout)
+                columns = None if named is None else unpack(blob, seal(number, *named) if sealed else 0)
+                if named is not None and columns is not None:
+                    sound.append(self._row(number, *named, columns))
+            # A damaged tree may show a batch twice.
+            self._insert(sound, "OR IGNORE")
+        return len(sound)
+
+    def _take_journal(self, old: sqlite3.Connection) -> int:
+        rows = old.execute("SELECT number, time_ms, body, crc FROM journal WHERE committed_ms IS NULL").fetchall()
+        sound = [row for row in rows if is_sound(*row)]
+        with self._db:
+            self._db.executemany("INSERT OR IGNORE INTO journal(number, time_ms, body, crc) VALUES (?, ?, ?, ?)", sound)
+        return len(sound)
 
 
-def pack(columns: Columns) -> bytes:
-    """Write columns as bytes: n, then metric u16, time_ms i64, value f64, quality u8 (little-endian), then CRC-32."""
-    body = b"".join(
-        (
-            len(columns).to_bytes(4, "little"),
-            columns.metric.astype("<u2").tobytes(),
-            columns.time_ms.astype("<i8").tobytes(),
-            columns.value.astype("<f8").tobytes(),
-            columns.quality.astype("u1").tobytes(),
-        )
-    )
-    return body + zlib.crc32(body).to_bytes(4, "little")
+def _readable(
+    old: sqlite3.Connection, query: str, values: tuple[int, ...]
+) -> tuple[list[tuple[int, int, bytes]], bool]:
+    """Read rows as far as it goes; tell whether that was to the end."""
+    rows: list[tuple[int, int, bytes]] = []
+    try:
+        rows.extend(old.execute(query, values))
+    except sqlite3.DatabaseError:
+        return rows, False
+    return rows, True
 
 
-def unpack(blob: bytes) -> Columns | None:
-    """Read what `pack` wrote, or give None where the bytes do not check out."""
-    body, crc = blob[:-4], blob[-4:]
-    if len(blob) < 8 or zlib.crc32(body).to_bytes(4, "little") != crc:  # noqa: PLR2004 - n and CRC
+def _layout_of(device: object, metrics: object) -> tuple[str, tuple[str, ...]] | None:
+    """Give the names in a row of the layouts, or None where they are none."""
+    try:
+        names = json.loads(metrics) if isinstance(metrics, str) else None
+    except ValueError:
         return None
-    n = int.from_bytes(body[:4], "little")
-    if len(body) != 4 + n * READING_BYTES:
+    if not isinstance(device, str) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
-    starts = [4 + n * offset for offset in (0, 2, 10, 18)]
-    return Columns(
-        np.frombuffer(body, "<u2", n, starts[0]).astype(np.int64),
-        np.frombuffer(body, "<i8", n, starts[1]).astype(np.int64),
-        np.frombuffer(body, "<f8", n, starts[2]).astype(np.float64),
-        np.frombuffer(body, "u1", n, starts[3]).astype(np.uint8),
-    )
+    return device, tuple(names)
 
 
 def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
@@ -346,56 +471,3 @@ def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
         else:
             ranges.append((number, number))
     return ranges
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, check_same_thread=False, timeout=5)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
-
-
-def _check(database: sqlite3.Connection) -> None:
-    try:
-        verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        tables = database.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION) or (version == 0 and tables):
-            raise sqlite3.DatabaseError(f"schema version {version}")
-        if version:
-            names = {row[0] for row in database.execute("SELECT name FROM counters")}
-            if not names.issuperset((*COUNTERS, *MARKS)):
-                raise sqlite3.DatabaseError("counters are missing")
-    except sqlite3.Error:
-        database.close()
-        raise
-
-
-def _create(database: sqlite3.Connection) -> None:
-    fill = "".join(f"INSERT INTO counters VALUES ('{name}', 0);" for name in (*COUNTERS, *MARKS))  # noqa: S608 - own names
-    database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{fill}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
-
-
-def _is_sound(path: Path) -> bool:
-    """Tell whether a file that could not be opened for writing reads well: then the disk is at fault, not the file."""
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as database:
-            return bool(database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
-    except sqlite3.Error:
-        return False
-
-
-def _set_aside(path: Path, now_ms: int) -> Path:
-    aside = path.with_name(f"{path.name}.damaged-{now_ms}")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside

@@ -1,0 +1,198 @@
+"""The spool's file: its schema, how it is opened and checked, and how it is set aside when SQLite cannot use it."""
+
+import sqlite3
+import zlib
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+SCHEMA_VERSION: Final = 2
+COUNTERS: Final = (
+    "readings_polled",
+    "readings_committed",
+    "readings_dropped",
+    "readings_dropped_history",
+    "readings_dropped_live",
+    "readings_damaged",
+    "batch_last",
+    "batch_committed",
+    "journal_last",
+    "journal_committed",
+    "journal_damaged",
+    "files_set_aside",
+)
+MARKS: Final = ("bd_seq", "host_acknowledges", "opened_in_boot")
+WAL_LIMIT: Final = 4_000_000
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+SCHEMA: Final = """
+CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE layouts(
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL,
+    metrics TEXT NOT NULL,
+    UNIQUE(device, metrics)
+) STRICT;
+CREATE TABLE batches(
+    number INTEGER PRIMARY KEY,
+    layout INTEGER NOT NULL REFERENCES layouts(id),
+    readings INTEGER NOT NULL,
+    newest_ms INTEGER NOT NULL,
+    columns BLOB NOT NULL,
+    committed_ms INTEGER
+) STRICT;
+CREATE INDEX uncommitted ON batches(number) WHERE committed_ms IS NULL;
+CREATE INDEX committed ON batches(committed_ms) WHERE committed_ms IS NOT NULL;
+CREATE TABLE journal(
+    number INTEGER PRIMARY KEY,
+    time_ms INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    crc INTEGER NOT NULL,
+    committed_ms INTEGER
+) STRICT;
+"""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A connection to the spool's file, and what became of the file.
+
+    `aside`: the file that could not be used and where it is now. Not `writable`: a sound file on a disk that takes
+    nothing. `in_memory`: a damaged file on such a disk; the connection is to no file at all.
+    """
+
+    database: sqlite3.Connection
+    aside: Path | None = None
+    writable: bool = True
+    in_memory: bool = False
+
+
+def open_file(path: Path, now_ms: int) -> Opened:
+    """Open or create the file at `path`; one that SQLite cannot use is set aside for people to look at.
+
+    Raises:
+        OSError: the folder cannot be made.
+        sqlite3.OperationalError: the file is not there and cannot be made, or another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return Opened(_ready(path))
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and (not path.exists() or _is_sound(path)):
+            if not path.exists() or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                raise
+            found = _read_only(path)
+            log.critical("spool cannot be written", file=str(path), reason=str(error))
+            return Opened(found, writable=False)
+        reason = str(error)
+    try:
+        aside = _set_aside(path, now_ms)
+        database = _ready(path)
+    except (OSError, sqlite3.OperationalError) as error:
+        log.critical("damaged spool on a disk that takes nothing: kept in memory", reason=reason, disk=str(error))
+        database = sqlite3.connect(":memory:", check_same_thread=False)
+        _create(database)
+        return Opened(database, in_memory=True)
+    log.critical("spool damaged, set aside", file=str(path), aside=str(aside), reason=reason)
+    return Opened(database, aside)
+
+
+def boot() -> int:
+    """Tell this run of the operating system from the one before it; 0 where the system does not say."""
+    with suppress(OSError):
+        return zlib.crc32(BOOT_ID.read_bytes()) or 1
+    return 0
+
+
+def _ready(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False, timeout=5)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+        _check(database)
+        if database.execute("PRAGMA user_version").fetchone()[0] == 0:
+            _create(database)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    try:
+        return _reading(path, "mode=ro")
+    except sqlite3.OperationalError:
+        # Where the WAL's index can be neither found nor made, the last commits are out of sight until the disk is back.
+        return _reading(path, "mode=ro&immutable=1")
+
+
+def _reading(path: Path, options: str) -> sqlite3.Connection:
+    database = sqlite3.connect(f"file:{path}?{options}", uri=True, check_same_thread=False, timeout=5)
+    try:
+        _check(database)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _check(database: sqlite3.Connection) -> None:
+    # What an index leaves out would never be sent, and the quick check does not compare indexes with their tables.
+    verdict = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    tables = database.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetchone()[0]
+    if version not in (0, SCHEMA_VERSION) or (version == 0 and tables):
+        raise sqlite3.DatabaseError(f"schema version {version}")
+    if version:
+        if _schema_of(database) != _our_schema():
+            raise sqlite3.DatabaseError("the schema is not ours")
+        names = {row[0] for row in database.execute("SELECT name FROM counters")}
+        if not names.issuperset((*COUNTERS, *MARKS)):
+            raise sqlite3.DatabaseError("counters are missing")
+
+
+def _schema_of(database: sqlite3.Connection) -> list[tuple[str, ...]]:
+    return database.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name").fetchall()
+
+
+@cache
+def _our_schema() -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as database:
+        _create(database)
+        return _schema_of(database)
+
+
+def _create(database: sqlite3.Connection) -> None:
+    fill = "".join(f"INSERT INTO counters VALUES ('{name}', 0);" for name in (*COUNTERS, *MARKS))  # noqa: S608 - own names
+    database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{fill}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+
+
+def _is_sound(path: Path) -> bool:
+    """Tell whether a file that could not be opened for writing reads well: then the disk is at fault, not the file."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as database:
+            return bool(database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    except sqlite3.Error:
+        return False
+
+
+def _set_aside(path: Path, now_ms: int) -> Path:
+    """Rename the file with its WAL; only the newest such file is kept, so that damage never fills the disk."""
+    older = sorted(path.parent.glob(f"{path.name}.damaged-*"))
+    aside = path.with_name(f"{path.name}.damaged-{now_ms}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    for file in older:
+        file.unlink()
+    return aside

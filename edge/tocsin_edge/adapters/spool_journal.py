@@ -1,0 +1,106 @@
+"""The spool's first lane: alarm journal entries, numbered, never dropped, kept until they are safe uphill."""
+
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the alarm journal; the spool does not look into `body`."""
+
+    number: int
+    time_ms: int
+    body: bytes
+
+
+def entry_crc(number: int, time_ms: int, body: bytes) -> int:
+    """Checksum of an entry under its number and time."""
+    return zlib.crc32(body, zlib.crc32(f"{number} {time_ms}".encode()))
+
+
+def is_sound(number: int, time_ms: int, body: object, crc: int) -> bool:
+    """Tell whether an entry read from a file is what was written."""
+    return isinstance(body, bytes) and entry_crc(number, time_ms, body) == crc
+
+
+class JournalLane:
+    """The journal in the spool's file; its numbers are its own and count up for ever.
+
+    Whoever writes it owes its entries to the people who are to be warned: an entry that `append` refused is still the
+    writer's.
+    """
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        """Work on an open spool."""
+        self._db = database
+
+    def append(self, entries: Sequence[tuple[int, bytes]]) -> list[int]:
+        """Keep entries (time_ms, body) in one transaction, on disk when this returns; give their numbers.
+
+        Raises:
+            sqlite3.Error: nothing of this was kept (disk full, file damaged).
+        """
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            first = self._value("journal_last") + 1
+            rows = [(number, *entry, entry_crc(number, *entry)) for number, entry in enumerate(entries, first)]
+            self._db.executemany("INSERT INTO journal(number, time_ms, body, crc) VALUES (?, ?, ?, ?)", rows)
+            self._set("journal_last", first + len(rows) - 1)
+        return [row[0] for row in rows]
+
+    def waiting(self, after: int, limit: int) -> list[Entry]:
+        """Read at most `limit` entries above number `after` that wait for their commit, oldest first.
+
+        An entry whose bytes do not check out is taken out, counted and logged.
+        """
+        rows = self._db.execute(
+            "SELECT number, time_ms, body, crc FROM journal WHERE committed_ms IS NULL AND number > ?"
+            " ORDER BY number LIMIT ?",
+            (after, limit),
+        ).fetchall()
+        entries = []
+        for number, time_ms, body, crc in rows:
+            if is_sound(number, time_ms, body, crc):
+                entries.append(Entry(number, time_ms, body))
+                continue
+            log.critical("alarm journal entry damaged", entry=number)
+            with self._db:
+                self._db.execute("DELETE FROM journal WHERE number = ?", (number,))
+                self._set("journal_damaged", self._value("journal_damaged") + 1)
+        return entries
+
+    def commit_upto(self, number: int, now_ms: int) -> None:
+        """Note that all entries up to `number` are safe uphill; they are kept a while longer all the same."""
+        with self._db:
+            where = "WHERE number <= ? AND committed_ms IS NULL"
+            self._db.execute(f"UPDATE journal SET committed_ms = ? {where}", (now_ms, number))  # noqa: S608 - fixed text
+            self._update_floor()
+
+    def reopen(self, after: int) -> int:
+        """Take back the commits of all entries above number `after` that are still kept; give how many."""
+        with self._db:
+            where = "WHERE number > ? AND committed_ms IS NOT NULL"
+            found = self._db.execute(f"UPDATE journal SET committed_ms = NULL {where}", (after,))  # noqa: S608 - fixed text
+            self._update_floor()
+        return found.rowcount
+
+    def forget(self, before_ms: int) -> None:
+        """Forget what was committed before `before_ms`."""
+        with self._db:
+            self._db.execute("DELETE FROM journal WHERE committed_ms < ?", (before_ms,))
+
+    def _value(self, name: str) -> int:
+        return int(self._db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0])
+
+    def _set(self, name: str, value: int) -> None:
+        self._db.execute("UPDATE counters SET value = ? WHERE name = ?", (value, name))
+
+    def _update_floor(self) -> None:
+        lowest = self._db.execute("SELECT min(number) FROM journal WHERE committed_ms IS NULL").fetchone()[0]
+        self._set("journal_committed", self._value("journal_last") if lowest is None else lowest - 1)
