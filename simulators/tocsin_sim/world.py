@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from math import nan
 from typing import Final
-from zlib import crc32
-
-import numpy as np
 
 from tocsin_core.plant import Plant
 from tocsin_core.plant.model import Device
 from tocsin_core.registers import Profile, encode
 from tocsin_sim.physics.instruments import Shown
 from tocsin_sim.physics.sources import Row, source_of
+from tocsin_sim.physics.streams import stream
 from tocsin_sim.scenario import Moment, moment
 from tocsin_sim.simulation import Signal, Simulation, SimulationError, inputs_of
 
@@ -45,7 +43,7 @@ class World:
             for key, value in inputs_of(config).items()
         }
         self._sources = {
-            name: (source_of(config, _rng(seed, name), table), tuple(inputs_of(config)))
+            name: (source_of(config, stream(seed, name), table), tuple(inputs_of(config)))
             for name, config in simulation.sources.items()
         }
         self._constants = {
@@ -59,7 +57,7 @@ class World:
         }
         self._signals = {
             device: {
-                name: Shown(signal, _rng(seed, f"{device}.{name}"))
+                name: Shown(signal, stream(seed, f"{device}.{name}"))
                 for name, signal in values.items()
                 if isinstance(signal, Signal)
             }
@@ -126,11 +124,6 @@ class World:
             now[name] = before[name] if (device, name) in self.moment.stuck and name in before else value
         now.update({name: value for (owner, name), value in self.moment.false.items() if owner == device})
         self._shown[device] = now
-
-
-def _rng(seed: int, name: str) -> np.random.Generator:
-    """Give each source and signal a stream of its own, so that adding one does not change the others."""
-    return np.random.default_rng([seed, crc32(name.encode())])
 
 
 def _blank(profile: Profile) -> Iterator[tuple[tuple[int, int], int]]:
