@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import AlarmKind, Priority, Text
+from tocsin_core.plant.brought import EXPOSURES, GRADES, LIMITS
 from tocsin_core.rules import NS
 from tocsin_core.wording import ticket_title
 
@@ -85,8 +86,9 @@ class TicketDecision:
     deadline_ns: int
 
 
-# Instrument faults are work orders for the instrument shop, and an early warning is not yet a hazard found.
-_PROCESS: Final = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL, AlarmKind.RATE)
+# Instrument faults are work orders for the instrument shop; an early warning, or a change that somebody has to look
+# into, is not yet a hazard found.
+_PROCESS: Final = (*LIMITS, *GRADES, AlarmKind.RATE, *EXPOSURES)
 
 
 def ticket_id(event: AlarmEvent, timezone: str) -> str:

@@ -5,6 +5,7 @@ from math import nan
 from typing import Final
 
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Priority
+from tocsin_core.plant.definition import side_of
 from tocsin_core.plant.fields import name_of
 from tocsin_core.plant.model import Device, Gateway, PlantFile, Point, PointKind, Site
 from tocsin_core.rules import Rules, compile_rules
@@ -29,6 +30,7 @@ def definition(point: str, kind: AlarmKind, setpoint: float = nan) -> AlarmDefin
         off_delay_s=0.0,
         latching=False,
         clause=None,
+        side=side_of(kind),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from tests.support.need import ROOT
 from tocsin_core.detectors import balance, change, exposure, health, structure, voting
-from tocsin_core.plant.standards import EXPOSURE
+from tocsin_core.plant.standards import EXPOSURE, STEL_MG_M3, ExposureLimits, limits_of
 
 PAGE: Final = (ROOT / "docs/detectors.md").read_text(encoding="utf-8")
 
@@ -38,9 +38,9 @@ def test_the_exposure_limits_stated_are_those_judged() -> None:
     """By CAS number; the substances with a MAC are not among them."""
     rows = re.findall(r"^\| ([\d-]+) \| [^|]+ \| (\d+) \| (\d+) \|", PAGE, re.MULTILINE)
     with_a_mean = {cas for cas, substance in EXPOSURE.items() if substance.twa is not None}
-    assert {cas for cas, _, _ in rows} == set(exposure.STEL_MG_M3) == with_a_mean
+    assert {cas for cas, _, _ in rows} == set(STEL_MG_M3) == with_a_mean
     for cas, twa, stel in rows:
-        assert exposure.limits_of(cas, "mg/m3") == exposure.ExposureLimits(float(twa), float(stel))
+        assert limits_of(cas, "mg/m3") == ExposureLimits(float(twa), float(stel))
 
 
 def test_the_defaults_stated_are_those_of_the_code() -> None:

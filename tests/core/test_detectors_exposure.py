@@ -14,6 +14,7 @@ from tests.core.detectors import SECOND, START_NS, YES, Rounds, alone_and_togeth
 from tocsin_core.detect import FALSE, HOLD, TRUE
 from tocsin_core.detectors import exposure
 from tocsin_core.detectors.exposure import STEL, TWA, Exposure, Peaks, Span, advance, average, judge
+from tocsin_core.plant.standards import ExposureLimits, limits_of
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -106,7 +107,7 @@ def test_the_same_readings_in_other_portions_give_the_same_state(
 
 def test_ammonia_above_its_stel_for_fifteen_minutes() -> None:
     """GBZ 2.1-2019: 30 mg/m3 of NH3 over 15 min; 35 mg/m3 reaches that mean when 6/7 of the window has it."""
-    limits = exposure.limits_of("7664-41-7", "mg/m3")
+    limits = limits_of("7664-41-7", "mg/m3")
     assert limits is not None
     assert limits.stel == 30.0
     clean = every(1, 1800, 0.0)
@@ -155,11 +156,11 @@ def test_a_gap_and_bad_readings_are_not_made_up() -> None:
 
 def test_limits_in_ppm() -> None:
     """Limits are mg/m3 * 24.06 / M at 20 degC; a substance with a MAC has neither PC-TWA nor PC-STEL."""
-    carbon_monoxide = exposure.limits_of("630-08-0", "ppm")
-    assert carbon_monoxide == exposure.ExposureLimits(17.0, 26.0)
+    carbon_monoxide = limits_of("630-08-0", "ppm")
+    assert carbon_monoxide == ExposureLimits(17.0, 26.0)
     assert not carbon_monoxide.has_peak_rule
-    assert exposure.limits_of("7783-06-4", "ppm") is None
-    assert exposure.limits_of("0-00-0", "ppm") is None
+    assert limits_of("7783-06-4", "ppm") is None
+    assert limits_of("0-00-0", "ppm") is None
 
 
 def test_memory_of_a_point() -> None:

@@ -7,9 +7,19 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tocsin_core.plant import AlarmKind, Plant, PlantError, PlantPoint, PointKind, Priority, load_plant
+from tocsin_core.plant import (
+    AlarmKind,
+    Plant,
+    PlantError,
+    PlantPoint,
+    PointKind,
+    Priority,
+    load_plant,
+    shipped_profiles,
+)
 from tocsin_core.plant.model import MinePlace
 from tocsin_core.plant.source import MOST_LEVELS, read_yaml
+from tocsin_core.registers import parse_profile
 
 PLANT: Final = """\
 tocsin: 1
@@ -177,7 +187,8 @@ BROKEN: Final[dict[str, tuple[str, str, list[str]]]] = {
             (
                 "plant.yaml:30: gateways[0].devices[0].points[0].kind: "
                 "should be 'toxic-gas', 'combustible-gas', 'oxygen', 'mine-methane', 'mine-co', "
-                "'mine-wind', 'tank-level', 'pressure', 'temperature', 'flow', 'generic' or 'status' "
+                "'mine-wind', 'tank-level', 'pressure', 'temperature', 'flow', 'pond-level', 'beach-length', "
+                "'freeboard', 'phreatic-line', 'displacement', 'generic' or 'status' "
                 "(given: 'toxic')"
             ),
         ],
@@ -188,7 +199,9 @@ BROKEN: Final[dict[str, tuple[str, str, list[str]]]] = {
         [
             (
                 "plant.yaml:34: gateways[0].devices[0].points[0].alarms.rates: "
-                "should be 'HH', 'H', 'L', 'LL', 'rate', 'time-to-limit', 'bad' or 'stale' (given: "
+                "should be 'HH', 'H', 'L', 'LL', 'red', 'orange', 'yellow', 'blue', 'rate', 'time-to-limit', "
+                "'stel', 'twa', 'peaks', 'cusum', 'ewma', 'abnormal', 'loop', 'stuck', 'spike', 'bad' or "
+                "'stale' (given: "
                 "'rates')"
             ),
         ],
@@ -403,8 +416,8 @@ BROKEN: Final[dict[str, tuple[str, str, list[str]]]] = {
             (
                 "plant.yaml:35: gateways[0].devices[0].points[1].register: "
                 "no 'temp' in profile 'honeywell-sensepoint-xcd'; there are: "
-                "temperature, state, identity, gas_ppm, gas_lel, gas_vol, fault_number, alarm_1, alarm_2, mode, "
-                "gas_unit, peak and 1 more"
+                "temperature, temperature_f, state, identity, gas_ppm, gas_lel, gas_vol, fault_number, alarm_1, "
+                "alarm_2, mode, gas_unit and 11 more"
             ),
         ],
     ),
@@ -729,7 +742,8 @@ HEAD_KNOWN: Final = (
 )
 KINDS: Final = (
     "'toxic-gas', 'combustible-gas', 'oxygen', 'mine-methane', 'mine-co', 'mine-wind', 'tank-level', 'pressure',"
-    " 'temperature', 'flow', 'generic' or 'status'"
+    " 'temperature', 'flow', 'pond-level', 'beach-length', 'freeboard', 'phreatic-line', 'displacement', 'generic'"
+    " or 'status'"
 )
 
 
@@ -861,8 +875,8 @@ MANY_PROBLEMS: Final = [
     "plant.yaml:35: gateways[0].devices[0].points[0].alarms.HH: HH 56 is not above H 60",
     (
         "plant.yaml:36: gateways[0].devices[0].points[1].register: no 'temprature' in profile "
-        "'honeywell-sensepoint-xcd'; there are: temperature, state, identity, gas_ppm, gas_lel, gas_vol, "
-        "fault_number, alarm_1, alarm_2, mode, gas_unit, peak and 1 more"
+        "'honeywell-sensepoint-xcd'; there are: temperature, temperature_f, state, identity, gas_ppm, gas_lel, "
+        "gas_vol, fault_number, alarm_1, alarm_2, mode, gas_unit and 11 more"
     ),
     "plant.yaml:37: gateways[0].devices[0].points[2].kind: should be " + KINDS + " (given: 'volts')",
     "plant.yaml:40: gateways[0].devices[1].modbus: the same address as device 'A'",
@@ -940,6 +954,11 @@ def test_what_is_only_malformed_is_told_once_and_has_no_consequences(
     assert problems_of(folder_of(tmp_path, PLANT.replace(old, new))) == expected
 
 
+def _values_of(profile: str) -> dict[str, object]:
+    text = shipped_profiles().joinpath(f"{profile}.yaml").read_text(encoding="utf-8")
+    return dict(parse_profile(text, profile).values)
+
+
 def test_of_thousands_of_registers_the_closest_are_named(tmp_path: Path) -> None:
     """Twelve, the most likely first, and how many more there are."""
     text = PLANT.replace("profile: honeywell-sensepoint-xcd", "profile: igd-toc-635")
@@ -948,7 +967,7 @@ def test_of_thousands_of_registers_the_closest_are_named(tmp_path: Path) -> None
         "plant.yaml:31: gateways[0].devices[0].points[0].register: no 'Gas_LEL-12' in profile 'igd-toc-635'; there are:"
         " gas_lel_12, gas_lel_"
     )
-    assert second.endswith(" and 2985 more")
+    assert second.endswith(f" and {len(_values_of('igd-toc-635')) - 12} more")
     assert first.count(", ") == second.count(", ") == 11
 
 

@@ -8,13 +8,23 @@ import pytest
 
 from tests.support.need import ROOT
 from tocsin_core.detect import LARGEST_SQUARE, LEAST_READINGS
+from tocsin_core.detectors.exposure import LEAST_SHARE
 from tocsin_core.engine import LONGEST_TICK_NS
 from tocsin_core.lifecycle import Verb, diagram
 from tocsin_core.plant import AlarmKind, load_plant
-from tocsin_core.plant.definition import RATE_DEADBAND, RATE_OFF_DELAY_S, RATE_WINDOW_S
-from tocsin_core.plant.document import EXAMPLE, document
+from tocsin_core.plant.brought import (
+    BAD_OFF_DELAY_S,
+    EXPOSURE_DEADBAND,
+    LOOP_ON_DELAY_S,
+    RATE_DEADBAND,
+    RATE_OFF_DELAY_S,
+    RATE_WINDOW_S,
+    SPIKE_OFF_DELAY_S,
+    STUCK_WINDOW_S,
+)
+from tocsin_core.plant.document import EXAMPLE, MORE, document
 from tocsin_core.plant.model import PlantFile
-from tocsin_core.plant.standards import GAS_EARLY, PROCESS_EARLY, TANK_EARLY
+from tocsin_core.plant.standards import GAS_EARLY, GAS_SETTLE_S, OXYGEN_IN_AIR, PROCESS_EARLY, TANK_EARLY
 from tocsin_core.rules import MAX_SHELVE_S, NS
 
 RULES: Final = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
@@ -28,9 +38,13 @@ def test_the_page_is_what_the_program_says() -> None:
 
 def test_the_example_is_a_plant_that_passes(tmp_path: Path) -> None:
     """What a reader copies from the page works, and shows each way in and each side of a limit."""
-    (tmp_path / "plant.yaml").write_text(EXAMPLE, encoding="utf-8")
-    plant = load_plant(tmp_path)
-    assert {d.kind for point in plant.points for d in point.definitions} == set(AlarmKind) - {AlarmKind.LL}
+    kinds = set()
+    for text in (EXAMPLE, MORE):
+        (tmp_path / "plant.yaml").write_text(text, encoding="utf-8")
+        kinds |= {d.kind for point in load_plant(tmp_path).points for d in point.definitions}
+    # A second low limit shows nothing new; the others want a recording first, or a gas that few have.
+    learned = {AlarmKind.CUSUM, AlarmKind.EWMA, AlarmKind.ABNORMAL}
+    assert kinds == set(AlarmKind) - learned - {AlarmKind.LL, AlarmKind.PEAKS}
 
 
 def test_every_mapping_and_every_field_of_the_plant_file_is_on_the_page() -> None:
@@ -75,6 +89,13 @@ def test_the_state_table_is_the_engines() -> None:
         f"(default {GAS_EARLY.horizon_s:g} s; tanks {TANK_EARLY.horizon_s:g} s, API 2350)",
         f"the confidence (default {PROCESS_EARLY.confidence:g})",
         "(default five periods, at least 10 s)",
+        f"set point − deadband ({100 * EXPOSURE_DEADBAND:g} % of the set point)",
+        f"neither while less than {100 * LEAST_SHARE:g} % of the window was measured",
+        f"On request; on-delay {LOOP_ON_DELAY_S:g} s, off-delay {BAD_OFF_DELAY_S:g} s.",
+        f"over the window (default {STUCK_WINDOW_S:g} s)",
+        f"or oxygen at {OXYGEN_IN_AIR:g}, is not stuck",
+        f"On request; off-delay {SPIKE_OFF_DELAY_S:g} s",
+        f"so for `settle_s` after ({GAS_SETTLE_S:g} s for gas)",
     ],
 )
 def test_numbers_on_the_page_are_the_programs(said: str) -> None:

@@ -1,26 +1,13 @@
 """Exposure of people to a toxic gas: the 15 min and 8 h means, and the rule of peaks, against GBZ 2.1-2019."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from tocsin_core.detect import FALSE, HOLD, I8, TRUE
 from tocsin_core.detectors.columns import NEVER, NS, Columns
-from tocsin_core.plant.standards import EXPOSURE, MOLAR_VOLUME_20C
 from tocsin_core.readings import F64, I64, Bool
-
-# PC-STEL of GBZ 2.1-2019 table 1 in mg/m3, keyed by CAS number: the ceiling of the mean over any 15 min. Substances
-# that have a MAC have neither a PC-TWA nor a PC-STEL.
-STEL_MG_M3: Final[dict[str, float]] = {
-    "7664-41-7": 30.0,
-    "630-08-0": 30.0,
-    "7446-09-5": 10.0,
-    "71-43-2": 10.0,
-    "67-56-1": 50.0,
-    "10102-44-0": 10.0,
-    "108-88-3": 100.0,
-}
 
 # 峰接触 of GBZ 2.1-2019, for a substance with a PC-TWA and no PC-STEL: above 3 times the PC-TWA for at most 15 min, at
 # most 4 times a working day, at least 1 h apart, and never above 5 times.
@@ -50,35 +37,6 @@ class Span:
 
 STEL: Final = Span(60 * NS, 15)
 TWA: Final = Span(900 * NS, 32)
-
-
-@dataclass(frozen=True, slots=True)
-class ExposureLimits:
-    """What people may be exposed to, in one unit: mean over 8 h, mean over 15 min (None: no PC-STEL is set)."""
-
-    twa: float
-    stel: float | None
-
-    @property
-    def has_peak_rule(self) -> bool:
-        """Whether the rule of peaks takes the place of a PC-STEL."""
-        return self.stel is None
-
-
-def limits_of(cas: str, unit: Literal["ppm", "mg/m3"]) -> ExposureLimits | None:
-    """The PC-TWA and PC-STEL of GBZ 2.1-2019 for the substance `cas` in `unit`; None where it has no PC-TWA.
-
-    ppm = mg/m3 * 24.06 / molar mass (20 degC, 101.3 kPa), to two significant digits as for the alarm levels.
-    """
-    substance = EXPOSURE.get(cas)
-    if substance is None or substance.twa is None:
-        return None
-    stel = STEL_MG_M3.get(cas)
-    if unit == "mg/m3":
-        return ExposureLimits(substance.twa, stel)
-    factor = MOLAR_VOLUME_20C / substance.molar_mass
-    twa_ppm, stel_ppm = (None if limit is None else float(f"{limit * factor:.2g}") for limit in (substance.twa, stel))
-    return None if twa_ppm is None else ExposureLimits(twa_ppm, stel_ppm)
 
 
 @dataclass(slots=True)

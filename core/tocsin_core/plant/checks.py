@@ -1,17 +1,21 @@
 """What must hold between the parts of a plant file, and within each beyond the types of its fields."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import pairwise
-from math import isnan
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from tocsin_core.detectors.change import Calibration
+from tocsin_core.normal import NormalModel
+from tocsin_core.plant.check_alarms import check_alarms, check_charts, check_status
+from tocsin_core.plant.check_computed import check_computed, check_first_out
+from tocsin_core.plant.computed import points_of
+from tocsin_core.plant.computing import NOWHERE, resolve_computed
 from tocsin_core.plant.connection import check_connections
-from tocsin_core.plant.definition import HIGH_LIMITS, LIMITS, USES, AlarmDefinition
 from tocsin_core.plant.model import AlarmKind, Device, Gateway, Point, PointKind
 from tocsin_core.plant.parts import Parts
-from tocsin_core.plant.point import PlantPoint, resolve
+from tocsin_core.plant.point import Learned, PlantPoint, longest_of, resolve
 from tocsin_core.plant.source import Path, Source
 from tocsin_core.plant.standards import EXPOSURE
 from tocsin_core.registers import Profile
@@ -37,7 +41,6 @@ def _duplicates(names: Iterable[tuple[Path, str]], what: str, source: Source) ->
 def _check_names(parts: Parts, source: Source) -> None:
     for names in (*parts.names.values(), *parts.device_names):
         _duplicates(names.found, names.what, source)
-    _duplicates(parts.point_names, "point", source)
     for path, name in parts.names["rosters"].found:
         if name in parts.names["people"].ids:
             source.problem((*path, "id"), f"{name!r} is also a person")
@@ -129,48 +132,6 @@ def _check_point(point: PlantPoint, path: Path, source: Source) -> None:
             source.problem((*path, "cas"), f"no exposure limit known for {cas}: give alarms.H a setpoint")
     if point.kind is PointKind.MINE_METHANE and point.config.place is None:
         source.problem(path, "mine methane names its place")
-    _check_alarms(point, path, source)
-
-
-def _check_alarms(point: PlantPoint, path: Path, source: Source) -> None:
-    by_kind = {definition.kind: definition for definition in point.definitions}
-    for kind, setting in point.config.alarms.items():
-        here: Path = (*path, "alarms", kind.value)
-        if setting is False:
-            continue
-        if kind not in by_kind:
-            source.problem(here, "there is no limit that it could foresee")
-        for name in sorted(setting.model_fields_set - USES[kind]):
-            source.problem((*here, name), f"means nothing to {kind}")
-    for kind in (*LIMITS, AlarmKind.RATE):
-        definition = by_kind.get(kind)
-        if definition is not None and isnan(definition.setpoint):
-            source.problem((*path, "alarms", kind.value), "has no setpoint")
-    rate = by_kind.get(AlarmKind.RATE)
-    if rate is not None and rate.setpoint <= 0.0:
-        source.problem((*path, "alarms", "rate", "setpoint"), "is not above 0: it is a size, whichever the direction")
-    _check_limits(point, [by_kind[kind] for kind in LIMITS if kind in by_kind], path, source)
-
-
-def _check_limits(point: PlantPoint, limits: list[AlarmDefinition], path: Path, source: Source) -> None:
-    known = [definition for definition in limits if not isnan(definition.setpoint)]
-    for upper, lower in pairwise(known):
-        same_side = (upper.kind in HIGH_LIMITS) == (lower.kind in HIGH_LIMITS)
-        if upper.setpoint < lower.setpoint or (upper.setpoint == lower.setpoint and not same_side):
-            source.problem(
-                (*path, "alarms", upper.kind.value),
-                f"{upper.kind} {upper.setpoint:g} is not above {lower.kind} {lower.setpoint:g}",
-            )
-    for definition in known:
-        here: Path = (*path, "alarms", definition.kind.value)
-        span = f"the range {point.low:g} to {point.high:g}"
-        if not point.low <= definition.setpoint <= point.high:
-            source.problem(here, f"setpoint {definition.setpoint:g} lies outside {span}: it would never be seen")
-            continue
-        high = definition.kind in HIGH_LIMITS
-        room = definition.setpoint - point.low if high else point.high - definition.setpoint
-        if room <= definition.deadband:
-            source.problem(here, f"the deadband {definition.deadband:g} leaves {span}: the alarm would never return")
 
 
 def _check_metric(point: PlantPoint, first: dict[tuple[Path, str], str], path: Path, source: Source) -> None:
@@ -179,20 +140,68 @@ def _check_metric(point: PlantPoint, first: dict[tuple[Path, str], str], path: P
         source.problem(path, f"point {first[key]!r} of this device has the metric {point.metric!r} too")
 
 
-def check(parts: Parts, profiles: dict[str, Profile], source: Source) -> tuple[PlantPoint, ...]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a plant's folder holds beside the plant file: device profiles, models and charts of normal running."""
+
+    profiles: dict[str, Profile]
+    models: dict[str, NormalModel]
+    calibrations: dict[str, Calibration] | None
+    """None where the file is there and could not be read."""
+
+
+def _check_nowhere(parts: Parts, source: Source) -> None:
+    for names in (parts.names["gateways"], *parts.device_names):
+        for path, name in names.found:
+            if name == NOWHERE:
+                source.problem((*path, "id"), f"{name!r} is kept for computed points")
+
+
+def check(parts: Parts, found: Found, source: Source) -> tuple[PlantPoint, ...]:
     """Note in `source` whatever is wrong with `parts`; the points in engine order, of use if nothing was wrong."""
     _check_timezones(parts, source)
     _check_names(parts, source)
+    _check_nowhere(parts, source)
     _check_references(parts, source)
     _check_steps(parts, source)
     _check_devices(parts, source)
-    points: list[PlantPoint] = []
+    longest_s = {config.id: longest_of(config, device or _SOME_DEVICE) for _, _, device, config in parts.points}
+    learned = Learned(found.calibrations or {}, longest_s)
+    placed = _measured(parts, found, learned, source)
+    placed += _computed(parts, found, learned, {point.id: point for _, point in placed}, source)
+    for path, point in placed:
+        check_alarms(point, path, parts.computed_ids, source)
+        if found.calibrations is not None:
+            check_charts(point, path, source)
+    by_id = {point.id: point for _, point in placed}
+    for path, group in parts.first_out:
+        check_first_out(group, path, by_id, source)
+    return tuple(point for _, point in placed)
+
+
+_Placed = list[tuple[Path, PlantPoint]]
+
+
+def _measured(parts: Parts, found: Found, learned: Learned, source: Source) -> _Placed:
+    placed: _Placed = []
     metrics: dict[tuple[Path, str], str] = {}
     for index, (path, gateway, device, config) in enumerate(parts.points):
         if device is not None:
-            _check_address(device, config, profiles, path, source)
-        point = resolve(index, gateway or _SOME_GATEWAY, device or _SOME_DEVICE, config, profiles)
+            _check_address(device, config, found.profiles, path, source)
+        point = resolve(index, gateway or _SOME_GATEWAY, device or _SOME_DEVICE, config, found.profiles, learned)
         _check_point(point, path, source)
+        check_status(point, path, parts.computed_ids, source)
         _check_metric(point, metrics, path, source)
-        points.append(point)
-    return tuple(points)
+        placed.append((path, point))
+    return placed
+
+
+def _computed(parts: Parts, found: Found, learned: Learned, measured: dict[str, PlantPoint], source: Source) -> _Placed:
+    modelled = {name: model.names for name, model in found.models.items()}
+    placed: _Placed = []
+    for index, (path, computed) in enumerate(parts.computed, start=len(parts.points)):
+        members = [measured[name] for name in points_of(computed.from_, modelled) if name in measured]
+        point = resolve_computed(index, computed, members, learned)
+        check_computed(point, measured, path, parts, modelled, source)
+        placed.append((path, point))
+    return placed

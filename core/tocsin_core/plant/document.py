@@ -4,12 +4,29 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from tocsin_core.plant.definition import (
+from tocsin_core.plant.brought import (
     BAD_OFF_DELAY_S,
     BAD_PERIODS,
+    BALANCE_DEADBAND,
+    BALANCE_SIGMAS,
+    CHARTS,
+    EXPOSURE_DEADBAND,
+    GRADES,
     LEAST_WINDOW_PERIODS,
+    LIMITS,
+    LOOP_ON_DELAY_S,
+    RATE_DEADBAND,
+    RATE_OFF_DELAY_S,
+    RATE_WINDOW_S,
+    SPIKE_OFF_DELAY_S,
+    SPREAD_DEADBAND,
+    SPREAD_ON_DELAY_S,
     STALE_LEAST_S,
     STALE_PERIODS,
+    STATISTIC,
+    STATISTIC_DEADBAND,
+    STUCK_PERIODS,
+    STUCK_WINDOW_S,
     USES,
 )
 from tocsin_core.plant.fields import FORMS, IDENTIFIER, Text, name_of
@@ -20,13 +37,18 @@ from tocsin_core.plant.standards import (
     EXPOSURE,
     GAS_KINDS,
     GAS_OFF_DELAY_S,
+    GAS_SETTLE_S,
     MINE_METHANE,
+    OXYGEN_IN_AIR,
     PRIORITY,
     PROCESS_DELAY_S,
+    SIDE,
+    ZERO_BAND,
     KindDefaults,
     deadband_of,
     defaults_of,
     early_of,
+    limits_of,
 )
 
 EXAMPLE: Final = """\
@@ -73,16 +95,63 @@ gateways:
               rate: {setpoint: 5}
 """
 
+MORE: Final = """\
+tocsin: 1
+site: {id: pond, name: {zh: 尾矿库, en: Tailings pond}}
+gateways:
+  - id: gw-1
+    devices:
+      - id: dam
+        mqtt: {topic: pond/dam}
+        period_ms: 600000
+        points:
+          - {id: WL-1, name: {zh: 库水位, en: Pond level}, kind: pond-level, field: level, alarms: &level
+              {blue: {setpoint: 14.0}, yellow: {setpoint: 14.5}, orange: {setpoint: 15.0}, red: {setpoint: 15.5}}}
+          - {id: WL-2, name: {zh: 库水位二, en: Pond level 2}, kind: pond-level, field: level2, alarms: *level}
+          # A beach that grows short is bad: the set points fall, as the kind expects.
+          - {id: BL-1, name: {zh: 干滩长度, en: Beach}, kind: beach-length, field: beach, alarms:
+              {blue: {setpoint: 90}, yellow: {setpoint: 80}, orange: {setpoint: 70}, red: {setpoint: 60}}}
+      - id: pump-house
+        mqtt: {topic: pond/pumps}
+        points:
+          - {id: P-1, name: {zh: 泵运行, en: Pump runs}, kind: status, field: running}
+          # A stopped pump suppresses its low flow, from 5 s after it stopped until 30 s after it runs again.
+          - {id: FT-1, name: {zh: 回水流量, en: Return flow}, kind: flow, field: flow, alarms: {
+              L: {setpoint: 20, suppressed_by: {point: P-1, equals: 0, on_delay_s: 5, off_delay_s: 30}},
+              loop: {}, stuck: {window_s: 900}, spike: {}}}
+          # Its status word says in bits 4 and 5 whether it warms up or is being calibrated.
+          - {id: GT-1, name: {zh: 硫化氢, en: Hydrogen sulfide}, kind: toxic-gas, cas: "7783-06-4", field: h2s,
+              status: {point: GS-1, flags: {warm_up: [4], calibration: [5]}}}
+          - {id: GS-1, name: {zh: 探测器状态, en: Detector status}, kind: status, field: h2s_status}
+computed:
+  - id: POND
+    name: {zh: 尾矿库预警等级, en: Grade of the pond}
+    from: {rule: grade, items: [[WL-1, WL-2], [BL-1]]}
+  - id: WL-APART
+    name: {zh: 库水位偏差, en: Pond levels apart}
+    from: {rule: spread, of: [WL-1, WL-2]}
+    alarms: {H: {setpoint: 0.1}}
+first_out:
+  - {id: dam, name: {zh: 坝体, en: Dam}, alarms: [WL-1/red, WL-2/red, BL-1/red]}
+"""
+
 _HEAD: Final = """\
 # The plant file
 
 One folder is one plant. `plant.yaml` says what there is and whom to call; an instrument list `points.csv` beside it may
-hold the points of large plants; `profiles/` may hold register maps of devices that Tocsin does not ship.
+hold the points of large plants; `profiles/` may hold register maps of devices that Tocsin does not ship; `models/` the
+normal-operation models, and `calibrations.json` the charts, that `tocsin learn` made of recorded normal running.
 `tocsin check FOLDER` reads it all and starts nothing.
 
 This page is built from the program (`python -m tocsin_core.plant.document`); a test holds the two together.
 
 ## A small plant
+
+```yaml
+"""
+
+_MORE: Final = """\
+## Grades, computed points, suppression, status words
 
 ```yaml
 """
@@ -121,7 +190,19 @@ _SECTIONS: Final = (
     ("Serial", "gateways[].devices[].modbus.serial"),
     ("Mqtt", "gateways[].devices[].mqtt"),
     ("Point", "gateways[].devices[].points[]"),
-    ("AlarmSetting", "gateways[].devices[].points[].alarms.KIND"),
+    ("Status", "gateways[].devices[].points[].status"),
+    ("Codes", "gateways[].devices[].points[].status.codes"),
+    ("Flags", "gateways[].devices[].points[].status.flags"),
+    ("AlarmSetting", "gateways[].devices[].points[].alarms.KIND, computed[].alarms.KIND"),
+    ("SuppressedBy", "gateways[].devices[].points[].alarms.KIND.suppressed_by"),
+    ("Computed", "computed[]"),
+    ("Vote", "computed[].from, rule: vote"),
+    ("Median", "computed[].from, rule: median"),
+    ("Spread", "computed[].from, rule: spread"),
+    ("Balance", "computed[].from, rule: balance"),
+    ("Grade", "computed[].from, rule: grade"),
+    ("Normal", "computed[].from, rule: normal"),
+    ("FirstOut", "first_out[]"),
     ("Person", "people[]"),
     ("Roster", "rosters[]"),
     ("Shift", "rosters[].shifts[]"),
@@ -163,7 +244,7 @@ def _words(values: Iterable[object]) -> str:
 
 def _list(schema: _Schema, parts: dict[str, _Schema]) -> str:
     if "prefixItems" in schema:
-        return "two numbers `[low, high]`"
+        return "two numbers"
     inner = _type(schema["items"], parts)
     return "list of mappings, see below" if inner.startswith("mapping") else f"list of: {inner}"
 
@@ -182,6 +263,8 @@ def _type(schema: _Schema, parts: dict[str, _Schema]) -> str:
         if name == "_Name":
             return "text in both languages"
         schema = parts[name]
+    if "oneOf" in schema:
+        return "mapping with a `rule`, see below"
     if "enum" in schema or "const" in schema:
         return _words(schema.get("enum", [schema.get("const")]))
     simple: dict[str, Callable[[], str]] = {
@@ -226,7 +309,7 @@ def _uses() -> str:
 
 def _limits(defaults: KindDefaults, kind: PointKind) -> list[tuple[str, str, str, str, str, str]]:
     rows = []
-    for alarm in (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL):
+    for alarm in LIMITS:
         if alarm not in defaults.alarms:
             continue
         setting, clause = defaults.alarms[alarm]
@@ -280,8 +363,55 @@ def _gases() -> str:
         level_1, level_2 = limits[AlarmKind.H][0].setpoint, limits[AlarmKind.HH][0].setpoint
         which = "MAC" if exposure.mac is not None else "PC-TWA"
         limit = f"{which} {exposure.limit_mg_m3:g}"
-        rows.append((cas, f"{exposure.name.zh} {exposure.name.en}", limit, f"{level_1:g}", f"{level_2:g}"))
-    return table(("CAS", "gas", "GBZ 2.1-2019, mg/m3", "`H`, ppm", "`HH`, ppm"), rows)
+        mean = limits_of(cas, "ppm")
+        means = ("", "") if mean is None else (f"{mean.twa:g}", "" if mean.stel is None else f"{mean.stel:g}")
+        rows.append((cas, f"{exposure.name.zh} {exposure.name.en}", limit, f"{level_1:g}", f"{level_2:g}", *means))
+    return table(("CAS", "gas", "GBZ 2.1-2019, mg/m3", "`H`, ppm", "`HH`, ppm", "`twa`, ppm", "`stel`, ppm"), rows)
+
+
+def _by_kind() -> str:
+    """Of the alarms that are no limits: where there is one, and what it has if nothing else is said."""
+    high = _words(kind for kind in SIDE if SIDE[kind] > 0)
+    low = _words(kind for kind in SIDE if SIDE[kind] < 0)
+    rows = [
+        (AlarmKind.RATE, "on request", (f"window {RATE_WINDOW_S:g} s, deadband {100 * RATE_DEADBAND:g} % of the set"
+         f" point, off-delay {RATE_OFF_DELAY_S:g} s")),
+        *((kind, "where there is a set point", "as limits; see below for the side") for kind in GRADES),
+        (AlarmKind.STEL, "by itself on toxic gas with a PC-STEL (GBZ 2.1-2019), in ppm or mg/m3; else on request",
+         f"deadband {100 * EXPOSURE_DEADBAND:g} % of the set point; a reading holds until the point is stale"),
+        (AlarmKind.TWA, "by itself on toxic gas with a PC-TWA; else on request", "the same"),
+        (AlarmKind.PEAKS, "by itself on toxic gas with a PC-TWA and no PC-STEL; else on request",
+         "set point: the PC-TWA"),
+        *((kind, "on request", "by the charts in `calibrations.json`") for kind in CHARTS),
+        (AlarmKind.ABNORMAL, "by itself on the score of a normal-operation model",
+         "no delay: the model has delays of its own"),
+        (AlarmKind.LOOP, "on request", (f"on-delay {LOOP_ON_DELAY_S:g} s, off-delay {BAD_OFF_DELAY_S:g} s; 4 and"
+         " 20 mA are the ends of the range")),
+        (AlarmKind.STUCK, "on request", (f"window {STUCK_WINDOW_S:g} s, at least {STUCK_PERIODS} periods; a gas"
+         f" detector may stand at 0 ({OXYGEN_IN_AIR:g} for oxygen), give or take {100 * ZERO_BAND:g} % of its range")),
+        (AlarmKind.SPIKE, "on request", f"off-delay {SPIKE_OFF_DELAY_S:g} s"),
+    ]  # fmt: skip
+    named = [(f"`{kind}`", where, said, f"{PRIORITY[kind]}") for kind, where, said in rows]
+    return (
+        f"{table(('kind', 'there is one', 'if nothing else is said', 'priority'), named)}\n"
+        f"Of the grades high values are bad for {high}, low ones for {low} (the phreatic line is a depth below the"
+        " surface). For other kinds `side` says it, or the set points as they run from blue to red.\n"
+    )
+
+
+def _rules() -> str:
+    rows = [
+        ("`vote`, `median`", "those of its kind, of the vote's side", "the members'"),
+        ("`spread`", (f"none; `H` on request: deadband {100 * SPREAD_DEADBAND:g} % of the set point, on-delay"
+         f" {SPREAD_ON_DELAY_S:g} s, priority medium"), "the members', from 0"),
+        ("`balance`", (f"`H` {BALANCE_SIGMAS:g} (a loss), `L` -{BALANCE_SIGMAS:g} (a gain), deadband"
+         f" {BALANCE_DEADBAND:g}, no delays, priority medium"), "σ, -10 to 10"),
+        ("`grade`", "`blue` 1, `yellow` 2, `orange` 3, `red` 4 (GB 39496-2020 5.5.4), no deadband, no delays",
+         "0 to 4"),
+        ("`normal`", f"score: `abnormal`; t2, q: `H` {STATISTIC:g}, deadband {STATISTIC_DEADBAND:g}, no delays",
+         "0 to 10"),
+    ]  # fmt: skip
+    return table(("rule", "alarms that come with it", "unit and range"), rows)
 
 
 def _methane() -> str:
@@ -301,7 +431,7 @@ def _columns() -> str:
 def document() -> str:
     """The whole page, Markdown."""
     return (
-        f"{_HEAD}{EXAMPLE}```\n\n{_CHECK}{FORMS[IDENTIFIER]}.\n\n{_fields()}{_uses()}{_columns()}\n"
+        f"{_HEAD}{EXAMPLE}```\n\n{_MORE}{MORE}```\n\n{_CHECK}{FORMS[IDENTIFIER]}.\n\n{_fields()}{_uses()}{_columns()}\n"
         "## What each kind brings\n\n"
         "Whatever the plant file says goes before it. Every point has besides: `bad` (instrument fault), raised after"
         f" {BAD_PERIODS:g} periods of its device and returned after {BAD_OFF_DELAY_S:g} s; `stale` (no data), raised"
@@ -309,8 +439,17 @@ def document() -> str:
         f" {LEAST_WINDOW_PERIODS} periods. Deadbands: EEMUA 191. `bad` and `stale` have priority"
         f" {PRIORITY[AlarmKind.BAD]}, but {BLIND_GAS_PRIORITY} on gas detectors"
         f" ({_words(kind for kind in PointKind if kind in GAS_KINDS)}): a blind one must not be the least of alarms"
-        " (our own choice, of no standard).\n\n"
+        " (our own choice, of no standard). So it is for `loop` and `stuck`.\n\n"
         f"{_kinds()}"
+        "The values of a tailings pond's grades are its designer's (GB 39496-2020 5.5.4): none come with a kind, and"
+        " deadbands and ranges of its kinds are ours.\n\n"
+        "Other alarms, of which a plant file says more or less:\n\n"
+        f"{_by_kind()}\n"
+        "Computed points come after all measured ones, have no gateway, and `bad` and `stale` only where they are asked"
+        " for. What comes with their rule:\n\n"
+        f"{_rules()}\n"
+        "`status`: what is read while an instrument warms up is uncertain, while it is being calibrated bad, and so for"
+        f" `settle_s` after ({GAS_SETTLE_S:g} s for gas detectors); neither raises nor clears a process alarm.\n\n"
         "Toxic gases, by CAS number (GB/T 50493-2019 5.5.2: level 1 at 100 %, level 2 at 200 % of the occupational"
         " exposure limit; ppm at 20 °C). A gas that is not here names its own set points.\n\n"
         f"{_gases()}\n"

@@ -1,6 +1,7 @@
 """A plant folder loaded and validated as a whole: all of its problems at once, or a plant that holds together."""
 
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -9,7 +10,10 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tocsin_core.plant.checks import check
+from tocsin_core.detectors.change import Calibration
+from tocsin_core.normal import NormalModel, model_from_bytes
+from tocsin_core.plant.calibrations import CALIBRATIONS_FILE, CalibrationsError, calibrations_from_json
+from tocsin_core.plant.checks import Found, check
 from tocsin_core.plant.fields import FORMS
 from tocsin_core.plant.model import Gateway, PlantFile, Site
 from tocsin_core.plant.parts import Parts, parts_of
@@ -19,6 +23,7 @@ from tocsin_core.registers import Profile, ProfileError, parse_profile
 
 PLANT_FILE: Final = "plant.yaml"
 POINTS_FILE: Final = "points.csv"
+MODELS_FOLDER: Final = "models"
 
 
 class PlantError(Exception):
@@ -32,12 +37,18 @@ class PlantError(Exception):
 
 @dataclass(frozen=True)
 class Plant:
-    """A plant that passed: the file's models, its points in engine order, and the device profiles it uses."""
+    """A plant that passed: the file's models, its points in engine order, and the device profiles it uses.
+
+    Computed points come last. `models` are the normal-operation models that they use, by name; `first_out` the alarm
+    ids of each group of which it is told which came first.
+    """
 
     name: str
     file: PlantFile
     points: tuple[PlantPoint, ...]
     profiles: dict[str, Profile]
+    models: dict[str, NormalModel] = field(default_factory=dict)
+    first_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def site(self) -> Site:
@@ -72,6 +83,7 @@ def shipped_profiles() -> Traversable:
 _PLAIN_MESSAGE: Final = {
     "extra_forbidden": "unknown key",
     "missing": "is missing",
+    "union_tag_not_found": "is missing",
     "model_type": "should be a mapping",
     "model_attributes_type": "should be a mapping",
     "dict_type": "should be a mapping",
@@ -81,7 +93,23 @@ _PLAIN_MESSAGE: Final = {
 }
 
 
+_RULES: Final = frozenset({"vote", "median", "spread", "balance", "grade", "normal"})
+
+
+def _place(error: ErrorDetails) -> Path:
+    """Where it is wrong, as the file has it: without what only the models know."""
+    path = [step for step in error["loc"] if step not in ("AlarmSetting", "literal[False]", "[key]")]
+    for number in range(1, len(path)):
+        # A union of rules puts the one it chose between their key and their fields.
+        if path[0] == "computed" and path[number - 1] == "from" and path[number] in _RULES:
+            del path[number]
+            break
+    return (*path, "rule") if error["type"].startswith("union_tag") else tuple(path)
+
+
 def _message(error: ErrorDetails) -> str:
+    if error["type"] == "union_tag_invalid":
+        return f"should be one of {error['ctx']['expected_tags']} (given: {error['ctx']['tag']!r})"
     if error["type"] in _PLAIN_MESSAGE:
         return _PLAIN_MESSAGE[error["type"]]
     text = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "should be")
@@ -95,7 +123,7 @@ def _schema_problems(error: ValidationError, source: Source) -> None:
     seen: set[tuple[Path, str]] = set()
     unread = {problem.path for problem in source.problems}
     for item in error.errors():
-        path: Path = tuple(step for step in item["loc"] if step not in ("AlarmSetting", "literal[False]", "[key]"))
+        path = _place(item)
         message = _message(item)
         # A union reports each of its branches; that `false` was not given helps nobody who gave a mapping.
         if item["type"] == "literal_error" and "literal[False]" in item["loc"]:
@@ -130,6 +158,43 @@ def _read_profiles(parts: Parts, folders: tuple[Traversable, ...], source: Sourc
         except UnicodeDecodeError as error:
             source.problem(path, f"{name}.yaml is {_not_utf8(error)}")
     return profiles
+
+
+# What reading bytes that are no model, or a model made by another's hand, may raise.
+_DAMAGED: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, struct.error)
+
+
+def _read_models(parts: Parts, folder: Traversable, source: Source) -> dict[str, NormalModel]:
+    models: dict[str, NormalModel] = {}
+    damaged: set[str] = set()
+    for path, name in parts.models:
+        if name in models or name in damaged:
+            continue
+        entry = folder.joinpath(f"{name}.normal")
+        if not entry.is_file():
+            source.problem(path, f"no models/{name}.normal in the plant: `tocsin learn` makes it from normal running")
+            continue
+        try:
+            models[name] = model_from_bytes(entry.read_bytes())
+        except _DAMAGED as error:
+            damaged.add(name)
+            source.problem(path, f"models/{name}.normal: {' '.join(str(error).split())}")
+    return models
+
+
+def _read_calibrations(folder: Traversable, source: Source) -> dict[str, Calibration] | None:
+    """The charts of points; none where there is no file, None where it cannot be read."""
+    entry = folder.joinpath(CALIBRATIONS_FILE)
+    if not entry.is_file():
+        return {}
+    try:
+        return calibrations_from_json(entry.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        message = _not_utf8(error)
+    except CalibrationsError as error:
+        message = str(error)
+    source.problems.append(Problem(CALIBRATIONS_FILE, 1, "", message))
+    return None
 
 
 def _not_utf8(error: UnicodeDecodeError) -> str:
@@ -178,7 +243,9 @@ def load_plant(folder: Traversable, library: Traversable | None = None) -> Plant
         _schema_problems(error, source)
     parts = parts_of(source, file, unread)
     profiles = _read_profiles(parts, (folder.joinpath("profiles"), library or shipped_profiles()), source)
-    points = check(parts, profiles, source)
+    models = _read_models(parts, folder.joinpath(MODELS_FOLDER), source)
+    points = check(parts, Found(profiles, models, _read_calibrations(folder, source)), source)
     if file is None or source.problems:
         raise PlantError(_in_order(source.problems))
-    return Plant(folder.name, file, points, profiles)
+    first_out = {group.id: group.alarms for group in file.first_out}
+    return Plant(folder.name, file, points, profiles, models, first_out)

@@ -1,12 +1,15 @@
 """The plant file's strict models: what one plant consists of, field by field."""
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from tocsin_core.detectors.health import LARGEST_CODE
+from tocsin_core.plant.computed import Compute
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.fields import (
+    ALARM,
     CAS,
     CHANNEL,
     TIME_OF_DAY,
@@ -30,8 +33,21 @@ class AlarmKind(StrEnum):
     H = "H"
     L = "L"
     LL = "LL"
+    RED = "red"
+    ORANGE = "orange"
+    YELLOW = "yellow"
+    BLUE = "blue"
     RATE = "rate"
     TIME_TO_LIMIT = "time-to-limit"
+    STEL = "stel"
+    TWA = "twa"
+    PEAKS = "peaks"
+    CUSUM = "cusum"
+    EWMA = "ewma"
+    ABNORMAL = "abnormal"
+    LOOP = "loop"
+    STUCK = "stuck"
+    SPIKE = "spike"
     BAD = "bad"
     STALE = "stale"
 
@@ -63,6 +79,11 @@ class PointKind(StrEnum):
     PRESSURE = "pressure"
     TEMPERATURE = "temperature"
     FLOW = "flow"
+    POND_LEVEL = "pond-level"
+    BEACH_LENGTH = "beach-length"
+    FREEBOARD = "freeboard"
+    PHREATIC_LINE = "phreatic-line"
+    DISPLACEMENT = "displacement"
     GENERIC = "generic"
     STATUS = "status"
 
@@ -79,6 +100,30 @@ class MinePlace(StrEnum):
     HEADING_RETURN = "heading-return"
     DISTRICT_RETURN = "district-return"
     TOTAL_RETURN = "total-return"
+
+
+# Readings are doubles: beyond bit 52 of a word they are no longer exact. Codes are kept as the bits of a 64-bit set.
+Bit = Annotated[int, Field(ge=0, le=52)]
+Code = Annotated[int, Field(ge=0, le=LARGEST_CODE)]
+WHOLE_WORD: Final = 2**63 - 1
+
+
+class SuppressedBy(Strict):
+    """By which state of another point an alarm is suppressed by design: a stopped pump suppresses its low flow."""
+
+    point: Identifier = Field(description="The point whose value says so; it must be good and not stale.")
+    above: Finite | None = Field(None, description="Suppressed while it reads more than this.")
+    below: Finite | None = Field(None, description="Suppressed while it reads less than this.")
+    equals: Finite | None = Field(None, description="Suppressed while it reads exactly this.")
+    on_delay_s: Seconds = Field(0.0, description="It must have said so for this long.")
+    off_delay_s: Seconds = Field(0.0, description="Suppressed for this long after it says otherwise.")
+
+    @model_validator(mode="after")
+    def _one_state(self) -> Self:
+        if sum(each is not None for each in (self.above, self.below, self.equals)) != 1:
+            msg = "give exactly one of above, below and equals"
+            raise ValueError(msg)
+        return self
 
 
 class AlarmSetting(Strict):
@@ -102,9 +147,20 @@ class AlarmSetting(Strict):
         None, description="Acknowledged and still active after this long, it has to be acknowledged again."
     )
     window_s: Annotated[float, Field(ge=5, le=86400)] | None = Field(
-        None, description="`rate` and `time-to-limit`: how much of the past the slope is taken from."
+        None,
+        description="`rate` and `time-to-limit`: how much of the past the slope is taken from; `stuck`: how long"
+        " nothing may move.",
     )
-    limit: Literal["HH", "H", "L", "LL"] | None = Field(
+    side: Literal["high", "low"] | None = Field(
+        None, description="Grades: whether high or low values are bad; known from the kind or the set points mostly."
+    )
+    floor: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="`stuck`, `spike`: least standard deviation of a reading, in the point's unit; that of its last"
+        " digit if left out. 0 for `stuck`: only identical readings count.",
+    )
+    suppressed_by: SuppressedBy | None = Field(None, description="State of another point that suppresses it by design.")
+    limit: Literal["HH", "H", "L", "LL", "red", "orange", "yellow", "blue"] | None = Field(
         None, description="`time-to-limit`: which of the point's limits is foreseen."
     )
     horizon_s: Annotated[float, Field(ge=10, le=86400)] | None = Field(
@@ -116,6 +172,51 @@ class AlarmSetting(Strict):
     after_s: Annotated[float, Field(gt=0, le=86400)] | None = Field(
         None, description="`stale`: no reading for this long, by the wall clock."
     )
+
+
+class Codes(Strict):
+    """Which codes of a status word tell what the instrument is doing."""
+
+    warm_up: Annotated[tuple[Code, ...], Listed] = Field((), description="Codes that say: warming up.")
+    calibration: Annotated[tuple[Code, ...], Listed] = Field((), description="Codes that say: being calibrated.")
+
+
+class Flags(Strict):
+    """Which bits of a status word, counted from 0, tell what the instrument is doing."""
+
+    warm_up: Annotated[tuple[Bit, ...], Listed] = Field((), description="Bits that say: warming up.")
+    calibration: Annotated[tuple[Bit, ...], Listed] = Field((), description="Bits that say: being calibrated.")
+
+
+class Status(Strict):
+    """Where the instrument says that it is warming up or being calibrated: nothing read meanwhile raises an alarm."""
+
+    point: Identifier = Field(description="The point that reads its status word.")
+    codes: Codes | None = Field(None, description="Where the word, or the part of it under the mask, is one code.")
+    flags: Flags | None = Field(None, description="Where each bit of the word has a meaning of its own.")
+    mask: Annotated[int, Field(ge=1, le=2**32 - 1)] | None = Field(
+        None, description="`codes`: the bits of the word that hold the code, not shifted; all if left out."
+    )
+    settle_s: Seconds | None = Field(
+        None, description="What was left counts for this much longer; 60 for gas, else 0, if left out."
+    )
+
+    @model_validator(mode="after")
+    def _one_reading(self) -> Self:
+        if (self.codes is None) == (self.flags is None):
+            msg = "give either codes or flags"
+            raise ValueError(msg)
+        if self.mask is not None and self.codes is None:
+            msg = "only codes have a mask"
+            raise ValueError(msg)
+        said = self.codes or self.flags
+        if said is not None and not said.warm_up and not said.calibration:
+            msg = "names no state: give warm_up, calibration or both"
+            raise ValueError(msg)
+        if said is not None and not set(said.warm_up).isdisjoint(said.calibration):
+            msg = "the same stands for warm_up and for calibration"
+            raise ValueError(msg)
+        return self
 
 
 class Point(Strict):
@@ -143,6 +244,7 @@ class Point(Strict):
     place: Annotated[MinePlace, Field(strict=False)] | None = Field(
         None, description="mine-methane: where the sensor hangs."
     )
+    status: Status | None = Field(None, description="Where it says that it is warming up or being calibrated.")
     alarms: dict[Annotated[AlarmKind, Field(strict=False)], AlarmSetting | Literal[False]] = Field(
         default_factory=dict, description="Overrides by alarm kind; `false` takes a definition away."
     )
@@ -214,6 +316,37 @@ class Gateway(Strict):
     sensors: Broker = Field(Broker(), description="The broker on which this gateway's MQTT sensors publish.")
     spool: Spool = Field(Spool(), description="What it keeps while the link is down.")
     devices: Annotated[tuple[Device, ...], Listed] = Field((), description="What it reads.")
+
+
+class Computed(Strict):
+    """A value worked out of the readings of other points, then shown and alarmed on like any point."""
+
+    id: Identifier = Field(description="Unique among all points.")
+    name: Name = Field(description="What people call it.")
+    kind: Annotated[PointKind, Field(strict=False)] = Field(
+        PointKind.GENERIC,
+        description="A vote or a median of it gets the kind's set points and delays, by its members' gas or place.",
+    )
+    unit: str | None = Field(None, description="Engineering unit; the members' or the rule's if left out.")
+    range: Range | None = Field(None, description="Range [low, high]; the members' or the rule's if left out.")
+    decimals: Annotated[int, Field(ge=0, le=6)] | None = Field(
+        None, description="Digits shown after the point; the members' or the rule's if left out."
+    )
+    source: Identifier | None = Field(None, description="Hazard source it belongs to.")
+    from_: Compute = Field(alias="from", description="The rule, and what it is computed from.")
+    alarms: dict[Annotated[AlarmKind, Field(strict=False)], AlarmSetting | Literal[False]] = Field(
+        default_factory=dict, description="Overrides by alarm kind; `false` takes a definition away."
+    )
+
+
+class FirstOut(Strict):
+    """Alarms that often come together: of which it is told which came first."""
+
+    id: Identifier = Field(description="Unique among the groups.")
+    name: Name = Field(description="What people call it.")
+    alarms: Annotated[tuple[Annotated[str, StringConstraints(pattern=ALARM)], ...], Listed] = Field(
+        min_length=2, description="The alarms, each POINT/KIND."
+    )
 
 
 class Site(Strict):
@@ -312,6 +445,10 @@ class PlantFile(Strict):
     )
     gateways: Annotated[tuple[Gateway, ...], Listed] = Field(
         min_length=1, description="Gateways, with their devices and points."
+    )
+    computed: Annotated[tuple[Computed, ...], Listed] = Field((), description="Values worked out of other points.")
+    first_out: Annotated[tuple[FirstOut, ...], Listed] = Field(
+        (), description="Groups of alarms of which it is told which came first."
     )
     people: Annotated[tuple[Person, ...], Listed] = Field((), description="Who can be told.")
     rosters: Annotated[tuple[Roster, ...], Listed] = Field((), description="Who is on duty when.")

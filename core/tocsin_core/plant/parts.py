@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from re import fullmatch
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tocsin_core.plant.fields import IDENTIFIER
-from tocsin_core.plant.model import Device, EscalationStep, Gateway, PlantFile, Point, Shift
+from tocsin_core.plant.fields import ALARM, IDENTIFIER
+from tocsin_core.plant.model import Computed, Device, EscalationStep, FirstOut, Gateway, PlantFile, Point, Shift
 from tocsin_core.plant.source import Path, Problem, Source, path_text
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -41,10 +42,9 @@ class Parts:
     """
 
     names: dict[str, Names]
-    """By key of the list: hazard_sources, gateways, people, rosters."""
+    """By key of the list: hazard_sources, gateways, people, rosters, first_out; points are all, computed ones too."""
     device_names: list[Names] = field(default_factory=list)
     """Per gateway."""
-    point_names: list[tuple[Path, str]] = field(default_factory=list)
     references: list[tuple[Path, str, tuple[str, ...]]] = field(default_factory=list)
     """A name, and the keys of the lists in one of which it has to be."""
     profiles: list[tuple[Path, str]] = field(default_factory=list)
@@ -52,12 +52,28 @@ class Parts:
     devices: list[tuple[Path, Gateway | None, Device]] = field(default_factory=list)
     """With its gateway, where that holds by itself."""
     points: list[tuple[Path, Gateway | None, Device | None, Point]] = field(default_factory=list)
+    computed: list[tuple[Path, Computed]] = field(default_factory=list)
+    models: list[tuple[Path, str]] = field(default_factory=list)
+    first_out: list[tuple[Path, FirstOut]] = field(default_factory=list)
     steps: list[tuple[Path, EscalationStep]] = field(default_factory=list)
     duties: dict[str, tuple[Shift, ...]] = field(default_factory=dict)
     """The shifts of each roster of which every shift holds."""
 
+    @cached_property
+    def computed_ids(self) -> frozenset[str]:
+        """The ids of all computed points."""
+        return frozenset(name for path, name in self.names["points"].found if path[0] == "computed")
 
-_LISTS: Final = {"hazard_sources": "hazard source", "gateways": "gateway", "people": "person", "rosters": "roster"}
+
+_LISTS: Final = {
+    "hazard_sources": "hazard source",
+    "gateways": "gateway",
+    "people": "person",
+    "rosters": "roster",
+    "first_out": "group",
+}
+# What a rule is computed from stands under these keys: one point, points, or lists of points.
+_MEMBERS: Final = ("level", "temperature", "of", "inflow", "outflow", "items")
 
 
 def _around(path: str) -> set[str]:
@@ -78,6 +94,9 @@ class _Walk:
         data = source.data
         self.data: dict[str, object] = data if isinstance(data, dict) else {}
         self.parts = Parts({key: self._names(self.data, (), key, what) for key, what in _LISTS.items()})
+        self._points: list[Names] = []
+        # Points may be missing whose row, or whose list under a misspelt key, could not be read.
+        self._all_known = all(problem.file == source.place(())[0] for problem in unread)
 
     def _torn(self, path: Path, value: dict[str, object], inner: str) -> bool:
         """Whether something of this part itself, not of its list `inner`, could not be read."""
@@ -140,6 +159,7 @@ class _Walk:
         for path, value in self._items(self.data, (), "gateways"):
             gateway = self._alone(Gateway, path, value, "devices")
             self.parts.device_names.append(self._names(value, path, "devices", "device"))
+            self._all_known &= isinstance(value, dict) and value.keys() <= Gateway.model_fields.keys()
             for here, device in self._items(value, path, "devices"):
                 self._device(here, gateway, device)
 
@@ -152,13 +172,60 @@ class _Walk:
             profile = value.get("profile")
             if isinstance(profile, str) and fullmatch(IDENTIFIER, profile):
                 self.parts.profiles.append(((*path, "profile"), profile))
-        self.parts.point_names.extend(self._names(value, path, "points", "point").found)
+        self._points.append(self._names(value, path, "points", "point"))
+        self._all_known &= isinstance(value, dict) and value.keys() <= Device.model_fields.keys()
         for here, item in self._items(value, path, "points"):
             if isinstance(item, dict):
                 self._refer((*here, "source"), item.get("source"), "hazard_sources")
+                self._refer_points((*here, "status", "point"), item.get("status"), "point")
+                self._suppressors(here, item)
             point = self._alone(Point, here, item)
             if point is not None:
                 self.parts.points.append((here, gateway, device, point))
+
+    def computed(self) -> None:
+        self._points.append(self._names(self.data, (), "computed", "point"))
+        for path, value in self._items(self.data, (), "computed"):
+            if isinstance(value, dict):
+                self._refer((*path, "source"), value.get("source"), "hazard_sources")
+                self._suppressors(path, value)
+                rule = value.get("from")
+                for key in _MEMBERS:
+                    self._refer_points((*path, "from", key), rule, key)
+                model = rule.get("model") if isinstance(rule, dict) else None
+                if isinstance(model, str) and fullmatch(IDENTIFIER, model):
+                    self.parts.models.append(((*path, "from", "model"), model))
+            computed = self._alone(Computed, path, value)
+            if computed is not None:
+                self.parts.computed.append((path, computed))
+        lists = [self.parts.names["gateways"], *self.parts.device_names, *self._points]
+        found = tuple(chain.from_iterable(names.found for names in self._points))
+        complete = self._all_known and all(names.complete for names in lists)
+        self.parts.names["points"] = Names("point", found, complete)
+
+    def _refer_points(self, path: Path, around: object, key: str) -> None:
+        """The points that stand at `path`, under `key` of `around`: one, a list, or lists in a list."""
+        self._refer_all(path, around.get(key) if isinstance(around, dict) else None)
+
+    def _refer_all(self, path: Path, value: object) -> None:
+        self._refer(path, value, "points")
+        for number, item in enumerate(value if isinstance(value, list) else []):
+            self._refer_all((*path, number), item)
+
+    def _suppressors(self, path: Path, point: dict[str, object]) -> None:
+        alarms = point.get("alarms")
+        for kind, setting in alarms.items() if isinstance(alarms, dict) else ():
+            by = setting.get("suppressed_by") if isinstance(setting, dict) else None
+            self._refer_points((*path, "alarms", kind, "suppressed_by", "point"), by, "point")
+
+    def first_out(self) -> None:
+        for path, value in self._items(self.data, (), "first_out"):
+            for place, name in self._items(value, path, "alarms"):
+                if isinstance(name, str) and fullmatch(ALARM, name):
+                    self._refer(place, name.rpartition("/")[0], "points")
+            group = self._alone(FirstOut, path, value)
+            if group is not None:
+                self.parts.first_out.append((path, group))
 
     def rosters(self) -> None:
         names = dict(self.parts.names["rosters"].found)
@@ -197,6 +264,8 @@ def parts_of(source: Source, file: PlantFile | None, unread: list[Problem]) -> P
     walk = _Walk(source, file, unread)
     walk.site()
     walk.gateways()
+    walk.computed()
+    walk.first_out()
     walk.rosters()
     walk.notify()
     walk.tickets()

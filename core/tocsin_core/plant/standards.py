@@ -1,10 +1,13 @@
 """Set points, deadbands and delays that each kind of point gets from the standard it cites."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from tocsin_core.plant.fields import Text, name_of
 from tocsin_core.plant.model import AlarmKind, AlarmSetting, MinePlace, Point, PointKind, Priority
+
+# Ours: what a tailings pond is watched by moves by millimetres a day, and its grades may lie centimetres apart.
+POND_DEADBAND: Final = 0.005
 
 # Deadband as a share of the range: EEMUA 191, as reprinted by exida: flow 5 %, level 2 %, pressure 2 %, temperature and
 # composition 1 %. A status is a number without a range, so any distance from its limit counts.
@@ -17,6 +20,11 @@ EEMUA_DEADBAND: Final = {
     PointKind.COMBUSTIBLE_GAS: 0.01,
     PointKind.OXYGEN: 0.01,
     PointKind.MINE_CO: 0.01,
+    PointKind.POND_LEVEL: POND_DEADBAND,
+    PointKind.BEACH_LENGTH: POND_DEADBAND,
+    PointKind.FREEBOARD: POND_DEADBAND,
+    PointKind.PHREATIC_LINE: POND_DEADBAND,
+    PointKind.DISPLACEMENT: POND_DEADBAND,
     PointKind.STATUS: 0.0,
 }
 OTHER_DEADBAND: Final = 0.02
@@ -76,6 +84,48 @@ EXPOSURE: Final[dict[str, Exposure]] = {
     "108-88-3": Exposure(name_of("甲苯", "toluene"), 92.14, twa=50),
 }
 
+# PC-STEL of GBZ 2.1-2019 table 1 in mg/m3, keyed by CAS number: the ceiling of the mean over any 15 min. Substances
+# that have a MAC have neither a PC-TWA nor a PC-STEL.
+STEL_MG_M3: Final[dict[str, float]] = {
+    "7664-41-7": 30.0,
+    "630-08-0": 30.0,
+    "7446-09-5": 10.0,
+    "71-43-2": 10.0,
+    "67-56-1": 50.0,
+    "10102-44-0": 10.0,
+    "108-88-3": 100.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureLimits:
+    """What people may be exposed to, in one unit: mean over 8 h, mean over 15 min (None: no PC-STEL is set)."""
+
+    twa: float
+    stel: float | None
+
+    @property
+    def has_peak_rule(self) -> bool:
+        """Whether the rule of peaks takes the place of a PC-STEL."""
+        return self.stel is None
+
+
+def limits_of(cas: str, unit: Literal["ppm", "mg/m3"]) -> ExposureLimits | None:
+    """The PC-TWA and PC-STEL of GBZ 2.1-2019 for the substance `cas` in `unit`; None where it has no PC-TWA.
+
+    ppm = mg/m3 * 24.06 / molar mass (20 degC, 101.3 kPa), to two significant digits as for the alarm levels.
+    """
+    substance = EXPOSURE.get(cas)
+    if substance is None or substance.twa is None:
+        return None
+    stel = STEL_MG_M3.get(cas)
+    if unit == "mg/m3":
+        return ExposureLimits(substance.twa, stel)
+    factor = MOLAR_VOLUME_20C / substance.molar_mass
+    twa_ppm, stel_ppm = (None if limit is None else float(f"{limit * factor:.2g}") for limit in (substance.twa, stel))
+    return None if twa_ppm is None else ExposureLimits(twa_ppm, stel_ppm)
+
+
 # AQ 1029 and 煤矿安全规程 Art. 498: (alarm, cut-off, reset) in %CH4; no cut-off for the total return.
 MINE_METHANE: Final[dict[MinePlace, tuple[float, float | None, float]]] = {
     MinePlace.RETURN_CORNER: (1.0, 1.5, 1.0),
@@ -126,6 +176,16 @@ CLAUSE_WIND: Final = name_of(
 )
 CLAUSE_API_2350: Final = name_of(
     "API 2350 第4版：3类罐响应时间 15 min", "API 2350 4th ed.: category 3 response time 15 min"
+)
+CLAUSE_STEL: Final = name_of(
+    "GBZ 2.1-2019：15 min 加权平均不超过 PC-STEL", "GBZ 2.1-2019: mean over 15 min at most the PC-STEL"
+)
+CLAUSE_TWA: Final = name_of("GBZ 2.1-2019：8 h 加权平均不超过 PC-TWA", "GBZ 2.1-2019: mean over 8 h at most the PC-TWA")
+CLAUSE_PEAKS: Final = name_of(
+    "GBZ 2.1-2019：峰接触不超过 3 倍 PC-TWA", "GBZ 2.1-2019: peaks at most 3 times the PC-TWA"
+)
+CLAUSE_POND: Final = name_of(
+    "GB 39496-2020 5.5.4：蓝、黄、橙、红四级预警", "GB 39496-2020 5.5.4: grades blue, yellow, orange, red"
 )
 
 
@@ -214,8 +274,29 @@ _FIXED: Final[dict[PointKind, KindDefaults]] = {
     PointKind.PRESSURE: KindDefaults("MPa", (0.0, 2.5), 3),
     PointKind.TEMPERATURE: KindDefaults("°C", (-50.0, 150.0), 1),
     PointKind.FLOW: KindDefaults("m3/h", (0.0, 100.0), 1),
+    # GB 39496-2020 5.5.4: the designer of the pond gives the values of the grades, so none come with the kind. The
+    # ranges are only a start, for the deadband: an instrument has its own.
+    PointKind.POND_LEVEL: KindDefaults("m", (0.0, 20.0), 2),
+    PointKind.BEACH_LENGTH: KindDefaults("m", (0.0, 500.0), 1),
+    PointKind.FREEBOARD: KindDefaults("m", (0.0, 10.0), 2),
+    PointKind.PHREATIC_LINE: KindDefaults("m", (0.0, 30.0), 2),
+    PointKind.DISPLACEMENT: KindDefaults("mm", (0.0, 500.0), 1),
     PointKind.GENERIC: KindDefaults("", (0.0, 100.0), 2),
     PointKind.STATUS: KindDefaults("", (0.0, 65535.0), 0),
+}
+
+# Which values of a kind are bad, where all grades are on one side. The phreatic line is measured as a depth below the
+# surface: shallow is bad (GB 51108 8.3).
+SIDE: Final[dict[PointKind, int]] = {
+    PointKind.TOXIC_GAS: 1,
+    PointKind.COMBUSTIBLE_GAS: 1,
+    PointKind.MINE_METHANE: 1,
+    PointKind.MINE_CO: 1,
+    PointKind.POND_LEVEL: 1,
+    PointKind.BEACH_LENGTH: -1,
+    PointKind.FREEBOARD: -1,
+    PointKind.PHREATIC_LINE: -1,
+    PointKind.DISPLACEMENT: 1,
 }
 
 # What a definition gets when neither the plant file nor the kind says: priority and, for limits, the process delays.
@@ -224,8 +305,21 @@ PRIORITY: Final[dict[AlarmKind, Priority]] = {
     AlarmKind.H: Priority.HIGH,
     AlarmKind.L: Priority.HIGH,
     AlarmKind.LL: Priority.CRITICAL,
+    AlarmKind.RED: Priority.CRITICAL,
+    AlarmKind.ORANGE: Priority.HIGH,
+    AlarmKind.YELLOW: Priority.MEDIUM,
+    AlarmKind.BLUE: Priority.LOW,
     AlarmKind.RATE: Priority.MEDIUM,
     AlarmKind.TIME_TO_LIMIT: Priority.MEDIUM,
+    AlarmKind.STEL: Priority.MEDIUM,
+    AlarmKind.TWA: Priority.MEDIUM,
+    AlarmKind.PEAKS: Priority.MEDIUM,
+    AlarmKind.CUSUM: Priority.MEDIUM,
+    AlarmKind.EWMA: Priority.MEDIUM,
+    AlarmKind.ABNORMAL: Priority.MEDIUM,
+    AlarmKind.LOOP: Priority.LOW,
+    AlarmKind.STUCK: Priority.LOW,
+    AlarmKind.SPIKE: Priority.LOW,
     AlarmKind.BAD: Priority.LOW,
     AlarmKind.STALE: Priority.LOW,
 }
@@ -241,6 +335,15 @@ GAS_KINDS: Final = frozenset(
     }
 )
 BLIND_GAS_PRIORITY: Final = Priority.MEDIUM
+BLIND: Final = frozenset({AlarmKind.BAD, AlarmKind.STALE, AlarmKind.LOOP, AlarmKind.STUCK})
+
+# Ours: how long test gas still tells after a gas detector says that calibration is over.
+GAS_SETTLE_S: Final = 60.0
+
+# What a healthy gas sensor may read for months, and within which share of its range of it: clean air has 20.9 % oxygen
+# and nothing of the others (the share is ours).
+OXYGEN_IN_AIR: Final = 20.9
+ZERO_BAND: Final = 0.01
 
 # API 2350 4th ed.: 15 min to respond for a category 3 tank; the slope of a level wants a longer look than that of a
 # gas.
@@ -263,9 +366,16 @@ def defaults_of(point: Point) -> KindDefaults:
 
 def priority_of(kind: PointKind, alarm: AlarmKind) -> Priority:
     """Priority of the definition `alarm` of a point of `kind` where neither the plant file nor the kind gives one."""
-    if kind in GAS_KINDS and alarm in (AlarmKind.BAD, AlarmKind.STALE):
+    if kind in GAS_KINDS and alarm in BLIND:
         return BLIND_GAS_PRIORITY
     return PRIORITY[alarm]
+
+
+def zero_of(kind: PointKind) -> float | None:
+    """What an instrument of `kind` may read without moving; None where standing still is always a fault."""
+    if kind is PointKind.OXYGEN:
+        return OXYGEN_IN_AIR
+    return 0.0 if kind in GAS_KINDS else None
 
 
 def early_of(kind: PointKind) -> tuple[AlarmSetting, Text | None]:

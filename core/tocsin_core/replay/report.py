@@ -17,7 +17,7 @@ FLOOD: Final = 10
 DAY_S: Final = 86400.0
 
 # What speaks of the instrument says nothing of the process, so no label makes it right or wrong.
-INSTRUMENT: Final = (AlarmKind.BAD, AlarmKind.STALE)
+INSTRUMENT: Final = (AlarmKind.LOOP, AlarmKind.STUCK, AlarmKind.SPIKE, AlarmKind.BAD, AlarmKind.STALE)
 
 
 @dataclass(frozen=True, slots=True)
