@@ -1,5 +1,9 @@
 """Device profiles: mistakes named by file and line, and the shipped maps against what their manuals print."""
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +11,22 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.support.need import ROOT
-from tocsin_core.readings import quality_text
-from tocsin_core.registers import Profile, ProfileError, Reply, compile_plan, parse_profile
+from tocsin_core.readings import BAD_COMM_FAILURE, quality_text
+from tocsin_core.registers import (
+    Profile,
+    ProfileError,
+    ReadPlan,
+    Reply,
+    StatusRule,
+    Trust,
+    compile_plan,
+    parse_profile,
+)
 
 GOLDEN = ROOT / "tests" / "golden" / "registers"
 DEVICES = ROOT / "firmware-configs" / "devices"
 SHIPPED = sorted(file.name for file in DEVICES.glob("*.yaml"))
+CASES = sorted(GOLDEN.glob("*.yaml"))
 
 GOOD = """vendor: test
 model: test
@@ -138,27 +152,91 @@ def test_a_shipped_profile_holds_and_can_be_read(name: str) -> None:
     """Every shipped map parses, and all of its values can be planned for together."""
     profile = shipped(name)
     wanted = list(profile.values)
-    assert len(compile_plan(profile, wanted).decode([0x18] * len(compile_plan(profile, wanted).requests)).value) == len(
-        wanted
-    )
+    plan = compile_plan(profile, wanted)
+    assert len(plan.decode([BAD_COMM_FAILURE] * len(plan.requests)).value) == len(wanted)
 
 
-@pytest.mark.parametrize("case", sorted(GOLDEN.glob("*.yaml")), ids=lambda path: path.stem)
+def test_real_instruments_are_shipped_each_with_golden_answers() -> None:
+    """At least 12 of them, each under its source and label, and with what it does not know said in words."""
+    instruments = {name: shipped(name) for name in SHIPPED if not name.startswith("tocsin-")}
+    assert len(instruments) >= 12
+    assert {Path(name).stem for name in instruments} == {case.stem for case in CASES}
+    for name, profile in instruments.items():
+        assert profile.trust in (Trust.DOCUMENTED, Trust.REPORTED), f"{name}: nobody here has read the device"
+        assert profile.caveats, f"{name}: no map is known without a doubt"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A register image, and what is read from it: a number, words for bad, or a number with words."""
+
+    name: str
+    registers: Mapping[str | int, int]
+    expect: Mapping[str, object]
+    text: Mapping[str, str]
+
+    def replies(self, plan: ReadPlan) -> list[Reply]:
+        """Return what the device answers; registers that the scene does not name are 0."""
+        found: list[Reply] = []
+        for request in plan.requests:
+            addresses = range(request.address, request.address + request.count)
+            keys = [f"{request.function}:{address}" for address in addresses]
+            words = [
+                self.registers.get(key, self.registers.get(at, 0)) for key, at in zip(keys, addresses, strict=True)
+            ]
+            found.append(np.array(words, dtype=np.uint16))
+        return found
+
+    def read(self, profile: Profile) -> tuple[dict[str, object], dict[str, str]]:
+        """Return what is read, in the form of `expect` and `text`."""
+        plan = compile_plan(profile, list(self.expect))
+        decoded = plan.decode(self.replies(plan))
+        found: dict[str, object] = {}
+        for name, value, quality in zip(plan.names, decoded.value.tolist(), decoded.quality.tolist(), strict=True):
+            words, number = quality_text(quality), round(value, 6)
+            found[name] = words if isnan(value) else number if words == "good" else [number, words]
+        return found, dict(decoded.text)
+
+
+def scenes(case: Path) -> tuple[str, list[Scene]]:
+    """Return the profile's file and the scenes of a golden file."""
+    golden = YAML(typ="safe", pure=True).load(case)
+    return golden["profile"], [
+        Scene(scene["name"], scene["registers"], scene["expect"], scene.get("text", {})) for scene in golden["scenes"]
+    ]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_registers_as_the_manual_prints_them_give_these_values(case: Path) -> None:
     """The golden answers of each device, register by register, give exactly these values and qualities."""
-    golden = YAML(typ="safe", pure=True).load(case)
-    profile = shipped(golden["profile"])
-    for scene in golden["scenes"]:
-        plan = compile_plan(profile, list(scene["expect"]))
-        image = {int(address): word for address, word in scene["registers"].items()}
-        replies: list[Reply] = [
-            np.array([image.get(r.address + i, 0) for i in range(r.count)], dtype=np.uint16) for r in plan.requests
-        ]
-        decoded = plan.decode(replies)
-        found = {
-            name: "bad" if np.isnan(value) else pytest.approx(float(value), abs=1e-6)
-            for name, value in zip(plan.names, decoded.value, strict=True)
-        }
-        qualities = {quality_text(int(quality)) for quality in decoded.quality}
-        assert scene["expect"] == found, scene["name"]
-        assert qualities == set(scene["quality"]), scene["name"]
+    name, of_device = scenes(case)
+    profile = shipped(name)
+    for scene in of_device:
+        assert scene.read(profile) == (scene.expect, scene.text), scene.name
+
+
+def form_of(rule: StatusRule) -> str:
+    """Return the rule in words, the same for each channel of a repeated one."""
+    said = rule.model_copy(update={"description": ""}).model_dump_json()
+    return re.sub(r"_\d{1,3}(?=\")", "_n", said) if rule.value[-1].isdigit() else said
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_every_fault_of_a_device_is_seen_in_a_scene(case: Path) -> None:
+    """Without any one of a profile's status rules or codes for "no value" some scene would read otherwise."""
+    name, of_device = scenes(case)
+    profile = shipped(name)
+    read = {value for scene in of_device for value in scene.expect}
+    idle: dict[str, bool] = {}
+    for index, rule in enumerate(profile.status):
+        if read.intersection(rule.affects):
+            rest = profile.model_copy(update={"status": (*profile.status[:index], *profile.status[index + 1 :])})
+            used = any(scene.read(rest)[0] != scene.expect for scene in of_device)
+            idle[form_of(rule)] = idle.get(form_of(rule), True) and not used
+    for value, spec in profile.values.items():
+        if spec.invalid:
+            without = {**profile.values, value: spec.model_copy(update={"invalid": None})}
+            rest = profile.model_copy(update={"values": without})
+            idle[f"{value}.invalid"] = all(scene.read(rest)[0] == scene.expect for scene in of_device)
+    assert [rule for rule, silent in idle.items() if silent] == []
+    assert len(idle) >= len({form_of(rule) for rule in profile.status})

@@ -263,7 +263,7 @@ class StatusRule(_Strict):
 class Limits(_Strict):
     """What the device can bear in one request."""
 
-    registers: Annotated[int, Field(ge=4, le=MAX_REGISTERS)] = MAX_REGISTERS
+    registers: Annotated[int, Field(ge=1, le=MAX_REGISTERS)] = MAX_REGISTERS
     bits: Annotated[int, Field(ge=1, le=MAX_BITS)] = MAX_BITS
     gap: Annotated[int, Field(ge=0, le=MAX_BITS)] | None = Field(
         None, description="Unwanted addresses that may be read along in a row; what is cheapest if left out."
