@@ -11,6 +11,7 @@ from tocsin_core.clock import Clock
 from tocsin_edge.adapters.folder_lock import held
 from tocsin_edge.adapters.modbus import ModbusLine
 from tocsin_edge.adapters.spool import Spool
+from tocsin_edge.adapters.uplink_settings import read_uplink_settings
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.keep import Keeper, SpoolThread
 from tocsin_edge.loops.listen import Sensor, listen
@@ -30,21 +31,24 @@ async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> dict
 
     Raises:
         OSError, sqlite3.Error: the spool cannot be opened, or another gateway holds it.
+        UplinkSettingsError: `uplink.yaml` beside the spool cannot be obeyed.
     """
     async with AsyncExitStack() as stack:
         now_ms = clock.now_ns() // NS_PER_MS
         stack.enter_context(held(settings.spool.parent))
+        uplink = read_uplink_settings(settings.spool.parent)
         keep = settings.gateway.spool
         spool = Spool.open(settings.spool, keep.max_mb, keep.keep_after_commit_s, now_ms)
-        thread = SpoolThread(spool)
+        thread = SpoolThread(spool, clock)
         stack.callback(thread.close)
         board = Board(tuple(device.sparkplug for device in settings.devices), now_ms)
-        sender = Sender(settings, thread, board, clock)
-        keeper = Keeper(thread, board, clock, sender.on_kept, sender.on_lost)
+        sender = Sender(settings, uplink, thread, board, clock)
+        keeper = Keeper(thread, board, clock, sender.on_kept, sender.on_lost, sender.on_back)
         lines = _lines(settings, clock)
         for line in lines.values():
             stack.callback(line.close)
-        log.info("gateway starts", gateway=settings.gateway.id, devices=len(settings.devices), **spool.counters())
+        before = spool.counters()
+        log.info("gateway starts", gateway=settings.gateway.id, devices=len(settings.devices), **before)
         async with asyncio.TaskGroup() as outward:
             outward.create_task(sender.run(), name="send")
             keeping = outward.create_task(keeper.run(), name="keep")
@@ -56,7 +60,7 @@ async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> dict
             keeper.close()
             await keeping
             sender.close()
-        counters = spool.counters()
+        counters = await thread.attempt(before, spool.counters)
         log.info("gateway ends", gateway=settings.gateway.id, **counters)
         return counters
 

@@ -16,4 +16,4 @@ def test_a_held_folder_is_refused_until_it_is_let_go(tmp_path: Path) -> None:
     ):
         pytest.fail("two held the same folder")
     with held(tmp_path / "gw"):
-        assert (tmp_path / "gw" / "lock").exists()
+        assert not list((tmp_path / "gw").iterdir())

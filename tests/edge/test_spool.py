@@ -127,7 +127,7 @@ def test_bdseq_counts_on_over_restarts_and_wraps(path: Path) -> None:
     for _ in range(3):
         with closing(open_spool(path)) as spool:
             seen += [spool.next_bd_seq() for _ in range(100)]
-    assert seen == [(n + 1) % 256 for n in range(300)]
+    assert seen == [n % 256 for n in range(300)]
 
 
 def append_for_ever(path: Path, told: Connection) -> None:
@@ -233,7 +233,7 @@ def test_what_a_damaged_file_still_gives_is_taken_over(path: Path) -> None:
         assert (counters["batch_last"], counters["readings_polled"], counters["bd_seq"]) == (
             2000 + NUMBERS_LEFT_OUT,
             2000,
-            1,
+            0,
         )
         assert fill(spool, 1) == [2001 + NUMBERS_LEFT_OUT]
     assert list(path.parent.glob("*damaged*"))

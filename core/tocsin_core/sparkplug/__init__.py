@@ -3,6 +3,7 @@
 from tocsin_core.sparkplug.edge import EdgeDevice, EdgeMetric, EdgeSession, Message
 from tocsin_core.sparkplug.host import Declared, Fault, Fed, HostSession
 from tocsin_core.sparkplug.payload import Command, PayloadError, committed, parse_command, rebirth
+from tocsin_core.sparkplug.state import HostState, parse_state
 from tocsin_core.sparkplug.topics import Topic, parse_topic
 
 __all__ = [
@@ -14,11 +15,13 @@ __all__ = [
     "Fault",
     "Fed",
     "HostSession",
+    "HostState",
     "Message",
     "PayloadError",
     "Topic",
     "committed",
     "parse_command",
+    "parse_state",
     "parse_topic",
     "rebirth",
 ]

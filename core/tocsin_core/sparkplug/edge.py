@@ -63,9 +63,21 @@ class EdgeSession:
         self._group, self._node = group, node
         numbers = count(1)
         self._devices = {device.id: device for device in devices}
+        self._positions = {
+            device.id: {metric.name: place for place, metric in enumerate(device.metrics)} for device in devices
+        }
         self._alias = {device.id: [next(numbers) for _ in device.metrics] for device in devices}
         self._seq = 0
         self._bd_seq = 0
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The node's devices, in the order of their aliases."""
+        return tuple(self._devices)
+
+    def positions(self, device: str) -> dict[str, int]:
+        """Where columns name each metric of `device`; empty for a device that the node does not have."""
+        return self._positions.get(device, {})
 
     @property
     def command_topic(self) -> str:

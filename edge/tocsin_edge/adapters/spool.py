@@ -13,10 +13,9 @@ import structlog
 
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.spool_codec import pack, seal, unpack
-from tocsin_edge.adapters.spool_file import COUNTERS, MARKS, Opened, boot, open_file
+from tocsin_edge.adapters.spool_file import BD_SEQ_MODULUS, COUNTERS, MARKS, Opened, boot, open_file
 from tocsin_edge.adapters.spool_journal import JournalLane, is_sound
 
-BD_SEQ_MODULUS: Final = 256
 TRIM_CHUNK: Final = 256
 BYTES_PER_MB: Final = 1_000_000
 # A disk that takes nothing at all leaves the memory, and of that no more than this.
@@ -153,7 +152,7 @@ class Spool:
                     for number, (device, metrics, columns) in zip(given, parts, strict=True)
                 ]
                 self._insert(rows)
-                self._set("batch_last", given[-1])
+                self._set("batch_last", max(first - 1, *given))
                 self._add("readings_polled", sum(row[2] for row in rows))
                 if numbers is not None:
                     self._update_floor()
@@ -266,7 +265,7 @@ class Spool:
         self._journal_alone_told = True
 
     def next_bd_seq(self) -> int:
-        """Give the bdSeq of the next connection: one up from the last, 0 to 255, over restarts."""
+        """Give the bdSeq of the next connection: 0 at first, one up from the last, 0 to 255, over restarts."""
         with self._db:
             value = (self._counter("bd_seq") + 1) % BD_SEQ_MODULUS
             self._set("bd_seq", value)

@@ -26,6 +26,8 @@ COUNTERS: Final = (
     "files_set_aside",
 )
 MARKS: Final = ("bd_seq", "host_acknowledges", "opened_in_boot")
+# The first bdSeq of a gateway is the one after this: 0 (tck-id-topics-nbirth-bdseq-increment).
+BD_SEQ_MODULUS: Final = 256
 WAL_LIMIT: Final = 4_000_000
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -172,7 +174,9 @@ def _our_schema() -> list[tuple[str, ...]]:
 
 
 def _create(database: sqlite3.Connection) -> None:
-    fill = "".join(f"INSERT INTO counters VALUES ('{name}', 0);" for name in (*COUNTERS, *MARKS))  # noqa: S608 - own names
+    first = {"bd_seq": BD_SEQ_MODULUS - 1}
+    values = (f"('{name}', {first.get(name, 0)})" for name in (*COUNTERS, *MARKS))
+    fill = f"INSERT INTO counters VALUES {', '.join(values)};"  # noqa: S608 - own names
     database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{fill}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
 
 

@@ -10,8 +10,9 @@ import aiomqtt
 import structlog
 
 from tocsin_core.plant.model import Broker
-from tocsin_core.sparkplug import Command, Message, PayloadError, parse_command
+from tocsin_core.sparkplug import Command, HostState, Message, PayloadError, parse_command, parse_state
 from tocsin_core.sparkplug.topics import state_topic
+from tocsin_edge.adapters.uplink_settings import UplinkSettings
 
 KEEPALIVE_S: Final = 10
 # A broker that is there answers a connect within a second even over a mobile network; a link that swallows it is
@@ -19,7 +20,9 @@ KEEPALIVE_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 2.0
 TIMEOUT_S: Final = 5.0
 ABANDON_S: Final = 0.1
-PRIMARY_HOST: Final = "tocsin"
+# Whose STATE is told in the log where no primary host is set.
+OUR_HOST: Final = "tocsin"
+PLAIN: Final = UplinkSettings()
 
 UplinkError = aiomqtt.MqttError
 
@@ -45,20 +48,28 @@ async def _abandon(client: aiomqtt.Client) -> None:
 class Uplink:
     """One connection that stands; made by `connect`."""
 
-    def __init__(self, client: aiomqtt.Client, command_topic: str) -> None:
+    def __init__(self, client: aiomqtt.Client, command_topic: str, state_of: str, *, encrypted: bool) -> None:
         """Use `connect`."""
         self._client = client
         self._command_topic = command_topic
+        self._state_topic = state_topic(state_of)
+        self.encrypted = encrypted
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, broker: Broker, identifier: str, will: Message, command_topic: str) -> AsyncIterator[Self]:
-        """Connect with `will` (QoS 1) and subscribe to the commands; a clean disconnect at the end.
+    async def connect(
+        cls, broker: Broker, identifier: str, will: Message, command_topic: str, settings: UplinkSettings = PLAIN
+    ) -> AsyncIterator[Self]:
+        """Connect with `will` (QoS 1) and subscribe to the commands and a host's STATE; a clean disconnect at the end.
 
         Raises:
             NotReachedError: there is no connection, so that the will was not given to anybody.
             UplinkError: the broker refuses or does not answer; also later, from any method, when it is gone.
         """
+        try:
+            encryption = None if settings.tls is None else settings.tls.context()
+        except OSError as error:
+            raise NotReachedError(f"a certificate or key cannot be used: {error}") from error
         client = aiomqtt.Client(
             broker.host,
             broker.port,
@@ -70,9 +81,11 @@ class Uplink:
             will=aiomqtt.Will(will.topic, will.payload, qos=1),
             timeout=CONNECT_TIMEOUT_S,
             keepalive=KEEPALIVE_S,
+            tls_context=encryption,
             # A live batch must not wait for the TCP acknowledgement of the one before.
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
+        state_of = settings.primary_host or OUR_HOST
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(client)
@@ -83,8 +96,8 @@ class Uplink:
                 await _abandon(client)
                 raise
             client.timeout = TIMEOUT_S
-            await client.subscribe([(command_topic, 1), (state_topic(PRIMARY_HOST), 1)])
-            yield cls(client, command_topic)
+            await client.subscribe([(command_topic, 1), (state_topic(state_of), 1)])
+            yield cls(client, command_topic, state_of, encrypted=encryption is not None)
 
     async def publish(self, message: Message) -> None:
         """Publish with QoS 0, as Sparkplug asks of births and data; a second QoS beside it would break their order."""
@@ -94,14 +107,14 @@ class Uplink:
         """Return when the broker has taken everything published before: it answers in order, and so to this too."""
         await self._client.unsubscribe(f"{self._command_topic}/none")
 
-    async def commands(self) -> AsyncIterator[Command]:
-        """Yield what hosts ask of this gateway until the connection ends; a payload that is none is logged."""
+    async def heard(self) -> AsyncIterator[Command | HostState]:
+        """Yield what hosts ask of this gateway and how the primary host is, until the connection ends.
+
+        A payload that is neither is logged.
+        """
         async for message in self._client.messages:
-            if str(message.topic) != self._command_topic:
-                # The host's acknowledgements decide what is kept; its STATE is told and not obeyed.
-                log.info("primary host", state=message.payload[:200].decode(errors="replace"))
-                continue
+            parse = parse_state if str(message.topic) == self._state_topic else parse_command
             try:
-                yield parse_command(message.payload)
+                yield parse(message.payload)
             except PayloadError as error:
-                log.warning("command not understood", reason=str(error), bytes=len(message.payload))
+                log.warning("not understood", topic=str(message.topic), reason=str(error), bytes=len(message.payload))

@@ -7,21 +7,25 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final, ParamSpec, TypeVar
 
 import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_core.sparkplug.edge import Columns
-from tocsin_edge.adapters.spool import Spool
+from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Spool
 from tocsin_edge.loops.board import Board
 from tocsin_edge.settings import DeviceSettings
 
 GATHER_S: Final = 0.05
-RETRY_S: Final = 1.0
+RETRY_FIRST_S: Final = 1.0
+RETRY_MOST_S: Final = 30.0
+TOLD_EVERY_S: Final = 60.0
 TRIM_EVERY_S: Final = 5.0
 # While the disk takes nothing, this many device readings wait in memory; then the oldest are lost and counted.
 MOST_WAITING: Final = 20_000
+CHUNK: Final = 500
 NS_PER_MS: Final = 1_000_000
 
 P = ParamSpec("P")
@@ -41,23 +45,50 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A sample that is on disk under its batch number."""
+    """A sample under its batch number; not `on_disk` while the disk takes nothing: a restart would lose it."""
 
     number: int
     sample: Sample
+    on_disk: bool = True
 
 
 class SpoolThread:
     """The spool, used from its own thread so that a slow disk does not hold up the polls."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, clock: Clock) -> None:
         """Start no thread before the first call."""
         self.spool = spool
+        self._clock = clock
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._refused = ""
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a method of `spool` in its thread."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, partial(function, *args, **kwargs))
+
+    async def attempt(self, otherwise: T, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a method of `spool` in its thread; where the disk or the file fails, tell it once and give `otherwise`.
+
+        A file that turns out damaged is set aside on the way.
+        """
+        try:
+            answer = await self.call(function, *args, **kwargs)
+        except sqlite3.Error as error:
+            if str(error) != self._refused:
+                log.critical("spool refuses", reason=str(error))
+            self._refused = str(error)
+            if not isinstance(error, sqlite3.OperationalError):
+                await self.recover()
+            return otherwise
+        self._refused = ""
+        return answer
+
+    async def recover(self) -> None:
+        """Try to open the spool's file anew; where that fails, all stays as it is."""
+        try:
+            await self.call(self.spool.recover, self._clock.now_ns() // NS_PER_MS)
+        except (OSError, sqlite3.Error) as error:
+            log.critical("spool cannot be opened anew", reason=str(error))
 
     def close(self) -> None:
         """End the thread after what it was given, then close the file."""
@@ -68,7 +99,9 @@ class SpoolThread:
 class Keeper:
     """Takes samples from the polls (`put`) and hands them on (`on_kept`) once they are on disk.
 
-    `on_lost` is called when the spool, over its bound, gave up batches that nobody has.
+    While the disk takes nothing they are handed on all the same, under numbers far ahead of any that are on disk, and
+    wait in memory; once it takes them again, `on_back` is called. `on_lost` is called when the spool, over its bound,
+    gave up batches that nobody has.
     """
 
     def __init__(
@@ -78,6 +111,7 @@ class Keeper:
         clock: Clock,
         on_kept: Callable[[list[Kept]], None],
         on_lost: Callable[[], None],
+        on_back: Callable[[], None],
     ) -> None:
         """Wire only; `run` does the work."""
         self._thread = thread
@@ -85,15 +119,19 @@ class Keeper:
         self._clock = clock
         self._on_kept = on_kept
         self._on_lost = on_lost
+        self._on_back = on_back
         self._waiting: deque[Sample] = deque()
+        self._held: deque[Kept] = deque()
+        self._last = thread.spool.counters()["batch_last"]
         self._some = asyncio.Event()
         self._closing = False
+        self._retry_at = self._told_at = 0.0
+        self._retry_s = RETRY_FIRST_S
+        self.trouble = ""
         self.lost = 0
 
     def put(self, sample: Sample) -> None:
         """Take a sample; never waits."""
-        if len(self._waiting) >= MOST_WAITING:
-            self.lost += len(self._waiting.popleft().columns)
         self._waiting.append(sample)
         self._some.set()
 
@@ -110,35 +148,90 @@ class Keeper:
             if not self._closing:
                 await asyncio.sleep(GATHER_S)
             self._some.clear()
-            if not await self._flush():
-                if self._closing:
-                    log.error("readings lost at the end", readings=sum(len(s.columns) for s in self._waiting))
-                    return
-                await asyncio.sleep(RETRY_S)
-                self._some.set()
+            await self._flush()
             if self._clock.monotonic() - trimmed > TRIM_EVERY_S:
                 trimmed = self._clock.monotonic()
                 await self._trim()
+        if self.trouble:
+            await self._retry()
+        if self._held:
+            log.error("readings not kept at the end", readings=sum(len(kept.sample.columns) for kept in self._held))
 
-    async def _flush(self) -> bool:
+    async def _flush(self) -> None:
         samples, self._waiting = self._waiting, deque()
         if not samples:
-            return True
-        parts = [(s.device.id, tuple(m.name for m in s.device.sparkplug.metrics), s.columns) for s in samples]
-        try:
-            numbers = await self._thread.call(self._thread.spool.append, parts)
-        except sqlite3.Error as error:
-            self._waiting.extendleft(reversed(samples))
-            log.critical("spool takes nothing", reason=str(error), waiting=len(self._waiting), lost=self.lost)
-            return False
+            return
+        numbers = None if self.trouble else await self._append(samples)
+        on_disk = numbers is not None
+        kept = [
+            Kept(number, sample, on_disk)
+            for number, sample in zip(
+                numbers or range(self._last + 1, self._last + 1 + len(samples)), samples, strict=True
+            )
+        ]
+        self._last = kept[-1].number
         for sample in samples:
             self._board.update(sample.device.id, sample.columns, dead=sample.dead)
-        self._on_kept([Kept(number, sample) for number, sample in zip(numbers, samples, strict=True)])
-        return True
+        self._on_kept(kept)
+        if not on_disk:
+            self._hold(kept)
+            if self._clock.monotonic() >= self._retry_at:
+                await self._retry()
+
+    async def _append(self, samples: deque[Sample]) -> list[int] | None:
+        """Put samples into the spool and give their numbers; None, from now on, where it takes nothing."""
+        try:
+            return await self._thread.call(self._thread.spool.append, [_part(sample) for sample in samples])
+        except sqlite3.Error as error:
+            self._begin_trouble(error)
+            return None
+
+    def _begin_trouble(self, error: sqlite3.Error) -> None:
+        log.critical("spool takes nothing: live data goes up all the same, and waits in memory", reason=str(error))
+        self.trouble = str(error)
+        # The disk may hold more than it shows, and a restart would go on from what it shows.
+        self._last += NUMBERS_LEFT_OUT
+        now = self._clock.monotonic()
+        self._told_at, self._retry_s = now, RETRY_FIRST_S
+        self._retry_at = now + self._retry_s
+
+    def _hold(self, kept: list[Kept]) -> None:
+        self._held.extend(kept)
+        while len(self._held) > MOST_WAITING:
+            self.lost += len(self._held.popleft().sample.columns)
+        now = self._clock.monotonic()
+        if now - self._told_at > TOLD_EVERY_S:
+            self._told_at = now
+            log.critical("spool still takes nothing", reason=self.trouble, waiting=len(self._held), lost=self.lost)
+
+    async def _retry(self) -> None:
+        """Keep under their numbers the samples that went out; little by little, as the disk may be almost full."""
+        spool = self._thread.spool
+        try:
+            while self._held:
+                some = list(islice(self._held, CHUNK))
+                parts = [_part(kept.sample) for kept in some]
+                await self._thread.call(spool.append, parts, [kept.number for kept in some])
+                for _ in some:
+                    self._held.popleft()
+            if self.lost:
+                await self._thread.call(spool.note_lost, self.lost)
+        except sqlite3.Error as error:
+            self.trouble = str(error)
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+                await self._thread.recover()
+            self._retry_at = self._clock.monotonic() + self._retry_s
+            self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
+            return
+        log.warning("spool takes readings again", lost_meanwhile=self.lost)
+        self.trouble, self.lost = "", 0
+        self._on_back()
 
     async def _trim(self) -> None:
-        try:
-            if await self._thread.call(self._thread.spool.trim, self._clock.now_ns() // NS_PER_MS):
-                self._on_lost()
-        except sqlite3.Error as error:
-            log.critical("spool not trimmed", reason=str(error))
+        if await self._thread.attempt(0, self._thread.spool.trim, self._clock.now_ns() // NS_PER_MS):
+            self._on_lost()
+
+
+def _part(sample: Sample) -> tuple[str, tuple[str, ...], Columns]:
+    device = sample.device
+    return device.id, tuple(metric.name for metric in device.sparkplug.metrics), sample.columns

@@ -1,0 +1,350 @@
+"""One uplink connection: births, live batches first, then history, and what becomes of them when the host answers."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+import numpy as np
+import structlog
+
+from tocsin_core.clock import Clock
+from tocsin_core.sparkplug import Command, EdgeSession, HostState, Message
+from tocsin_core.sparkplug.edge import Columns
+from tocsin_edge.adapters.spool import Batch
+from tocsin_edge.adapters.uplink import Uplink
+from tocsin_edge.loops.board import Board
+from tocsin_edge.loops.keep import Kept, SpoolThread
+from tocsin_edge.loops.outstanding import Outstanding, Word
+from tocsin_edge.loops.primary import PrimaryHost
+from tocsin_edge.loops.send_pace import Pace
+
+NS_PER_MS: Final = 1_000_000
+# So many history batches wait for the host's word at once: its pace sets ours. A host that commits once a second then
+# drains 10,000 batches a second; what the link carries is Pace's affair.
+HISTORY_WINDOW: Final = 10_000
+HISTORY_CHUNK: Final = 16
+# Nothing acknowledged for so long: what was sent is sent again, ever more rarely.
+RESEND_FIRST_S: Final = 60.0
+RESEND_MOST_S: Final = 600.0
+# A host that has not acknowledged by then is not one of ours, and the broker's answer has to do.
+HOST_PATIENCE_S: Final = 30.0
+LIVE_QUEUE: Final = 10_000
+TICK_S: Final = 1.0
+FLUSH_S: Final = 2.0
+
+log = structlog.get_logger()
+
+
+class Connection:
+    """One connection that stands: what of it is born, sent and acknowledged.
+
+    `counters` are the spool's, with the highest batch number that was given out.
+    """
+
+    def __init__(
+        self,
+        uplink: Uplink,
+        session: EdgeSession,
+        thread: SpoolThread,
+        board: Board,
+        clock: Clock,
+        primary: PrimaryHost,
+        wake: asyncio.Event,
+        counters: dict[str, int],
+    ) -> None:
+        """Wire only; `hear` and `run` do the work."""
+        self._uplink = uplink
+        self._session = session
+        self._thread = thread
+        self._spool = thread.spool
+        self._board = board
+        self._clock = clock
+        self._primary = primary
+        self._wake = wake
+        self._counters = counters
+        self._acknowledging = bool(counters["host_acknowledges"])
+        self._newest = counters["batch_last"]
+        self._outstanding = Outstanding(counters["batch_committed"])
+        self._pace = Pace()
+        self._probe: asyncio.Task[None] | None = None
+        self._live: deque[Kept] = deque()
+        self._history_after = counters["batch_committed"]
+        self._history_upto = counters["batch_last"]
+        self._history_rests_until = 0.0
+        self._born: set[str] = set()
+        self._commands: deque[Command] = deque()
+        self._rebirth = False
+        self._again = False
+        self._tell_oldest = False
+        self._since = self._settled = self._progress = clock.monotonic()
+        self._resend_s = RESEND_FIRST_S
+
+    def fresh(self, kept: list[Kept]) -> None:
+        """Take batches that were kept just now."""
+        self._newest = kept[-1].number
+        self._live.extend(kept)
+        if len(self._live) > LIVE_QUEUE:
+            # The broker is slower than the plant: the queue goes the way of history.
+            self._live_becomes_history()
+        self._wake.set()
+
+    def gave_up(self) -> None:
+        """Tell the host anew which batch is the oldest."""
+        self._tell_oldest = True
+        self._wake.set()
+
+    def send_again(self) -> None:
+        """Send all that waits in the spool, and tell the host which batch is the oldest of it."""
+        self._again = True
+        self.gave_up()
+
+    async def hear(self) -> None:
+        """Take what hosts say; it is obeyed between two messages, by the task that sends."""
+        async for said in self._uplink.heard():
+            if isinstance(said, HostState):
+                counts = self._primary.hear(said)
+                log.info("primary host", online=said.online, time_ms=said.time_ms, counts=counts)
+            else:
+                self._commands.append(said)
+            self._wake.set()
+
+    async def run(self, stopping: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        """Send until `stopping`, then what is unsent or unacknowledged as far as it goes in 2 s, and the death.
+
+        Where a primary host is required, the births wait for it, and the session ends with it.
+        """
+        await self._until_awaited_no_more(stopping)
+        if not self._primary.awaited:
+            await self._births()
+        while not (stopping.is_set() or self._primary.awaited):
+            await self._work(tasks)
+            await self._rest()
+        if not self._primary.awaited:
+            await self._flush(tasks)
+        if self._probe is not None:
+            self._probe.cancel()
+        await self._uplink.publish(self._session.ndeath(self._now_ms()))
+
+    async def _until_awaited_no_more(self, stopping: asyncio.Event) -> None:
+        waited = False
+        while self._primary.awaited and not stopping.is_set():
+            waited = True
+            await self._wake.wait()
+            self._wake.clear()
+        if waited:
+            self._live_becomes_history()
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(TICK_S):
+                await self._wake.wait()
+        except TimeoutError:
+            self._after_silence()
+        self._wake.clear()
+
+    async def _flush(self, tasks: asyncio.TaskGroup) -> None:
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await self._work(tasks)
+                while self._live or self._outstanding or self._history_after < self._history_upto:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    await self._work(tasks)
+        except TimeoutError:
+            log.warning("left for the next start", unsent=len(self._live), unacknowledged=len(self._outstanding))
+
+    async def _work(self, tasks: asyncio.TaskGroup) -> None:
+        """Send all that is live, and history while there is room; live again before each piece of history."""
+        while not self._primary.awaited:
+            await self._obey()
+            if self._rebirth:
+                await self._births()
+            if self._again:
+                self._again = False
+                self._send_all_again()
+            if self._tell_oldest:
+                self._tell_oldest = False
+                await self._uplink.publish(self._session.ndata(await self._oldest(), self._now_ms()))
+            while self._live and not self._rebirth:
+                await self._send_live(self._live.popleft())
+            await self._settle_with_broker()
+            if not self._history_may_go(tasks):
+                break
+            await self._send_history()
+        if self._history_after >= self._history_upto:
+            await self._bury()
+
+    def _history_may_go(self, tasks: asyncio.TaskGroup) -> bool:
+        """Tell whether more history may be sent; where the link has to prove itself first, let it."""
+        if self._history_after >= self._history_upto or self._outstanding.old >= HISTORY_WINDOW:
+            return False
+        if self._clock.monotonic() < self._history_rests_until:
+            return False
+        if self._pace.full and self._probe is None:
+            self._probe = tasks.create_task(self._prove(), name="probe")
+        return not self._pace.full
+
+    async def _prove(self) -> None:
+        begun = self._clock.monotonic()
+        await self._uplink.broker_has_all()
+        self._pace.proven(self._clock.monotonic() - begun)
+        self._probe = None
+        self._wake.set()
+
+    async def _send_history(self) -> None:
+        # The queue of live batches may be moved to history while this waits.
+        upto = self._history_upto
+        unreadable: list[Batch] | None = None
+        read = self._spool.uncommitted
+        batches = await self._thread.attempt(unreadable, read, self._history_after, upto, HISTORY_CHUNK)
+        if batches is None:
+            self._history_rests_until = self._clock.monotonic() + TICK_S
+            return
+        for batch in batches:
+            self._history_after = batch.number
+            if batch.number not in self._outstanding:
+                await self._send_old(batch)
+        if len(batches) < HISTORY_CHUNK:
+            self._history_after = upto
+
+    async def _send_old(self, batch: Batch) -> None:
+        """Send a batch of the spool under today's plant: what is no longer in it is counted and left out."""
+        columns = self._under_todays_plant(batch)
+        if columns is None:
+            await self._thread.attempt(0, self._spool.commit, [batch.number], self._now_ms())
+            return
+        await self._birth_once(batch.device)
+        message = self._session.ddata(batch.device, columns, batch.number, self._now_ms(), historical=True)
+        self._outstanding.sent(batch.number, historical=True)
+        self._pace.sent(len(message.payload))
+        await self._uplink.publish(message)
+
+    def _under_todays_plant(self, batch: Batch) -> Columns | None:
+        positions = self._session.positions(batch.device)
+        place = np.array([positions.get(name, -1) for name in batch.metrics], dtype=np.int64)[batch.columns.metric]
+        known = place >= 0
+        if known.all():
+            old = batch.columns
+            return Columns(place, old.time_ms, old.value, old.quality)
+        log.warning(
+            "readings of points that are no longer in the plant are left out",
+            device=batch.device,
+            batch=batch.number,
+            readings=int((~known).sum()),
+        )
+        if not known.any():
+            return None
+        old = batch.columns
+        return Columns(place[known], old.time_ms[known], old.value[known], old.quality[known])
+
+    async def _send_live(self, kept: Kept) -> None:
+        device = kept.sample.device.id
+        await self._birth_once(device)
+        message = self._session.ddata(device, kept.sample.columns, kept.number, self._now_ms(), historical=False)
+        if kept.on_disk:
+            self._outstanding.sent(kept.number, historical=False)
+        await self._uplink.publish(message)
+
+    async def _birth_once(self, device: str) -> None:
+        if device not in self._born:
+            await self._birth(device)
+
+    async def _settle_with_broker(self) -> None:
+        """Let the broker's word count where it is clear that no host of ours listens."""
+        now = self._clock.monotonic()
+        if self._acknowledging or now - self._since < HOST_PATIENCE_S or now - self._settled < TICK_S:
+            return
+        self._settled = now
+        sent = self._outstanding.all()
+        if sent:
+            await self._uplink.broker_has_all()
+            self._outstanding.settle(sent)
+            await self._thread.attempt(0, self._spool.commit, sent, self._now_ms())
+            self._progressed()
+
+    async def _obey(self) -> None:
+        """Take what hosts asked since last time; of several acknowledgements the last one says it all."""
+        committed: int | None = None
+        while self._commands:
+            command = self._commands.popleft()
+            self._rebirth |= command.rebirth
+            committed = committed if command.committed is None else command.committed
+        if committed is not None:
+            await self._heed(committed)
+
+    async def _heed(self, committed: int) -> None:
+        if not self._acknowledging:
+            self._acknowledging = True
+            await self._thread.attempt(None, self._spool.note_acknowledging_host)
+        match self._outstanding.hear(committed, self._newest):
+            case Word.COMMITS:
+                floor = await self._thread.attempt(committed, self._spool.commit_upto, committed, self._now_ms())
+                # Above it numbers were left out or given up: the host waits for them until it is told.
+                self._tell_oldest |= floor > committed
+                self._progressed()
+            case Word.WENT_BACK:
+                again = await self._thread.attempt(0, self._spool.reopen, committed)
+                log.warning("host went back", to_batch=committed, newest=self._newest, sent_again=again)
+                self._tell_oldest = True
+                if again:
+                    self._send_all_again()
+            case Word.IMPOSSIBLE:
+                log.warning("host commits what was never sent", batch=committed, newest=self._newest)
+            case Word.KNOWN:
+                pass
+
+    def _progressed(self) -> None:
+        self._progress = self._clock.monotonic()
+        self._resend_s = RESEND_FIRST_S
+
+    async def _oldest(self) -> int:
+        self._counters = await self._thread.attempt(self._counters, self._spool.counters)
+        return self._counters["batch_committed"] + 1
+
+    def _after_silence(self) -> None:
+        if not self._outstanding:
+            self._progress = self._clock.monotonic()
+        elif self._clock.monotonic() - self._progress > self._resend_s:
+            log.warning("nothing acknowledged, sending again", after_s=self._resend_s, batches=len(self._outstanding))
+            self._progress = self._clock.monotonic()
+            self._resend_s = min(2 * self._resend_s, RESEND_MOST_S)
+            self._tell_oldest = True
+            self._send_all_again()
+
+    def _send_all_again(self) -> None:
+        self._outstanding.clear()
+        self._history_after = 0
+        self._live_becomes_history()
+
+    def _live_becomes_history(self) -> None:
+        # What is not on disk cannot be read from there: it stays live.
+        self._live = deque(kept for kept in self._live if not kept.on_disk)
+        self._history_upto = self._newest
+
+    async def _births(self) -> None:
+        """Be born anew. A host that asks for this may have dropped what it could not read: all of it goes out again."""
+        self._rebirth = False
+        self._outstanding.reborn()
+        if self._born or self._outstanding:
+            self._send_all_again()
+        self._born.clear()
+        await self._uplink.publish(self._session.nbirth(self._newest, await self._oldest(), self._now_ms()))
+        for device in self._session.devices:
+            if device in self._board.heard:
+                await self._birth(device)
+
+    async def _birth(self, device: str) -> None:
+        self._born.add(device)
+        await self._uplink.publish(self._birth_of(device))
+
+    def _birth_of(self, device: str) -> Message:
+        return self._session.dbirth(device, self._board.last(device), self._newest, self._now_ms())
+
+    async def _bury(self) -> None:
+        """Tell the death of devices that are dead, once all that they had to say is sent."""
+        for device in sorted(self._board.dead & self._born):
+            self._born.discard(device)
+            await self._uplink.publish(self._session.ddeath(device, self._now_ms()))
+
+    def _now_ms(self) -> int:
+        return self._clock.now_ns() // NS_PER_MS
