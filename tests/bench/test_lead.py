@@ -183,10 +183,11 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 
     def figures(seed: int) -> dict[str, object]:
         plant, simulation = shipped(MINE)
-        recorded = record(plant, simulation, 1.0, seed, lambda _what, _share: None)
+        recorded = record(plant, simulation, 2.0, seed, lambda _what, _share: None)
         return report(judge(recorded, compile_rules(plant), seed, lambda _what, _share: None))
 
     one = figures(1)
+    assert one["incidents"] == 1
     assert one == figures(1)
     assert one != figures(2)
 

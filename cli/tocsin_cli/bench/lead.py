@@ -7,6 +7,8 @@ from math import ceil
 from typing import Final
 
 import numpy as np
+from rich.console import Console
+from rich.progress import Progress
 
 from tocsin_cli.bench import lead_ammonia, lead_mine
 from tocsin_cli.bench.lead_course import SECONDS_PER_HOUR, Course
@@ -31,7 +33,7 @@ FIRST_ONSET_S: Final = 300
 LAST_ONSET_S: Final = 600
 INCIDENT_EVERY_S: Final = SECONDS_PER_HOUR
 
-Progress = Callable[[str, float], None]
+Say = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,11 @@ def _onsets(course: Course, number: int) -> list[int]:
     """One incident in each whole hour of an odd stretch, from 5 to 10 minutes into it."""
     if number % 2 == 0:
         return []
-    hours = max(course.seconds // INCIDENT_EVERY_S, 1)
-    return [each * INCIDENT_EVERY_S + round(course.between(FIRST_ONSET_S, LAST_ONSET_S)) for each in range(hours)]
+    hours = range(course.seconds // INCIDENT_EVERY_S)
+    return [hour * INCIDENT_EVERY_S + round(course.between(FIRST_ONSET_S, LAST_ONSET_S)) for hour in hours]
 
 
-def record(plant: Plant, simulation: Simulation, hours: float, seed: int, progress: Progress) -> Recorded:
+def record(plant: Plant, simulation: Simulation, hours: float, seed: int, progress: Say) -> Recorded:
     """Simulate `hours` of a plant, half of them with incidents, in stretches of at most five hours."""
     pairs = ceil(hours / 2.0 / STRETCH_H)
     seconds = round(hours / 2.0 / pairs * SECONDS_PER_HOUR)
@@ -91,7 +93,7 @@ def record(plant: Plant, simulation: Simulation, hours: float, seed: int, progre
     return Recorded(plant, 2 * pairs * seconds / SECONDS_PER_HOUR, courses, readings)
 
 
-def judge(recorded: Recorded, rules: Rules, seed: int, progress: Progress) -> Tally:
+def judge(recorded: Recorded, rules: Rules, seed: int, progress: Say) -> Tally:
     """Run `rules` of the plant over every stretch, second by second, and count what came of it."""
     plant = recorded.plant
     stretches = []
@@ -126,7 +128,7 @@ def shipped(name: str) -> tuple[Plant, Simulation]:
         return load_plant(folder), load_simulation(folder)
 
 
-def plant_scores(hours: float, seed: int, progress: Progress) -> dict[str, object]:
+def plant_scores(hours: float, seed: int, progress: Say) -> dict[str, object]:
     """The figures of every shipped plant that is simulated, and of all together.
 
     The pump loop plays a recording: nothing in it can be drawn anew, and its hours are 0.
@@ -144,3 +146,14 @@ def plant_scores(hours: float, seed: int, progress: Progress) -> dict[str, objec
     found[RECORDED] = report(tally(0.0, [(point.id, point.decimals) for point in loop.points], rules, []))
     found["total"] = report(together(tallies))
     return found
+
+
+def measure_plants(hours: float, seed: int, console: Console) -> dict[str, object]:
+    """`plant_scores` with a bar that shows how far it is."""
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def progress(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=share)
+
+        return plant_scores(hours, seed, progress)

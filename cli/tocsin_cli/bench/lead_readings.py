@@ -27,6 +27,8 @@ DRIFT: Final = {
     PointKind.OXYGEN: 0.002,
 }
 DRIFT_TAU_S: Final = 3600.0
+WAVES: Final = 0.001  # spread of a level by the surface moving, share of the range
+WAVES_TAU_S: Final = 5.0
 SPIKES_PER_DAY: Final = 1.0  # one wild reading of a point, by 5 to 50 % of the range
 BURSTS_PER_DAY: Final = 0.5  # radio near a device: 3 to 20 s with noise of 3 % of the range
 GAPS_PER_DAY: Final = 2.0  # a device that does not answer for 3 to 60 s
@@ -98,6 +100,8 @@ def _own_ways(course: Course, point: PlantPoint) -> F64:
     share = DRIFT.get(point.kind, 0.0)
     if share:
         added += course.wander(share * span, DRIFT_TAU_S)
+    if point.kind is PointKind.TANK_LEVEL:
+        added += course.wander(WAVES * span, WAVES_TAU_S)
     for at in course.times(SPIKES_PER_DAY, 1.0):
         added[at] += span * course.between(0.05, 0.5) * float(course.random.choice((-1.0, 1.0)))
         course.disturb("one wild reading", at, 2.0, (point.id,))
