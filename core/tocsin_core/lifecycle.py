@@ -41,11 +41,16 @@ class Event(IntEnum):
     UNSHELVE = 8
     OUT_OF_SERVICE = 9
     IN_SERVICE = 10
+    SUPPRESS = 11
+    UNSUPPRESS = 12
 
     @property
     def text(self) -> str:
         """As the journal says it: `out-of-service`."""
         return self.name.lower().replace("_", "-")
+
+
+HIDING: Final = tuple(event for event in Event if event >= Event.SHELVE)
 
 
 class Verb(StrEnum):
@@ -103,7 +108,7 @@ def _table() -> U8:
     for (phase, event), after in _STEPS.items():
         table[phase, event] = after
     # Hiding an alarm leaves its phase alone: suppression is a column of its own.
-    for event in (Event.SHELVE, Event.UNSHELVE, Event.OUT_OF_SERVICE, Event.IN_SERVICE):
+    for event in HIDING:
         table[:, event] = np.arange(len(Phase))
     table.flags.writeable = False
     return table

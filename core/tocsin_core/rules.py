@@ -1,7 +1,6 @@
 """Alarm definitions of a plant compiled once into parallel arrays."""
 
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cached_property
 from math import inf, sqrt
 from statistics import NormalDist
@@ -11,29 +10,18 @@ import numpy as np
 
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
 from tocsin_core.readings import F64, I32, I64, U8, Bool
+from tocsin_core.special import FAMILY, Family, Special, compile_special
 
 NS: Final = 1_000_000_000
 
 
-class Family(IntEnum):
-    """Which detector judges a definition."""
-
-    LIMIT = 0
-    RATE = 1
-    TIME_TO_LIMIT = 2
-    BAD = 3
-    STALE = 4
-
-
-_FAMILY: Final = {
-    AlarmKind.RATE: Family.RATE,
-    AlarmKind.TIME_TO_LIMIT: Family.TIME_TO_LIMIT,
-    AlarmKind.BAD: Family.BAD,
-    AlarmKind.STALE: Family.STALE,
-}
-_HIGH_SIDE: Final = (AlarmKind.HH, AlarmKind.H)
+_LOW_SIDE: Final = (AlarmKind.L, AlarmKind.LL)
 
 _GRADE: Final = {
+    AlarmKind.RED: 5,
+    AlarmKind.ORANGE: 4,
+    AlarmKind.YELLOW: 3,
+    AlarmKind.BLUE: 2,
     AlarmKind.HH: 3,
     AlarmKind.LL: 3,
     AlarmKind.H: 2,
@@ -55,7 +43,7 @@ class Rules:
     Of length D: `point`, `family`, `sign` (+1 where high is bad, -1 where low is), `setpoint` and `deadband` (the
     point's unit; `rate`: unit a second), `on_ns`, `off_ns`, `priority` (1 to 4), `latching`, `trend` (row of the trend
     or -1), `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale), `grade` (how grave it is among
-    those of its side of its point: 3 HH and LL, 2 H and L, 1 their early warning, 0 any other).
+    those of its side of its point: 3 HH and LL, 2 H and L, 5 to 2 red to blue, 1 an early warning, 0 any other).
 
     `realarm` are the numbers of the R definitions that re-alarm, in order, `realarm_ns` after how long.
 
@@ -64,6 +52,8 @@ class Rules:
     of its at most one rate `trend_rate` (setpoint; infinite where there is none), of its at most one time to limit
     `trend_sign`, `trend_limit` (setpoint; infinite where there is none) and `trend_horizon_s`: what tells with little
     work that neither can be raised.
+
+    `special` is all that reaches beyond one reading of one point.
     """
 
     definitions: tuple[AlarmDefinition, ...]
@@ -93,6 +83,7 @@ class Rules:
     trend_limit: F64
     trend_horizon_s: F64
     trend_first: I64
+    special: Special
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -172,8 +163,8 @@ def compile_rules(plant: Plant) -> Rules:
     trend_point = np.asarray([row[0] for row in trend_rows], dtype=np.int32)
     per_unit = np.asarray([60.0 if d.kind is AlarmKind.RATE else 1.0 for d in definitions])
     shared = _Columns(
-        family=np.asarray([_FAMILY.get(d.kind, Family.LIMIT) for d in definitions], dtype=np.uint8),
-        sign=np.asarray([1.0 if (d.limit or d.kind) in _HIGH_SIDE else -1.0 for d in definitions]),
+        family=np.asarray([FAMILY.get(d.kind, Family.LIMIT) for d in definitions], dtype=np.uint8),
+        sign=np.asarray([-1.0 if d.side < 0 or (d.limit or d.kind) in _LOW_SIDE else 1.0 for d in definitions]),
         setpoint=np.asarray([d.setpoint for d in definitions]) / per_unit,
         horizon_s=np.asarray([d.horizon_s for d in definitions]),
         trend=np.asarray(trend, dtype=np.int32),
@@ -202,4 +193,5 @@ def compile_rules(plant: Plant) -> Rules:
         trend_limit=_of_trends(shared, Family.TIME_TO_LIMIT, shared.setpoint, size, inf),
         trend_horizon_s=_of_trends(shared, Family.TIME_TO_LIMIT, shared.horizon_s, size, 0.0),
         trend_first=_starts(trend_point, len(plant.points)),
+        special=compile_special(plant, list(zip(range(len(definitions)), point, definitions, strict=True))),
     )

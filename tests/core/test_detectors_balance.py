@@ -107,7 +107,10 @@ def filling(hours: int, leak_kg_s: float, *, lost: range = range(0)) -> list[Rea
 def said(readings: Sequence[Reading], window: tuple[int, int], mass_u: float) -> int:
     """What is said of the tank after these."""
     closure = balance.close(run(readings, window), window, TANKS, ONE, f64(mass_u))
-    return int(balance.judge(closure, f64(3.0), f64(1.0), f64(0.9))[0])
+    if closure.share[0] < balance.LEAST_SHARE:
+        return int(HOLD)
+    size = abs(closure.loss[0]) / closure.uncertainty[0]
+    return int(TRUE if size > 3.0 else FALSE if size < 2.0 else HOLD)
 
 
 def test_a_leak_of_half_a_kilogram_a_second_is_found_in_a_day_and_not_in_an_hour() -> None:

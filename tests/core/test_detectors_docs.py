@@ -5,7 +5,9 @@ from typing import Final
 
 from tests.support.need import ROOT
 from tocsin_core.detectors import balance, change, exposure, health, structure, voting
+from tocsin_core.plant.brought import BALANCE_SIGMAS
 from tocsin_core.plant.standards import EXPOSURE, STEL_MG_M3, ExposureLimits, limits_of
+from tocsin_core.special.first_out import FirstOut
 
 PAGE: Final = (ROOT / "docs/detectors.md").read_text(encoding="utf-8")
 
@@ -21,7 +23,7 @@ def test_the_memory_stated_is_the_memory_used() -> None:
         "warm-up and calibration": health.Modes.empty(1),
         "EWMA and CUSUM together": change.Change.empty(1),
         "voting, deviation, median": voting.Members.empty(1),
-        "first-out": structure.FirstOut.empty(1),
+        "first-out": FirstOut.empty(1),
         "suppression by design": structure.Suppression.empty(1),
         "mass balance over 1 h": balance.Balance.empty(1, balance.HOUR),
         "mass balance over 24 h": balance.Balance.empty(1, balance.DAY),
@@ -50,7 +52,7 @@ def test_the_defaults_stated_are_those_of_the_code() -> None:
     assert f"| k | {change.CUSUM_K}:" in PAGE
     assert f"| λ | {change.EWMA_LAMBDA} |" in PAGE
     assert f"| `per_week` | {change.PER_WEEK} |" in PAGE
-    assert f"| k, deadband | {balance.SIGMAS:.0f}, 1 |" in PAGE
+    assert f"| k, deadband | {BALANCE_SIGMAS:.0f}, 1 |" in PAGE
     tank = balance.TankData(table=[], density=0.0)
     assert f"| u_in, u_out, u_table | {tank.in_u:.1%}".replace("%", " %") in PAGE
     assert f"| u(L), u(T) | {tank.level_u * 1000:.0f} mm, {tank.temperature_u} K |" in PAGE

@@ -1,59 +1,19 @@
-"""Structure: first-out in any order of telling, suppression second by second, and the grades of GB 39496-2020."""
+"""Structure: suppression second by second, and the grades of GB 39496-2020."""
 
 from collections import Counter
-from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.detectors import SECOND, START_NS, YES, Rounds, alone_and_together, assert_same, flags, i64
-from tocsin_core.detect import FALSE, HOLD, TRUE
+from tests.core.detectors import SECOND, START_NS, YES, Rounds, alone_and_together, flags, i64
+from tocsin_core.detect import FALSE, TRUE
 from tocsin_core.detectors import structure
-from tocsin_core.detectors.structure import FirstOut, Grade, Suppression
+from tocsin_core.detectors.structure import Grade, Suppression
 from tocsin_core.readings import Bool
 
 ON, OFF, LONGEST = 5 * SECOND, 30 * SECOND, 300 * SECOND
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(1, 9)), max_size=20),
-    st.integers(0, 20),
-    st.randoms(use_true_random=False),
-)
-def test_first_out_does_not_depend_on_the_order_of_telling(
-    raised: list[tuple[int, int, int]], cut: int, random: Random
-) -> None:
-    """The earliest onset wins, however the alarms are shuffled and cut into calls."""
-    shuffled = raised.copy()
-    random.shuffle(shuffled)
-    states = []
-    for parts in ([raised], [shuffled[:cut], shuffled[cut:]]):
-        state = structure.reset_first_out(FirstOut.empty(3), i64(2), i64(4))
-        for part in parts:
-            columns = [i64(*(event[column] for event in part)) for column in range(3)]
-            state = structure.advance_first_out(state, *columns)
-        states.append(state)
-    assert_same(*states)
-    for group in range(3):
-        counted = [(at, member) for g, member, at in raised if g == group and (group != 2 or at > 4)]
-        at, member = min(counted, default=(-1, -1))
-        assert (states[0].time_ns[group], states[0].member[group]) == (at, member)
-
-
-def test_the_cause_of_a_trip_is_shown_until_reset() -> None:
-    """A compressor trips on low oil pressure (2), then everything else does; the first stays first until reset."""
-    state = FirstOut.empty(1)
-    group = np.zeros(3, np.int64)
-    state = structure.advance_first_out(state, group, i64(0, 2, 1), START_NS + i64(3, 1, 2) * SECOND)
-    state = structure.advance_first_out(state, group[:1], i64(4), i64(START_NS + 60 * SECOND))
-    assert structure.judge_first_out(state, group, i64(0, 1, 2)).tolist() == [FALSE, FALSE, TRUE]
-    state = structure.reset_first_out(state, group[:1], i64(START_NS + 100 * SECOND))
-    assert structure.judge_first_out(state, group, i64(0, 1, 2)).tolist() == [HOLD] * 3
-    state = structure.advance_first_out(state, group[:1], i64(1), i64(START_NS + 100 * SECOND))
-    assert state.member[0] == -1
-    assert FirstOut.empty(2).bytes_per_row() == 24
 
 
 def active_slowly(life: list[tuple[int, int, bool]], until: int) -> bool:
@@ -137,19 +97,6 @@ def test_nothing_is_suppressed_on_a_guess() -> None:
     assert [suppressed_at(state, second) for second in (100, 130)] == [TRUE, FALSE]
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))
-def test_points_that_depend_on_each_other_are_found(pairs: list[tuple[int, int]]) -> None:
-    """Joined points have one number, others have different ones."""
-    label = structure.components(10, i64(*(a for a, _ in pairs)), i64(*(b for _, b in pairs)))
-    sets = [{point} for point in range(10)]
-    for a, b in pairs:
-        if sets[a] is not sets[b]:
-            sets[a] |= sets[b]
-            for point in sets[b]:
-                sets[point] = sets[a]
-    assert [label[point] for point in range(10)] == [min(sets[point]) for point in range(10)]
-
-
 N, B, Y, OR, R = Grade
 
 
@@ -173,7 +120,6 @@ def test_points_make_an_item(points: list[Grade], item: Grade) -> None:
     first = i64(0, len(points), len(points) + 1)
     told = structure.item_grade(np.asarray([*points, N], np.uint8), first)
     assert told.tolist() == [item, N]
-    assert structure.judge_grade(told, np.full(2, Y, np.uint8)).tolist() == [TRUE if item >= Y else FALSE, FALSE]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.detectors import SECOND, START_NS, assert_same, f64, flags, i64
-from tocsin_core.detect import FALSE, HOLD, TRUE
 from tocsin_core.detectors import voting
 from tocsin_core.detectors.voting import Groups, Members
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_WAITING, GOOD
@@ -62,7 +61,7 @@ def test_every_group_is_seen_as_it_stood(life: list[Reading], cut: int) -> None:
     assert told == expected
 
 
-cells = st.tuples(st.sampled_from([0.0, 1.0, 2.0, 3.5, 9.0]), st.booleans(), st.sampled_from([-1, 0, 1]))
+cells = st.tuples(st.sampled_from([0.0, 1.0, 2.0, 3.5, 9.0]), st.booleans())
 
 
 @given(
@@ -71,38 +70,40 @@ cells = st.tuples(st.sampled_from([0.0, 1.0, 2.0, 3.5, 9.0]), st.booleans(), st.
     )
 )
 def test_medians_deviations_and_votes_of_many_groups(
-    groups: list[tuple[list[tuple[float, bool, int]], int, bool]],
+    groups: list[tuple[list[tuple[float, bool]], int, bool]],
 ) -> None:
     """Many groups in one call get what each gets by itself, from a plain reading of the rules."""
     flat = [cell for cells, _, _ in groups for cell in cells]
-    value, usable = f64(*(v for v, _, _ in flat)), flags(*(u for _, u, _ in flat))
-    said = np.asarray([s for _, _, s in flat], np.int8)
+    value, usable = f64(*(v for v, _ in flat)), flags(*(u for _, u in flat))
     first = np.cumsum([0, *(len(cells) for cells, _, _ in groups)])
-    count = len(groups)
     middle = voting.median(value, usable, first)
-    apart = voting.deviation(value, usable, first, np.full(count, 2.0), np.full(count, 0.5))
-    need, safe = i64(*(need for _, need, _ in groups)), flags(*(safe for _, _, safe in groups))
-    result = voting.vote(said, usable, first, need, safe)
-    for row, (group, wanted, tripping) in enumerate(groups):
-        alive = [v for v, u, _ in group if u]
-        votes = [s for _, u, s in group if u]
+    apart = voting.deviation(value, usable, first)
+    wants = [min(need, len(cells)) for cells, need, _ in groups]
+    safe = flags(*(safe for _, _, safe in groups))
+    high = voting.vote(value, usable, first, i64(*wants), safe, flags(*(True for _ in groups)))
+    low = voting.vote(value, usable, first, i64(*wants), safe, flags(*(False for _ in groups)))
+    for row, ((group, _, tripping), wanted) in enumerate(zip(groups, wants, strict=True)):
+        alive = [v for v, u in group if u]
         assert middle[row] == (median(alive) if alive else pytest.approx(float("nan"), nan_ok=True))
         if len(alive) < 2:
-            assert apart.answer[row] == HOLD
+            assert np.isnan(apart.spread[row])
         else:
-            spread = max(alive) - min(alive)
-            assert apart.spread[row] == spread
-            assert apart.answer[row] == (TRUE if spread > 2 else FALSE if spread < 1.5 else HOLD)
-        if apart.answer[row] == TRUE and len(alive) > 2:
-            far = [abs(v - median(alive)) if u else -1 for v, u, _ in group]
+            assert apart.spread[row] == max(alive) - min(alive)
+        if len(alive) > 2:
+            far = [abs(v - median(alive)) if u else -1 for v, u in group]
             assert apart.worst[row] - first[row] == far.index(max(far))
         else:
             assert apart.worst[row] == -1
         lost = len(group) - len(alive)
         least = max(1, wanted - lost if tripping else min(wanted, len(alive)))
-        assert (result.need[row], result.of[row]) == (least, len(alive))
-        hopeless = bool(alive) and sum(s != -1 for s in votes) < least
-        assert result.answer[row] == (TRUE if votes.count(1) >= least else FALSE if hopeless else HOLD)
+        for voted, sign in ((high, 1), (low, -1)):
+            assert (voted.need[row], voted.of[row]) == (least, len(alive))
+            for limit in (0.0, 1.0, 2.0, 5.0):
+                # A limit on the voted value is a vote on the members' own limits, beyond it and inside it alike.
+                beyond = sum(sign * v >= sign * limit for v in alive) >= least
+                assert beyond == bool(sign * voted.value[row] >= sign * limit)
+                inside = bool(alive) and sum(sign * v >= sign * limit - 0.5 for v in alive) < least
+                assert inside == bool(sign * voted.value[row] < sign * limit - 0.5)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +125,12 @@ def test_two_out_of_three_degrades_as_declared(
     of: int,
 ) -> None:
     """2oo3 becomes 1oo2 for safety or 2oo2 for availability, then 1oo1; with nobody left nothing is said."""
-    said = np.asarray([1, -1, -1], np.int8)
-    told = voting.vote(said, flags(*usable), i64(0, 3), i64(2), flags(declared == "safe"))
+    told = voting.vote(
+        f64(9.0, 1.0, 2.0), flags(*usable), i64(0, 3), i64(2), flags(declared == "safe"), np.asarray([True])
+    )
     assert (told.need[0], told.of[0]) == (need, of)
-    assert told.answer[0] == (HOLD if of == 0 else TRUE if need == 1 else FALSE)
+    alive = sorted([v for v, u in zip((9.0, 1.0, 2.0), usable, strict=True) if u], reverse=True)
+    assert told.value[0] == (alive[need - 1] if alive else pytest.approx(float("nan"), nan_ok=True))
 
 
 def test_a_member_not_heard_of_for_too_long_is_not_usable() -> None:
@@ -142,10 +145,8 @@ def test_a_member_not_heard_of_for_too_long_is_not_usable() -> None:
 def test_nothing_read_is_nothing_seen() -> None:
     """An empty frame is no special case."""
     _, seen = advanced(Members.empty(10), [(8, 1.0, GOOD)], 0)
-    none = np.zeros(0)
     assert len(seen.group) == 0
-    told = voting.deviation(seen.value, seen.usable(i64()), seen.first, none, none)
-    assert len(told.answer) == 0
+    assert len(voting.deviation(seen.value, seen.usable(i64()), seen.first).spread) == 0
     assert Members.empty(2).bytes_per_row() == 17
 
 

@@ -9,13 +9,14 @@ from tocsin_core.lifecycle import NEXT, NONE, UNANSWERED, Event, Phase, Verb, di
 # ISA-18.2-2016 figure 3, by the letters of its states, with re-alarm and with the acknowledgement taken back: rows are
 # states, columns events; "." where there is no arrow.
 GOLDEN: Final = """
-state raise return return-latched acknowledge reset unacknowledge realarm shelve unshelve out-of-service in-service
-A     B     .      .              .           .     .             .       A      A        A              A
-B     .     D      E              C           .     .             .       B      B        B              B
-C     .     A      F              .           .     B             B       C      C        C              C
-D     B     .      .              A           .     .             .       D      D        D              D
-E     B     .      .              F           .     .             .       E      E        E              E
-F     B     .      .              .           A     E             .       F      F        F              F
+state raise return return-latched acknowledge reset unacknowledge realarm \
+shelve unshelve out-of-service in-service suppress unsuppress
+A B . . . . . . A A A A A A
+B . D E C . . . B B B B B B
+C . A F . . B B C C C C C C
+D B . . A . . . D D D D D D
+E B . . F . . . E E E E E E
+F B . . . A E . F F F F F F
 """
 LETTERS: Final = "ABCDEF"
 

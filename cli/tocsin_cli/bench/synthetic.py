@@ -62,6 +62,9 @@ def repeated(rules: Rules, times: int) -> Rules:
     columns: dict[str, object] = {}
     for field in fields(Rules):
         column = getattr(rules, field.name)
+        if field.name == "special":  # pressures have nothing of it
+            columns[field.name] = column
+            continue
         if not isinstance(column, np.ndarray):
             columns[field.name] = column * times
             continue

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ from tocsin_cli.replay.page import page
 from tocsin_cli.replay.recording import Recording, RecordingError
 from tocsin_cli.replay.table import read_table
 from tocsin_core.plant import Plant, load_plant
+from tocsin_core.readings import Frame
 from tocsin_core.replay import Occurrence, Report, judged, occurrences, play, report
 from tocsin_core.rules import NS, Rules, compile_rules
 
@@ -55,10 +56,11 @@ def replay(
         recording = _recording(loaded, plant, source, data, column_map, label)
     except RecordingError as error:
         raise typer.BadParameter(str(error)) from error
-    found, result = _play(rules, recording, tolerance)
+    found, result, computed = _play(rules, recording, tolerance)
     if html is not None:
+        seen = replace(recording, frame=Frame.concat((recording.frame, computed)))
         try:
-            html.write_text(page(loaded, rules, recording, found, result, Path(source).name), encoding="utf-8")
+            html.write_text(page(loaded, rules, seen, found, result, Path(source).name), encoding="utf-8")
         except OSError as error:
             raise typer.BadParameter(f"{html}: {error.strerror}") from error
     _tell(result, recording, html, ZoneInfo(loaded.site.timezone))
@@ -90,17 +92,20 @@ def _recording(
         return read_history(data, plant, span, lambda: progress.advance(task))
 
 
-def _play(rules: Rules, recording: Recording, tolerance_s: float) -> tuple[list[Occurrence], Report]:
+def _play(rules: Rules, recording: Recording, tolerance_s: float) -> tuple[list[Occurrence], Report, Frame]:
+    """What was raised, what there is to say of it, and the readings of computed points."""
     frame = recording.frame
     is_judged = judged(rules, frame)
-    transitions, late = [], 0
+    transitions, late, computed = [], 0, []
     with _progress("replaying", len(frame)) as (progress, task):
         for played in play(rules, frame):
             transitions += played.transitions
             late += played.late
+            computed.append(played.computed)
             progress.advance(task, played.readings)
     found = [each for each in occurrences(transitions) if is_judged[each.definition]]
-    return found, report(rules, frame, found, is_judged, late, recording.labels, tolerance_s)
+    told = report(rules, frame, found, is_judged, late, recording.labels, tolerance_s)
+    return found, told, Frame.concat(computed)
 
 
 def _time(time_ns: int, zone: ZoneInfo) -> str:

@@ -6,16 +6,12 @@ from typing import Final
 
 import numpy as np
 
-from tocsin_core.detect import FALSE, HOLD, I8, TRUE
 from tocsin_core.detectors.columns import NEVER, NS, Columns
 from tocsin_core.readings import F64, I64, Bool
 
 # The windows, and how finely each is kept: 1 h in 5 min, 24 h in 1 h.
 HOUR: Final = (300 * NS, 12)
 DAY: Final = (3600 * NS, 24)
-
-# Beyond so many standard uncertainties the balance does not close (our choice: for normal errors once in 370 windows).
-SIGMAS: Final = 3.0
 
 # The share of a window that must have been measured before it is judged (our choice).
 LEAST_SHARE: Final = 0.9
@@ -24,6 +20,38 @@ LEAST_SHARE: Final = 0.9
 # shell's cross-section, twice its linear 11.2e-6.
 LIQUID_EXPANSION: Final = 0.00095
 SHELL_EXPANSION: Final = 22.4e-6
+
+
+# What one of each unit is in kg/s; of a volume flow, at 1 kg/m3.
+_MASS_FLOW: Final = {"kg/s": 1.0, "kg/h": 1.0 / 3600.0, "t/h": 1000.0 / 3600.0}
+_VOLUME_FLOW: Final = {"m3/h": 1.0 / 3600.0, "m³/h": 1.0 / 3600.0, "L/min": 0.001 / 60.0}
+_LENGTH: Final = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+
+
+def kg_s_of(unit: str, density: float) -> float:
+    """What one `unit` of flow of a liquid of `density` (kg/m3) is in kg/s.
+
+    Raises:
+        ValueError: the unit is no flow that is known.
+    """
+    if unit in _MASS_FLOW:
+        return _MASS_FLOW[unit]
+    if unit in _VOLUME_FLOW:
+        return _VOLUME_FLOW[unit] * density
+    raise ValueError(f"{unit!r} is none of {', '.join((*_MASS_FLOW, *_VOLUME_FLOW))}")
+
+
+def metres_of(unit: str, top: float) -> float:
+    """What one `unit` of level is in m; `top` (m) is the level at 100 %.
+
+    Raises:
+        ValueError: the unit is no level that is known.
+    """
+    if unit == "%":
+        return top / 100.0
+    if unit in _LENGTH:
+        return _LENGTH[unit]
+    raise ValueError(f"{unit!r} is none of %, {', '.join(_LENGTH)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,15 +278,3 @@ def close(state: Balance, window: tuple[int, int], tanks: Tanks, tank: I64, mass
         )
     share = np.minimum(state.covered_ns.sum(axis=1) / (slot_ns * slots), 1.0)
     return Closure(loss, np.sqrt(variance), share)
-
-
-def judge(closure: Closure, sigmas: F64, deadband: F64, least_share: F64) -> I8:
-    """Beyond where |loss| exceeds `sigmas` uncertainties, inside where it is below sigmas - deadband of them.
-
-    Neither while less than `least_share` of the window has been measured.
-    """
-    known = closure.share >= least_share
-    size = np.abs(closure.loss)
-    beyond = known & (size > sigmas * closure.uncertainty)
-    inside = known & (size < (sigmas - deadband) * closure.uncertainty)
-    return np.where(beyond, TRUE, np.where(inside, FALSE, HOLD))

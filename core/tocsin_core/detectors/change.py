@@ -304,8 +304,3 @@ def judge_ewma(state: Change, charts: Charts) -> I8:
     size = np.abs(state.ewma)
     inside = (size <= EWMA_RETURN * charts.limit) & (state.slot != NEVER)
     return np.where(size > charts.limit, TRUE, np.where(inside, FALSE, HOLD))
-
-
-def direction(state: Change) -> I8:
-    """Which way the point has changed by its CUSUM: +1 up, -1 down."""
-    return np.where(state.high >= state.low, np.int8(1), np.int8(-1))

@@ -10,12 +10,10 @@ from tocsin_core.detect import FALSE, HOLD, I8, TRUE
 from tocsin_core.detectors.columns import NEVER, Columns
 from tocsin_core.readings import (
     BAD_OUT_OF_SERVICE,
-    BAD_SENSOR_FAILURE,
     F64,
     GOOD,
     I64,
     U8,
-    UNCERTAIN_RANGE_EXCEEDED,
     UNCERTAIN_SENSOR_NOT_ACCURATE,
     Bool,
 )
@@ -44,22 +42,6 @@ def loop(current_ma: F64) -> I8:
     beyond = (current_ma <= FAULT_LOW_MA) | (current_ma >= FAULT_HIGH_MA)
     inside = (current_ma >= VALID_LOW_MA) & (current_ma <= VALID_HIGH_MA)
     return np.where(beyond, TRUE, np.where(inside, FALSE, HOLD))
-
-
-def loop_quality(current_ma: F64) -> U8:
-    """The OPC quality of a value read as a loop current: sensor failure, range exceeded where saturated, or good."""
-    said = loop(current_ma)
-    failed, saturated = np.uint8(BAD_SENSOR_FAILURE), np.uint8(UNCERTAIN_RANGE_EXCEEDED)
-    return np.where(said == TRUE, failed, np.where(said == FALSE, np.uint8(GOOD), saturated))
-
-
-def out_of_range(value: F64, low: F64, high: F64, margin: F64) -> I8:
-    """Beyond where `value` is outside `low` to `high` by more than `margin`, inside where it is within (point's unit).
-
-    For values scaled from a loop current, NE 43 is `loop(current_of(...))`: its two ends have different margins.
-    """
-    beyond = (value < low - margin) | (value > high + margin)
-    return np.where(beyond, TRUE, np.where((value >= low) & (value <= high), FALSE, HOLD))
 
 
 # A reading this many noise floors off the mean of its block has moved (our choice: normal noise does so once in 5e8).
@@ -278,11 +260,6 @@ def mode_at(state: Modes, time_ns: I64, settle_ns: I64) -> U8:
     """The mode in which a reading at `time_ns` was taken: what was left counts for `settle_ns` longer."""
     settling = (state.mode == Mode.NORMAL) & (state.left_ns != NEVER) & (time_ns - state.left_ns < settle_ns)
     return np.where(settling, state.left, state.mode)
-
-
-def judge_modes(mode: U8) -> I8:
-    """Beyond while an instrument is not in normal operation (`mode_at`), inside while it is."""
-    return np.where(mode == Mode.NORMAL, FALSE, TRUE)
 
 
 def mode_quality(mode: U8) -> U8:

@@ -12,53 +12,6 @@ from tocsin_core.readings import I64, U8, Bool
 
 
 @dataclass(slots=True)
-class FirstOut(Columns):
-    """Of each group: `member` i64 that tripped first (-1: none) at `time_ns` i64, and the last reset at `reset_ns`."""
-
-    member: I64
-    time_ns: I64
-    reset_ns: I64
-
-    @classmethod
-    def empty(cls, size: int) -> "FirstOut":
-        """`size` groups in which nothing has tripped."""
-        return cls(*(np.full(size, NEVER, np.int64) for _ in range(3)))
-
-
-def advance_first_out(state: FirstOut, group: I64, member: I64, onset_ns: I64) -> FirstOut:
-    """`state` (it is consumed) of all groups with E alarms raised: `member` of `group` at `onset_ns` (i64[E]).
-
-    First is the earliest onset in event time since the last reset; of two at once, the smaller member number. So an
-    alarm that is told late, but was raised earlier, takes the place: the order of telling does not matter.
-    """
-    since = onset_ns > state.reset_ns[group]
-    group, member, onset_ns = group[since], member[since], onset_ns[since]
-    order = np.lexsort((member, onset_ns, group))
-    named, place = np.unique(group[order], return_index=True)
-    first = order[place]
-    held = state.time_ns[named]
-    same = (onset_ns[first] == held) & (member[first] < state.member[named])
-    won = (held == NEVER) | (onset_ns[first] < held) | same
-    state.member[named[won]] = member[first[won]]
-    state.time_ns[named[won]] = onset_ns[first[won]]
-    return state
-
-
-def reset_first_out(state: FirstOut, group: I64, at_ns: I64) -> FirstOut:
-    """`state` (it is consumed) after people reset `group` (each once) at `at_ns`: what was raised till then is past."""
-    state.member[group] = NEVER
-    state.time_ns[group] = NEVER
-    state.reset_ns[group] = np.maximum(state.reset_ns[group], at_ns)
-    return state
-
-
-def judge_first_out(state: FirstOut, group: I64, member: I64) -> I8:
-    """Beyond for the member that tripped first, inside for the others, neither where nothing has tripped."""
-    held = state.member[group]
-    return np.where(held == NEVER, HOLD, np.where(held == member, TRUE, FALSE))
-
-
-@dataclass(slots=True)
 class Suppression(Columns):
     """Of each suppression: `active` as of `time_ns` i64, the trigger's last reading (-1: none).
 
@@ -105,24 +58,6 @@ def judge_suppression(state: Suppression, time_ns: I64, on_ns: I64, off_ns: I64,
     return np.where(heard & _active_at(state, time_ns, on_ns, off_ns), TRUE, FALSE)
 
 
-def components(size: int, one: I64, other: I64) -> I64:
-    """A number for each of `size` points, the same for those that are joined by pairs `one[i]`, `other[i]`.
-
-    Readings of points with the same number must be taken one after the other, in arrival order: what a reading of one
-    leads to depends on the other's.
-    """
-    label = np.arange(size)
-    while True:
-        least = np.minimum(label[one], label[other])
-        joined = label.copy()
-        np.minimum.at(joined, one, least)
-        np.minimum.at(joined, other, least)
-        joined = joined[joined]
-        if np.array_equal(joined, label):
-            return label
-        label = joined
-
-
 class Grade(IntEnum):
     """Grades of a warning, low to high: GB 39496-2020 5.5.4."""
 
@@ -167,8 +102,3 @@ def pond_grade(grade: U8, first: I64) -> U8:
         result = np.where(number > 0, np.uint8(which), result)
         carried = number // enough
     return np.where(_number_of(grade, first, Grade.RED) + carried > 0, np.uint8(Grade.RED), result)
-
-
-def judge_grade(grade: U8, level: U8) -> I8:
-    """Beyond where `grade` is at least `level`, inside where it is lower."""
-    return np.where(grade >= level, TRUE, FALSE)

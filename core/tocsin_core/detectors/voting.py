@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from tocsin_core.detect import FALSE, HOLD, I8, TRUE
 from tocsin_core.detectors.columns import NEVER, Columns
 from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Bool, is_good
 
@@ -161,61 +160,55 @@ MAJORITY: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far neighbours are apart, of length E: `answer`, `spread` (largest less smallest, NaN: fewer than two).
+    """How far neighbours are apart, of length E: `spread`, largest less smallest (NaN: fewer than two are usable).
 
-    `worst` is the place among all members of the one furthest from the median, -1 where it is not beyond or where
-    fewer than three are left: of two nobody can tell which is wrong.
+    `worst` is the place among all members of the one furthest from the median, -1 where fewer than three are left: of
+    two nobody can tell which is wrong.
     """
 
-    answer: I8
     spread: F64
     worst: I64
 
 
-def deviation(value: F64, usable: Bool, first: I64, band: F64, deadband: F64) -> Deviation:
-    """Beyond where usable members are further apart than `band`, inside where by less than band - deadband.
-
-    `band` and `deadband` f64[E] in the points' unit. How long it must last is the alarm's on-delay. With fewer than
-    two usable members there is nothing to compare: neither.
-    """
+def deviation(value: F64, usable: Bool, first: I64) -> Deviation:
+    """How far usable members are apart. How far is too far, and for how long, is for a limit on the spread to say."""
     row = np.repeat(np.arange(len(first) - 1), np.diff(first))
     count = _counted(usable, first)
     largest = np.maximum.reduceat(np.where(usable, value, -np.inf), first[:-1])
     smallest = np.minimum.reduceat(np.where(usable, value, np.inf), first[:-1])
-    known = count > 1
     with np.errstate(over="ignore", invalid="ignore"):
-        spread = np.where(known, largest - smallest, np.nan)
+        spread = np.where(count > 1, largest - smallest, np.nan)
         distance = np.where(usable, np.abs(value - median(value, usable, first)[row]), -1.0)
     furthest = np.maximum.reduceat(distance, first[:-1])
     place = np.where(distance == furthest[row], np.arange(len(value)), len(value))
-    beyond, inside = spread > band, spread < band - deadband
-    named = beyond & (count >= MAJORITY)
-    worst = np.where(named, np.minimum.reduceat(place, first[:-1]), NOBODY)
-    return Deviation(np.where(beyond, TRUE, np.where(inside, FALSE, HOLD)), spread, worst)
+    return Deviation(spread, np.where(count >= MAJORITY, np.minimum.reduceat(place, first[:-1]), NOBODY))
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The outcome of a vote, of length E: `answer`, and what was voted: `need` out of `of` (i64), as degraded."""
+    """What a vote comes down to, of length E: `value`, and what was voted: `need` out of `of` (i64), as degraded."""
 
-    answer: I8
+    value: F64
     need: I64
     of: I64
 
 
-def vote(said: I8, usable: Bool, first: I64, need: I64, safe: Bool) -> Vote:
-    """M out of N: beyond where `need` of the members say so (`said`: their limits' answers), else inside or neither.
+def vote(value: F64, usable: Bool, first: I64, need: I64, safe: Bool, high: Bool) -> Vote:
+    """M out of N: the value that `need` of the usable members have reached (NaN: none is usable).
+
+    `high`: the need-th largest, else the need-th smallest. At least `need` members are beyond a limit of that side if
+    and only if this value is, and fewer than `need` could be beyond it if and only if this value is inside by the
+    deadband: so any limit on it, with deadband and delays, is a vote on the members' limits.
 
     A member that is not usable has no vote, and the vote degrades as its group has declared (IEC 61511 practice). Where
     `safe`, it counts as one that would have tripped: 2oo3 -> 1oo2 -> 1oo1. Otherwise, for availability, as one that
-    would not: 2oo3 -> 2oo2 -> 1oo1. At least one real vote is needed; with no usable member: neither. Inside is an
-    outcome that the members who hold (between set point and deadband) could not turn.
+    would not: 2oo3 -> 2oo2 -> 1oo1.
     """
     of = _counted(usable, first)
-    lost = np.diff(first) - of
-    degraded = np.maximum(np.where(safe, need - lost, np.minimum(need, of)), 1)
-    for_it = _counted(usable & (said == TRUE), first)
-    against = _counted(usable & (said == FALSE), first)
-    beyond = for_it >= degraded
-    inside = (of > 0) & (of - against < degraded)
-    return Vote(np.where(beyond, TRUE, np.where(inside, FALSE, HOLD)), degraded, of)
+    degraded = np.maximum(np.where(safe, need - (np.diff(first) - of), np.minimum(need, of)), 1)
+    row = np.repeat(np.arange(len(first) - 1), np.diff(first))
+    kept = np.where(usable, value, np.inf)
+    ordered = kept[np.lexsort((kept, row))]
+    place = np.where(high, of - degraded, degraded - 1)
+    voted = ordered[first[:-1] + np.maximum(place, 0)]
+    return Vote(np.where(of > 0, voted, np.nan), degraded, of)

@@ -8,7 +8,8 @@ from tocsin_core import detect
 from tocsin_core.detect import Slope
 from tocsin_core.engine.state import NEVER, State
 from tocsin_core.readings import F64
-from tocsin_core.rules import Family, Rules
+from tocsin_core.rules import Rules
+from tocsin_core.special import Family
 
 
 @dataclass(frozen=True, slots=True)

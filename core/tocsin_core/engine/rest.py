@@ -6,7 +6,8 @@ import numpy as np
 
 from tocsin_core.engine.state import NEVER, State
 from tocsin_core.readings import I64
-from tocsin_core.rules import Family, Rules, members
+from tocsin_core.rules import Rules, members
+from tocsin_core.special import Family
 
 _LIMIT: Final = np.uint8(Family.LIMIT)
 
@@ -18,7 +19,8 @@ def recognise(state: State, rules: Rules, point: I64) -> None:
     bounds the band at its set point, one that is active (a standing alarm) where its deadband ends. Where a
     definition waits for a delay, or an alarm other than a limit is active, every reading counts and the band is
     empty. Alarms on trends are told to be silent by `detect.may_speak`; `bad` by the reading's being good; `stale`
-    that is not active has nothing to return from. What remains is judged in full, and afterwards the bands of its
+    that is not active has nothing to return from. A point that a detector follows reading by reading is never at rest.
+    What remains is judged in full, and afterwards the bands of its
     points are found anew; a point of which nothing is known yet (a new state, a restored one) has an empty band.
 
     The bounds are one step of the floating point further in than they need be, so that rounding never decides.
@@ -35,5 +37,7 @@ def recognise(state: State, rules: Rules, point: I64) -> None:
     state.quiet_low[point] = -np.inf
     state.quiet_high[point] = np.inf
     owner = point[source]
+    if rules.special.watchful:
+        awake |= rules.special.awake[owner]
     np.maximum.at(state.quiet_low, owner, np.where(awake, np.inf, low))
     np.minimum.at(state.quiet_high, owner, np.where(awake, -np.inf, high))

@@ -10,7 +10,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from tocsin_core import normal
 from tocsin_core.detect import Trend
+from tocsin_core.detectors.columns import Columns
 from tocsin_core.engine.state import State, initial
 from tocsin_core.lifecycle import Phase
 from tocsin_core.rules import Rules
@@ -27,11 +29,13 @@ _BY_DEFINITION: Final = (
     "onset_ns",
     "shelved_until_ns",
     "shelved_once",
+    "suppressed",
     "out_of_service",
 )
 _BY_POINT: Final = ("time_ns", "value", "quality", "seen_ns")
 _BY_TREND: Final = ("trend_ns", "trend_value")
 _BY_REALARM: Final = ("acknowledged_ns",)
+_UNIT: Final = "unit/"
 _SUMS: Final = tuple(field.name for field in fields(Trend))
 
 # What numpy's reader of a torn or altered file is known to raise.
@@ -55,6 +59,12 @@ def snapshot(state: State, rules: Rules) -> bytes:
         name: getattr(state, name) for name in (*_BY_DEFINITION, *_BY_POINT, *_BY_TREND, *_BY_REALARM)
     }
     columns |= {f"trend.{name}": getattr(state.trend, name) for name in _SUMS}
+    for name, table in rules.special.tables.items():
+        columns[f"{name}/keys"] = np.asarray(table.keys, np.str_)
+        columns |= {f"{name}/{key}": column for key, column in _columns_of(state.tables[name]).items()}
+    columns |= {
+        f"{_UNIT}{name}": np.frombuffer(normal.state_to_bytes(unit), np.uint8) for name, unit in state.units.items()
+    }
     columns["now_ns"] = np.asarray(state.now_ns, np.int64)
     columns["definitions"] = np.asarray([definition.id for definition in rules.definitions], np.str_)
     columns["realarms"] = np.asarray(_realarm_keys(rules), np.str_)
@@ -65,6 +75,10 @@ def snapshot(state: State, rules: Rules) -> bytes:
     return buffer.getvalue()
 
 
+def _columns_of(table: Columns) -> dict[str, np.ndarray]:
+    return {field.name: getattr(table, field.name) for field in fields(table)}
+
+
 def _lay(columns: dict[str, np.ndarray], key: str, names: Sequence[str], targets: dict[str, np.ndarray]) -> None:
     """Copy each column of `targets` for the `names` that `columns[key]` shares with them."""
     before = columns[key].tolist()
@@ -73,9 +87,22 @@ def _lay(columns: dict[str, np.ndarray], key: str, names: Sequence[str], targets
     old = np.asarray([place[names[number]] for number in new.tolist()], np.int64)
     for name, target in targets.items():
         column = columns[name]
-        if column.shape != (len(before),) or column.dtype != target.dtype:
+        if column.shape != (len(before), *target.shape[1:]) or column.dtype != target.dtype:
             raise ValueError(f"column {name} is {column.dtype}{list(column.shape)}")
         target[new] = column[old]
+
+
+def _lay_special(columns: dict[str, np.ndarray], rules: Rules, state: State) -> None:
+    """Tables and units that `columns` hold; what the plant did not have then, or has otherwise now, starts fresh."""
+    for name, table in rules.special.tables.items():
+        if f"{name}/keys" in columns:
+            targets = {f"{name}/{key}": column for key, column in _columns_of(state.tables[name]).items()}
+            _lay(columns, f"{name}/keys", table.keys, targets)
+    for name, fresh in state.units.items():
+        if f"{_UNIT}{name}" in columns:
+            unit = normal.state_from_bytes(columns[f"{_UNIT}{name}"].tobytes())
+            if unit.window.shape == fresh.window.shape:
+                state.units[name] = unit
 
 
 def restore(data: bytes, rules: Rules) -> State:
@@ -94,6 +121,7 @@ def restore(data: bytes, rules: Rules) -> State:
         _lay(columns, "points", rules.points, {name: getattr(state, name) for name in _BY_POINT})
         _lay(columns, "trends", _trend_keys(rules), sums | {name: getattr(state, name) for name in _BY_TREND})
         _lay(columns, "realarms", _realarm_keys(rules), {name: getattr(state, name) for name in _BY_REALARM})
+        _lay_special(columns, rules, state)
         if len(rules.definitions) and state.phase.max() >= len(Phase):
             raise ValueError("a phase that does not exist")
     except (*_UNREADABLE, BadZipFile, zlib.error, struct.error) as error:

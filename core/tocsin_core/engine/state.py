@@ -6,9 +6,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from tocsin_core import normal
 from tocsin_core.detect import Trend
+from tocsin_core.detectors.columns import Columns
 from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
-from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Bool
+from tocsin_core.normal import NormalState
+from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Bool, Frame
 from tocsin_core.rules import Rules
 
 NEVER: Final = np.int64(-1)
@@ -23,7 +26,8 @@ class Transition(NamedTuple):
 
     `definition` is its number in the rules, `time_ns` event time (for a command: when it was given), `onset_ns` the
     event time at which its occurrence was raised (0: it never was), `superseded_ns` the onset of the occurrence it
-    replaced (0: none), `suppressed` whether it is shelved or out of service and so must neither be told nor ticketed.
+    replaced (0: none), `suppressed` whether it is shelved, out of service or suppressed by design and so must neither
+    be told nor ticketed.
     """
 
     definition: int
@@ -37,6 +41,10 @@ class Transition(NamedTuple):
     suppressed: bool
     who: str
     reason: str
+
+
+Move = tuple[int, Transition]
+"""A transition with the key of the reading that brought it; see `stepping`."""
 
 
 class Command(NamedTuple):
@@ -67,12 +75,14 @@ class StepResult(NamedTuple):
     """What one step led to.
 
     `late` readings were not newer than their point's last; `clock_steps_back` counts a `now_ns` that went back.
+    `computed` are the readings of computed points that the readings led to.
     """
 
     transitions: list[Transition]
     refusals: list[Refusal]
     late: int
     clock_steps_back: int
+    computed: Frame
 
 
 @dataclass(slots=True)
@@ -81,12 +91,14 @@ class State:
 
     Of length D: `phase` u8; `active` bool, the condition after its delays; `since_ns` i64, since when the condition has
     differed from it (-1: it does not); `onset_ns` i64 of the present occurrence (0: none yet); `shelved_until_ns` i64
-    (0: not shelved), and `shelved_once` bool, whether its return ends that; `out_of_service` bool.
+    (0: not shelved), and `shelved_once` bool, whether its return ends that; `suppressed` bool, by design;
+    `out_of_service` bool.
 
     Of length P: `time_ns` i64 of the last reading (-1: none), its `value` f64 and `quality` u8, `seen_ns` i64 the tick
     after which it came. Of length T: `trend_ns` i64 and `trend_value` f64 of the last good reading, `trend` the sums.
     Of length R: `acknowledged_ns` i64 of the last acknowledgement (0: none).
-    `now_ns` is the last tick.
+    `now_ns` is the last tick. `tables` are those of `Rules.special`, by name, `units` the states of normal-operation
+    models, by computed point.
 
     Worked out from these and the rules, and not part of a snapshot: of length P the bounds `quiet_low` and `quiet_high`
     f64 (see `rest`); `shelf_due_ns`, `realarm_due_ns` and `stale_due_ns`, before which no shelf ends, nothing
@@ -99,6 +111,7 @@ class State:
     onset_ns: I64
     shelved_until_ns: I64
     shelved_once: Bool
+    suppressed: Bool
     out_of_service: Bool
     time_ns: I64
     value: F64
@@ -109,6 +122,8 @@ class State:
     trend: Trend
     acknowledged_ns: I64
     now_ns: int
+    tables: dict[str, Columns]
+    units: dict[str, NormalState]
     quiet_low: F64
     quiet_high: F64
     shelf_due_ns: int
@@ -131,6 +146,7 @@ def initial(rules: Rules, now_ns: int) -> State:
         onset_ns=np.zeros(d, np.int64),
         shelved_until_ns=np.zeros(d, np.int64),
         shelved_once=np.zeros(d, np.bool_),
+        suppressed=np.zeros(d, np.bool_),
         out_of_service=np.zeros(d, np.bool_),
         time_ns=np.full(p, NEVER),
         value=np.full(p, np.nan),
@@ -141,6 +157,8 @@ def initial(rules: Rules, now_ns: int) -> State:
         trend=Trend.empty(t),
         acknowledged_ns=np.zeros(len(rules.realarm), np.int64),
         now_ns=now_ns,
+        tables={name: table.empty() for name, table in rules.special.tables.items()},
+        units={name: normal.start(model) for name, model in rules.special.models.items()},
         quiet_low=np.full(p, np.inf),
         quiet_high=np.full(p, -np.inf),
         shelf_due_ns=now_ns,

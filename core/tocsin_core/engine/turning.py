@@ -21,7 +21,7 @@ def turn(state: State, rules: Rules, number: I64, time_ns: I64, value: F64) -> l
     after = NEXT[before, event]
     onset = np.where(raising, time_ns, earlier)
     superseded = np.where(raising & (before != Phase.NORMAL), earlier, 0)
-    suppressed = (state.shelved_until_ns[number] > 0) | state.out_of_service[number]
+    suppressed = (state.shelved_until_ns[number] > 0) | state.suppressed[number] | state.out_of_service[number]
     state.active[number] = raising
     state.phase[number] = after
     state.onset_ns[number] = onset
@@ -39,7 +39,7 @@ def move(
     before = Phase(int(state.phase[number]))
     after = Phase(int(NEXT[before, event]))
     state.phase[number] = after
-    suppressed = bool(state.shelved_until_ns[number] or state.out_of_service[number])
+    suppressed = bool(state.shelved_until_ns[number] or state.suppressed[number] or state.out_of_service[number])
     return Transition(
         number, event, before, after, time_ns, value, int(state.onset_ns[number]), 0, suppressed, who, reason
     )

@@ -25,11 +25,12 @@ PORTION: Final = 20_000  # readings from one sign of life to the next
 
 
 class Played(NamedTuple):
-    """A portion of the recording: how many readings, of them late ones, and what the alarms did."""
+    """A portion of the recording: how many readings, of them late ones, what the alarms did, and what was computed."""
 
     readings: int
     late: int
     transitions: list[Transition]
+    computed: Frame
 
 
 class Occurrence(NamedTuple):
@@ -44,10 +45,12 @@ class Occurrence(NamedTuple):
 def judged(rules: Rules, frame: Frame) -> Bool:
     """bool[D]: the definitions that the recording has something to say on.
 
-    Not those of points without readings, and no `stale` of a point that was recorded (in the median) more seldom than
-    the alarm waits: that silence is the recording's, not the instrument's.
+    Not those of points without readings (a computed one has them where a member has), and no `stale` of a point that
+    was recorded (in the median) more seldom than the alarm waits: that silence is the recording's, not an instrument's.
     """
     usual = _usual_interval_ns(frame, len(rules.points))
+    for computed, members in rules.special.inputs.items():
+        usual[computed] = min((each for each in usual[list(members)].tolist() if each >= 0), default=-1)
     place = {point: index for index, point in enumerate(rules.points)}
     answer = np.ones(len(rules.definitions), np.bool_)
     for number, definition in enumerate(rules.definitions):
@@ -90,17 +93,19 @@ def play(rules: Rules, frame: Frame) -> Iterator[Played]:
     state = engine.initial(rules, int(ticks[0]))
     done, late = 0, 0
     transitions: list[Transition] = []
+    computed: list[Frame] = []
     for now, begin, end in zip(ticks.tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
         state, told = engine.step(state, rules, Frame.empty(), [], now)
         transitions += told.transitions
         if end > begin:
             state, told = engine.step(state, rules, frame.take(slice(begin, end)), [], now)
             transitions += told.transitions
+            computed.append(told.computed)
             late += told.late
         if end - done >= PORTION:
-            yield Played(end - done, late, transitions)
-            done, late, transitions = end, 0, []
-    yield Played(len(frame) - done, late, transitions)
+            yield Played(end - done, late, transitions, Frame.concat(computed))
+            done, late, transitions, computed = end, 0, [], []
+    yield Played(len(frame) - done, late, transitions, Frame.concat(computed))
 
 
 def _ticks(rules: Rules, frame: Frame) -> I64:

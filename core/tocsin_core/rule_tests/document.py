@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Annotated, Final, Literal
@@ -103,6 +103,8 @@ class SuiteText(_Strict):
     rule_tests: Literal[1]
     plant: str | None = None
     points: list[dict[str, object]] | None = None
+    computed: list[dict[str, object]] | None = None
+    first_out: list[dict[str, object]] | None = None
     period: Duration = NS
     interval: Duration = NS
     tests: Annotated[tuple[CaseText, ...], BeforeValidator(_listed)] = Field(min_length=1)
@@ -202,6 +204,9 @@ def _plant(suite: SuiteText, source: Source, open_plant: Callable[[str], Plant])
     if (suite.plant is None) == (suite.points is None):
         source.problem((), "give either plant (a folder) or points (a list as in plant.yaml)")
         return None
+    for key in ("computed", "first_out"):
+        if suite.plant is not None and getattr(suite, key) is not None:
+            source.problem((key,), "stands in the plant's own file")
     try:
         return open_plant(suite.plant) if suite.plant is not None else _own_plant(suite)
     except PlantError as error:
@@ -222,6 +227,8 @@ def _own_plant(suite: SuiteText) -> Plant:
         "tocsin": 1,
         "site": {"id": "test", "name": "test"},
         "gateways": [{"id": "gateway", "external": True, "devices": [device]}],
+        "computed": suite.computed or [],
+        "first_out": suite.first_out or [],
     }
     # JSON is YAML; a folder in memory is what the loader takes as well as one on a disk.
     buffer = BytesIO()
@@ -296,6 +303,9 @@ def _series(
 ) -> Series | None:
     path = (*here, "series", point)
     index = plant.point_index.get(point)
+    if index is not None and plant.points[index].compute is not None:
+        source.problem(path, f"{point} is computed: give series of its members")
+        return None
     if index is None:
         source.problem(path, f"no point {point!r}; there are: {_some(plant.point_index)}")
         return None
@@ -315,6 +325,12 @@ def _some(names: dict[str, int]) -> str:
     return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
 
 
+def known_of(rules: Rules, point: str, series: Container[str]) -> bool:
+    """Whether anything is known of `point`: it has a series, or is computed from one that has."""
+    members = rules.special.inputs.get(rules.points.index(point), ())
+    return point in series or any(rules.points[member] in series for member in members)
+
+
 def _check_names(text: CaseText, rules: Rules, source: Source, here: Path) -> None:
     named: list[tuple[Path, str]] = [((*here, "alarms", alarm), alarm) for alarm in text.alarms]
     named += [((*here, "commands", i, "alarm"), command.alarm) for i, command in enumerate(text.commands)]
@@ -329,7 +345,8 @@ def _check_names(text: CaseText, rules: Rules, source: Source, here: Path) -> No
             point = alarm.rpartition("/")[0]
             of_point = {each: 0 for each in rules.index if each.rpartition("/")[0] == point}
             source.problem(path, f"no alarm {alarm!r}; there are: {_some(of_point or rules.index)}")
-        elif (point := rules.definitions[rules.index[alarm]].point) not in text.series:
+        elif not known_of(rules, rules.definitions[rules.index[alarm]].point, text.series):
+            point = rules.definitions[rules.index[alarm]].point
             source.problem(path, f"the test has no series of {point}, so nothing is known of {alarm}")
     if not text.checks and not text.alarms and not any(command.refused for command in text.commands):
         source.problem(here, "it expects nothing: give checks or alarms")

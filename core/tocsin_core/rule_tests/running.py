@@ -10,7 +10,7 @@ from tocsin_core import engine
 from tocsin_core.engine import Command, Refusal, Transition
 from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.readings import Frame
-from tocsin_core.rule_tests.document import START_NS, Asked, Case, Check, Line, Standing
+from tocsin_core.rule_tests.document import START_NS, Asked, Case, Check, Line, Standing, known_of
 from tocsin_core.rule_tests.notation import Window, seconds_text
 from tocsin_core.rules import NS
 
@@ -71,7 +71,8 @@ def run(case: Case) -> Outcome:
     """
     rules, frame = case.rules, case.frame
     # A point without a series is not in the test: that it is silent is nobody's finding.
-    mine = {n for n, d in enumerate(rules.definitions) if d.point in case.points or d.point not in rules.points}
+    known = {point for point in rules.points if known_of(rules, point, case.points)}
+    mine = {n for n, d in enumerate(rules.definitions) if d.point in known}
     seen, failures = _Seen(), list[Failure]()
     state = engine.initial(rules, START_NS)
     for now in _moments(case):

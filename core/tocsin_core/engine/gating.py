@@ -1,0 +1,50 @@
+"""Readings that decide how others are taken: qualities by an instrument's mode, suppression by design."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from tocsin_core.detectors import health, structure
+from tocsin_core.engine.state import Move, State
+from tocsin_core.engine.turning import move
+from tocsin_core.lifecycle import Event
+from tocsin_core.readings import I64, Frame
+from tocsin_core.rules import Rules
+from tocsin_core.special.gates import MODES, SUPPRESSIONS, Course, SuppressionGates
+
+
+def in_their_modes(state: State, rules: Rules, frame: Frame, key: I64) -> Frame:
+    """`frame` with the qualities that the modes of the instruments leave to their readings."""
+    modes = rules.special.modes
+    if modes is None:
+        return frame
+    course = modes.run(cast("health.Modes", state.tables[MODES]), frame, key, state.time_ns)
+    return Frame(frame.point, frame.time_ns, frame.value, modes.quality(course, frame, key))
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressing:
+    """The suppressions of a step, as they went through its readings."""
+
+    gates: SuppressionGates
+    course: Course[structure.Suppression]
+
+    def apply(self, state: State, frame: Frame, key: I64, moves: list[Move]) -> None:
+        """Begin and end suppressions by design at the readings of `frame` (no point twice, none late)."""
+        definition, source, wanted = self.gates.suppressed(self.course, frame, key)
+        for each in np.flatnonzero(wanted != state.suppressed[definition]).tolist():
+            number, reading = int(definition[each]), int(source[each])
+            state.suppressed[number] = wanted[each]
+            event = Event.SUPPRESS if wanted[each] else Event.UNSUPPRESS
+            told = move(state, number, event, int(frame.time_ns[reading]), float(frame.value[reading]))
+            moves.append((int(key[reading]), told))
+
+
+def suppressing(state: State, rules: Rules, frame: Frame, key: I64) -> Suppressing | None:
+    """The suppressions through the readings of `frame`; None where the plant has none."""
+    gates = rules.special.suppressions
+    if gates is None:
+        return None
+    table = cast("structure.Suppression", state.tables[SUPPRESSIONS])
+    return Suppressing(gates, gates.run(table, frame, key, state.time_ns))

@@ -1,0 +1,57 @@
+"""First-out: which alarm of a group came first since all of them were last back to normal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from tocsin_core.detectors.columns import NEVER, Columns
+from tocsin_core.plant import Plant
+from tocsin_core.readings import I64
+from tocsin_core.special.tables import Table
+from tocsin_core.special.watches import Numbered
+
+FIRST_OUT: Final = "first-out"
+
+
+@dataclass(slots=True)
+class FirstOut(Columns):
+    """Of each group: the onset `time_ns` i64 of the alarm that tripped first (-1: none), and its `definition` i64.
+
+    `reset_ns` i64: when all of the group were last back to normal; what was raised until then is past.
+    """
+
+    definition: I64
+    time_ns: I64
+    reset_ns: I64
+
+    @classmethod
+    def empty(cls, size: int) -> "FirstOut":
+        """`size` groups in which nothing has tripped."""
+        return cls(*(np.full(size, NEVER, np.int64) for _ in range(3)))
+
+
+@dataclass(frozen=True, eq=False)
+class FirstOutGroups:
+    """`names[g]` is the id of group g, `members[g]` its definitions, `groups[d]` the groups of definition d."""
+
+    names: tuple[str, ...]
+    members: tuple[I64, ...]
+    groups: dict[int, tuple[int, ...]]
+    table: Table
+
+
+def compile_first_out(plant: Plant, definitions: Sequence[Numbered]) -> FirstOutGroups | None:
+    """The first-out groups of `plant`, None where it has none."""
+    if not plant.first_out:
+        return None
+    number = {definition.id: each for each, _, definition in definitions}
+    members = tuple(np.asarray([number[alarm] for alarm in alarms], np.int64) for alarms in plant.first_out.values())
+    groups: dict[int, tuple[int, ...]] = {}
+    for group, mine in enumerate(members):
+        for each in mine.tolist():
+            groups[each] = (*groups.get(each, ()), group)
+    keys = tuple(f"{name}:{','.join(alarms)}" for name, alarms in plant.first_out.items())
+    return FirstOutGroups(tuple(plant.first_out), members, groups, Table(keys, partial(FirstOut.empty, len(members))))

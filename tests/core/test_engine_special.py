@@ -1,0 +1,261 @@
+"""Detectors, gates, computed points and first-out in the engine, told by hand."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import nan
+
+import numpy as np
+import pytest
+
+from tests.core.plants import SECOND, START_NS, definition, plant_of
+from tocsin_core import normal
+from tocsin_core.detectors.change import Calibration
+from tocsin_core.engine import State, Transition, initial, restore, snapshot, step
+from tocsin_core.lifecycle import Event
+from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
+from tocsin_core.plant.computed import Balance, Compute, Grade, Median, Normal, Spread, Vote
+from tocsin_core.plant.definition import Suppressor
+from tocsin_core.plant.point import ModeSource
+from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
+from tocsin_core.rules import Rules, compile_rules
+
+Row = tuple[int, float, float] | tuple[int, float, float, int]
+"""Point, second, value, and where it is not good its quality."""
+
+
+def frame(*rows: Row) -> Frame:
+    """These readings, in this order."""
+    return Frame.of(
+        [row[0] for row in rows],
+        [START_NS + round(row[1] * SECOND) for row in rows],
+        [row[2] for row in rows],
+        [row[3] if len(row) > 3 else GOOD for row in rows],
+    )
+
+
+def told(transitions: Sequence[Transition], rules: Rules) -> list[tuple[str, str, float]]:
+    """Alarm, event and second of each."""
+    return [
+        (rules.definitions[each.definition].id, each.event.text, round((each.time_ns - START_NS) / SECOND, 3))
+        for each in transitions
+    ]
+
+
+def play(rules: Rules, *rows: Row, portions: int = 1) -> tuple[State, list[Transition], Frame]:
+    """The readings through a fresh engine, in one frame or in several with restarts between them."""
+    state, transitions, computed = initial(rules, START_NS), [], []
+    for part in np.array_split(np.arange(len(rows)), portions):
+        state, result = step(state, rules, frame(*(rows[i] for i in part.tolist())), [], START_NS)
+        transitions += result.transitions
+        computed.append(result.computed)
+        if portions > 1:
+            state = restore(snapshot(state, rules), rules)
+    return state, transitions, Frame.concat(computed)
+
+
+def computing(plant: Plant, compute: Compute, definitions: Sequence[AlarmDefinition], unit: str = "") -> Plant:
+    """`plant` with one point more, `C`, that is computed."""
+    index = len(plant.points)
+    model = replace(
+        plant.points[0],
+        index=index,
+        config=plant.points[0].config.model_copy(update={"id": "C"}),
+        definitions=tuple(replace(each, id=f"C/{each.kind}", point="C") for each in definitions),
+        compute=compute,
+        unit=unit,
+    )
+    return replace(plant, points=(*plant.points, model))
+
+
+def test_the_mean_of_a_quarter_of_an_hour_is_alarmed_on() -> None:
+    """40 ppm reach a STEL of 30 once enough is measured; the mean falls below 28 long after the gas."""
+    stel = replace(definition("P0", AlarmKind.STEL, 30.0), deadband=2.0, hold_s=10.0)
+    rules = compile_rules(plant_of([[stel]]))
+    rows = [(0, s, 40.0) for s in range(0, 901, 5)] + [(0, s, 0.0) for s in range(905, 1805, 5)]
+    for portions in (1, 7):
+        _, transitions, _ = play(rules, *rows, portions=portions)
+        assert told(transitions, rules) == [("P0/stel", "raise", 675.0), ("P0/stel", "return", 1180.0)]
+
+
+def test_a_stuck_instrument_is_found_and_its_zero_is_not() -> None:
+    """Ten equal readings over a minute are stuck at 5, and are none at the zero of a gas sensor."""
+    stuck = replace(definition("P0", AlarmKind.STUCK), window_s=60.0, floor=0.0, zero=0.0, zero_band=1.0)
+    rules = compile_rules(plant_of([[stuck]]))
+    assert told(play(rules, *[(0, s, 5.0) for s in range(0, 100, 5)])[1], rules) == [("P0/stuck", "raise", 60.0)]
+    assert play(rules, *[(0, s, 0.4) for s in range(0, 100, 5)])[1] == []
+
+
+def test_a_spike_is_told_once_and_no_limit_waits_for_it() -> None:
+    """The limit stands at the spike itself, the spike is known at the reading after it."""
+    spike = replace(definition("P0", AlarmKind.SPIKE), floor=0.1, off_delay_s=3.0)
+    rules = compile_rules(plant_of([[definition("P0", AlarmKind.H, 50.0), spike]]))
+    rows = [(0, s, 90.0 if s == 10 else 20.0) for s in range(20)]
+    assert told(play(rules, *rows)[1], rules) == [
+        ("P0/H", "raise", 10.0),
+        ("P0/H", "return", 11.0),
+        ("P0/spike", "raise", 11.0),
+        ("P0/spike", "return", 15.0),
+    ]
+
+
+def test_a_loop_current_off_its_band_is_a_failure() -> None:
+    """-2.5 % of the range is 3.6 mA: NE 43."""
+    loop = replace(definition("P0", AlarmKind.LOOP), low=0.0, high=100.0, on_delay_s=4.0)
+    rules = compile_rules(plant_of([[loop]]))
+    rows = [(0, s, -3.0 if 10 <= s < 20 else 1.0) for s in range(25)]
+    assert told(play(rules, *rows)[1], rules) == [("P0/loop", "raise", 14.0), ("P0/loop", "return", 20.0)]
+
+
+def test_a_shift_is_found_by_both_charts() -> None:
+    """A shift by three standard deviations is beyond h = 5 after three samples: 3 x 2.5."""
+    charts = Calibration(20.0, 1.0, 0.0, 0.0, 1.0, 0.5, 5.0, 0.1, 0.1, 2.8, 0.1)
+    kinds = [replace(definition("P0", kind), charts=charts) for kind in (AlarmKind.CUSUM, AlarmKind.EWMA)]
+    rules = compile_rules(plant_of([kinds]))
+    rows = [(0, s, 23.0 if s >= 5 else 20.0) for s in range(12)]
+    assert told(play(rules, *rows)[1], rules) == [("P0/cusum", "raise", 7.0), ("P0/ewma", "raise", 7.0)]
+
+
+def test_calibration_gas_raises_nothing() -> None:
+    """While the status word says calibration, and 30 s after, the gas reading is out of service."""
+    plant = plant_of([[definition("P0", AlarmKind.H, 25.0), definition("P0", AlarmKind.BAD)], []])
+    source = ModeSource("P1", code_mask=0, warm_up=0b01, calibration=0b10, settle_s=30.0)
+    plant = replace(plant, points=(replace(plant.points[0], mode_source=source), plant.points[1]))
+    rules = compile_rules(plant)
+    rows: list[Row] = [(0, 0, 1.0), (1, 1, 2.0), (0, 2, 60.0), (1, 10, 0.0), (0, 20, 60.0), (0, 40, 1.0), (0, 41, 60.0)]
+    for portions in (1, 3, 7):
+        assert told(play(rules, *rows, portions=portions)[1], rules) == [
+            ("P0/bad", "raise", 2.0),
+            ("P0/bad", "return", 40.0),
+            ("P0/H", "raise", 41.0),
+        ]
+
+
+def test_a_stopped_pump_suppresses_its_low_flow() -> None:
+    """The alarm stands all the while, but nobody is told; when the pump runs again, its end of hiding is."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=5.0, longest_s=60.0)
+    plant = plant_of([[replace(definition("P0", AlarmKind.L, 10.0), suppressed_by=by)], []])
+    rules = compile_rules(plant)
+    rows: list[Row] = [(1, 0, 1.0), (0, 1, 50.0), (1, 2, 0.0), (0, 3, 5.0), (1, 4, 1.0), (0, 5, 5.0), (0, 9, 5.0)]
+    for portions in (1, 4, 7):
+        _, transitions, _ = play(rules, *rows, portions=portions)
+        assert told(transitions, rules) == [
+            ("P0/L", "suppress", 3.0),
+            ("P0/L", "raise", 3.0),
+            ("P0/L", "unsuppress", 9.0),
+        ]
+        assert [each.suppressed for each in transitions] == [True, True, False]
+
+
+def test_two_out_of_three_and_what_it_degrades_to() -> None:
+    """One high is no alarm, two are; with one lost, one of two is enough, and the alarm says so."""
+    vote = Vote(rule="vote", of=("P0", "P1", "P2"), need=2)
+    plant = computing(plant_of([[], [], []]), vote, [definition("C", AlarmKind.H, 50.0)])
+    rules = compile_rules(plant)
+    high: list[Row] = [(0, 0, 10.0), (1, 0, 10.0), (2, 0, 12.0), (1, 1, 70.0), (0, 2, 60.0)]
+    _, transitions, computed = play(rules, *high)
+    assert computed.value.tolist() == [10.0, 10.0, 10.0, 12.0, 60.0]
+    assert [(each.reason, *event) for event, each in zip(told(transitions, rules), transitions, strict=True)] == [
+        ("", "C/H", "raise", 2.0)
+    ]
+    for portions in (1, 2, 5):
+        rows: list[Row] = [(0, 0, 20.0), (1, 0, 10.0), (2, 0, 12.0), (1, 1, nan, BAD_SENSOR_FAILURE), (0, 2, 60.0)]
+        _, transitions, computed = play(rules, *rows, portions=portions)
+        assert computed.value.tolist() == [20.0, 20.0, 12.0, 20.0, 60.0]
+        assert [(*event, each.reason) for event, each in zip(told(transitions, rules), transitions, strict=True)] == [
+            ("C/H", "raise", 2.0, "1oo2")
+        ]
+
+
+def test_the_member_that_is_off_is_named() -> None:
+    """Neighbours more than 5 apart: the one furthest from the median is in the reason."""
+    plant = computing(
+        plant_of([[], [], []]), Spread(rule="spread", of=("P0", "P1", "P2")), [definition("C", AlarmKind.H, 5.0)]
+    )
+    rules = compile_rules(plant)
+    _, transitions, _ = play(rules, (0, 0, 20.0), (1, 0, 21.0), (2, 0, 20.0), (2, 1, 30.0))
+    assert [(each.event, each.reason) for each in transitions] == [(Event.RAISE, "P2")]
+
+
+def test_a_median_goes_on_without_a_silent_member() -> None:
+    """A member not read for 10 s is not used; of two left it is the mean."""
+    plant = computing(plant_of([[], [], []]), Median(rule="median", of=("P0", "P1", "P2")), [])
+    _, _, computed = play(compile_rules(plant), (0, 0, 1.0), (1, 0, 2.0), (2, 0, 9.0), (0, 8, 1.0), (1, 10.5, 2.0))
+    assert computed.value.tolist() == [1.0, 1.5, 2.0, 2.0, 1.5]
+    assert computed.time_ns.tolist() == [START_NS, START_NS + 1, START_NS + 2, START_NS + 8 * SECOND,
+                                         START_NS + 21 * SECOND // 2]  # fmt: skip
+
+
+def test_four_blue_points_make_a_yellow_pond() -> None:
+    """GB 39496-2020 5.5.4, reading by reading."""
+    blue = [[replace(definition(f"P{i}", AlarmKind.BLUE, 10.0))] for i in range(4)]
+    grade = Grade(rule="grade", items=(("P0", "P1", "P2", "P3"),))
+    kinds = [definition("C", AlarmKind.BLUE, 1.0), definition("C", AlarmKind.YELLOW, 2.0)]
+    rules = compile_rules(computing(plant_of(blue), grade, kinds))
+    rows: list[Row] = [(i, s, 20.0 if s >= 1 + i else 5.0) for s in range(6) for i in range(4)]
+    for portions in (1, 5, 24):
+        _, transitions, computed = play(rules, *rows, portions=portions)
+        assert [each for each in told(transitions, rules) if each[0][0] == "C"] == [
+            ("C/blue", "raise", 1.0),
+            ("C/yellow", "raise", 4.0),
+        ]
+        assert computed.value.tolist() == [0.0] * 4 + [1.0] * 15 + [2.0] * 5
+
+
+def test_a_tank_that_loses_more_than_its_meters_know() -> None:
+    """100 m2, 1000 kg/m3: a fall of 1 mm a minute is 1.67 kg/s, of which the meter tells none."""
+    tank = Balance(rule="balance", level="P0", outflow=("P1",), table=((0.0, 0.0), (10.0, 1000.0)), density=1000.0)
+    plant = plant_of([[], []])
+    plant = replace(plant, points=(replace(plant.points[0], unit="m"), replace(plant.points[1], unit="t/h")))
+    plant = computing(plant, tank, [definition("C", AlarmKind.H, 3.0)], unit="σ")
+    plant = replace(plant, points=(*plant.points[:2], replace(plant.points[2], longest_s=120.0)))
+    rules = compile_rules(plant)
+    rows: list[Row] = [row for m in range(130) for row in ((1, 60 * m, 0.0), (0, 60 * m + 1, 5.0 - 0.001 * m))]
+    for portions in (1, 6):
+        _, transitions, computed = play(rules, *rows, portions=portions)
+        assert [each[0] for each in told(transitions, rules)] == ["C/H"]
+        assert len(computed) == 130
+    meters = [row if row[0] == 0 else (1, row[1], 6.0) for row in rows]
+    assert play(rules, *meters)[1] == []
+
+
+def test_a_unit_off_its_normal_running_names_its_points() -> None:
+    """Three points that move together; then one goes its own way: the alarm names it, in any portions and restarts."""
+    rng = np.random.default_rng(3)
+    base = rng.normal(size=900)
+    rows = np.column_stack((base, 2 * base, -base)) + rng.normal(size=(900, 3)) * 0.1
+    model = normal.learn(rows[:600], ("P0", "P1", "P2"), 1.0)
+    plant = computing(
+        plant_of([[], [], []]), Normal(rule="normal", model="unit"), [definition("C", AlarmKind.ABNORMAL)]
+    )
+    rules = compile_rules(replace(plant, models={"unit": model}))
+    live = rows[600:].copy()
+    live[150:, 1] += 3.0
+    readings: list[Row] = [(point, s, float(live[s, point])) for s in range(300) for point in range(3)]
+    outcomes = []
+    for portions in (1, 9):
+        _, transitions, computed = play(rules, *readings, portions=portions)
+        outcomes.append(transitions)
+        _, judged = normal.judge(model, normal.start(model), live[:299])
+        assert computed.value.tolist() == judged.score.tolist()
+        raised = next(each for each in transitions if each.time_ns > START_NS + 150 * SECOND)
+        assert raised.event is Event.RAISE
+        assert raised.reason.startswith("P1 ")
+    assert outcomes[0] == outcomes[1]
+
+
+def test_the_first_of_a_group_is_marked_until_all_are_back() -> None:
+    """Of three trips the earliest onset is first-out; after everything is normal again the next one is."""
+    plant = plant_of([[definition(f"P{i}", AlarmKind.H, 50.0)] for i in range(3)])
+    rules = compile_rules(replace(plant, first_out={"K-101": ("P0/H", "P1/H", "P2/H")}))
+    state = initial(rules, START_NS)
+    state, result = step(state, rules, frame((1, 5, 60.0), (0, 6, 60.0)), [], START_NS)
+    assert [each.reason for each in result.transitions] == ["first out of K-101", ""]
+    state, result = step(state, rules, frame((2, 4, 60.0)), [], START_NS)
+    assert [each.reason for each in result.transitions] == ["first out of K-101"]
+
+
+@pytest.mark.parametrize("kind", [AlarmKind.CUSUM, AlarmKind.EWMA])
+def test_a_chart_without_a_calibration_is_no_rule(kind: AlarmKind) -> None:
+    """The plant file's checks refuse it first; nothing is made up in its place."""
+    with pytest.raises(ValueError, match=r"P0/.* has no calibration"):
+        compile_rules(plant_of([[definition("P0", kind)]]))
