@@ -62,6 +62,8 @@ class Load(StrEnum):
 class Figures:
     """The figures of one span of time, alarms counted for each operator; shares are of 1.
 
+    `by_hour` is the alarms of each hour from the span's beginning on, the last one perhaps begun only.
+
     Targets (ISA-18.2): `per_day` at most 144 very likely acceptable, 288 manageable; `most_in_ten_minutes` at most 10;
     `ten_minutes_over` (windows with more than 10), `hours_over` (hours with more than 30) and `in_flood` (of the time)
     each below 0.01; `top_share`, of the ten most frequent alarms, below 0.05; no `chattering` (most raises within a
@@ -70,6 +72,7 @@ class Figures:
     """
 
     alarms: int
+    by_hour: tuple[float, ...]
     per_day: float
     per_hour: float
     per_ten_minutes: float
@@ -145,13 +148,45 @@ def floods(journal: Iterable[Annunciated], end_ns: int, operators: int = 1) -> l
     return found
 
 
+class FloodWatch:
+    """The flood of the present moment, by the same rule as `floods`, for raisings told one by one as they come."""
+
+    def __init__(self) -> None:
+        """Know of no alarm yet."""
+        self._raised: list[Annunciated] = []
+        self._fresh = False
+        self._flood: Flood | None = None
+
+    def take(self, raised: Iterable[Annunciated]) -> None:
+        """Take in alarms that were raised, in any order."""
+        before = len(self._raised)
+        self._raised += raised
+        self._fresh |= len(self._raised) > before
+
+    def at(self, now_ns: int) -> tuple[Flood | None, int]:
+        """The flood that goes on at `now_ns`, which never goes back, or None; and the alarms of the last ten minutes.
+
+        What lies an hour before it all, and can no longer count, is forgotten.
+        """
+        if self._fresh or self._flood is not None:
+            past = floods(self._raised, now_ns)
+            self._flood = past[-1] if past and past[-1].end_ns is None else None
+            self._fresh = any(one.raised_ns > now_ns for one in self._raised)
+        begin_ns = now_ns if self._flood is None else self._flood.begin_ns
+        self._raised = [one for one in self._raised if one.raised_ns > begin_ns - HOUR]
+        return self._flood, sum(now_ns - TEN_MINUTES < one.raised_ns <= now_ns for one in self._raised)
+
+
+BANDS: Final = ((Load.ACCEPTABLE, 1.0), (Load.MANAGEABLE, 2.0), (Load.OVER_DEMANDING, 10.0))
+"""Where each load ends, in alarms in ten minutes: one in ten minutes, one in five, one a minute; beyond is no good."""
+
+
 def load(per_ten_minutes: float) -> Load:
-    """EEMUA 191: below 1 in ten minutes, 1 in five, 1 in two, and beyond; the last bound is 1 a minute."""
-    if per_ten_minutes < 1.0:
-        return Load.ACCEPTABLE
-    if per_ten_minutes <= 2.0:  # noqa: PLR2004 - one in five minutes
-        return Load.MANAGEABLE
-    return Load.OVER_DEMANDING if per_ten_minutes <= 10.0 else Load.UNACCEPTABLE  # noqa: PLR2004 - one a minute
+    """EEMUA 191's word for an average rate of alarms in ten minutes; the first band ends below its bound."""
+    (acceptable, first), *others = BANDS
+    if per_ten_minutes < first:
+        return acceptable
+    return next((load for load, most in others if per_ten_minutes <= most), Load.UNACCEPTABLE)
 
 
 def _windows(times: I64, begin_ns: int, end_ns: int, width_ns: int) -> I64:
@@ -190,6 +225,7 @@ def figures(journal: Sequence[Annunciated], begin_ns: int, end_ns: int, operator
     count = max(1, len(inside))
     return Figures(
         alarms=len(inside),
+        by_hour=tuple(hours.tolist()),
         per_day=rate * 144.0,
         per_hour=rate * 6.0,
         per_ten_minutes=rate,

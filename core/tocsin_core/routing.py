@@ -1,7 +1,7 @@
 """Who is told of which alarm, when and why, and when the calling stops: a call chain per hazard source."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import Priority
-from tocsin_core.plant.model import PlantFile, Roster
+from tocsin_core.plant.model import Notify, PlantFile, Roster
 from tocsin_core.rules import NS
 from tocsin_core.tickets import AlarmEvent
 from tocsin_core.wording import message_body, message_subject
@@ -26,19 +26,24 @@ class RoutingReason(StrEnum):
     WORSE = "a graver alarm while the chain is running"
     ESCALATED = "nobody has acknowledged"
     REPEATED = "nobody has acknowledged the last step"
+    REALARMED = "an acknowledged alarm is still active"
+    UNACKNOWLEDGED = "an acknowledgement was taken back"
     UNSHELVED = "an unacknowledged alarm came off the shelf"
+    SHOWN = "an unacknowledged alarm is no longer suppressed"
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedMessage:
     """One message to one person over one channel (an Apprise address) at `due_ns`.
 
-    `id` is the same however often it is planned.
+    `id` is the same however often it is planned. `round_ns` tells the callings about one occurrence apart: 0 for that
+    of its raising, else the event time of the transition that made it ask again.
     """
 
     id: str
     chain: str
     occurrence: str
+    round_ns: int
     step: int
     repeat: int
     to: str
@@ -51,10 +56,10 @@ class PlannedMessage:
 
 @dataclass(frozen=True, slots=True)
 class RoutingDecision:
-    """Messages to put into the outbox, and the chains whose waiting messages are to be cancelled."""
+    """The chains whose waiting messages are to be cancelled, and then the messages to put into the outbox."""
 
-    messages: tuple[PlannedMessage, ...]
     cancel: tuple[str, ...]
+    messages: tuple[PlannedMessage, ...]
 
 
 def on_duty(roster: Roster, at_ns: int, timezone: str) -> tuple[str, ...]:
@@ -85,10 +90,20 @@ def message_id(*parts: object) -> str:
     return blake2b("|".join(map(str, parts)).encode(), digest_size=8).hexdigest()
 
 
+def awaits_answer(priority: Priority, notify: Notify, *, unanswered: bool, suppressed: bool) -> bool:
+    """Whether people are told of an alarm and none has answered yet: what starts a calling and keeps it going.
+
+    `unanswered` says whether its phase asks for an acknowledgement, `suppressed` whether it is hidden from the
+    operator: shelved, out of service or suppressed by design.
+    """
+    return unanswered and not suppressed and priority.rank >= notify.min_priority.rank
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     chain: str
     occurrence: str
+    round_ns: int
     subject: str
     body: str
 
@@ -96,17 +111,20 @@ class _Call:
 def _step_messages(
     file: PlantFile, call: _Call, step: int, repeat: int, due_ns: int, reason: RoutingReason
 ) -> list[PlannedMessage]:
+    # Nothing is added for a raising, so that a chain that is running goes on under the ids it began with.
+    again = (call.round_ns,) if call.round_ns else ()
     return [
         PlannedMessage(
-            message_id(call.chain, call.occurrence, step, repeat, person, channel),
-            call.chain, call.occurrence, step, repeat, person, channel, due_ns, call.subject, call.body, reason,
+            message_id(call.chain, call.occurrence, step, repeat, person, channel, *again),
+            call.chain, call.occurrence, call.round_ns, step, repeat, person, channel, due_ns, call.subject, call.body,
+            reason,
         )
         for person, channel in _recipients(file, file.notify.steps[step].to, due_ns)
     ]  # fmt: skip
 
 
-def _call(file: PlantFile, chain: str, events: Sequence[AlarmEvent]) -> _Call:
-    """The words of one call: the first-out (by event time) on top, then the rest, gravest first."""
+def _call(file: PlantFile, chain: str, events: Sequence[AlarmEvent]) -> tuple[_Call, RoutingReason]:
+    """The words of one call: the first-out (by event time) on top, then the rest, gravest first; and why it is made."""
     first, *rest = sorted(events, key=lambda event: event.time_ns)
     rest.sort(key=lambda event: -event.priority.rank)
     lines = [event.message for event in (first, *rest[: MOST_LINES - 1])]
@@ -115,19 +133,23 @@ def _call(file: PlantFile, chain: str, events: Sequence[AlarmEvent]) -> _Call:
         .astimezone(ZoneInfo(file.site.timezone))
         .strftime("%Y-%m-%d %H:%M:%S")
     )
-    return _Call(
+    call = _Call(
         chain,
         first.occurrence,
+        # An occurrence is raised once, and its id holds when: only what follows needs telling apart.
+        0 if first.event is Event.RAISE else first.time_ns,
         message_subject(file.site.name, first.message, len(rest)),
         message_body(file.site.name, lines, when, len(events) - len(lines)),
     )
+    return call, _REASONS.get(first.event, RoutingReason.SHOWN)
 
 
-def _told(event: AlarmEvent, file: PlantFile) -> bool:
-    """Whether `event` is one that people are told of: a raising, or an alarm that comes off the shelf unanswered."""
-    if event.suppressed or event.priority.rank < file.notify.min_priority.rank:
-        return False
-    return event.event is Event.RAISE or (event.event is Event.UNSHELVE and event.unanswered)
+_REASONS: Final = {
+    Event.RAISE: RoutingReason.RAISED,
+    Event.REALARM: RoutingReason.REALARMED,
+    Event.UNACKNOWLEDGE: RoutingReason.UNACKNOWLEDGED,
+    Event.UNSHELVE: RoutingReason.UNSHELVED,
+}
 
 
 def _start(file: PlantFile, call: _Call, reason: RoutingReason, now_ns: int) -> list[PlannedMessage]:
@@ -146,42 +168,68 @@ def _start(file: PlantFile, call: _Call, reason: RoutingReason, now_ns: int) -> 
     ]
 
 
+@dataclass(slots=True)
+class _Place:
+    """One place on its way through a batch: who asks there, whether a chain runs, and what is to be told."""
+
+    asking: dict[str, Priority]
+    starts: bool
+    called: int  # rank of the gravest alarm that was called for when the batch began
+    ended: bool = False
+    fresh: dict[str, AlarmEvent] = field(default_factory=dict)
+
+    def take(self, event: AlarmEvent, notify: Notify) -> None:
+        """Let `event` start to ask, go on asking, or be answered; the last answer ends the chain."""
+        asked = event.alarm in self.asking
+        if awaits_answer(event.priority, notify, unanswered=event.unanswered, suppressed=event.suppressed):
+            self.asking[event.alarm] = event.priority
+            if not asked and (self.starts or event.priority.rank > self.called):
+                self.fresh[event.alarm] = event
+        elif asked:
+            del self.asking[event.alarm]
+            self.fresh.pop(event.alarm, None)
+            if not self.asking:
+                self.starts = self.ended = True
+
+
 def decide(
-    events: Sequence[AlarmEvent],
-    unacknowledged: Mapping[str, int],
-    running: Mapping[str, Priority],
-    file: PlantFile,
-    now_ns: int,
+    events: Sequence[AlarmEvent], waiting: Mapping[str, Mapping[str, Priority]], file: PlantFile, now_ns: int
 ) -> RoutingDecision:
-    """What `events` (in order, already applied) do to the calling.
+    """What `events` (in order) do to the calling.
 
-    `unacknowledged` counts, by place, the told alarms that wait for an answer after these events; `running` gives the
-    gravest priority already called for in each place whose chain is running. A first alarm starts a chain: every step
-    of `notify` is planned, each due so long after `now_ns`. While it runs, only a graver alarm is told at once; the
-    rest is seen by whoever answers. Once nothing in the place is left to acknowledge, what waits is cancelled.
+    `waiting` gives, by place and alarm, what waited for an answer before them (`awaits_answer`): where anything does, a
+    chain is running. An alarm that begins to ask (raised, re-alarmed, its acknowledgement taken back, no longer hidden)
+    starts one: every step of `notify` is planned, each due so long after `now_ns`. While it runs, only a graver alarm
+    is told at once; the rest is seen by whoever answers. Once nothing in the place is left to answer, what waits is
+    cancelled, and the next alarm that asks starts anew, also within `events`.
     """
-    fresh: dict[str, list[AlarmEvent]] = {}
+    places: dict[str, _Place] = {}
     for event in events:
-        if unacknowledged.get(event.place) and _told(event, file):
-            fresh.setdefault(event.place, []).append(event)
+        place = places.get(event.place)
+        if place is None:
+            asking = dict(waiting.get(event.place, {}))
+            called = max((priority.rank for priority in asking.values()), default=-1)
+            place = places[event.place] = _Place(asking, not asking, called)
+        place.take(event, file.notify)
     messages: list[PlannedMessage] = []
-    for chain, group in fresh.items() if file.notify.steps else ():
-        if chain not in running:
-            reason = RoutingReason.RAISED if group[0].event is Event.RAISE else RoutingReason.UNSHELVED
-            messages += _start(file, _call(file, chain, group), reason, now_ns)
-        elif graver := [event for event in group if event.priority.rank > running[chain].rank]:
-            messages += _step_messages(file, _call(file, chain, graver), 0, 0, now_ns, RoutingReason.WORSE)
-    touched = dict.fromkeys(event.place for event in events)
-    return RoutingDecision(tuple(messages), tuple(chain for chain in touched if not unacknowledged.get(chain)))
+    for chain, place in places.items() if file.notify.steps else ():
+        if not place.fresh:
+            continue
+        call, reason = _call(file, chain, tuple(place.fresh.values()))
+        if place.starts:
+            messages += _start(file, call, reason, now_ns)
+        else:
+            messages += _step_messages(file, call, 0, 0, now_ns, RoutingReason.WORSE)
+    return RoutingDecision(tuple(chain for chain, place in places.items() if place.ended), tuple(messages))
 
 
-def follow_up(last: PlannedMessage, unacknowledged: int, file: PlantFile, now_ns: int) -> list[PlannedMessage]:
-    """Plan the last step again in `notify.repeat_s` after a message of it went out, until somebody answers.
+def follow_up(last: PlannedMessage, file: PlantFile, now_ns: int) -> list[PlannedMessage]:
+    """Plan the last step again in `notify.repeat_s` after a message of it went out and nobody has answered.
 
     Every message of the step plans the same ones, to whoever is on duty by then; their ids make them one.
     """
-    if not unacknowledged or last.step != len(file.notify.steps) - 1:
+    if last.step != len(file.notify.steps) - 1:
         return []
     due = now_ns + round(file.notify.repeat_s * NS)
-    call = _Call(last.chain, last.occurrence, last.subject, last.body)
+    call = _Call(last.chain, last.occurrence, last.round_ns, last.subject, last.body)
     return _step_messages(file, call, last.step, last.repeat + 1, due, RoutingReason.REPEATED)

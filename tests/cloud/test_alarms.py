@@ -38,13 +38,23 @@ class Rig:
         self.client, self.database, self.gateway = client, database, gateway
         self.folder = folder
         self.commands = 0
+        self.newest_ms = 0
+        self.metrics = Metrics()
 
     def worker(self) -> AlarmsWorker:
         """A new worker that knows nothing but what is in the files."""
         self.live = LiveView(PointTable(self.plant, StrangerSettings()))
+        self.metrics = Metrics()
         settings = AlarmSettings(snapshot_interval_s=0.3)
         parts = AlarmParts(
-            self.client, self.database, self.plant, self.live, Metrics(), SystemClock(), settings, self.folder / "s.npz"
+            self.client,
+            self.database,
+            self.plant,
+            self.live,
+            self.metrics,
+            SystemClock(),
+            settings,
+            self.folder / "s.npz",
         )
         return AlarmsWorker(parts)
 
@@ -140,11 +150,56 @@ def test_a_shelved_alarm_is_neither_told_nor_ticketed_until_it_comes_off(tmp_pat
             await r.gateway.send({0: 60.0})
             await eventually_async(lambda: _is(r, "unacknowledged"))
             assert await r.all(sql.Message) == await r.all(sql.Ticket) == []
-            assert (await r.all(sql.Occurrence))[0].shelved_until_ns is not None
+            (hidden,) = await r.all(sql.Occurrence)
+            assert hidden.shelved_until_ns is not None
+            assert (hidden.suppressed, hidden.annunciated, hidden.shelved_once) == (True, False, False)
             assert (await r.all(sql.AlarmState))[0].shelved_until_ns is not None
             assert (await r.command("unshelve")).accepted
-            assert (await r.all(sql.Occurrence))[0].shelved_until_ns is None
+            (shown,) = await r.all(sql.Occurrence)
+            assert (shown.shelved_until_ns, shown.suppressed, shown.annunciated) == (None, False, False)
             assert [m.to_person for m in await r.all(sql.Message)] == ["anna"]
+
+    asyncio.run(story())
+
+
+def test_an_alarm_that_is_shelved_and_taken_off_is_called_for_again(tmp_path: Path) -> None:
+    """Shelving ends the calling of the raising; what comes off the shelf unanswered begins one of its own."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, r.working():
+            await r.gateway.send({0: 60.0})
+            await eventually_async(lambda: _is(r, "unacknowledged"))
+            assert (await r.command("shelve", duration_s=3600)).accepted
+            assert [m.state for m in await r.all(sql.Message)] == ["cancelled"]
+            assert (await r.command("unshelve")).accepted
+            messages = {m.round_ns: (m.state, m.reason) for m in await r.all(sql.Message)}
+            taken_off = (await r.all(sql.Transition))[-1].time_ns
+            assert messages == {
+                0: ("cancelled", "first alarm of its place"),
+                taken_off: ("pending", "an unacknowledged alarm came off the shelf"),
+            }
+
+    asyncio.run(story())
+
+
+def test_a_one_shot_shelf_ends_with_the_return(tmp_path: Path) -> None:
+    """While it lasts it is marked as such; only an alarm that is active can have one."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, r.working():
+            refused = await r.command("shelve", duration_s=3600, once=True)
+            assert (refused.accepted, refused.answer) == (False, "the alarm is not active")
+            await r.gateway.send({0: 60.0})
+            await eventually_async(lambda: _is(r, "unacknowledged"))
+            assert not (await r.command("shelve", duration_s=3600, once="yes")).accepted
+            assert (await r.command("shelve", duration_s=3600, once=True)).accepted
+            assert (await r.all(sql.Occurrence))[0].shelved_once
+            await r.gateway.send({0: 1.0})
+            await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+            (row,) = await r.all(sql.Occurrence)
+            assert (row.shelved_until_ns, row.shelved_once, row.suppressed) == (None, False, False)
+            last = (await r.all(sql.Transition))[-1]
+            assert (last.event, last.reason) == ("unshelve", "the alarm has returned")
 
     asyncio.run(story())
 

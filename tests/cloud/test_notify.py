@@ -14,6 +14,7 @@ from tocsin_cloud.adapters.channels import ChannelError, Letter
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.sql.models import Message, Occurrence
 from tocsin_cloud.loops.notify import ATTEMPTS, Notifier
+from tocsin_cloud.loops.outbox import end_calls
 from tocsin_core.plant import load_plant
 
 pytestmark = pytest.mark.anyio
@@ -194,6 +195,78 @@ async def test_an_answer_that_comes_during_a_failing_attempt_ends_it(office: Off
     office.post.meanwhile = lambda: office.acknowledge(raised)
     await office.notifier.send_due()
     assert (await office.outbox())[0, 0, "wang"].state == "cancelled"
+
+
+async def test_what_was_on_its_way_when_its_calling_ended_starts_nothing(office: Office) -> None:
+    """Answered and asked again while a last step was on its way: the new calling repeats, the old one does not."""
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised, to_person="li", step=1))
+
+    async def answered_and_asked_again() -> None:
+        async with office.database.write() as session:
+            assert await end_calls(session, ["tanks"]) == []
+
+    office.post.meanwhile = answered_and_asked_again
+    assert await office.notifier.send_due() == 1
+    assert [(row.state, row.answered) for row in (await office.outbox()).values()] == [("delivered", True)]
+
+
+async def test_a_message_of_an_answered_calling_is_not_tried_again(office: Office) -> None:
+    """Neither after a failure nor after its worker died: the alarm asks again, and a calling of its own tells so."""
+    raised = occurrence(1)
+    await office.put(
+        raised,
+        message(1, raised, answered=True, state="sending", attempts=1),
+        message(2, raised, round_ns=7, to_person="li"),
+    )
+    await office.notifier.send_due()
+    outbox = await office.outbox()
+    assert (outbox[0, 0, "wang"].state, outbox[0, 0, "li"].state) == ("cancelled", "delivered")
+    again = message(3, raised, round_ns=8)
+    await office.put(again)
+    office.post.broken = True
+
+    async def answered() -> None:
+        async with office.database.write() as session:
+            await end_calls(session, ["tanks"])
+
+    office.post.meanwhile = answered
+    await office.notifier.send_due()
+    async with office.database.read() as session:
+        assert (await session.get_one(Message, again.id)).state == "cancelled"
+
+
+async def test_a_failure_hurries_its_own_calling_alone(office: Office) -> None:
+    """The next step of another calling about the same occurrence keeps its time."""
+    raised = occurrence(1)
+    later = START_NS + 3600 * 10**9
+    await office.put(
+        raised,
+        message(1, raised, round_ns=7, attempts=ATTEMPTS - 1),
+        message(2, raised, round_ns=7, to_person="li", step=1, due_ns=later),
+        message(3, raised, round_ns=8, to_person="li", step=1, due_ns=later),
+    )
+    office.post.broken = True
+    await office.notifier.send_due()
+    async with office.database.read() as session:
+        due = [(await session.get_one(Message, f"{number:016x}")).due_ns for number in (2, 3)]
+    assert due == [office.clock.now_ns(), later]
+
+
+async def test_a_hidden_alarm_calls_nobody(office: Office) -> None:
+    """Shelved, out of service or suppressed by design: what waits is cancelled."""
+    raised = occurrence(1, suppressed=True)
+    await office.put(raised, message(1, raised))
+    await office.notifier.send_due()
+    assert (await office.outbox())[0, 0, "wang"].state == "cancelled"
+
+
+async def test_a_repeat_belongs_to_its_calling(office: Office) -> None:
+    """It carries the calling's round, so that the same repeat of another calling is another message."""
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised, round_ns=7, to_person="li", step=1))
+    await office.notifier.send_due()
+    assert (await office.outbox())[1, 1, "li"].round_ns == 7
 
 
 async def test_a_message_of_a_dead_worker_is_taken_again(office: Office) -> None:

@@ -65,7 +65,11 @@ async def what_one_process_would_answer(client: httpx.AsyncClient) -> None:
 
     await eventually_async(point, 20)
     occurrence = await eventually_async(alarm, 20)
-    assert await point() == 90.0
+
+    async def newest() -> bool:
+        return await point() == 90.0
+
+    await eventually_async(newest, 20)
     assert (await eventually_async(history, 20))[-2:] == [10.0, 90.0]
     answer = await client.post(f"/api/v1/alarms/{occurrence}/ack", json={})
     assert (answer.status_code, answer.json()["phase"]) == (200, "acknowledged")
@@ -74,6 +78,13 @@ async def what_one_process_would_answer(client: httpx.AsyncClient) -> None:
     metrics = (await client.get("/metrics")).text
     assert "tocsin_" in metrics
     assert "tocsin_messages_total" in metrics
+    assert "tocsin_alarm_flood 0.0" in metrics
+    assert (await client.get("/api/v1/plant")).json()["flood"] is None
+    (raised, *_) = (await client.get(f"/api/v1/alarms/{occurrence}/steps")).json()
+    assert raised["event"] == "raise"
+    taken_back = await client.post(f"/api/v1/alarms/{occurrence}/unacknowledge", json={})
+    assert (taken_back.status_code, taken_back.json()["phase"]) == (200, "unacknowledged")
+    assert (await client.get("/api/v1/kpi")).json()["alarm_system"]["alarms"] == 1
 
 
 async def outlives_the_workers(

@@ -1,7 +1,9 @@
 """The SQL side: the migrations make the models' tables, writers wait for each other, readers for nobody."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,13 +51,53 @@ def test_the_migrations_can_be_undone(tmp_path: Path) -> None:
     """Back at the beginning no table of ours is left."""
     path = tmp_path / "db"
     migrate(sqlite_url(path))
-    config = Config()
-    config.set_main_option("script_location", str(Path(sql_engine.__file__).with_name("migrations")))
-    config.attributes["url"] = sqlite_url(path)
-    command.downgrade(config, "base")
+    command.downgrade(alembic_config(path), "base")
     plain = create_engine(f"sqlite:///{path}")
     assert inspect(plain).get_table_names() == ["alembic_version"]
     plain.dispose()
+
+
+def test_an_older_database_keeps_its_callings_and_what_is_hidden(tmp_path: Path) -> None:
+    """A message of before belongs to the calling of its raising; whatever was shelved or out of service is hidden."""
+    path = tmp_path / "db"
+    config = alembic_config(path)
+    command.upgrade(config, "0001")
+    occurrences = [("shown", None, 0), ("shelved", 17, 0), ("out", None, 1)]
+    with closing(sqlite3.connect(path)) as older, older:
+        older.executemany(
+            "INSERT INTO occurrence (id, alarm, point, kind, priority, phase, raised_ns, reading_ns, committed_ns,"
+            " shelved_until_ns, out_of_service, unit, message) VALUES (?, 'P/H', 'P', 'H', 'high', 'unacknowledged',"
+            " 1, 1, 1, ?, ?, '', '{}')",
+            occurrences,
+        )
+        older.execute(
+            "INSERT INTO message (id, occurrence, to_person, channel, subject, body, state, due_ns, attempts, reason,"
+            " step, repeat) VALUES ('m', 'shown', 'anna', 'sms', '', '', 'pending', 1, 0, '', 0, 0)"
+        )
+    command.upgrade(config, "head")
+    with closing(sqlite3.connect(path)) as newer:
+        rows = newer.execute("SELECT id, suppressed, annunciated, shelved_once FROM occurrence").fetchall()
+        assert set(rows) == {("shown", 0, 1, 0), ("shelved", 1, 1, 0), ("out", 1, 1, 0)}
+        assert newer.execute("SELECT id, round_ns, answered FROM message").fetchall() == [("m", 0, 0)]
+        again = (
+            "INSERT INTO message SELECT 'again', occurrence, ticket, to_person, channel, subject, body, state, due_ns,"
+            " sent_ns, attempts, error, reason, step, repeat, ?, answered FROM message WHERE id = 'm'"
+        )
+        with pytest.raises(sqlite3.IntegrityError):
+            newer.execute(again, (0,))
+        newer.execute(again, (5,))
+        newer.commit()
+    command.downgrade(config, "0001")
+    with closing(sqlite3.connect(path)) as older:
+        assert older.execute("SELECT id FROM message").fetchall() == [("m",)]
+
+
+def alembic_config(path: Path) -> Config:
+    """What alembic needs to know to work on the database in `path`."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(sql_engine.__file__).with_name("migrations")))
+    config.attributes["url"] = sqlite_url(path)
+    return config
 
 
 def test_a_commit_is_synced_and_readers_hold_up_nobody(tmp_path: Path) -> None:

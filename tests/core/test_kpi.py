@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin_core.kpi import DAY, MINUTE, SECOND, Annunciated, Load, chattering, figures, fleeting, floods, load
+from tocsin_core.kpi import (
+    BANDS,
+    DAY,
+    MINUTE,
+    SECOND,
+    Annunciated,
+    FloodWatch,
+    Load,
+    chattering,
+    figures,
+    fleeting,
+    floods,
+    load,
+)
 from tocsin_core.plant import Priority
 
 START: Final = 1_800_000_000 * SECOND
@@ -82,6 +95,31 @@ def test_floods_are_those_counted_by_hand(seconds: list[int]) -> None:
     assert shown == by_hand(seconds, 3600)
 
 
+@given(st.lists(st.tuples(st.integers(0, 9000), st.booleans()), max_size=80), st.integers(1, 900))
+def test_a_flood_that_is_watched_is_the_one_of_the_whole_journal(told: list[tuple[int, bool]], every_s: int) -> None:
+    """Asked now and then, with alarms that come in order or ten minutes late, and with all that is old forgotten."""
+    coming = sorted((second + 600 * late, second) for second, late in told)
+    watch, known = FloodWatch(), list[Annunciated]()
+    for now in range(0, 10_800, every_s):
+        while coming and coming[0][0] <= now:
+            known += raised(coming.pop(0)[1], alarm=f"A{len(known)}/H")
+            watch.take(known[-1:])
+        now_ns = START + now * SECOND
+        going_on = [one for one in floods(known, now_ns) if one.end_ns is None]
+        recent = sum(now_ns - 10 * MINUTE < one.raised_ns <= now_ns for one in known)
+        assert watch.at(now_ns) == (going_on[-1] if going_on else None, recent)
+
+
+def test_an_alarm_of_the_future_counts_when_its_time_has_come() -> None:
+    """A gateway whose clock runs ahead begins no flood before it is time."""
+    watch = FloodWatch()
+    watch.take(raised(*range(100, 111)))
+    assert watch.at(START) == (None, 0)
+    flood, recent = watch.at(START + 111 * SECOND)
+    assert flood is not None
+    assert (flood.alarms, recent) == (11, 11)
+
+
 @pytest.mark.parametrize(
     ("rate", "called"),
     [
@@ -96,6 +134,13 @@ def test_floods_are_those_counted_by_hand(seconds: list[int]) -> None:
 def test_a_load_has_its_name(rate: float, called: Load) -> None:
     """As EEMUA 191 bands it."""
     assert load(rate) is called
+
+
+def test_the_bands_are_those_of_an_hour_and_a_day() -> None:
+    """EEMUA 191 in its other words: 144 and 288 a day, 60 an hour."""
+    bounds = dict(BANDS)
+    assert (bounds[Load.ACCEPTABLE] * 144, bounds[Load.MANAGEABLE] * 144) == (144, 288)
+    assert bounds[Load.OVER_DEMANDING] * 6 == 60
 
 
 def test_a_day_has_its_figures() -> None:
@@ -118,6 +163,7 @@ def test_a_flood_is_a_share_of_its_time() -> None:
     assert (flood.begin_ns, flood.end_ns) == (START + 10 * SECOND, START + 635 * SECOND)
     assert shown.in_flood == pytest.approx(625 / 36000)
     assert [shown.ten_minutes_over, shown.hours_over] == pytest.approx([1 / 60, 1 / 10])
+    assert shown.by_hour == (40.0, *[0.0] * 9)
 
 
 def test_a_quiet_span_has_figures_and_an_empty_one_has_none() -> None:

@@ -14,7 +14,7 @@ from tocsin_core.lifecycle import Event
 from tocsin_core.plant import Priority
 from tocsin_core.plant.fields import name_of
 from tocsin_core.plant.model import EscalationStep, Gateway, Notify, Person, PlantFile, Roster, Shift, Site
-from tocsin_core.routing import MOST_LINES, RoutingReason, decide, follow_up, message_id, on_duty
+from tocsin_core.routing import MOST_LINES, RoutingReason, awaits_answer, decide, follow_up, message_id, on_duty
 from tocsin_core.tickets import AlarmEvent
 
 
@@ -78,9 +78,9 @@ def test_a_clock_change_leaves_no_minute_without_duty(day: str) -> None:
         assert on_duty(DUTY, now_ns, "Europe/Berlin") == (("li",) if 8 <= wall.hour < 20 else ("wu",))
 
 
-def plan(events: Sequence[AlarmEvent], running: dict[str, Priority] | None = None) -> list[tuple[str, float, str]]:
-    """Channel, seconds from now and reason of what is planned while one alarm waits."""
-    decision = decide(events, {"tank-farm": 1}, running or {}, FILE, NOW)
+def plan(events: Sequence[AlarmEvent], running: Priority | None = None) -> list[tuple[str, float, str]]:
+    """Channel, seconds from now and reason of what is planned, perhaps while another alarm of the place waits."""
+    decision = decide(events, {} if running is None else {"tank-farm": {"PT-1/H": running}}, FILE, NOW)
     assert decision.cancel == ()
     return [(each.channel, (each.due_ns - NOW) / SECOND, each.reason.value) for each in decision.messages]
 
@@ -99,19 +99,19 @@ def test_a_first_alarm_starts_the_whole_chain() -> None:
 def test_a_step_goes_to_who_will_be_on_duty_then() -> None:
     """Planned a minute before the shift changes, the second step is for the next shift."""
     now = at("2027-01-15T19:59", "Asia/Shanghai")
-    messages = decide([RAISED], {"tank-farm": 1}, {}, FILE, now).messages
+    messages = decide([RAISED], {}, FILE, now).messages
     assert [each.to for each in messages] == ["li", "li", "chief", "wu"]
 
 
 def test_while_a_chain_runs_only_a_graver_alarm_is_told() -> None:
     """Level 2 after level 1 is told at once to the first step; another level 1 is seen by whoever answers."""
-    graver = replace(RAISED, occurrence="2" * 16, priority=Priority.CRITICAL)
-    assert plan([RAISED], {"tank-farm": Priority.HIGH}) == []
-    assert plan([RAISED, graver], {"tank-farm": Priority.HIGH}) == [
+    graver = replace(RAISED, occurrence="2" * 16, alarm="NH3-101/HH", priority=Priority.CRITICAL)
+    assert plan([RAISED], Priority.HIGH) == []
+    assert plan([RAISED, graver], Priority.HIGH) == [
         ("sms://li", 0, "a graver alarm while the chain is running"),
         ("mailto://li", 0, "a graver alarm while the chain is running"),
     ]
-    assert plan([graver], {"tank-farm": Priority.CRITICAL}) == []
+    assert plan([graver], Priority.CRITICAL) == []
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_while_a_chain_runs_only_a_graver_alarm_is_told() -> None:
     [
         replace(RAISED, suppressed=True),
         replace(RAISED, priority=Priority.MEDIUM),
-        replace(RAISED, event=Event.RETURN),
+        replace(RAISED, event=Event.RETURN, unanswered=False),
         replace(RAISED, event=Event.UNSHELVE, unanswered=False),
     ],
     ids=["hidden", "lower priority", "return", "nothing to answer"],
@@ -138,42 +138,113 @@ def test_an_unanswered_alarm_that_comes_off_the_shelf_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (Event.REALARM, "an acknowledged alarm is still active"),
+        (Event.UNACKNOWLEDGE, "an acknowledgement was taken back"),
+        (Event.IN_SERVICE, "an unacknowledged alarm is no longer suppressed"),
+    ],
+)
+def test_an_alarm_that_asks_again_calls_like_a_raising(event: Event, reason: str) -> None:
+    """The whole chain from its first step; and where another alarm's chain is running, only if it is graver."""
+    again = replace(RAISED, event=event, time_ns=RAISED.time_ns + SECOND)
+    chain, first_time = plan([again]), plan([RAISED])
+    assert chain[:1] == [("sms://li", 0, reason)]
+    assert [(channel, after_s) for channel, after_s, _ in chain] == [(to, after_s) for to, after_s, _ in first_time]
+    assert plan([again], Priority.HIGH) == []
+    assert plan([again], Priority.LOW)[0][2] == "a graver alarm while the chain is running"
+
+
+def test_each_calling_about_one_occurrence_has_ids_of_its_own() -> None:
+    """They come of the event time that began it, so that planning it again gives the same; repeats stay apart, too."""
+
+    def ids(event: AlarmEvent, now_ns: int = NOW) -> list[str]:
+        messages = decide([event], {}, FILE, now_ns).messages
+        return [each.id for each in (*messages, *follow_up(messages[-1], FILE, now_ns))]
+
+    events = [RAISED] + [replace(RAISED, event=Event.REALARM, time_ns=RAISED.time_ns + hour) for hour in (3600, 7200)]
+    callings = [ids(event) for event in events]
+    assert len({one for calling in callings for one in calling}) == sum(map(len, callings))
+    assert [ids(event, NOW + SECOND) for event in events] == callings
+
+
+def test_a_calling_that_an_older_release_began_goes_on_under_its_ids() -> None:
+    """What the raising planned then is planned alike now: a repeat that one of two messages planned is there once."""
+    first, *_, last = decide([RAISED], {}, FILE, NOW).messages
+    assert (first.round_ns, last.round_ns) == (0, 0)
+    (again, *_) = follow_up(last, FILE, NOW)
+    assert again.id == message_id("tank-farm", RAISED.occurrence, 1, 1, "chief", "sms://chief") == "e8cc6b0feba247c6"
+
+
 def test_an_answer_cancels_what_waits() -> None:
     """Once nothing in the place is left to acknowledge its chain ends; a place that still waits goes on."""
-    acknowledged = replace(RAISED, event=Event.ACKNOWLEDGE)
-    assert decide([acknowledged], {}, {"tank-farm": Priority.HIGH}, FILE, NOW).cancel == ("tank-farm",)
-    assert decide([acknowledged], {"tank-farm": 1}, {"tank-farm": Priority.HIGH}, FILE, NOW).cancel == ()
+    acknowledged = replace(RAISED, event=Event.ACKNOWLEDGE, unanswered=False)
+    alone = {"tank-farm": {RAISED.alarm: Priority.HIGH}}
+    assert decide([acknowledged], alone, FILE, NOW).cancel == ("tank-farm",)
+    both = {"tank-farm": alone["tank-farm"] | {"PT-1/H": Priority.HIGH}}
+    assert decide([acknowledged], both, FILE, NOW).cancel == ()
+    hidden = replace(RAISED, event=Event.SHELVE, suppressed=True)
+    assert decide([hidden], alone, FILE, NOW).cancel == ("tank-farm",)
 
 
 def test_raised_and_acknowledged_at_once_calls_nobody() -> None:
     """What was answered within the same batch needs no message."""
-    decision = decide([RAISED, replace(RAISED, event=Event.ACKNOWLEDGE)], {}, {}, FILE, NOW)
+    decision = decide([RAISED, replace(RAISED, event=Event.ACKNOWLEDGE, unanswered=False)], {}, FILE, NOW)
     assert (decision.messages, decision.cancel) == ((), ("tank-farm",))
 
 
+def test_an_answer_and_a_new_alarm_in_one_batch_end_one_chain_and_start_another() -> None:
+    """As they would in two: the old chain's messages are cancelled, and the new one is about the new alarm alone."""
+    acknowledged = replace(RAISED, event=Event.ACKNOWLEDGE, unanswered=False)
+    for later in (
+        replace(RAISED, alarm="PT-1/H", occurrence="2" * 16, time_ns=RAISED.time_ns + SECOND),
+        replace(RAISED, event=Event.REALARM, time_ns=RAISED.time_ns + SECOND),
+    ):
+        together = decide([acknowledged, later], {"tank-farm": {RAISED.alarm: Priority.HIGH}}, FILE, NOW)
+        assert together.cancel == ("tank-farm",)
+        assert together.messages == decide([later], {}, FILE, NOW).messages
+        assert len(together.messages) == 5
+
+
+def test_an_occurrence_that_replaces_one_that_waits_is_no_new_call() -> None:
+    """It returned, nobody answered, it was raised again: the chain that runs goes on."""
+    again = replace(RAISED, occurrence="2" * 16, time_ns=RAISED.time_ns + SECOND)
+    decision = decide([again], {"tank-farm": {RAISED.alarm: Priority.HIGH}}, FILE, NOW)
+    assert (decision.messages, decision.cancel) == ((), ())
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_what_awaits_an_answer_is_one_condition(priority: Priority) -> None:
+    """Unanswered, shown, and of a priority that people are told of."""
+    for unanswered in (False, True):
+        for suppressed in (False, True):
+            told = awaits_answer(priority, FILE.notify, unanswered=unanswered, suppressed=suppressed)
+            assert told is (unanswered and not suppressed and priority in {Priority.HIGH, Priority.CRITICAL})
+
+
 def test_the_last_step_is_repeated_until_somebody_answers() -> None:
-    """Ten minutes after it went out, to whoever is on duty by then; earlier steps and answered chains are not."""
-    messages = decide([RAISED], {"tank-farm": 1}, {}, FILE, NOW).messages
+    """Ten minutes after it went out, to whoever is on duty by then; earlier steps are not."""
+    messages = decide([RAISED], {}, FILE, NOW).messages
     first, last = messages[0], messages[-1]
-    assert follow_up(first, 1, FILE, NOW) == []
-    assert follow_up(last, 0, FILE, NOW) == []
+    assert follow_up(first, FILE, NOW) == []
     evening = at("2027-01-15T19:55", "Asia/Shanghai")
-    again = follow_up(last, 1, FILE, evening)
+    again = follow_up(last, FILE, evening)
     assert [(each.to, each.step, each.repeat, each.reason) for each in again] == [
         ("chief", 1, 1, RoutingReason.REPEATED),
         ("wu", 1, 1, RoutingReason.REPEATED),
     ]
     assert {each.due_ns for each in again} == {evening + 600 * SECOND}
-    assert [each.repeat for each in follow_up(again[0], 1, FILE, evening)] == [2, 2]
+    assert [each.repeat for each in follow_up(again[0], FILE, evening)] == [2, 2]
 
 
 def test_planning_twice_plans_the_same_messages() -> None:
     """Ids are a fixed function of chain, occurrence, step, repeat, person and channel: an outbox keeps one of each."""
-    messages = decide([RAISED], {"tank-farm": 1}, {}, FILE, NOW).messages
-    later = decide([RAISED], {"tank-farm": 1}, {}, FILE, NOW + SECOND).messages
+    messages = decide([RAISED], {}, FILE, NOW).messages
+    later = decide([RAISED], {}, FILE, NOW + SECOND).messages
     assert [each.id for each in messages] == [each.id for each in later]
     assert len({each.id for each in messages}) == len(messages)
-    repeats = [each.id for last in messages[-3:] for each in follow_up(last, 1, FILE, NOW)]
+    repeats = [each.id for last in messages[-3:] for each in follow_up(last, FILE, NOW)]
     assert len(set(repeats)) == 3
     assert messages[0].id == message_id("tank-farm", RAISED.occurrence, 0, 0, "li", "sms://li") == "3038e5a7f56b3695"
 
@@ -184,13 +255,14 @@ def test_a_flood_is_one_message_with_the_first_out_on_top() -> None:
         replace(
             RAISED,
             occurrence=f"{number:016x}",
+            alarm=f"P{number}/H",
             time_ns=START_NS + (SECOND if number != 7000 else 0),
             priority=Priority.CRITICAL if number == 9000 else Priority.HIGH,
             message=name_of(f"报警{number}", f"alarm {number}"),
         )
         for number in range(10_000)
     ]
-    messages = [each for each in decide(events, {"tank-farm": 10_000}, {}, FILE, NOW).messages if each.step == 0]
+    messages = [each for each in decide(events, {}, FILE, NOW).messages if each.step == 0]
     assert [each.channel for each in messages] == ["sms://li", "mailto://li"]
     assert messages[0].subject == "【化工厂】报警7000（另有 9999 条 / and 9999 more）"
     lines = messages[0].body.splitlines()
@@ -206,11 +278,11 @@ def test_a_flood_is_one_message_with_the_first_out_on_top() -> None:
 def test_places_have_chains_of_their_own() -> None:
     """A point that belongs to no hazard source is its own place."""
     alone = replace(RAISED, source=None, source_name=None, point="X")
-    decision = decide([RAISED, alone], {"tank-farm": 1, "X": 1}, {}, FILE, NOW)
+    decision = decide([RAISED, alone], {}, FILE, NOW)
     assert {each.chain for each in decision.messages} == {"tank-farm", "X"}
 
 
 def test_without_steps_nobody_is_called() -> None:
     """A plant may have nobody to call; its alarms stand on the page."""
     silent = FILE.model_copy(update={"notify": Notify()})
-    assert decide([RAISED], {"tank-farm": 1}, {}, silent, NOW).messages == ()
+    assert decide([RAISED], {}, silent, NOW).messages == ()

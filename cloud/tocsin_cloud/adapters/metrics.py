@@ -27,6 +27,9 @@ class Metrics:
     clock_steps_back: Counter = field(init=False)
     latency: Histogram = field(init=False)
     snapshots: Counter = field(init=False)
+    flood: Gauge = field(init=False)
+    floods: Counter = field(init=False)
+    recent_alarms: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the figures in the registry."""
@@ -83,3 +86,14 @@ class Metrics:
             ),
         )
         put("snapshots", Counter("tocsin_engine_snapshots", "Snapshots of the engine written.", registry=own))
+        put("flood", Gauge("tocsin_alarm_flood", "1 while an alarm flood goes on (ISA-18.2), else 0.", registry=own))
+        put(
+            "floods",
+            Counter(
+                "tocsin_alarm_floods", "Alarm floods since the start, one that went on then included.", registry=own
+            ),
+        )
+        put(
+            "recent_alarms",
+            Gauge("tocsin_alarms_last_ten_minutes", "Alarms annunciated in the last ten minutes.", registry=own),
+        )

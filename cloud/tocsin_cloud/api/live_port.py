@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.api import ports
 from tocsin_cloud.loops.live import LiveView
+from tocsin_core.kpi import Flood
 
 
 class LivePort:
@@ -45,6 +46,10 @@ class LivePort:
             )
             for point, ahead in self._live.outlooks.items()
         }
+
+    def flood(self) -> Flood | None:
+        """The flood that goes on."""
+        return self._live.flood
 
     def gateways(self) -> Sequence[ports.GatewayStatus]:
         """Every gateway heard of; a foreign group's carries its group in the id."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from tocsin_core.kpi import Load
 from tocsin_core.plant import AlarmKind, Priority
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -114,12 +115,22 @@ class Named(Shape):
     name: Name
 
 
+class Flood(Shape):
+    """More alarms than an operator can take in: it begins with more than 10 in 10 min and ends below 5 (ISA-18.2)."""
+
+    since: Instant
+    until: Instant | None = Field(description="null while it goes on.")
+    alarms: int = Field(description="Those raised while it lasts and in the ten minutes before it began.")
+    first: str = Field(description="The alarm that came first of these.")
+
+
 class Plant(Shape):
     """The plant as a whole."""
 
     site: Site
     hazard_sources: list[HazardSource]
     gateways: list[Named]
+    flood: Flood | None = Field(description="The alarm flood that goes on.")
     started_at: Instant
     version: str
 
@@ -205,7 +216,11 @@ class Alarm(Shape):
     priority: Priority
     phase: Phase
     shelved_until: Instant | None
+    shelved_once: bool = Field(description="Whether the shelf ends sooner, with the alarm's return.")
     out_of_service: bool
+    suppressed: bool = Field(
+        description="Whether it is hidden from the operator: shelved, out of service, or else suppressed by design."
+    )
     raised_at: Instant
     committed_at: Instant
     acknowledged_at: Instant | None
@@ -216,6 +231,18 @@ class Alarm(Shape):
     unit: str
     message: Name
     clause: Name | None
+
+
+class Step(Shape):
+    """One step of an alarm's life as the journal holds it; `reason` is a person's or the engine's."""
+
+    at: Instant
+    event: str
+    phase_from: Phase
+    phase_to: Phase
+    value: float | None
+    who: str | None
+    reason: str | None
 
 
 class Comment(Asked):
@@ -234,6 +261,7 @@ class Shelving(Reason):
     """For how long to shelve, and why; no shelf is for ever (ISA-18.2-2016, 11.7)."""
 
     duration_s: float = Field(ge=1, le=7 * 86400, allow_inf_nan=False)
+    once: bool = Field(default=False, description="End the shelf as soon as the alarm, which must be active, returns.")
 
 
 class Nothing(Asked):
@@ -363,6 +391,47 @@ class Latency(Shape):
     n: int
 
 
+class Counted(Shape):
+    """An alarm definition and how often."""
+
+    alarm: str
+    count: int
+
+
+class Band(Shape):
+    """Up to how many alarms an hour EEMUA 191 calls a load by this name."""
+
+    load: Load
+    per_hour: float
+
+
+class AlarmSystem(Shape):
+    """How the alarm system does in a span, for one operator: what ISA-18.2 and EEMUA 191 measure; shares are of 1."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    from_: Instant = Field(alias="from")
+    to: Instant
+    alarms: int = Field(description="Raised and told to the operator: neither shelved, out of service nor suppressed.")
+    by_hour: list[float] = Field(description="Alarms of each hour from `from` on; the last one may have begun only.")
+    per_day: float = Field(description="At most 144 very likely acceptable, 288 manageable.")
+    per_hour: float
+    per_ten_minutes: float
+    load: Load
+    bands: list[Band]
+    most_in_ten_minutes: float = Field(description="At most 10.")
+    ten_minutes_over: float = Field(description="Share of ten-minute windows with more than 10; below 0.01.")
+    hours_over: float = Field(description="Share of hours with more than 30; below 0.01.")
+    floods: list[Flood]
+    in_flood: float = Field(description="Share of the time; below 0.01.")
+    top: list[Counted] = Field(description="The ten most frequent alarms.")
+    top_share: float = Field(description="Their share of all; below 0.05.")
+    priorities: dict[Priority, float] = Field(description="About 0.80 low, 0.15 medium, 0.05 high, 0.01 critical.")
+    chattering: list[Counted] = Field(description="Raised three times or more within a minute, and most so; none.")
+    fleeting: list[Counted] = Field(description="Gone again within ten seconds, and how often; none.")
+    standing: list[str] = Field(description="Active for longer than 24 h, called stale by the standard; fewer than 5.")
+
+
 class Kpi(Shape):
     """The system's figures."""
 
@@ -381,6 +450,13 @@ class Kpi(Shape):
     latency_ms: Latency
     late_readings: int
     clock_steps_back: int
+    alarm_system: AlarmSystem
+
+
+class FloodNow(Shape):
+    """Whether an alarm flood goes on."""
+
+    flood: Flood | None
 
 
 class Hello(Shape):

@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry
 from tocsin_cloud.adapters.history import Trend
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_core.clock import Clock
+from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmKind, Plant
 from tocsin_core.readings import F64, I64, U8
 
 Online = Literal["online", "offline", "unknown"]
-Verb = Literal["ack", "shelve", "unshelve", "out-of-service", "in-service", "reset"]
+Verb = Literal["ack", "unacknowledge", "shelve", "unshelve", "out-of-service", "in-service", "reset"]
 
 
 class StoredReadings(Protocol):
@@ -105,6 +106,9 @@ class Live(Protocol):
     def projections(self) -> Mapping[str, Projection]:
         """Return by point id where the points that have a trend are heading."""
 
+    def flood(self) -> Flood | None:
+        """Return the alarm flood that goes on, or None."""
+
     def gateways(self) -> Sequence[GatewayStatus]:
         """Return one for each gateway heard of; one of the plant file that is missing is unknown."""
 
@@ -114,7 +118,10 @@ class Live(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OperatorCommand:
-    """What a person asks of an occurrence; `id` makes a repeated delivery harmless."""
+    """What a person asks of an occurrence; `id` makes a repeated delivery harmless.
+
+    `duration_s` and `once` (the shelf ends sooner, with the alarm's return) are for shelving alone.
+    """
 
     id: str
     verb: Verb
@@ -123,6 +130,7 @@ class OperatorCommand:
     who: str
     reason: str
     duration_s: float | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import numpy as np
 from tocsin_cloud.api import model
 from tocsin_cloud.api.model import number
 from tocsin_cloud.api.ports import GatewayStatus, Latest, Live, Projection, Undeclared
+from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Text
 from tocsin_core.readings import BAD_WAITING, I32, is_bad, quality_text
 
@@ -22,6 +23,11 @@ def name(text: Text) -> model.Name:
 def plain_name(text: str) -> model.Name:
     """Return a text that is the same in both languages."""
     return model.Name(zh=text, en=text)
+
+
+def flood(found: Flood) -> model.Flood:
+    """Return an alarm flood."""
+    return model.Flood(since=found.begin_ns, until=found.end_ns, alarms=found.alarms, first=found.first)
 
 
 def _limit(definition: AlarmDefinition) -> model.AlarmLimit:

@@ -31,6 +31,7 @@ from tocsin_cloud.api.ports import (
     Undeclared,
 )
 from tocsin_core.clock import Clock
+from tocsin_core.kpi import Flood
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +96,7 @@ def _present(live: Live, ready: Ready, metrics: CollectorRegistry) -> tuple[Colu
         "projections": {point: asdict(ahead) for point, ahead in live.projections().items()},
         "gateways": [asdict(gateway) for gateway in live.gateways()],
         "figures": asdict(live.figures()),
+        "flood": live.flood(),
         "ready": ready(),
         "metrics": generate_latest(metrics).decode(),
     }
@@ -166,6 +168,11 @@ class RemoteLive:
     def projections(self) -> Mapping[str, Projection]:
         """By point id."""
         return {point: Projection(**ahead) for point, ahead in self._rest["projections"].items()}
+
+    def flood(self) -> Flood | None:
+        """The alarm flood that goes on."""
+        told = self._rest["flood"]
+        return None if told is None else Flood(*told)
 
     def gateways(self) -> Sequence[GatewayStatus]:
         """Every gateway heard of."""

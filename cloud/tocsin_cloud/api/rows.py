@@ -23,7 +23,9 @@ def alarm(row: sql.Occurrence) -> model.Alarm:
             "priority": row.priority,
             "phase": row.phase,
             "shelved_until": row.shelved_until_ns,
+            "shelved_once": row.shelved_once,
             "out_of_service": row.out_of_service,
+            "suppressed": row.suppressed,
             "raised_at": row.raised_ns,
             "committed_at": row.committed_ns,
             "acknowledged_at": row.acknowledged_ns,
@@ -34,6 +36,21 @@ def alarm(row: sql.Occurrence) -> model.Alarm:
             "unit": row.unit,
             "message": row.message,
             "clause": row.clause,
+        }
+    )
+
+
+def step(row: sql.Transition) -> model.Step:
+    """Return a step of an alarm's life."""
+    return model.Step.model_validate(
+        {
+            "at": row.time_ns,
+            "event": row.event,
+            "phase_from": row.phase_from,
+            "phase_to": row.phase_to,
+            "value": number(row.value),
+            "who": row.who,
+            "reason": row.reason,
         }
     )
 

@@ -44,6 +44,7 @@ class StreamCommands:
             "who": command.who,
             "reason": command.reason,
             "duration_s": command.duration_s,
+            "once": command.once,
         }
         try:
             await publish_command(self._client, self._site, body)

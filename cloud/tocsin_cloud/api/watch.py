@@ -15,7 +15,7 @@ from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.mailbox import event_of
 from tocsin_cloud.api.ports import ApiPorts, Latest
-from tocsin_cloud.api.present import gateways, projection
+from tocsin_cloud.api.present import flood, gateways, projection
 
 log = structlog.get_logger(__name__)
 
@@ -169,7 +169,7 @@ class TableWatch:
 
 
 class PresentWatch:
-    """Tells once a second of readings, projections and gateways that changed; ends the streams when nobody works."""
+    """Tells once a second of readings, projections, gateways and floods that changed; ends streams if nobody works."""
 
     def __init__(self, ports: ApiPorts, hub: Hub) -> None:
         """What is there now is no news."""
@@ -177,6 +177,7 @@ class PresentWatch:
         self._hub = hub
         self._latest = ports.live.latest()
         self._projections = dict(ports.live.projections())
+        self._flood = ports.live.flood()
         self._gateways = {gateway.id: _state_of(gateway) for gateway in gateways(ports.plant, ports.live)}
 
     async def run(self) -> None:
@@ -189,6 +190,7 @@ class PresentWatch:
             self._tell_readings(self._ports.live.latest())
             self._tell_projections()
             self._tell_gateways()
+            self._tell_flood()
 
     def _tell_readings(self, latest: Latest) -> None:
         before, self._latest = self._latest, latest
@@ -219,6 +221,12 @@ class PresentWatch:
                 events.append(event_of("gateway", gateway))
         if events:
             self._hub.post(events)
+
+    def _tell_flood(self) -> None:
+        before, self._flood = self._flood, self._ports.live.flood()
+        if self._flood != before:
+            now = model.FloodNow(flood=None if self._flood is None else flood(self._flood))
+            self._hub.post([event_of("flood", now)])
 
 
 def _state_of(gateway: model.Gateway) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.snapshot import Snapshot
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
+from tocsin_cloud.loops.floods import Floods
 from tocsin_cloud.loops.hearing import hear
 from tocsin_cloud.loops.journal import (
     Answer,
@@ -94,6 +95,7 @@ class AlarmsWorker:
         self._caught_up = False
         self._clean = False  # nothing in the engine waits for its commit
         self._answered: dict[str, int] = {}
+        self._floods = Floods(self._rules, parts.live, parts.metrics)
 
     @property
     def position(self) -> Position:
@@ -120,6 +122,8 @@ class AlarmsWorker:
         try:
             await self._replay(feed)
             await self._reconcile()
+            async with parts.database.read() as session:
+                await self._floods.load(session, parts.clock.now_ns())
             self._caught_up = True
             await self._work(feed, journal)
         except asyncio.CancelledError:
@@ -149,6 +153,7 @@ class AlarmsWorker:
             if now - shown >= parts.settings.outlook_interval_s:
                 if self._state is not None:
                     parts.live.outlooks = _outlooks(self._state, self._rules)
+                    self._floods.show(self._state.now_ns)
                 shown = now
             if now - kept >= parts.settings.snapshot_interval_s and self._read != self._kept:
                 await self._commit(journal, Batch(self._read))
@@ -257,7 +262,8 @@ class AlarmsWorker:
             of_reading = self._timely and transition.event <= Event.RETURN_LATCHED and isfinite(transition.value)
             until = int(self._state.shelved_until_ns[transition.definition])
             out = bool(self._state.out_of_service[transition.definition])
-            batch.steps.append(Step(transition, batch.position, of_reading, until or None, out))
+            once = bool(until and self._state.shelved_once[transition.definition])
+            batch.steps.append(Step(transition, batch.position, of_reading, until or None, once, out))
         return result.refusals
 
     def _obey(self, batch: Batch, message: Message) -> None:
@@ -302,7 +308,9 @@ class AlarmsWorker:
         return _Asked(identity, order, "", told)
 
     def _order(self, told: Mapping[str, Any], number: int, at_ns: int) -> engine.Command:
-        verb = Verb(told["verb"])
+        verb, once = Verb(told["verb"]), told.get("once", False)
+        if not isinstance(once, bool):
+            raise TypeError(once)
         until_ns = at_ns + round(float(told["duration_s"]) * NS) if verb is Verb.SHELVE else 0
         onset_ns = 0
         if told.get("occurrence") and self._state is not None:
@@ -310,13 +318,16 @@ class AlarmsWorker:
             seen = engine.occurrence_id(self._rules.definitions[number].id, present)
             # An id cannot be turned back into its onset; any other onset than the present one will be refused.
             onset_ns = present if seen == told["occurrence"] else -1
-        return engine.Command(verb, number, at_ns, str(told["who"]), str(told.get("reason") or ""), onset_ns, until_ns)
+        return engine.Command(
+            verb, number, at_ns, str(told["who"]), str(told.get("reason") or ""), onset_ns, until_ns, once
+        )
 
     async def _commit(self, journal: Journal, batch: Batch) -> None:
         parts = self._parts
         with parts.metrics.commit_seconds.labels(ROLE).time():
             done = await self._recorded(journal, batch)
         self._committed, self._clean = batch.position, True
+        self._floods.take(batch.steps)
         parts.metrics.commits.labels(ROLE).inc()
         parts.metrics.position.labels(ROLE).set(batch.position.sequence)
         for step in batch.steps:

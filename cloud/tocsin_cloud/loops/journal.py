@@ -5,22 +5,21 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.stream import Position
+from tocsin_cloud.loops.outbox import CHUNK, Waiting, end_calls, put_in, waiting
 from tocsin_core import routing, tickets
 from tocsin_core.engine import Transition, occurrence_id
 from tocsin_core.lifecycle import UNANSWERED, Event, Phase
-from tocsin_core.plant import AlarmDefinition, Plant, PlantPoint, Priority, Text
+from tocsin_core.plant import AlarmDefinition, Plant, PlantPoint, Text
 from tocsin_core.rules import Rules
 from tocsin_core.tickets import AlarmEvent, TicketAction, TicketPolicy, TicketState
 from tocsin_core.wording import alarm_message
 
-CHUNK: Final = 500  # SQLite bounds the number of variables in one statement
 HOUR_S: Final = 3600.0
-UNANSWERED_TEXTS: Final = tuple(phase.text for phase in UNANSWERED)
 
 
 class FencedError(RuntimeError):
@@ -47,6 +46,7 @@ class Answer:
 class Step:
     """A transition, its place in the stream, and whether its alarm is shelved or out of service after it.
 
+    `shelved_once` if the shelf ends with the alarm's return.
     `timely` if a reading brought it that was on its way no longer than it had to be: then its latency means something.
     """
 
@@ -54,6 +54,7 @@ class Step:
     position: Position
     timely: bool
     shelved_until_ns: int | None
+    shelved_once: bool
     out_of_service: bool
 
 
@@ -94,8 +95,6 @@ class Journal:
         self._policy = TicketPolicy(
             setting.min_priority, setting.deadline_h * HOUR_S, setting.liable, plant.site.timezone
         )
-        least = plant.file.notify.min_priority.rank
-        self._told = tuple(str(priority) for priority in Priority if priority.rank >= least)
 
     async def record(self, session: AsyncSession, batch: Batch, snapshot_position: int, committed_ns: int) -> Committed:
         """Put `batch` into the transaction of `session`.
@@ -109,11 +108,11 @@ class Journal:
             await session.execute(insert(sql.Command), [_command_row(answer) for answer in batch.answers])
         if not batch.steps:
             return done
-        running = await self._running(session)
+        before = await waiting(session, self._places(batch.steps), self._plant.file.notify)
         events = await self._apply(session, batch.steps, committed_ns, done)
         await session.flush()
         await self._open_tickets(session, events, committed_ns, done)
-        await self._plan_messages(session, events, running, committed_ns, done)
+        await self._plan_messages(session, events, before, committed_ns, done)
         return done
 
     async def _fence(self, session: AsyncSession, position: Position, snapshot_position: int) -> None:
@@ -204,70 +203,17 @@ class Journal:
                 session.add(sql.TicketLog(ticket=decision.ticket, at_ns=now_ns, who="tocsin", what=_log_text(decision)))
             done.tickets[decision.ticket] = None
 
-    async def _running(self, session: AsyncSession) -> dict[str, Priority]:
-        rows = await self._waiting(session)
-        running: dict[str, Priority] = {}
-        for place, priority, _ in rows:
-            found = Priority(priority)
-            if place not in running or found.rank > running[place].rank:
-                running[place] = found
-        return running
-
-    async def _waiting(self, session: AsyncSession) -> Sequence[tuple[str, str, int]]:
-        """(place, priority, count) of the told alarms that nobody has answered yet."""
-        place = func.coalesce(sql.Occurrence.source, sql.Occurrence.point)
-        rows = await session.execute(
-            select(place, sql.Occurrence.priority, func.count())
-            .where(
-                sql.Occurrence.phase.in_(UNANSWERED_TEXTS),
-                sql.Occurrence.priority.in_(self._told),
-                sql.Occurrence.shelved_until_ns.is_(None),
-                sql.Occurrence.out_of_service.is_(False),
-            )
-            .group_by(place, sql.Occurrence.priority)
-        )
-        return [(where, priority, count) for where, priority, count in rows]
+    def _places(self, steps: Iterable[Step]) -> set[str]:
+        points = (self._plant.points[self._rules.point[step.transition.definition]] for step in steps)
+        return {point.source or point.id for point in points}
 
     async def _plan_messages(
-        self,
-        session: AsyncSession,
-        events: list[AlarmEvent],
-        running: Mapping[str, Priority],
-        now_ns: int,
-        done: Committed,
+        self, session: AsyncSession, events: list[AlarmEvent], before: Waiting, now_ns: int, done: Committed
     ) -> None:
-        waiting: dict[str, int] = {}
-        for place, _, count in await self._waiting(session):
-            waiting[place] = waiting.get(place, 0) + count
-        decision = routing.decide(events, waiting, running, self._plant.file, now_ns)
-        for message in decision.messages:
-            if await session.get(sql.Message, message.id) is None:
-                session.add(await self._message_row(session, message))
-                done.messages[message.id] = None
-        if decision.cancel:
-            done.messages.update(dict.fromkeys(await _cancel(session, decision.cancel)))
-
-    async def _message_row(self, session: AsyncSession, message: routing.PlannedMessage) -> sql.Message:
-        ticket = await session.scalar(
-            select(sql.TicketOccurrence.ticket).where(sql.TicketOccurrence.occurrence == message.occurrence).limit(1)
-        )
-        return sql.Message(
-            id=message.id,
-            occurrence=message.occurrence,
-            ticket=ticket,
-            to_person=message.to,
-            channel=message.channel,
-            subject=message.subject,
-            body=message.body,
-            state="pending",
-            due_ns=message.due_ns,
-            sent_ns=None,
-            attempts=0,
-            error=None,
-            reason=str(message.reason),
-            step=message.step,
-            repeat=message.repeat,
-        )
+        decision = routing.decide(events, before, self._plant.file, now_ns)
+        # In this order: what a new calling puts in must not be taken for what waited for the answer to the last one.
+        done.messages.update(dict.fromkeys(await end_calls(session, decision.cancel)))
+        done.messages.update(dict.fromkeys(await put_in(session, decision.messages)))
 
 
 async def take_partition(session: AsyncSession, partition: int) -> tuple[int, Position]:
@@ -325,25 +271,15 @@ async def _note_suppression(
     if state is None:
         state = sql.AlarmState(alarm=definition.id)
         session.add(state)
-    state.shelved_until_ns, state.out_of_service = step.shelved_until_ns, step.out_of_service
+    _hide(state, step)
     state.who, state.reason = step.transition.who or None, step.transition.reason or None
     if row is not None:
-        row.shelved_until_ns, row.out_of_service = step.shelved_until_ns, step.out_of_service
+        _hide(row, step)
 
 
-async def _cancel(session: AsyncSession, chains: Sequence[str]) -> list[str]:
-    place = func.coalesce(sql.Occurrence.source, sql.Occurrence.point)
-    rows = await session.scalars(
-        update(sql.Message)
-        .where(
-            sql.Message.state == "pending",
-            sql.Message.occurrence.in_(select(sql.Occurrence.id).where(place.in_(chains))),
-        )
-        .values(state="cancelled")
-        .returning(sql.Message.id)
-        .execution_options(synchronize_session=False)
-    )
-    return list(rows)
+def _hide(row: sql.AlarmState | sql.Occurrence, step: Step) -> None:
+    row.shelved_until_ns, row.shelved_once = step.shelved_until_ns, step.shelved_once
+    row.out_of_service, row.suppressed = step.out_of_service, step.transition.suppressed
 
 
 def _finite(value: float) -> float | None:
@@ -378,7 +314,10 @@ def _raised(
         acknowledged_by=None,
         returned_ns=None,
         shelved_until_ns=step.shelved_until_ns,
+        shelved_once=step.shelved_once,
         out_of_service=step.out_of_service,
+        suppressed=transition.suppressed,
+        annunciated=not transition.suppressed,
         value=_finite(transition.value),
         setpoint=_finite(definition.setpoint),
         unit=point.unit,
@@ -393,6 +332,8 @@ def _advance(row: sql.Occurrence, transition: Transition) -> None:
         row.returned_ns = transition.time_ns
     elif transition.event is Event.ACKNOWLEDGE:
         row.acknowledged_ns, row.acknowledged_by = transition.time_ns, transition.who
+    elif transition.event in (Event.UNACKNOWLEDGE, Event.REALARM):
+        row.acknowledged_ns = row.acknowledged_by = None
 
 
 def _close(row: sql.Occurrence | None, at_ns: int) -> None:

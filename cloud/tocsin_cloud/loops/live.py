@@ -1,7 +1,7 @@
 """The present state of the plant in memory: the latest reading of each point, gateways, projections, figures."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from tocsin_cloud.loops.points import PointTable
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Frame
 from tocsin_core.sparkplug.host import Fed
+
+if TYPE_CHECKING:
+    from tocsin_core.kpi import Flood
 
 State = Literal["online", "offline", "unknown"]
 GROW = 64
@@ -82,7 +85,7 @@ class Known:
 
 
 class LiveView:
-    """One writer for each part: the alarms loop for values, gateways and outlooks, the historian for `stored`."""
+    """One writer for each part: the historian for `stored`, the alarms loop for values, gateways, outlooks, flood."""
 
     def __init__(self, table: PointTable) -> None:
         """Know no reading yet."""
@@ -98,6 +101,7 @@ class LiveView:
         self.readings_per_second = 0.0
         self.late = 0
         self.clock_steps_back = 0
+        self.flood: Flood | None = None
 
     def take(self, frame: Frame) -> None:
         """Keep the newest reading of each point of `frame`; one older than what is known changes nothing."""

@@ -1,7 +1,7 @@
 """The outbox worker: sends due messages, tries again with patience, and calls on until somebody answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tocsin_cloud.adapters.channels import ChannelError, Letter, kind_of
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Message, Occurrence
+from tocsin_cloud.loops.outbox import CANCELLED, DELIVERED, FAILED, PENDING, SENDING, put_in, waiting
 from tocsin_core.clock import Clock
-from tocsin_core.lifecycle import UNANSWERED
-from tocsin_core.plant import Plant, Priority
+from tocsin_core.plant import Plant
 from tocsin_core.routing import PlannedMessage, RoutingReason, follow_up
 
 log = structlog.get_logger(__name__)
@@ -30,14 +30,6 @@ FIRST_RETRY_S: Final = 2.0
 LONGEST_RETRY_S: Final = 60.0
 # Longer than a channel's time limit: a message still "sending" after this belongs to a worker that died.
 LEASE_NS: Final = 30 * NS
-
-PENDING: Final = "pending"
-SENDING: Final = "sending"
-DELIVERED: Final = "delivered"
-FAILED: Final = "failed"
-CANCELLED: Final = "cancelled"
-
-_UNANSWERED: Final = tuple(phase.text for phase in UNANSWERED)
 
 
 class Sender(Protocol):
@@ -83,8 +75,6 @@ class Notifier:
         self._clock = clock
         what = "Messages to people by outcome of the attempt."
         self._outcomes = Counter("tocsin_messages", what, ("outcome",), registry=metrics)
-        least = plant.file.notify.min_priority.rank
-        self._told = tuple(str(priority) for priority in Priority if priority.rank >= least)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -123,7 +113,7 @@ class Notifier:
         cancelled: list[str] = []
         async with self._database.write() as session:
             for row in (await session.scalars(due.with_for_update(skip_locked=True))).all():
-                if not await self._waits_for_answer(session, row.occurrence):
+                if not await self._waits_for_answer(session, row):
                     row.state = CANCELLED
                     cancelled.append(row.id)
                     continue
@@ -164,7 +154,7 @@ class Notifier:
             row.state, row.sent_ns, row.due_ns = DELIVERED, now, now
             return await self._repeat(session, row, now)
         # An answer may have come while this one was on its way.
-        if not await self._waits_for_answer(session, row.occurrence):
+        if not await self._waits_for_answer(session, row):
             row.state, row.due_ns = CANCELLED, now
             return []
         if row.attempts < ATTEMPTS:
@@ -176,7 +166,12 @@ class Notifier:
 
     async def _hurry(self, session: AsyncSession, row: Message, now: int) -> list[str]:
         """Make the next step of the call due at once: whoever this message was for will not hear of it."""
-        call = (Message.occurrence == row.occurrence, Message.state == PENDING, Message.step > row.step)
+        call = (
+            Message.occurrence == row.occurrence,
+            Message.round_ns == row.round_ns,
+            Message.state == PENDING,
+            Message.step > row.step,
+        )
         following = await session.scalar(select(func.min(Message.step)).where(*call))
         hurried = await session.scalars(
             update(Message)
@@ -190,12 +185,13 @@ class Notifier:
     async def _repeat(self, session: AsyncSession, row: Message, now: int) -> list[str]:
         """Plan the last step again, as long as somebody has yet to answer."""
         place = await self._place(session, row.occurrence)
-        if place is None:
+        if place is None or not await self._waits_for_answer(session, row):
             return []
         last = PlannedMessage(
             id=row.id,
             chain=place,
             occurrence=row.occurrence,
+            round_ns=row.round_ns,
             step=row.step,
             repeat=row.repeat,
             to=row.to_person,
@@ -205,12 +201,14 @@ class Notifier:
             body=row.body,
             reason=RoutingReason.ESCALATED,
         )
-        planned = follow_up(last, await self._unanswered(session, place), self._file, now)
-        return await _insert(session, row.ticket, planned)
+        return await put_in(session, follow_up(last, self._file, now))
 
-    async def _waits_for_answer(self, session: AsyncSession, occurrence: str) -> bool:
-        place = await self._place(session, occurrence)
-        return place is not None and await self._unanswered(session, place) > 0
+    async def _waits_for_answer(self, session: AsyncSession, row: Message) -> bool:
+        """Whether the calling that `row` belongs to goes on: a later one about the same place is not its business."""
+        place = await self._place(session, row.occurrence)
+        if row.answered or place is None:
+            return False
+        return place in await waiting(session, [place], self._file.notify)
 
     async def _tell(self, messages: Iterable[str]) -> None:
         try:
@@ -223,43 +221,3 @@ class Notifier:
     async def _place(self, session: AsyncSession, occurrence: str) -> str | None:
         row = await session.get(Occurrence, occurrence)
         return None if row is None else row.source or row.point
-
-    async def _unanswered(self, session: AsyncSession, place: str) -> int:
-        """How many alarms of `place` people were told of and nobody has answered."""
-        waiting = select(func.count()).where(
-            func.coalesce(Occurrence.source, Occurrence.point) == place,
-            Occurrence.phase.in_(_UNANSWERED),
-            Occurrence.priority.in_(self._told),
-            Occurrence.shelved_until_ns.is_(None),
-            Occurrence.out_of_service.is_(False),
-        )
-        return await session.scalar(waiting) or 0
-
-
-async def _insert(session: AsyncSession, ticket: str | None, planned: Sequence[PlannedMessage]) -> list[str]:
-    """Put the planned messages that are not there yet into the outbox; returns their ids."""
-    added: list[str] = []
-    for message in planned:
-        if await session.get(Message, message.id) is not None:
-            continue
-        session.add(
-            Message(
-                id=message.id,
-                occurrence=message.occurrence,
-                ticket=ticket,
-                to_person=message.to,
-                channel=message.channel,
-                subject=message.subject,
-                body=message.body,
-                state=PENDING,
-                due_ns=message.due_ns,
-                sent_ns=None,
-                attempts=0,
-                error=None,
-                reason=str(message.reason),
-                step=message.step,
-                repeat=message.repeat,
-            )
-        )
-        added.append(message.id)
-    return added

@@ -22,6 +22,7 @@ from tocsin_cloud.api.ports import (
     Projection,
     Undeclared,
 )
+from tocsin_core.kpi import Flood
 from tocsin_core.readings import BAD_WAITING, GOOD
 
 START_NS: Final = 1_795_000_000_000_000_000
@@ -85,6 +86,7 @@ class LiveTable:
     strangers: list[Undeclared] = field(default_factory=list)
     known: list[GatewayStatus] = field(default_factory=list)
     counters: Figures = field(default_factory=Figures)
+    flooded: Flood | None = None
 
     def read(self, index: int, time_ns: int, value: float, quality: int = GOOD) -> None:
         """Write a reading."""
@@ -102,6 +104,10 @@ class LiveTable:
     def projections(self) -> Mapping[str, Projection]:
         """Return the projections."""
         return self.heading
+
+    def flood(self) -> Flood | None:
+        """Return the alarm flood."""
+        return self.flooded
 
     def gateways(self) -> Sequence[GatewayStatus]:
         """Return the gateways heard of."""
@@ -158,7 +164,10 @@ class AlarmsWorker:
             if command.verb == "ack":
                 row.phase, row.acknowledged_by = "acknowledged", command.who
                 row.acknowledged_ns = self._clock.now_ns()
+            elif command.verb == "unacknowledge":
+                row.phase, row.acknowledged_by, row.acknowledged_ns = "unacknowledged", None, None
             elif command.verb == "shelve":
+                row.shelved_once = command.once
                 row.shelved_until_ns = self._clock.now_ns() + round((command.duration_s or 0) * 1e9)
             session.add(transition(row))
         return Answer(accepted=True, reason="")

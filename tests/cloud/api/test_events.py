@@ -20,6 +20,7 @@ from tocsin_cloud.api.mailbox import MOST_EVENTS, Mailbox
 from tocsin_cloud.api.ports import Event, GatewayStatus, Projection
 from tocsin_cloud.api.server import Listening, serving
 from tocsin_core.clock import SystemClock
+from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import I32
 
@@ -97,6 +98,21 @@ async def test_a_stream_tells_of_everything_that_changes(bench: Bench) -> None:
         assert reader.of("projection")[0]["NH3-101"]["reaches_in_s"] is None
         del bench.live.heading["NH3-101"]
         await eventually_async(lambda: {"NH3-101": None} in reader.of("projection"))
+
+
+async def test_a_flood_is_told_as_it_begins_and_ends(bench: Bench) -> None:
+    """With its count as it grows, and null when it is over."""
+    async with served(bench) as server, reading(bench, server) as reader:
+
+        def told() -> list[int | None]:
+            return [flood and flood["alarms"] for flood in (told["flood"] for told in reader.of("flood"))]
+
+        bench.live.flooded = Flood(START_NS, None, 11, "NH3-101/H")
+        await eventually_async(lambda: told() == [11])
+        bench.live.flooded = Flood(START_NS, None, 12, "NH3-101/H")
+        await eventually_async(lambda: told() == [11, 12])
+        bench.live.flooded = None
+        await eventually_async(lambda: told() == [11, 12, None])
 
 
 async def test_a_transition_whose_event_got_lost_is_told_all_the_same(bench: Bench) -> None:

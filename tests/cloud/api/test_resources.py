@@ -1,6 +1,7 @@
 """What each resource answers, and how it refuses."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tocsin_cloud.adapters.sql.models import Quarantine, TicketLog, TicketOccurr
 from tocsin_cloud.api.model import rfc3339
 from tocsin_cloud.api.openapi import description
 from tocsin_cloud.api.ports import DeviceStatus, Figures, GatewayStatus, Projection, Undeclared
+from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import BAD_COMM_FAILURE
 
@@ -25,7 +27,7 @@ def at(seconds: float) -> str:
 
 
 async def test_a_hazard_source_shows_its_worst_alarm(bench: Bench) -> None:
-    """Shelved and out-of-service alarms do not count, one that returned is not active; an early warning is."""
+    """Hidden alarms do not count, one that returned is not active; an early warning is."""
     await bench.put(
         occurrence(1, kind="time-to-limit", priority="medium", phase="acknowledged"),
         occurrence(2, priority="low"),
@@ -34,9 +36,10 @@ async def test_a_hazard_source_shows_its_worst_alarm(bench: Bench) -> None:
         occurrence(5, priority="critical", phase="normal"),
         occurrence(6, priority="medium", phase="returned-unacknowledged"),
         occurrence(7, priority="medium", phase="latched-acknowledged"),
+        occurrence(8, priority="critical", suppressed=True),
     )
     async with bench.client("regulator") as client:
-        assert (await client.get("/kpi")).json()["alarms_active"] == 4
+        assert (await client.get("/kpi")).json()["alarms_active"] == 5
         plant = (await client.get("/plant")).json()
     assert plant["site"] == {"id": "north", "name": {"zh": "北厂", "en": "North works"}, "timezone": "Asia/Shanghai"}
     assert plant["gateways"] == [{"id": "gw-1", "name": {"zh": "一号网关", "en": "Gateway 1"}}]
@@ -164,6 +167,8 @@ async def test_alarms_are_sorted_for_the_operator(bench: Bench) -> None:
             "priority": "high",
             "phase": "unacknowledged",
             "shelved_until": None,
+            "shelved_once": False,
+            "suppressed": False,
             "out_of_service": False,
             "raised_at": at(4),
             "committed_at": at(4.04),
@@ -244,6 +249,51 @@ async def test_acknowledging_tells_the_worker_who_it_was(bench: Bench) -> None:
     assert answer.json()["acknowledged_by"] == "operator"
     (command,) = bench.worker.commands
     assert (command.verb, command.alarm, command.who, command.reason) == ("ack", "NH3-101/H", "operator", "seen")
+
+
+async def test_an_acknowledgement_can_be_taken_back(bench: Bench) -> None:
+    """By whoever may acknowledge; the alarm then asks again, and nobody stands for it."""
+    await bench.put(occurrence(1, phase="acknowledged", acknowledged_by="wang", acknowledged_ns=START_NS))
+    path = f"/alarms/{1:016x}/unacknowledge"
+    async with bench.client("regulator") as client:
+        assert (await client.post(path)).status_code == 403
+    async with bench.client() as client:
+        answer = (await client.post(path, json={"comment": "not mine"})).json()
+    assert (answer["phase"], answer["acknowledged_by"], answer["acknowledged_at"]) == ("unacknowledged", None, None)
+    (command,) = bench.worker.commands
+    assert (command.verb, command.who, command.reason) == ("unacknowledge", "operator", "not mine")
+
+
+async def test_a_shelf_may_end_with_the_return(bench: Bench) -> None:
+    """Asked for as such it reaches the worker as such, and the alarm shows it; else it lasts its time."""
+    await bench.put(occurrence(1))
+    path, body = f"/alarms/{1:016x}/shelve", {"duration_s": 60, "reason": "repair"}
+    async with bench.client() as client:
+        assert (await client.post(path, json=body)).json()["shelved_once"] is False
+        assert (await client.post(path, json=body | {"once": True})).json()["shelved_once"] is True
+    assert [command.once for command in bench.worker.commands] == [False, True]
+
+
+async def test_an_alarm_tells_what_happened_to_it(bench: Bench) -> None:
+    """Step by step as the journal holds it; one without any step is none."""
+    raised = occurrence(1)
+    answered = transition(raised)
+    answered.event, answered.phase_from, answered.who, answered.reason = "acknowledge", "unacknowledged", "wang", "seen"
+    answered.phase_to = "acknowledged"
+    await bench.put(raised, transition(raised), answered)
+    async with bench.client("regulator") as client:
+        steps = (await client.get(f"/alarms/{1:016x}/steps")).json()
+        assert (await client.get("/alarms/none/steps")).status_code == 404
+    assert steps[0] == {
+        "at": at(1),
+        "event": "raise",
+        "phase_from": "normal",
+        "phase_to": "unacknowledged",
+        "value": 31.5,
+        "who": None,
+        "reason": None,
+    }
+    assert [(step["event"], step["who"], step["reason"]) for step in steps[1:]] == [("acknowledge", "wang", "seen")]
 
 
 async def test_what_the_worker_does_not_do_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,6 +424,54 @@ async def test_the_figures(bench: Bench) -> None:
     assert (kpi["alarms_raised"], kpi["alarms_active"], kpi["alarms_unacknowledged"]) == (2, 1, 1)
     assert (kpi["early_warnings"], kpi["tickets_opened"], kpi["tickets_open"]) == (1, 2, 1)
     assert kpi["messages_delivered"] == 1
+
+
+async def test_the_figures_of_the_alarm_system(bench: Bench) -> None:
+    """Over the hours since `since`: of what was told to the operator, with the floods and the alarms that need work."""
+    hour = 3600
+    bench.clock.move(2 * hour)
+    chatters = [occurrence(n, returned_ns=START_NS + (n + 2) * 10**9) for n in range(1, 12)]
+    await bench.put(
+        *chatters,
+        occurrence(4000, alarm="PT-201/HH", priority="critical", returned_ns=START_NS + 4005 * 10**9),
+        occurrence(4001, annunciated=False),
+        occurrence(4002, id="old", alarm="PT-201/L", phase="acknowledged", raised_ns=START_NS - 90_000 * 10**9),
+    )
+    async with bench.client("regulator") as client:
+        system = (await client.get("/kpi", params={"since": at(0)})).json()["alarm_system"]
+        day = (await client.get("/kpi")).json()["alarm_system"]
+    assert (system["from"], system["to"], system["alarms"]) == (at(0), at(2 * hour), 12)
+    assert (system["by_hour"], system["per_hour"], system["per_day"]) == ([11.0, 1.0], 6.0, 144.0)
+    assert (system["load"], system["bands"][0]) == ("manageable", {"load": "acceptable", "per_hour": 6.0})
+    assert (system["most_in_ten_minutes"], system["ten_minutes_over"]) == (11.0, 1 / 12)
+    (flood,) = system["floods"]
+    assert flood == {"since": at(11), "until": at(607), "alarms": 11, "first": "NH3-101/H"}
+    assert system["top"] == [{"alarm": "NH3-101/H", "count": 11}, {"alarm": "PT-201/HH", "count": 1}]
+    assert system["chattering"] == [{"alarm": "NH3-101/H", "count": 11}]
+    assert system["fleeting"] == [{"alarm": "PT-201/HH", "count": 1}]
+    assert (system["standing"], system["priorities"]["critical"]) == (["PT-201/L"], 1 / 12)
+    assert len(day["by_hour"]) == 24
+    assert datetime.fromisoformat(day["from"]).timestamp() % hour == 0
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00Z", "9999-01-01T00:00:00Z"])
+async def test_figures_of_a_span_that_cannot_be_are_empty_and_no_crash(bench: Bench, since: str) -> None:
+    """Of what lies farther back than a year nothing is told, and nothing of what is to come."""
+    long_ago = START_NS - 400 * 86_400 * 10**9
+    await bench.put(occurrence(1, phase="normal", raised_ns=long_ago, returned_ns=long_ago + 10**9))
+    async with bench.client() as client:
+        answer = await client.get("/kpi", params={"since": since})
+    assert answer.status_code == 200
+    assert answer.json()["alarm_system"]["alarms"] == 0
+
+
+async def test_a_flood_is_part_of_the_plant(bench: Bench) -> None:
+    """Whoever opens the page in the middle of one sees it at once."""
+    async with bench.client("regulator") as client:
+        assert (await client.get("/plant")).json()["flood"] is None
+        bench.live.flooded = Flood(START_NS, None, 12, "NH3-101/H")
+        flood = (await client.get("/plant")).json()["flood"]
+    assert flood == {"since": at(0), "until": None, "alarms": 12, "first": "NH3-101/H"}
 
 
 async def test_the_quarantine_shows_why(bench: Bench) -> None:

@@ -66,6 +66,7 @@ async def test_a_command_is_answered_by_what_the_worker_commits(bench: Bench, st
         "who": "operator",
         "reason": "seen",
         "duration_s": None,
+        "once": False,
     }
     assert not asking.done()
     row = {"id": "c-1", "position": 1, "verb": "ack", "who": "operator", "accepted": False, "answer": "too late"}

@@ -15,6 +15,8 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -55,7 +57,10 @@ class Worker(Base):
 
 
 class Occurrence(Base):
-    """One raising of an alarm, as it stands now; only transitions change it."""
+    """One raising of an alarm, as it stands now; only transitions change it.
+
+    `suppressed`: it is hidden from the operator, for whichever reason; `annunciated`: it was not when it was raised.
+    """
 
     __tablename__ = "occurrence"
     __table_args__ = (Index(None, "alarm", "raised_ns"), Index(None, "phase"), Index(None, "raised_ns"))
@@ -73,7 +78,10 @@ class Occurrence(Base):
     acknowledged_by: Mapped[str | None]
     returned_ns: Mapped[int | None]
     shelved_until_ns: Mapped[int | None]
+    shelved_once: Mapped[bool] = mapped_column(default=False, server_default=false())
     out_of_service: Mapped[bool]
+    suppressed: Mapped[bool] = mapped_column(default=False, server_default=false())
+    annunciated: Mapped[bool] = mapped_column(default=True, server_default=true())
     value: Mapped[float | None]
     setpoint: Mapped[float | None]
     unit: Mapped[str]
@@ -159,11 +167,15 @@ class TicketLog(Base):
 
 
 class Message(Base):
-    """One message to one person by one channel; unique by what it is about, so that planning it twice is harmless."""
+    """One message to one person by one channel; unique by what it is about, so that planning it twice is harmless.
+
+    `round_ns` is 0 for the calling of the raising, else the event time that began the calling; `answered` marks one
+    that was on its way when its calling ended: nothing may follow from it.
+    """
 
     __tablename__ = "message"
     __table_args__ = (
-        UniqueConstraint("occurrence", "step", "repeat", "to_person", "channel"),
+        UniqueConstraint("occurrence", "round_ns", "step", "repeat", "to_person", "channel"),
         Index(None, "state", "due_ns"),
     )
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -179,8 +191,10 @@ class Message(Base):
     attempts: Mapped[int] = mapped_column(Integer)
     error: Mapped[str | None]
     reason: Mapped[str]
+    round_ns: Mapped[int] = mapped_column(default=0, server_default="0")
     step: Mapped[int] = mapped_column(Integer)
     repeat: Mapped[int] = mapped_column(Integer)
+    answered: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class User(Base):
@@ -205,12 +219,14 @@ class Session(Base):
 
 
 class AlarmState(Base):
-    """Shelving and out-of-service of a definition, which may hold while it has no occurrence."""
+    """What hides a definition from the operator, which may hold while it has no occurrence."""
 
     __tablename__ = "alarm_state"
     alarm: Mapped[str] = mapped_column(primary_key=True)
     shelved_until_ns: Mapped[int | None]
+    shelved_once: Mapped[bool] = mapped_column(default=False, server_default=false())
     out_of_service: Mapped[bool]
+    suppressed: Mapped[bool] = mapped_column(default=False, server_default=false())
     who: Mapped[str | None]
     reason: Mapped[str | None]
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 from sqlalchemy import select
 
 from tocsin_cloud.adapters.accounts import Account
-from tocsin_cloud.adapters.sql.models import Occurrence
+from tocsin_cloud.adapters.sql.models import Occurrence, Transition
 from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.context import Api, Context
 from tocsin_cloud.api.ports import CommandError, OperatorCommand, Verb
@@ -66,6 +66,17 @@ async def alarms(
         return [rows.alarm(row) for row in found]
 
 
+@router.get("/alarms/{occurrence}/steps", responses=documented(HTTPStatus.NOT_FOUND))
+async def steps(occurrence: str, _account: Reader, api: Context) -> list[model.Step]:
+    """List what happened to the alarm, the earliest first: who did what, when and why."""
+    query = select(Transition).where(Transition.occurrence == occurrence).order_by(Transition.seq)
+    async with api.ports.database.read() as session:
+        found = [rows.step(row) for row in await session.scalars(query)]
+    if not found:
+        raise refusal(HTTPStatus.NOT_FOUND, f"There is no alarm {occurrence!r}.")
+    return found
+
+
 @router.post("/alarms/{occurrence}/ack", responses=REFUSALS)
 async def acknowledge(
     occurrence: str, account: Operator, api: Context, body: model.Comment | None = None
@@ -74,10 +85,18 @@ async def acknowledge(
     return await _ask(api, account, "ack", occurrence, "" if body is None else body.comment)
 
 
+@router.post("/alarms/{occurrence}/unacknowledge", responses=REFUSALS)
+async def unacknowledge(
+    occurrence: str, account: Operator, api: Context, body: model.Comment | None = None
+) -> model.Alarm:
+    """Take the acknowledgement back: the alarm asks again, and people are called as at its raising."""
+    return await _ask(api, account, "unacknowledge", occurrence, "" if body is None else body.comment)
+
+
 @router.post("/alarms/{occurrence}/shelve", responses=REFUSALS)
 async def shelve(occurrence: str, body: model.Shelving, account: Operator, api: Context) -> model.Alarm:
-    """Put the alarm away for a while, with a reason."""
-    return await _ask(api, account, "shelve", occurrence, body.reason, body.duration_s)
+    """Put the alarm away for a while, or at most until it returns, with a reason."""
+    return await _ask(api, account, "shelve", occurrence, body.reason, body.duration_s, once=body.once)
 
 
 @router.post("/alarms/{occurrence}/unshelve", responses=REFUSALS)
@@ -105,13 +124,20 @@ async def reset(occurrence: str, account: Operator, api: Context, _body: model.N
 
 
 async def _ask(
-    api: Api, account: Account, verb: Verb, occurrence: str, reason: str = "", duration_s: float | None = None
+    api: Api,
+    account: Account,
+    verb: Verb,
+    occurrence: str,
+    reason: str = "",
+    duration_s: float | None = None,
+    *,
+    once: bool = False,
 ) -> model.Alarm:
     async with api.ports.database.read() as session:
         row = await session.get(Occurrence, occurrence)
     if row is None:
         raise refusal(HTTPStatus.NOT_FOUND, f"There is no alarm {occurrence!r}.")
-    command = OperatorCommand(uuid.uuid4().hex, verb, occurrence, row.alarm, account.name, reason, duration_s)
+    command = OperatorCommand(uuid.uuid4().hex, verb, occurrence, row.alarm, account.name, reason, duration_s, once)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             answer = await api.ports.commands.send(command)

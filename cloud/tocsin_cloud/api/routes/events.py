@@ -25,7 +25,7 @@ EVENTS: Final = (
     "`hello` {server_time, version}; `ping` {server_time} every 5 s; "
     "`values` {point, time, value, quality} about once a second, changed ones only; "
     "`transition` Alarm; `ticket` Ticket; `notification` Notification; `gateway` Gateway; "
-    "`projection` {point: Projection or null}"
+    "`projection` {point: Projection or null}; `flood` {flood: Flood or null}"
 )
 
 

@@ -1,5 +1,7 @@
 """Route of the system's figures."""
 
+import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 import numpy as np
@@ -12,23 +14,38 @@ from sqlalchemy.orm import InstrumentedAttribute
 from tocsin_cloud.adapters.sql.models import Message, Occurrence, Ticket, Transition
 from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Context
+from tocsin_cloud.api.present import flood
 from tocsin_cloud.api.security import Reader
 from tocsin_cloud.api.sorting import STANDING_TEXT, UNANSWERED_TEXT
+from tocsin_cloud.loops.floods import annunciated
+from tocsin_core.kpi import BANDS, DAY, HOUR
+from tocsin_core.kpi import Figures as AlarmFigures
+from tocsin_core.kpi import figures as figures_of
 from tocsin_core.plant import AlarmKind
 from tocsin_core.tickets import TicketState
 
 router = APIRouter(tags=["kpi"])
 
 LATENCY_OVER: Final = 10_000
+YEAR: Final = 366 * DAY
 
 
 @router.get("/kpi")
 async def kpi(
     _account: Reader,
     api: Context,
-    since: Annotated[AwareDatetime | None, Query(description="The latency is that of transitions since then.")] = None,
+    since: Annotated[
+        AwareDatetime | None, Query(description="Latency and `alarm_system` are about what was since then.")
+    ] = None,
 ) -> model.Kpi:
-    """The system's figures; alarms, tickets and messages over all that is kept, the rest since the start."""
+    """The system's figures; alarms, tickets and messages over all that is kept, the rest since the start.
+
+    `alarm_system` is about the span from `since` to now, at most a year; without `since` about the last 24 hours of the
+    clock, the one that has begun included.
+    """
+    now_ns = api.ports.clock.now_ns()
+    since_ns = None if since is None else model.nanoseconds(since)
+    begin_ns = (now_ns // HOUR - 23) * HOUR if since_ns is None else min(max(since_ns, now_ns - YEAR), now_ns + YEAR)
     live = api.ports.live
     figures = live.figures()
     async with api.ports.database.read() as session:
@@ -36,7 +53,11 @@ async def kpi(
         kinds = await _counts(session, Occurrence.kind)
         tickets = await _counts(session, Ticket.state)
         messages = await _counts(session, Message.state)
-        latency = await _latency(session, 0 if since is None else model.nanoseconds(since))
+        latency = await _latency(session, 0 if since_ns is None else begin_ns)
+        journal = await annunciated(session, begin_ns - DAY)
+    # A span that is still to come is as empty as one that begins now.
+    span = min(begin_ns, now_ns - 1), now_ns
+    system = await asyncio.to_thread(figures_of, journal, *span)
     return model.Kpi(
         points=len(api.ports.plant.points) + len(live.undeclared()),
         gateways_online=sum(gateway.state == "online" for gateway in live.gateways()),
@@ -53,6 +74,36 @@ async def kpi(
         latency_ms=latency,
         late_readings=figures.late_readings,
         clock_steps_back=figures.clock_steps_back,
+        alarm_system=_alarm_system(system, *span),
+    )
+
+
+def _alarm_system(found: AlarmFigures, begin_ns: int, end_ns: int) -> model.AlarmSystem:
+    def counted(most: Mapping[str, int]) -> list[model.Counted]:
+        falling = sorted(most.items(), key=lambda item: (-item[1], item[0]))
+        return [model.Counted(alarm=alarm, count=count) for alarm, count in falling]
+
+    return model.AlarmSystem(
+        from_=begin_ns,
+        to=end_ns,
+        alarms=found.alarms,
+        by_hour=list(found.by_hour),
+        per_day=found.per_day,
+        per_hour=found.per_hour,
+        per_ten_minutes=found.per_ten_minutes,
+        load=found.load,
+        bands=[model.Band(load=load, per_hour=most * 6.0) for load, most in BANDS],
+        most_in_ten_minutes=found.most_in_ten_minutes,
+        ten_minutes_over=found.ten_minutes_over,
+        hours_over=found.hours_over,
+        floods=[flood(one) for one in found.floods],
+        in_flood=found.in_flood,
+        top=counted(dict(found.top)),
+        top_share=found.top_share,
+        priorities=dict(found.priorities),
+        chattering=counted(found.chattering),
+        fleeting=counted(found.fleeting),
+        standing=list(found.standing),
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Api, Context
-from tocsin_cloud.api.present import name, plain_name
+from tocsin_cloud.api.present import flood, name, plain_name
 from tocsin_cloud.api.security import Reader
 from tocsin_cloud.api.sorting import STANDING_TEXT, UNANSWERED_TEXT
 from tocsin_core.lifecycle import Phase
@@ -23,6 +23,7 @@ async def plant(_account: Reader, api: Context) -> model.Plant:
     """The plant as a whole."""
     file = api.ports.plant.file
     pending = await _pending(api)
+    going_on = api.ports.live.flood()
     return model.Plant(
         site=model.Site(id=file.site.id, name=name(file.site.name), timezone=file.site.timezone),
         hazard_sources=[
@@ -32,6 +33,7 @@ async def plant(_account: Reader, api: Context) -> model.Plant:
             model.Named(id=gateway.id, name=plain_name(gateway.id) if gateway.name is None else name(gateway.name))
             for gateway in file.gateways
         ],
+        flood=None if going_on is None else flood(going_on),
         started_at=api.started_ns,
         version=api.version,
     )
@@ -49,9 +51,11 @@ async def _pending(api: Api) -> list[_Pending]:
     now = api.ports.clock.now_ns()
     groups = (Occurrence.source, Occurrence.kind, Occurrence.priority, Occurrence.phase)
     shelved = Occurrence.shelved_until_ns.is_not(None) & (Occurrence.shelved_until_ns > now)
+    # A shelf whose time is up hides nothing, also where nobody is at work to say so.
+    by_design = Occurrence.suppressed & Occurrence.shelved_until_ns.is_(None)
     query = (
         select(*groups, func.count())
-        .where(Occurrence.phase != Phase.NORMAL.text, ~Occurrence.out_of_service, ~shelved)
+        .where(Occurrence.phase != Phase.NORMAL.text, ~Occurrence.out_of_service, ~shelved, ~by_design)
         .group_by(*groups)
     )
     async with api.ports.database.read() as session:

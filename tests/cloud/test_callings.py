@@ -1,0 +1,207 @@
+"""An alarm that asks again calls people again, once each, however often the worker dies over it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tests.cloud.rig import SITE, now_ms
+from tests.cloud.test_alarms import Rig, rig
+from tests.cloud.test_notify import Post
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.loops.notify import Notifier
+from tocsin_cloud.loops.ticker import tick
+from tocsin_core.clock import SystemClock
+from tocsin_core.kpi import Flood
+from tocsin_core.plant import Plant
+from tocsin_core.plant.model import EscalationStep
+
+REALARM_S: Final = 0.3
+
+
+class CrashError(Exception):
+    """The worker's process is gone."""
+
+
+class CrashingDatabase(Database):
+    """A database over which a worker dies around each commit of transitions: first just before it, then just after."""
+
+    def __init__(self, inner: Database) -> None:
+        """Pass everything on to `inner`."""
+        self._inner = inner
+        self.crashes = 0
+        self._newest = 0
+        self._died_before: set[int] = set()
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A writing transaction that may be the last thing its worker does."""
+        async with self._inner.write() as session:
+            yield session
+            newest = await session.scalar(select(func.max(sql.Transition.seq))) or 0
+            if newest > self._newest and newest not in self._died_before:
+                self._died_before.add(newest)
+                self.crashes += 1
+                raise CrashError
+        if newest > self._newest:
+            self._newest = newest
+            self.crashes += 1
+            raise CrashError
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A reading transaction."""
+        async with self._inner.read() as session:
+            yield session
+
+
+def soon(plant: Plant) -> Plant:
+    """The plant with alarms that ask again at once, and with a second step an hour later."""
+    points = tuple(
+        replace(point, definitions=tuple(replace(each, realarm_s=REALARM_S) for each in point.definitions))
+        for point in plant.points
+    )
+    steps = (*plant.file.notify.steps, EscalationStep(after_s=3600, to=("anna",)))
+    notify = plant.file.notify.model_copy(update={"steps": steps})
+    return replace(plant, points=points, file=plant.file.model_copy(update={"notify": notify}))
+
+
+@asynccontextmanager
+async def restarted(r: Rig) -> AsyncIterator[asyncio.Task[None]]:
+    """A worker that is begun again whenever it has died."""
+
+    async def run() -> None:
+        while True:
+            with suppress(CrashError):
+                await r.worker().run()
+
+    task = asyncio.create_task(run())
+    try:
+        yield task
+    finally:
+        await ended(task)
+
+
+@asynccontextmanager
+async def sending(r: Rig, post: Post, database: Database) -> AsyncIterator[None]:
+    """An outbox worker over the same tables."""
+
+    async def publish(_kind: str, _body: object) -> None: ...
+
+    notifier = Notifier(database, post, publish, r.plant, SystemClock(), CollectorRegistry())
+    task = asyncio.create_task(notifier.run())
+    try:
+        yield
+    finally:
+        await ended(task)
+
+
+@asynccontextmanager
+async def ticking(r: Rig) -> AsyncIterator[asyncio.Task[None]]:
+    """The ticks of the site."""
+    task = asyncio.create_task(tick(r.client, SITE, 0.05, SystemClock()))
+    try:
+        yield task
+    finally:
+        await ended(task)
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """End a task."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def delivered(r: Rig, number: int) -> bool:
+    """Whether the outbox has noted so many as delivered."""
+    return len([row for row in await r.all(sql.Message) if row.state == "delivered"]) == number
+
+
+async def events(r: Rig) -> list[str]:
+    """What the journal tells, in order."""
+    return [row.event for row in await r.all(sql.Transition)]
+
+
+@pytest.mark.parametrize("crashes", [0, 10], ids=["undisturbed", "dying around every commit"])
+def test_a_realarm_and_an_unacknowledgement_call_again_once_each(tmp_path: Path, crashes: int) -> None:
+    """Three callings about one occurrence: three letters, an hour later's messages of the answered ones cancelled."""
+
+    async def story() -> None:
+        post = Post()
+        async with rig(tmp_path) as r:
+            r.plant = soon(r.plant)
+            plain, dying = r.database, CrashingDatabase(r.database)
+            if crashes:
+                r.database = dying
+            async with restarted(r), ticking(r) as ticks, sending(r, post, plain):
+                await r.gateway.send({0: 60.0}, time_ms=now_ms())
+                await eventually_async(lambda: delivered(r, 1), 20)
+                await r.command("ack")
+                await eventually_async(lambda: delivered(r, 2), 20)
+                # Without ticks no time passes: it does not ask by itself before its answer is taken back.
+                ticks.cancel()
+                assert (await r.command("ack")).accepted
+                assert (await r.command("unacknowledge")).accepted
+                await eventually_async(lambda: delivered(r, 3), 20)
+            assert await events(r) == ["raise", "acknowledge", "realarm", "acknowledge", "unacknowledge"]
+            assert len({letter.id for letter in post.sent}) == 3
+            assert {letter.subject for letter in post.sent} == {"【Site】P1 高报：60.00 kPa ≥ 50 kPa"}
+            assert len(post.sent) == 3
+            callings = sorted(await r.all(sql.Message), key=lambda row: (row.round_ns, row.step))
+            answered, waiting = [(0, "delivered"), (1, "cancelled")], [(0, "delivered"), (1, "pending")]
+            assert [(row.step, row.state) for row in callings] == answered + answered + waiting
+            asked = [row.time_ns for row in await r.all(sql.Transition) if row.event in {"realarm", "unacknowledge"}]
+            assert [row.round_ns for row in callings[::2]] == [0, *asked]
+            assert dying.crashes == crashes
+            (row,) = await r.all(sql.Occurrence)
+            assert (row.phase, row.acknowledged_by, row.acknowledged_ns) == ("unacknowledged", None, None)
+
+    asyncio.run(story())
+
+
+RECENT: Final = "tocsin_alarms_last_ten_minutes"
+
+
+def flood_of(r: Rig) -> Flood | None:
+    """The flood that the worker shows."""
+    return r.live.flood
+
+
+async def burst(r: Rig, number: int) -> None:
+    """Raise P1/H `number` times, each time anew."""
+    for _ in range(number):
+        for value in (60.0, 1.0):
+            r.newest_ms = max(r.newest_ms + 1, now_ms())
+            await r.gateway.send({0: value}, time_ms=r.newest_ms)
+
+
+def test_a_flood_is_shown_and_known_again_after_a_restart(tmp_path: Path) -> None:
+    """It begins with the eleventh alarm, is counted, and goes on with its beginning when the worker starts anew."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, ticking(r):
+            async with r.working():
+                await burst(r, 10)
+                await eventually_async(lambda: r.metrics.registry.get_sample_value(RECENT) == 10)
+                assert flood_of(r) is None
+                await burst(r, 2)
+                await eventually_async(lambda: r.metrics.registry.get_sample_value(RECENT) == 12)
+                flood = await eventually_async(lambda: flood_of(r))
+                assert r.metrics.registry.get_sample_value("tocsin_alarm_flood") == 1
+                assert r.metrics.registry.get_sample_value("tocsin_alarm_floods_total") == 1
+            async with r.working():
+                assert await eventually_async(lambda: flood_of(r)) == flood
+                assert flood is not None
+                assert (flood.alarms, flood.first) == (12, "P1/H")
+
+    asyncio.run(story())
