@@ -5,7 +5,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from tocsin_core.plant.model import Broker, Host, Port
+from tocsin_core.plant.fields import Host, Port
+from tocsin_core.plant.model import Broker
 from tocsin_core.plant.source import Path, Source, read_yaml
 
 SIMULATION_FILE: Final = "simulation.yaml"
