@@ -9,15 +9,14 @@ import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_edge.adapters.folder_lock import held
-from tocsin_edge.adapters.modbus import ModbusLine
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.adapters.uplink_settings import read_uplink_settings
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.keep import Keeper, SpoolThread
 from tocsin_edge.loops.listen import Sensor, listen
-from tocsin_edge.loops.poll import poll
+from tocsin_edge.loops.poll import Poller, pollers_of
 from tocsin_edge.loops.send import Sender
-from tocsin_edge.settings import EdgeSettings, ModbusDevice, SensorDevice
+from tocsin_edge.settings import EdgeSettings, SensorDevice
 
 NS_PER_MS: Final = 1_000_000
 
@@ -44,16 +43,16 @@ async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> dict
         board = Board(tuple(device.sparkplug for device in settings.devices), now_ms)
         sender = Sender(settings, uplink, thread, board, clock)
         keeper = Keeper(thread, board, clock, sender.on_kept, sender.on_lost, sender.on_back)
-        lines = _lines(settings, clock)
-        for line in lines.values():
-            stack.callback(line.close)
+        pollers = pollers_of(settings, clock, keeper.put)
+        for poller in pollers:
+            stack.callback(poller.close)
         before = spool.counters()
         log.info("gateway starts", gateway=settings.gateway.id, devices=len(settings.devices), **before)
         async with asyncio.TaskGroup() as outward:
             outward.create_task(sender.run(), name="send")
             keeping = outward.create_task(keeper.run(), name="keep")
             async with asyncio.TaskGroup() as inward:
-                tasks = _start_inputs(inward, settings, lines, clock, keeper)
+                tasks = _start_inputs(inward, settings, pollers, clock, keeper)
                 await stop.wait()
                 for task in tasks:
                     task.cancel()
@@ -72,31 +71,20 @@ def stop_on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop.set)
 
 
-def _lines(settings: EdgeSettings, clock: Clock) -> dict[tuple[str, int], ModbusLine]:
-    """Make one line for each (host, port): units behind the same one share it."""
-    addresses = [device.input.address for device in settings.devices if isinstance(device.input, ModbusDevice)]
-    return {(a.host, a.port): ModbusLine(a.host, a.port, clock) for a in addresses}
-
-
 def _start_inputs(
     group: asyncio.TaskGroup,
     settings: EdgeSettings,
-    lines: dict[tuple[str, int], ModbusLine],
+    pollers: list[Poller],
     clock: Clock,
     keeper: Keeper,
 ) -> list[asyncio.Task[None]]:
-    tasks = []
+    tasks = [group.create_task(poller.run(), name=f"poll {poller.name}") for poller in pollers]
     sensors = []
     for device in settings.devices:
-        match device.input:
-            case ModbusDevice(address=address) as how:
-                line = lines[address.host, address.port]
-                polling = poll(device, how, line, clock, keeper.put)
-                tasks.append(group.create_task(polling, name=f"poll {device.id}"))
-            case SensorDevice() as how:
-                sensor = Sensor(device, how, clock, keeper.put)
-                sensors.append(sensor)
-                tasks.append(group.create_task(sensor.watch(), name=f"watch {device.id}"))
+        if isinstance(device.input, SensorDevice):
+            sensor = Sensor(device, device.input, clock, keeper.put)
+            sensors.append(sensor)
+            tasks.append(group.create_task(sensor.watch(), name=f"watch {device.id}"))
     if sensors:
         tasks.append(group.create_task(listen(settings.gateway.sensors, sensors), name="listen"))
     return tasks

@@ -3,21 +3,34 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tocsin_core.plant import Plant, PlantPoint
+from tocsin_core.plant import AlarmKind, Plant, PlantPoint, Priority
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.model import Gateway, Mqtt
-from tocsin_core.plant.standards import defaults_of
+from tocsin_core.plant.standards import GAS_KINDS, defaults_of
 from tocsin_core.ranges import Ranges
-from tocsin_core.registers import ReadPlan, compile_plan
+from tocsin_core.registers import TCP, Line, Profile, ReadPlan, compile_plan
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Points of a device (positions among them, in the order of the plan's values) that are read together.
+
+    `safety`: their period is kept when the line cannot do everything.
+    """
+
+    points: tuple[int, ...]
+    plan: ReadPlan
+    safety: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ModbusDevice:
-    """A device that is polled: where, and by which plan; the plan's values are in the order of the device's points."""
+    """A device that is polled: where, and by which plans; its profile is what a plan is made of anew when it learns."""
 
     address: Modbus
-    plan: ReadPlan
+    profile: Profile
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +97,40 @@ def _device(plant: Plant, points: list[PlantPoint]) -> DeviceSettings:
     metrics = tuple(EdgeMetric(point.metric, point.unit, point.low, point.high) for point in points)
     how: ModbusDevice | SensorDevice
     if device.modbus is not None and device.profile is not None:
-        registers = [point.config.register_ or point.id for point in points]
-        how = ModbusDevice(device.modbus, compile_plan(plant.profiles[device.profile], registers))
+        profile = plant.profiles[device.profile]
+        how = ModbusDevice(device.modbus, profile, _parts(device.modbus, profile, points))
     elif device.mqtt is not None:
         how = SensorDevice(device.mqtt, tuple(point.config.field or "" for point in points))
     else:
         raise ValueError(f"device {device.id!r} has neither modbus nor mqtt")
     ranges = Ranges.of([_range(point) for point in points])
     return DeviceSettings(EdgeDevice(device.id, metrics), ranges, device.period_ms * 1_000_000, how)
+
+
+def _parts(address: Modbus, profile: Profile, points: list[PlantPoint]) -> tuple[Part, ...]:
+    """Split a device into what is for safety and the rest, where that takes no more requests than the whole does."""
+    serial = address.serial
+    line = TCP if serial is None else Line.serial(serial.baud, serial.bits_per_character)
+    registers = [point.config.register_ or point.id for point in points]
+
+    def part(wanted: list[int], *, safety: bool) -> Part:
+        return Part(tuple(wanted), compile_plan(profile, [registers[at] for at in wanted], line), safety)
+
+    every = list(range(len(points)))
+    first = [at for at in every if for_safety(points[at])]
+    rest = [at for at in every if at not in first]
+    whole = part(every, safety=bool(first))
+    if not first or not rest:
+        return (whole,)
+    split = (part(first, safety=True), part(rest, safety=False))
+    return split if sum(len(each.plan.requests) for each in split) <= len(whole.plan.requests) else (whole,)
+
+
+def for_safety(point: PlantPoint) -> bool:
+    """Whether the point's period goes before others': it measures gas, or has an HH or a critical alarm."""
+    alarms = point.definitions
+    grave = any(alarm.kind is AlarmKind.HH or alarm.priority is Priority.CRITICAL for alarm in alarms)
+    return grave or point.kind in GAS_KINDS
 
 
 def _range(point: PlantPoint) -> tuple[float, float] | None:

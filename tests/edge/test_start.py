@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +13,17 @@ from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.model import Mqtt
+from tocsin_core.polling import grace_s
 from tocsin_core.ranges import Ranges
 from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
 from tocsin_core.registers import Profile, compile_plan
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_edge.adapters.modbus import ModbusLine
 from tocsin_edge.adapters.sensors import Arrival
-from tocsin_edge.loops.health import grace_s
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.listen import Sensor
-from tocsin_edge.loops.poll import poll
-from tocsin_edge.settings import DeviceSettings, ModbusDevice, SensorDevice
+from tocsin_edge.loops.poll import Holes, Poller
+from tocsin_edge.settings import DeviceSettings, ModbusDevice, Part, SensorDevice
 
 CLOCK = SystemClock()
 PROFILE = Profile.model_validate(
@@ -54,22 +55,22 @@ def test_two_periods_of_grace_within_bounds(period_s: float, grace: float) -> No
     assert grace_s(period_s) == grace
 
 
-async def polled(port: int, story: Callable[[list[Sample]], object]) -> None:
+async def polled(folder: Path, port: int, story: Callable[[list[Sample]], object]) -> None:
     """Poll a device at `port` while `story` runs."""
-    how = ModbusDevice(
-        Modbus(host="127.0.0.1", port=port, unit=1, timeout_ms=100, retries=0), compile_plan(PROFILE, ["v"])
-    )
-    line = ModbusLine("127.0.0.1", port, CLOCK)
+    address = Modbus(host="127.0.0.1", port=port, unit=1, timeout_ms=100, retries=0)
+    how = ModbusDevice(address, PROFILE, (Part((0,), compile_plan(PROFILE, ["v"])),))
     samples: list[Sample] = []
-    polling = asyncio.create_task(poll(device(how), how, line, CLOCK, samples.append))
+    line = ModbusLine(address, CLOCK, lambda: 0.5)
+    poller = Poller([device(how)], line, Holes(folder), CLOCK, samples.append, lambda: 0.5)
+    polling = asyncio.create_task(poller.run())
     try:
         await story(samples)  # type: ignore[misc]
     finally:
         polling.cancel()
-        line.close()
+        poller.close()
 
 
-def test_a_device_that_comes_up_after_the_gateway_was_never_bad() -> None:
+def test_a_device_that_comes_up_after_the_gateway_was_never_bad(tmp_path: Path) -> None:
     """Nobody listens for the first second and a half: no reading says so, and the first one is good."""
 
     async def story(samples: list[Sample]) -> None:
@@ -82,10 +83,10 @@ def test_a_device_that_comes_up_after_the_gateway_was_never_bad() -> None:
         await eventually_async(lambda: qualities(samples[-1:]) == {BAD_COMM_FAILURE}, timeout_s=1.5)
 
     slave = Slave({1: 1.5}, port=free_port())
-    asyncio.run(polled(slave.port, story))
+    asyncio.run(polled(tmp_path, slave.port, story))
 
 
-def test_a_device_that_never_comes_is_bad_after_its_grace_and_then_dead() -> None:
+def test_a_device_that_never_comes_is_bad_after_its_grace_and_then_dead(tmp_path: Path) -> None:
     """After 2 s and not before its points are bad; three bad readings, then it is dead."""
 
     async def story(samples: list[Sample]) -> None:
@@ -96,7 +97,7 @@ def test_a_device_that_never_comes_is_bad_after_its_grace_and_then_dead() -> Non
         await eventually_async(lambda: samples[-1].dead, timeout_s=2)
         assert [sample.dead for sample in samples] == [False, False, True]
 
-    asyncio.run(polled(free_port(), story))
+    asyncio.run(polled(tmp_path, free_port(), story))
 
 
 def test_a_sensor_that_was_never_heard_has_two_seconds_and_then_two_periods() -> None:

@@ -1,26 +1,49 @@
-"""A Modbus TCP connection, shared by the units behind it: one question at a time, and no answer but its own."""
+"""A Modbus line, shared by the units on it: one question at a time, and no answer but its own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from random import SystemRandom
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-import numpy as np
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
-from pymodbus.pdu import ModbusPDU
-
 from tocsin_core.clock import Clock
+from tocsin_core.plant.connection import Modbus, Serial
+from tocsin_core.polling import (
+    Backoff,
+    Question,
+    Search,
+    different,
+    rtu_begun,
+    rtu_frame,
+    rtu_search,
+    rtu_trouble,
+    tcp_frame,
+    tcp_search,
+)
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_CONFIGURATION, BAD_DEVICE_FAILURE
 from tocsin_core.registers import ReadRequest, Reply
+from tocsin_edge.adapters.modbus_link import Link, TcpLink
+from tocsin_edge.adapters.serial_port import SerialLink
 
 RECONNECT_FIRST_S: Final = 0.25
 RECONNECT_MOST_S: Final = 5.0
-# For so long after the start a device that was never reached is waited for without growing rarer.
+# For so long after the start a line that was never there is waited for without growing rarer.
 STARTING_S: Final = 10.0
-# The library's own patience; ours ends every exchange long before.
-LIBRARY_TIMEOUT_S: Final = 60.0
+# After so many questions in a row without a single byte heard the connection itself is doubted and made anew.
+MOST_UNHEARD: Final = 3
+# MODBUS over Serial Line 1.02, 2.5.1.1: 3.5 characters between frames, 1.75 ms above 19200 baud.
+SILENCE_CHARACTERS: Final = 3.5
+SHORTEST_SILENCE_S: Final = 0.00175
+SILENCE_FIXED_ABOVE: Final = 19_200
+# A converter's line behind TCP has a speed that nobody told; at 9600 baud this is its silence.
+CONVERTER_SILENCE_S: Final = 0.004
+# An answer that stops in its middle for so long is not finished any more; USB converters pause up to 16 ms.
+BROKEN_OFF_S: Final = 0.1
+# More than any line brings while an answer is awaited; a frame has at most 260.
+MOST_NOISE: Final = 8192
+RTU_OVERHEAD: Final = 5
+NUMBERS: Final = 0x10000
 
 # MODBUS Application Protocol 1.1b3, section 7.
 EXCEPTIONS: Final[dict[int, tuple[int, str]]] = {
@@ -35,98 +58,265 @@ EXCEPTIONS: Final[dict[int, tuple[int, str]]] = {
     11: (BAD_COMM_FAILURE, "gateway target failed to respond"),
 }
 TARGET_SILENT: Final = frozenset({10, 11})
-
-_random = SystemRandom()
+BUSY: Final = frozenset({5, 6})
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: registers, bits, or a quality byte with its reason; `silent` if nobody answered at all."""
+    """What came back: registers, bits, or a quality byte with its reason; `silent` if nobody answered at all.
+
+    `exception` is the code of a refusal, 0 for none. `begun_ns` and `ended_ns` (UTC) are when the question went out and
+    when the answer was there; `busy_s` is for how long the line was taken.
+    """
 
     reply: Reply
     reason: str = ""
     silent: bool = False
+    exception: int = 0
+    begun_ns: int = field(default=0, compare=False)
+    ended_ns: int = field(default=0, compare=False)
+    busy_s: float = field(default=0.0, compare=False)
+
+
+class _NumberLostError(ConnectionError):
+    """The server does not give back transaction numbers, which came out while an older answer may be on its way."""
+
+
+@dataclass(slots=True)
+class _Talk:
+    """What is remembered between questions on one connection."""
+
+    first: int
+    """The number of its first question."""
+    number: int
+    """The number of its last question."""
+    unanswered: dict[int, ReadRequest] = field(default_factory=dict)
+    """By unit: the question to which nothing came; on RTU lines its answer may still be on its way."""
+    rest: bytes = b""
+    """The beginning of a frame of which the end has not arrived."""
+    unheard: int = 0
+    """Questions in a row to which not a single byte came."""
+
+    def sent(self, number: int) -> bool:
+        """Whether a question of this number was asked."""
+        return (number - self.first) % NUMBERS <= (self.number - self.first) % NUMBERS
 
 
 class ModbusLine:
-    """One TCP connection to (host, port). It is opened when needed, and closed after every exchange that failed.
+    """One line: a TCP connection or a serial port, opened when needed.
 
-    Closing is what keeps a late answer away from the next question even with servers that do not echo the transaction
-    number. After a failed connect nobody tries again until a random wait (full jitter, doubling to 5 s) is over; it
-    does not grow in the first 10 s, in which the other end may still be starting.
+    A late answer never serves another question. With Modbus TCP the transaction number tells; a connection to a server
+    that does not give it back is made anew after each question that nobody answered. RTU frames have no number, so
+    after an unanswered question the unit is first asked one whose answer has another length, and whatever does not fit
+    is passed over. After a failed connect nobody tries again until a random wait (full jitter, doubling to 5 s) is
+    over; it does not grow in the first 10 s, in which the other end may still be starting.
     """
 
-    def __init__(self, host: str, port: int, clock: Clock) -> None:
-        """Open nothing yet."""
-        self._client = AsyncModbusTcpClient(
-            host, port=port, timeout=LIBRARY_TIMEOUT_S, retries=0, reconnect_delay=0, name=f"{host}:{port}"
-        )
+    def __init__(self, modbus: Modbus, clock: Clock, draw: Callable[[], float]) -> None:
+        """Open nothing yet; `draw` gives random numbers [0, 1)."""
+        serial = modbus.serial
+        self.name = modbus.line
+        self.counts: Counter[str] = Counter()
+        self._link: Link = SerialLink(serial) if serial is not None else TcpLink(modbus.host, modbus.port)
+        self._rtu = modbus.rtu
+        self._character_s = serial.bits_per_character / serial.baud if serial is not None else 0.0
+        self._silence_s = _silence_s(serial)
         self._clock = clock
+        self._draw = draw
         self._starting_until = clock.monotonic() + STARTING_S
-        self._lock = asyncio.Lock()
-        self._failures = 0
-        self._not_before = 0.0
+        self._connects = Backoff(RECONNECT_FIRST_S, RECONNECT_MOST_S)
         self._reason = ""
+        self._any_number = False
+        self._talk = _Talk(0, 0)
+        self._quiet_since = 0.0
+
+    @property
+    def up(self) -> bool:
+        """Whether the line is open."""
+        return self._link.is_open
 
     async def ask(self, unit: int, request: ReadRequest, timeout_s: float) -> Answer:
-        """Ask `unit` once; `timeout_s` runs from when the line is free, and includes connecting."""
-        async with self._lock:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    if not await self._connected():
-                        return Answer(BAD_COMM_FAILURE, self._reason, silent=True)
-                    response = await self._read(request)(request.address, count=request.count, device_id=unit)
-            except TimeoutError:
-                if not self._client.connected:
-                    self._note_failed_connect("connect timed out")
-                self._client.close()
-                return Answer(BAD_COMM_FAILURE, f"no answer within {timeout_s:g} s", silent=True)
-            except (ModbusException, OSError) as error:
-                self._client.close()
-                return Answer(BAD_COMM_FAILURE, str(error), silent=True)
-        return _answer(request, response)
+        """Ask `unit` once; `timeout_s` includes connecting, but not the time that the bytes take on a serial line.
+
+        Where an answer to an older question may still come, a question that tells it apart is asked before, with a
+        patience of its own.
+        """
+        begun_s, begun_ns = self._clock.monotonic(), self._clock.now_ns()
+        try:
+            answer = await self._asked(unit, request, timeout_s)
+        except _NumberLostError:
+            self._link.close()
+            answer = await self._asked(unit, request, timeout_s)
+        if not answer.ended_ns:
+            answer = replace(answer, begun_ns=begun_ns, ended_ns=self._clock.now_ns())
+        return replace(answer, busy_s=self._clock.monotonic() - begun_s)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        self._client.close()
+        self._link.close()
 
-    def _read(self, request: ReadRequest) -> Callable[..., Awaitable[ModbusPDU]]:
-        client = self._client
-        return {
-            1: client.read_coils,
-            2: client.read_discrete_inputs,
-            3: client.read_holding_registers,
-            4: client.read_input_registers,
-        }[request.function]
+    async def _asked(self, unit: int, request: ReadRequest, timeout_s: float) -> Answer:
+        begun_s = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(timeout_s):
+                connected = await self._connected()
+        except TimeoutError:
+            connected = False
+            self._note_failed_connect("connect timed out")
+        if not connected:
+            return Answer(BAD_COMM_FAILURE, self._reason, silent=True)
+        left_s = timeout_s - (self._clock.monotonic() - begun_s)
+        before = self._talk.unanswered.get(unit) if self._rtu else None
+        if before is not None:
+            # The late answer, if it comes, is passed over here for its length; what is asked next is asked after it.
+            check = await self._exchange(unit, different(before), left_s)
+            if check.silent:
+                return check
+            left_s = timeout_s
+        return await self._exchange(unit, request, left_s)
 
     async def _connected(self) -> bool:
-        if self._client.connected:
+        stale = self._any_number and (self._link.inbox.pending or self._talk.rest)
+        if self._link.is_open and not stale:
             return True
-        if self._clock.monotonic() < self._not_before:
+        if self._clock.monotonic() < self._connects.not_before_s:
             return False
-        if await self._client.connect():
-            self._failures = 0
-            self._not_before = self._starting_until = 0.0
-            return True
-        self._note_failed_connect("connection refused or host unreachable")
-        return False
+        try:
+            await self._link.open()
+        except OSError as error:
+            self._note_failed_connect(_words(error))
+            return False
+        self._connects = self._connects.succeeded()
+        self._starting_until = 0.0
+        first = int(self._draw() * NUMBERS)
+        self._talk = _Talk(first, (first - 1) % NUMBERS, self._talk.unanswered if self._rtu else {})
+        self.counts["connects"] += 1
+        return True
 
     def _note_failed_connect(self, reason: str) -> None:
-        self._reason = reason
-        longest = min(RECONNECT_MOST_S, RECONNECT_FIRST_S * 2.0**self._failures)
+        self._link.close()
+        self._reason = f"no connection: {reason}"
+        self.counts["failed connects"] += 1
         now = self._clock.monotonic()
-        if now >= self._starting_until:
-            self._failures = min(self._failures + 1, 16)
-        self._not_before = now + _random.uniform(0.0, longest)
+        failed = self._connects.failed(now, self._draw())
+        starting = now < self._starting_until
+        self._connects = replace(failed, failures=self._connects.failures) if starting else failed
+
+    async def _exchange(self, unit: int, request: ReadRequest, timeout_s: float) -> Answer:
+        talk = self._talk
+        talk.number = (talk.number + 1) % NUMBERS
+        question = Question(unit, request, talk.number)
+        frame = rtu_frame(question) if self._rtu else tcp_frame(question)
+        answer_s = (RTU_OVERHEAD + question.data_bytes) * self._character_s
+        try:
+            await self._hush(timeout_s)
+            begun_ns = self._clock.now_ns()
+            self._link.write(frame)
+            found, heard = await self._awaited(question, timeout_s + len(frame) * self._character_s, answer_s)
+        except _NumberLostError:
+            raise
+        except OSError as error:
+            self._link.close()
+            talk.unanswered[unit] = request
+            return Answer(BAD_COMM_FAILURE, _words(error), silent=True)
+        ended_ns = self._clock.now_ns()
+        self._quiet_since = self._clock.monotonic()
+        talk.unheard = 0 if heard else talk.unheard + 1
+        talk.rest = found.rest
+        answer = self._judged(question, found, heard)
+        return replace(answer, begun_ns=begun_ns, ended_ns=ended_ns)
+
+    async def _hush(self, timeout_s: float) -> None:
+        """On an RTU line wait for the silence before a frame; throw away what came without being asked for."""
+        if not self._rtu:
+            return
+        until = self._clock.monotonic() + timeout_s
+        while (now := self._clock.monotonic()) < until:
+            if strays := self._link.inbox.take():
+                self.counts["stray bytes"] += len(strays)
+                self._quiet_since = now
+            wait = self._quiet_since + self._silence_s - now
+            if wait <= 0.0:
+                return
+            await asyncio.sleep(wait)
+
+    async def _awaited(self, question: Question, timeout_s: float, answer_s: float) -> tuple[Search, bytes]:
+        """Wait for the answer, of which the bytes take `answer_s`; gives what was found, and all that was heard.
+
+        Raises:
+            ConnectionError: the other end is gone.
+        """
+        inbox, loop = self._link.inbox, asyncio.get_running_loop()
+        latest = loop.time() + timeout_s + answer_s
+        heard = b""
+        found = Search(rest=b"" if self._rtu else self._talk.rest)
+        # Only the wait for more ends at the deadline, never the reading of what is there.
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(latest) as limit:
+                while not found.over and len(heard) < MOST_NOISE:
+                    if data := inbox.take():
+                        heard += data
+                        found = self._search(question, found.rest + data)
+                        if self._rtu and rtu_begun(question, heard):
+                            limit.reschedule(min(latest, loop.time() + answer_s + BROKEN_OFF_S))
+                    elif inbox.gone:
+                        raise ConnectionResetError(inbox.gone)
+                    else:
+                        await inbox.wait()
+        return found, heard
+
+    def _search(self, question: Question, received: bytes) -> Search:
+        if self._rtu:
+            return rtu_search(question, received)
+        found = tcp_search(question, received, any_number=self._any_number)
+        self.counts["late answers"] += len(found.others)
+        if all(self._talk.sent(number) for number in found.others):
+            return found
+        self._any_number = True
+        if self._talk.unanswered:
+            raise _NumberLostError("gives back no transaction numbers")
+        return tcp_search(question, received, any_number=True)
+
+    def _judged(self, question: Question, found: Search, heard: bytes) -> Answer:
+        """Make an answer of what was found; remember what may still come."""
+        if not found.over:
+            return self._unanswered(question, found, heard)
+        if found.lost:
+            self._link.close()
+        if found.wrong:
+            self.counts["wrong answers"] += 1
+            return Answer(BAD_COMM_FAILURE, found.wrong, silent=found.lost)
+        self._talk.unanswered.pop(question.unit, None)
+        if found.content is not None:
+            return Answer(found.content)
+        self.counts["exceptions"] += 1
+        quality, words = EXCEPTIONS.get(found.exception, (BAD_DEVICE_FAILURE, "unknown exception"))
+        reason = f"exception {found.exception}: {words}"
+        return Answer(quality, reason, found.exception in TARGET_SILENT, found.exception)
+
+    def _unanswered(self, question: Question, found: Search, heard: bytes) -> Answer:
+        talk = self._talk
+        talk.unanswered[question.unit] = question.request
+        trouble = rtu_trouble(question, heard) if self._rtu else ""
+        # The end of half a frame would be taken for the beginning of the next answer.
+        half = not self._rtu and bool(found.rest)
+        if half or self._any_number or talk.unheard >= MOST_UNHEARD:
+            self._link.close()
+        if half:
+            trouble = f"answer broken off after {len(found.rest)} bytes"
+        self.counts["wrong answers" if trouble else "unanswered"] += 1
+        return Answer(BAD_COMM_FAILURE, trouble or "no answer", silent=True)
 
 
-def _answer(request: ReadRequest, response: ModbusPDU) -> Answer:
-    if response.isError():
-        code = int(response.exception_code)
-        quality, words = EXCEPTIONS.get(code, (BAD_DEVICE_FAILURE, "unknown exception"))
-        return Answer(quality, f"exception {code}: {words}", silent=code in TARGET_SILENT)
-    if response.function_code != request.function:
-        return Answer(BAD_DEVICE_FAILURE, f"answered function {response.function_code} to {request.function}")
-    if request.function in (1, 2):
-        return Answer(np.array(response.bits, dtype=np.bool_))
-    return Answer(np.array(response.registers, dtype=np.uint16))
+def _words(error: OSError) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    return error.strerror or str(error)
+
+
+def _silence_s(serial: Serial | None) -> float:
+    if serial is None:
+        return CONVERTER_SILENCE_S
+    if serial.baud > SILENCE_FIXED_ABOVE:
+        return SHORTEST_SILENCE_S
+    return SILENCE_CHARACTERS * serial.bits_per_character / serial.baud

@@ -11,9 +11,10 @@ import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_core.plant.model import Broker
+from tocsin_core.polling.health import GRACE_LEAST_S
 from tocsin_core.readings import BAD_COMM_FAILURE
 from tocsin_edge.adapters.sensors import Arrival, arrivals, parse
-from tocsin_edge.loops.health import GRACE_LEAST_S, Health
+from tocsin_edge.loops.health import Health
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.measured import measured
 from tocsin_edge.settings import DeviceSettings, SensorDevice

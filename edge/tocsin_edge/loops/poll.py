@@ -1,83 +1,285 @@
-"""The poll loop of one Modbus device: its ticks, its read plan, and how it is left alone while it is dead."""
+"""The poll loop of one Modbus line: asks whose turn it is, and makes samples of what was answered or was not."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import SystemRandom
 from typing import Final
 
+import numpy as np
+import structlog
+
 from tocsin_core.clock import Clock
-from tocsin_core.readings import BAD_COMM_FAILURE
-from tocsin_core.registers import Reply
-from tocsin_core.schedule import first_due, next_due
-from tocsin_edge.adapters.modbus import Answer, ModbusLine
-from tocsin_edge.loops.health import Health, grace_s
+from tocsin_core.polling import Bus, Job, JobFigures, Moment, Next, Outcome, Turn
+from tocsin_core.readings import BAD_COMM_FAILURE, I64
+from tocsin_core.registers import Hole, Profile, ReadPlan, ReadRequest, Reply, compile_plan
+from tocsin_edge.adapters.modbus import BUSY, Answer, ModbusLine
+from tocsin_edge.adapters.modbus_holes import read_holes, write_holes
+from tocsin_edge.loops.health import Complaints
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.measured import measured
-from tocsin_edge.settings import DeviceSettings, ModbusDevice
+from tocsin_edge.settings import DeviceSettings, EdgeSettings, ModbusDevice, Part
 
-NS_PER_S: Final = 1_000_000_000
 NS_PER_MS: Final = 1_000_000
 MS_PER_S: Final = 1000
-PROBE_EVERY_NS: Final = 5 * NS_PER_S
+# Over which the line's utilisation is taken, and how often it is looked at.
+WINDOW_S: Final = 10.0
+LONGEST_SLEEP_S: Final = 1.0
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Cycle:
-    """One pass over the read plan: an answer or a quality byte for each request, and when."""
+class LineFigures:
+    """How a line fares: whether it is up, share of time it is busy, jobs whose period is not kept, what it counted."""
 
-    replies: list[Reply]
-    time_ms: int
-    reason: str
-    silent: bool
+    name: str
+    up: bool
+    utilisation: float
+    stretched: tuple[str, ...]
+    jobs: tuple[JobFigures, ...]
+    counts: Mapping[str, int]
 
 
-async def poll(
-    device: DeviceSettings, how: ModbusDevice, line: ModbusLine, clock: Clock, put: Callable[[Sample], None]
-) -> None:
-    """Poll `device` on its ticks for ever.
+class Holes:
+    """What was learned of all devices of the gateway, kept in its folder."""
 
-    A device that does not answer gives bad readings with each period until it counts as dead; from then on it is
-    probed with a single short question, at least a period and at most 5 s apart, and only its return is told. One that
-    was never reached gives none at all while it may still be starting.
+    def __init__(self, folder: Path) -> None:
+        """Read what was learned before."""
+        self._folder = folder
+        self._holes = read_holes(folder)
+
+    def of(self, where: str) -> tuple[Hole, ...]:
+        """Get what the device there refused."""
+        return self._holes.get(where, ())
+
+    async def learn(self, where: str, holes: Sequence[Hole]) -> None:
+        """Keep what the device there refused, on disk if it takes it."""
+        self._holes[where] = tuple(sorted({*self.of(where), *holes}))
+        try:
+            await asyncio.to_thread(write_holes, self._folder, dict(self._holes))
+        except OSError as error:
+            log.warning("learned refusals not kept", where=where, reason=str(error))
+
+
+@dataclass
+class _Reading:
+    """One part of a device, its plan as it is by now, and what its cycle has brought."""
+
+    device: DeviceSettings
+    how: ModbusDevice
+    part: Part
+    plan: ReadPlan
+    homes: I64
+    complaints: Complaints
+    replies: dict[ReadRequest, Reply] = field(default_factory=dict)
+    middle_ms: dict[ReadRequest, int] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def where(self) -> str:
+        """Which device it is, for what is learned of it: another one at its place has other holes."""
+        return f"{self.device.id} {self.how.address.line} {self.how.address.unit} {self.how.profile.model}"
+
+    def follow(self, plan: ReadPlan) -> None:
+        """Go on with another plan."""
+        self.plan, self.homes = plan, _homes(self.how.profile, plan)
+
+    @property
+    def request(self) -> ReadRequest | None:
+        """The next question of the cycle, if there is one."""
+        return next((request for request in self.plan.requests if request not in self.replies), None)
+
+    def note(self, request: ReadRequest, answer: Answer) -> None:
+        """Take in the answer to `request`, at the middle of its exchange."""
+        self.replies[request] = answer.reply
+        self.middle_ms[request] = (answer.begun_ns + answer.ended_ns) // 2 // NS_PER_MS
+        if answer.reason and answer.reason not in self.reasons:
+            self.reasons.append(answer.reason)
+
+    def close(self) -> tuple[Sample, str]:
+        """Make a sample of the cycle, and say what is wrong with it; the next begins with nothing."""
+        latest = max(self.middle_ms.values())
+        decoded = self.plan.decode([self.replies.get(request, BAD_COMM_FAILURE) for request in self.plan.requests])
+        times = np.array([self.middle_ms.get(request, latest) for request in self.plan.requests])[self.homes]
+        found = measured(self.device, decoded.value, decoded.quality, times, self.part.points)
+        reason = "; ".join(filter(None, (*self.reasons, found.reason)))
+        self.replies, self.middle_ms, self.reasons = {}, {}, []
+        return Sample(self.device, found.columns), reason
+
+
+class Poller:
+    """Polls the devices of one line for ever.
+
+    A unit that does not answer gives bad readings with each period until it counts as dead; from then on it is probed
+    with a single question, seconds apart, in the gaps between the others, and only its return is told. One that was
+    never reached gives none at all while it may still be starting.
     """
-    health = Health(device.id, clock, grace_s(device.period_ns / NS_PER_S))
-    due = first_due(device.period_ns, device.id, clock.now_ns())
-    while True:
-        # Never longer than a period and a bit, so that a clock set back does not stop the polls.
-        await asyncio.sleep(min(due - clock.now_ns(), 2 * device.period_ns) / NS_PER_S)
-        cycle = await _cycle(how, line, clock, probe=health.dead)
-        decoded = how.plan.decode(cycle.replies)
-        found = measured(device, decoded.value, decoded.quality, cycle.time_ms)
-        told = True
-        if cycle.silent:
-            told = health.fail(cycle.reason)
-        else:
-            health.answer()
-            health.complain("; ".join(filter(None, (cycle.reason, found.reason))))
+
+    def __init__(
+        self,
+        devices: Sequence[DeviceSettings],
+        line: ModbusLine,
+        holes: Holes,
+        clock: Clock,
+        put: Callable[[Sample], None],
+        draw: Callable[[], float],
+    ) -> None:
+        """Wire only; `run` does the work. `draw` gives random numbers [0, 1)."""
+        self._line = line
+        self._holes = holes
+        self._clock = clock
+        self._put = put
+        self._readings = [
+            _reading(device, device.input, part, Complaints(device.id), holes)
+            for device in devices
+            if isinstance(device.input, ModbusDevice)
+            for part in device.input.parts
+        ]
+        self._bus = Bus([_job(reading) for reading in self._readings], self._now(), draw)
+        self._down = False
+        self._overloaded = False
+        self._window = (clock.monotonic(), 0.0)
+        self._utilisation = 0.0
+
+    @property
+    def name(self) -> str:
+        """The line's name."""
+        return self._line.name
+
+    def close(self) -> None:
+        """Close the line."""
+        self._line.close()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            turn = self._bus.next(self._now())
+            if isinstance(turn, Turn):
+                await self._take(turn)
+            else:
+                await asyncio.sleep(min(turn, LONGEST_SLEEP_S))
+            self._watch()
+
+    def figures(self) -> LineFigures:
+        """How the line fares."""
+        return LineFigures(
+            self.name,
+            self._line.up,
+            self._utilisation,
+            self._bus.stretched,
+            self._bus.figures(),
+            dict(self._line.counts),
+        )
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.now_ns(), self._clock.monotonic())
+
+    async def _take(self, turn: Turn) -> None:
+        """Ask one question, and end the cycle if it was the last."""
+        reading = self._readings[turn.job]
+        request = reading.request
+        self._bus.begin(turn, self._now())
+        if request is None:
+            # Nothing is left of a plan that was learned away while its cycle ran.
+            self._bus.finish(turn, self._now())
+            return
+        answer = await self._line.ask(reading.how.address.unit, request, turn.patience_s)
+        if self._line.up and self._down:
+            self._bus.line_back()
+        self._down = not self._line.up
+        outcome = Outcome.SILENT if answer.silent else Outcome.ANSWERED
+        if answer.exception in BUSY:
+            outcome = Outcome.BUSY
+        step = self._bus.end(turn, outcome, answer.busy_s, self._now())
+        if step is Next.AGAIN:
+            reading.complaints.reasons[answer.reason] += 1
+            return
+        await self._learn(reading, request, answer)
+        if step is Next.GIVEN_UP or reading.request is None:
+            self._finish(turn, reading)
+
+    async def _learn(self, reading: _Reading, request: ReadRequest, answer: Answer) -> None:
+        """Take in an answer; a refusal may change the plan."""
+        plan = reading.plan.refused(request, answer.exception) if answer.exception else reading.plan
+        if plan is reading.plan:
+            reading.note(request, answer)
+            return
+        log.info("plan learned", device=reading.device.id, refused=str(request), reason=answer.reason)
+        reading.follow(plan)
+        await self._holes.learn(reading.where, plan.holes)
+
+    def _finish(self, turn: Turn, reading: _Reading) -> None:
+        told = self._bus.finish(turn, self._now())
+        sample, reason = reading.close()
+        dead = self._bus.health[reading.how.address.unit].dead
         if told:
-            put(Sample(device, found.columns, dead=health.dead))
-        after = clock.now_ns()
-        if health.dead and device.period_ns < PROBE_EVERY_NS:
-            after += PROBE_EVERY_NS - device.period_ns
-        due = next_due(device.period_ns, device.id, due, after)
+            reading.complaints.complain(reason)
+            reading.complaints.note(dead=dead)
+            self._put(Sample(sample.device, sample.columns, dead))
+
+    def _watch(self) -> None:
+        """Take the line's utilisation, and log when it cannot keep all periods, and when it can again."""
+        now_s, (since_s, busy_s) = self._clock.monotonic(), self._window
+        if now_s - since_s >= WINDOW_S:
+            self._utilisation = (self._bus.busy_s - busy_s) / (now_s - since_s)
+            self._window = (now_s, self._bus.busy_s)
+        stretched = self._bus.stretched
+        if stretched and not self._overloaded:
+            log.warning("line overloaded", line=self.name, stretched=stretched, utilisation=round(self._utilisation, 2))
+        if self._overloaded and not stretched:
+            log.info("line keeps all periods again", line=self.name)
+        self._overloaded = bool(stretched)
 
 
-async def _cycle(how: ModbusDevice, line: ModbusLine, clock: Clock, *, probe: bool) -> Cycle:
-    """Ask every request of the plan; after the first that nobody answers the rest are not asked."""
-    started = clock.now_ns()
-    replies: list[Reply] = []
-    reason, silent = "", False
-    for request in how.plan.requests:
-        if silent:
-            replies.append(BAD_COMM_FAILURE)
-            continue
-        answer = Answer(BAD_COMM_FAILURE)
-        for _ in range(1 if probe else 1 + how.address.retries):
-            answer = await line.ask(how.address.unit, request, how.address.timeout_ms / MS_PER_S)
-            if not answer.silent:
-                break
-        replies.append(answer.reply)
-        reason, silent = answer.reason or reason, answer.silent
-    middle = (started + clock.now_ns()) // 2
-    # Some of it was answered: the device lives, and what it did not answer is bad.
-    return Cycle(replies, middle // NS_PER_MS, reason, silent=silent and all(isinstance(r, int) for r in replies))
+def pollers_of(settings: EdgeSettings, clock: Clock, put: Callable[[Sample], None]) -> list[Poller]:
+    """Make one poller for each line: the devices on the same port, or behind the same address, share it."""
+    holes = Holes(settings.spool.parent)
+    lines: dict[str, tuple[ModbusDevice, list[DeviceSettings]]] = {}
+    for device in settings.devices:
+        if isinstance(device.input, ModbusDevice):
+            lines.setdefault(device.input.address.line, (device.input, []))[1].append(device)
+    draw = SystemRandom().random
+    return [
+        Poller(devices, ModbusLine(how.address, clock, draw), holes, clock, put, draw)
+        for how, devices in lines.values()
+    ]
+
+
+def _reading(device: DeviceSettings, how: ModbusDevice, part: Part, complaints: Complaints, holes: Holes) -> _Reading:
+    reading = _Reading(device, how, part, part.plan, _homes(how.profile, part.plan), complaints)
+    known = holes.of(reading.where)
+    if known:
+        reading.follow(compile_plan(how.profile, part.plan.names, part.plan.line, known))
+    return reading
+
+
+def _job(reading: _Reading) -> Job:
+    address = reading.how.address
+    return Job(
+        reading.device.id,
+        address.unit,
+        reading.device.period_ns,
+        address.timeout_ms / MS_PER_S,
+        address.retries,
+        reading.plan.pause_ms / MS_PER_S,
+        reading.part.safety,
+    )
+
+
+def _homes(profile: Profile, plan: ReadPlan) -> I64:
+    """Which request of the plan (position) reads each of its values, i64[n]."""
+    found = []
+    for name in plan.names:
+        spec = profile.values[name]
+        stop = spec.address + spec.words
+        found.append(
+            next(
+                at
+                for at, request in enumerate(plan.requests)
+                if request.function == spec.function
+                if request.address <= spec.address and stop <= request.address + request.count
+            )
+        )
+    return np.array(found, dtype=np.int64)

@@ -1,0 +1,300 @@
+"""Whose turn it is on a line: one question at a time, safety first, dead units in the gaps, nobody starved."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from math import inf
+from typing import Final
+
+from tocsin_core.polling.health import PROBE_FIRST_S, Health, grace_s
+from tocsin_core.schedule import first_due
+
+NS_PER_S: Final = 1_000_000_000
+# A cycle that is not through after so many periods ends as it is, and what it lacks is bad.
+BUDGET_PERIODS: Final = 2
+# A probe may disturb the others when its unit has saved up the time for it out of its own slot, or after so long.
+PROBE_ANYWAY_S: Final = 30.0
+# What is not for safety waits on an overloaded line, but no longer than this; then it has one turn.
+STARVED_PERIODS: Final = 10
+STARVED_LEAST_S: Final = 10.0
+# A busy device (exceptions 5 and 6) is asked again after this part of its period.
+BUSY_PART: Final = 0.25
+# Weight of the newest cycle in what is usual.
+USUAL_WEIGHT: Final = 0.2
+# On average so much longer than its period: no longer kept, or kept again.
+STRETCHED: Final = 1.2
+KEPT: Final = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time by both clocks: UTC ns since 1970, and s that never step back."""
+
+    ns: int
+    s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is read from a unit again and again; `safety`: its period is kept when the line cannot do everything.
+
+    `key` decides the phase of its ticks; `pause_s` is the device's least time between an answer and a question.
+    """
+
+    name: str
+    unit: int
+    period_ns: int
+    timeout_s: float
+    retries: int = 1
+    pause_s: float = 0.0
+    safety: bool = False
+
+    @property
+    def period_s(self) -> float:
+        """The period in s."""
+        return self.period_ns / NS_PER_S
+
+
+class Outcome(Enum):
+    """What became of a question."""
+
+    ANSWERED = "answered"
+    BUSY = "busy"
+    SILENT = "silent"
+
+
+class Next(Enum):
+    """What becomes of the cycle after a question."""
+
+    ON = "on"
+    """The next request of the plan, when it is its turn again."""
+    AGAIN = "again"
+    """The same request once more."""
+    GIVEN_UP = "given up"
+    """The cycle ends without an answer to this request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Ask this job's next question now, and wait so long for the answer; `probe`: the unit counts as dead."""
+
+    job: int
+    patience_s: float
+    probe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobFigures:
+    """How a job fares: how many periods lie between its cycles on average (1 is kept), ticks left out, failures."""
+
+    name: str
+    safety: bool
+    stretch: float
+    cycles: int
+    missed: int
+    failed: int
+    dead: bool
+
+
+@dataclass
+class _Run:
+    """Where a job is: its tick, whether its cycle has begun, and when it may ask next (monotonic s)."""
+
+    due_s: float
+    due_ns: int
+    ready_s: float
+    begun: bool = False
+    tries: int = 0
+    answers: int = 0
+    busy_s: float = 0.0
+    usual_busy_s: float = 0.0
+    last_begun_s: float = -inf
+    last_probe_s: float = -inf
+    usual_interval_s: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Bus:
+    """The units of one line and whose turn it is. Every method takes the time; `draw` gives random numbers [0, 1).
+
+    A turn is one question, so that a long plan does not hold up a short one. Among the jobs whose tick has come,
+    safety goes first, then whoever has waited longest; a question that failed is asked again after the others that
+    wait. A tick that passed while the line was busy is made up for at once, but only the latest.
+    """
+
+    def __init__(self, jobs: Sequence[Job], now: Moment, draw: Callable[[], float]) -> None:
+        """Start with every unit thought to be starting."""
+        self.jobs = tuple(jobs)
+        self._draw = draw
+        self._runs = [self._start(job, now) for job in self.jobs]
+        longest: dict[int, float] = {}
+        for job in self.jobs:
+            longest[job.unit] = max(longest.get(job.unit, 0.0), job.period_s)
+        self.health = {unit: Health(now.s + grace_s(period)) for unit, period in longest.items()}
+        self._pause_until = dict.fromkeys(self.health, 0.0)
+        self._stretched: set[int] = set()
+        self.busy_s = 0.0
+
+    def _start(self, job: Job, now: Moment) -> _Run:
+        due_ns = first_due(job.period_ns, job.name, now.ns)
+        due_s = now.s + (due_ns - now.ns) / NS_PER_S
+        return _Run(due_s, due_ns, due_s)
+
+    def next(self, now: Moment) -> Turn | float:
+        """Tell the turn to take now, or how many s there is nothing to do."""
+        ready = [at for at in range(len(self.jobs)) if self._ready_s(at) <= now.s]
+        live = [(self._rank(at, now), at) for at in ready if not self._dead(at)]
+        probes = sorted((self._runs[at].last_probe_s, at) for at in ready if self._dead(at))
+        for _, at in probes:
+            # What it has saved up is its own slot, and like any slot it comes after those of safety.
+            if self._may_disturb(at, now) and not (live and min(live) < (self._rank(at, now), at)):
+                return self._turn(at, now)
+        if live:
+            return self._turn(min(live)[1], now)
+        upcoming = min((self._ready_s(at) for at in range(len(self.jobs)) if not self._dead(at)), default=inf)
+        for _, at in probes:
+            turn = self._turn(at, now)
+            if now.s + turn.patience_s <= upcoming:
+                return turn
+        waits = [self._ready_s(at) for at in range(len(self.jobs)) if self._ready_s(at) > now.s]
+        # A probe that waits for a gap is looked at again when the next live unit has had its turn.
+        return min([*waits, upcoming, now.s + 1.0]) - now.s
+
+    def _dead(self, at: int) -> bool:
+        return self.health[self.jobs[at].unit].dead
+
+    def _leads(self, at: int) -> bool:
+        """Whether this job speaks for its unit: of a dead one only the first is asked for."""
+        return next(i for i, job in enumerate(self.jobs) if job.unit == self.jobs[at].unit) == at
+
+    def _ready_s(self, at: int) -> float:
+        job, run = self.jobs[at], self._runs[at]
+        unit = job.unit
+        health = self.health[unit]
+        if not health.dead:
+            return max(run.ready_s, self._pause_until[unit])
+        if not self._leads(at):
+            return inf
+        return max(health.probes.not_before_s, run.last_probe_s + min(job.period_s, PROBE_FIRST_S))
+
+    def _rank(self, at: int, now: Moment) -> tuple[bool, float]:
+        """What goes first: safety and what is starved, then the longest due."""
+        job, run = self.jobs[at], self._runs[at]
+        if self._dead(at):
+            overdue = now.s - run.last_probe_s >= PROBE_ANYWAY_S
+            return (not (job.safety or overdue), run.last_probe_s)
+        starved = now.s - run.due_s > max(STARVED_PERIODS * job.period_s, STARVED_LEAST_S)
+        return (not (job.safety or starved), max(run.due_s, run.ready_s))
+
+    def _may_disturb(self, at: int, now: Moment) -> bool:
+        """Whether a dead unit's probe may delay the others: out of what its own slot has saved up since the last."""
+        run, job = self._runs[at], self.jobs[at]
+        since = now.s - run.last_probe_s
+        patience = self.health[job.unit].patience_s(job.timeout_s)
+        return since >= PROBE_ANYWAY_S or since * run.usual_busy_s / job.period_s >= patience
+
+    def _turn(self, at: int, now: Moment) -> Turn:
+        job, run = self.jobs[at], self._runs[at]
+        health = self.health[job.unit]
+        patience = health.patience_s(job.timeout_s)
+        # A device slower than its own budget is bad with the reason, rather than silently old.
+        left = BUDGET_PERIODS * job.period_s - (now.s - run.last_begun_s if run.begun else 0.0)
+        return Turn(at, max(min(patience, left), min(patience, job.period_s)), health.dead)
+
+    def begin(self, turn: Turn, now: Moment) -> None:
+        """Note that the question of `turn` goes out."""
+        run = self._runs[turn.job]
+        if turn.probe:
+            run.last_probe_s = now.s
+        if not run.begun:
+            run.begun, run.tries, run.answers, run.busy_s = True, 0, 0, 0.0
+            if run.last_begun_s > -inf and not turn.probe:
+                self._note_interval(turn.job, now.s - run.last_begun_s)
+            run.last_begun_s = now.s
+
+    def end(self, turn: Turn, outcome: Outcome, took_s: float, now: Moment) -> Next:
+        """Note what became of the question of `turn`; tell how its cycle goes on. The line was busy for `took_s`."""
+        job, run = self.jobs[turn.job], self._runs[turn.job]
+        run.busy_s += took_s
+        self.busy_s += took_s
+        run.tries += 1
+        self._pause_until[job.unit] = now.s + job.pause_s
+        if outcome is not Outcome.SILENT:
+            self.health[job.unit] = self.health[job.unit].answered(took_s)
+            run.answers += 1
+        if outcome is Outcome.ANSWERED:
+            run.tries = 0
+            return Next.ON
+        tries = 1 if self.health[job.unit].failing else 1 + job.retries
+        late = now.s - run.last_begun_s >= BUDGET_PERIODS * job.period_s - job.timeout_s
+        if run.tries < tries and not late:
+            # Behind whoever waits already, not in front of them.
+            run.ready_s = now.s + (BUSY_PART * job.period_s if outcome is Outcome.BUSY else 0.0)
+            return Next.AGAIN
+        run.tries = 0
+        return Next.GIVEN_UP
+
+    def finish(self, turn: Turn, now: Moment) -> bool:
+        """End the cycle and set the next tick; tells whether its readings are to be told.
+
+        A cycle that nobody answered counts as the unit's failure. Bad readings are told until the unit is dead, that
+        one included; of a unit that may still be starting nothing is told.
+        """
+        job, run = self.jobs[turn.job], self._runs[turn.job]
+        run.begun = False
+        before = self.health[job.unit]
+        if run.answers:
+            run.counts["cycles"] += 1
+            run.usual_busy_s += (USUAL_WEIGHT if run.usual_busy_s else 1.0) * (run.busy_s - run.usual_busy_s)
+        else:
+            run.counts["failed"] += 1
+            self.health[job.unit] = before.failed(now.s, self._draw())
+        self._set_due(turn.job, now, late=run.answers > 0 and not turn.probe)
+        return run.answers > 0 or (not before.dead and self.health[job.unit] != before)
+
+    def _set_due(self, at: int, now: Moment, *, late: bool) -> None:
+        """Set the next tick; `late`: one that passed is made up for at once. A silent unit has no claim to that."""
+        job, run = self.jobs[at], self._runs[at]
+        latest = first_due(job.period_ns, job.name, now.ns + 1) - job.period_ns
+        # A clock that was set back does not hold the ticks up: the next is never more than a period away.
+        following = latest if late and run.due_ns < latest else latest + job.period_ns
+        if late:
+            run.counts["missed"] += max(0, int((now.s - run.due_s) / job.period_s) - 1)
+        run.due_ns = following
+        run.due_s = run.ready_s = now.s + (following - now.ns) / NS_PER_S
+
+    def _note_interval(self, at: int, interval_s: float) -> None:
+        run = self._runs[at]
+        run.usual_interval_s += (USUAL_WEIGHT if run.usual_interval_s else 1.0) * (interval_s - run.usual_interval_s)
+        stretch = run.usual_interval_s / self.jobs[at].period_s
+        if stretch > STRETCHED:
+            self._stretched.add(at)
+        elif stretch < KEPT:
+            self._stretched.discard(at)
+
+    def line_back(self) -> None:
+        """Note that the line itself is there again: what seemed dead with it is asked at once."""
+        self.health = {unit: health.ready() for unit, health in self.health.items()}
+        for run in self._runs:
+            run.last_probe_s = -inf
+
+    @property
+    def stretched(self) -> tuple[str, ...]:
+        """The jobs of live units whose period is not kept."""
+        return tuple(self.jobs[at].name for at in sorted(self._stretched) if not self._dead(at))
+
+    def figures(self) -> tuple[JobFigures, ...]:
+        """How each job fares."""
+        return tuple(
+            JobFigures(
+                job.name,
+                job.safety,
+                run.usual_interval_s / job.period_s if run.usual_interval_s else 1.0,
+                run.counts["cycles"],
+                run.counts["missed"],
+                run.counts["failed"],
+                self.health[job.unit].dead,
+            )
+            for job, run in zip(self.jobs, self._runs, strict=True)
+        )

@@ -1,0 +1,288 @@
+"""Whose turn it is on a line, on a simulated line with a clock moved by hand: periods, slots, probes, overload."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import mean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tocsin_core.polling import Bus, Job, Moment, Next, Outcome, Turn
+
+START_NS = 1_800_000_000_000_000_000
+MS = 1_000_000
+
+
+def job(name: str, unit: int, period_ms: int = 1000, *, timeout_s: float = 0.5, **more: bool | float) -> Job:
+    """Make a job."""
+    return Job(name, unit, period_ms * MS, timeout_s, **more)  # type: ignore[arg-type]
+
+
+@dataclass
+class Line:
+    """A line on which each question takes a while, by unit, and some units do not answer."""
+
+    jobs: list[Job]
+    takes_s: dict[int, float]
+    requests: dict[str, int] = field(default_factory=dict)
+    silent: set[int] = field(default_factory=set)
+    busy: set[int] = field(default_factory=set)
+    draw: Callable[[], float] = lambda: 0.5
+    now: Moment = field(default_factory=lambda: Moment(START_NS, 1000.0))
+    begun: list[tuple[float, str]] = field(default_factory=list)
+    through: dict[str, list[float]] = field(default_factory=dict)
+    told_bad: dict[str, list[float]] = field(default_factory=dict)
+    waited: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Start at once."""
+        self.bus = Bus(self.jobs, self.now, self.draw)
+        self.left = {each.name: self.requests.get(each.name, 1) for each in self.jobs}
+
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass on both clocks."""
+        self.now = Moment(self.now.ns + round(seconds * 1e9), self.now.s + seconds)
+
+    def run(self, seconds: float) -> None:
+        """Take turns until so much time has passed."""
+        end = self.now.s + seconds
+        while self.now.s < end:
+            turn = self.bus.next(self.now)
+            if isinstance(turn, Turn):
+                self._ask(turn)
+            else:
+                assert turn > 0
+                self.waited += turn
+                self.pass_s(turn)
+
+    def _ask(self, turn: Turn) -> None:
+        asked = self.jobs[turn.job]
+        self.begun.append((self.now.s, asked.name))
+        self.bus.begin(turn, self.now)
+        outcome = Outcome.BUSY if asked.unit in self.busy else Outcome.ANSWERED
+        took = self.takes_s[asked.unit]
+        if asked.unit in self.silent or took > turn.patience_s:
+            outcome, took = Outcome.SILENT, turn.patience_s
+        self.pass_s(took)
+        step = self.bus.end(turn, outcome, took, self.now)
+        if step is Next.ON:
+            self.left[asked.name] -= 1
+        if step is Next.GIVEN_UP or not self.left[asked.name]:
+            good = step is not Next.GIVEN_UP
+            self.left[asked.name] = self.requests.get(asked.name, 1)
+            told = self.bus.finish(turn, self.now)
+            if good:
+                self.through.setdefault(asked.name, []).append(self.now.s)
+            elif told:
+                self.told_bad.setdefault(asked.name, []).append(self.now.s)
+
+    def gaps(self, name: str, since: float = 0.0) -> list[float]:
+        """Times between the ends of a job's cycles."""
+        return [later - sooner for sooner, later in pairwise(self.through[name]) if sooner >= since]
+
+    def clear(self) -> None:
+        """Forget what happened."""
+        self.begun.clear()
+        self.through.clear()
+        self.told_bad.clear()
+        self.waited = 0.0
+
+
+def test_ticks_are_aligned_and_spread_and_the_same_on_every_start() -> None:
+    """Each job's questions begin at whole periods of the wall clock plus its own constant phase."""
+    line = Line([job(f"d{i}", i) for i in range(20)], dict.fromkeys(range(20), 0.001))
+    line.run(10)
+    phases: dict[str, set[int]] = {}
+    for at, name in line.begun:
+        phases.setdefault(name, set()).add(round((at - 1000.0 + START_NS / 1e9) % 1.0 * 100))
+    assert all(max(found) - min(found) <= 2 for found in phases.values())
+    assert len({min(found) for found in phases.values()}) > 10
+    again = Line([job(f"d{i}", i) for i in range(20)], dict.fromkeys(range(20), 0.001))
+    again.run(10)
+    assert again.begun == line.begun
+
+
+def test_a_silent_unit_costs_the_others_only_its_own_slot() -> None:
+    """On a line with room no healthy unit misses a tick when another dies, is dead, and comes back."""
+    line = Line([job(f"d{i}", i, timeout_s=0.3) for i in range(1, 6)], dict.fromkeys(range(1, 6), 0.05))
+    line.run(20)
+    line.silent.add(3)
+    line.clear()
+    line.run(60)
+    figures = {each.name: each for each in line.bus.figures()}
+    assert figures["d3"].dead
+    for name in ("d1", "d2", "d4", "d5"):
+        assert figures[name].missed == 0
+        assert max(line.gaps(name)) < 1.0 + 2 * 0.3
+    line.silent.clear()
+    back = line.now.s
+    line.run(10)
+    assert line.through["d3"][0] - back < 6.0
+
+
+def test_a_dead_unit_is_probed_in_gaps_or_out_of_its_own_slot() -> None:
+    """On a line that has no gap, a dead unit's probes take no more of it than the unit took when it lived."""
+    line = Line([job(f"d{i}", i, 500, timeout_s=0.4) for i in range(1, 11)], dict.fromkeys(range(1, 11), 0.06))
+    line.run(30)
+    line.silent.add(3)
+    line.run(10)
+    line.clear()
+    line.run(300)
+    probes = [at for at, name in line.begun if name == "d3"]
+    assert 300 / 30 <= len(probes) <= 300 / 2
+    healthy = [mean(line.gaps(f"d{i}")) for i in range(1, 11) if i != 3]
+    # Nine units of 60 ms take 0.54 s; the tenth had another 60 ms of each 0.6 s.
+    assert max(healthy) < 0.61
+
+
+def test_bad_readings_are_told_within_two_periods_then_the_unit_is_dead() -> None:
+    """Three times bad, the third with the death; then nothing until it is back."""
+    line = Line([job("d", 1, timeout_s=5.0, retries=5), job("e", 2)], {1: 0.05, 2: 0.05})
+    line.run(20)
+    line.silent.add(1)
+    last = line.through["d"][-1]
+    line.run(60)
+    assert line.told_bad["d"][0] - last < 3.0 + 0.1
+    assert len(line.told_bad["d"]) == 3
+    first_unanswered = next(at for at, name in line.begun if name == "d" and at > last)
+    assert line.told_bad["d"][0] - first_unanswered <= 2.0
+
+
+@given(st.integers(0, 5), st.integers(100, 2000), st.floats(0.05, 5.0))
+def test_a_cycle_never_takes_longer_than_its_budget(retries: int, period_ms: int, timeout_s: float) -> None:
+    """Whatever retries and time-out say, a silent unit's cycle is over two periods after its first question."""
+    line = Line([job("d", 1, period_ms, timeout_s=timeout_s, retries=retries)], {1: 0.01})
+    line.run(10 + period_ms / 1000)
+    line.silent.add(1)
+    last = line.through["d"][-1]
+    line.run(3 * period_ms / 1000 + 10)
+    first = next(at for at, _ in line.begun if at > last)
+    assert line.told_bad["d"][0] - first <= 2 * period_ms / 1000 + 1e-6
+
+
+def test_a_question_that_failed_waits_behind_the_others() -> None:
+    """Between a silent unit's tries the units that are due have their turn."""
+    line = Line([job("d", 1, retries=2), job("e", 2, 300), job("f", 3, 300)], {1: 0.05, 2: 0.01, 3: 0.01})
+    line.run(10)
+    line.silent.add(1)
+    line.clear()
+    line.run(3)
+    names = [name for _, name in line.begun]
+    assert names.count("d") >= 3
+    assert all((a, b) != ("d", "d") for a, b in pairwise(names))
+
+
+def test_safety_keeps_its_period_on_an_overloaded_line_and_the_others_stretch() -> None:
+    """A line that has to carry three times what it can: two gas detectors are on time, ten others share the rest."""
+    jobs = [job(f"gas{i}", i, safety=True) for i in (1, 2)]
+    jobs += [job(f"other{i}", i) for i in range(3, 13)]
+    line = Line(jobs, dict.fromkeys(range(1, 13), 0.25))
+    line.run(10)
+    line.clear()
+    line.run(120)
+    for i in (1, 2):
+        gaps = line.gaps(f"gas{i}")
+        assert mean(gaps) == pytest.approx(1.0, abs=0.02)
+        assert max(gaps) <= 1.0 + 2 * 0.25 + 1e-6
+    others = [mean(line.gaps(f"other{i}")) for i in range(3, 13)]
+    assert min(others) > 4.0
+    assert max(others) < 6.0
+    assert line.waited < 1.0
+    figures = {each.name: each for each in line.bus.figures()}
+    assert figures["gas1"].missed == figures["gas2"].missed == 0
+    assert all(figures[f"other{i}"].missed > 20 for i in range(3, 13))
+    assert all(figures[f"other{i}"].stretch > 4 for i in range(3, 13))
+    assert set(line.bus.stretched) == {f"other{i}" for i in range(3, 13)}
+
+
+def test_even_when_safety_takes_the_whole_line_nobody_is_starved() -> None:
+    """What is not for safety has a turn after ten of its periods."""
+    jobs = [*(job(f"gas{i}", i, safety=True) for i in range(1, 7)), job("other", 7)]
+    line = Line(jobs, dict.fromkeys(range(1, 8), 0.25))
+    line.run(120)
+    assert 6 <= len(line.through["other"]) <= 15
+    assert max(line.gaps("other")) < 13
+
+
+def test_a_long_plan_does_not_hold_up_a_short_one() -> None:
+    """A turn is one question: forty of one device leave room for each tick of another."""
+    jobs = [job("long", 1, 10_000), job("gas", 2, 500, safety=True)]
+    line = Line(jobs, {1: 0.1, 2: 0.05}, requests={"long": 40})
+    line.run(60)
+    assert len(line.through["long"]) >= 4
+    assert max(line.gaps("gas")) <= 0.5 + 0.1 + 1e-6
+
+
+def test_as_fast_as_it_can_the_line_is_never_idle() -> None:
+    """One device whose plan takes a little longer than its period is read without a pause."""
+    line = Line([job("d", 1, 100)], {1: 0.105})
+    line.run(5)
+    line.clear()
+    line.run(60)
+    assert line.waited == 0.0
+
+
+def test_a_device_that_pauses_leaves_the_line_to_the_others() -> None:
+    """Its own next question waits for its pause, another's does not."""
+    line = Line([job("d", 1, pause_s=0.2), job("e", 2, 200)], {1: 0.01, 2: 0.01}, requests={"d": 4})
+    line.run(30)
+    asked = [at for at, name in line.begun if name == "d"]
+    assert min(later - sooner for sooner, later in pairwise(asked)) >= 0.2
+    assert max(line.gaps("e")) < 0.22
+
+
+def test_a_busy_device_is_asked_again_a_little_later_and_never_dead() -> None:
+    """Its tries are spread over its period; it answers, so it lives."""
+    line = Line([job("d", 1, retries=3)], {1: 0.01}, busy={1})
+    line.run(60)
+    asked = [at for at, _ in line.begun]
+    gaps = [later - sooner for sooner, later in pairwise(asked)]
+    assert min(gaps) >= 0.1
+    assert not line.bus.health[1].dead
+    assert line.bus.figures()[0].failed == 0
+
+
+@pytest.mark.parametrize("step_s", [-7200.0, -3.3, 3.3, 7200.0])
+def test_a_clock_that_is_set_neither_stops_nor_floods_the_polls(step_s: float) -> None:
+    """Set back or forward, the next question comes within two periods and only one by one."""
+    line = Line([job("d", 1)], {1: 0.01})
+    line.run(10)
+    line.clear()
+    line.now = Moment(line.now.ns + round(step_s * 1e9), line.now.s)
+    line.run(20)
+    asked = [at for at, _ in line.begun]
+    assert 18 <= len(asked) <= 22
+    assert max(later - sooner for sooner, later in pairwise(asked)) <= 2.0
+    assert line.bus.figures()[0].missed == 0
+
+
+def test_all_units_are_asked_at_once_when_the_line_is_back() -> None:
+    """What died with the line does not wait for its probe."""
+    line = Line([job(f"d{i}", i) for i in range(1, 9)], dict.fromkeys(range(1, 9), 0.01), draw=lambda: 0.99)
+    line.run(10)
+    line.silent = set(range(1, 9))
+    line.run(60)
+    assert all(each.dead for each in line.bus.figures())
+    line.silent.clear()
+    line.clear()
+    line.bus.line_back()
+    line.run(0.2)
+    assert len(line.through) == 8
+
+
+def test_of_a_dead_unit_with_two_jobs_only_one_is_asked_for() -> None:
+    """Safety and the rest of one device share its health."""
+    line = Line([job("d", 1, safety=True), job("d", 1)], {1: 0.01})
+    line.run(5)
+    line.silent.add(1)
+    line.run(5)
+    line.clear()
+    line.run(60)
+    assert len(line.begun) <= 61
+    line.silent.clear()
+    line.clear()
+    line.run(8)
+    counts = [each.cycles for each in line.bus.figures()]
+    assert abs(counts[0] - counts[1]) <= 2
