@@ -10,6 +10,7 @@ import type {
   Quarantined,
   Readings,
   Session,
+  Step,
   Ticket,
 } from "./types.ts";
 
@@ -92,8 +93,10 @@ export const api = {
     return request<Alarm[]>("GET", `/alarms?${query}`);
   },
   acknowledge: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/ack`, {}),
-  shelve: (alarm: string, duration_s: number, reason: string) =>
-    request<Alarm>("POST", `/alarms/${id(alarm)}/shelve`, { duration_s, reason }),
+  unacknowledge: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/unacknowledge`, {}),
+  steps: (alarm: string) => request<Step[]>("GET", `/alarms/${id(alarm)}/steps`),
+  shelve: (alarm: string, duration_s: number, once: boolean, reason: string) =>
+    request<Alarm>("POST", `/alarms/${id(alarm)}/shelve`, { duration_s, once, reason }),
   unshelve: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/unshelve`, {}),
   outOfService: (alarm: string, reason: string) =>
     request<Alarm>("POST", `/alarms/${id(alarm)}/out-of-service`, { reason }),

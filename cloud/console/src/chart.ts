@@ -2,6 +2,7 @@
 import uPlot from "uplot";
 import { badRuns, type Columns } from "./columns.ts";
 import { clockTime, fixed, plain } from "./format.ts";
+import { groupOf } from "./kinds.ts";
 import { rowsOf, verticalRange } from "./layout.ts";
 import { fan } from "./projection.ts";
 import type { AlarmKind, LimitKind, Priority, Projection } from "./types.ts";
@@ -195,7 +196,7 @@ function drawMark(u: uPlot, mark: Placed, row: number | null): void {
   const { ctx, bbox } = u;
   const ratio = uPlot.pxRatio;
   const top = bbox.top + (row ?? 0) * MARK_HEIGHT * ratio;
-  ctx.strokeStyle = mark.kind === "time-to-limit" ? COLOUR.early : PRIORITY_COLOUR[mark.priority];
+  ctx.strokeStyle = groupOf(mark.kind) === "early" ? COLOUR.early : PRIORITY_COLOUR[mark.priority];
   ctx.lineWidth = ratio;
   ctx.setLineDash([2 * ratio, 3 * ratio]);
   ctx.beginPath();

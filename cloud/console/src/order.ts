@@ -3,15 +3,29 @@ import type { Alarm, AlarmKind, Phase, Priority } from "./types.ts";
 
 export const PRIORITIES: readonly Priority[] = ["critical", "high", "medium", "low"];
 const RANK: Readonly<Record<Priority, number>> = { critical: 3, high: 2, medium: 1, low: 0 };
+/** Of two alarms of one priority the farther limit or the graver grade describes a point better. */
 const SEVERITY: Readonly<Record<AlarmKind, number>> = {
+  red: 5,
   HH: 5,
   LL: 5,
+  orange: 4,
   H: 4,
   L: 4,
+  yellow: 3,
   rate: 3,
+  stel: 3,
+  twa: 3,
+  peaks: 3,
+  blue: 2,
   "time-to-limit": 2,
+  cusum: 2,
+  ewma: 2,
+  abnormal: 2,
   bad: 1,
   stale: 1,
+  loop: 1,
+  stuck: 1,
+  spike: 1,
 };
 
 /** ISA-18.2: an alarm asks for an answer until it is acknowledged, also after the process has returned. */
@@ -24,14 +38,24 @@ export function conditionPresent(phase: Phase): boolean {
   return phase === "unacknowledged" || phase === "acknowledged";
 }
 
+export function acknowledged(phase: Phase): boolean {
+  return phase === "acknowledged" || phase === "latched-acknowledged";
+}
+
 export function latched(phase: Phase): boolean {
   return phase === "latched-unacknowledged" || phase === "latched-acknowledged";
 }
 
-/** A shelved or out-of-service alarm is listed on its own page and neither blinks nor sounds. */
+/** What hides an alarm now, if anything does; a shelf whose time is up hides nothing. */
+export function hiddenBy(alarm: Alarm, nowMs: number): "out-of-service" | "shelf" | "design" | null {
+  if (alarm.out_of_service) return "out-of-service";
+  if (alarm.shelved_until !== null) return Date.parse(alarm.shelved_until) > nowMs ? "shelf" : null;
+  return alarm.suppressed ? "design" : null;
+}
+
+/** A hidden alarm is listed on its own page and neither blinks nor sounds. */
 export function annunciated(alarm: Alarm, nowMs: number): boolean {
-  if (alarm.out_of_service) return false;
-  return alarm.shelved_until === null || Date.parse(alarm.shelved_until) <= nowMs;
+  return hiddenBy(alarm, nowMs) === null;
 }
 
 export function priorityRank(priority: Priority): number {
@@ -59,5 +83,5 @@ export function leading(alarms: readonly Alarm[]): Alarm | null {
 }
 
 function weight(alarm: Alarm): number {
-  return Number(conditionPresent(alarm.phase)) * 100 + RANK[alarm.priority] * 10 + SEVERITY[alarm.kind];
+  return Number(conditionPresent(alarm.phase)) * 100 + RANK[alarm.priority] * 10 + (SEVERITY[alarm.kind] ?? 0);
 }

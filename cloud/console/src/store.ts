@@ -5,6 +5,7 @@ import { annunciated, asksForAnswer, compareAlarms } from "./order.ts";
 import { reason as qualityReason, type QualityReason } from "./quality.ts";
 import type {
   Alarm,
+  Flood,
   Gateway,
   Notification,
   Plant,
@@ -32,7 +33,7 @@ export interface PointState {
 }
 
 export type Connection = "connecting" | "live" | "lost";
-export type Tab = "points" | "tickets" | "notifications" | "gateways";
+export type Tab = "points" | "tickets" | "notifications" | "gateways" | "kpi";
 
 export const session = signal<Session | null | undefined>(undefined);
 export const signedOutBecause = signal<"ended" | null>(null);
@@ -47,6 +48,7 @@ export const alarms = signal<ReadonlyMap<string, Alarm>>(new Map());
 export const tickets = signal<ReadonlyMap<string, Ticket>>(new Map());
 export const notifications = signal<ReadonlyMap<string, Notification>>(new Map());
 export const gateways = signal<ReadonlyMap<string, Gateway>>(new Map());
+export const flood = signal<Flood | null>(null);
 
 export const selectedSource = signal<string | null>(null);
 export const selectedPoint = signal<string | null>(null);
@@ -134,7 +136,7 @@ export function setAlarms(rows: readonly Alarm[]): void {
 export function applyAlarms(changed: readonly Alarm[]): void {
   const next = new Map(alarms.value);
   for (const alarm of changed) {
-    if (alarm.phase === "normal" && alarm.shelved_until === null && !alarm.out_of_service) next.delete(alarm.id);
+    if (alarm.phase === "normal" && !alarm.suppressed) next.delete(alarm.id);
     else next.set(alarm.id, alarm);
   }
   replaceAlarms(next);

@@ -3,7 +3,7 @@ import { batch } from "@preact/signals";
 import { ApiError, api, BASE } from "./api.ts";
 import { monotonic, serverNow, synchronise } from "./clock.ts";
 import * as store from "./store.ts";
-import type { Alarm, Gateway, Notification, Projection, Ticket, ValuesEvent } from "./types.ts";
+import type { Alarm, Flood, Gateway, Notification, Projection, Ticket, ValuesEvent } from "./types.ts";
 
 /** The server says something at least every 5 s; 8 s of silence is a lost connection. */
 const SILENCE_MS = 8000;
@@ -92,6 +92,9 @@ export class Stream {
       ticket: (data) => store.applyTicket(JSON.parse(data) as Ticket),
       notification: (data) => store.applyNotification(JSON.parse(data) as Notification),
       gateway: (data) => store.applyGateway(JSON.parse(data) as Gateway),
+      flood: (data) => {
+        store.flood.value = (JSON.parse(data) as { flood: Flood | null }).flood;
+      },
       projection: (data) => store.applyProjections(JSON.parse(data) as Record<string, Projection | null>),
     };
   }
@@ -121,6 +124,7 @@ export class Stream {
       this.held = null;
       batch(() => {
         store.plant.value = plant;
+        store.flood.value = plant.flood;
         store.setPoints(points);
         store.setAlarms(alarms);
         store.setTickets(tickets);

@@ -7,7 +7,23 @@ export type Instant = string;
 
 export type Priority = "low" | "medium" | "high" | "critical";
 export type LimitKind = "HH" | "H" | "L" | "LL";
-export type AlarmKind = LimitKind | "rate" | "time-to-limit" | "bad" | "stale";
+export type GradeKind = "red" | "orange" | "yellow" | "blue";
+export type AlarmKind =
+  | LimitKind
+  | GradeKind
+  | "rate"
+  | "stel"
+  | "twa"
+  | "peaks"
+  | "time-to-limit"
+  | "cusum"
+  | "ewma"
+  | "abnormal"
+  | "bad"
+  | "stale"
+  | "loop"
+  | "stuck"
+  | "spike";
 export type Phase =
   | "unacknowledged"
   | "acknowledged"
@@ -32,10 +48,19 @@ export interface HazardSource {
   readonly early_warning: boolean;
 }
 
+/** More alarms than an operator can take in; `until` is null while it goes on. */
+export interface Flood {
+  readonly since: Instant;
+  readonly until: Instant | null;
+  readonly alarms: number;
+  readonly first: string;
+}
+
 export interface Plant {
   readonly site: { readonly id: string; readonly name: Name; readonly timezone: string };
   readonly hazard_sources: readonly HazardSource[];
   readonly gateways: readonly { readonly id: string; readonly name: Name }[];
+  readonly flood: Flood | null;
   readonly started_at: Instant;
   readonly version: string;
 }
@@ -106,7 +131,11 @@ export interface Alarm {
   readonly priority: Priority;
   readonly phase: Phase;
   readonly shelved_until: Instant | null;
+  /** the shelf ends sooner, with the alarm's return */
+  readonly shelved_once: boolean;
   readonly out_of_service: boolean;
+  /** hidden: shelved, out of service, or else suppressed by design */
+  readonly suppressed: boolean;
   readonly raised_at: Instant;
   readonly committed_at: Instant;
   readonly acknowledged_at: Instant | null;
@@ -117,6 +146,17 @@ export interface Alarm {
   readonly unit: string;
   readonly message: Name;
   readonly clause: Name | null;
+}
+
+/** One step of an alarm's life, as the journal holds it. */
+export interface Step {
+  readonly at: Instant;
+  readonly event: string;
+  readonly phase_from: Phase;
+  readonly phase_to: Phase;
+  readonly value: number | null;
+  readonly who: string | null;
+  readonly reason: string | null;
 }
 
 export type TicketState = "rectifying" | "awaiting-acceptance" | "accepted";
@@ -192,6 +232,37 @@ export interface Quarantined {
   readonly size: number;
 }
 
+export type Load = "acceptable" | "manageable" | "over-demanding" | "unacceptable";
+
+export interface Counted {
+  readonly alarm: string;
+  readonly count: number;
+}
+
+/** The figures of ISA-18.2 and EEMUA 191 for one operator; shares are of 1. */
+export interface AlarmSystem {
+  readonly from: Instant;
+  readonly to: Instant;
+  readonly alarms: number;
+  readonly by_hour: readonly number[];
+  readonly per_day: number;
+  readonly per_hour: number;
+  readonly per_ten_minutes: number;
+  readonly load: Load;
+  readonly bands: readonly { readonly load: Load; readonly per_hour: number }[];
+  readonly most_in_ten_minutes: number;
+  readonly ten_minutes_over: number;
+  readonly hours_over: number;
+  readonly floods: readonly Flood[];
+  readonly in_flood: number;
+  readonly top: readonly Counted[];
+  readonly top_share: number;
+  readonly priorities: Readonly<Record<Priority, number>>;
+  readonly chattering: readonly Counted[];
+  readonly fleeting: readonly Counted[];
+  readonly standing: readonly string[];
+}
+
 export interface Kpi {
   readonly points: number;
   readonly gateways_online: number;
@@ -201,6 +272,7 @@ export interface Kpi {
   readonly latency_ms: { readonly p50: number | null; readonly p99: number | null; readonly n: number };
   readonly late_readings: number;
   readonly clock_steps_back: number;
+  readonly alarm_system: AlarmSystem;
 }
 
 /** The columns of one `values` event; row i of each belongs together. */

@@ -1,7 +1,7 @@
 /** Owns the proof that the alarm that needs an answer most stands first. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { annunciated, asksForAnswer, compareAlarms, leading } from "../src/order.ts";
+import { annunciated, asksForAnswer, compareAlarms, hiddenBy, leading } from "../src/order.ts";
 import type { Alarm } from "../src/types.ts";
 
 function alarm(id: string, given: Partial<Alarm> = {}): Alarm {
@@ -14,7 +14,9 @@ function alarm(id: string, given: Partial<Alarm> = {}): Alarm {
     priority: "medium",
     phase: "unacknowledged",
     shelved_until: null,
+    shelved_once: false,
     out_of_service: false,
+    suppressed: false,
     raised_at: "2026-11-22T00:00:00.000Z",
     committed_at: "2026-11-22T00:00:00.100Z",
     acknowledged_at: null,
@@ -67,4 +69,16 @@ test("a point is described by what is present and worst, not by what has returne
   assert.equal(leading([gone, present])?.id, "present");
   assert.equal(leading([alarm("h"), alarm("hh", { kind: "HH" })])?.id, "hh");
   assert.equal(leading([]), null);
+});
+
+test("what is suppressed by design is hidden until the server says otherwise; a shelf outlives nothing", () => {
+  const until = "2026-11-22T01:00:00.000Z";
+  assert.equal(hiddenBy(alarm("d", { suppressed: true }), 0), "design");
+  assert.equal(hiddenBy(alarm("s", { suppressed: true, shelved_until: until }), Date.parse(until) - 1), "shelf");
+  assert.equal(hiddenBy(alarm("s", { suppressed: true, shelved_until: until }), Date.parse(until)), null);
+  assert.equal(hiddenBy(alarm("o", { suppressed: true, out_of_service: true }), 0), "out-of-service");
+});
+
+test("of two warnings of one priority the graver grade describes the point", () => {
+  assert.equal(leading([alarm("y", { kind: "yellow" }), alarm("r", { kind: "red" }), alarm("b", { kind: "blue" })])?.id, "r");
 });

@@ -1,14 +1,17 @@
 /** Owns one alarm in the list: what it says at a glance, its details, and what an operator may do about it. */
 import { signal, useComputed, useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { api } from "../api.ts";
 import { now } from "../clock.ts";
 import { duration, fixed, plain, shortInstant } from "../format.ts";
-import { named, t } from "../i18n.ts";
-import { annunciated, asksForAnswer, conditionPresent, latched } from "../order.ts";
+import { named, t, wordIfAny } from "../i18n.ts";
+import { codeWord, gradeOf, groupOf, lowSided } from "../kinds.ts";
+import { acknowledged, annunciated, asksForAnswer, conditionPresent, hiddenBy, latched } from "../order.ts";
+import { said } from "../sentences.ts";
 import { openPoint, pointsById, zone } from "../store.ts";
 import { stream } from "../stream.ts";
 import { explain, say } from "../toast.ts";
-import type { Alarm } from "../types.ts";
+import type { Alarm, Step } from "../types.ts";
 import { Glyph } from "./Glyph.tsx";
 import { memo } from "./memo.ts";
 import { suppressing } from "./SuppressDialog.tsx";
@@ -24,7 +27,8 @@ export const AlarmRow = memo(function AlarmRow({ alarm, history }: Props) {
   const open = useComputed(() => opened.value === alarm.id);
   const asks = !history && asksForAnswer(alarm.phase) && annunciated(alarm, now.peek());
   const present = conditionPresent(alarm.phase);
-  const early = alarm.kind === "time-to-limit";
+  const early = groupOf(alarm.kind) === "early";
+  const grade = gradeOf(alarm.kind);
   const point = pointsById.value.get(alarm.point);
   const toggle = (): void => {
     opened.value = opened.peek() === alarm.id ? null : alarm.id;
@@ -43,7 +47,7 @@ export const AlarmRow = memo(function AlarmRow({ alarm, history }: Props) {
         <Glyph priority={alarm.priority} blink={asks} hollow={!present} size={26} />
         <span class="alarm-text">
           <span class="alarm-title">
-            <b class={early ? "code early" : "code"}>{t(`code_${alarm.kind}`)}</b>
+            <b class={`code${early ? " early" : ""}${grade === null ? "" : ` grade g-${grade}`}`}>{codeWord(alarm.kind)}</b>
             <span class="alarm-name">{point === undefined ? alarm.point : named(point.name)}</span>
           </span>
           <span class="alarm-value">{atRaise(alarm, point?.decimals)}</span>
@@ -77,14 +81,16 @@ function atRaise(alarm: Alarm, decimals: number | undefined): string {
   if (alarm.value === null && alarm.setpoint === null) return named(alarm.message);
   const value = alarm.value === null ? "—" : decimals === undefined ? plain(alarm.value) : fixed(alarm.value, decimals);
   if (alarm.setpoint === null) return `${value} ${alarm.unit}`;
-  const beyond = alarm.kind === "L" || alarm.kind === "LL" ? "≤" : alarm.kind === "time-to-limit" ? "→" : "≥";
+  const beyond = lowSided(alarm.kind) ? "≤" : alarm.kind === "time-to-limit" ? "→" : "≥";
   return `${value} ${beyond} ${plain(alarm.setpoint)} ${alarm.unit}`;
 }
 
 function phaseWords(alarm: Alarm): string {
-  if (alarm.out_of_service) return t("outOfService");
-  if (alarm.shelved_until !== null && Date.parse(alarm.shelved_until) > now.peek()) {
-    return t("shelvedUntil", { time: shortInstant(alarm.shelved_until, zone.value, now.peek()) });
+  const hidden = hiddenBy(alarm, now.peek());
+  if (hidden === "out-of-service") return t("outOfService");
+  if (hidden === "design") return t("suppressedByDesign");
+  if (hidden === "shelf" && alarm.shelved_until !== null) {
+    return t(alarm.shelved_once ? "shelvedOnce" : "shelvedUntil", { time: shortInstant(alarm.shelved_until, zone.value, now.peek()) });
   }
   return t(`phase_${alarm.phase}`);
 }
@@ -142,6 +148,7 @@ function Details({ alarm, history }: Props) {
         <Fact term={t("returnedAt")} text={when(alarm.returned_at)} />
         <Fact term={t("occurrence")} text={`${alarm.alarm} · ${alarm.id}`} />
       </dl>
+      <Steps alarm={alarm} />
       {!history && <Actions alarm={alarm} />}
     </div>
   );
@@ -157,11 +164,47 @@ function Fact({ term, text }: { readonly term: string; readonly text: string | n
   );
 }
 
+/** Read anew whenever something has happened to the alarm. */
+function Steps({ alarm }: { readonly alarm: Alarm }) {
+  const steps = useSignal<readonly Step[]>([]);
+  useEffect(() => {
+    let current = true;
+    api.steps(alarm.id).then(
+      (rows) => {
+        if (current) steps.value = rows;
+      },
+      (error: unknown) => say(explain(error)),
+    );
+    return () => {
+      current = false;
+    };
+  }, [alarm]);
+  return (
+    <ol class="steps" aria-label={t("steps")} data-testid={`steps-${alarm.id}`}>
+      {steps.value.map((step, i) => (
+        <li key={i} data-event={step.event}>
+          <time>{shortInstant(step.at, zone.value, now.peek())}</time>
+          <b>{wordIfAny(`event_${step.event}`) ?? wordIfAny(`phase_${step.phase_to}`)}</b>
+          <span>{[step.who, step.reason === null ? null : said(step.reason)].filter((part) => part !== null).join(" · ")}</span>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
 function Actions({ alarm }: { readonly alarm: Alarm }) {
   const { id } = alarm;
   const shelved = alarm.shelved_until !== null && Date.parse(alarm.shelved_until) > now.peek();
   return (
     <div class="actions">
+      {acknowledged(alarm.phase) && (
+        <Act
+          label={t("unacknowledge")}
+          aria={t("unacknowledgeOf", { alarm: alarm.alarm })}
+          testId={`unacknowledge-${id}`}
+          act={() => api.unacknowledge(id)}
+        />
+      )}
       {latched(alarm.phase) && <Act label={t("reset")} aria={t("reset")} testId={`reset-${id}`} act={() => api.reset(id)} />}
       {shelved ? (
         <Act label={t("unshelve")} aria={t("unshelve")} testId={`unshelve-${id}`} act={() => api.unshelve(id)} />

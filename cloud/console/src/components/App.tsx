@@ -2,7 +2,7 @@
 import { t } from "../i18n.ts";
 import { connection, plant, session } from "../store.ts";
 import { AlarmPanel } from "./AlarmPanel.tsx";
-import { LostBanner, UpdateBanner } from "./Banner.tsx";
+import { FloodBanner, LostBanner, UpdateBanner } from "./Banner.tsx";
 import { Bell } from "./Bell.tsx";
 import { Centre } from "./Centre.tsx";
 import { Login } from "./Login.tsx";
@@ -25,6 +25,7 @@ export function App() {
     <div class="screen" data-connection={connection.value}>
       <TopBar />
       <LostBanner />
+      <FloodBanner />
       <UpdateBanner />
       <div class="work">
         <SourceList />

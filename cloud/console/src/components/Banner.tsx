@@ -1,7 +1,7 @@
-/** Owns the bars across the page that say that what is shown is not current: server lost, or page outdated. */
+/** Owns the bars across the page: the server is lost, an alarm flood goes on, the page is outdated. */
 import { clockTime } from "../format.ts";
 import { word } from "../i18n.ts";
-import { connection, lastHeard, newVersion, zone } from "../store.ts";
+import { connection, flood, lastHeard, newVersion, zone } from "../store.ts";
 
 /** In both languages at once: whoever stands in front of the screen must understand it. */
 export function LostBanner() {
@@ -22,6 +22,22 @@ export function LostBanner() {
           {word("en", "lost")} – {since("en")}
         </span>
       </p>
+    </div>
+  );
+}
+
+export function FloodBanner() {
+  const now = flood.value;
+  if (now === null) return null;
+  const since = { time: clockTime(now.since, zone.value), first: now.first };
+  const count = { count: now.alarms };
+  return (
+    <div class="flood-banner" role="status" data-testid="flood-banner" data-count={now.alarms}>
+      {(["zh", "en"] as const).map((language) => (
+        <p key={language} lang={language === "zh" ? "zh-CN" : "en"}>
+          <strong>{word(language, "flood", count)}</strong> {word(language, "floodSince", since)}
+        </p>
+      ))}
     </div>
   );
 }

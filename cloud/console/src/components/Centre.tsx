@@ -2,12 +2,13 @@
 import { t } from "../i18n.ts";
 import { gateways, notifications, type Tab, tab, tickets } from "../store.ts";
 import { Gateways } from "./Gateways.tsx";
+import { Kpi } from "./Kpi.tsx";
 import { Notifications } from "./Notifications.tsx";
 import { PointTable } from "./PointTable.tsx";
 import { Tickets } from "./Tickets.tsx";
 import { Trend } from "./Trend.tsx";
 
-const TABS: readonly Tab[] = ["points", "tickets", "notifications", "gateways"];
+const TABS: readonly Tab[] = ["points", "tickets", "notifications", "gateways", "kpi"];
 
 export function Centre() {
   return (
@@ -66,6 +67,7 @@ function Shown() {
   if (tab.value === "tickets") return <Tickets />;
   if (tab.value === "notifications") return <Notifications />;
   if (tab.value === "gateways") return <Gateways />;
+  if (tab.value === "kpi") return <Kpi />;
   return (
     <>
       <Trend />

@@ -3,6 +3,7 @@ import { computed, signal, useComputed } from "@preact/signals";
 import { memo } from "./memo.ts";
 import { clockTime, fraction } from "../format.ts";
 import { named, t } from "../i18n.ts";
+import { codeWord, groupOf, kindWord } from "../kinds.ts";
 import { asksForAnswer, leading } from "../order.ts";
 import { grade } from "../quality.ts";
 import { doubt, openPoint, points, selectedPoint, selectedSource, stateOf, zone } from "../store.ts";
@@ -158,18 +159,18 @@ function RangeBar({ point }: { readonly point: Point }) {
 function StateCell({ point }: { readonly point: Point }) {
   const state = stateOf(point.id);
   const all = state.alarms.value;
-  const process = leading(all.filter((a) => a.kind !== "time-to-limit" && a.kind !== "bad" && a.kind !== "stale"));
-  const early = all.find((a) => a.kind === "time-to-limit" && !a.phase.startsWith("returned"));
+  const process = leading(all.filter((a) => groupOf(a.kind) === "process"));
+  const early = all.find((a) => groupOf(a.kind) === "early" && !a.phase.startsWith("returned"));
   const why = doubt(state.live.value, all);
   const trusted = why === "good" || why === "goodOverride";
-  const instrument = all.find((a) => a.kind === "bad" || a.kind === "stale");
+  const instrument = leading(all.filter((a) => groupOf(a.kind) === "instrument"));
   return (
     <span role="gridcell" class="cell-state" data-testid={`point-state-${point.id}`}>
       {process !== null && <AlarmTag alarm={process} />}
-      {early !== undefined && <span class={`early${asksForAnswer(early.phase) ? " blink" : ""}`}>{t("earlyWarning")}</span>}
+      {early !== undefined && <span class={`early${asksForAnswer(early.phase) ? " blink" : ""}`}>{kindWord(early.kind)}</span>}
       {!trusted && (
         <span class={`why ${grade(state.live.value.quality)}`}>
-          {instrument !== undefined && <Glyph priority={instrument.priority} blink={asksForAnswer(instrument.phase)} size={16} />}
+          {instrument !== null && <Glyph priority={instrument.priority} blink={asksForAnswer(instrument.phase)} size={16} />}
           {why === "stale" || why.startsWith("good")
             ? ""
             : `${t(grade(state.live.value.quality) === "bad" ? "qualityBad" : "qualityUncertain")} · `}
@@ -187,8 +188,8 @@ function AlarmTag({ alarm }: { readonly alarm: Alarm }) {
   return (
     <span class={`alarm-tag p-${alarm.priority}`}>
       <Glyph priority={alarm.priority} blink={asks} hollow={returned} size={18} />
-      <b>{t(`code_${alarm.kind}`)}</b>
-      <span>{returned ? t("phase_returned-unacknowledged") : t(`kind_${alarm.kind}`)}</span>
+      <b>{codeWord(alarm.kind)}</b>
+      <span>{returned ? t("phase_returned-unacknowledged") : kindWord(alarm.kind)}</span>
     </span>
   );
 }

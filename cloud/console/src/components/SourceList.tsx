@@ -1,6 +1,7 @@
 /** Owns the column of hazard sources: level, worst state, how many alarms, early warning. */
 import { named, t, type Word } from "../i18n.ts";
 import { announcedAlarms, gateways, notifications, openSource, plant, points, selectedSource, stateOf, tab, tickets, type Tab, unacknowledged } from "../store.ts";
+import { groupOf } from "../kinds.ts";
 import { asksForAnswer, conditionPresent, priorityRank } from "../order.ts";
 import { grade } from "../quality.ts";
 import type { Alarm, HazardSource, Priority } from "../types.ts";
@@ -36,7 +37,7 @@ function summaryOf(alarms: readonly Alarm[]): Summary {
     worst: alarms.reduce<Priority | null>((found, { priority }) => (found === null || priorityRank(priority) > priorityRank(found) ? priority : found), null),
     active: present.length,
     unacknowledged: alarms.filter((a) => asksForAnswer(a.phase)).length,
-    early: present.some((a) => a.kind === "time-to-limit"),
+    early: present.some((a) => groupOf(a.kind) === "early"),
   };
 }
 

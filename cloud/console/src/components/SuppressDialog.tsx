@@ -4,6 +4,8 @@ import { useEffect, useRef } from "preact/hooks";
 import { api } from "../api.ts";
 import { duration } from "../format.ts";
 import { named, t } from "../i18n.ts";
+import { kindWord } from "../kinds.ts";
+import { conditionPresent } from "../order.ts";
 import { pointsById } from "../store.ts";
 import { stream } from "../stream.ts";
 import { explain } from "../toast.ts";
@@ -15,6 +17,7 @@ const DURATIONS_S = [600, 1800, 3600, 14_400, 28_800] as const;
 
 const asked = signal<{ readonly mode: Mode; readonly alarm: Alarm } | null>(null);
 const chosen_s = signal<number>(DURATIONS_S[0]);
+const once = signal(false);
 const why = signal("");
 const problem = signal<unknown>(null);
 const busy = signal(false);
@@ -24,6 +27,7 @@ export function suppressing(mode: Mode, alarm: Alarm): void {
   batch(() => {
     asked.value = { mode, alarm };
     chosen_s.value = DURATIONS_S[0];
+    once.value = false;
     why.value = "";
     problem.value = null;
   });
@@ -34,7 +38,7 @@ async function submit(mode: Mode, alarm: Alarm): Promise<void> {
   if (reason === "") return;
   busy.value = true;
   try {
-    stream.took(await (mode === "shelve" ? api.shelve(alarm.id, chosen_s.value, reason) : api.outOfService(alarm.id, reason)));
+    stream.took(await (mode === "shelve" ? api.shelve(alarm.id, chosen_s.value, once.value, reason) : api.outOfService(alarm.id, reason)));
     asked.value = null;
   } catch (error) {
     problem.value = error;
@@ -67,8 +71,9 @@ function Dialog({ mode, alarm }: { readonly mode: Mode; readonly alarm: Alarm })
         <h2>{title}</h2>
         <p class="dialog-subject">
           <Glyph priority={alarm.priority} />
-          <b>{t(`kind_${alarm.kind}`)}</b> {point === undefined ? "" : named(point.name)} <code>{alarm.alarm}</code>
+          <b>{kindWord(alarm.kind)}</b> {point === undefined ? "" : named(point.name)} <code>{alarm.alarm}</code>
         </p>
+        {shelve && conditionPresent(alarm.phase) && <Once />}
         {shelve && <Durations />}
         <label>
           <span>{t("reason")}</span>
@@ -101,10 +106,27 @@ function Dialog({ mode, alarm }: { readonly mode: Mode; readonly alarm: Alarm })
   );
 }
 
+/** Only what is active can return. */
+function Once() {
+  return (
+    <label class="once">
+      <input
+        type="checkbox"
+        data-testid="shelve-once"
+        checked={once.value}
+        onChange={(event) => {
+          once.value = event.currentTarget.checked;
+        }}
+      />
+      <span>{t("untilReturn")}</span>
+    </label>
+  );
+}
+
 function Durations() {
   return (
     <fieldset class="durations">
-      <legend>{t("duration")}</legend>
+      <legend>{t(once.value ? "longest" : "duration")}</legend>
       {DURATIONS_S.map((seconds) => (
         <label key={seconds}>
           <input

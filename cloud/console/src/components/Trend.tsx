@@ -6,6 +6,7 @@ import { now, serverNow } from "../clock.ts";
 import { append, type Columns, emptyColumns, toColumns } from "../columns.ts";
 import { calendarDate, duration, plain } from "../format.ts";
 import { named, t } from "../i18n.ts";
+import { codeWord } from "../kinds.ts";
 import { conditionPresent } from "../order.ts";
 import { trendWindow } from "../layout.ts";
 import { heading, passed, secondsLeft } from "../projection.ts";
@@ -116,7 +117,7 @@ function modelOf(point: Point): ChartModel {
       at: Date.parse(a.raised_at) / 1000,
       kind: a.kind,
       priority: a.priority,
-      label: t(`code_${a.kind}`),
+      label: codeWord(a.kind),
     })),
     projection,
     low: point.low,
