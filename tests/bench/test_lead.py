@@ -1,10 +1,15 @@
 """How early warnings are held against what came of them, and the benchmark over a few seeded hours."""
 
+import json
 from collections import Counter
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from tocsin_cli.bench import app
 from tocsin_cli.bench.lead import MINE, RECORDED, START_NS, draw, judge, plant_scores, record, shipped
 from tocsin_cli.bench.lead_course import Course, Disturbance, Incident
 from tocsin_cli.bench.lead_figures import (
@@ -24,6 +29,9 @@ from tocsin_cli.bench.lead_readings import NOT_READ
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Priority
 from tocsin_core.readings import GOOD
 from tocsin_core.rules import NS, compile_rules
+
+# The package gives the command of this name; the module behind it is what is looked into.
+detection = import_module("tocsin_cli.bench.detection")
 
 
 def rule(kind: AlarmKind, point: str = "P") -> AlarmDefinition:
@@ -198,8 +206,20 @@ def test_every_shipped_plant_is_told() -> None:
     found = plant_scores(0.5, 1, lambda what, _share: told.append(what))
     assert list(found) == ["ammonia-refrigeration", "coal-mine-face", "skab-pump-loop", "total"]
     loop, total = found[RECORDED], found["total"]
-    assert isinstance(loop, dict)
-    assert isinstance(total, dict)
     assert (loop["hours"], loop["points"], loop["false_early_warnings_per_day"]) == (0.0, 8, None)
     assert (total["hours"], total["points"]) == (1.0, 71 + 13)
     assert {"coal-mine-face: simulating", "coal-mine-face: judging"} <= set(told)
+
+
+def test_the_command_tells_the_plants_beside_the_recorded_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Under `plants` in the object, and as lines for people; hours and seed are handed on."""
+    monkeypatch.setattr(detection, "_measure_skab", lambda _folder, _console: {"f1": 1.0})
+    monkeypatch.setattr(detection, "_measure_tep", lambda _folder, _console: ("test", {"faults": {}}))
+    given = ["detection", "--data", str(tmp_path), "--hours", "0.2", "--seed", "4"]
+    done = CliRunner().invoke(app, [*given, "--json"])
+    assert done.exit_code == 0, done.output
+    plants = json.loads(done.stdout.splitlines()[-1])["plants"]
+    assert plants == json.loads(json.dumps(plant_scores(0.2, 4, lambda _what, _share: None)))
+    told = CliRunner().invoke(app, given).stdout
+    assert "coal-mine-face\n  hours: 0.2\n" in told
+    assert "by kind" not in told

@@ -1,7 +1,7 @@
-"""`tocsin bench detection`: how early and how rarely wrong the normal-operation model warns on recorded plant data."""
+"""`tocsin bench detection`: how early and how rarely wrongly plants are warned, on recorded data and simulated ones."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from tocsin_cli.bench.lead import HOURS, SEED, measure_plants
 from tocsin_core.normal import NormalModelError, judge, learn, start
 from tocsin_core.readings import F64, Bool
 from tocsin_core.scoring import Changes, FaultScores, Seconds, change_scores, fault_scores, median_delay, row_scores
@@ -163,21 +164,30 @@ def _measure_tep(folder: Path, console: Console) -> tuple[str, dict[str, object]
 
 def detection(
     data: Annotated[Path, typer.Option("--data", help="Folder with skab/ and tep/.", exists=True, file_okay=False)],
+    hours: Annotated[
+        float, typer.Option(min=0.0, help="Simulated hours of each shipped plant, half with incidents; 0: none.")
+    ] = HOURS,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same simulated hours.")] = SEED,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
 ) -> None:
-    """Measure how early and how rarely wrong the normal-operation model warns on SKAB and on the Tennessee Eastman."""
+    """Measure how early and how rarely wrongly the normal-operation model warns on SKAB and the Tennessee Eastman.
+
+    And the early warnings of limits, on the simulated plants.
+    """
     console = Console(stderr=True)
     try:
         skab = _measure_skab(data / "skab", console)
         tep_set, tep = _measure_tep(data / "tep", console)
     except (NormalModelError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
+    plants = measure_plants(hours, seed, console) if hours else {}
     if as_json:
-        typer.echo(json.dumps({"skab": skab, "tep": tep, "tep_set": tep_set}))
+        typer.echo(json.dumps({"skab": skab, "tep": tep, "tep_set": tep_set, "plants": plants}))
         return
-    for name, scores in (("skab", skab), (f"tep ({tep_set} set)", tep)):
+    told: Mapping[str, Mapping[str, object]] = {"skab": skab, f"tep ({tep_set} set)": tep, **plants}
+    for name, scores in told.items():
         typer.echo(name)
         for key, value in scores.items():
-            if key != "faults":
+            if key not in ("faults", "by_kind"):
                 typer.echo(f"  {key.replace('_', ' ')}: {value}")

@@ -128,12 +128,12 @@ def shipped(name: str) -> tuple[Plant, Simulation]:
         return load_plant(folder), load_simulation(folder)
 
 
-def plant_scores(hours: float, seed: int, progress: Say) -> dict[str, object]:
+def plant_scores(hours: float, seed: int, progress: Say) -> dict[str, dict[str, object]]:
     """The figures of every shipped plant that is simulated, and of all together.
 
     The pump loop plays a recording: nothing in it can be drawn anew, and its hours are 0.
     """
-    found: dict[str, object] = {}
+    found: dict[str, dict[str, object]] = {}
     tallies = []
     for name in (AMMONIA, MINE):
         plant, simulation = shipped(name)
@@ -148,7 +148,7 @@ def plant_scores(hours: float, seed: int, progress: Say) -> dict[str, object]:
     return found
 
 
-def measure_plants(hours: float, seed: int, console: Console) -> dict[str, object]:
+def measure_plants(hours: float, seed: int, console: Console) -> dict[str, dict[str, object]]:
     """`plant_scores` with a bar that shows how far it is."""
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
