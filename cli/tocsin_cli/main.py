@@ -32,6 +32,8 @@ VERBS: Final = {
     "broker": Verb("tocsin_cloud.cli", "broker", "nats", "cloud"),
     "sim": Verb("tocsin_sim.cli", "sim", "pymodbus", "sim"),
     "learn": Verb("tocsin_cli.learn", "learn", "tocsin_core", ""),
+    "plan": Verb("tocsin_cli.plan", "plan", "tocsin_core", ""),
+    "profile": Verb("tocsin_cli.profile", "app", "tocsin_core", ""),
     "bench": Verb("tocsin_cli.bench", "app", "tocsin_core", ""),
 }
 

@@ -198,19 +198,23 @@ class Scene:
         return found, dict(decoded.text)
 
 
-def scenes(case: Path) -> tuple[str, list[Scene]]:
-    """Return the profile's file and the scenes of a golden file."""
-    golden = YAML(typ="safe", pure=True).load(case)
-    return golden["profile"], [
-        Scene(scene["name"], scene["registers"], scene["expect"], scene.get("text", {})) for scene in golden["scenes"]
+def scenes_of(text: str) -> list[Scene]:
+    """Return the scenes of a golden text."""
+    return [
+        Scene(scene["name"], scene["registers"], scene["expect"], scene.get("text", {}))
+        for scene in YAML(typ="safe", pure=True).load(text)["scenes"]
     ]
+
+
+def scenes(case: Path) -> tuple[Profile, list[Scene]]:
+    """Return the profile and the scenes of a golden file, which are called the same."""
+    return shipped(case.name), scenes_of(case.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_registers_as_the_manual_prints_them_give_these_values(case: Path) -> None:
     """The golden answers of each device, register by register, give exactly these values and qualities."""
-    name, of_device = scenes(case)
-    profile = shipped(name)
+    profile, of_device = scenes(case)
     for scene in of_device:
         assert scene.read(profile) == (scene.expect, scene.text), scene.name
 
@@ -224,8 +228,7 @@ def form_of(rule: StatusRule) -> str:
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_every_fault_of_a_device_is_seen_in_a_scene(case: Path) -> None:
     """Without any one of a profile's status rules or codes for "no value" some scene would read otherwise."""
-    name, of_device = scenes(case)
-    profile = shipped(name)
+    profile, of_device = scenes(case)
     read = {value for scene in of_device for value in scene.expect}
     idle: dict[str, bool] = {}
     for index, rule in enumerate(profile.status):

@@ -2,7 +2,7 @@
 
 from tocsin_core.registers.codec import EncodeError, encode, encode_text
 from tocsin_core.registers.decode import Decoded
-from tocsin_core.registers.parse import ProfileError, parse_profile
+from tocsin_core.registers.parse import ProfileError, ProfileProblem, parse_profile
 from tocsin_core.registers.plan import ReadPlan, Reply, compile_plan
 from tocsin_core.registers.profile import (
     Profile,
@@ -11,7 +11,7 @@ from tocsin_core.registers.profile import (
     StatusRule,
     Trust,
 )
-from tocsin_core.registers.requests import TCP, Hole, Line, ReadRequest, holes_of
+from tocsin_core.registers.requests import TCP, Hole, Line, ReadRequest, holes_of, line_of
 
 __all__ = [
     "TCP",
@@ -21,6 +21,7 @@ __all__ = [
     "Line",
     "Profile",
     "ProfileError",
+    "ProfileProblem",
     "ReadPlan",
     "ReadRequest",
     "RegisterValue",
@@ -32,5 +33,6 @@ __all__ = [
     "encode",
     "encode_text",
     "holes_of",
+    "line_of",
     "parse_profile",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -40,8 +40,26 @@ _PLAIN_MESSAGE: Final[Mapping[str, str]] = {
 }
 
 
+class ProfileProblem(NamedTuple):
+    """One thing that is wrong: where (line from 1, dotted path) and what."""
+
+    file: str
+    line: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        """As file:line: path: message."""
+        return f"{self.file}:{self.line}: " + (f"{self.path}: " if self.path else "") + self.message
+
+
 class ProfileError(ValueError):
     """A profile that does not hold: every problem on a line of its own, as file:line: path: message."""
+
+    def __init__(self, problems: Sequence[ProfileProblem]) -> None:
+        """Keep `problems` (at least one), in the order of the file."""
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
 
 
 def parse_profile(text: str, file: str) -> Profile:
@@ -54,15 +72,16 @@ def parse_profile(text: str, file: str) -> Profile:
         tree = YAML(typ="rt", pure=True).load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
-        raise ProfileError(f"{file}:{mark.line + 1 if mark else 1}: {error.problem}") from error
+        line = mark.line + 1 if mark else 1
+        raise ProfileError([ProfileProblem(file, line, "", str(error.problem))]) from error
     except YAMLError as error:
-        raise ProfileError(f"{file}:1: {error}") from error
+        raise ProfileError([ProfileProblem(file, 1, "", " ".join(str(error).split()))]) from error
     except RecursionError as error:
-        raise ProfileError(f"{file}:1: {TOO_MUCH}") from error
+        raise ProfileError([ProfileProblem(file, 1, "", TOO_MUCH)]) from error
     try:
         profile = Profile.model_validate(_plain(tree, [MOST_NODES]))
     except (RecursionError, OverflowError) as error:
-        raise ProfileError(f"{file}:1: {TOO_MUCH}") from error
+        raise ProfileError([ProfileProblem(file, 1, "", TOO_MUCH)]) from error
     except ValidationError as error:
         found = [_problem(tuple(part["loc"]), part) for part in error.errors()]
         raise ProfileError(_report(file, tree, found)) from error
@@ -104,9 +123,12 @@ def _plain(node: object, left: list[int]) -> object:
     return node
 
 
-def _report(file: str, tree: object, problems: Sequence[tuple[_Location, str]]) -> str:
-    lines = sorted((_line_of(tree, path), ".".join(map(str, path)) or "profile", message) for path, message in problems)
-    return "\n".join(f"{file}:{line}: {path}: {message}" for line, path, message in lines)
+def _report(file: str, tree: object, found: Sequence[tuple[_Location, str]]) -> list[ProfileProblem]:
+    problems = [
+        ProfileProblem(file, _line_of(tree, path), ".".join(map(str, path)) or "profile", message)
+        for path, message in found
+    ]
+    return sorted(problems)
 
 
 def _line_of(tree: object, path: _Location) -> int:
