@@ -6,7 +6,27 @@ from typing import Annotated
 
 import typer
 
-from tocsin_core.plant import PlantError, load_plant
+from tocsin_core.plant import Plant, PlantError, PlantPoint, load_plant
+from tocsin_core.plant.computed import Normal, Vote, points_of
+
+
+def _computed(point: PlantPoint, plant: Plant) -> dict[str, object]:
+    """What a computed point is worked out of; for a unit also which model says how it runs normally."""
+    rule = point.compute
+    if rule is None:
+        return {}
+    known: dict[str, object] = {"computed": point.id, "rule": rule.rule}
+    if isinstance(rule, Vote):
+        known["need"] = rule.need
+    of = points_of(rule, {name: model.names for name, model in plant.models.items()})
+    if not isinstance(rule, Normal):
+        return known | {"of": list(of)}
+    model = plant.models[rule.model]
+    return known | {"model": rule.model, "of": list(of), "learned_rows": model.rows, "period_s": model.period_s}
+
+
+def _shown(value: object) -> str:
+    return " ".join(value) if isinstance(value, list) else f"{value}"
 
 
 def check(
@@ -24,6 +44,7 @@ def check(
             problems = [{"file": p.file, "line": p.line, "path": p.path, "message": p.message} for p in error.problems]
             typer.echo(json.dumps({"ok": False, "problems": problems}, ensure_ascii=False))
         raise typer.Exit(1) from None
+    computed = [_computed(point, loaded) for point in loaded.points if point.compute is not None]
     summary = {
         "ok": True,
         "site": loaded.site.id,
@@ -32,10 +53,13 @@ def check(
         "devices": sum(len(gateway.devices) for gateway in loaded.file.gateways),
         "points": len(loaded.points),
         "alarms": sum(len(point.definitions) for point in loaded.points),
+        "computed": computed,
     }
     if as_json:
         typer.echo(json.dumps(summary, ensure_ascii=False))
         return
+    for each in computed:
+        typer.echo(", ".join(f"{key.replace('_', ' ')} {_shown(value)}" for key, value in each.items()))
     counts = ", ".join(
         f"{value} {name.replace('_', ' ')}"
         for name, value in summary.items()

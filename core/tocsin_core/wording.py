@@ -51,7 +51,7 @@ _LIMITED: Final[dict[AlarmKind, Text]] = {
     AlarmKind.CUSUM: _NOW,
     AlarmKind.EWMA: _NOW,
     AlarmKind.ABNORMAL: name_of("指数 {here}（1 为报警线）", "score {here} (1 is the limit)"),
-    AlarmKind.STUCK: name_of("一直为 {here}", "at {here}"),
+    AlarmKind.STUCK: name_of("停在 {here} 附近", "stays about {here}"),
 }
 """What is said of the value and the limit, by kind."""
 

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from tocsin_core.normal import learn, model_to_bytes
+
 GOOD = """\
 tocsin: 1
 site: {id: s1, name: 测试厂}
@@ -37,6 +41,31 @@ def test_a_sound_plant_passes(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout.splitlines()[-1]) == {
         "ok": True, "site": "s1", "hazard_sources": 0, "gateways": 1, "devices": 1, "points": 1, "alarms": 3,
+        "computed": [],
+    }  # fmt: skip
+
+
+def test_computed_points_are_listed_with_what_they_are_computed_of(tmp_path: Path) -> None:
+    """One line each, and the model of a unit with what it was learned from."""
+    rows = np.random.default_rng(1).normal(size=(300, 2))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "unit.normal").write_bytes(model_to_bytes(learn(rows, ("T-1", "T-2"), 2.0)))
+    text = (
+        GOOD
+        + "          - {id: T-2, name: 温度, kind: temperature}\n"
+        + (
+            "computed:\n"
+            "  - {id: V, name: V, from: {rule: vote, of: [T-1, T-2], need: 1}}\n"
+            "  - {id: N, name: N, from: {rule: normal, model: unit}}\n"
+        )
+    )
+    folder = plant(tmp_path, text)
+    assert tocsin("check", folder).stdout.splitlines()[:2] == [
+        "computed V, rule vote, need 1, of T-1 T-2",
+        "computed N, rule normal, model unit, of T-1 T-2, learned rows 300, period s 2.0",
+    ]
+    assert json.loads(tocsin("check", folder, "--json").stdout.splitlines()[-1])["computed"][1] == {
+        "computed": "N", "rule": "normal", "model": "unit", "of": ["T-1", "T-2"], "learned_rows": 300, "period_s": 2.0,
     }  # fmt: skip
 
 

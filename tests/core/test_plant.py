@@ -738,7 +738,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 
 HEAD_KNOWN: Final = (
     "gateway, device, name_zh, name_en, low, high, decimals,"
-    " id, kind, register, field, metric, unit, source, cas, place, HH, H, L, LL"
+    " id, kind, register, field, metric, unit, source, cas, place, HH, H, L, LL, red, orange, yellow, blue"
 )
 KINDS: Final = (
     "'toxic-gas', 'combustible-gas', 'oxygen', 'mine-methane', 'mine-co', 'mine-wind', 'tank-level', 'pressure',"

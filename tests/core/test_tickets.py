@@ -72,13 +72,22 @@ def test_one_incident_is_one_ticket() -> None:
         replace(RAISED, event=Event.UNSHELVE),
         replace(RAISED, kind=AlarmKind.BAD, priority=Priority.CRITICAL),
         replace(RAISED, kind=AlarmKind.STALE, priority=Priority.CRITICAL),
-        replace(RAISED, kind=AlarmKind.TIME_TO_LIMIT, priority=Priority.CRITICAL),
+        *(
+            replace(RAISED, kind=AlarmKind(kind), priority=Priority.CRITICAL)
+            for kind in ("time-to-limit", "loop", "stuck", "spike", "cusum", "ewma", "abnormal")
+        ),
     ],
-    ids=["lower priority", "suppressed", "return", "unshelve", "bad", "stale", "early warning"],
+    ids=lambda event: f"{event.event.value}-{event.kind.value}-{event.priority.value}-{event.suppressed}",
 )
 def test_what_is_no_hazard_found_opens_nothing(event: AlarmEvent) -> None:
     """Instrument faults are work orders, an early warning is not yet a hazard, and hidden alarms stay hidden."""
     assert decide([event], {}, POLICY) == []
+
+
+@pytest.mark.parametrize("kind", ["red", "orange", "yellow", "blue", "stel", "twa", "peaks", "rate", "L"])
+def test_grades_and_exposures_are_hazards_found(kind: str) -> None:
+    """They open tickets as limits do."""
+    assert len(decide([replace(RAISED, kind=AlarmKind(kind))], {}, POLICY)) == 1
 
 
 def test_deciding_again_decides_the_same() -> None:

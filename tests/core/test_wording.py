@@ -38,6 +38,68 @@ EARLY: Final = replace(definition("P0", AlarmKind.TIME_TO_LIMIT, 28.0), limit=Al
             "测点0 早期预警：当前 57.1 ppm，预计 5 分钟内达到 H 28 ppm",
             "point 0: early warning, now 57.1 ppm, will reach H 28 ppm within 5 min",
         ),
+        (
+            definition("P0", AlarmKind.RED, 50.0),
+            "测点0 红色预警：57.1 ppm ≥ 50 ppm",
+            "point 0: red, 57.1 ppm ≥ 50 ppm",
+        ),
+        (
+            replace(definition("P0", AlarmKind.ORANGE, 60.0), side=-1),
+            "测点0 橙色预警：57.1 ppm ≤ 60 ppm",
+            "point 0: orange, 57.1 ppm ≤ 60 ppm",
+        ),
+        (
+            definition("P0", AlarmKind.YELLOW, 50.0),
+            "测点0 黄色预警：57.1 ppm ≥ 50 ppm",
+            "point 0: yellow, 57.1 ppm ≥ 50 ppm",
+        ),
+        (
+            definition("P0", AlarmKind.BLUE, 50.0),
+            "测点0 蓝色预警：57.1 ppm ≥ 50 ppm",
+            "point 0: blue, 57.1 ppm ≥ 50 ppm",
+        ),
+        (
+            replace(EARLY, limit=AlarmKind.BLUE),
+            "测点0 早期预警：当前 57.1 ppm，预计 5 分钟内达到 蓝色预警 28 ppm",
+            "point 0: early warning, now 57.1 ppm, will reach blue 28 ppm within 5 min",
+        ),
+        (
+            definition("P0", AlarmKind.STEL, 42.0),
+            "测点0 短时间接触超限：15 分钟平均浓度已达 42 ppm，当前读数 57.1 ppm",
+            "point 0: short-term exposure, the mean of 15 min has reached 42 ppm, reading now 57.1 ppm",
+        ),
+        (
+            definition("P0", AlarmKind.TWA, 28.0),
+            "测点0 工作日接触超限：8 小时平均浓度已达 28 ppm，当前读数 57.1 ppm",
+            "point 0: exposure over the day, the mean of 8 h has reached 28 ppm, reading now 57.1 ppm",
+        ),
+        (
+            definition("P0", AlarmKind.PEAKS, 10.0),
+            "测点0 峰接触超限：峰值超出 PC-TWA 10 ppm 的峰接触要求，当前读数 57.1 ppm",
+            "point 0: peak exposure, more than the peaks that a PC-TWA of 10 ppm allows, reading now 57.1 ppm",
+        ),
+        (
+            definition("P0", AlarmKind.CUSUM),
+            "测点0 运行水平改变（CUSUM）：当前 57.1 ppm",
+            "point 0: has shifted (CUSUM), now 57.1 ppm",
+        ),
+        (
+            definition("P0", AlarmKind.EWMA),
+            "测点0 运行水平改变（EWMA）：当前 57.1 ppm",
+            "point 0: has shifted (EWMA), now 57.1 ppm",
+        ),
+        (
+            definition("P0", AlarmKind.ABNORMAL),
+            "测点0 偏离正常运行：指数 57.1 ppm（1 为报警线）",
+            "point 0: departs from normal running, score 57.1 ppm (1 is the limit)",
+        ),
+        (definition("P0", AlarmKind.LOOP), "测点0 回路电流故障", "point 0: loop current fault"),
+        (
+            definition("P0", AlarmKind.STUCK),
+            "测点0 读数停滞：停在 57.1 ppm 附近",
+            "point 0: reading is stuck, stays about 57.1 ppm",
+        ),
+        (definition("P0", AlarmKind.SPIKE), "测点0 读数跳变", "point 0: spike in the readings"),
         (definition("P0", AlarmKind.BAD), "测点0 仪表故障", "point 0: instrument fault"),
         (definition("P0", AlarmKind.STALE), "测点0 数据中断", "point 0: no data"),
     ],

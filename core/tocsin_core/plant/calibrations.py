@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from tocsin_core.detectors.change import Calibration
 from tocsin_core.plant.fields import Identifier, Strict
+from tocsin_core.plant.messages import message_of
 
 CALIBRATIONS_FILE: Final = "calibrations.json"
 VERSION: Final = 1
@@ -79,7 +80,7 @@ def calibrations_from_json(text: str) -> dict[str, Calibration]:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"] if step != "[key]") or "the file"
-        raise CalibrationsError(f"{place}: {first['msg'].replace('Input should', 'should')}") from error
+        raise CalibrationsError(f"{place}: {message_of(first)}") from error
     return {point: Calibration(**charts.model_dump()) for point, charts in file.points.items()}
 
 

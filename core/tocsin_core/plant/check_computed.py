@@ -85,7 +85,8 @@ def _check_alike(
         if rule.need > len(rule.of):
             source.problem((*here, "need"), f"{rule.need} of {len(rule.of)} can never agree")
         _check_vote_side(point, rule, path, source)
-    if isinstance(rule, Spread) or len(known) < len(rule.of):
+    alike = len({each.unit for _, each in known}) == 1 and len(known) == len(rule.of)
+    if isinstance(rule, Spread) or not alike:
         return
     config = point.config
     if point.kind is PointKind.TOXIC_GAS and config.cas not in EXPOSURE and not config.alarms.get(AlarmKind.H):

@@ -173,7 +173,8 @@ def check(parts: Parts, found: Found, source: Source) -> tuple[PlantPoint, ...]:
         check_alarms(point, path, parts.computed_ids, source)
         if found.calibrations is not None:
             check_charts(point, path, source)
-    by_id = {point.id: point for _, point in placed}
+    # Of points with one name, which is a mistake told already, the first.
+    by_id = {point.id: point for _, point in reversed(placed)}
     for path, group in parts.first_out:
         check_first_out(group, path, by_id, source)
     return tuple(point for _, point in placed)

@@ -14,7 +14,7 @@ from tocsin_core.detectors.change import Calibration
 from tocsin_core.normal import NormalModel, model_from_bytes
 from tocsin_core.plant.calibrations import CALIBRATIONS_FILE, CalibrationsError, calibrations_from_json
 from tocsin_core.plant.checks import Found, check
-from tocsin_core.plant.fields import FORMS
+from tocsin_core.plant.messages import message_of
 from tocsin_core.plant.model import Gateway, PlantFile, Site
 from tocsin_core.plant.parts import Parts, parts_of
 from tocsin_core.plant.point import PlantPoint
@@ -79,20 +79,6 @@ def shipped_profiles() -> Traversable:
     return files("tocsin_core").joinpath("devices")
 
 
-# pydantic's words are Python's; an integrator reads YAML.
-_PLAIN_MESSAGE: Final = {
-    "extra_forbidden": "unknown key",
-    "missing": "is missing",
-    "union_tag_not_found": "is missing",
-    "model_type": "should be a mapping",
-    "model_attributes_type": "should be a mapping",
-    "dict_type": "should be a mapping",
-    "tuple_type": "should be a list",
-    "too_short": "is empty",
-    "too_long": "has too many items",
-}
-
-
 _RULES: Final = frozenset({"vote", "median", "spread", "balance", "grade", "normal"})
 
 
@@ -107,32 +93,20 @@ def _place(error: ErrorDetails) -> Path:
     return (*path, "rule") if error["type"].startswith("union_tag") else tuple(path)
 
 
-def _message(error: ErrorDetails) -> str:
-    if error["type"] == "union_tag_invalid":
-        return f"should be one of {error['ctx']['expected_tags']} (given: {error['ctx']['tag']!r})"
-    if error["type"] in _PLAIN_MESSAGE:
-        return _PLAIN_MESSAGE[error["type"]]
-    text = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "should be")
-    if error["type"] == "string_pattern_mismatch":
-        text = f"should be {FORMS[error['ctx']['pattern']]}"
-    given = error["input"]
-    return f"{text} (given: {given!r})" if isinstance(given, str | int | float | bool) else text
-
-
 def _schema_problems(error: ValidationError, source: Source) -> None:
     seen: set[tuple[Path, str]] = set()
     unread = {problem.path for problem in source.problems}
     for item in error.errors():
         path = _place(item)
-        message = _message(item)
+        message = message_of(item)
         # A union reports each of its branches; that `false` was not given helps nobody who gave a mapping.
         if item["type"] == "literal_error" and "literal[False]" in item["loc"]:
             continue
         # What could not be read is told already; that nothing is in its place is no second problem.
         if item["input"] is None and path_text(path) in unread:
             continue
-        # Items that failed are not counted: a list that is not empty is not too short, its items are wrong.
-        if item["type"] == "too_short" and item["input"]:
+        # Items that failed are not counted: a list that is long enough is not too short, its items are wrong.
+        if item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]:
             continue
         if (path, message) not in seen:
             seen.add((path, message))

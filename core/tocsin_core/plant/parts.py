@@ -61,8 +61,10 @@ class Parts:
 
     @cached_property
     def computed_ids(self) -> frozenset[str]:
-        """The ids of all computed points."""
-        return frozenset(name for path, name in self.names["points"].found if path[0] == "computed")
+        """The ids that only computed points have."""
+        found = self.names["points"].found
+        measured = {name for path, name in found if path[0] != "computed"}
+        return frozenset(name for path, name in found if path[0] == "computed" and name not in measured)
 
 
 _LISTS: Final = {

@@ -174,7 +174,7 @@ def _one_line(error: Exception) -> str:
 
 
 _TEXT_COLUMNS: Final = ("id", "kind", "register", "field", "metric", "unit", "source", "cas", "place")
-_LIMIT_COLUMNS: Final = ("HH", "H", "L", "LL")
+_LIMIT_COLUMNS: Final = ("HH", "H", "L", "LL", "red", "orange", "yellow", "blue")
 NEEDED_COLUMNS: Final = ("gateway", "device", "id", "kind")
 COLUMNS: Final = (
     "gateway",
