@@ -1,5 +1,7 @@
 """`tocsin bench`: what is measured, each a subcommand of its own."""
 
+from importlib.util import find_spec
+
 import typer
 
 from tocsin_cli.bench.detection import detection
@@ -9,5 +11,10 @@ app = typer.Typer(help="Measure the system and print the figures.", no_args_is_h
 app.callback()(lambda: None)
 app.command("detection")(detection)
 app.command("engine")(engine)
+if all(find_spec(needed) is not None for needed in ("aiomqtt", "nats", "pymodbus")):
+    # Only with the extras of the gateway and of the cloud side, whose broker it stands on.
+    from tocsin_cli.bench.gateway import gateway
+
+    app.command("gateway")(gateway)
 
 __all__ = ["app"]

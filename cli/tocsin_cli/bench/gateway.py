@@ -1,0 +1,280 @@
+"""`tocsin bench gateway`: what a real gateway process costs on a steady plant, and how fast it drains a backlog."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from tocsin_cli.bench.gateway_host import Host
+from tocsin_cli.demo.ports import free_port
+from tocsin_cloud.adapters import nats_server
+from tocsin_core.clock import Clock, SystemClock
+from tocsin_core.readings import GOOD
+from tocsin_core.sparkplug.edge import Columns
+from tocsin_edge.adapters.spool import Spool
+
+LINES: Final = 4
+UNITS: Final = 5
+POINTS: Final = 50
+PERIOD_S: Final = 1.0
+BAUD: Final = 19_200
+WARM_S: Final = 8.0
+STEADY_S: Final = 30
+BACKLOG_S: Final = 3_000
+APPEND: Final = 1_000
+DRAIN_MOST_S: Final = 300.0
+ENOUGH_LIVE: Final = 3
+SPOOL_MB: Final = 512
+NS_PER_MS: Final = 1_000_000
+END_S: Final = 10.0
+LOG: Final = "edge.log"
+SITE: Final = "bench"
+NODE: Final = "gw"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """What the gateway stands on: its folders, its instruments, its host."""
+
+    folder: Path
+    devices: Process
+    host: Host
+    clock: Clock
+
+
+def _write_plant(folder: Path, mqtt: int, ports: list[int]) -> None:
+    values = "".join(f"  v{n}: {{address: {2 * n}, type: f32, word_order: ABCD}}\n" for n in range(POINTS))
+    (folder / "profiles").mkdir(parents=True)
+    (folder / "profiles" / "bench.yaml").write_text(
+        f"vendor: Tocsin\nmodel: bench\ntrust: interop-verified\nsource: the benchmark\nvalues:\n{values}",
+        encoding="utf-8",
+    )
+    lines = ["tocsin: 1", f"site: {{id: {SITE}, name: bench}}", "gateways:", f"  - id: {NODE}"]
+    lines += [f"    uplink: {{host: 127.0.0.1, port: {mqtt}}}", "    devices:"]
+    for device in _devices():
+        line, unit = divmod(int(device[1:]), UNITS)
+        lines += [f"      - id: {device}", "        profile: bench", f"        period_ms: {round(PERIOD_S * 1000)}"]
+        lines += [f"        modbus: {{host: 127.0.0.1, port: {ports[line]}, unit: {unit + 1}, timeout_ms: 1000}}"]
+        lines += ["        points:"]
+        lines += [
+            f"          - {{id: {name}, name: {name}, kind: generic, register: v{n}, unit: bar, range: [0, 100]}}"
+            for n, name in enumerate(_points(device))
+        ]
+    (folder / "plant.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _devices() -> list[str]:
+    return [f"d{n}" for n in range(LINES * UNITS)]
+
+
+def _points(device: str) -> tuple[str, ...]:
+    return tuple(f"{device}p{n}" for n in range(POINTS))
+
+
+@asynccontextmanager
+async def _program(*arguments: str, log: Path, talks: bool = False) -> AsyncIterator[Process]:
+    """Run a program until left; it is told to end, and made to if it does not. If it `talks`, its lines are ours."""
+    with log.open("ab") as out:
+        begins = asyncio.create_subprocess_exec
+        if talks:
+            process = await begins(*arguments, stdin=PIPE, stdout=PIPE, stderr=out)
+        else:
+            process = await begins(*arguments, stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(END_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _until(condition: Callable[[], bool], process: Process, bed: Bed, most_s: float, what: str) -> None:
+    deadline = bed.clock.monotonic() + most_s
+    while not condition():
+        if process.returncode is not None:
+            said = (bed.folder / LOG).read_text(encoding="utf-8").strip().splitlines()
+            raise RuntimeError(f"the gateway ended with code {process.returncode}: {said[-1] if said else ''}")
+        if bed.clock.monotonic() > deadline:
+            raise TimeoutError(f"{what} took more than {most_s:g} s")
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def _bed(folder: Path, clock: Clock) -> AsyncIterator[Bed]:
+    mqtt, client = free_port(), free_port()
+    config = folder / "nats.conf"
+    config.write_text(
+        f"server_name: bench\nlisten: 127.0.0.1:{client}\n"
+        f"jetstream {{ store_dir: {json.dumps(str(folder / 'store'))} }}\n"
+        f"mqtt {{ listen: 127.0.0.1:{mqtt} }}\n",
+        encoding="utf-8",
+    )
+    code = "from tocsin_cli.bench.gateway_devices import main; main()"
+    async with (
+        _program(nats_server.program(), "-c", str(config), log=folder / "nats.log"),
+        _program(sys.executable, "-c", code, str(LINES), str(BAUD), log=folder / "devices.log", talks=True) as devices,
+    ):
+        _write_plant(folder / "plant", mqtt, (await _told(devices))["ports"])
+        await _until_listening(mqtt, clock)
+        async with Host(SITE, NODE, mqtt, clock).listen() as host:
+            yield Bed(folder, devices, host, clock)
+
+
+async def _until_listening(port: int, clock: Clock) -> None:
+    deadline = clock.monotonic() + END_S
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            if clock.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+
+
+@asynccontextmanager
+async def _gateway(bed: Bed) -> AsyncIterator[Process]:
+    command = ["edge", str(bed.folder / "plant"), "--gateway", NODE, "--data", str(bed.folder / "data")]
+    code = "from tocsin_cli.main import main; main()"
+    async with _program(sys.executable, "-c", code, *command, log=bed.folder / LOG) as process:
+        yield process
+
+
+def _cpu_s(pid: int) -> float:
+    """Seconds of processor time, of all threads, that a process has used (proc(5), /proc/pid/stat fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _rss_mb(pid: int) -> float:
+    """Memory that a process holds now, in MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+async def _told(devices: Process) -> dict[str, Any]:
+    if devices.stdout is None:
+        raise RuntimeError("the devices do not talk")
+    told: dict[str, Any] = json.loads(await devices.stdout.readline())
+    return told
+
+
+async def _counts(devices: Process) -> dict[str, float]:
+    if devices.stdin is not None:
+        devices.stdin.write(b"\n")
+    return await _told(devices)
+
+
+async def steady(bed: Bed, seconds: int) -> dict[str, float]:
+    """Run the gateway as it runs for years: what it costs over so many seconds, and how busy the lines are."""
+    async with _gateway(bed) as process:
+        first = LINES * UNITS
+        await _until(lambda: len(bed.host.live_delays_s) > first, process, bed, 3 * END_S, "the first readings")
+        await asyncio.sleep(WARM_S)
+        bed.host.forget()
+        begun, used, lines = bed.clock.monotonic(), _cpu_s(process.pid), await _counts(bed.devices)
+        await asyncio.sleep(seconds)
+        took = bed.clock.monotonic() - begun
+        after = await _counts(bed.devices)
+        return {
+            "points": LINES * UNITS * POINTS,
+            "devices": LINES * UNITS,
+            "period_s": PERIOD_S,
+            "cpu_percent_of_one_core": round(100 * (_cpu_s(process.pid) - used) / took, 1),
+            "rss_mb": round(_rss_mb(process.pid), 1),
+            "bus_utilisation": round((after["busy_s"] - lines["busy_s"]) / took / LINES, 3),
+            "polls_per_second": round((after["asked"] - lines["asked"]) / took, 2),
+            "live_p99_ms": _p99_ms(bed.host.live_delays_s),
+        }
+
+
+async def drain(bed: Bed, backlog_s: int) -> dict[str, float]:
+    """Leave `backlog_s` seconds of every point in the spool for a gateway that goes on reading."""
+    readings = await asyncio.to_thread(_fill, bed, backlog_s)
+    host = bed.host
+    host.history_from_s, host.history_readings = -1.0, 0
+    host.forget()
+    async with _gateway(bed) as process:
+        await _until(lambda: host.history_readings >= readings, process, bed, DRAIN_MOST_S, "the backlog")
+        delays = list(host.live_delays_s)
+        rss = _rss_mb(process.pid)
+    rate = host.history_readings / (host.history_to_s - host.history_from_s)
+    if len(delays) < ENOUGH_LIVE:
+        raise RuntimeError("no live data came while the backlog went up")
+    return {
+        "backlog_readings": readings,
+        "drain_readings_per_second": round(rate),
+        "drain_times_real_time": round(rate / (LINES * UNITS * POINTS / PERIOD_S), 1),
+        "live_p99_ms_while_draining": _p99_ms(delays),
+        "rss_mb_while_draining": round(rss, 1),
+    }
+
+
+def _fill(bed: Bed, backlog_s: int) -> int:
+    now_ms = bed.clock.now_ns() // NS_PER_MS
+    path = bed.folder / "data" / "gateways" / NODE / "spool.sqlite"
+    metric, quality = np.arange(POINTS), np.full(POINTS, GOOD, dtype=np.uint8)
+    parts: list[tuple[str, tuple[str, ...], Columns]] = []
+    with closing(Spool.open(path, SPOOL_MB, 600.0, now_ms)) as spool:
+        for second in range(backlog_s):
+            time_ms = now_ms - (backlog_s - second + 60) * 1000
+            value = 50 + np.arange(POINTS) / 7 + second % 100
+            columns = Columns(metric, np.full(POINTS, time_ms), value, quality)
+            parts += [(device, _points(device), columns) for device in _devices()]
+            if len(parts) >= APPEND:
+                spool.append(parts)
+                parts.clear()
+        if parts:
+            spool.append(parts)
+    return backlog_s * LINES * UNITS * POINTS
+
+
+def _p99_ms(delays_s: list[float]) -> float:
+    return round(1000 * float(np.percentile(delays_s, 99)), 1)
+
+
+async def measure(folder: Path, clock: Clock, steady_s: int, backlog_s: int, say: Say) -> dict[str, float]:
+    """Every figure of the benchmark, its files in `folder`; `say` is told what is going on."""
+    async with _bed(folder, clock) as bed:
+        say(f"{steady_s} s of a steady plant")
+        found = await steady(bed, steady_s)
+        say(f"draining a backlog of {backlog_s} s")
+        return found | await drain(bed, backlog_s)
+
+
+def gateway(
+    *,
+    steady_s: Annotated[int, typer.Option(min=1, help="Seconds of a steady plant to measure over.")] = STEADY_S,
+    backlog_s: Annotated[int, typer.Option(min=60, help="Seconds of backlog to drain.")] = BACKLOG_S,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
+) -> None:
+    """Measure a gateway of 1,000 points on 20 devices: processor, memory, lines, and a backlog's way up."""
+    console = Console(stderr=True)
+    with console.status("") as status, tempfile.TemporaryDirectory(prefix="tocsin-bench-") as folder:
+        found = asyncio.run(measure(Path(folder), SystemClock(), steady_s, backlog_s, status.update))
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for key, value in found.items():
+        typer.echo(f"{key.replace('_', ' ')}: {value}")
