@@ -101,7 +101,8 @@ class State:
     models, by computed point.
 
     Worked out from these and the rules, and not part of a snapshot: of length P the bounds `quiet_low` and `quiet_high`
-    f64 (see `rest`); `shelf_due_ns`, `realarm_due_ns` and `stale_due_ns`, before which no shelf ends, nothing
+    f64 (see `rest`); of length T `speaks` bool, whether an alarm on the trend may be raised at its latest reading (see
+    `detect.may_speak`); `shelf_due_ns`, `realarm_due_ns` and `stale_due_ns`, before which no shelf ends, nothing
     re-alarms and no point goes stale.
     """
 
@@ -126,6 +127,7 @@ class State:
     units: dict[str, NormalState]
     quiet_low: F64
     quiet_high: F64
+    speaks: Bool
     shelf_due_ns: int
     realarm_due_ns: int
     stale_due_ns: int
@@ -161,6 +163,7 @@ def initial(rules: Rules, now_ns: int) -> State:
         units={name: normal.start(model) for name, model in rules.special.models.items()},
         quiet_low=np.full(p, np.inf),
         quiet_high=np.full(p, -np.inf),
+        speaks=np.zeros(t, np.bool_),
         shelf_due_ns=now_ns,
         realarm_due_ns=now_ns,
         stale_due_ns=now_ns,

@@ -125,6 +125,7 @@ def _advance_trends(state: State, rules: Rules, frame: Frame, rows: slice | I64)
         rules.trend_limit[row],
         rules.trend_horizon_s[row],
     )
+    state.speaks[row] = may_speak
     return np.arange(len(frame))[source][may_speak]
 
 
@@ -158,6 +159,8 @@ def _judge(state: State, rules: Rules, definition: I64, source: I64, judging: _J
     answer[here] = detect.bad(is_bad(frame.quality[source[here]]))
     answer[family == _STALE] = FALSE
     here = np.flatnonzero(((family == _RATE) | (family == _TIME_TO_LIMIT)) & good)
+    # An alarm that is not there and cannot come now has nothing to be told: HOLD does as well.
+    here = here[state.active[definition[here]] | state.speaks[rules.trend[definition[here]]]]
     if len(here):
         answer[here] = _judge_trends(state, rules, definition[here], frame.value[source[here]])
     if judging.said is not None:
