@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tests.cloud.rig import SITE, now_ms
+from tests.cloud.rig import PLANT, SITE, now_ms
 from tests.cloud.test_alarms import Rig, rig
 from tests.cloud.test_notify import Post
 from tests.support.wait import eventually_async
@@ -22,7 +22,7 @@ from tocsin_cloud.loops.notify import Notifier
 from tocsin_cloud.loops.ticker import tick
 from tocsin_core.clock import SystemClock
 from tocsin_core.kpi import Flood
-from tocsin_core.plant import Plant
+from tocsin_core.plant import Plant, load_plant
 from tocsin_core.plant.model import EscalationStep
 
 REALARM_S: Final = 0.3
@@ -167,6 +167,40 @@ def test_a_realarm_and_an_unacknowledgement_call_again_once_each(tmp_path: Path,
             assert (row.phase, row.acknowledged_by, row.acknowledged_ns) == ("unacknowledged", None, None)
 
     asyncio.run(story())
+
+
+def test_what_is_suppressed_by_design_calls_nobody_until_it_is_not(tmp_path: Path) -> None:
+    """Raised behind another point's state it is neither called for, ticketed nor counted; shown, it is called for."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            text = PLANT.replace("priority: high}", "priority: high, suppressed_by: {point: P2, equals: 0}}", 1)
+            (tmp_path / "behind").mkdir()
+            (tmp_path / "behind" / "plant.yaml").write_text(text, encoding="utf-8")
+            r.plant = load_plant(tmp_path / "behind")
+            async with r.working():
+                await r.gateway.send({1: 0.0})
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: last_event(r, "raise"))
+                assert await r.all(sql.Message) == await r.all(sql.Ticket) == []
+                (row,) = await r.all(sql.Occurrence)
+                assert (row.suppressed, row.annunciated) == (True, False)
+                assert (row.shelved_until_ns, row.out_of_service) == (None, False)
+                assert (await r.all(sql.AlarmState))[0].suppressed
+                await r.gateway.send({1: 1.0})
+                await r.gateway.send({0: 61.0})
+                await eventually_async(lambda: last_event(r, "unsuppress"))
+                (message,) = await r.all(sql.Message)
+                assert message.reason == "an unacknowledged alarm is no longer suppressed"
+                assert message.round_ns == (await r.all(sql.Transition))[-1].time_ns
+                assert not (await r.all(sql.Occurrence))[0].suppressed
+
+    asyncio.run(story())
+
+
+async def last_event(r: Rig, event: str) -> bool:
+    """Whether this is the last that the journal tells."""
+    return (await events(r))[-1:] == [event]
 
 
 RECENT: Final = "tocsin_alarms_last_ten_minutes"

@@ -412,7 +412,8 @@ async def test_gateways_with_their_devices(bench: Bench) -> None:
 async def test_the_figures(bench: Bench) -> None:
     """Counts come from the tables, counters from the process, the latency from transitions that readings caused."""
     raised = occurrence(1)
-    await bench.put(raised, occurrence(2, kind="time-to-limit", phase="normal"), ticket(1), ticket(2, state="accepted"))
+    early = [occurrence(2 + n, kind=kind, phase="normal") for n, kind in enumerate(("time-to-limit", "abnormal"))]
+    await bench.put(raised, *early, ticket(1), ticket(2, state="accepted"))
     await bench.put(message(1, raised, state="delivered"), transition(raised, 40_000_000), transition(raised))
     bench.live.counters = Figures(1000, 60.5, 3, 1, {"not Sparkplug": 2})
     async with bench.client() as client:
@@ -421,8 +422,8 @@ async def test_the_figures(bench: Bench) -> None:
     assert kpi["latency_ms"] == {"p50": 40.0, "p99": 40.0, "n": 1}
     assert later["latency_ms"]["n"] == 0
     assert (kpi["points"], kpi["readings_stored"], kpi["quarantined"]) == (2, 1000, {"not Sparkplug": 2})
-    assert (kpi["alarms_raised"], kpi["alarms_active"], kpi["alarms_unacknowledged"]) == (2, 1, 1)
-    assert (kpi["early_warnings"], kpi["tickets_opened"], kpi["tickets_open"]) == (1, 2, 1)
+    assert (kpi["alarms_raised"], kpi["alarms_active"], kpi["alarms_unacknowledged"]) == (3, 1, 1)
+    assert (kpi["early_warnings"], kpi["tickets_opened"], kpi["tickets_open"]) == (2, 2, 1)
     assert kpi["messages_delivered"] == 1
 
 

@@ -16,12 +16,11 @@ from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Context
 from tocsin_cloud.api.present import flood
 from tocsin_cloud.api.security import Reader
-from tocsin_cloud.api.sorting import STANDING_TEXT, UNANSWERED_TEXT
+from tocsin_cloud.api.sorting import EARLY_KINDS, STANDING_TEXT, UNANSWERED_TEXT
 from tocsin_cloud.loops.floods import annunciated
 from tocsin_core.kpi import BANDS, DAY, HOUR
 from tocsin_core.kpi import Figures as AlarmFigures
 from tocsin_core.kpi import figures as figures_of
-from tocsin_core.plant import AlarmKind
 from tocsin_core.tickets import TicketState
 
 router = APIRouter(tags=["kpi"])
@@ -67,7 +66,7 @@ async def kpi(
         alarms_raised=sum(phases.values()),
         alarms_active=sum(phases.get(phase, 0) for phase in STANDING_TEXT),
         alarms_unacknowledged=sum(phases.get(phase, 0) for phase in UNANSWERED_TEXT),
-        early_warnings=kinds.get(AlarmKind.TIME_TO_LIMIT, 0),
+        early_warnings=sum(kinds.get(kind, 0) for kind in EARLY_KINDS),
         tickets_opened=sum(tickets.values()),
         tickets_open=sum(tickets.values()) - tickets.get(TicketState.ACCEPTED, 0),
         messages_delivered=messages.get("delivered", 0),

@@ -10,9 +10,9 @@ from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Api, Context
 from tocsin_cloud.api.present import flood, name, plain_name
 from tocsin_cloud.api.security import Reader
-from tocsin_cloud.api.sorting import STANDING_TEXT, UNANSWERED_TEXT
+from tocsin_cloud.api.sorting import EARLY_KINDS, STANDING_TEXT, UNANSWERED_TEXT
 from tocsin_core.lifecycle import Phase
-from tocsin_core.plant import AlarmKind, Priority
+from tocsin_core.plant import Priority
 from tocsin_core.plant.model import HazardSource
 
 router = APIRouter(tags=["plant"])
@@ -71,5 +71,5 @@ def _source(source: HazardSource, pending: list[_Pending]) -> model.HazardSource
         worst=max((Priority(row.priority) for row in pending), key=lambda priority: priority.rank, default=None),
         active=sum(row.alarms for row in standing),
         unacknowledged=sum(row.alarms for row in pending if row.phase in UNANSWERED_TEXT),
-        early_warning=any(row.kind == AlarmKind.TIME_TO_LIMIT for row in standing),
+        early_warning=any(row.kind in EARLY_KINDS for row in standing),
     )
