@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
+from tocsin_core.detectors.balance import kg_s_of, metres_of
 from tocsin_core.plant.brought import GRADES, LIMITS, is_of
 from tocsin_core.plant.computed import Balance, Compute, Grade, Median, Normal, Spread, Vote
 from tocsin_core.plant.model import AlarmKind, FirstOut, PointKind
@@ -12,9 +13,7 @@ from tocsin_core.plant.point import PlantPoint
 from tocsin_core.plant.source import Path, Source
 from tocsin_core.plant.standards import EXPOSURE
 
-LEVEL_UNITS: Final = ("m", "mm", "%")
-TEMPERATURE_UNITS: Final = ("°C",)
-FLOW_UNITS: Final = ("kg/s", "kg/h", "t/h", "m3/h", "L/min")
+TEMPERATURE_UNIT: Final = "°C"
 MOST_NAMED: Final = 6
 
 
@@ -104,13 +103,24 @@ def _check_vote_side(point: PlantPoint, rule: Vote, path: Path, source: Source) 
             source.problem((*path, "alarms", definition.kind.value), f"{kinds}: give it a vote of its own")
 
 
+def _check_unit(what: str, unit: str, rule: Balance) -> None:
+    """Raise a ValueError where a balance does not understand the unit of its level, temperature or flows."""
+    if what == "level":
+        metres_of(unit, rule.table[-1][0])
+    elif what != "temperature":
+        kg_s_of(unit, rule.density)
+    elif unit != TEMPERATURE_UNIT:
+        raise ValueError(f"{unit!r} is not {TEMPERATURE_UNIT}")
+
+
 def _check_balance(rule: Balance, by_id: Mapping[str, PlantPoint], here: Path, source: Source) -> None:
-    units = {"level": LEVEL_UNITS, "temperature": TEMPERATURE_UNITS, "inflow": FLOW_UNITS, "outflow": FLOW_UNITS}
-    for place, name in _places(rule):
-        understood = units[str(place[0])]
-        if name in by_id and by_id[name].unit not in understood:
-            unit = by_id[name].unit
-            source.problem((*here, *place), f"{name} is in {unit!r}; understood are: {', '.join(understood)}")
+    # Of a point that is named twice, which is a mistake told already, the first place counts.
+    for name, place in {name: place for place, name in reversed(list(_places(rule)))}.items():
+        if name in by_id:
+            try:
+                _check_unit(str(place[0]), by_id[name].unit, rule)
+            except ValueError as error:
+                source.problem((*here, *place), f"unit of {name}: {error}")
     for number, (one, other) in enumerate(pairwise(rule.table), start=1):
         for before, after, what in zip(one, other, ("level", "volume"), strict=True):
             if after <= before:

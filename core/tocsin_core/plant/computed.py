@@ -47,7 +47,7 @@ class Balance(Strict):
     """The mass balance of a tank: what is missing over a window, in its standard uncertainties (positive: a loss)."""
 
     rule: Literal["balance"] = Field(description="Which rule it is.")
-    level: Identifier = Field(description="Level of the tank, in m, mm or % of the table's highest level.")
+    level: Identifier = Field(description="Level of the tank, in m, cm, mm or % of the table's highest level.")
     temperature: Identifier | None = Field(
         None, description="Of the liquid, in °C; it counts as the reference if left out."
     )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tocsin_core.detectors.change import Calibration
-from tocsin_core.normal import NormalModel, model_from_bytes
+from tocsin_core.normal import NormalModel, NormalModelError, model_from_bytes
 from tocsin_core.plant.calibrations import CALIBRATIONS_FILE, CalibrationsError, calibrations_from_json
 from tocsin_core.plant.checks import Found, check
 from tocsin_core.plant.messages import message_of
@@ -149,7 +149,10 @@ def _read_models(parts: Parts, folder: Traversable, source: Source) -> dict[str,
             source.problem(path, f"no models/{name}.normal in the plant: `tocsin learn` makes it from normal running")
             continue
         try:
-            models[name] = model_from_bytes(entry.read_bytes())
+            model = model_from_bytes(entry.read_bytes())
+            if not model.names or len(set(model.names)) < len(model.names):
+                raise NormalModelError("it names no point, or one twice")
+            models[name] = model
         except _DAMAGED as error:
             damaged.add(name)
             source.problem(path, f"models/{name}.normal: {' '.join(str(error).split())}")

@@ -6,9 +6,6 @@ from typing import Final, Literal
 from tocsin_core.plant.fields import Text, name_of
 from tocsin_core.plant.model import AlarmKind, AlarmSetting, MinePlace, Point, PointKind, Priority
 
-# Ours: what a tailings pond is watched by moves by millimetres a day, and its grades may lie centimetres apart.
-POND_DEADBAND: Final = 0.005
-
 # Deadband as a share of the range: EEMUA 191, as reprinted by exida: flow 5 %, level 2 %, pressure 2 %, temperature and
 # composition 1 %. A status is a number without a range, so any distance from its limit counts.
 EEMUA_DEADBAND: Final = {
@@ -20,14 +17,21 @@ EEMUA_DEADBAND: Final = {
     PointKind.COMBUSTIBLE_GAS: 0.01,
     PointKind.OXYGEN: 0.01,
     PointKind.MINE_CO: 0.01,
-    PointKind.POND_LEVEL: POND_DEADBAND,
-    PointKind.BEACH_LENGTH: POND_DEADBAND,
-    PointKind.FREEBOARD: POND_DEADBAND,
-    PointKind.PHREATIC_LINE: POND_DEADBAND,
-    PointKind.DISPLACEMENT: POND_DEADBAND,
     PointKind.STATUS: 0.0,
 }
 OTHER_DEADBAND: Final = 0.02
+
+# Ours: what a tailings pond is watched by moves by millimetres a day, and its grades may lie centimetres apart.
+POND_DEADBAND: Final = 0.005
+POND_KINDS: Final = frozenset(
+    {
+        PointKind.POND_LEVEL,
+        PointKind.BEACH_LENGTH,
+        PointKind.FREEBOARD,
+        PointKind.PHREATIC_LINE,
+        PointKind.DISPLACEMENT,
+    }
+)
 
 # Starting points for the off-delay of process alarms, seconds: EEMUA 191 / ISA-TR18.2.4 practice (flow 15, level 60,
 # pressure 15, temperature 60).
@@ -388,5 +392,6 @@ def early_of(kind: PointKind) -> tuple[AlarmSetting, Text | None]:
 
 
 def deadband_of(kind: PointKind, low: float, high: float) -> float:
-    """Deadband of a limit in the point's unit: the EEMUA 191 share of the range."""
-    return EEMUA_DEADBAND.get(kind, OTHER_DEADBAND) * (high - low)
+    """Deadband of a limit in the point's unit: the EEMUA 191 share of the range, or ours for tailings ponds."""
+    share = POND_DEADBAND if kind in POND_KINDS else EEMUA_DEADBAND.get(kind, OTHER_DEADBAND)
+    return share * (high - low)
