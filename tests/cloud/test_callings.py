@@ -18,6 +18,7 @@ from tests.cloud.test_notify import Post
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.adapters.stream import publish_command
 from tocsin_cloud.loops.notify import Notifier
 from tocsin_cloud.loops.ticker import tick
 from tocsin_core.clock import SystemClock
@@ -25,6 +26,7 @@ from tocsin_core.kpi import Flood
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.plant.model import EscalationStep
 
+STREAM: Final = "READINGS"
 REALARM_S: Final = 0.3
 
 
@@ -167,6 +169,42 @@ def test_a_realarm_and_an_unacknowledgement_call_again_once_each(tmp_path: Path,
             assert (row.phase, row.acknowledged_by, row.acknowledged_ns) == ("unacknowledged", None, None)
 
     asyncio.run(story())
+
+
+def test_an_answer_and_what_followed_it_are_found_together_after_a_pause(tmp_path: Path) -> None:
+    """While no worker was there somebody answered and the alarm asked again: one calling is over, the other runs."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            r.plant = soon(r.plant)
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: last_event(r, "raise"))
+            body = {"id": "meanwhile", "verb": "ack", "alarm": "P1/H", "who": "anna"}
+            answered = await publish_command(r.client, SITE, body)
+            async with ticking(r):
+                await eventually_async(lambda: much_later(r, answered))
+            async with r.working():
+                await eventually_async(lambda: last_event(r, "realarm"))
+            (realarm,) = [row for row in await r.all(sql.Transition) if row.event == "realarm"]
+            messages = {(row.round_ns, row.step): row.state for row in await r.all(sql.Message)}
+            assert messages == {
+                (0, 0): "cancelled",
+                (0, 1): "cancelled",
+                (realarm.time_ns, 0): "pending",
+                (realarm.time_ns, 1): "pending",
+            }
+
+    asyncio.run(story())
+
+
+async def much_later(r: Rig, sequence: int) -> bool:
+    """Whether the stream is longer past this message than it takes an alarm to ask again."""
+    jsm = r.client.jsm()
+    asked, newest = await jsm.get_msg(STREAM, sequence), (await jsm.stream_info(STREAM)).state.last_seq
+    last = await jsm.get_msg(STREAM, newest)
+    assert asked.time is not None
+    return last.time is not None and (last.time - asked.time).total_seconds() > 2 * REALARM_S
 
 
 def test_what_is_suppressed_by_design_calls_nobody_until_it_is_not(tmp_path: Path) -> None:
