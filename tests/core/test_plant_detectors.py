@@ -257,6 +257,29 @@ def test_a_toxic_gas_has_the_doses_of_gbz_2_1(
         assert "GBZ 2.1-2019" in each.clause.en
 
 
+def test_the_unit_of_a_profile_chooses_the_limits_too(tmp_path: Path) -> None:
+    """28 ppm of ammonia are its 20 mg/m3: a register map in mg/m3 gets the latter."""
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "own.yaml").write_text(
+        "vendor: V\nmodel: M\ntrust: reported\nsource: our own\nvalues:\n  gas: {address: 0, type: u16, unit: mg/m3}\n",
+        encoding="utf-8",
+    )
+    text = """\
+tocsin: 1
+site: {id: site, name: Site}
+gateways:
+  - id: gw
+    devices:
+      - id: d
+        profile: own
+        modbus: {host: 10.0.0.5}
+        points: [{id: P, name: P, kind: toxic-gas, cas: "7664-41-7", register: gas}]
+"""
+    point = load_plant(folder_of(tmp_path, text)).points[0]
+    assert (point.unit, point.high) == ("mg/m3", 60.0)
+    assert {d.kind.value: d.setpoint for d in point.definitions}.items() >= {("H", 20.0), ("stel", 30.0), ("twa", 20.0)}
+
+
 def test_a_substance_without_stel_has_the_rule_of_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """None of those shipped: so it is tried with the PC-STEL of ammonia taken away."""
     monkeypatch.delitem(__import__("tocsin_core.plant.standards", fromlist=["STEL_MG_M3"]).STEL_MG_M3, "7664-41-7")

@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from typing import Any, Final
 
+from tocsin_core.detectors.change import Calibration
 from tocsin_core.plant.brought import (
     BAD_OFF_DELAY_S,
     BAD_PERIODS,
@@ -219,6 +221,15 @@ point of the device that it names; its columns are fields of a point, a limit's 
 are left out; empty rows are skipped. The points follow those of `plant.yaml` in the device.
 """
 
+_LEARNED: Final = """\
+## models/ and calibrations.json
+
+`models/NAME.normal` is a normal-operation model as `tocsin learn` writes it; a computed point of rule `normal` names it,
+and every point that it was learned of must be a point of the plant. `calibrations.json` holds the charts of points with
+`cusum` or `ewma`: `{"tocsin": 1, "points": {POINT: {…}}}`, for each point these numbers:
+
+"""
+
 _Schema = dict[str, Any]
 
 
@@ -422,6 +433,24 @@ def _methane() -> str:
     return table(("place", "`H` alarm, %CH4", "`HH` power cut-off, %CH4", "reset"), rows)
 
 
+def _charts() -> str:
+    words = {
+        "mean": "of the point in normal running, in its unit",
+        "sigma": "standard deviation of a sample, in its unit",
+        "rho": "autocorrelation from one sample to the next",
+        "left": "what is left of it after prewhitening",
+        "step_s": "seconds from sample to sample",
+        "k": "CUSUM: reference value, in standard deviations",
+        "h": "CUSUM: threshold, in standard deviations",
+        "cusum_per_week": "false alarms of the CUSUM a week",
+        "weight": "EWMA: weight of a new sample",
+        "width": "EWMA: width of its limits, in standard deviations",
+        "ewma_per_week": "false alarms of the EWMA a week",
+    }
+    names = [field.name for field in fields(Calibration)]
+    return _LEARNED + table(("field", "meaning"), [(f"`{name}`", words[name]) for name in names])
+
+
 def _columns() -> str:
     needed = ", ".join(f"`{name}`" for name in NEEDED_COLUMNS)
     others = ", ".join(f"`{name}`" for name in COLUMNS if name not in NEEDED_COLUMNS)
@@ -432,6 +461,7 @@ def document() -> str:
     """The whole page, Markdown."""
     return (
         f"{_HEAD}{EXAMPLE}```\n\n{_MORE}{MORE}```\n\n{_CHECK}{FORMS[IDENTIFIER]}.\n\n{_fields()}{_uses()}{_columns()}\n"
+        f"{_charts()}\n"
         "## What each kind brings\n\n"
         "Whatever the plant file says goes before it. Every point has besides: `bad` (instrument fault), raised after"
         f" {BAD_PERIODS:g} periods of its device and returned after {BAD_OFF_DELAY_S:g} s; `stale` (no data), raised"

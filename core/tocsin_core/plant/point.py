@@ -99,10 +99,12 @@ def resolve(
     index: int, gateway: Gateway, device: Device, point: Point, profiles: dict[str, Profile], learned: Learned
 ) -> PlantPoint:
     """`point` with what it inherits from its kind, its device and its register's profile; `index` in the engine."""
-    defaults = defaults_of(point)
     profile = profiles.get(device.profile or "")
     value = profile.values.get(point.register_) if profile is not None and point.register_ is not None else None
-    unit = point.unit or (value.unit if value is not None and value.unit else defaults.unit)
+    # A limit of mg/m3 is another number than that of ppm, whoever says which it is.
+    named = point if point.unit or value is None or not value.unit else point.model_copy(update={"unit": value.unit})
+    defaults = defaults_of(named)
+    unit = named.unit or defaults.unit
     low, high = point.range or defaults.range
     decimals = defaults.decimals if point.decimals is None else point.decimals
     told = About(unit, decimals, learned.calibrations, learned.longest_s)
@@ -116,7 +118,7 @@ def resolve(
         high,
         decimals,
         point.source or device.source,
-        definitions_of(point, device, (low, high), told),
+        definitions_of(named, device, (low, high), told),
         longest_s=longest_of(point, device),
         mode_source=_mode_source(point),
     )
