@@ -224,9 +224,9 @@ are left out; empty rows are skipped. The points follow those of `plant.yaml` in
 _LEARNED: Final = """\
 ## models/ and calibrations.json
 
-`models/NAME.normal` is a normal-operation model as `tocsin learn` writes it; a computed point of rule `normal` names it,
-and every point that it was learned of must be a point of the plant. `calibrations.json` holds the charts of points with
-`cusum` or `ewma`: `{"tocsin": 1, "points": {POINT: {…}}}`, for each point these numbers:
+`models/NAME.normal` is a normal-operation model as `tocsin learn` writes it; a computed point of rule `normal` names
+it, and every point that it was learned of must be a point of the plant. `calibrations.json` holds the charts of points
+with `cusum` or `ewma`: `{"tocsin": 1, "points": {POINT: {…}}}`, for each point these numbers:
 
 """
 
