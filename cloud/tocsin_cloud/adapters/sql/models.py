@@ -63,7 +63,12 @@ class Occurrence(Base):
     """
 
     __tablename__ = "occurrence"
-    __table_args__ = (Index(None, "alarm", "raised_ns"), Index(None, "phase"), Index(None, "raised_ns"))
+    __table_args__ = (
+        Index(None, "alarm", "raised_ns"),
+        Index(None, "phase"),
+        Index(None, "raised_ns"),
+        Index(None, "returned_ns"),
+    )
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     alarm: Mapped[str]
     point: Mapped[str]

@@ -35,11 +35,13 @@ def upgrade() -> None:
         op.execute(sa.text(f"UPDATE {table} SET suppressed = ({HIDDEN})"))  # noqa: S608 -- two names of ours
     with op.batch_alter_table("occurrence") as batch_op:
         batch_op.add_column(_flag("annunciated", default=True))
+        batch_op.create_index(batch_op.f("ix_occurrence_returned_ns"), ["returned_ns"], unique=False)
 
 
 def downgrade() -> None:
     """Back to the older tables, which hold one calling about each occurrence."""
     with op.batch_alter_table("occurrence") as batch_op:
+        batch_op.drop_index(batch_op.f("ix_occurrence_returned_ns"))
         batch_op.drop_column("annunciated")
     for table in ("occurrence", "alarm_state"):
         with op.batch_alter_table(table) as batch_op:
