@@ -78,14 +78,13 @@ class Spool:
         """Open the file anew after it took nothing, or turned out damaged: then it is set aside as at the start.
 
         Raises:
-            OSError, sqlite3.OperationalError: the file cannot be opened; what was open before stays so.
+            OSError, sqlite3.OperationalError: the file cannot be opened; every other method then raises sqlite3.Error.
         """
         if self._opened.in_memory:
             return
-        before = self._db
-        opened = open_file(self._path, now_ms)
-        before.close()
-        self._use(opened)
+        # A connection that may only read makes every other one of this process to the same file like itself.
+        self._db.close()
+        self._use(open_file(self._path, now_ms))
         self._begin(now_ms)
 
     def _use(self, opened: Opened) -> None:

@@ -121,6 +121,9 @@ def _ready(path: Path) -> sqlite3.Connection:
         _check(database)
         if database.execute("PRAGMA user_version").fetchone()[0] == 0:
             _create(database)
+        # SQLite opens a file that it may not write without a word; only a write tells.
+        with database:
+            database.execute("UPDATE counters SET value = value WHERE name = 'bd_seq'")
     except sqlite3.Error:
         database.close()
         raise

@@ -15,8 +15,7 @@ class PrimaryHost:
         self._newest_ms: int | None = None
         self._online = False
 
-    @property
-    def awaited(self) -> bool:
+    def is_missing(self) -> bool:
         """Whether a session has to wait, or to end."""
         return self._required and not self._online
 

@@ -75,6 +75,7 @@ class Connection:
         self._commands: deque[Command] = deque()
         self._rebirth = False
         self._again = False
+        self._owed: int | None = None
         self._tell_oldest = False
         self._since = self._settled = self._progress = clock.monotonic()
         self._resend_s = RESEND_FIRST_S
@@ -113,21 +114,21 @@ class Connection:
 
         Where a primary host is required, the births wait for it, and the session ends with it.
         """
-        await self._until_awaited_no_more(stopping)
-        if not self._primary.awaited:
+        await self._until_the_primary_host_is_there(stopping)
+        if not self._primary.is_missing():
             await self._births()
-        while not (stopping.is_set() or self._primary.awaited):
+        while not (stopping.is_set() or self._primary.is_missing()):
             await self._work(tasks)
             await self._rest()
-        if not self._primary.awaited:
+        if not self._primary.is_missing():
             await self._flush(tasks)
         if self._probe is not None:
             self._probe.cancel()
         await self._uplink.publish(self._session.ndeath(self._now_ms()))
 
-    async def _until_awaited_no_more(self, stopping: asyncio.Event) -> None:
+    async def _until_the_primary_host_is_there(self, stopping: asyncio.Event) -> None:
         waited = False
-        while self._primary.awaited and not stopping.is_set():
+        while self._primary.is_missing() and not stopping.is_set():
             waited = True
             await self._wake.wait()
             self._wake.clear()
@@ -155,12 +156,13 @@ class Connection:
 
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
         """Send all that is live, and history while there is room; live again before each piece of history."""
-        while not self._primary.awaited:
+        while not self._primary.is_missing():
             await self._obey()
             if self._rebirth:
                 await self._births()
             if self._again:
                 self._again = False
+                await self._pay()
                 self._send_all_again()
             if self._tell_oldest:
                 self._tell_oldest = False
@@ -204,6 +206,8 @@ class Connection:
             self._history_after = batch.number
             if batch.number not in self._outstanding:
                 await self._send_old(batch)
+            if self._pace.full:
+                return
         if len(batches) < HISTORY_CHUNK:
             self._history_after = upto
 
@@ -278,9 +282,8 @@ class Connection:
             await self._thread.attempt(None, self._spool.note_acknowledging_host)
         match self._outstanding.hear(committed, self._newest):
             case Word.COMMITS:
-                floor = await self._thread.attempt(committed, self._spool.commit_upto, committed, self._now_ms())
-                # Above it numbers were left out or given up: the host waits for them until it is told.
-                self._tell_oldest |= floor > committed
+                self._owed = committed
+                await self._pay()
                 self._progressed()
             case Word.WENT_BACK:
                 again = await self._thread.attempt(0, self._spool.reopen, committed)
@@ -292,6 +295,17 @@ class Connection:
                 log.warning("host commits what was never sent", batch=committed, newest=self._newest)
             case Word.KNOWN:
                 pass
+
+    async def _pay(self) -> None:
+        """Write down the host's word; what the disk does not take now it is owed until it takes it."""
+        refused = -1
+        if self._owed is None:
+            return
+        floor = await self._thread.attempt(refused, self._spool.commit_upto, self._owed, self._now_ms())
+        if floor != refused:
+            # Above it numbers were left out or given up: the host waits for them until it is told.
+            self._tell_oldest |= floor > self._owed
+            self._owed = None
 
     def _progressed(self) -> None:
         self._progress = self._clock.monotonic()

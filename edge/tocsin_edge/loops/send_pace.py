@@ -2,7 +2,7 @@
 
 from typing import Final
 
-FIRST_BYTES: Final = 64 * 1024
+FIRST_BYTES: Final = 16 * 1024
 LEAST_BYTES: Final = 8 * 1024
 MOST_BYTES: Final = 4 * 1024 * 1024
 # Live data is to be uphill within 2 s: what the broker takes longer than SLOW_S to swallow was too much at once.
@@ -17,7 +17,7 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        """Start with 64 KiB, a second of a 0.5 Mbit/s link."""
+        """Start with 16 KiB, half a second of a 256 kbit/s link."""
         self.window = FIRST_BYTES
         self.unproven = 0
 

@@ -1,0 +1,117 @@
+"""What the tests of the sending side stand on beside the rig: a slow link, a gateway under limits, certificates."""
+
+import asyncio
+import resource
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.edge.rig import Gateway
+from tests.support.need import need_program
+
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+from tocsin_cli.main import main
+main()
+"""
+
+
+# PR_CAPBSET_DROP of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/prctl.h, linux/capability.h).
+WITHOUT_OVERRIDE = """
+import ctypes, os, sys
+for capability in (1, 2):
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+class LimitedGateway(Gateway):
+    """A real gateway process whose files may not grow beyond a limit, which can be lifted while it runs."""
+
+    def __init__(self, folder: Path, data: Path, limit: int) -> None:
+        """Start nothing yet."""
+        super().__init__(folder, data)
+        self._command[2] = LIMITED.format(limit=limit)
+
+    def lift(self) -> None:
+        """Let its files grow as they like from now on."""
+        assert self._process is not None
+        most = resource.RLIM_INFINITY
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (most, most))
+
+
+class UnprivilegedGateway(Gateway):
+    """A real gateway process for which files are what their modes say, also where the tests run as root."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        """Start nothing yet."""
+        super().__init__(folder, data)
+        self._command = [sys.executable, "-c", WITHOUT_OVERRIDE, *self._command]
+
+
+@dataclass
+class SlowLink:
+    """A TCP link to a port of 127.0.0.1 that carries so many bytes a second outward, with hardly a buffer."""
+
+    to: int
+    bytes_per_s: int
+    port: int = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["SlowLink"]:
+        """Carry connections until left."""
+        server = await asyncio.start_server(self._carry, "127.0.0.1", 0, limit=4096)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inward, outward = await asyncio.open_connection("127.0.0.1", self.to)
+        with suppress(ConnectionError, ExceptionGroup, asyncio.CancelledError):
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._pump(reader, outward, self.bytes_per_s))
+                both.create_task(self._pump(inward, writer, 0))
+        for end in (writer, outward):
+            end.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bytes_per_s: int) -> None:
+        while chunk := await reader.read(2048):
+            if bytes_per_s:
+                await asyncio.sleep(len(chunk) / bytes_per_s)
+            writer.write(chunk)
+            await writer.drain()
+        raise ConnectionResetError
+
+
+class Certificates:
+    """An authority in a folder, and what it signed; made by openssl."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the authority."""
+        self._program = need_program("openssl")
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._key("ca")
+        self._run(
+            "req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=test authority", "-days", "2", "-out", "ca.pem"
+        )
+
+    def sign(self, name: str, *, days: int = 2) -> None:
+        """Make `name`.pem and `name`.key, for 127.0.0.1; of no use any more where `days` is negative."""
+        self._key(name)
+        self._run("req", "-new", "-key", f"{name}.key", "-subj", f"/CN={name}", "-out", f"{name}.csr")
+        (self.folder / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1\n", encoding="utf-8")
+        by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", f"{name}.ext"]
+        self._run("x509", "-req", "-in", f"{name}.csr", *by, "-days", str(days), "-out", f"{name}.pem")
+
+    def _key(self, name: str) -> None:
+        self._run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
+
+    def _run(self, *arguments: str) -> None:
+        subprocess.run([self._program, *arguments], cwd=self.folder, check=True, capture_output=True)
