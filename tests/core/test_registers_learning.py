@@ -87,16 +87,18 @@ def test_the_plan_says_what_it_costs_and_wastes() -> None:
 
 
 def test_exception_2_splits_at_the_widest_gap() -> None:
-    """What nobody wanted is most likely what is not there."""
-    profile = profile_at(0, 2, 12, 14)
+    """What nobody wanted is most likely what is not there; of equal gaps that nearest to the middle."""
+    profile = profile_at(0, 9, 11, 13, 15, 17)
     plan = compile_plan(profile, list(profile.values))
-    assert spans(plan) == [(0, 14)]
-    assert spans(plan.refused(plan.requests[0], ILLEGAL_ADDRESS)) == [(0, 2), (12, 14)]
+    assert spans(plan) == [(0, 17)]
+    once = plan.refused(plan.requests[0], ILLEGAL_ADDRESS)
+    assert spans(once) == [(0, 0), (9, 17)]
+    assert spans(once.refused(once.requests[1], ILLEGAL_ADDRESS)) == [(0, 0), (9, 11), (13, 17)]
 
 
 def test_exception_3_splits_in_the_middle() -> None:
-    """A request that was too long is halved."""
-    profile = profile_at(*range(40))
+    """A request that was too long is halved, whatever the gaps."""
+    profile = profile_at(0, *range(9, 40))
     plan = compile_plan(profile, list(profile.values))
     assert spans(plan.refused(plan.requests[0], ILLEGAL_VALUE)) == [(0, 19), (20, 39)]
 
@@ -131,14 +133,13 @@ def test_what_lies_in_one_word_is_one_value() -> None:
 
 
 def test_what_was_learned_is_kept() -> None:
-    """The holes go through JSON into the plan of the next start; a refusal told twice is learned once."""
+    """The holes go through JSON into the plan of the next start."""
     profile = profile_at(0, 2, 12, 14)
     wanted = list(profile.values)
     plan = compile_plan(profile, wanted)
     learned = plan.refused(plan.requests[0], ILLEGAL_ADDRESS)
-    assert learned.refused(plan.requests[0], ILLEGAL_ADDRESS) is learned
     stored = json.dumps([hole.as_row() for hole in learned.holes])
-    assert stored == "[[3, 2, 12]]"
+    assert stored == "[[3, 2, 12, false]]"
     again = compile_plan(profile, wanted, holes=holes_of(json.loads(stored)))
     assert again.requests == learned.requests
     assert again.holes == learned.holes
@@ -155,25 +156,53 @@ def test_a_hole_is_of_one_function() -> None:
     assert plan.requests == (ReadRequest(3, 0, 1), ReadRequest(3, 9, 1), ReadRequest(4, 0, 10))
 
 
-@pytest.mark.parametrize("row", [[5, 0, 1], [3, 4, 4], [3, -1, 4], [3, 0, 70000], [3, 1], [3, "a", 4], ["3", 0, 1]])
+@pytest.mark.parametrize(
+    "row",
+    [
+        [5, 0, 1, False],
+        [3, 4, 4, False],
+        [3, -1, 4, False],
+        [3, 0, 70000, False],
+        [3, 0, 1],
+        [3, "a", 4, True],
+        ["3", 0, 1, True],
+        [3, 0, 1, 2],
+    ],
+)
 def test_a_row_that_is_no_hole_is_refused(row: list[object]) -> None:
     """A damaged store is noticed where it is read."""
     with pytest.raises(ValueError, match="no hole"):
         holes_of([row])
 
 
-def ask(plan: ReadPlan, missing: set[int], most: int) -> tuple[list[Reply], list[ReadRequest]]:
-    """Answer as a device that lacks some addresses and gives at most so many registers; also what it refused."""
-    replies: list[Reply] = []
-    refused = []
-    for request in plan.requests:
-        addresses = range(request.address, request.address + request.count)
-        if request.count > most or missing.intersection(addresses):
-            refused.append(request)
-            replies.append(BAD_CONFIGURATION)
+def device(request: ReadRequest, missing: set[int], most: int) -> Reply:
+    """Answer as a device that lacks some addresses and gives at most so many registers; each holds its address."""
+    addresses = range(request.address, request.address + request.count)
+    if request.count > most or missing.intersection(addresses):
+        return BAD_CONFIGURATION
+    return np.array(addresses, dtype=np.uint16)
+
+
+def learn(plan: ReadPlan, missing: set[int], most: int, exception: int) -> tuple[ReadPlan, int, int]:
+    """Poll until nothing more is to be learned; also how many passes had a refusal to learn from, and the doubts."""
+    passes = doubts = 0
+    while True:
+        replies = [device(request, missing, most) for request in plan.requests]
+        better = plan
+        for request, reply in zip(plan.requests, replies, strict=True):
+            if isinstance(reply, int):
+                better = better.refused(request, exception)
+        if better is not plan:
+            passes += 1
         else:
-            replies.append(np.array(addresses, dtype=np.uint16))
-    return replies, refused
+            doubt = plan.doubt(replies)
+            if doubt is None:
+                return plan, passes, doubts
+            doubts += 1
+            refused = isinstance(device(doubt, missing, most), int)
+            better = plan.refused(doubt, exception) if refused else plan.answered(doubt)
+            assert better is not plan
+        plan = better
 
 
 @st.composite
@@ -181,26 +210,20 @@ def devices(draw: st.DrawFn) -> tuple[Profile, set[int], int, int]:
     """Return a profile, the addresses that its device lacks, the most it gives at once, and its exception."""
     addresses = draw(st.sets(st.integers(0, 120), min_size=1, max_size=30))
     missing = draw(st.sets(st.integers(0, 120), max_size=12))
-    return profile_at(*addresses), missing, draw(st.integers(1, 125)), draw(st.sampled_from([2, 3]))
+    limits = {"registers": draw(st.integers(1, 125)), "gap": draw(st.sampled_from([None, 0, 3]))}
+    profile = profile_at(*addresses, limits=limits)
+    return profile, missing, draw(st.integers(1, 125)), draw(st.sampled_from([2, 3]))
 
 
 @given(devices())
-def test_a_plan_finds_all_that_a_device_has(device: tuple[Profile, set[int], int, int]) -> None:
-    """After fewer refusals than values every value that is there is read, and what is not there spoils nothing else."""
-    profile, missing, most, exception = device
-    plan = compile_plan(profile, list(profile.values))
-    learned = 0
-    while True:
-        replies, refused = ask(plan, missing, most)
-        better = plan
-        for request in refused:
-            better = better.refused(request, exception)
-        if better is plan:
-            break
-        learned += len(better.holes) - len(plan.holes)
-        plan = better
-    assert learned <= len(profile.values) - 1
-    decoded: Decoded = plan.decode(replies)
+def test_a_plan_finds_all_that_a_device_has(case: tuple[Profile, set[int], int, int]) -> None:
+    """Learning ends, and then every value that is there is read, and what is not there spoils nothing else."""
+    profile, missing, most, exception = case
+    values = len(profile.values)
+    plan, passes, doubts = learn(compile_plan(profile, list(profile.values)), missing, most, exception)
+    assert passes <= 2 * values
+    assert doubts <= 2 * values
+    decoded: Decoded = plan.decode([device(request, missing, most) for request in plan.requests])
     for name, value, quality in zip(plan.names, decoded.value, decoded.quality, strict=True):
         address = profile.values[name].address
         assert (quality == GOOD) == (address not in missing)
@@ -208,15 +231,79 @@ def test_a_plan_finds_all_that_a_device_has(device: tuple[Profile, set[int], int
 
 
 def test_one_bad_register_among_many_is_alone_soon() -> None:
-    """Of 64 registers in a row one that is missing is found in six rounds, and 63 are read in few requests."""
+    """Of 64 registers in a row one that is missing is found in six passes, and then 63 are read in two requests."""
     profile = profile_at(*range(64))
+    plan, passes, _ = learn(compile_plan(profile, list(profile.values)), {37}, 125, ILLEGAL_ADDRESS)
+    assert passes == 6
+    assert spans(plan) == [(0, 36), (37, 37), (38, 63)]
+    assert all(hole.proven for hole in plan.holes)
+
+
+def test_a_gap_that_is_missing_parts_the_plan_there_and_nowhere_else() -> None:
+    """Of three gaps, equally wide, the one that the device lacks remains as the only hole."""
+    profile = profile_at(0, 4, 8, 12)
+    plan, _, _ = learn(compile_plan(profile, list(profile.values)), {9, 10, 11}, 125, ILLEGAL_ADDRESS)
+    assert spans(plan) == [(0, 8), (12, 12)]
+    assert plan.holes == (Hole(3, 8, 12, proven=True),)
+
+
+def test_what_a_device_refuses_while_it_starts_is_unlearned() -> None:
+    """A device that refuses everything for a while is read in one request again once it answers."""
+    profile = profile_at(*range(32))
     plan = compile_plan(profile, list(profile.values))
-    rounds = 0
-    while True:
-        _, refused = ask(plan, {37}, 125)
-        better = plan.refused(refused[0], ILLEGAL_ADDRESS)
-        if better is plan:
-            break
-        plan, rounds = better, rounds + 1
-    assert rounds == 6
-    assert len(plan.requests) == 7
+    for _ in range(3):
+        for request in plan.requests:
+            plan = plan.refused(request, ILLEGAL_ADDRESS)
+    assert len(plan.requests) == 8
+    assert plan.doubt([BAD_CONFIGURATION] * 8) is None
+    again = compile_plan(profile, list(profile.values), holes=plan.holes)
+    plan, passes, _ = learn(again, set(), 125, ILLEGAL_ADDRESS)
+    assert passes == 0
+    assert spans(plan) == [(0, 31)]
+    assert plan.holes == ()
+
+
+def test_a_hole_of_other_days_is_in_no_doubt() -> None:
+    """Holes between values that are wanted no more are kept and cost nothing."""
+    profile = profile_at(0, 5, 10, 15)
+    plan = compile_plan(profile, ["v0", "v5"], holes=(Hole(3, 10, 15),))
+    assert plan.doubt([np.zeros(6, dtype=np.uint16)]) is None
+    assert plan.holes == (Hole(3, 10, 15),)
+
+
+def test_a_hole_inside_a_value_does_not_part_it() -> None:
+    """A value that is wanted whole today is asked for whole, alone, whatever was learned when its halves were."""
+    profile = profile_at(10, 12, kind="u32")
+    plan = compile_plan(profile, list(profile.values), holes=(Hole(3, 10, 11, proven=True),))
+    assert spans(plan) == [(10, 11), (12, 13)]
+
+
+def test_a_place_opens_again_only_once() -> None:
+    """A split that turned out needless, and then needed after all, is not doubted a second time."""
+    profile = profile_at(0, 5)
+    plan = compile_plan(profile, list(profile.values))
+    parted = plan.refused(plan.requests[0], ILLEGAL_ADDRESS)
+    assert parted.holes == (Hole(3, 0, 5),)
+    doubt = parted.doubt([np.zeros(1, dtype=np.uint16), BAD_CONFIGURATION])
+    assert doubt == plan.requests[0]
+    joined = parted.answered(doubt)
+    assert joined.requests == plan.requests
+    assert joined.refused(doubt, ILLEGAL_ADDRESS).holes == (Hole(3, 0, 5, proven=True),)
+
+
+@pytest.mark.parametrize(
+    ("rule", "content"), [("illegal", ({"function": 3, "first": 2, "last": 3},)), ("limits", {"registers": 5})]
+)
+def test_a_doubt_keeps_to_the_rules_of_the_profile(rule: str, content: object) -> None:
+    """What is now known to be illegal, or too long, is not asked even once."""
+    values = {f"v{address}": {"address": address, "type": "u16"} for address in (0, 5)}
+    profile = Profile.model_validate({**HEAD, "values": values, rule: content})
+    plan = compile_plan(profile, list(values), holes=(Hole(3, 0, 5),))
+    assert plan.doubt([np.zeros(1, dtype=np.uint16)] * 2) is None
+
+
+def test_an_answer_without_a_hole_changes_nothing() -> None:
+    """What a request of the plan brings teaches nothing."""
+    profile = profile_at(0, 5)
+    plan = compile_plan(profile, list(profile.values))
+    assert plan.answered(plan.requests[0]) is plan

@@ -214,6 +214,14 @@ def test_every_type_has_its_codes(kind: str, code: float, registers: list[int]) 
     assert compile_plan(profile, ["v"]).decode([words(*[0] * len(registers))]).value.tolist() == [0.0]
 
 
+def test_an_answer_that_is_missing_is_no_code() -> None:
+    """Where 0 means "no sensor", a device that does not answer is still one that does not answer."""
+    codes = {"raw": [0], "quality": "not-connected"}
+    plan = compile_plan(profile_of(values={"v": {"address": 0, "type": "u16", "invalid": codes}}), ["v"])
+    assert plan.decode([q.BAD_COMM_FAILURE]).quality.tolist() == [q.BAD_COMM_FAILURE]
+    assert plan.decode([words(0)]).quality.tolist() == [q.BAD_NOT_CONNECTED]
+
+
 def test_a_discrete_input_decides_the_quality_of_a_register() -> None:
     """A level is out of date while the contact that says so is open; the two are read by different functions."""
     values = {

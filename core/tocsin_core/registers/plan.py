@@ -1,7 +1,7 @@
 """The read plan of a device: wanted values compiled into few legal requests, which learns from what is refused."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -21,6 +21,7 @@ from tocsin_core.registers.requests import (
     Span,
     arrange,
     hole_in,
+    is_legal,
 )
 
 Reply = NDArray[np.uint16] | NDArray[np.bool_] | Sequence[bool] | int
@@ -40,6 +41,8 @@ class ReadPlan:
     holes: tuple[Hole, ...]
     _profile: Profile
     _decoder: Decoder
+    # Places of holes that turned out to be none.
+    _closed: frozenset[tuple[int, int, int]] = frozenset()
 
     @property
     def pause_ms(self) -> int:
@@ -59,10 +62,10 @@ class ReadPlan:
     def refused(self, request: ReadRequest, exception: int) -> Self:
         """The plan to go on with after the device answered `request` with this exception.
 
-        Exception 2 (illegal data address) or 3 (illegal data value): the request is split at one place and never
-        asked again; `holes` of the new plan holds what was learned, to be stored (`Hole.as_row`, `holes_of`) and given
-        to `compile_plan` after a restart. Each half may be refused in its turn: with n values there are at most n - 1
-        refusals to learn from, and a bad register in the middle of n is alone after about log2(n).
+        Exception 2 (illegal data address) or 3 (illegal data value): the request is split at one place and not asked
+        again; `holes` of the new plan holds what was learned, to be stored (`Hole.as_row`, `holes_of`) and given to
+        `compile_plan` after a restart. Each half may be refused in its turn: a bad register in the middle of n is
+        alone after about log2(n) passes. A refused `doubt` proves its hole.
         A request for a single value is never given up: it goes on being asked, alone, because a device that refuses
         while it starts would otherwise stay blind for ever. For it, and for all other exceptions, the plan stays as it
         is (the same object).
@@ -70,10 +73,59 @@ class ReadPlan:
         spans = self._spans_in(request)
         if exception not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) or not spans:
             return self
-        hole = hole_in(request.function, spans, exception)
-        if hole is None or hole in self.holes:
+        for hole in self.holes:
+            if not hole.proven and self._over(hole) == request:
+                return self._with([replace(hole, proven=True), *(other for other in self.holes if other != hole)])
+        hole_ = hole_in(request.function, spans, exception)
+        if hole_ is None or hole_.place in {hole.place for hole in self.holes}:
             return self
-        return self.of(self._profile, self.names, self.line, (*self.holes, hole))
+        # Once only may a place be closed and open again, so that learning comes to an end with any device.
+        return self._with([*self.holes, replace(hole_, proven=hole_.place in self._closed)])
+
+    def doubt(self, replies: Sequence[Reply]) -> ReadRequest | None:
+        """A request to be asked besides the plan's own, once, to find out whether a split was needed; None: no doubt.
+
+        `replies` are this pass's answers, as for `decode`. Ask it after a pass from which nothing was learned, and give
+        the outcome to `answered` or `refused`; its data is not needed. It joins two requests of the plan of which one
+        brought data, so that what a device refuses while it starts is not taken for its nature.
+        """
+        live = {request for request, reply in zip(self.requests, replies, strict=True) if not isinstance(reply, int)}
+        for hole in self.holes:
+            over = None if hole.proven else self._over(hole)
+            if over is not None and live.intersection(self._sides(hole)):
+                return over
+        return None
+
+    def answered(self, request: ReadRequest) -> Self:
+        """The plan to go on with after the device answered this `doubt` with data: what it spans is no hole."""
+        closed = [hole for hole in self.holes if hole.within(request)]
+        if not closed:
+            return self
+        kept = [hole for hole in self.holes if hole not in closed]
+        return replace(self._with(kept), _closed=self._closed.union(hole.place for hole in closed))
+
+    def _sides(self, hole: Hole) -> list[ReadRequest]:
+        """The requests that read the two sides of a hole; fewer if the wanted values are not those of its day."""
+        sides = {
+            request
+            for address in (hole.before, hole.after)
+            for request in self.requests
+            if request.function == hole.function and request.address <= address < request.address + request.count
+        }
+        return sorted(sides, key=lambda request: request.address)
+
+    def _over(self, hole: Hole) -> ReadRequest | None:
+        """The one request that would read what two do because of the hole, if it is legal but for that."""
+        sides = self._sides(hole)
+        if len(sides) != 2:  # noqa: PLR2004 - a hole has two sides
+            return None
+        left, right = sides
+        joined = ReadRequest(hole.function, left.address, right.address + right.count - left.address)
+        others = [other for other in self.holes if other != hole]
+        return joined if is_legal(self._profile, joined, others) else None
+
+    def _with(self, holes: Sequence[Hole]) -> Self:
+        return replace(self.of(self._profile, self.names, self.line, holes), _closed=self._closed)
 
     def decode(self, replies: Sequence[Reply]) -> Decoded:
         """Read the wanted values out of the answers to `requests`, one answer each.

@@ -85,20 +85,32 @@ def line_of(serial: SerialSettings | None) -> Line:
 class Hole:
     """What a device's refusals taught: no request of `function` may read both addresses, `before` and `after`.
 
-    What lies between them, if anything, is what the device is thought not to have.
+    What lies between them, if anything, is what the device is thought not to have. `proven` says that the request over
+    the hole was refused again when its parts were not, so that a device which was only starting taught nothing.
     """
 
     function: int
     before: int
     after: int
+    proven: bool = False
 
-    def as_row(self) -> tuple[int, int, int]:
-        """The numbers to be stored; `holes_of` reads them."""
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Where it is, proven or not."""
         return (self.function, self.before, self.after)
+
+    def as_row(self) -> tuple[int, int, int, bool]:
+        """What is to be stored; `holes_of` reads it."""
+        return (*self.place, self.proven)
+
+    def within(self, request: ReadRequest) -> bool:
+        """Whether `request` reads both sides."""
+        last = request.address + request.count - 1
+        return self.function == request.function and request.address <= self.before and self.after <= last
 
 
 def holes_of(rows: Iterable[Sequence[object]]) -> tuple[Hole, ...]:
-    """The holes of stored rows `(function, before, after)`, in order.
+    """The holes of stored rows `(function, before, after, proven)`, in order.
 
     Raises:
         ValueError: a row that is no hole.
@@ -106,8 +118,8 @@ def holes_of(rows: Iterable[Sequence[object]]) -> tuple[Hole, ...]:
     found = set()
     for row in rows:
         match row:
-            case [1 | 2 | 3 | 4 as function, int(before), int(after)] if 0 <= before < after < ADDRESSES:
-                found.add(Hole(function, before, after))
+            case [1 | 2 | 3 | 4 as function, int(before), int(after), bool(proven)] if 0 <= before < after < ADDRESSES:
+                found.add(Hole(function, before, after, proven))
             case _:
                 raise ValueError(f"no hole: {row}")
     return tuple(sorted(found))
@@ -120,7 +132,6 @@ def arrange(
 
     A span is never split; a request passes no limit, touches no illegal range, and spans no hole.
     """
-    limit = profile.limits.bits if function in BIT_FUNCTIONS else profile.limits.registers
     gap_limit = float("inf") if profile.limits.gap is None else profile.limits.gap
     furthest = reach_of(spans)
     best: list[tuple[float, int]] = [(0.0, 0)]
@@ -132,7 +143,7 @@ def arrange(
             request = ReadRequest(function, spans[start][0], reach - spans[start][0])
             # One that reads a single value is all that is left to be tried.
             alone = start == end - 1
-            if not alone and (request.count > limit or not _legal(profile, request, holes)):
+            if not alone and not is_legal(profile, request, holes):
                 break
             choices.append((best[start][0] + line.cost_ms(request) + profile.limits.pause_ms, start))
             if start and spans[start][0] - furthest[start - 1] > gap_limit:
@@ -172,8 +183,14 @@ def hole_in(function: int, spans: Sequence[Span], exception: int) -> Hole | None
     return Hole(function, stop - 1, first)
 
 
-def _legal(profile: Profile, request: ReadRequest, holes: Sequence[Hole]) -> bool:
-    first, last = request.address, request.address + request.count - 1
-    return not any(
-        bad.function == request.function and first <= bad.last and bad.first <= last for bad in profile.illegal
-    ) and not any(hole.function == request.function and first <= hole.before and hole.after <= last for hole in holes)
+def is_legal(profile: Profile, request: ReadRequest, holes: Sequence[Hole]) -> bool:
+    """Whether `request` keeps within the device's limits, touches no illegal range, and spans no hole."""
+    last = request.address + request.count - 1
+    return (
+        request.count <= (profile.limits.bits if request.function in BIT_FUNCTIONS else profile.limits.registers)
+        and not any(
+            bad.function == request.function and request.address <= bad.last and bad.first <= last
+            for bad in profile.illegal
+        )
+        and not any(hole.within(request) for hole in holes)
+    )
