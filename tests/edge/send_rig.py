@@ -102,13 +102,13 @@ class Certificates:
             "req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=test authority", "-days", "2", "-out", "ca.pem"
         )
 
-    def sign(self, name: str, *, days: int = 2) -> None:
-        """Make `name`.pem and `name`.key, for 127.0.0.1; of no use any more where `days` is negative."""
+    def sign(self, name: str) -> None:
+        """Make `name`.pem and `name`.key, for 127.0.0.1."""
         self._key(name)
         self._run("req", "-new", "-key", f"{name}.key", "-subj", f"/CN={name}", "-out", f"{name}.csr")
         (self.folder / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1\n", encoding="utf-8")
         by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", f"{name}.ext"]
-        self._run("x509", "-req", "-in", f"{name}.csr", *by, "-days", str(days), "-out", f"{name}.pem")
+        self._run("x509", "-req", "-in", f"{name}.csr", *by, "-days", "2", "-out", f"{name}.pem")
 
     def _key(self, name: str) -> None:
         self._run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")

@@ -3,7 +3,7 @@
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -14,6 +14,14 @@ FILE_NAME: Final = "uplink.yaml"
 
 class UplinkSettingsError(ValueError):
     """`uplink.yaml` is there and cannot be obeyed: connecting without it would be less than was asked for."""
+
+
+class _AtOnce(ssl.SSLContext):
+    """Shakes hands as soon as a socket is wrapped, and so closes it if that fails; the MQTT library leaves it open."""
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:  # noqa: ANN401 - handed on as they come
+        """Wrap a socket that is connected."""
+        return super().wrap_socket(*args, **(kwargs | {"do_handshake_on_connect": True}))
 
 
 class _Strict(BaseModel):
@@ -47,8 +55,9 @@ class Tls:
         Raises:
             OSError: a file is missing, is no PEM, or certificate and key do not match.
         """
-        context = ssl.create_default_context(cafile=str(self.ca))
+        context = _AtOnce(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_verify_locations(str(self.ca))
         if self.certificate is not None:
             context.load_cert_chain(str(self.certificate), None if self.key is None else str(self.key))
         return context

@@ -1,0 +1,163 @@
+"""The uplink under TLS with a client certificate, against a broker that asks for one; and files that cannot be used."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from tests.edge.rig import Gateway, Slave, modbus_device, plant
+from tests.edge.send_rig import Certificates
+from tests.support.nats import Broker as Running
+from tests.support.ports import free_port
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.nats_server import program
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant.model import Broker
+from tocsin_core.sparkplug import HostSession, Message
+from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
+from tocsin_edge.adapters.uplink_settings import Tls, UplinkSettings, UplinkSettingsError, read_uplink_settings
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Give an authority with a broker's and a gateway's certificate, and a gateway's of another authority."""
+    made = Certificates(tmp_path_factory.mktemp("certificates"))
+    made.sign("broker")
+    made.sign("gateway")
+    stranger = Certificates(made.folder / "stranger")
+    stranger.sign("gateway")
+    return made
+
+
+@contextmanager
+def tls_broker(folder: Path, certificates: Certificates) -> Iterator[Running]:
+    """Run a nats-server whose MQTT listener takes nobody without a certificate of the authority."""
+    mqtt, client = free_port(), free_port()
+    made = certificates.folder
+    config = folder / "tls.conf"
+    config.write_text(
+        f"server_name: test\nlisten: 127.0.0.1:{client}\njetstream {{ store_dir: {str(folder / 'store')!r} }}\n"
+        f"mqtt {{\nlisten: 127.0.0.1:{mqtt}\ntls {{\ncert_file: {str(made / 'broker.pem')!r}\n"
+        f"key_file: {str(made / 'broker.key')!r}\nca_file: {str(made / 'ca.pem')!r}\nverify: true\n}}\n}}\n",
+        encoding="utf-8",
+    )
+    broker = Running([program(), "-c", str(config)], mqtt)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+async def connect(port: int, tls: Tls | None) -> bool:
+    """Connect an uplink, tell whether it was encrypted, and leave it."""
+    settings = UplinkSettings(tls)
+    async with Uplink.connect(Broker(port=port), "gw", Message("will", b""), "command", settings) as uplink:
+        await uplink.broker_has_all()
+        return uplink.encrypted
+
+
+def test_only_who_shows_a_certificate_of_the_authority_is_let_in(tmp_path: Path, certificates: Certificates) -> None:
+    """With it the uplink stands, encrypted; with none, with a stranger's, and without TLS it does not come about."""
+    made = certificates.folder
+    ours = Tls(made / "ca.pem", made / "gateway.pem", made / "gateway.key")
+    stranger = Tls(made / "ca.pem", made / "stranger" / "gateway.pem", made / "stranger" / "gateway.key")
+
+    async def story(port: int) -> None:
+        assert await connect(port, ours)
+        for refused in (Tls(made / "ca.pem"), stranger, None):
+            with pytest.raises(UplinkError):
+                await connect(port, refused)
+
+    with tls_broker(tmp_path, certificates) as broker:
+        asyncio.run(story(broker.mqtt))
+
+
+def test_a_broker_of_another_authority_is_never_told_anything(tmp_path: Path, certificates: Certificates) -> None:
+    """A server whose certificate the gateway's authority did not sign gets no CONNECT, and so no will and no data."""
+    made = certificates.folder
+    wrong = Tls(made / "stranger" / "ca.pem", made / "gateway.pem", made / "gateway.key")
+
+    async def story(port: int) -> None:
+        with pytest.raises(NotReachedError, match="CERTIFICATE_VERIFY_FAILED"):
+            await connect(port, wrong)
+
+    with tls_broker(tmp_path, certificates) as broker:
+        asyncio.run(story(broker.mqtt))
+
+
+def settings_file(data: Path, certificates: Certificates, certificate: str = "gateway") -> None:
+    """Write `uplink.yaml` of gateway `gw`, its files beside it."""
+    folder = data / "gateways" / "gw"
+    folder.mkdir(parents=True)
+    for name in ("ca.pem", "gateway.pem", "gateway.key"):
+        (folder / name).write_bytes((certificates.folder / name).read_bytes())
+    (folder / "uplink.yaml").write_text(
+        f"tls: {{ca: ca.pem, certificate: {certificate}.pem, key: gateway.key}}\n", encoding="utf-8"
+    )
+
+
+def test_a_gateway_sends_its_readings_through_tls(tmp_path: Path, certificates: Certificates) -> None:
+    """A real gateway with `uplink.yaml` beside its spool is born and sends data over the encrypted listener."""
+    gateway = Gateway(tmp_path / "plant", tmp_path / "data")
+    settings_file(tmp_path / "data", certificates)
+    made = certificates.folder
+    context = Tls(made / "ca.pem", made / "gateway.pem", made / "gateway.key").context()
+    values: list[float] = []
+
+    async def story(port: int) -> None:
+        host = HostSession(lambda _group, _node, _device, _metric: 0)
+
+        async def hear() -> None:
+            async for message in client.messages:
+                fed = host.feed(str(message.topic), message.payload, SystemClock().now_ns())
+                values.extend(fed.frame.value.tolist())
+
+        async with (
+            Slave({1: 1.5}).serve() as slave,
+            aiomqtt.Client("127.0.0.1", port, tls_context=context) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            await client.subscribe("spBv1.0/#")
+            hearing = tasks.create_task(hear())
+            plant(tmp_path / "plant", port, {"A": modbus_device("A", slave.port)})
+            gateway.start()
+            await eventually_async(lambda: '"tls": true' in gateway.log.read_text(encoding="utf-8"))
+            await eventually_async(lambda: len(values) > 3)
+            hearing.cancel()
+
+    try:
+        with tls_broker(tmp_path, certificates) as broker:
+            asyncio.run(story(broker.mqtt))
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tls: {certificate: a.pem}\n", "tls.ca"),
+        ("tls: {ca: missing.pem}\n", "cannot be used"),
+        ("tls: {ca: noise.pem}\n", "cannot be used"),
+        ("tsl: {}\n", "tsl"),
+        ("primary_host: a/b\n", "primary_host"),
+        ("- 1\n", "uplink.yaml"),
+        ("tls: {\n", "uplink.yaml"),
+    ],
+)
+def test_settings_that_cannot_be_obeyed_stop_the_start(tmp_path: Path, text: str, said: str) -> None:
+    """A gateway never falls back to an open link because of a slip in a file."""
+    (tmp_path / "noise.pem").write_text("noise", encoding="utf-8")
+    (tmp_path / "uplink.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UplinkSettingsError, match=said):
+        read_uplink_settings(tmp_path)
+
+
+def test_without_the_file_the_uplink_is_plain(tmp_path: Path) -> None:
+    """What is not there asks for nothing; an empty file neither."""
+    assert read_uplink_settings(tmp_path) == UplinkSettings()
+    (tmp_path / "uplink.yaml").write_text("", encoding="utf-8")
+    assert read_uplink_settings(tmp_path) == UplinkSettings()
