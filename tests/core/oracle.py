@@ -1,15 +1,16 @@
-"""The alarm engine told again, slowly and plainly: one reading at a time, trends from all the past readings."""
+"""The alarm engine told again, slowly and plainly: one reading at a time, and nothing that is not in the rules."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from math import exp, isnan, nan, sqrt
-from statistics import NormalDist
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan, nan
 from typing import Final, NamedTuple
 
-from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
-
-SECOND: Final = 1_000_000_000
-NEAR: Final = 1e-6
+from tests.core.oracle_computed import Last, Rule, Unit, rule_of
+from tests.core.oracle_detectors import detector_of
+from tests.core.oracle_lines import SECOND, is_high
+from tests.core.oracle_structure import Group, Instrument, Suppressing, is_bad, is_good
+from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint
+from tocsin_core.plant.computed import Balance
 
 # ISA-18.2-2016 figure 3, by the letters of its states.
 STANDARD: Final = {
@@ -31,19 +32,20 @@ STANDARD: Final = {
 }
 SHELF_S: Final = {"low": 86400, "medium": 43200, "high": 28800, "critical": 3600}
 
-# Which alarms of a point are worse than one of it, by its kind (and what it foresees).
-WORSE: Final = {
-    (AlarmKind.H, None): ("HH",),
-    (AlarmKind.L, None): ("LL",),
-    (AlarmKind.TIME_TO_LIMIT, AlarmKind.HH): ("H", "HH"),
-    (AlarmKind.TIME_TO_LIMIT, AlarmKind.H): ("H", "HH"),
-    (AlarmKind.TIME_TO_LIMIT, AlarmKind.L): ("L", "LL"),
-    (AlarmKind.TIME_TO_LIMIT, AlarmKind.LL): ("L", "LL"),
+# How grave an alarm is among those of its side of its point; what is not named here outcries nothing.
+GRAVITY: Final = {
+    "red": 5,
+    "orange": 4,
+    "yellow": 3,
+    "blue": 2,
+    "HH": 3,
+    "LL": 3,
+    "H": 2,
+    "L": 2,
+    "time-to-limit": 1,
 }
-
-
-class TooCloseError(Exception):
-    """Two roads to the same number may differ in the last digits, and here those would decide."""
+HIDING: Final = ("shelve", "unshelve", "out-of-service", "in-service", "suppress", "unsuppress")
+COLOURS: Final = {"blue": 1, "yellow": 2, "orange": 3, "red": 4}
 
 
 class Told(NamedTuple):
@@ -87,6 +89,10 @@ class Alarm:
     once: bool = False
     acknowledged_ns: int = 0
     out_of_service: bool = False
+    suppressed: bool = False
+
+
+Made = tuple[int, int, float | None, int]  # computed point, time, value, quality
 
 
 @dataclass
@@ -97,60 +103,6 @@ class Place:
     time_ns: int | None = None
     value: float = nan
     bad: bool = True
-    past: list[tuple[int, float]] = field(default_factory=list)
-
-
-class Line(NamedTuple):
-    """A weighted straight line through the past of a point, seen from its latest reading."""
-
-    known: bool
-    level: float = 0.0
-    slope: float = 0.0
-    slope_se: float = 0.0
-    freedom: float = 1.0
-    ahead_se: Callable[[float], float] = lambda _seconds: 0.0
-
-
-def at_least(a: float, b: float, scale: float) -> bool:
-    """Whether a >= b, unless they are so near to each other that rounding decides."""
-    if abs(a - b) <= NEAR * scale:
-        raise TooCloseError
-    return a >= b
-
-
-def line_through(past: Sequence[tuple[int, float]], tau_s: float, floor: float) -> Line:
-    """The line by the sums as a textbook writes them, about the weighted means."""
-    last_ns, last = past[-1]
-    xs = [(time_ns - last_ns) / SECOND for time_ns, _ in past]
-    us = [value - last for _, value in past]
-    ws = [exp(x / tau_s) for x in xs]
-    total = sum(ws)
-    effective = total**2 / sum(w * w for w in ws)
-    if not at_least(effective, 10.0, 10.0):
-        return Line(known=False)
-    x_mean = sum(w * x for w, x in zip(ws, xs, strict=True)) / total
-    u_mean = sum(w * u for w, u in zip(ws, us, strict=True)) / total
-    sxx = sum(w * (x - x_mean) ** 2 for w, x in zip(ws, xs, strict=True))
-    sxu = sum(w * (x - x_mean) * (u - u_mean) for w, x, u in zip(ws, xs, us, strict=True))
-    slope = sxu / sxx
-    level = u_mean - slope * x_mean
-    squares = sum(w * (u - level - slope * x) ** 2 for w, x, u in zip(ws, xs, us, strict=True))
-    noise = max(squares / total * effective / (effective - 2.0), floor**2)
-
-    def ahead_se(seconds: float) -> float:
-        # The level foreseen is a weighted sum of the readings; each brings the same noise with its weight squared.
-        share = ((w / total) + (seconds - x_mean) * w * (x - x_mean) / sxx for w, x in zip(ws, xs, strict=True))
-        return sqrt(noise * sum(part * part for part in share))
-
-    slope_se = sqrt(noise * sum((w * (x - x_mean) / sxx) ** 2 for w, x in zip(ws, xs, strict=True)))
-    return Line(
-        known=True,
-        level=level,
-        slope=slope,
-        slope_se=slope_se,
-        freedom=effective - 2.0,
-        ahead_se=ahead_se,
-    )
 
 
 class Oracle:
@@ -163,7 +115,22 @@ class Oracle:
         self.alarms = {d.id: Alarm() for point in plant.points for d in point.definitions}
         self.places = {point.id: Place(now_ns) for point in plant.points}
         self.definitions = {d.id: d for point in plant.points for d in point.definitions}
+        self.rough = {point.id for point in plant.points if isinstance(point.compute, Balance)}
+        self.detectors = {
+            d.id: detector_of(d, point.decimals, rough=point.id in self.rough)
+            for point in plant.points
+            for d in point.definitions
+        }
+        self.suppressing = {d.id: Suppressing(d.suppressed_by) for d in self.definitions.values() if d.suppressed_by}
+        self.instruments = {p.id: Instrument(p.mode_source) for p in plant.points if p.mode_source is not None}
+        units = {point.id: point.unit for point in plant.points}
+        rules = {point.id: rule_of(point, units, plant.models, self._grade_of) for point in plant.points}
+        self.rules: dict[str, Rule] = {name: rule for name, rule in rules.items() if rule is not None}
+        self.lasts: dict[str, Last] = {}
+        numbers = {name: number for number, name in enumerate(self.definitions)}
+        self.groups = [Group(name, members, numbers) for name, members in plant.first_out.items()]
         self.told: list[Told] = []
+        self.computed: list[Made] = []
         self.late = 0
 
     def now(self, now_ns: int) -> int | None:
@@ -173,33 +140,78 @@ class Oracle:
         return elapsed if elapsed >= 0 else None
 
     def read(self, index: int, time_ns: int, value: float, quality: int) -> None:
-        """Take one reading of point number `index`."""
+        """Take one reading of point number `index`, and what it makes of computed points."""
         if not 0 <= index < len(self.points):
             return
         point = self.points[index]
-        place = self.places[point.id]
-        if place.time_ns is not None and time_ns <= place.time_ns:
+        last_ns = self.places[point.id].time_ns
+        if last_ns is not None and time_ns <= last_ns:
             self.late += 1
             return
-        told_before = len(self.told)
-        good, bad = quality >> 6 == 3, quality >> 6 in (0, 2)
+        if point.id in self.instruments:
+            quality = self.instruments[point.id].quality(time_ns, quality)
+        self._take(point, time_ns, value, quality, "")
+        for other in self.points:
+            rule = self.rules.get(other.id)
+            made = rule.after(point.id, self.lasts) if rule is not None and point.id in rule.members else None
+            if made is not None:
+                before_ns = self.places[other.id].time_ns
+                at_ns = time_ns if before_ns is None else max(time_ns, before_ns + 1)
+                self.computed.append((other.index, at_ns, None if isnan(made.value) else made.value, made.quality))
+                self._take(other, at_ns, made.value, made.quality, made.why)
+
+    def _take(self, point: PlantPoint, time_ns: int, value: float, quality: int, why: str) -> None:
+        """Take a reading that is not late: `why` is the reason of what it raises."""
+        place = self.places[point.id]
+        good, bad = is_good(quality), is_bad(quality)
         place.time_ns, place.value, place.bad, place.seen_ns = time_ns, value, bad, self.now_ns
-        if good:
-            place.past.append((time_ns, value))
-        for definition in point.definitions:
-            alarm = self.alarms[definition.id]
-            if definition.kind is AlarmKind.BAD:
+        for d in point.definitions:
+            self._suppress(d, time_ns, value)
+        told_before = len(self.told)
+        for d in point.definitions:
+            alarm, detector = self.alarms[d.id], self.detectors[d.id]
+            if detector is not None:
+                detector.take(time_ns, value, good=good)
+            if d.kind is AlarmKind.BAD:
                 condition: bool | None = bad
-            elif definition.kind is AlarmKind.STALE:
+            elif d.kind is AlarmKind.STALE:
                 condition = False
-            elif good:
-                condition = self._condition(definition, place.past, point.decimals)
-            else:
+            elif not good:
                 if alarm.active:
                     alarm.since_ns = None
                 continue
-            self._delay(definition, alarm, condition, time_ns, value)
+            elif detector is None:
+                rule = self.rules.get(point.id)
+                condition = isinstance(rule, Unit) and rule.alarm
+            else:
+                condition = detector.said()
+            self._delay(d, alarm, condition, time_ns, value, why)
         self._unshelve(point.definitions, self.told[told_before:], time_ns, value)
+        self._hear(point, Last(time_ns, value, quality))
+
+    def _hear(self, point: PlantPoint, last: Last) -> None:
+        """Let all that depends on the readings of `point` know of this one."""
+        self.lasts[point.id] = last
+        for suppressing in self.suppressing.values():
+            if suppressing.by.point == point.id:
+                suppressing.hear(*last)
+        for instrument in self.instruments.values():
+            if instrument.source.point == point.id:
+                instrument.hear(*last)
+
+    def _suppress(self, d: AlarmDefinition, time_ns: int, value: float) -> None:
+        """Begin or end the suppression by design of `d`."""
+        alarm = self.alarms[d.id]
+        if d.id not in self.suppressing or self.suppressing[d.id].suppresses(time_ns) == alarm.suppressed:
+            return
+        alarm.suppressed = not alarm.suppressed
+        self._tell(d.id, "suppress" if alarm.suppressed else "unsuppress", time_ns, value)
+
+    def _grade_of(self, name: str) -> int:
+        """The highest colour of the point's standing alarms."""
+        point = next(point for point in self.points if point.id == name)
+        standing = [COLOURS.get(d.kind, 0) for d in point.definitions if self.alarms[d.id].active]
+        return max(standing, default=0)
 
     def _unshelve(self, definitions: Sequence[AlarmDefinition], told: list[Told], time_ns: int, value: float) -> None:
         """End the shelves of those that returned, if one-shot, and of those that a worse one now outcries."""
@@ -211,51 +223,22 @@ class Oracle:
                 continue
             if alarm.once and d.id in returned:
                 reason = "the alarm has returned"
-            elif any(worse in WORSE.get((d.kind, d.limit), ()) for worse in (other.kind for other in raised)):
+            elif any(0 < GRAVITY.get(d.kind, 0) < GRAVITY.get(o.kind, 0) and is_high(o) == is_high(d) for o in raised):
                 reason = "a worse alarm of the point was raised"
             else:
                 continue
             alarm.shelved_until_ns = 0
             self._tell(d.id, "unshelve", time_ns, value, reason=reason)
 
-    def _condition(self, d: AlarmDefinition, past: Sequence[tuple[int, float]], decimals: int) -> bool | None:
-        """True, False, or None for neither."""
-        value = past[-1][1]
-        if d.kind in (AlarmKind.HH, AlarmKind.H):
-            return True if value >= d.setpoint else False if value < d.setpoint - d.deadband else None
-        if d.kind in (AlarmKind.LL, AlarmKind.L):
-            return True if value <= d.setpoint else False if value > d.setpoint + d.deadband else None
-        line = line_through(past, d.window_s / 2, 10**-decimals / sqrt(12))
-        if not line.known:
-            return None
-        return self._rate(d, line) if d.kind is AlarmKind.RATE else self._foresee(d, line, value)
-
-    @staticmethod
-    def _rate(d: AlarmDefinition, line: Line) -> bool | None:
-        size = abs(line.slope) * 60.0
-        error = line.slope_se * 60.0
-        scale = size + d.setpoint
-        if at_least(size, d.setpoint, scale) and at_least(size, 2 * error, size + error):
-            return True
-        return None if at_least(size, d.setpoint - d.deadband, scale) else False
-
-    @staticmethod
-    def _foresee(d: AlarmDefinition, line: Line, value: float) -> bool | None:
-        up = 1.0 if d.limit in (AlarmKind.HH, AlarmKind.H) else -1.0
-        short = up * (d.setpoint - value)
-        if short <= 0:
-            return None
-        z = NormalDist().inv_cdf(d.confidence)
-        times = z * (1 + (z * z + 1) / (4 * line.freedom))
-        foreseen = up * (line.level + line.slope * d.horizon_s)
-        error = line.ahead_se(d.horizon_s)
-        scale = abs(line.level) + abs(line.slope) * d.horizon_s + times * error + short
-        steep = abs(line.slope) + times * line.slope_se
-        if at_least(foreseen - times * error, short, scale) and at_least(up * line.slope, times * line.slope_se, steep):
-            return True
-        return None if at_least(foreseen, short - d.deadband, scale) else False
-
-    def _delay(self, d: AlarmDefinition, alarm: Alarm, condition: bool | None, time_ns: int, value: float) -> None:  # noqa: FBT001 - it is the condition
+    def _delay(
+        self,
+        d: AlarmDefinition,
+        alarm: Alarm,
+        condition: bool | None,  # noqa: FBT001 - it is the condition
+        time_ns: int,
+        value: float,
+        why: str,
+    ) -> None:
         if condition is None or condition == alarm.active:
             alarm.since_ns = None
             return
@@ -269,14 +252,14 @@ class Oracle:
             alarm.active = False
             self._tell(d.id, "return-latched" if d.latching else "return", time_ns, value)
         else:
-            self._raise(d.id, time_ns, value)
+            self._raise(d.id, time_ns, value, why)
 
-    def _raise(self, name: str, time_ns: int, value: float) -> None:
+    def _raise(self, name: str, time_ns: int, value: float, why: str = "") -> None:
         alarm = self.alarms[name]
         replaced = 0 if alarm.state == "A" else alarm.onset_ns
         alarm.active = True
         alarm.onset_ns = time_ns
-        self._tell(name, "raise", time_ns, value, replaced=replaced)
+        self._tell(name, "raise", time_ns, value, replaced=replaced, reason=why)
 
     def _tell(
         self,
@@ -294,8 +277,15 @@ class Oracle:
         if (before, event) in STANDARD:
             alarm.state = STANDARD[before, event]
         else:
-            assert event in ("shelve", "unshelve", "out-of-service", "in-service"), (before, event)
-        hidden = alarm.shelved_until_ns != 0 or alarm.out_of_service
+            assert event in HIDING, (before, event)
+        hidden = alarm.shelved_until_ns != 0 or alarm.out_of_service or alarm.suppressed
+        if event == "raise" and not hidden:
+            first = [f"first out of {group.name}" for group in self.groups if group.is_first(name, alarm.onset_ns)]
+            reason = "; ".join([reason, *first] if reason else first)
+        if alarm.state == "A" and before != "A":
+            for group in self.groups:
+                if name in group.members and all(self.alarms[each].state == "A" for each in group.members):
+                    group.rest(time_ns)
         shown = None if isnan(value) else value
         self.told.append(
             Told(name, event, before, alarm.state, time_ns, shown, alarm.onset_ns, replaced, hidden, who, reason)
