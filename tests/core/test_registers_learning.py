@@ -145,6 +145,13 @@ def test_what_was_learned_is_kept() -> None:
     assert again.holes == learned.holes
 
 
+def test_two_accounts_of_a_hole_are_one() -> None:
+    """A store that merges what several plans learned may name a place twice: proven is proven."""
+    profile = profile_at(0, 9)
+    plan = compile_plan(profile, list(profile.values), holes=(Hole(3, 0, 9, proven=True), Hole(3, 0, 9)))
+    assert plan.holes == (Hole(3, 0, 9, proven=True),)
+
+
 def test_a_hole_is_of_one_function() -> None:
     """Input registers are none the worse for what holding registers refuse."""
     values = {

@@ -172,7 +172,8 @@ class ReadPlan:
         """
         names = (*wanted, *_needed(profile, wanted))
         specs = [profile.values[name] for name in names]
-        known = tuple(sorted(set(holes)))
+        # Of two accounts of one place, as stores merge them, the proven one sorts last and counts.
+        known = tuple({hole.place: hole for hole in sorted(holes)}.values())
         requests = tuple(
             request
             for function in sorted({spec.function for spec in specs})
