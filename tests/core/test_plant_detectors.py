@@ -20,7 +20,7 @@ from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Pri
 from tocsin_core.plant.calibrations import CalibrationsError, calibrations_from_json, calibrations_to_json
 from tocsin_core.plant.computing import GATEWAY
 from tocsin_core.plant.model import WHOLE_WORD
-from tocsin_core.plant.standards import PRIORITY
+from tocsin_core.plant.standards import PRIORITY, STEL_MG_M3
 
 RICH: Final = """\
 tocsin: 1
@@ -282,7 +282,7 @@ gateways:
 
 def test_a_substance_without_stel_has_the_rule_of_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """None of those shipped: so it is tried with the PC-STEL of ammonia taken away."""
-    monkeypatch.delitem(__import__("tocsin_core.plant.standards", fromlist=["STEL_MG_M3"]).STEL_MG_M3, "7664-41-7")
+    monkeypatch.delitem(STEL_MG_M3, "7664-41-7")
     point = point_of(tmp_path, 'kind: toxic-gas, cas: "7664-41-7"')
     assert alarm(point, "peaks").setpoint == 28.0
     assert "stel" not in kinds(point)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import chain
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field
 
@@ -97,6 +97,12 @@ class Normal(Strict):
 
 
 Compute = Annotated[Vote | Median | Spread | Balance | Grade | Normal, Field(discriminator="rule")]
+RULES: Final = frozenset(
+    name
+    for each in (Vote, Median, Spread, Balance, Grade, Normal)
+    for name in get_args(each.model_fields["rule"].annotation)
+)
+"""What `rule` may be."""
 
 
 def points_of(rule: Compute, modelled: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from tocsin_core.detectors.change import Calibration
 from tocsin_core.normal import NormalModel, NormalModelError, model_from_bytes
 from tocsin_core.plant.calibrations import CALIBRATIONS_FILE, CalibrationsError, calibrations_from_json
 from tocsin_core.plant.checks import Found, check
+from tocsin_core.plant.computed import RULES
 from tocsin_core.plant.messages import message_of
 from tocsin_core.plant.model import Gateway, PlantFile, Site
 from tocsin_core.plant.parts import Parts, parts_of
@@ -79,15 +80,12 @@ def shipped_profiles() -> Traversable:
     return files("tocsin_core").joinpath("devices")
 
 
-_RULES: Final = frozenset({"vote", "median", "spread", "balance", "grade", "normal"})
-
-
 def _place(error: ErrorDetails) -> Path:
     """Where it is wrong, as the file has it: without what only the models know."""
     path = [step for step in error["loc"] if step not in ("AlarmSetting", "literal[False]", "[key]")]
     for number in range(1, len(path)):
         # A union of rules puts the one it chose between their key and their fields.
-        if path[0] == "computed" and path[number - 1] == "from" and path[number] in _RULES:
+        if path[0] == "computed" and path[number - 1] == "from" and path[number] in RULES:
             del path[number]
             break
     return (*path, "rule") if error["type"].startswith("union_tag") else tuple(path)
