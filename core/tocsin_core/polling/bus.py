@@ -104,6 +104,7 @@ class _Run:
     due_s: float
     due_ns: int
     ready_s: float
+    usual_interval_s: float
     begun: bool = False
     tries: int = 0
     answers: int = 0
@@ -111,7 +112,6 @@ class _Run:
     usual_busy_s: float = 0.0
     last_begun_s: float = -inf
     last_probe_s: float = -inf
-    usual_interval_s: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -139,7 +139,7 @@ class Bus:
     def _start(self, job: Job, now: Moment) -> _Run:
         due_ns = first_due(job.period_ns, job.name, now.ns)
         due_s = now.s + (due_ns - now.ns) / NS_PER_S
-        return _Run(due_s, due_ns, due_s)
+        return _Run(due_s, due_ns, due_s, job.period_s)
 
     def next(self, now: Moment) -> Turn | float:
         """Tell the turn to take now, or how many s there is nothing to do."""
@@ -266,7 +266,7 @@ class Bus:
 
     def _note_interval(self, at: int, interval_s: float) -> None:
         run = self._runs[at]
-        run.usual_interval_s += (USUAL_WEIGHT if run.usual_interval_s else 1.0) * (interval_s - run.usual_interval_s)
+        run.usual_interval_s += USUAL_WEIGHT * (interval_s - run.usual_interval_s)
         stretch = run.usual_interval_s / self.jobs[at].period_s
         if stretch > STRETCHED:
             self._stretched.add(at)
@@ -290,7 +290,7 @@ class Bus:
             JobFigures(
                 job.name,
                 job.safety,
-                run.usual_interval_s / job.period_s if run.usual_interval_s else 1.0,
+                run.usual_interval_s / job.period_s,
                 run.counts["cycles"],
                 run.counts["missed"],
                 run.counts["failed"],

@@ -158,7 +158,7 @@ def rtu_trouble(question: Question, received: bytes) -> str:
         if end <= len(received) and crc(received[at : end - CRC_BYTES]) == received[end - CRC_BYTES : end]:
             if unit != question.unit:
                 return f"unit {unit} answered"
-            return f"answered function {function}, {size} bytes" if function < EXCEPTION_FLAG else "another's refusal"
+            return f"answered function {function}" if function != question.request.function else "answered late"
     whole = RTU_SHORTEST + question.data_bytes
     begins = received[:2] == bytes([question.unit, question.request.function])
     if begins and len(received) < whole:

@@ -65,14 +65,16 @@ BUSY: Final = frozenset({5, 6})
 class Answer:
     """What came back: registers, bits, or a quality byte with its reason; `silent` if nobody answered at all.
 
-    `exception` is the code of a refusal, 0 for none. `begun_ns` and `ended_ns` (UTC) are when the question went out and
-    when the answer was there; `busy_s` is for how long the line was taken.
+    `exception` is the code of a refusal, 0 for none; `garbled`: something was heard that is no answer. `begun_ns` and
+    `ended_ns` (UTC) are when the question went out and when the answer was there; `busy_s` is for how long the line was
+    taken.
     """
 
     reply: Reply
     reason: str = ""
     silent: bool = False
     exception: int = 0
+    garbled: bool = field(default=False, compare=False)
     begun_ns: int = field(default=0, compare=False)
     ended_ns: int = field(default=0, compare=False)
     busy_s: float = field(default=0.0, compare=False)
@@ -166,14 +168,22 @@ class ModbusLine:
         if not connected:
             return Answer(BAD_COMM_FAILURE, self._reason, silent=True)
         left_s = timeout_s - (self._clock.monotonic() - begun_s)
+        answer = await self._exchanged(unit, request, left_s)
+        if answer.garbled and any(other != unit for other in self._talk.unanswered):
+            # Another unit's late answer may have met this exchange on the line, which is not this unit's fault.
+            self.counts["asked again for a late answer"] += 1
+            return await self._exchanged(unit, request, timeout_s)
+        return answer
+
+    async def _exchanged(self, unit: int, request: ReadRequest, timeout_s: float) -> Answer:
+        """Ask over the open line; on RTU lines a late answer to the question before is told apart first."""
         before = self._talk.unanswered.get(unit) if self._rtu else None
         if before is not None:
             # The late answer, if it comes, is passed over here for its length; what is asked next is asked after it.
-            check = await self._exchange(unit, different(before), left_s)
+            check = await self._exchange(unit, different(before), timeout_s)
             if check.silent:
                 return check
-            left_s = timeout_s
-        return await self._exchange(unit, request, left_s)
+        return await self._exchange(unit, request, timeout_s)
 
     async def _connected(self) -> bool:
         stale = self._any_number and (self._link.inbox.pending or self._talk.rest)
@@ -305,7 +315,7 @@ class ModbusLine:
         if half:
             trouble = f"answer broken off after {len(found.rest)} bytes"
         self.counts["wrong answers" if trouble else "unanswered"] += 1
-        return Answer(BAD_COMM_FAILURE, trouble or "no answer", silent=True)
+        return Answer(BAD_COMM_FAILURE, trouble or "no answer", silent=True, garbled=self._rtu and bool(heard))
 
 
 def _words(error: OSError) -> str:

@@ -1,0 +1,225 @@
+"""A serial line at the speed of its bits: how much of it the polls use, and what a bad unit costs the others."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.modbus_units import Fault, Unit
+from tests.support.serial_line import SerialLine, words
+from tests.support.wait import eventually_async
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant.connection import Modbus, Serial
+from tocsin_core.ranges import Ranges
+from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
+from tocsin_core.registers import Line, Profile, ReadRequest, compile_plan
+from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
+from tocsin_edge.adapters.modbus import ModbusLine
+from tocsin_edge.loops.keep import Sample
+from tocsin_edge.loops.poll import Holes, Poller
+from tocsin_edge.settings import DeviceSettings, ModbusDevice, Part
+
+CLOCK = SystemClock()
+TEN: ReadRequest = ReadRequest(3, 0, 10)
+
+
+def profile(count: int) -> Profile:
+    """Make a device of so many u16 registers from address 0."""
+    values = {f"v{at}": {"address": at, "type": "u16"} for at in range(count)}
+    given = {"vendor": "test", "model": "test", "trust": "documented", "source": "this test", "values": values}
+    return Profile.model_validate(given)
+
+
+def device(unit: int, address: Modbus, *, count: int = 10, period_ms: int = 1000) -> DeviceSettings:
+    """Make a device of so many points, named after its unit."""
+    of = profile(count)
+    names = list(of.values)
+    assert address.serial is not None
+    line = Line.serial(address.serial.baud)
+    how = ModbusDevice(
+        address.model_copy(update={"unit": unit}),
+        of,
+        (Part(tuple(range(count)), compile_plan(of, names, line)),),
+    )
+    metrics = tuple(EdgeMetric(f"{unit}/{name}") for name in names)
+    return DeviceSettings(EdgeDevice(f"d{unit}", metrics), Ranges.of([None] * count), period_ms * 1_000_000, how)
+
+
+def at(path: str, baud: int = 19200, timeout_ms: int = 300) -> Modbus:
+    """Make the address of a port."""
+    return Modbus(serial=Serial.model_validate({"port": path, "baud": baud}), timeout_ms=timeout_ms, retries=1)
+
+
+def poller(folder: Path, devices: list[DeviceSettings], put: list[Sample]) -> Poller:
+    """Make a poller of these devices, which share a line."""
+    how = devices[0].input
+    assert isinstance(how, ModbusDevice)
+    line = ModbusLine(how.address, CLOCK, lambda: 0.5)
+    return Poller(devices, line, Holes(folder), CLOCK, put.append, lambda: 0.5)
+
+
+@pytest.mark.parametrize("baud", [9600, 19200])
+def test_as_fast_as_it_can_it_fills_the_line_with_questions_and_answers(
+    baud: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Five units of forty registers at a tenth of the time they need: every byte is of an exchange that was needed."""
+
+    async def story() -> None:
+        units = {unit: Unit(words(unit, 40)) for unit in range(1, 6)}
+        async with SerialLine(units, baud) as line:
+            samples: list[Sample] = []
+            devices = [device(unit, at(line.path, baud), count=40, period_ms=100) for unit in units]
+            polls = poller(tmp_path, devices, samples)
+            polling = asyncio.create_task(polls.run())
+            await eventually_async(lambda: line.answers >= 10, timeout_s=20)
+            begun_s, before_s = CLOCK.monotonic(), line.line_s
+            await eventually_async(lambda: line.answers >= 60, timeout_s=60)
+            used = (line.line_s - before_s) / (CLOCK.monotonic() - begun_s)
+            polling.cancel()
+            polls.close()
+            print(f"{baud} baud: {used:.1%} of the line's time, {line.questions} questions")  # noqa: T201 - the figure
+            record_property("utilisation", used)
+            assert line.asked_bytes == 8 * line.questions
+            assert line.answered_bytes == line.answers * (5 + 2 * 40)
+            assert 0 <= line.questions - line.answers <= 1
+            assert (line.collisions, line.too_soon) == (0, 0)
+            counts = [len(unit.asked) for unit in units.values()]
+            assert max(counts) - min(counts) <= 1
+            assert {int(q) for sample in samples for q in sample.columns.quality} == {GOOD}
+            for sample in samples:
+                assert set(sample.columns.value.tolist()) == {float(sample.device.id[1:])}
+
+    asyncio.run(story())
+
+
+BAD = [fault for fault in Fault if fault not in (Fault.NONE, Fault.TWICE, Fault.NOISE_BEFORE, Fault.CLOSES)]
+
+
+def test_a_bad_unit_on_a_serial_line_costs_the_others_no_period(tmp_path: Path) -> None:
+    """Whatever it does, the healthy units' ticks are all there, good and right; it is bad, and heals."""
+
+    async def story(fault: Fault) -> None:
+        units = {unit: Unit(words(unit, 10)) for unit in (1, 2, 3)}
+        async with SerialLine(units, 19200) as line:
+            samples: list[Sample] = []
+            polls = poller(tmp_path, [device(unit, at(line.path)) for unit in units], samples)
+            polling = asyncio.create_task(polls.run())
+            await eventually_async(lambda: len({s.device.id for s in samples}) == 3)
+            units[2].fault, units[2].late_s = fault, 0.35
+            await eventually_async(lambda: bad(samples, "d2"), timeout_s=20)
+            seen = len(samples)
+            await eventually_async(lambda: all(good(samples[seen:], d) >= 4 for d in ("d1", "d3")), timeout_s=30)
+            left_out = {job.name: job.missed for job in polls.figures().jobs}
+            assert (left_out["d1"], left_out["d3"]) == (0, 0), fault
+            units[2].fault = Fault.NONE
+            seen = len(samples)
+            await eventually_async(lambda: good(samples[seen:], "d2") >= 2, timeout_s=30)
+            polling.cancel()
+            polls.close()
+            for sample in samples:
+                right = float(sample.device.id[1:])
+                assert {v for v in sample.columns.value.tolist() if not np.isnan(v)} <= {right}, fault
+                assert right == 2.0 or set(sample.columns.quality.tolist()) == {GOOD}, fault
+
+    async def stories() -> None:
+        async with asyncio.TaskGroup() as group:
+            for fault in BAD:
+                group.create_task(story(fault), name=fault.value)
+
+    asyncio.run(stories())
+
+
+def good(samples: list[Sample], device: str) -> int:
+    """Count the good samples of a device."""
+    return sum(s.device.id == device and set(s.columns.quality.tolist()) == {GOOD} for s in samples)
+
+
+def bad(samples: list[Sample], device: str) -> bool:
+    """Whether a device was told to be bad, by a communication failure without a value."""
+    found = [s.columns for s in samples if s.device.id == device and BAD_COMM_FAILURE in s.columns.quality]
+    return bool(found) and all(np.isnan(columns.value).all() for columns in found)
+
+
+def test_a_late_answer_never_serves_the_next_question() -> None:
+    """Asked again while the answer to the first question is still on its way, the value is the later one's."""
+
+    async def story() -> None:
+        unit = Unit(words(1, 10), fault=Fault.LATE, late_s=0.25)
+        async with SerialLine({1: unit, 2: Unit(words(2, 10))}, 19200) as line:
+            modbus = ModbusLine(at(line.path), CLOCK, lambda: 0.5)
+            for value in (10, 20, 30):
+                unit.fault, unit.registers = Fault.LATE, words(value, 10)
+                late = await modbus.ask(1, TEN, 0.2)
+                assert late.silent
+                unit.fault, unit.registers = Fault.NONE, words(value + 1, 10)
+                answer = await modbus.ask(1, TEN, 2.0)
+                if not answer.silent:  # the late answer may have collided with the question
+                    assert np.asarray(answer.reply).tolist() == [value + 1] * 10
+            modbus.close()
+            assert len(unit.asked) >= 9
+
+    asyncio.run(story())
+
+
+def test_an_answer_after_noise_is_an_answer() -> None:
+    """A glitch as the driver switches on does not cost the answer."""
+
+    async def story() -> None:
+        async with SerialLine({1: Unit(words(5, 10), fault=Fault.NOISE_BEFORE)}, 9600) as line:
+            modbus = ModbusLine(at(line.path, 9600), CLOCK, lambda: 0.5)
+            answer = await modbus.ask(1, TEN, 1.0)
+            modbus.close()
+            assert np.asarray(answer.reply).tolist() == [5] * 10
+
+    asyncio.run(story())
+
+
+def test_a_port_that_is_not_there_is_not_serial_or_is_held() -> None:
+    """Each is told by its reason, at once."""
+
+    async def story(folder: str) -> None:
+        reasons = []
+        for path in (f"{folder}/none", os.devnull):
+            modbus = ModbusLine(at(path), CLOCK, lambda: 0.0)
+            reasons.append((await modbus.ask(1, TEN, 1.0)).reason)
+            modbus.close()
+        async with SerialLine({1: Unit(words(5, 10))}, 9600) as line:
+            first, second = (ModbusLine(at(line.path, 9600), CLOCK, lambda: 0.0) for _ in range(2))
+            assert not (await first.ask(1, TEN, 1.0)).silent
+            reasons.append((await second.ask(1, TEN, 1.0)).reason)
+            first.close()
+            assert not (await second.ask(1, TEN, 1.0)).silent
+            second.close()
+        assert reasons == [
+            "no connection: No such file or directory",
+            "no connection: not a serial port",
+            "no connection: another program holds the port",
+        ]
+
+    asyncio.run(story("/nowhere"))
+
+
+def test_a_port_that_goes_away_is_told_and_opened_again(tmp_path: Path) -> None:
+    """A USB converter is pulled out and put in again: bad with the reason, then good."""
+
+    async def story() -> None:
+        link = tmp_path / "port"
+        samples: list[Sample] = []
+        async with SerialLine({1: Unit(words(5, 10))}, 19200) as line:
+            link.symlink_to(line.path)
+            polls = poller(tmp_path, [device(1, at(str(link)), period_ms=200)], samples)
+            polling = asyncio.create_task(polls.run())
+            await eventually_async(lambda: good(samples, "d1"))
+            line.unplug()
+            link.unlink()
+            await eventually_async(lambda: bad(samples, "d1"))
+        async with SerialLine({1: Unit(words(6, 10))}, 19200) as line:
+            link.symlink_to(line.path)
+            await eventually_async(lambda: 6.0 in samples[-1].columns.value, timeout_s=20)
+        polling.cancel()
+        polls.close()
+
+    asyncio.run(story())
