@@ -91,6 +91,8 @@ def advance(state: Exposure, span: Span, time_ns: I64, value: F64, good: Bool, l
 
 def _forget(state: Exposure, span: Span, row: I64, head: I64) -> None:
     """Empty the slots that the ring takes into use when `head` becomes the newest of `row`."""
+    if not len(row):
+        return
     ring = span.slots + 1
     back = (head[:, None] - np.arange(ring)) % ring
     reused = head[:, None] - back > state.head[row][:, None]
@@ -117,6 +119,8 @@ def _spread(state: Exposure, span: Span, until: I64) -> None:
 
 def _sum_inner(state: Exposure, span: Span, row: I64) -> None:
     """Sum the slots wholly in the window anew, always from old to new: nothing is subtracted, so nothing drifts."""
+    if not len(row):
+        return
     inner, inner_ns = np.zeros(len(row)), np.zeros(len(row), np.int64)
     for back in range(span.slots - 1, 0, -1):
         column = (state.head[row] - back) % (span.slots + 1)
