@@ -10,22 +10,37 @@ import typer
 
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.plant.connection import Modbus
-from tocsin_core.registers import ReadPlan, ReadRequest, compile_plan, line_of
+from tocsin_core.registers import ReadPlan, ReadRequest
+from tocsin_edge.settings import ModbusDevice, compile_settings
 
-HEADINGS: Final = ("connection", "unit", "device", "fc", "addresses", "wanted", "wasted", "cost ms", "every s", "use %")
+HEADINGS: Final = (
+    "connection",
+    "unit",
+    "device",
+    "for",
+    "fc",
+    "addresses",
+    "wanted",
+    "wasted",
+    "cost ms",
+    "every s",
+    "use %",
+)
 NUMBERS: Final = frozenset({"unit", "fc", "wanted", "wasted", "cost ms", "every s", "use %"})
 PERCENT: Final = 100.0
 MS_PER_S: Final = 1000
+NS_PER_MS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """A device that the gateway reads: where, how often, and by which plan."""
+    """A device that the gateway reads, or the part of it that goes first: where, how often, and by which plan."""
 
     device: str
     modbus: Modbus
     period_ms: int
     plan: ReadPlan
+    safety: bool
 
     def use_percent(self, cost_ms: float) -> float:
         """How much of the line's time something takes that costs so much in each period."""
@@ -44,6 +59,7 @@ class Polled:
             "connection": self.modbus.line,
             "unit": self.modbus.unit,
             "device": self.device,
+            "safety": self.safety,
             "function": request.function,
             "first": request.address,
             "last": request.address + request.count - 1,
@@ -56,28 +72,22 @@ class Polled:
 
 
 def polled_by(plant: Plant, gateway: str) -> list[Polled]:
-    """The Modbus devices of a gateway, each with its plan, in the order of the plant file.
+    """What a gateway reads over Modbus, as it compiles it itself, in the order of the plant file.
 
     Raises:
         typer.BadParameter: there is no such gateway, or it is somebody else's.
     """
     try:
-        found = plant.gateway(gateway)
-    except KeyError as error:
-        raise typer.BadParameter(str(error.args[0])) from error
-    if found.external:
-        raise typer.BadParameter(f"gateway {gateway!r} is external: tocsin reads none of its devices")
-    polled = []
-    for device in found.devices:
-        wanted = [
-            point.config.register_
-            for point in plant.points
-            if (point.gateway.id, point.device.id) == (gateway, device.id) and point.config.register_ is not None
-        ]
-        if device.modbus is not None and device.profile is not None and wanted:
-            plan = compile_plan(plant.profiles[device.profile], wanted, line_of(device.modbus.serial))
-            polled.append(Polled(device.id, device.modbus, device.period_ms, plan))
-    return polled
+        # Nothing is opened or written: the folder of its data is of no matter here.
+        settings = compile_settings(plant, gateway, Path())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return [
+        Polled(device.id, device.input.address, device.period_ns // NS_PER_MS, part.plan, part.safety)
+        for device in settings.devices
+        if isinstance(device.input, ModbusDevice)
+        for part in device.input.parts
+    ]
 
 
 def _connections(polled: Sequence[Polled]) -> list[dict[str, Any]]:
@@ -102,6 +112,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["connection"],
         str(row["unit"]),
         row["device"],
+        "safety" if row["safety"] else "",
         str(row["function"]),
         f"{row['first']}-{row['last']}",
         str(row["wanted"]),
@@ -127,11 +138,15 @@ def _warnings(polled: Sequence[Polled], connections: Sequence[dict[str, Any]]) -
     for line in connections:
         if line["use_percent"] > PERCENT:
             yield f"{line['connection']}: its devices ask for more than the line can give: periods will stretch"
-    for device in polled:
-        if device.pass_ms > device.period_ms:
+    passes: dict[str, float] = {}
+    for part in polled:
+        passes[part.device] = passes.get(part.device, 0.0) + part.pass_ms
+    periods = {part.device: part.period_ms for part in polled}
+    for device, pass_ms in passes.items():
+        if pass_ms > periods[device]:
             yield (
-                f"{device.device}: one pass takes {device.pass_ms / MS_PER_S:.1f} s with the pauses that the device "
-                f"wants: longer than its period of {device.period_ms / MS_PER_S:g} s"
+                f"{device}: one pass takes {pass_ms / MS_PER_S:.1f} s with the pauses that the device wants: "
+                f"longer than its period of {periods[device] / MS_PER_S:g} s"
             )
 
 

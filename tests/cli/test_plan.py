@@ -28,7 +28,7 @@ gateways:
         profile: slow
         modbus: {serial: {port: /dev/ttyUSB0, baud: 9600}, unit: 2}
         points:
-          - {id: P-3, name: 压力, kind: pressure, unit: bar, range: [0, 10], register: c, alarms: {H: {setpoint: 5}}}
+          - {id: P-3, name: 压力, kind: pressure, unit: bar, range: [0, 10], register: c, alarms: {HH: {setpoint: 8}}}
   - id: theirs
     external: true
   - id: idle
@@ -60,9 +60,9 @@ def test_each_request_has_its_line(serial: str) -> None:
     done = tocsin("plan", serial, "--gateway", "gw")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "connection    unit  device  fc  addresses  wanted  wasted  cost ms  every s  use %",
-        "/dev/ttyUSB0     1  d1       3  0-101           4      98    253.3      0.5   50.7",
-        "/dev/ttyUSB0     2  d2       4  7-8             2       0     45.0        1    4.5",
+        "connection    unit  device  for     fc  addresses  wanted  wasted  cost ms  every s  use %",
+        "/dev/ttyUSB0     1  d1               3  0-101           4      98    253.3      0.5   50.7",
+        "/dev/ttyUSB0     2  d2      safety   4  7-8             2       0     45.0        1    4.5",
         "/dev/ttyUSB0: units 2, requests 2, busy 55.2 % of the time (by its own bit rate)",
         "d1: one pass takes 0.7 s with the pauses that the device wants: longer than its period of 0.5 s",
     ]

@@ -11,7 +11,7 @@ from tocsin_core.registers.profile import (
     StatusRule,
     Trust,
 )
-from tocsin_core.registers.requests import TCP, Hole, Line, ReadRequest, holes_of, line_of
+from tocsin_core.registers.requests import TCP, Hole, Line, ReadRequest, holes_of
 
 __all__ = [
     "TCP",
@@ -33,6 +33,5 @@ __all__ = [
     "encode",
     "encode_text",
     "holes_of",
-    "line_of",
     "parse_profile",
 ]

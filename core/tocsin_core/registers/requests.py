@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from tocsin_core.registers.profile import ADDRESSES, BIT_FUNCTIONS, Profile
 
@@ -62,23 +62,6 @@ class Line:
 # The bytes cost next to nothing, the device's own scan some 10 ms; a register has its price all the same, because
 # behind many an address stands a converter to a serial line of which nothing else is known.
 TCP: Final = Line(10.0, 10.0 / REQUEST_COST)
-
-
-class SerialSettings(Protocol):
-    """How a serial line is set, as far as it decides what a byte costs."""
-
-    @property
-    def baud(self) -> int:
-        """Bits per second."""
-
-    @property
-    def bits_per_character(self) -> int:
-        """Start, data, parity and stop bits of one byte."""
-
-
-def line_of(serial: SerialSettings | None) -> Line:
-    """What reading costs on this serial line, or where there is none, over TCP."""
-    return TCP if serial is None else Line.serial(serial.baud, serial.bits_per_character)
 
 
 @dataclass(frozen=True, slots=True, order=True)
