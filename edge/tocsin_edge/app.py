@@ -8,10 +8,12 @@ from typing import Final
 import structlog
 
 from tocsin_core.clock import Clock
+from tocsin_edge.adapters.clock_sync import clock_sync
 from tocsin_edge.adapters.folder_lock import held
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.adapters.uplink_settings import read_uplink_settings
 from tocsin_edge.loops.board import Board
+from tocsin_edge.loops.clock_watch import ClockWatch
 from tocsin_edge.loops.keep import Keeper, SpoolThread
 from tocsin_edge.loops.listen import Sensor, listen
 from tocsin_edge.loops.poll import Poller, pollers_of
@@ -41,6 +43,7 @@ async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> dict
         thread = SpoolThread(spool, clock)
         stack.callback(thread.close)
         board = Board(tuple(device.sparkplug for device in settings.devices), now_ms)
+        watch = ClockWatch(clock, board, clock_sync)
         sender = Sender(settings, uplink, thread, board, clock)
         keeper = Keeper(thread, board, clock, sender.on_kept, sender.on_lost, sender.on_back)
         pollers = pollers_of(settings, clock, keeper.put)
@@ -53,6 +56,7 @@ async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> dict
             keeping = outward.create_task(keeper.run(), name="keep")
             async with asyncio.TaskGroup() as inward:
                 tasks = _start_inputs(inward, settings, pollers, clock, keeper)
+                tasks.append(inward.create_task(watch.run(), name="clock watch"))
                 await stop.wait()
                 for task in tasks:
                     task.cancel()

@@ -1,19 +1,21 @@
-"""The newest kept reading of every point, and which devices are dead: what births are made of."""
+"""The newest kept reading of every point, which devices are dead, and the clock's state: what births are made of."""
 
 import numpy as np
 
 from tocsin_core.readings import BAD_WAITING, I64
 from tocsin_core.sparkplug.edge import Columns, EdgeDevice, unknown_columns
+from tocsin_edge.adapters.clock_sync import ClockSync
 
 
 class Board:
-    """State of all devices of the gateway; written by the keep loop alone."""
+    """State of all devices of the gateway, written by the keep loop alone, and of its clock, by the clock watch."""
 
     def __init__(self, devices: tuple[EdgeDevice, ...], now_ms: int) -> None:
         """Start with every point waiting for its first reading."""
         self._last = {device.id: unknown_columns(device, now_ms, BAD_WAITING) for device in devices}
         self.heard: set[str] = set()
         self.dead: set[str] = set()
+        self.clock = ClockSync(synchronised=False, reason="not asked yet")
 
     def last(self, device: str) -> Columns:
         """Get the newest reading of each of the device's metrics, in their order."""
