@@ -134,7 +134,7 @@ async def events(r: Rig) -> list[str]:
     return [row.event for row in await r.all(sql.Transition)]
 
 
-@pytest.mark.parametrize("crashes", [0, 10], ids=["undisturbed", "dying around every commit"])
+@pytest.mark.parametrize("crashes", [0, 8], ids=["undisturbed", "dying around every commit"])
 def test_a_realarm_and_an_unacknowledgement_call_again_once_each(tmp_path: Path, crashes: int) -> None:
     """Three callings about one occurrence: three letters, an hour later's messages of the answered ones cancelled."""
 
@@ -164,7 +164,8 @@ def test_a_realarm_and_an_unacknowledgement_call_again_once_each(tmp_path: Path,
             assert [(row.step, row.state) for row in callings] == answered + answered + waiting
             asked = [row.time_ns for row in await r.all(sql.Transition) if row.event in {"realarm", "unacknowledge"}]
             assert [row.round_ns for row in callings[::2]] == [0, *asked]
-            assert dying.crashes == crashes
+            # Twice around each of at least four commits: the answer and the re-alarm may come in one.
+            assert dying.crashes >= crashes
             (row,) = await r.all(sql.Occurrence)
             assert (row.phase, row.acknowledged_by, row.acknowledged_ns) == ("unacknowledged", None, None)
 
