@@ -174,6 +174,18 @@ def test_a_device_death_marks_its_own_points_only() -> None:
     assert not peer.say("DDATA", put(None, alias=3, float_value=1.0), device="b").faults
 
 
+@pytest.mark.parametrize(("said_ms", "taken_ms"), [(MS - 5000, MS - 5000), (0, MS), (MS + 86_400_001, MS)])
+def test_a_device_is_offline_from_the_time_its_node_says(said_ms: int, taken_ms: int) -> None:
+    """DDEATH counts from its own time stamp, or from its arrival where that cannot be a time."""
+    peer = Peer()
+    peer.born()
+    peer.say("DBIRTH", put("a", DataType.FLOAT, alias=2, float_value=0.0), device="a")
+    death = Payload(timestamp=said_ms, seq=2).SerializeToString()
+    fed = peer.host.feed("spBv1.0/g/DDEATH/n/a", death, NOW)
+    assert fed.frame.time_ns.tolist() == [taken_ms * 1_000_000]
+    assert fed.frame.quality.tolist() == [readings.BAD_NOT_CONNECTED]
+
+
 def test_data_that_cannot_be_read_for_want_of_a_birth_has_no_batch() -> None:
     """A batch with an alias that nobody knows must not be acknowledged; one that is whole must."""
     peer = Peer()

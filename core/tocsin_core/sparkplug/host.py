@@ -334,7 +334,10 @@ class HostSession:
         _check_seq(node, message, rows, str(where))
         device = node.devices.pop(where.device or "", None)
         if device is not None:
-            _mark_dead(device, rows, now_ns)
+            # A device is offline from the time its node says (tck-id-operational-behavior-edge-node-termination-host-
+            # action-ddeath-devices-offline); the node itself from now on: its will was written when it connected.
+            said_ns = message.timestamp * NS_PER_MS
+            _mark_dead(device, rows, said_ns if _may_be(said_ns, now_ns) else now_ns)
 
 
 def _note_number(metric: Payload.Metric, name: str | None, rows: _Rows) -> bool:
@@ -379,10 +382,14 @@ def _time_ns(metric: Payload.Metric, message: Payload, rows: _Rows, name: str, n
     else:
         rows.fault("no-time", f"{name} has no time stamp; its arrival is taken")
         time_ns = now_ns - now_ns % NS_PER_MS
-    if not readings.EARLIEST_NS <= time_ns < readings.LATEST_NS or time_ns > now_ns + FUTURE_NS:
+    if not _may_be(time_ns, now_ns):
         rows.fault("absurd-time", f"{name} at {time_ns // NS_PER_MS} ms since 1970")
         return None
     return time_ns
+
+
+def _may_be(time_ns: int, now_ns: int) -> bool:
+    return readings.EARLIEST_NS <= time_ns < readings.LATEST_NS and time_ns <= now_ns + FUTURE_NS
 
 
 def _declared(device: str | None, known: _Metric, metric: Payload.Metric) -> Declared:
