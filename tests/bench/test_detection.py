@@ -10,8 +10,10 @@ from typer.testing import CliRunner, Result
 
 from tests.support.need import need_data
 from tocsin_cli.bench import app
+from tocsin_cli.bench.detection import TEP_POINTS
 from tocsin_cli.learn import learn
-from tocsin_core.normal import model_from_bytes
+from tocsin_core.normal import judge, model_from_bytes, start
+from tocsin_core.normal import learn as learn_model
 from tocsin_core.readings import F64
 
 SKAB_KEYS = {"f1", "far", "mar", "nab_standard", "missed_changepoints", "false_changepoints"}
@@ -84,12 +86,15 @@ def test_training_sets_are_judged_where_no_test_set_is(data: Path) -> None:
 
 def test_the_test_set_goes_before_the_training_set(data: Path) -> None:
     """With a test set the fault is there from row 161, and the rows before it are where false alarms are counted."""
-    np.savetxt(data / "tep" / "d01_te.dat", tep_rows(4, 260, 160))
-    np.savetxt(data / "tep" / "d00_te.dat", tep_rows(5, 200, 100))
+    normal = tep_rows(1, 500)[:160]
+    np.savetxt(data / "tep" / "d01_te.dat", np.concatenate([normal, tep_rows(4, 100, 0)]))
+    np.savetxt(data / "tep" / "d00_te.dat", np.concatenate([normal[:100], tep_rows(5, 100, 0)]))
     printed = json.loads(run("detection", "--data", str(data), "--json").stdout.splitlines()[-1])
     assert printed["tep_set"] == "test"
     assert set(printed["tep"]["faults"]) == {"1"}
-    assert printed["tep"]["faults"]["1"]["delay_min"] <= 9.0
+    # At 3 min a row the third alarm in a row is at 6 min when the first row of the fault raises.
+    assert 6.0 <= printed["tep"]["faults"]["1"]["delay_min"] <= 9.0
+    assert printed["tep"]["faults"]["1"]["detection_rate"] >= 0.98
     assert printed["tep"]["false_alarm_rate"] == pytest.approx(100 / 360, abs=0.02)
 
 
@@ -101,7 +106,44 @@ def test_the_figures_are_printed_for_people_too(data: Path) -> None:
     assert "tep (training set)" in done.stdout
 
 
-@pytest.mark.parametrize("gone", ["skab", "tep/d00.dat", "tep/d01.dat"])
+@pytest.mark.parametrize(("gone", "left"), [("skab", "tep"), ("tep", "skab")])
+def test_a_set_that_is_not_there_is_null(data: Path, gone: str, left: str) -> None:
+    """Without one of the two folders the other is measured all the same, with all of its keys."""
+    (data / gone).rename(data / "away")
+    done = run("detection", "--data", str(data), "--json")
+    assert done.exit_code == 0, done.output
+    printed = json.loads(done.stdout.splitlines()[-1])
+    assert printed[gone] is None
+    assert set(printed[left]) == (SKAB_KEYS if left == "skab" else TEP_KEYS)
+    assert f"no {gone}" in done.stderr
+
+
+def test_neither_set_is_a_usage_error(tmp_path: Path) -> None:
+    """A folder with neither of the two is refused with exit 2."""
+    assert run("detection", "--data", str(tmp_path), "--json").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "root"),
+    [
+        (4, {"XMV(10)", "XMEAS(9)", "XMEAS(21)"}),
+        (6, {"XMV(3)", "XMEAS(1)"}),
+        (11, {"XMV(10)", "XMEAS(9)", "XMEAS(21)"}),
+        (14, {"XMV(10)", "XMEAS(9)", "XMEAS(21)"}),
+    ],
+)
+def test_the_contribution_names_the_known_root(fault: int, root: set[str]) -> None:
+    """Reactor cooling water (4, 11, 14), loss of the A feed (6): the largest point at the onset is theirs."""
+    folder = need_data("tep")
+    model = learn_model(np.loadtxt(folder / "d00.dat").T, TEP_POINTS, 180.0)
+    found = judge(model, start(model), np.loadtxt(folder / f"d{fault:02d}.dat"))[1]
+    onset = int(np.argmax(found.alarm))
+    assert TEP_POINTS[int(np.argmax(found.contributions[onset]))] in root
+    ten_rows = found.contributions[onset : onset + 10].mean(axis=0)
+    assert TEP_POINTS[int(np.argmax(ten_rows))] in root
+
+
+@pytest.mark.parametrize("gone", ["tep/d00.dat", "tep/d01.dat"])
 def test_missing_data_is_a_usage_error(data: Path, gone: str) -> None:
     """A folder without the recordings is refused by name with exit 2."""
     (data / gone).rename(data / "away")
@@ -121,6 +163,7 @@ def test_recorded_data_reaches_what_the_page_says() -> None:
     assert printed["skab"]["nab_standard"] >= 33.0
     assert printed["tep"]["mean_detection_rate"] >= 0.93
     assert printed["tep"]["false_alarm_rate"] <= 0.01
+    assert printed["tep"]["median_delay_min"] <= 27.0
 
 
 def learning(*arguments: str) -> Result:
@@ -140,7 +183,7 @@ def test_learn_writes_a_model_and_says_what_it_holds(data: Path) -> None:
     assert model.names == ("A", "B", "C", "D")
     assert (report["rows"], report["points"], report["period_s"]) == (400, 4, 1.0)
     assert report["false_alarms_per_week_at_most"] > report["false_alarms_per_week"]
-    assert set(report["limits"]) == {"T2", "Q", "point at 0.1", "point at 0.4"}
+    assert set(report["limits"]) == {"T2", "Q", "point at 0.1", "point at 0.25", "point at 0.6"}
 
 
 def test_learn_of_a_plant_takes_the_plants_points(data: Path) -> None:

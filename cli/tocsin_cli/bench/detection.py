@@ -162,6 +162,20 @@ def _measure_tep(folder: Path, console: Console) -> tuple[str, dict[str, object]
     return tep_set, tep_scores(_tep(normal), faults, quiet, TEP_TEST_FIRST if tep_set == "test" else 0)
 
 
+def _measure_recorded(
+    data: Path, console: Console
+) -> tuple[dict[str, float | int] | None, str | None, dict[str, object] | None]:
+    """SKAB's figures, which TEP set was judged and its figures; None for a set whose folder is not there."""
+    there = {name for name in ("skab", "tep") if (data / name).is_dir()}
+    if not there:
+        raise typer.BadParameter(f"neither skab nor tep in {data}")
+    for name in sorted({"skab", "tep"} - there):
+        console.print(f"no {name} in {data}: its figures are null")
+    skab = _measure_skab(data / "skab", console) if "skab" in there else None
+    tep_set, tep = _measure_tep(data / "tep", console) if "tep" in there else (None, None)
+    return skab, tep_set, tep
+
+
 def detection(
     data: Annotated[Path, typer.Option("--data", help="Folder with skab/ and tep/.", exists=True, file_okay=False)],
     hours: Annotated[
@@ -177,15 +191,14 @@ def detection(
     """
     console = Console(stderr=True)
     try:
-        skab = _measure_skab(data / "skab", console)
-        tep_set, tep = _measure_tep(data / "tep", console)
+        skab, tep_set, tep = _measure_recorded(data, console)
     except (NormalModelError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     plants = measure_plants(hours, seed, console) if hours else {}
     if as_json:
         typer.echo(json.dumps({"skab": skab, "tep": tep, "tep_set": tep_set, "plants": plants}))
         return
-    told: Mapping[str, Mapping[str, object]] = {"skab": skab, f"tep ({tep_set} set)": tep, **plants}
+    told: Mapping[str, Mapping[str, object]] = {"skab": skab or {}, f"tep ({tep_set} set)": tep or {}, **plants}
     for name, scores in told.items():
         typer.echo(name)
         for key, value in scores.items():

@@ -18,9 +18,9 @@ class Settings:
     """
 
     unit_smoothing: float = 0.1
-    point_smoothing: tuple[float, ...] = (0.1, 0.4)
+    point_smoothing: tuple[float, ...] = (0.1, 0.25, 0.6)
     variance: float = 0.8
-    ridge: float = 0.03
+    ridge: float = 0.003
     wandering: float = 0.35
     follow: float = 1.0
     follow_wandering: float = 5.0
@@ -28,7 +28,7 @@ class Settings:
     folds: int = 5
     raise_at: float = 2.9
     clear_at: float = 2.6
-    unit_margin: float = 1.5
+    unit_margin: float = 2.5
     off_delay: int = 2
     turn_after: int = 120
     change_window: int = 20
