@@ -1,4 +1,4 @@
-"""What the tests of the sending side stand on beside the rig: a slow link, a gateway under limits, certificates."""
+"""What the tests of the sending side stand on beside the rig: a slow link, gateways under limits."""
 
 import asyncio
 import resource
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.edge.rig import Gateway
-from tests.support.need import need_program
 
 LIMITED = """
 import resource
@@ -87,31 +86,3 @@ class SlowLink:
             writer.write(chunk)
             await writer.drain()
         raise ConnectionResetError
-
-
-class Certificates:
-    """An authority in a folder, and what it signed; made by openssl."""
-
-    def __init__(self, folder: Path) -> None:
-        """Make the authority."""
-        self._program = need_program("openssl")
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._key("ca")
-        self._run(
-            "req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=test authority", "-days", "2", "-out", "ca.pem"
-        )
-
-    def sign(self, name: str) -> None:
-        """Make `name`.pem and `name`.key, for 127.0.0.1."""
-        self._key(name)
-        self._run("req", "-new", "-key", f"{name}.key", "-subj", f"/CN={name}", "-out", f"{name}.csr")
-        (self.folder / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1\n", encoding="utf-8")
-        by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", f"{name}.ext"]
-        self._run("x509", "-req", "-in", f"{name}.csr", *by, "-days", "2", "-out", f"{name}.pem")
-
-    def _key(self, name: str) -> None:
-        self._run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
-
-    def _run(self, *arguments: str) -> None:
-        subprocess.run([self._program, *arguments], cwd=self.folder, check=True, capture_output=True)

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import aiomqtt
 import pytest
 
 from tests.edge.rig import Gateway, Slave, modbus_device, plant
-from tests.edge.send_rig import Certificates
 from tests.support.nats import Broker as Running
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
@@ -20,28 +20,20 @@ from tocsin_core.sparkplug import HostSession, Message
 from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
 from tocsin_edge.adapters.uplink_settings import Tls, UplinkSettings, UplinkSettingsError, read_uplink_settings
 
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Give an authority with a broker's and a gateway's certificate, and a gateway's of another authority."""
-    made = Certificates(tmp_path_factory.mktemp("certificates"))
-    made.sign("broker")
-    made.sign("gateway")
-    stranger = Certificates(made.folder / "stranger")
-    stranger.sign("gateway")
-    return made
+# Made for these tests by openssl, good for a hundred years: an authority (its key is gone), a broker's and a gateway's
+# certificate for 127.0.0.1, and a gateway's of another authority.
+MADE: Final = Path(__file__).with_name("uplink_certificates")
 
 
 @contextmanager
-def tls_broker(folder: Path, certificates: Certificates) -> Iterator[Running]:
+def tls_broker(folder: Path) -> Iterator[Running]:
     """Run a nats-server whose MQTT listener takes nobody without a certificate of the authority."""
     mqtt, client = free_port(), free_port()
-    made = certificates.folder
     config = folder / "tls.conf"
     config.write_text(
         f"server_name: test\nlisten: 127.0.0.1:{client}\njetstream {{ store_dir: {str(folder / 'store')!r} }}\n"
-        f"mqtt {{\nlisten: 127.0.0.1:{mqtt}\ntls {{\ncert_file: {str(made / 'broker.pem')!r}\n"
-        f"key_file: {str(made / 'broker.key')!r}\nca_file: {str(made / 'ca.pem')!r}\nverify: true\n}}\n}}\n",
+        f"mqtt {{\nlisten: 127.0.0.1:{mqtt}\ntls {{\ncert_file: {str(MADE / 'broker.pem')!r}\n"
+        f"key_file: {str(MADE / 'broker.key')!r}\nca_file: {str(MADE / 'ca.pem')!r}\nverify: true\n}}\n}}\n",
         encoding="utf-8",
     )
     broker = Running([program(), "-c", str(config)], mqtt)
@@ -60,52 +52,49 @@ async def connect(port: int, tls: Tls | None) -> bool:
         return uplink.encrypted
 
 
-def test_only_who_shows_a_certificate_of_the_authority_is_let_in(tmp_path: Path, certificates: Certificates) -> None:
+def test_only_who_shows_a_certificate_of_the_authority_is_let_in(tmp_path: Path) -> None:
     """With it the uplink stands, encrypted; with none, with a stranger's, and without TLS it does not come about."""
-    made = certificates.folder
-    ours = Tls(made / "ca.pem", made / "gateway.pem", made / "gateway.key")
-    stranger = Tls(made / "ca.pem", made / "stranger" / "gateway.pem", made / "stranger" / "gateway.key")
+    ours = Tls(MADE / "ca.pem", MADE / "gateway.pem", MADE / "gateway.key")
+    stranger = Tls(MADE / "ca.pem", MADE / "stranger" / "gateway.pem", MADE / "stranger" / "gateway.key")
 
     async def story(port: int) -> None:
         assert await connect(port, ours)
-        for refused in (Tls(made / "ca.pem"), stranger, None):
+        for refused in (Tls(MADE / "ca.pem"), stranger, None):
             with pytest.raises(UplinkError):
                 await connect(port, refused)
 
-    with tls_broker(tmp_path, certificates) as broker:
+    with tls_broker(tmp_path) as broker:
         asyncio.run(story(broker.mqtt))
 
 
-def test_a_broker_of_another_authority_is_never_told_anything(tmp_path: Path, certificates: Certificates) -> None:
+def test_a_broker_of_another_authority_is_never_told_anything(tmp_path: Path) -> None:
     """A server whose certificate the gateway's authority did not sign gets no CONNECT, and so no will and no data."""
-    made = certificates.folder
-    wrong = Tls(made / "stranger" / "ca.pem", made / "gateway.pem", made / "gateway.key")
+    wrong = Tls(MADE / "stranger" / "ca.pem", MADE / "gateway.pem", MADE / "gateway.key")
 
     async def story(port: int) -> None:
         with pytest.raises(NotReachedError, match="CERTIFICATE_VERIFY_FAILED"):
             await connect(port, wrong)
 
-    with tls_broker(tmp_path, certificates) as broker:
+    with tls_broker(tmp_path) as broker:
         asyncio.run(story(broker.mqtt))
 
 
-def settings_file(data: Path, certificates: Certificates, certificate: str = "gateway") -> None:
+def settings_file(data: Path) -> None:
     """Write `uplink.yaml` of gateway `gw`, its files beside it."""
     folder = data / "gateways" / "gw"
     folder.mkdir(parents=True)
     for name in ("ca.pem", "gateway.pem", "gateway.key"):
-        (folder / name).write_bytes((certificates.folder / name).read_bytes())
+        (folder / name).write_bytes((MADE / name).read_bytes())
     (folder / "uplink.yaml").write_text(
-        f"tls: {{ca: ca.pem, certificate: {certificate}.pem, key: gateway.key}}\n", encoding="utf-8"
+        "tls: {ca: ca.pem, certificate: gateway.pem, key: gateway.key}\n", encoding="utf-8"
     )
 
 
-def test_a_gateway_sends_its_readings_through_tls(tmp_path: Path, certificates: Certificates) -> None:
+def test_a_gateway_sends_its_readings_through_tls(tmp_path: Path) -> None:
     """A real gateway with `uplink.yaml` beside its spool is born and sends data over the encrypted listener."""
     gateway = Gateway(tmp_path / "plant", tmp_path / "data")
-    settings_file(tmp_path / "data", certificates)
-    made = certificates.folder
-    context = Tls(made / "ca.pem", made / "gateway.pem", made / "gateway.key").context()
+    settings_file(tmp_path / "data")
+    context = Tls(MADE / "ca.pem", MADE / "gateway.pem", MADE / "gateway.key").context()
     values: list[float] = []
 
     async def story(port: int) -> None:
@@ -130,7 +119,7 @@ def test_a_gateway_sends_its_readings_through_tls(tmp_path: Path, certificates: 
             hearing.cancel()
 
     try:
-        with tls_broker(tmp_path, certificates) as broker:
+        with tls_broker(tmp_path) as broker:
             asyncio.run(story(broker.mqtt))
     finally:
         gateway.stop()
