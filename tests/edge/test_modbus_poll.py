@@ -194,6 +194,9 @@ def test_what_a_device_refuses_is_learned_and_kept_over_a_restart(tmp_path: Path
             expected = [BAD_CONFIGURATION if at == 9 else GOOD for at in addresses]
             async with polled(tmp_path, devices) as (samples, _):
                 await eventually_async(lambda: samples and samples[-1].columns.quality.tolist() == expected)
+                await eventually_async(
+                    lambda: {h.proven for each in read_holes(tmp_path).values() for h in each} == {True}
+                )
                 assert all(s.columns.quality.tolist() == expected for s in samples)
             assert list(read_holes(tmp_path)) == [f"d1 127.0.0.1:{server.port} 1 test"]
             unit.asked.clear()
@@ -201,6 +204,36 @@ def test_what_a_device_refuses_is_learned_and_kept_over_a_restart(tmp_path: Path
                 await eventually_async(lambda: len(samples) >= 3)
             together = [(at, at + count) for _, at, count in unit.asked if at <= 9 < at + count]
             assert {last - first for first, last in together} == {1}
+
+    asyncio.run(story())
+
+
+def test_what_a_device_refused_while_it_was_starting_is_unlearned(tmp_path: Path) -> None:
+    """It refuses a register that it has for a while: then one request reads all again, and no hole is kept."""
+
+    async def story() -> None:
+        unit = Unit(words(7, 20), illegal=frozenset({9}))
+        addresses = [0, 9, 19]
+        async with (
+            TcpUnits({1: unit}) as server,
+            polled(tmp_path, [device(to(server.port), 1, addresses, 200)]) as (samples, _),
+        ):
+            await eventually_async(lambda: len(unit.asked) > 1)
+            unit.illegal = frozenset()
+            await eventually_async(lambda: (3, 0, 20) in unit.asked[-3:] and good(samples[-2:], "d1") == 2)
+            await eventually_async(lambda: set(read_holes(tmp_path).values()) == {()})
+
+    asyncio.run(story())
+
+
+def test_a_host_that_is_no_name_is_told(tmp_path: Path) -> None:
+    """It is a device's trouble, not the gateway's end."""
+
+    async def story() -> None:
+        address = Modbus.model_validate({"host": f"{'a' * 70}.x", "timeout_ms": TIMEOUT_MS})
+        async with polled(tmp_path, [device(address, 1, period_ms=200)]) as (samples, pollers):
+            await eventually_async(lambda: bad(samples, "d1"))
+            assert "no connection" in pollers[0].figures().troubles["d1"]
 
     asyncio.run(story())
 

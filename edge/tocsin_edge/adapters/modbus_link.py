@@ -1,6 +1,7 @@
 """The byte streams below Modbus: a TCP connection or a serial port, opened, written, heard, and thrown away."""
 
 import asyncio
+import errno
 from typing import Final, Protocol
 
 # What arrives faster than it is read is no answer to anything; the rest of it is not kept.
@@ -93,7 +94,10 @@ class TcpLink:
         self.close()
         self.inbox = inbox = Inbox()
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_connection(lambda: _Receiver(inbox), *self._address)
+        try:
+            self._transport, _ = await loop.create_connection(lambda: _Receiver(inbox), *self._address)
+        except UnicodeError as error:
+            raise OSError(errno.EINVAL, f"no host name: {self._address[0]}") from error
 
     def write(self, data: bytes) -> None:
         """Send `data`.

@@ -16,7 +16,7 @@ class Complaints:
     def __init__(self, device: str) -> None:
         """Start with nothing wrong."""
         self._device = device
-        self._reason = ""
+        self.reason = ""
         self._dead = False
         self.reasons: Counter[str] = Counter()
 
@@ -24,14 +24,14 @@ class Complaints:
         """Count what is wrong with an answer, or that there was none; empty if nothing is."""
         if reason:
             self.reasons[reason] += 1
-            if reason != self._reason:
+            if reason != self.reason:
                 log.warning("device trouble", device=self._device, reason=reason)
-        self._reason = reason
+        self.reason = reason
 
     def note(self, *, dead: bool) -> None:
         """Log that the device is dead from now on, or back."""
         if dead and not self._dead:
-            log.warning("device dead", device=self._device, reason=self._reason)
+            log.warning("device dead", device=self._device, reason=self.reason)
         if self._dead and not dead:
             log.info("device back", device=self._device)
         self._dead = dead

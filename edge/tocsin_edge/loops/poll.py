@@ -26,19 +26,25 @@ MS_PER_S: Final = 1000
 # Over which the line's utilisation is taken, and how often it is looked at.
 WINDOW_S: Final = 10.0
 LONGEST_SLEEP_S: Final = 1.0
+# A question about a split that nobody answered is asked again after so long.
+DOUBT_AGAIN_S: Final = 600.0
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class LineFigures:
-    """How a line fares: whether it is up, share of time it is busy, jobs whose period is not kept, what it counted."""
+    """How a line fares: whether it is up, the share of time it is busy, the jobs whose period is not kept.
+
+    `troubles` says by device what is wrong with it now; `counts` is what the line has counted.
+    """
 
     name: str
     up: bool
     utilisation: float
     stretched: tuple[str, ...]
     jobs: tuple[JobFigures, ...]
+    troubles: Mapping[str, str]
     counts: Mapping[str, int]
 
 
@@ -54,9 +60,9 @@ class Holes:
         """Get what the device there refused."""
         return self._holes.get(where, ())
 
-    async def learn(self, where: str, holes: Sequence[Hole]) -> None:
+    async def learn(self, where: str, holes: tuple[Hole, ...]) -> None:
         """Keep what the device there refused, on disk if it takes it."""
-        self._holes[where] = tuple(sorted({*self.of(where), *holes}))
+        self._holes[where] = holes
         try:
             await asyncio.to_thread(write_holes, self._folder, dict(self._holes))
         except OSError as error:
@@ -76,20 +82,25 @@ class _Reading:
     replies: dict[ReadRequest, Reply] = field(default_factory=dict)
     middle_ms: dict[ReadRequest, int] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    learned: bool = False
+    doubt_after_s: float = 0.0
 
     @property
     def where(self) -> str:
         """Which device it is, for what is learned of it: another one at its place has other holes."""
-        return f"{self.device.id} {self.how.address.line} {self.how.address.unit} {self.how.profile.model}"
+        part = f" part {self.how.parts.index(self.part) + 1}" if len(self.how.parts) > 1 else ""
+        return f"{self.device.id} {self.how.address.line} {self.how.address.unit} {self.how.profile.model}{part}"
 
     def follow(self, plan: ReadPlan) -> None:
         """Go on with another plan."""
         self.plan, self.homes = plan, _homes(self.how.profile, plan)
 
-    @property
-    def request(self) -> ReadRequest | None:
-        """The next question of the cycle, if there is one."""
-        return next((request for request in self.plan.requests if request not in self.replies), None)
+    def request(self, now_s: float) -> ReadRequest | None:
+        """The next question of the cycle, if there is one; the last may be to find out whether a split was needed."""
+        left = next((request for request in self.plan.requests if request not in self.replies), None)
+        if left is not None or self.learned or now_s < self.doubt_after_s:
+            return left
+        return self.plan.doubt([self.replies[request] for request in self.plan.requests])
 
     def note(self, request: ReadRequest, answer: Answer) -> None:
         """Take in the answer to `request`, at the middle of its exchange."""
@@ -105,7 +116,7 @@ class _Reading:
         times = np.array([self.middle_ms.get(request, latest) for request in self.plan.requests])[self.homes]
         found = measured(self.device, decoded.value, decoded.quality, times, self.part.points)
         reason = "; ".join(filter(None, (*self.reasons, found.reason)))
-        self.replies, self.middle_ms, self.reasons = {}, {}, []
+        self.replies, self.middle_ms, self.reasons, self.learned = {}, {}, [], False
         return Sample(self.device, found.columns), reason
 
 
@@ -170,6 +181,7 @@ class Poller:
             self._utilisation,
             self._bus.stretched,
             self._bus.figures(),
+            {each.device.id: each.complaints.reason for each in self._readings if each.complaints.reason},
             dict(self._line.counts),
         )
 
@@ -179,12 +191,12 @@ class Poller:
     async def _take(self, turn: Turn) -> None:
         """Ask one question, and end the cycle if it was the last."""
         reading = self._readings[turn.job]
-        request = reading.request
-        self._bus.begin(turn, self._now())
+        request = reading.request(self._clock.monotonic())
         if request is None:
-            # Nothing is left of a plan that was learned away while its cycle ran.
-            self._bus.finish(turn, self._now())
+            # The doubt for which the cycle was left open has had its time.
+            self._finish(turn, reading)
             return
+        self._bus.begin(turn, self._now())
         answer = await self._line.ask(reading.how.address.unit, request, turn.patience_s)
         if self._line.up and self._down:
             self._bus.line_back()
@@ -193,20 +205,35 @@ class Poller:
         if answer.exception in BUSY:
             outcome = Outcome.BUSY
         step = self._bus.end(turn, outcome, answer.busy_s, self._now())
+        if request not in reading.plan.requests:
+            await self._settle_doubt(turn, reading, request, answer)
+            return
         if step is Next.AGAIN:
             reading.complaints.reasons[answer.reason] += 1
             return
-        await self._learn(reading, request, answer)
-        if step is Next.GIVEN_UP or reading.request is None:
-            self._finish(turn, reading)
-
-    async def _learn(self, reading: _Reading, request: ReadRequest, answer: Answer) -> None:
-        """Take in an answer; a refusal may change the plan."""
-        plan = reading.plan.refused(request, answer.exception) if answer.exception else reading.plan
+        plan = reading.plan.refused(request, answer.exception)
         if plan is reading.plan:
             reading.note(request, answer)
-            return
-        log.info("plan learned", device=reading.device.id, refused=str(request), reason=answer.reason)
+        else:
+            reading.learned = True
+            await self._learn(reading, plan, request, answer)
+        if step is Next.GIVEN_UP or reading.request(self._clock.monotonic()) is None:
+            self._finish(turn, reading)
+
+    async def _settle_doubt(self, turn: Turn, reading: _Reading, request: ReadRequest, answer: Answer) -> None:
+        """End the cycle, and learn from the answer to a question that was asked besides the plan's own."""
+        self._finish(turn, reading)
+        plan = reading.plan.refused(request, answer.exception)
+        if not answer.exception and not isinstance(answer.reply, int):
+            plan = reading.plan.answered(request)
+        if plan is reading.plan:
+            # Nobody answered, or not to the point: it is not worth a time-out in every period.
+            reading.doubt_after_s = self._clock.monotonic() + DOUBT_AGAIN_S
+        else:
+            await self._learn(reading, plan, request, answer)
+
+    async def _learn(self, reading: _Reading, plan: ReadPlan, request: ReadRequest, answer: Answer) -> None:
+        log.info("plan learned", device=reading.device.id, asked=str(request), answer=answer.reason or "data")
         reading.follow(plan)
         await self._holes.learn(reading.where, plan.holes)
 
