@@ -164,18 +164,12 @@ class Bus:
     def _dead(self, at: int) -> bool:
         return self.health[self.jobs[at].unit].dead
 
-    def _leads(self, at: int) -> bool:
-        """Whether this job speaks for its unit: of a dead one only the first is asked for."""
-        return next(i for i, job in enumerate(self.jobs) if job.unit == self.jobs[at].unit) == at
-
     def _ready_s(self, at: int) -> float:
         job, run = self.jobs[at], self._runs[at]
         unit = job.unit
         health = self.health[unit]
         if not health.dead:
             return max(run.ready_s, self._pause_until[unit])
-        if not self._leads(at):
-            return inf
         return max(health.probes.not_before_s, run.last_probe_s + min(job.period_s, PROBE_FIRST_S))
 
     def _rank(self, at: int, now: Moment) -> tuple[bool, float]:
