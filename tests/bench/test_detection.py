@@ -95,7 +95,7 @@ def test_the_test_set_goes_before_the_training_set(data: Path) -> None:
     # At 3 min a row the third alarm in a row is at 6 min when the first row of the fault raises.
     assert 6.0 <= printed["tep"]["faults"]["1"]["delay_min"] <= 9.0
     assert printed["tep"]["faults"]["1"]["detection_rate"] >= 0.98
-    assert printed["tep"]["false_alarm_rate"] == pytest.approx(100 / 360, abs=0.02)
+    assert printed["tep"]["false_alarm_rate"] == pytest.approx(100 / 360, abs=0.002)
 
 
 def test_the_figures_are_printed_for_people_too(data: Path) -> None:
