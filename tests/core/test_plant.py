@@ -1111,16 +1111,19 @@ def test_a_blind_gas_detector_is_not_the_least_of_alarms(kind: PointKind, tmp_pa
 
 
 def test_a_gas_is_foreseen_by_itself_and_a_level_where_it_has_a_high_limit(tmp_path: Path) -> None:
-    """Gas: 5 min ahead over 30 s; tank: 15 min ahead over 5 min (API 2350); others where the plant file asks for it."""
+    """Gas: 5 min ahead over 30 s; tank: 15 min (API 2350), pressure: 3 min over 1 min; others where they are asked to."""
     gas = definition_texts(point_of(tmp_path, 'kind: toxic-gas, cas: "7664-41-7"'))
     assert gas["time-to-limit"] == (2.0, 30.0, 30.0, 300.0, "medium")
     tank = point_of(tmp_path, "kind: tank-level, alarms: {HH: {setpoint: 95}}")
     early = next(d for d in tank.definitions if d.kind is AlarmKind.TIME_TO_LIMIT)
-    assert (early.limit, early.setpoint, early.window_s, early.horizon_s) == (AlarmKind.HH, 95.0, 300.0, 900.0)
+    assert (early.limit, early.setpoint, early.window_s, early.horizon_s) == (AlarmKind.HH, 95.0, 60.0, 900.0)
     assert early.clause is not None
     assert "API 2350" in early.clause.en
-    assert "time-to-limit" not in definition_texts(point_of(tmp_path, "kind: pressure, alarms: {H: {setpoint: 2}}"))
-    asked = definition_texts(point_of(tmp_path, "kind: pressure, alarms: {H: {setpoint: 2}, time-to-limit: {}}"))
+    pressure = definition_texts(point_of(tmp_path, "kind: pressure, alarms: {H: {setpoint: 2}}"))
+    assert pressure["time-to-limit"] == (5.0, 60.0, 60.0, 180.0, "medium")
+    assert "time-to-limit" not in definition_texts(point_of(tmp_path, "kind: pressure"))
+    assert "time-to-limit" not in definition_texts(point_of(tmp_path, "kind: flow, alarms: {H: {setpoint: 20}}"))
+    asked = definition_texts(point_of(tmp_path, "kind: flow, alarms: {H: {setpoint: 20}, time-to-limit: {}}"))
     assert asked["time-to-limit"] == (5.0, 60.0, 60.0, 300.0, "medium")
 
 

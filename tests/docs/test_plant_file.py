@@ -24,7 +24,7 @@ from tocsin_core.plant.brought import (
 )
 from tocsin_core.plant.document import EXAMPLE, MORE, document
 from tocsin_core.plant.model import PlantFile
-from tocsin_core.plant.standards import GAS_EARLY, GAS_SETTLE_S, OXYGEN_IN_AIR, PROCESS_EARLY, TANK_EARLY
+from tocsin_core.plant.standards import GAS_SETTLE_S, OXYGEN_IN_AIR, PROCESS_EARLY, TANK_EARLY
 from tocsin_core.rules import MAX_SHELVE_S, NS
 
 RULES: Final = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
@@ -86,7 +86,7 @@ def test_the_state_table_is_the_engines() -> None:
             f"Default window {RATE_WINDOW_S:g} s, deadband {100 * RATE_DEADBAND:g} % of the set point,"
             f" off-delay {RATE_OFF_DELAY_S:g} s"
         ),
-        f"(default {GAS_EARLY.horizon_s:g} s; tanks {TANK_EARLY.horizon_s:g} s, API 2350)",
+        f"(default {PROCESS_EARLY.horizon_s:g} s; tanks {TANK_EARLY.horizon_s:g} s, API 2350;",
         f"the confidence (default {PROCESS_EARLY.confidence:g})",
         "(default five periods, at least 10 s)",
         f"set point − deadband ({100 * EXPOSURE_DEADBAND:g} % of the set point)",

@@ -41,7 +41,7 @@ def image(world: World, devices: Iterable[str]) -> dict[str, dict[str, int]]:
 def violations(plant: Plant, world: World) -> set[str]:
     """Return the ids of the limit alarms whose condition holds on what is shown now."""
     found = set()
-    for point in plant.points:
+    for point in plant.measured:
         value = world.shown(point.device.id)[point.config.register_ or point.config.field or ""]
         for alarm in point.definitions:
             high = alarm.kind in {AlarmKind.HH, AlarmKind.H} and value >= alarm.setpoint
@@ -119,11 +119,11 @@ def test_the_leak_can_be_foreseen() -> None:
 def raised(plant: Plant, world: World, until_s: int) -> dict[str, int]:
     """Return when, in seconds, the engine first raised each alarm on readings taken once a second."""
     rules, now = compile_rules(plant), 1_800_000_000_000_000_000
-    state, count = engine.initial(rules, now), len(plant.points)
+    state, count = engine.initial(rules, now), len(plant.measured)
     found: dict[str, int] = {}
     for second in range(until_s + 1):
         world.advance(second)
-        values = [world.shown(p.device.id)[p.config.register_ or p.config.field or ""] for p in plant.points]
+        values = [world.shown(p.device.id)[p.config.register_ or p.config.field or ""] for p in plant.measured]
         at = now + second * 1_000_000_000
         frame = Frame.of(np.arange(count, dtype=np.int32), np.full(count, at), values, [GOOD] * count)
         state, result = engine.step(state, rules, frame, [], at)

@@ -22,7 +22,7 @@ def test_the_example_plants_are_there() -> None:
 def test_every_point_of_a_plant_is_simulated(name: str) -> None:
     """No point of an example plant would read a register that nobody fills."""
     plant, simulation = load_plant(PLANTS / name), load_simulation(PLANTS / name)
-    for point in plant.points:
+    for point in plant.measured:
         assert (point.config.register_ or point.config.field) in simulation.instruments[point.device.id], point.id
 
 
@@ -31,8 +31,8 @@ def test_the_ammonia_plant_is_as_large_as_it_should_be() -> None:
     plant = load_plant(PLANTS / "ammonia-refrigeration")
     devices = [device for gateway in plant.file.gateways for device in gateway.devices]
     assert len(plant.file.gateways) == 2
-    assert len(plant.points) >= 60
-    assert sum(point.kind == "toxic-gas" for point in plant.points) >= 8
+    assert len(plant.measured) >= 60
+    assert sum(point.kind == "toxic-gas" for point in plant.measured) >= 8
     assert sum(device.modbus is not None and device.profile != "tocsin-player" for device in devices) >= 8
     assert sum(device.mqtt is not None for device in devices) >= 2
 

@@ -101,7 +101,7 @@ def judge(recorded: Recorded, rules: Rules, seed: int, progress: Say) -> Tally:
         progress(f"{plant.name}: judging", number / len(recorded.courses))
         raised = _raised(readings, rules, seed * 1000 + number)
         stretches.append(Stretch(course, readings.value, readings.quality, raised))
-    names = [(point.id, point.decimals) for point in plant.points]
+    names = [(point.id, point.decimals) for point in plant.measured]
     return tally(recorded.hours, names, rules.definitions, stretches)
 
 

@@ -64,11 +64,11 @@ class Readings:
 def read(plant: Plant, simulation: Simulation, course: Course, seed: int) -> Readings:
     """What is read in one stretch: the real physics, seen by the real instruments."""
     quantities = quantities_over(simulation, seed, STEP_S, course.seconds, course.inputs)
-    names = {point.index: _shown_name(point) for point in plant.points}
+    names = {point.index: _shown_name(point) for point in plant.measured}
     signals: list[tuple[str, Signal]] = []
     constants: dict[str, float] = {}
     extra: dict[str, F64] = {}
-    for point in plant.points:
+    for point in plant.measured:
         device, _, value = names[point.index].partition("/")
         signal = simulation.instruments[device][value]
         if isinstance(signal, Signal):
@@ -77,8 +77,8 @@ def read(plant: Plant, simulation: Simulation, course: Course, seed: int) -> Rea
         else:
             constants[f"{device}.{value}"] = signal
     shown = shown_over(signals, quantities, seed, STEP_S, extra)
-    found = np.empty((course.seconds, len(plant.points)))
-    for point in plant.points:
+    found = np.empty((course.seconds, len(plant.measured)))
+    for point in plant.measured:
         name = names[point.index].replace("/", ".", 1)
         values = shown[name] if name in shown else np.full(course.seconds, constants[name])
         profile = plant.profiles.get(point.device.profile or "")
@@ -115,9 +115,9 @@ def _own_ways(course: Course, point: PlantPoint) -> F64:
 def _polled(plant: Plant, course: Course, value: F64) -> Readings:
     quality = np.full(value.shape, GOOD, np.uint8)
     columns: dict[tuple[str, str], list[PlantPoint]] = {}
-    for point in plant.points:
+    for point in plant.measured:
         columns.setdefault((point.gateway.id, point.device.id), []).append(point)
-    device = np.zeros(len(plant.points), np.int64)
+    device = np.zeros(len(plant.measured), np.int64)
     for number, points in enumerate(columns.values()):
         here = slice(points[0].index, points[-1].index + 1)
         device[here] = number

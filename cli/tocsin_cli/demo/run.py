@@ -264,7 +264,7 @@ class Run:
         after, stored = await self._settled(api)
         evidence = Evidence(
             started_at=started_at,
-            points=len(self.plant.points),
+            points=len(self.plant.measured),
             gateways=len(self.specs.gateways),
             before=before,
             after=after,

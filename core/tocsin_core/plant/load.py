@@ -57,6 +57,11 @@ class Plant:
         return self.file.site
 
     @cached_property
+    def measured(self) -> tuple[PlantPoint, ...]:
+        """The points that some instrument measures; the others are computed from them."""
+        return tuple(point for point in self.points if point.compute is None)
+
+    @cached_property
     def point_index(self) -> dict[str, int]:
         """Engine index by point id."""
         return {point.id: point.index for point in self.points}
