@@ -21,6 +21,7 @@ LINE = LineFigures(
     troubles={"d2": "no answer"},
     counts={"late answers": 4},
 )
+LABELS = ("line", "device", "safety", "event")
 CLOCK = ClockSync(synchronised=True, error_ms=12.5)
 
 
@@ -28,10 +29,7 @@ def test_the_text_is_what_prometheus_reads() -> None:
     """Its own parser finds each figure, by line and device."""
     text = exposition([LINE], CLOCK)
     found = {
-        (
-            sample.name,
-            *(sample.labels[key] for key in ("line", "device", "safety", "event") if key in sample.labels),
-        ): sample.value
+        (sample.name, *(sample.labels[key] for key in LABELS if key in sample.labels)): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }

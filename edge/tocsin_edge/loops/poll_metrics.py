@@ -50,7 +50,7 @@ def exposition(lines: Sequence[LineFigures], clock: ClockSync) -> str:
         ("clock_synchronised", "gauge", "Whether somebody sets the clock.", [({}, float(clock.synchronised))]),
     ]
     if clock.error_ms is not None:
-        error = [({}, clock.error_ms / 1000.0)]
+        error: list[Sample] = [({}, clock.error_ms / 1000.0)]
         families.append(("clock_error_seconds", "gauge", "By how much the clock may be wrong at most.", error))
     return "".join(_family(f"tocsin_edge_{name}", kind, text, samples) for name, kind, text, samples in families)
 
