@@ -1111,7 +1111,7 @@ def test_a_blind_gas_detector_is_not_the_least_of_alarms(kind: PointKind, tmp_pa
 
 
 def test_a_gas_is_foreseen_by_itself_and_a_level_where_it_has_a_high_limit(tmp_path: Path) -> None:
-    """Gas: 5 min ahead over 30 s; tank: 15 min (API 2350), pressure: 3 min over 1 min; others where they are asked to."""
+    """Gas: 5 min ahead over 30 s; tank: 15 min (API 2350), pressure: 3 min; others where they are asked to."""
     gas = definition_texts(point_of(tmp_path, 'kind: toxic-gas, cas: "7664-41-7"'))
     assert gas["time-to-limit"] == (2.0, 30.0, 30.0, 300.0, "medium")
     tank = point_of(tmp_path, "kind: tank-level, alarms: {HH: {setpoint: 95}}")

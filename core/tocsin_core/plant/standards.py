@@ -200,7 +200,7 @@ def _limit(
 
 
 # Early warnings, one-sided 99.9 %. How far ahead and over which window was measured over 200 simulated hours, seed by
-# seed: docs/benchmarks.md. Gas: within 5 minutes (practice: 5 to 30), for a slow leak wants half a minute to show in the
+# seed: docs/benchmarks.md. Gas: within 5 minutes (practice: 5 to 30), a slow leak wanting half a minute to show in the
 # noise; methane at a coal face, where nothing climbs for so long in normal running, within half of that and sooner.
 GAS_EARLY: Final = AlarmSetting(
     limit="H",
