@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from contextlib import suppress
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+from pymodbus.framer import FramerType
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -13,6 +15,7 @@ from tests.edge.rig import Slave
 from tests.support.ports import free_port
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.connection import Modbus
+from tocsin_core.polling import Question, Search, rtu_search
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_CONFIGURATION, BAD_DEVICE_FAILURE
 from tocsin_core.registers import ReadRequest
 from tocsin_edge.adapters.modbus import Answer, ModbusLine
@@ -26,9 +29,9 @@ def value_of(answer: Answer) -> float:
     return float(np.array(answer.reply, dtype=">u2").view(">f4")[0])
 
 
-def line_to(port: int) -> ModbusLine:
+def line_to(port: int, framing: Literal["tcp", "rtu"] = "tcp") -> ModbusLine:
     """Make a line to a port of this machine."""
-    return ModbusLine(Modbus(host="127.0.0.1", port=port), SystemClock(), lambda: 0.5)
+    return ModbusLine(Modbus(host="127.0.0.1", port=port, framing=framing), SystemClock(), lambda: 0.5)
 
 
 def told(story: Coroutine[Any, Any, None]) -> None:
@@ -97,8 +100,9 @@ def test_nobody_there_is_told_at_once_and_not_hammered() -> None:
     told(story())
 
 
-def test_all_four_functions_against_a_real_server() -> None:
-    """Coils, discrete inputs, holding and input registers of a pymodbus server."""
+@pytest.mark.parametrize(("framing", "framer"), [("tcp", FramerType.SOCKET), ("rtu", FramerType.RTU)])
+def test_all_four_functions_against_a_real_server(framing: Literal["tcp", "rtu"], framer: FramerType) -> None:
+    """Coils, discrete inputs, holding and input registers of a pymodbus server, and its refusal, in both framings."""
 
     async def story() -> None:
         port = free_port()
@@ -111,10 +115,11 @@ def test_all_four_functions_against_a_real_server() -> None:
                 [SimData(0, values=[21, 22, 23], datatype=DataType.REGISTERS)],
             ),
         )
-        server = ModbusTcpServer(device, address=("127.0.0.1", port))
+        server = ModbusTcpServer(device, framer=framer, address=("127.0.0.1", port))
         await server.serve_forever(background=True)
-        line = line_to(port)
+        line = line_to(port, framing)
         got = [(await line.ask(1, ReadRequest(function, 0, 3), 1.0)).reply for function in (1, 2, 3, 4)]
+        refused = await line.ask(1, ReadRequest(3, 2, 2), 1.0)
         line.close()
         await server.shutdown()  # type: ignore[no-untyped-call]  # so in pymodbus
         assert [list(np.asarray(reply)[:3]) for reply in got] == [
@@ -123,5 +128,36 @@ def test_all_four_functions_against_a_real_server() -> None:
             [11, 12, 13],
             [21, 22, 23],
         ]
+        assert (refused.exception, refused.reply, refused.silent) == (2, BAD_CONFIGURATION, False)
 
     told(story())
+
+
+def test_a_unit_that_never_stops_talking_is_heard_no_longer_than_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of bytes that are no answer ends the exchange, and is not searched byte by byte for ever."""
+    searched: list[int] = []
+
+    def counted(question: Question, received: bytes) -> Search:
+        searched.append(len(received))
+        return rtu_search(question, received)
+
+    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(range(256)))
+                await writer.drain()
+                await asyncio.sleep(0)
+
+    async def story() -> None:
+        server = await asyncio.start_server(babble, "127.0.0.1", 0)
+        line = line_to(server.sockets[0].getsockname()[1], "rtu")
+        begun = asyncio.get_running_loop().time()
+        answer = await line.ask(1, TWO, 0.5)
+        assert asyncio.get_running_loop().time() - begun < 5
+        assert answer.silent
+        line.close()
+        server.close()
+
+    monkeypatch.setattr("tocsin_edge.adapters.modbus.rtu_search", counted)
+    told(story())
+    assert 0 < sum(searched) < 200_000

@@ -40,8 +40,9 @@ SILENCE_FIXED_ABOVE: Final = 19_200
 CONVERTER_SILENCE_S: Final = 0.004
 # An answer that stops in its middle for so long is not finished any more; USB converters pause up to 16 ms.
 BROKEN_OFF_S: Final = 0.1
-# More than any line brings while an answer is awaited; a frame has at most 260.
-MOST_NOISE: Final = 8192
+# More than any line brings while an answer is awaited: four frames on a serial line, thirty late answers over TCP.
+MOST_NOISE_RTU: Final = 1024
+MOST_NOISE_TCP: Final = 8192
 RTU_OVERHEAD: Final = 5
 NUMBERS: Final = 0x10000
 
@@ -259,11 +260,12 @@ class ModbusLine:
         inbox, loop = self._link.inbox, asyncio.get_running_loop()
         latest = loop.time() + timeout_s + answer_s
         heard = b""
+        most = MOST_NOISE_RTU if self._rtu else MOST_NOISE_TCP
         found = Search(rest=b"" if self._rtu else self._talk.rest)
         # Only the wait for more ends at the deadline, never the reading of what is there.
         with suppress(TimeoutError):
             async with asyncio.timeout_at(latest) as limit:
-                while not found.over and len(heard) < MOST_NOISE:
+                while not found.over and len(heard) < most:
                     if data := inbox.take():
                         heard += data
                         found = self._search(question, found.rest + data)
