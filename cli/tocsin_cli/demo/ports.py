@@ -47,9 +47,9 @@ def uplink(plant: Plant) -> Address:
 
 
 def instruments(plant: Plant) -> set[Address]:
-    """The addresses of the plant's Modbus devices."""
-    devices = [device for gateway in plant.file.gateways for device in gateway.devices]
-    return {(device.modbus.host, device.modbus.port) for device in devices if device.modbus is not None}
+    """The addresses of the plant's Modbus devices; those on a serial line have none."""
+    found = [device.modbus for gateway in plant.file.gateways for device in gateway.devices]
+    return {(modbus.host, modbus.port) for modbus in found if modbus is not None and modbus.serial is None}
 
 
 def taken(plant: Plant, links: Sequence[Link]) -> list[Address]:

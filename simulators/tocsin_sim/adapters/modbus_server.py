@@ -20,10 +20,10 @@ Address = tuple[str, int]
 
 
 def by_address(devices: Sequence[Device]) -> dict[Address, list[Device]]:
-    """Group the Modbus devices by the host and port that they share."""
+    """Group the Modbus devices by the host and port that they share; those on a serial line have neither."""
     groups: dict[Address, list[Device]] = {}
     for device in devices:
-        if device.modbus is not None:
+        if device.modbus is not None and device.modbus.serial is None:
             groups.setdefault((device.modbus.host, device.modbus.port), []).append(device)
     return groups
 
