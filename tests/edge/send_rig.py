@@ -10,14 +10,6 @@ from pathlib import Path
 
 from tests.edge.rig import Gateway
 
-LIMITED = """
-import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
-from tocsin_cli.main import main
-main()
-"""
-
-
 # PR_CAPBSET_DROP of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/prctl.h, linux/capability.h).
 WITHOUT_OVERRIDE = """
 import ctypes, os, sys
@@ -28,18 +20,12 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 class LimitedGateway(Gateway):
-    """A real gateway process whose files may not grow beyond a limit, which can be lifted while it runs."""
+    """A real gateway process whose files may be kept from growing, as on a full disk."""
 
-    def __init__(self, folder: Path, data: Path, limit: int) -> None:
-        """Start nothing yet."""
-        super().__init__(folder, data)
-        self._command[2] = LIMITED.format(limit=limit)
-
-    def lift(self) -> None:
-        """Let its files grow as they like from now on."""
+    def limit(self, size: int = resource.RLIM_INFINITY) -> None:
+        """Let no file of it be written beyond `size` bytes from now on."""
         assert self._process is not None
-        most = resource.RLIM_INFINITY
-        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (most, most))
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 class UnprivilegedGateway(Gateway):

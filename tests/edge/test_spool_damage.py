@@ -1,10 +1,13 @@
 """The spool after a power cut: its files cut short or changed at every byte of their tails, and set-aside files."""
 
+import multiprocessing
+import resource
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -177,3 +180,43 @@ def test_only_the_newest_damaged_file_is_kept(folder: Path) -> None:
         path.write_bytes(b"no database" * 100)
         Spool.open(path, 64, 600, NOW + n).close()
     assert [file.name for file in folder.glob("spool.damaged-*")] == [f"spool.damaged-{NOW + 2}"]
+
+
+def on_a_full_disk(path: Path, told: Connection) -> None:
+    """Fill a spool, let its files grow no more, close it, use it again, and lift the limit; in a process of its own."""
+    spool = Spool.open(path, 64, 600, NOW)
+    for n in range(40):
+        spool.append([("d", ("a",), one_reading(NOW + n, float(n)))])
+    most = resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most))
+    # The last connection writes the WAL back into the file; it comes as far as the limit.
+    spool.close()
+    spool = Spool.open(path, 64, 600, NOW)
+    told.send((spool.writable, len(rows(spool)), spool.counters()["files_set_aside"]))
+    try:
+        spool.append([("d", ("a",), one_reading(NOW, 1.0))])
+    except sqlite3.OperationalError as error:
+        told.send(str(error))
+    spool.recover(NOW)
+    told.send((spool.writable, len(rows(spool)), spool.counters()["files_set_aside"]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    spool.recover(NOW)
+    number = spool.append([("d", ("a",), one_reading(NOW, 1.0))])[0]
+    told.send((spool.writable, len(rows(spool)), spool.counters()["files_set_aside"], number))
+
+
+def test_a_write_back_that_a_full_disk_broke_off_is_no_damage(tmp_path: Path) -> None:
+    """A file that is whole only with its WAL is not set aside while the disk is full, and goes on where it was."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=on_a_full_disk, args=(tmp_path / "spool", theirs))
+    process.start()
+    theirs.close()
+    said = []
+    with suppress(EOFError):
+        while ours.poll(30):
+            said.append(ours.recv())
+    process.join(10)
+    ours.close()
+    assert said == [(False, 40, 0), "disk I/O error", (False, 40, 0), (True, 41, 0, 41)]
+    assert not list(tmp_path.glob("*damaged*"))

@@ -87,6 +87,11 @@ class Spool:
         self._use(open_file(self._path, now_ms))
         self._begin(now_ms)
 
+    @property
+    def writable(self) -> bool:
+        """Whether the file was opened for writing; where it was not, `recover` tries again."""
+        return self._opened.writable
+
     def _use(self, opened: Opened) -> None:
         self._opened = opened
         self._db = opened.database

@@ -86,12 +86,14 @@ def open_file(path: Path, now_ms: int) -> Opened:
     try:
         return Opened(_ready(path))
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError) and (not path.exists() or _is_sound(path)):
+        if isinstance(error, sqlite3.OperationalError):
             if not path.exists() or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
                 raise
-            found = _read_only(path)
-            log.critical("spool cannot be written", file=str(path), reason=str(error))
-            return Opened(found, writable=False)
+            # Where the file reads well the disk is at fault.
+            with suppress(sqlite3.DatabaseError):
+                found = Opened(_read_only(path), writable=False)
+                log.critical("spool cannot be written", file=str(path), reason=str(error))
+                return found
         reason = str(error)
     try:
         aside = _set_aside(path, now_ms)
@@ -131,16 +133,28 @@ def _ready(path: Path) -> sqlite3.Connection:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
+    """Open a file on a disk that takes nothing, at best with what is in its WAL.
+
+    Raises:
+        sqlite3.DatabaseError: it does not read well in any way.
+    """
     try:
-        return _reading(path, "mode=ro")
-    except sqlite3.OperationalError:
-        # Where the WAL's index can be neither found nor made, the last commits are out of sight until the disk is back.
-        return _reading(path, "mode=ro&immutable=1")
+        return _reading(f"file:{path}?mode=ro", "NORMAL")
+    except sqlite3.DatabaseError:
+        pass
+    try:
+        # The index of the WAL in memory, where it can be neither found nor made on disk; after a write-back that broke
+        # off, the file is whole only together with its WAL.
+        return _reading(f"file:{path}?mode=rw", "EXCLUSIVE")
+    except sqlite3.DatabaseError:
+        # The last commits are out of sight until the disk is back.
+        return _reading(f"file:{path}?mode=ro&immutable=1", "NORMAL")
 
 
-def _reading(path: Path, options: str) -> sqlite3.Connection:
-    database = sqlite3.connect(f"file:{path}?{options}", uri=True, check_same_thread=False, timeout=5)
+def _reading(uri: str, locking: str) -> sqlite3.Connection:
+    database = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=5)
     try:
+        database.execute(f"PRAGMA locking_mode = {locking}")
         _check(database)
     except sqlite3.Error:
         database.close()
@@ -181,15 +195,6 @@ def _create(database: sqlite3.Connection) -> None:
     values = (f"('{name}', {first.get(name, 0)})" for name in (*COUNTERS, *MARKS))
     fill = f"INSERT INTO counters VALUES {', '.join(values)};"  # noqa: S608 - own names
     database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{fill}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
-
-
-def _is_sound(path: Path) -> bool:
-    """Tell whether a file that could not be opened for writing reads well: then the disk is at fault, not the file."""
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as database:
-            return bool(database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
-    except sqlite3.Error:
-        return False
 
 
 def _set_aside(path: Path, now_ms: int) -> Path:

@@ -207,6 +207,11 @@ class Keeper:
     async def _retry(self) -> None:
         """Keep under their numbers the samples that went out; little by little, as the disk may be almost full."""
         spool = self._thread.spool
+        if not spool.writable:
+            await self._thread.recover()
+        if not spool.writable:
+            self._retry_later()
+            return
         try:
             while self._held:
                 some = list(islice(self._held, CHUNK))
@@ -220,12 +225,15 @@ class Keeper:
             self.trouble = str(error)
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
                 await self._thread.recover()
-            self._retry_at = self._clock.monotonic() + self._retry_s
-            self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
+            self._retry_later()
             return
         log.warning("spool takes readings again", lost_meanwhile=self.lost)
         self.trouble, self.lost = "", 0
         self._on_back()
+
+    def _retry_later(self) -> None:
+        self._retry_at = self._clock.monotonic() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
 
     async def _trim(self) -> None:
         if await self._thread.attempt(0, self._thread.spool.trim, self._clock.now_ns() // NS_PER_MS):
