@@ -1,6 +1,7 @@
 """One cloud process: wired in a straight line, taken down in reverse."""
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,6 +34,7 @@ from tocsin_cloud.api.remote import RemoteHistory, RemoteLive, WorkersMetrics, W
 from tocsin_cloud.api.server import serving
 from tocsin_cloud.api.stream_ports import StreamCommands, StreamEvents
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
+from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.historian import Historian, HistorianParts, retain
 from tocsin_cloud.loops.live import LiveView
@@ -99,6 +101,9 @@ async def run(
         if server is not None:
             works.append(("broker", server.supervise))
         outlet = answering(client, ports) if settings.role is Role.WORKERS else _page(ports, settings)
+        # What was loaded lives as long as the process: each full collection over it would hold up an alarm burst.
+        gc.collect()
+        gc.freeze()
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(_part(name, work), name=name) for name, work in works]
             async with outlet:
@@ -141,8 +146,9 @@ async def _workers(process: _Process, history: DuckdbHistory, first_start: Annou
     quarantine = Quarantine(database, metrics, settings.quarantine_kept)
     stack.push_async_callback(quarantine.flush)
     historian = Historian(HistorianParts(client, history, table, live, quarantine, metrics, clock, settings.historian))
+    outlet = Outlet(client, table)
     alarms = AlarmsWorker(
-        AlarmParts(client, database, plant, live, metrics, clock, settings.alarms, settings.snapshot_file)
+        AlarmParts(client, database, plant, live, metrics, clock, settings.alarms, settings.snapshot_file, outlet)
     )
     evidence = EvidenceParts(client, database, history, plant, clock, settings.alarms)
     publish = partial(publish_event, client)
@@ -164,6 +170,7 @@ async def _workers(process: _Process, history: DuckdbHistory, first_start: Annou
         ("retention", partial(retain, history, settings.historian, clock)),
         ("quarantine", partial(keep_quarantine, quarantine)),
         ("alarms", alarms.run),
+        ("computed", outlet.run),
         ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
         ("evidence", partial(keep_evidence, evidence)),
         ("notify", notifier.run),

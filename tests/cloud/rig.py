@@ -43,7 +43,7 @@ gateways:
         points:
           - {id: P1, name: P1, kind: generic, unit: kPa, range: [0, 100], field: v,
              alarms: {H: {setpoint: 50, deadband: 5, off_delay_s: 0, priority: high}, bad: false, stale: false}}
-          - {id: P2, name: P2, kind: generic, range: [0, 100], field: w, alarms: {bad: false, stale: false}}
+          - {id: P2, name: P2, kind: generic, unit: kPa, range: [0, 100], field: w, alarms: {bad: false, stale: false}}
   - id: theirs
     external: true
     devices:
@@ -54,10 +54,21 @@ gateways:
 """
 
 
-def plant_folder(folder: Path) -> Path:
-    """Write the small plant into `folder`."""
+COMPUTED = """
+computed:
+  - id: V1
+    name: V1
+    source: tank
+    from: {rule: vote, of: [P1, P2], need: 2}
+    alarms: {H: {setpoint: 50, deadband: 5, on_delay_s: 0, off_delay_s: 0, priority: high}}
+first_out: [{id: tank-first, name: {zh: 储罐首出, en: Tank}, alarms: [P1/H, V1/H]}]
+"""
+
+
+def plant_folder(folder: Path, more: str = "") -> Path:
+    """Write the small plant, and what `more` adds to it, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "plant.yaml").write_text(PLANT, encoding="utf-8")
+    (folder / "plant.yaml").write_text(PLANT + more, encoding="utf-8")
     return folder
 
 

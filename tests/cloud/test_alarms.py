@@ -19,6 +19,7 @@ from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_command, publish_tick
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
+from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.journal import FencedError
 from tocsin_cloud.loops.live import LiveView
@@ -43,7 +44,8 @@ class Rig:
 
     def worker(self) -> AlarmsWorker:
         """A new worker that knows nothing but what is in the files."""
-        self.live = LiveView(PointTable(self.plant, StrangerSettings()))
+        table = PointTable(self.plant, StrangerSettings())
+        self.live = LiveView(table)
         self.metrics = Metrics()
         settings = AlarmSettings(snapshot_interval_s=0.3)
         parts = AlarmParts(
@@ -55,6 +57,7 @@ class Rig:
             SystemClock(),
             settings,
             self.folder / "s.npz",
+            Outlet(self.client, table),
         )
         return AlarmsWorker(parts)
 

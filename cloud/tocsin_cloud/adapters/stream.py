@@ -124,7 +124,7 @@ async def ensure_stream(client: Client, settings: StreamSettings) -> None:
     """
     config = StreamConfig(
         name=STREAM,
-        subjects=[f"{SPARKPLUG}.>", "tocsin.command.>", "tocsin.tick.>"],
+        subjects=[f"{SPARKPLUG}.>", "tocsin.command.>", "tocsin.tick.>", "tocsin.computed.>"],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         max_age=settings.max_age_s,
@@ -324,6 +324,15 @@ async def publish_tick(client: Client, site: str, time_ns: int) -> None:
     await client.jetstream().publish(
         f"tocsin.tick.{site}", b"", headers={"Nats-Msg-Id": f"tick-{site}-{time_ns // 1_000_000_000}"}, timeout=2.0
     )
+
+
+async def publish_computed(client: Client, site: str, body: bytes) -> None:
+    """Put readings of computed points of `site` into the stream.
+
+    Raises:
+        nats.errors.Error: the stream did not take them.
+    """
+    await client.jetstream().publish(f"tocsin.computed.{site}", body, timeout=2.0)
 
 
 async def publish_command(client: Client, site: str, command: Mapping[str, Any]) -> int:

@@ -33,7 +33,8 @@ Instant = Annotated[
     PlainSerializer(rfc3339, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-Limit = Literal["HH", "H", "L", "LL"]
+Limit = Literal["HH", "H", "L", "LL", "red", "orange", "yellow", "blue"]
+Rule = Literal["vote", "median", "spread", "balance", "grade", "normal"]
 Phase = Literal[
     "unacknowledged",
     "acknowledged",
@@ -130,6 +131,7 @@ class Plant(Shape):
     site: Site
     hazard_sources: list[HazardSource]
     gateways: list[Named]
+    first_out: list[Named] = Field(description="Groups of alarms of which it is told which came first.")
     flood: Flood | None = Field(description="The alarm flood that goes on.")
     started_at: Instant
     version: str
@@ -148,8 +150,16 @@ class AlarmLimit(Shape):
     clause: Name | None
 
 
+class Computed(Shape):
+    """How a point is computed, and of which points."""
+
+    rule: Rule
+    told: Name = Field(description="The rule in words.")
+    members: list[str] = Field(description="The points that it is computed from, each once.")
+
+
 class Point(Shape):
-    """A point with its latest reading."""
+    """A point with its latest reading; one that is computed comes from no gateway and no device."""
 
     id: str
     name: Name
@@ -160,9 +170,10 @@ class Point(Shape):
     high: float | None
     decimals: int
     source: str | None
-    gateway: str
-    device: str
+    gateway: str | None
+    device: str | None
     declared: bool
+    computed: Computed | None = Field(description="null for a point that some instrument measures.")
     limits: list[AlarmLimit]
     time: Instant | None
     value: float | None
@@ -205,6 +216,25 @@ class Readings(Shape):
     quality: list[int]
 
 
+class Contribution(Shape):
+    """A point that brought a computed one over its limit."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    point: str
+    percent: int | None = Field(description="Of all contributions; null where only the farthest off is named.")
+
+
+class Because(Shape):
+    """What lay behind a raising."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    first_out: list[str] = Field(description="Ids of the groups in which it came first.")
+    vote: str | None = Field(description="What a vote had come down to by members not usable, such as 1oo2.")
+    contributions: list[Contribution] = Field(description="The greatest first.")
+
+
 class Alarm(Shape):
     """One raising of an alarm as it stands."""
 
@@ -231,6 +261,7 @@ class Alarm(Shape):
     unit: str
     message: Name
     clause: Name | None
+    because: Because | None
 
 
 class Step(Shape):
@@ -243,6 +274,7 @@ class Step(Shape):
     value: float | None
     who: str | None
     reason: str | None
+    because: Because | None = Field(description="What the reason of a raising says.")
 
 
 class Comment(Asked):

@@ -6,11 +6,13 @@ from typing import Final
 import numpy as np
 
 from tocsin_cloud.api import model
+from tocsin_cloud.api.computed import computed, stale_after_s
 from tocsin_cloud.api.model import number
 from tocsin_cloud.api.ports import GatewayStatus, Latest, Live, Projection, Undeclared
 from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Text
 from tocsin_core.readings import BAD_WAITING, I32, is_bad, quality_text
+from tocsin_core.replay.report import INSTRUMENT
 
 UNDECLARED_DECIMALS: Final = 2
 
@@ -31,7 +33,7 @@ def flood(found: Flood) -> model.Flood:
 
 
 def _limit(definition: AlarmDefinition) -> model.AlarmLimit:
-    process = definition.kind not in (AlarmKind.BAD, AlarmKind.STALE)
+    process = definition.kind not in INSTRUMENT
     return model.AlarmLimit(
         alarm=definition.id,
         kind=definition.kind,
@@ -50,8 +52,8 @@ class Points:
     def __init__(self, plant: Plant) -> None:
         """Render the points of `plant`."""
         self._plant = plant
-        self._declared = [_declared(point) for point in plant.points]
-        self._stale_ns = [_stale_ns(point) for point in plant.points]
+        self._declared = [_declared(point, plant) for point in plant.points]
+        self._stale_ns = [_stale_ns(point, plant) for point in plant.points]
 
     def all(self, live: Live, now_ns: int) -> list[model.Point]:
         """Return every point, the plant file's first."""
@@ -88,8 +90,10 @@ class Points:
         return next(((point.index, _undeclared(point)) for point in live.undeclared() if point.id == point_id), None)
 
 
-def _stale_ns(point: PlantPoint) -> int | None:
+def _stale_ns(point: PlantPoint, plant: Plant) -> int | None:
     after = next((definition.after_s for definition in point.definitions if definition.kind is AlarmKind.STALE), None)
+    if after is None and point.compute is not None:
+        after = stale_after_s(point, plant)
     return None if after is None else int(after * 1e9)
 
 
@@ -107,7 +111,8 @@ def _reading(latest: Latest, index: int, stale_ns: int | None, now_ns: int) -> d
     }
 
 
-def _declared(point: PlantPoint) -> model.Point:
+def _declared(point: PlantPoint, plant: Plant) -> model.Point:
+    measured = point.compute is None
     return model.Point(
         id=point.id,
         name=name(point.config.name),
@@ -118,9 +123,10 @@ def _declared(point: PlantPoint) -> model.Point:
         high=number(point.high),
         decimals=point.decimals,
         source=point.source,
-        gateway=point.gateway.id,
-        device=point.device.id,
+        gateway=point.gateway.id if measured else None,
+        device=point.device.id if measured else None,
         declared=True,
+        computed=computed(point, plant),
         limits=[_limit(definition) for definition in point.definitions],
         time=None,
         value=None,
@@ -143,6 +149,7 @@ def _undeclared(point: Undeclared) -> model.Point:
         gateway=point.gateway,
         device=point.device,
         declared=False,
+        computed=None,
         limits=[],
         time=None,
         value=None,
@@ -215,7 +222,7 @@ def _gateway(
 def _point_counts(plant: Plant, live: Live) -> dict[tuple[str, str], list[int]]:
     latest = live.latest()
     bad = is_bad(latest.quality) | (latest.time_ns == 0)
-    owners = [(point.index, point.gateway.id, point.device.id) for point in plant.points]
+    owners = [(point.index, point.gateway.id, point.device.id) for point in plant.measured]
     owners += [(point.index, point.gateway, point.device) for point in live.undeclared()]
     counts: dict[tuple[str, str], list[int]] = {}
     for index, gateway, device in owners:

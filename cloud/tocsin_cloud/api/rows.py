@@ -9,6 +9,8 @@ from tocsin_cloud.adapters.channels import kind_of
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.api import model
 from tocsin_cloud.api.model import number
+from tocsin_cloud.loops.reasons import because
+from tocsin_core.lifecycle import Event
 
 
 def alarm(row: sql.Occurrence) -> model.Alarm:
@@ -36,6 +38,7 @@ def alarm(row: sql.Occurrence) -> model.Alarm:
             "unit": row.unit,
             "message": row.message,
             "clause": row.clause,
+            "because": because(row.reason),
         }
     )
 
@@ -51,6 +54,7 @@ def step(row: sql.Transition) -> model.Step:
             "value": number(row.value),
             "who": row.who,
             "reason": row.reason,
+            "because": because(row.reason) if row.event == Event.RAISE.text else None,
         }
     )
 

@@ -18,6 +18,7 @@ from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.snapshot import Snapshot
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
+from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.floods import Floods
 from tocsin_cloud.loops.hearing import hear
 from tocsin_cloud.loops.journal import (
@@ -66,6 +67,7 @@ class AlarmParts:
     clock: Clock
     settings: AlarmSettings
     snapshot_file: Path
+    outlet: Outlet
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class AlarmsWorker:
             await self._work(feed, journal)
         except asyncio.CancelledError:
             # Consequences that are not committed must be found again: a snapshot behind them would lose them.
-            if self._clean and self._read != self._kept:
+            if self._clean and self._read != self._kept and await parts.outlet.flush():
                 await self._commit(journal, Batch(self._read))
                 await self._save()
             raise
@@ -156,9 +158,13 @@ class AlarmsWorker:
                     self._floods.show(self._state.now_ns)
                 shown = now
             if now - kept >= parts.settings.snapshot_interval_s and self._read != self._kept:
-                await self._commit(journal, Batch(self._read))
-                await self._save()
+                # A snapshot ends the replay that computes again what is not in the stream yet.
+                if await parts.outlet.flush():
+                    await self._commit(journal, Batch(self._read))
+                    await self._save()
                 kept = now
+            if parts.outlet.full:
+                await parts.outlet.flush()
             await asyncio.sleep(0)
 
     def _load(self) -> None:
@@ -182,7 +188,10 @@ class AlarmsWorker:
         self._read = self._kept = held.position
 
     async def _replay(self, feed: Feed) -> None:
-        """Bring the engine to the committed position in silence: what came of these messages is in the database."""
+        """Bring the engine to the committed position in silence: what came of these messages is in the database.
+
+        Computed readings alone are told again: the stream may lack the last of them.
+        """
         behind = self._committed
         started = self._parts.clock.monotonic()
         while self._read.sequence < behind.sequence:
@@ -190,6 +199,8 @@ class AlarmsWorker:
             if messages:
                 await self._look_up(messages)
                 self._advance(messages)
+                if self._parts.outlet.full:
+                    await self._parts.outlet.flush()
             elif feed.idle:
                 # The stream no longer holds what was committed (it was rebuilt or trimmed): nothing to catch up with.
                 break
@@ -254,6 +265,8 @@ class AlarmsWorker:
         assert self._state is not None  # noqa: S101 -- `_advance` makes it before the first step
         self._state, result = engine.step(self._state, self._rules, frame, commands, now_ns)
         live, metrics = self._parts.live, self._parts.metrics
+        live.take(result.computed)
+        self._parts.outlet.put(result.computed)
         live.late += result.late
         live.clock_steps_back += result.clock_steps_back
         metrics.late.inc(result.late)

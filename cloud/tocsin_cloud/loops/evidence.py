@@ -17,12 +17,13 @@ from tocsin_cloud.adapters.sql.models import Occurrence, Ticket
 from tocsin_cloud.adapters.stream import publish_event
 from tocsin_cloud.settings import AlarmSettings
 from tocsin_core.clock import Clock
-from tocsin_core.plant import AlarmKind, Plant
+from tocsin_core.plant import Plant
+from tocsin_core.plant.brought import GRADES, LIMITS
 from tocsin_core.tickets import TicketState
 
 log = structlog.get_logger()
 
-LIMITS: Final = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL)
+DRAWN: Final = (*LIMITS, *GRADES)
 MOST_ROWS: Final = 2000
 NS: Final = 1_000_000_000
 # The history may be behind the alarm: after this long, evidence without the raising itself is better than none.
@@ -85,7 +86,7 @@ async def _keep(parts: EvidenceParts, ticket: Ticket, occurrence: Occurrence) ->
     reached = bool(len(trend.time_ns)) and int(trend.time_ns[-1]) + step_ns > occurrence.raised_ns
     if not reached and now - ticket.opened_ns < PATIENCE_S * NS:
         return
-    limits = [] if point is None else [d for d in point.definitions if d.kind in LIMITS]
+    limits = [] if point is None else [d for d in point.definitions if d.kind in DRAWN]
     evidence: dict[str, Any] = {
         "point": occurrence.point,
         "unit": occurrence.unit,

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.stream import Position
 from tocsin_cloud.loops.outbox import CHUNK, Waiting, end_calls, put_in, waiting
+from tocsin_cloud.loops.reasons import because, with_reasons
 from tocsin_core import routing, tickets
 from tocsin_core.engine import Transition, occurrence_id
 from tocsin_core.lifecycle import UNANSWERED, Event, Phase
@@ -91,6 +92,7 @@ class Journal:
         self._partition = partition
         self._epoch = epoch
         self._sources: dict[str, Text] = {source.id: source.name for source in plant.file.hazard_sources}
+        self._groups = {group.id: group.name for group in plant.file.first_out}
         setting = plant.file.tickets
         self._policy = TicketPolicy(
             setting.min_priority, setting.deadline_h * HOUR_S, setting.liable, plant.site.timezone
@@ -153,7 +155,8 @@ class Journal:
                 done.latencies_ns.append(latency_ns)
             rows.append(_transition_row(step, occurrence, definition, committed_ns, latency_ns))
             done.occurrences[occurrence] = None
-            events.append(self._event(occurrence, definition, point, transition, message))
+            told = with_reasons(message, None if row is None else because(row.reason), self._groups)
+            events.append(self._event(occurrence, definition, point, transition, told))
         await session.execute(insert(sql.Transition), rows)
         return events
 
@@ -323,6 +326,7 @@ def _raised(
         unit=point.unit,
         message=_name(message),
         clause=None if definition.clause is None else _name(definition.clause),
+        reason=transition.reason or None,
     )
 
 

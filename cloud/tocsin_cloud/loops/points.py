@@ -32,15 +32,17 @@ class PointTable:
         self.turned_away = 0
         self._most_points = most.points
         self._places: set[Place] = {(self.site, gateway, "") for gateway in self.gateways}
-        self._places |= {(self.site, point.gateway.id, point.device.id) for point in plant.points}
+        self._places |= {(self.site, point.gateway.id, point.device.id) for point in plant.measured}
         # By whether it is a device.
         self._room = {False: most.gateways, True: most.devices}
         self.declared = len(plant.points)
         self.ids = [point.id for point in plant.points]
+        # No gateway feeds these: a metric of such a name is one that nobody declared.
+        self.computed = {point.id: point.index for point in plant.points if point.compute is not None}
         self.undeclared: list[Undeclared] = []
         self._index: dict[tuple[str, str, str, str], int] = {}
         by_metric: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-        for point in plant.points:
+        for point in plant.measured:
             self._index[self.site, point.gateway.id, point.device.id, point.metric] = point.index
             by_metric[point.gateway.id, point.metric].append(point.index)
         # A third party may publish on its node what the plant file puts under a device.

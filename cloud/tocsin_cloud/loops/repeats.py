@@ -1,4 +1,4 @@
-"""Readings that come again without a batch number: of third parties only point and time tell that they did."""
+"""Readings that come again without a batch number: only point and time tell that they did."""
 
 from collections.abc import Mapping
 
@@ -23,6 +23,13 @@ class Repeats:
         _, first = np.unique(np.stack([frame.point.astype(np.int64), frame.time_ns]), axis=1, return_index=True)
         once = frame.take(np.sort(first))
         new = once.take(once.time_ns != self._newest[once.point])
+        np.maximum.at(self._newest, new.point, new.time_ns)
+        return new
+
+    def later(self, frame: Frame) -> Frame:
+        """The readings of `frame` that are newer than all known of their points: for points whose times only rise."""
+        self._fit()
+        new = frame.take(frame.time_ns > self._newest[frame.point])
         np.maximum.at(self._newest, new.point, new.time_ns)
         return new
 

@@ -180,6 +180,7 @@ async def test_alarms_are_sorted_for_the_operator(bench: Bench) -> None:
             "unit": "ppm",
             "message": {"zh": "氨浓度 高报", "en": "Ammonia high"},
             "clause": None,
+            "because": None,
         }
         every = (await client.get("/alarms", params={"state": "all"})).json()
         assert len(every) == 6
@@ -280,7 +281,9 @@ async def test_an_alarm_tells_what_happened_to_it(bench: Bench) -> None:
     answered = transition(raised)
     answered.event, answered.phase_from, answered.who, answered.reason = "acknowledge", "unacknowledged", "wang", "seen"
     answered.phase_to = "acknowledged"
-    await bench.put(raised, transition(raised), answered)
+    first = transition(raised)
+    first.reason = "1oo2; first out of tank-first"
+    await bench.put(raised, first, answered)
     async with bench.client("regulator") as client:
         steps = (await client.get(f"/alarms/{1:016x}/steps")).json()
         assert (await client.get("/alarms/none/steps")).status_code == 404
@@ -291,9 +294,11 @@ async def test_an_alarm_tells_what_happened_to_it(bench: Bench) -> None:
         "phase_to": "unacknowledged",
         "value": 31.5,
         "who": None,
-        "reason": None,
+        "reason": "1oo2; first out of tank-first",
+        "because": {"first_out": ["tank-first"], "vote": "1oo2", "contributions": []},
     }
     assert [(step["event"], step["who"], step["reason"]) for step in steps[1:]] == [("acknowledge", "wang", "seen")]
+    assert steps[1]["because"] is None, "a person's words are no engine's"
 
 
 async def test_what_the_worker_does_not_do_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ class Occurrence(Base):
     """One raising of an alarm, as it stands now; only transitions change it.
 
     `suppressed`: it is hidden from the operator, for whichever reason; `annunciated`: it was not when it was raised.
+    `reason`: what lay behind the raising, in the engine's words.
     """
 
     __tablename__ = "occurrence"
@@ -92,6 +93,7 @@ class Occurrence(Base):
     unit: Mapped[str]
     message: Mapped[dict[str, Any]]
     clause: Mapped[dict[str, Any] | None]
+    reason: Mapped[str | None]
 
 
 class Transition(Base):

@@ -33,6 +33,7 @@ async def plant(_account: Reader, api: Context) -> model.Plant:
             model.Named(id=gateway.id, name=plain_name(gateway.id) if gateway.name is None else name(gateway.name))
             for gateway in file.gateways
         ],
+        first_out=[model.Named(id=group.id, name=name(group.name)) for group in file.first_out],
         flood=None if going_on is None else flood(going_on),
         started_at=api.started_ns,
         version=api.version,

@@ -1,0 +1,108 @@
+"""Readings of computed points on their way from the engine through the stream into the history."""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Mapping
+from math import isfinite, nan
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from tocsin_cloud.adapters.stream import publish_computed
+from tocsin_cloud.loops.points import PointTable
+from tocsin_core.readings import Frame, FrameError
+
+log = structlog.get_logger()
+
+COMPUTED: Final = "tocsin/computed/"
+PORTION: Final = 5_000
+RETRY_S: Final = 1.0
+MOST_WAITING: Final = 200_000
+
+
+class Outlet:
+    """What the engine has computed and the stream does not hold yet, in the order in which it was computed.
+
+    The engine waits for none of it. What a crash loses here is computed again: no snapshot of the engine is kept before
+    everything up to it is in the stream.
+    """
+
+    def __init__(self, client: Client, table: PointTable) -> None:
+        """Start with nothing."""
+        self._client = client
+        self._table = table
+        self._waiting: deque[Frame] = deque()
+        self._some = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._rows = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that whoever computes should let it out first."""
+        return self._rows >= MOST_WAITING
+
+    def put(self, frame: Frame) -> None:
+        """Take in readings of computed points; never waits."""
+        if len(frame):
+            self._waiting.append(frame)
+            self._rows += len(frame)
+            self._some.set()
+
+    async def flush(self) -> bool:
+        """Put into the stream what waits; returns whether it holds everything now."""
+        async with self._sending:
+            while self._waiting:
+                count = len(self._waiting)
+                frame = Frame.concat(self._waiting)
+                try:
+                    for first in range(0, len(frame), PORTION):
+                        body = encode(frame.take(slice(first, first + PORTION)), self._table)
+                        await publish_computed(self._client, self._table.site, body)
+                except (NatsError, TimeoutError, OSError) as error:
+                    log.warning("computed readings wait", readings=self._rows, reason=str(error) or repr(error))
+                    return False
+                for _ in range(count):
+                    self._rows -= len(self._waiting.popleft())
+        return True
+
+    async def run(self) -> None:
+        """Put into the stream whatever comes, until cancelled."""
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            if not await self.flush():
+                self._some.set()
+                await asyncio.sleep(RETRY_S)
+
+
+def encode(frame: Frame, table: PointTable) -> bytes:
+    """A message's body; points by id, because a later start may number them otherwise."""
+    columns = {
+        "point": [table.ids[point] for point in frame.point.tolist()],
+        "time_ns": frame.time_ns.tolist(),
+        "value": [value if isfinite(value) else None for value in frame.value.tolist()],
+        "quality": frame.quality.tolist(),
+    }
+    return json.dumps(columns, separators=(",", ":")).encode()
+
+
+def decode(body: bytes, computed: Mapping[str, int]) -> Frame:
+    """The readings in a message's body of the points of `computed` (index by id); others are nobody's business.
+
+    Raises:
+        ValueError: it is no such body.
+    """
+    try:
+        columns = json.loads(body)
+        rows = zip(columns["point"], columns["time_ns"], columns["value"], columns["quality"], strict=True)
+        known = [
+            (computed[point], time_ns, nan if value is None else value, quality)
+            for point, time_ns, value, quality in rows
+            if point in computed
+        ]
+        return Frame.of(*zip(*known, strict=True)) if known else Frame.empty()
+    except (KeyError, TypeError, OverflowError, FrameError) as error:
+        raise ValueError(f"no computed readings: {error!r}") from error
