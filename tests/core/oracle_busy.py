@@ -127,11 +127,12 @@ def detector_rounds(dice: Random, values: list[float]) -> list[Due]:
         pace = dice.choices([1000, 61_000, 907_000], [6, 3, 2])[0]
         if what in ("step", "still", "flicker"):
             values[index] = dice.uniform(0.0, 103.0)
-        for number in range(dice.randint(5, 30)):
+        # A spike is told from its 31 neighbours.
+        for number in range(dice.randint(38, 50) if what == "spikes" else dice.randint(5, 30)):
             noise = {"still": 0.0, "flicker": 0.1, "wander": 6.0}.get(what, 1.0)
             values[index] += {"home": 0.3 * (50.0 - values[index])}.get(what, 0.0)
             read = min(103.0, max(0.0, values[index] + (dice.gauss(0.0, noise) if noise else 0.0)))
-            spike = 30.0 if what == "spikes" and number % 9 == 8 else 0.0
+            spike = 30.0 if what == "spikes" and number > 31 and number % 5 == 4 else 0.0
             quality = dice.choices([GOOD, UNCERTAIN, BAD_COMM_FAILURE], [60, 1, 1])[0]
             made.append(Due(index, dice.choices([pace, 0], [30, 1])[0], round(read + spike, 3), quality))
     return made

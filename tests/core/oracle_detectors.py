@@ -19,7 +19,8 @@ DIGITS: Final = 1e-9
 WINDOWS: Final = {AlarmKind.STEL: (MINUTE, 15), AlarmKind.TWA: (15 * MINUTE, 32)}
 LEAST_SHARE: Final = 0.75
 LEAST_STUCK: Final = 10
-SPIKE_TIMES: Final = 6
+SPIKE_TIMES: Final = 10
+SPIKE_NEIGHBOURS: Final = 31
 
 
 class Detector(Protocol):
@@ -233,14 +234,14 @@ class Spike:
                 self.near += [self.suspect, value]
             self.suspect = nan if waiting else value
             return
-        if len(self.near) >= 7:
+        if len(self.near) >= SPIKE_NEIGHBOURS:
             self.answer = waiting
         self.near.append(value)
         self.suspect = nan
 
     def _off(self, value: float) -> bool:
-        last = self.near[-7:]
-        if len(last) < 7:
+        last = self.near[-SPIKE_NEIGHBOURS:]
+        if len(last) < SPIKE_NEIGHBOURS:
             return False
         middle = median(last)
         return abs(value - middle) > SPIKE_TIMES * max(1.4826 * median(abs(v - middle) for v in last), self.floor)

@@ -135,7 +135,7 @@ def judge_stuck(state: Stuck, window_ns: I64, least: I64, zero: F64, zero_band: 
 
 # How many readings a reading is compared with, and what makes their median absolute deviation a standard deviation of
 # normal noise: 1 / Phi^-1(3/4).
-NEIGHBOURS: Final = 7
+NEIGHBOURS: Final = 31
 MIDDLE: Final = NEIGHBOURS // 2
 MAD_TO_SIGMA: Final = 1.4826
 
@@ -144,7 +144,7 @@ MAD_TO_SIGMA: Final = 1.4826
 class Spikes(Columns):
     """The neighbourhoods of n points.
 
-    `past` f64[n, 7], the last good readings that were no spike, oldest first (NaN: not yet); `suspect` f64 the one
+    `past` f64[n, 31], the last good readings that were no spike, oldest first (NaN: not yet); `suspect` f64 the one
     reading that may be a spike (NaN: none) and `suspect_ns` i64 its time; `found_ns` i64 the time of the spike that the
     last reading proved (-1: none); `said` i8.
     """
@@ -170,7 +170,7 @@ class Spikes(Columns):
 def advance_spikes(state: Spikes, time_ns: I64, value: F64, good: Bool, floor: F64, times: F64) -> Spikes:
     """`state` with one reading more of each point; one that is not good leaves the neighbourhood as it is.
 
-    A reading is suspect if it is off the median of the last 7 by more than `times` their robust standard deviation
+    A reading is suspect if it is off the median of the last 31 by more than `times` their robust standard deviation
     1.4826 * MAD, which is at least `floor` (the point's unit). The next one decides: if that is back, the suspect was a
     spike; if not, the process has moved, and both join the neighbourhood.
     """

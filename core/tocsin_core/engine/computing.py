@@ -20,13 +20,7 @@ def compute(work: Round) -> Frame:
         return Frame.empty()
     state, rules = work.state, work.rules
     frame, key = _in_order(work.heard)
-    place = {each: number for number, each in enumerate(key.tolist())}
-    turned = [
-        Turned(place[each], told.definition, told.event is Event.RAISE)
-        for each, told in sorted(work.moves, key=lambda moved: moved[0])
-        if each in place and told.event in (Event.RAISE, Event.RETURN, Event.RETURN_LATCHED)
-    ]
-    heard = Heard(frame, turned, state.active)
+    heard = Heard(frame, _turned(work.moves, key), state.active)
     parts = [computer.compute(state.tables, state.units, heard) for computer in rules.special.computers]
     found = Frame.concat(part.frame for part in parts)
     source = np.concatenate([part.source for part in parts])
@@ -39,7 +33,7 @@ def compute(work: Round) -> Frame:
     for part, at in rounds(found):
         times[at] = np.maximum(part.time_ns, state.time_ns[part.point] + 1)
         told.take(Frame(part.point, times[at], part.value, part.quality), keys[at], said[at])
-    work.moves.extend(_with_reasons(told, dict(zip(keys.tolist(), order.tolist(), strict=True)), parts))
+    work.moves.extend(_with_reasons(told, keys, order, parts))
     return Frame(found.point, times, found.value, found.quality)
 
 
@@ -50,13 +44,26 @@ def _in_order(heard: list[tuple[Frame, I64]]) -> tuple[Frame, I64]:
     return frame.take(order), key[order]
 
 
-def _with_reasons(told: Round, row: dict[int, int], parts: list[Computed]) -> list[Move]:
-    """What became of the alarms of computed points; a raising says what lies behind its reading."""
+def _turned(moves: list[Move], key: I64) -> list[Turned]:
+    """What became of the alarms of the points heard, in order; `key` (ascending) is that of each reading heard."""
+    found = []
+    for each, told in sorted(moves, key=lambda moved: moved[0]):
+        place = int(np.searchsorted(key, each))
+        if place < len(key) and key[place] == each and told.event in (Event.RAISE, Event.RETURN, Event.RETURN_LATCHED):
+            found.append(Turned(place, told.definition, told.event is Event.RAISE))
+    return found
+
+
+def _with_reasons(told: Round, keys: I64, order: I64, parts: list[Computed]) -> list[Move]:
+    """What became of the alarms of computed points; a raising says what lies behind its reading.
+
+    The reading of `keys[i]` (ascending) is number `order[i]` of all parts joined.
+    """
     starts = np.cumsum([0, *(len(part.frame) for part in parts)])
     moves = []
     for key, each in told.moves:
         if each.event is Event.RAISE:
-            number = row[key]
+            number = int(order[np.searchsorted(keys, key)])
             part = int(np.searchsorted(starts, number, "right")) - 1
             moves.append((key, each._replace(reason=parts[part].why(number - int(starts[part])))))
         else:

@@ -18,21 +18,21 @@ def mark_first_out(state: State, groups: FirstOutGroups, transitions: Sequence[T
     later, but raised earlier, takes the place. A raising that is suppressed does not count.
     """
     table = cast("FirstOut", state.tables[FIRST_OUT])
-    concerned = [each for each in transitions if each.definition in groups.groups]
+    concerned = [each for each in transitions if each.definition in groups.places]
     standing = [int((state.phase[members] != Phase.NORMAL).sum()) for members in groups.members] if concerned else []
     for each in concerned:
-        for group in groups.groups[each.definition]:
+        for group, _ in groups.places[each.definition]:
             standing[group] -= _more(each)
     told = []
     for each in transitions:
         firsts = []
-        for group in groups.groups.get(each.definition, ()):
-            if each.event is Event.RAISE and not each.suppressed and _is_first(table, group, each):
-                table.definition[group], table.time_ns[group] = each.definition, each.onset_ns
+        for group, member in groups.places.get(each.definition, ()):
+            if each.event is Event.RAISE and not each.suppressed and _is_first(table, group, member, each.onset_ns):
+                table.member[group], table.time_ns[group] = member, each.onset_ns
                 firsts.append(f"{_FIRST} {groups.names[group]}")
             standing[group] += _more(each)
             if not standing[group] and each.phase_from is not Phase.NORMAL:
-                table.definition[group] = table.time_ns[group] = NEVER
+                table.member[group] = table.time_ns[group] = NEVER
                 table.reset_ns[group] = max(int(table.reset_ns[group]), each.time_ns)
         told.append(each._replace(reason="; ".join(filter(None, (each.reason, *firsts)))) if firsts else each)
     return told
@@ -43,7 +43,7 @@ def _more(each: Transition) -> int:
     return int(each.phase_to is not Phase.NORMAL) - int(each.phase_from is not Phase.NORMAL)
 
 
-def _is_first(table: FirstOut, group: int, each: Transition) -> bool:
+def _is_first(table: FirstOut, group: int, member: int, onset_ns: int) -> bool:
     held_ns = int(table.time_ns[group])
-    earlier = (each.onset_ns, each.definition) < (held_ns, int(table.definition[group]))
-    return each.onset_ns > table.reset_ns[group] and (held_ns == NEVER or earlier)
+    earlier = (onset_ns, member) < (held_ns, int(table.member[group]))
+    return onset_ns > table.reset_ns[group] and (held_ns == NEVER or earlier)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from typing import Final, NamedTuple, cast
 
 import numpy as np
@@ -70,7 +71,8 @@ def _nothing(_: int) -> str:
 class Computer(ABC):
     """All computed points of one rule: `point` i64[G] are their numbers, `members` i64 those that they hear.
 
-    `tables` are its part of the engine's state, `models` the normal-operation models by computed point's id.
+    `tables` are its part of the engine's state, `models` the normal-operation models by computed point and digest: the
+    state of one model means nothing to another.
     """
 
     name: str
@@ -312,7 +314,9 @@ class _Units(Computer):
         self.members = np.unique(self._seats.groups.member)
         keys = tuple(f"{place}@{period}" for place, period in zip(self._ids, self._period_ns, strict=True))
         self.tables = {self._seats.name: self._seats.table, name: Table(keys, partial(Slots.empty, len(keys)))}
-        self.models = dict(zip(self._ids, self._models, strict=True))
+        digests = [blake2b(normal.model_to_bytes(model), digest_size=8).hexdigest() for model in self._models]
+        self._units = [f"{place}@{digest}" for place, digest in zip(self._ids, digests, strict=True)]
+        self.models = dict(zip(self._units, self._models, strict=True))
 
     def compute(self, tables: dict[str, Columns], units: dict[str, NormalState], heard: Heard) -> Computed:
         before = cast("voting.Members", tables[self._seats.name])
@@ -368,7 +372,7 @@ class _Units(Computer):
                 time_ns, value, quality = before.time_ns[seats], before.value[seats], before.quality[seats]
             usable = is_good(quality) & (at_ns - time_ns <= self._seats.longest_ns[unit])
             rows[number] = np.where(usable, value, np.nan)
-        name = self._ids[unit]
+        name = self._units[unit]
         units[name], told = normal.judge(model, units[name], rows)
         value = getattr(told, self._how[unit].show)
         return _Judged(events[closing], value, told.judged, told.alarm, list(told.contributions))

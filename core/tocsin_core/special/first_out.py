@@ -18,12 +18,12 @@ FIRST_OUT: Final = "first-out"
 
 @dataclass(slots=True)
 class FirstOut(Columns):
-    """Of each group: the onset `time_ns` i64 of the alarm that tripped first (-1: none), and its `definition` i64.
+    """Of each group: the onset `time_ns` i64 of the alarm that tripped first (-1: none), and its place `member` i64.
 
     `reset_ns` i64: when all of the group were last back to normal; what was raised until then is past.
     """
 
-    definition: I64
+    member: I64
     time_ns: I64
     reset_ns: I64
 
@@ -35,11 +35,14 @@ class FirstOut(Columns):
 
 @dataclass(frozen=True, eq=False)
 class FirstOutGroups:
-    """`names[g]` is the id of group g, `members[g]` its definitions, `groups[d]` the groups of definition d."""
+    """`names[g]` is the id of group g, `members[g]` its definitions, ascending.
+
+    `places[d]` are the groups of definition d, with its place among the members of each.
+    """
 
     names: tuple[str, ...]
     members: tuple[I64, ...]
-    groups: dict[int, tuple[int, ...]]
+    places: dict[int, tuple[tuple[int, int], ...]]
     table: Table
 
 
@@ -48,10 +51,11 @@ def compile_first_out(plant: Plant, definitions: Sequence[Numbered]) -> FirstOut
     if not plant.first_out:
         return None
     number = {definition.id: each for each, _, definition in definitions}
-    members = tuple(np.asarray([number[alarm] for alarm in alarms], np.int64) for alarms in plant.first_out.values())
-    groups: dict[int, tuple[int, ...]] = {}
+    named = [sorted(alarms, key=number.__getitem__) for alarms in plant.first_out.values()]
+    members = tuple(np.asarray([number[alarm] for alarm in alarms], np.int64) for alarms in named)
+    places: dict[int, tuple[tuple[int, int], ...]] = {}
     for group, mine in enumerate(members):
-        for each in mine.tolist():
-            groups[each] = (*groups.get(each, ()), group)
-    keys = tuple(f"{name}:{','.join(alarms)}" for name, alarms in plant.first_out.items())
-    return FirstOutGroups(tuple(plant.first_out), members, groups, Table(keys, partial(FirstOut.empty, len(members))))
+        for place, each in enumerate(mine.tolist()):
+            places[each] = (*places.get(each, ()), (group, place))
+    keys = tuple(f"{name}:{','.join(alarms)}" for name, alarms in zip(plant.first_out, named, strict=True))
+    return FirstOutGroups(tuple(plant.first_out), members, places, Table(keys, partial(FirstOut.empty, len(members))))

@@ -18,8 +18,9 @@ from tocsin_core.special.tables import Table
 
 S = TypeVar("S", bound=Columns)
 
-# A reading this many robust standard deviations off its neighbours is suspect; so many equal readings may be stuck.
-SPIKE_TIMES: Final = 6.0
+# A reading this many robust standard deviations off its 31 neighbours is suspect (our choice: of normal noise 2 in
+# 12 million readings were, counted; 0.1 a week at one a second); so many equal readings may be stuck.
+SPIKE_TIMES: Final = 10.0
 STUCK_LEAST: Final = 10
 
 
