@@ -1,6 +1,7 @@
 """The uplink under TLS with a client certificate, against a broker that asks for one; and files that cannot be used."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 
 from tests.edge.rig import Gateway, Slave, modbus_device, plant
 from tests.support.nats import Broker as Running
+from tests.support.need import ROOT
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.nats_server import program
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.model import Broker
 from tocsin_core.sparkplug import HostSession, Message
+from tocsin_edge.adapters.spool_file import COUNTERS
 from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
 from tocsin_edge.adapters.uplink_settings import Tls, UplinkSettings, UplinkSettingsError, read_uplink_settings
 
@@ -150,3 +153,15 @@ def test_without_the_file_the_uplink_is_plain(tmp_path: Path) -> None:
     assert read_uplink_settings(tmp_path) == UplinkSettings()
     (tmp_path / "uplink.yaml").write_text("", encoding="utf-8")
     assert read_uplink_settings(tmp_path) == UplinkSettings()
+
+
+def test_the_page_shows_a_file_that_is_obeyed(tmp_path: Path) -> None:
+    """The example in docs/uplink.md is read as it stands, and the counters that it names are the spool's."""
+    page = (ROOT / "docs" / "uplink.md").read_text(encoding="utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "uplink.yaml").write_text(example, encoding="utf-8")
+    for there, here in (("ca.pem", "ca.pem"), ("gateway.pem", "gw.pem"), ("gateway.key", "gw.key")):
+        (tmp_path / here).write_bytes((MADE / there).read_bytes())
+    read = read_uplink_settings(tmp_path)
+    assert read == UplinkSettings(Tls(tmp_path / "ca.pem", tmp_path / "gw.pem", tmp_path / "gw.key"), "scada")
+    assert set(re.findall(r"`((?:readings|files|journal)_\w+)`", page)) <= set(COUNTERS)
