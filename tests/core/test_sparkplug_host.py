@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin_core import readings
-from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, Fed, HostSession, parse_command
+from tocsin_core.sparkplug import (
+    EdgeDevice,
+    EdgeMetric,
+    EdgeSession,
+    Fed,
+    HostSession,
+    HostState,
+    parse_command,
+    parse_state,
+)
 from tocsin_core.sparkplug.edge import Columns, unknown_columns
 from tocsin_core.sparkplug.payload import DataType, PayloadError, committed, rebirth
 from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
@@ -384,3 +393,14 @@ def test_commands_go_through(batch: int) -> None:
     assert parse_command(rebirth(MS)).rebirth
     with pytest.raises(PayloadError):
         parse_command(b"\x12\x05\x0a")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"ONLINE", b"[]", b"{}", b'{"online": 1, "timestamp": 5}', b'{"online": true, "timestamp": true}', b"\xff"],
+)
+def test_a_state_that_is_none_is_refused(data: bytes) -> None:
+    """Text of older versions, other JSON and wrong types are no STATE; what is one is read."""
+    with pytest.raises(PayloadError):
+        parse_state(data)
+    assert parse_state(b'{"online": true, "timestamp": 5}') == HostState(online=True, time_ms=5)
