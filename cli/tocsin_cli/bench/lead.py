@@ -106,7 +106,7 @@ def judge(recorded: Recorded, rules: Rules, seed: int, progress: Say) -> Tally:
 
 
 def _raised(readings: Readings, rules: Rules, seed: int) -> list[Raised]:
-    """What the engine raises in a stretch, in order."""
+    """What the engine raises in a stretch, in order; not at computed points, which repeat what their members say."""
     state = engine.initial(rules, START_NS)
     transitions = []
     for frame, now_ns in readings.frames(START_NS, seed):
@@ -119,6 +119,7 @@ def _raised(readings: Readings, rules: Rules, seed: int) -> list[Raised]:
             np.inf if each.returned_ns is None else (each.returned_ns - START_NS) / NS,
         )
         for each in occurrences(transitions)
+        if int(rules.point[each.definition]) not in rules.special.inputs
     ]
 
 
