@@ -215,6 +215,8 @@ def test_the_command_tells_the_plants_beside_the_recorded_data(monkeypatch: pyte
     """Under `plants` in the object, and as lines for people; hours and seed are handed on."""
     monkeypatch.setattr(detection, "_measure_skab", lambda _folder, _console: {"f1": 1.0})
     monkeypatch.setattr(detection, "_measure_tep", lambda _folder, _console: ("test", {"faults": {}}))
+    for name in ("skab", "tep"):
+        (tmp_path / name).mkdir()
     given = ["detection", "--data", str(tmp_path), "--hours", "0.2", "--seed", "4"]
     done = CliRunner().invoke(app, [*given, "--json"])
     assert done.exit_code == 0, done.output
