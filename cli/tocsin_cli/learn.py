@@ -1,156 +1,174 @@
-"""`tocsin learn`: the normal-operation model of a unit from its recorded normal running."""
+"""`tocsin learn`: everything that is learned from recorded normal running, its arguments and what it writes."""
 
-import csv
 import json
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from re import fullmatch
+from typing import Annotated, Any
 
-import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
+from tocsin_cli.learn_opening import ENDING, open_plant
+from tocsin_cli.learn_plant import Lesson, Wanted, charts_asked, models_of, stated_per_week, teach
+from tocsin_cli.learn_report import of_charts, of_model, tell_charts, tell_model, tell_sum
+from tocsin_cli.learn_table import learn_table
+from tocsin_cli.learn_writing import write
+from tocsin_cli.replay.recording import Recording, RecordingError
+from tocsin_cli.replay.source import Source, read_source
 from tocsin_core import normal
-from tocsin_core.normal import NormalModel, NormalModelError
-from tocsin_core.plant import load_plant
-from tocsin_core.readings import F64
-
-ENDING: Final = ".normal"
-DELIMITERS: Final = (";", ",", "\t")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A recording: its points' names, its values [rows, points] with NaN for what is no number, seconds per row."""
-
-    names: tuple[str, ...]
-    values: F64
-    period_s: float | None
+from tocsin_core.detectors.change import Calibration
+from tocsin_core.plant import Plant
+from tocsin_core.plant.calibrations import (
+    CALIBRATIONS_FILE,
+    CalibrationsError,
+    calibrations_from_json,
+    calibrations_to_json,
+)
+from tocsin_core.plant.fields import IDENTIFIER
+from tocsin_core.plant.load import MODELS_FOLDER
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
-def _is_time(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _period(stamps: list[str]) -> float | None:
-    """The median step of the time stamps in seconds."""
-    moments = [datetime.fromisoformat(stamp) for stamp in stamps]
-    steps = [(late - early).total_seconds() for early, late in pairwise(moments)]
-    step = float(np.median(steps)) if steps else 0.0
-    return step if step > 0.0 else None
-
-
-def read_table(path: Path) -> Table:
-    """The recording in a CSV file with a header; a first column of ISO times gives the period."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            first = lines.readline()
-            delimiter = max(DELIMITERS, key=first.count)
-            lines.seek(0)
-            header, *rows = (row for row in csv.reader(lines, delimiter=delimiter) if row)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise typer.BadParameter(f"{path}: {error}") from error
-    wrong = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
-    if wrong is not None or not rows:
-        raise typer.BadParameter(f"{path}:{wrong or 1}: {'not as many values as names' if wrong else 'no rows'}")
-    timed = all(_is_time(row[0]) for row in rows)
-    skip = int(timed)
-    values = np.array([[_number(text) for text in row[skip:]] for row in rows])
-    return Table(tuple(header[skip:]), values, _period([row[0] for row in rows]) if timed else None)
-
-
-def _chosen(table: Table, wanted: list[str], path: Path) -> Table:
-    missing = [name for name in wanted if name not in table.names]
-    if missing:
-        raise typer.BadParameter(f"{path} has no column {missing[0]}; it has {', '.join(table.names)}")
-    columns = [table.names.index(name) for name in wanted]
-    return Table(tuple(wanted), table.values[:, columns], table.period_s)
-
-
-def _span(text: str, rows: int) -> slice:
+def _span(text: str) -> slice:
     """BEGIN:END as a slice of the rows, counted from 0, END not included; either may be left out."""
     begin, colon, end = text.partition(":")
     if not colon or any(part and not part.isdecimal() for part in (begin, end)):
         raise typer.BadParameter(f"{text!r} is not BEGIN:END")
-    return slice(int(begin or 0), int(end or rows))
+    return slice(int(begin or 0), int(end) if end else None)
 
 
-def _learned(table: Table, period_s: float) -> NormalModel:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("learning", total=1.0)
-        return normal.learn(
-            table.values, table.names, period_s, progress=lambda share: progress.update(task, completed=share)
-        )
+def _calibrations(folder: Path) -> dict[str, Calibration]:
+    path = folder / CALIBRATIONS_FILE
+    try:
+        return calibrations_from_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (UnicodeDecodeError, CalibrationsError) as error:
+        raise typer.BadParameter(f"{path}: {error}; repair it or move it away") from error
 
 
-def _report(model: NormalModel, out: Path) -> dict[str, object]:
-    per_week, at_most = normal.falsely_raised_per_week(model)
-    limits = normal.limits_of(model)
+def _points(plant: Plant, folder: Path, names: list[str] | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    strangers = [name for name in names if name not in plant.point_index]
+    if strangers:
+        raise typer.BadParameter(f"{strangers[0]} is no point of {folder}")
+    return tuple(dict.fromkeys(names))
+
+
+def _places(folder: Path, lesson: Lesson, out: Path | None) -> dict[str, Path]:
+    return {name: out or folder / MODELS_FOLDER / f"{name}{ENDING}" for name in lesson.models}
+
+
+def _plant_report(
+    plant: Plant, recording: Recording, lesson: Lesson, places: dict[str, Path], before: dict[str, Calibration]
+) -> dict[str, Any]:
+    asked = charts_asked(plant)
+    after = before | lesson.charts
+    stated = {point: stated_per_week(kinds, after[point]) for point, kinds in asked.items() if point in after}
     return {
-        "model": str(out),
-        "points": len(model.names) - len(model.left_out),
-        "rows": model.rows,
-        "period_s": model.period_s,
-        "components": model.basis.components,
-        "explained_variance": round(model.explained, 4),
-        "limits": {name: round(value, 4) for name, value in limits.items()},
-        "false_alarms_per_week": round(per_week, 2),
-        "false_alarms_per_week_at_most": round(at_most, 2),
-        "wandering": list(model.wandering),
-        "left_out": list(model.left_out),
+        "models": [
+            of_model(model, str(places[name]), replaced=places[name].exists()) for name, model in lesson.models.items()
+        ],
+        "charts": of_charts(lesson, asked, before),
+        "kept": [point for point in before if point not in lesson.charts],
+        "not_learned": [{"what": what, "why": why} for what, why in lesson.failed.items()],
+        "chart_alarms": sum(len(asked[point]) for point in stated),
+        "chart_false_alarms_per_week": sum(stated.values()),
+        "remarks": list(recording.remarks),
     }
 
 
-def learn(
-    source: Annotated[Path, typer.Argument(help="A recording (CSV with a header), or a plant's folder.", exists=True)],
+def _learn_plant(folder: Path, source: Source, wanted: Wanted, out: Path | None, plant: Plant) -> dict[str, Any]:
+    """Learn what is wanted of a plant and write it into its folder; the report."""
+    before = _calibrations(folder)
+    try:
+        recording = read_source(plant, folder, source)
+    except RecordingError as error:
+        raise typer.BadParameter(str(error)) from error
+    lesson = teach(folder, plant, recording.frame, wanted)
+    places = _places(folder, lesson, out)
+    report = _plant_report(plant, recording, lesson, places, before)
+    for name, model in lesson.models.items():
+        write(places[name], normal.model_to_bytes(model))
+    if lesson.charts:
+        write(folder / CALIBRATIONS_FILE, calibrations_to_json(before | lesson.charts).encode())
+    return report
+
+
+def _tell_plant(report: dict[str, Any], plant: Plant) -> None:
+    for remark in report["remarks"]:
+        typer.echo(remark)
+    for model in report["models"]:
+        tell_model(model)
+    tell_charts(report["charts"], plant)
+    tell_sum(report)
+
+
+def _wanted(
+    plant: Plant, folder: Path, names: list[str] | None, models: Sequence[str], out: Path | None, *, charts: bool
+) -> Wanted:
+    """What the options ask for: with neither --model nor --charts all that the plant asks for."""
+    if any(not fullmatch(IDENTIFIER, name) for name in models):
+        raise typer.BadParameter(f"{', '.join(models)}: a model's name has letters, digits, '.', '_' and '-'")
+    if out is not None and (charts or len(models) > 1):
+        raise typer.BadParameter("--out takes one model, and no charts")
+    all_of_it = not models and not charts and out is None
+    asked = tuple(dict.fromkeys(models))
+    if out is not None:
+        asked = asked or (out.stem,)
+    elif all_of_it:
+        asked = models_of(plant)
+    charts = charts or all_of_it
+    if not asked and not (charts and charts_asked(plant)):
+        raise typer.BadParameter(
+            f"{folder}: nothing to learn: no computed point of rule normal names a model, and no alarm is a chart "
+            "(cusum, ewma); --model NAME learns a model that no point uses yet"
+        )
+    return Wanted(asked, charts, _points(plant, folder, names), None)
+
+
+def learn(  # noqa: PLR0913 -- the options of a command are its arguments
+    source: Annotated[Path, typer.Argument(help="Folder of a plant, or a recording (CSV) of a unit.", exists=True)],
     *,
-    recording: Annotated[Path | None, typer.Option("--from", help="The recording of a plant.", dir_okay=False)] = None,
-    points: Annotated[str | None, typer.Option(help="Columns to learn, separated by commas.")] = None,
+    recording: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FILE.csv|START/END", help="The plant's normal running, as of `tocsin replay`."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="START/END: data folder of the cloud side that stored it.")
+    ] = None,
+    column_map: Annotated[
+        Path | None, typer.Option("--map", help="FILE.csv: which column is which point.", exists=True, dir_okay=False)
+    ] = None,
     rows: Annotated[str | None, typer.Option(help="Rows of normal running, BEGIN:END, counted from 0.")] = None,
-    period: Annotated[float | None, typer.Option(help="Seconds per row, where the file has no time column.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the model goes; beside the recording otherwise.")] = None,
+    points: Annotated[str | None, typer.Option(help="Only these points (columns), separated by commas.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", metavar="NAME", help="Only this model of the plant.")
+    ] = None,
+    charts: Annotated[bool, typer.Option("--charts", help="Only the charts of the plant's points.")] = False,
+    period: Annotated[float | None, typer.Option(help="Seconds per row; as recorded otherwise.", min=0.001)] = None,
+    out: Annotated[Path | None, typer.Option(help="Where a model goes, if not to its usual place.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
 ) -> None:
-    """Learn a unit from recorded normal running, write its model and say what it holds."""
-    path = recording if source.is_dir() else source
-    if path is None or (recording is not None and not source.is_dir()):
-        raise typer.BadParameter("a plant's folder needs its recording (--from FILE.csv), a recording needs none")
-    table = read_table(path)
-    wanted = points.split(",") if points else list(table.names)
-    if source.is_dir():
-        known = load_plant(source).point_index
-        strangers = [name for name in wanted if name not in known]
-        if points and strangers:
-            raise typer.BadParameter(f"{strangers[0]} is no point of {source}")
-        wanted = [name for name in wanted if name in known]
-    table = _chosen(table, wanted, path)
-    seconds = period or table.period_s
-    if seconds is None:
-        raise typer.BadParameter(f"{path} has no time column: say --period SECONDS")
-    span = _span(rows, len(table.values)) if rows else slice(None)
-    try:
-        model = _learned(Table(table.names, table.values[span], seconds), seconds)
-    except NormalModelError as error:
-        raise typer.BadParameter(f"{path}: {error}") from error
-    target = out or path.with_suffix(ENDING)
-    target.write_bytes(normal.model_to_bytes(model))
-    report = _report(model, target)
+    """Learn from recorded normal running: a unit's model, or all models and charts that a plant asks for."""
+    names = points.split(",") if points else None
+    span = _span(rows) if rows else None
+    if not source.is_dir():
+        if recording or data or column_map or models or charts:
+            raise typer.BadParameter(
+                f"{source} is a recording by itself; --from, --data, --map, --model and --charts are of plants"
+            )
+        report = learn_table(source, names, span or slice(None), period, out or source.with_suffix(ENDING))
+        if not as_json:
+            tell_model(report)
+    else:
+        if recording is None:
+            raise typer.BadParameter("a plant needs its recording: --from FILE.csv, or START/END with --data DIR")
+        plant = open_plant(source, {})
+        wanted = _wanted(plant, source, names, models or (), out, charts=charts)._replace(period_s=period)
+        given = Source(recording, data, column_map, None, span)
+        report = _learn_plant(source, given, wanted, out, plant)
+        if not as_json:
+            _tell_plant(report, plant)
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
-        return
-    for key, value in report.items():
-        typer.echo(f"{key.replace('_', ' ')}: {value}")
+    if report.get("not_learned"):
+        raise typer.Exit(1)

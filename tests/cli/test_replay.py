@@ -16,7 +16,7 @@ from tests.support.need import ROOT, need_data, need_library, need_program
 from tests.support.plants import PLANTS
 from tocsin_cli.replay.columns import TIME_NAMES
 from tocsin_cli.replay.command import replay
-from tocsin_cli.replay.page import MOST_SERIES
+from tocsin_cli.replay.page import MOST_REASONS, MOST_SERIES
 from tocsin_cli.replay.picture import thinned
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_core.plant import load_plant
@@ -34,8 +34,21 @@ gateways:
     devices:
       - id: d
         points:
-          - {id: P, name: {zh: 压力, en: pressure & more}, kind: pressure, alarms: {H: {setpoint: 1, off_delay_s: 0}}}
-          - {id: Q, name: 流量, kind: flow, alarms: {L: {setpoint: 10, off_delay_s: 0}}}
+          - id: P
+            name: {zh: 压力, en: pressure & more}
+            kind: pressure
+            alarms: {H: {setpoint: 1, off_delay_s: 0}, time-to-limit: false}
+          - {id: Q, name: 流量, kind: flow, alarms: {L: {setpoint: 10, off_delay_s: 0}, time-to-limit: false}}
+"""
+COMPUTED: Final = """\
+          - {id: P2, name: 压力二, kind: pressure, alarms: {time-to-limit: false}}
+          - {id: DAM, name: 水位, kind: generic, range: [0, 10], alarms: {blue: {setpoint: 4}, yellow: {setpoint: 3}}}
+computed:
+  - id: VOTE
+    name: 表决
+    kind: pressure
+    from: {rule: vote, of: [P, P2], need: 2}
+    alarms: {H: {setpoint: 1.2, off_delay_s: 0}, time-to-limit: false}
 """
 
 
@@ -92,6 +105,37 @@ def test_columns_called_like_points_are_played(plant: Path, tmp_path: Path, sepa
     assert rule(made, "P/H")["standing_s"] == 10 + 9
     assert rule(made, "P/H")["false_alarms"] is None
     assert made["remarks"] == ["columns by name: P, Q; not used: wrong, note"]
+
+
+def test_what_was_recorded_of_a_computed_point_is_computed_anew(plant: Path, tmp_path: Path) -> None:
+    """Its column is left out and said; what the replay computes itself is judged and drawn, with its reason."""
+    (plant / "plant.yaml").write_text(PLANT + COMPUTED, encoding="utf-8")
+    lines = ["time,P,P2,DAM,VOTE"]
+    for second in range(40):
+        p2 = "nan" if second >= 20 else "0.5"
+        lines.append(f"{1772409600 + second},{1.5 if second >= 10 else 0.5},{p2},{3.5 if second >= 30 else 5},9")
+    table, html = tmp_path / "r.csv", tmp_path / "out.html"
+    table.write_text("\n".join(lines), encoding="utf-8")
+    made = replayed(str(plant), "--from", str(table), "--html", str(html))
+    assert made["remarks"] == ["columns by name: P, P2, DAM; computed anew: VOTE"]
+    assert made["readings"] == 3 * 40
+    (vote,) = [each for each in made["raised"] if each["alarm"] == "VOTE/H"]
+    assert (vote["at"][:19], vote["value"], vote["returned"]) == ("2026-03-02T00:00:20", 1.5, None)
+    assert "1oo1" in vote["reason"]
+    reasons = {each["alarm"]: each["reason"] for each in made["raised"]}
+    assert reasons["P/H"] == ""
+    text = html.read_text(encoding="utf-8")
+    assert "<h2>VOTE 表决" in text
+    assert f"({vote['reason']})" in text
+    assert f"<td>{vote['reason']}</td>" in text
+    # A grade of a level that is bad when low: its lines say to which side.
+    assert ">blue ≤ 4</text>" in text
+    assert ">yellow ≤ 3</text>" in text
+    names = tmp_path / "map.yaml"
+    names.write_text("columns: {VOTE: VOTE}\n", encoding="utf-8")
+    assert "no column is of a measured point; computed are: VOTE" in refused(
+        str(plant), "--from", str(table), "--map", str(names)
+    )
 
 
 def test_labels_tell_which_alarms_were_false(plant: Path, tmp_path: Path) -> None:
@@ -381,5 +425,6 @@ def test_the_page_names_every_option_and_number() -> None:
     assert f"`--tolerance` seconds ({inspect.signature(replay).parameters['tolerance'].default:g})" in flat
     assert f"more than {FLOOD} are an alarm flood" in flat
     assert f"The {MOST_SERIES} gravest series" in flat
+    assert f"lists the first {MOST_REASONS} reasons" in flat
     assert REST_NS == 5 * SECOND
     assert "each five seconds elsewhere" in flat

@@ -37,11 +37,12 @@ class ColumnMap(_Strict):
 
 
 class Columns(NamedTuple):
-    """The column of time, and by column what it holds."""
+    """The column of time, by column what it holds, and the columns of computed points: they are computed anew."""
 
     time: str
     targets: dict[str, Target]
     how: str
+    computed: tuple[str, ...] = ()
 
 
 def read_map(path: Path) -> ColumnMap:
@@ -64,11 +65,24 @@ def choose(header: Sequence[str], plant: Plant, folder: Path, given: ColumnMap |
     """What each column of `header` holds.
 
     A map says it; else the columns called as points are those points; else the plant's simulation.yaml says which
-    column its recorded table has behind each value.
+    column its recorded table has behind each value. What was recorded of a computed point is no reading of anything.
 
     Raises:
-        RecordingError: no column is a point's, or one that was named is not there.
+        RecordingError: no column is a measured point's, or one that was named is not there.
     """
+    found = _found(header, plant, folder, given)
+    computed = {
+        column
+        for column, target in found.targets.items()
+        if plant.points[plant.point_index[target.point]].compute is not None
+    }
+    measured = {column: target for column, target in found.targets.items() if column not in computed}
+    if not measured:
+        raise RecordingError(f"no column is of a measured point; computed are: {', '.join(found.targets)}")
+    return found._replace(targets=measured, computed=tuple(column for column in found.targets if column in computed))
+
+
+def _found(header: Sequence[str], plant: Plant, folder: Path, given: ColumnMap | None) -> Columns:
     if given is not None:
         _known(given, header, plant)
         return Columns(given.time or _time(header), dict(given.columns), "by the map")

@@ -1,26 +1,22 @@
 """`tocsin replay`: its arguments, the run with its progress, and the report."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tocsin_cli.replay.columns import read_map
-from tocsin_cli.replay.historian import range_of, read_history
 from tocsin_cli.replay.page import page
 from tocsin_cli.replay.recording import Recording, RecordingError
-from tocsin_cli.replay.table import read_table
-from tocsin_core.plant import Plant, load_plant
+from tocsin_cli.replay.source import Source, read_source, told_progress
+from tocsin_core.plant import load_plant
 from tocsin_core.readings import Frame
 from tocsin_core.replay import Occurrence, Report, judged, occurrences, play, report
 from tocsin_core.rules import NS, Rules, compile_rules
@@ -53,7 +49,7 @@ def replay(
     loaded = load_plant(plant)
     rules = compile_rules(loaded)
     try:
-        recording = _recording(loaded, plant, source, data, column_map, label)
+        recording = read_source(loaded, plant, Source(source, data, column_map, label))
     except RecordingError as error:
         raise typer.BadParameter(str(error)) from error
     found, result, computed = _play(rules, recording, tolerance)
@@ -65,31 +61,7 @@ def replay(
             raise typer.BadParameter(f"{html}: {error.strerror}") from error
     _tell(result, recording, html, ZoneInfo(loaded.site.timezone))
     if as_json:
-        typer.echo(json.dumps(_json(result, recording), ensure_ascii=False))
-
-
-@contextmanager
-def _progress(words: str, total: int) -> Iterator[tuple[Progress, Any]]:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress, progress.add_task(words, total=total)
-
-
-def _recording(
-    plant: Plant, folder: Path, source: str, data: Path | None, column_map: Path | None, label: str | None
-) -> Recording:
-    span = range_of(source, ZoneInfo(plant.site.timezone))
-    if span is None:
-        if data is not None:
-            raise RecordingError("--data belongs to a range START/END")
-        return read_table(Path(source), plant, folder, read_map(column_map) if column_map else None, label)
-    if data is None or column_map is not None or label is not None:
-        raise RecordingError("a range START/END takes --data DIR, and no --map or --label")
-    if find_spec("duckdb") is None:
-        raise RecordingError("reading the historian needs the extra: pip install 'tocsin[cloud]'")
-    with _progress("reading", len(plant.points)) as (progress, task):
-        return read_history(data, plant, span, lambda: progress.advance(task))
+        typer.echo(json.dumps(_json(result, recording, found, rules), ensure_ascii=False))
 
 
 def _play(rules: Rules, recording: Recording, tolerance_s: float) -> tuple[list[Occurrence], Report, Frame]:
@@ -97,7 +69,7 @@ def _play(rules: Rules, recording: Recording, tolerance_s: float) -> tuple[list[
     frame = recording.frame
     is_judged = judged(rules, frame)
     transitions, late, computed = [], 0, []
-    with _progress("replaying", len(frame)) as (progress, task):
+    with told_progress("replaying", len(frame)) as (progress, task):
         for played in play(rules, frame):
             transitions += played.transitions
             late += played.late
@@ -180,7 +152,7 @@ def _tell_earlies(result: Report, console: Console) -> None:
         console.print(table)
 
 
-def _json(result: Report, recording: Recording) -> dict[str, Any]:
+def _json(result: Report, recording: Recording, found: Sequence[Occurrence], rules: Rules) -> dict[str, Any]:
     def time(time_ns: int | None) -> str | None:
         return None if time_ns is None else datetime.fromtimestamp(time_ns / NS, UTC).isoformat().replace("+00:00", "Z")
 
@@ -195,6 +167,16 @@ def _json(result: Report, recording: Recording) -> dict[str, Any]:
         "worst_10_min": {"alarms": result.worst_10_min, "from": time(result.worst_at_ns), "flood": result.flood},
         "rules": [asdict(rule) for rule in result.rules],
         "early": [asdict(early) for early in result.early],
+        "raised": [
+            {
+                "alarm": rules.definitions[each.definition].id,
+                "at": time(each.raised_ns),
+                "returned": time(each.returned_ns),
+                "value": each.value if isfinite(each.value) else None,
+                "reason": each.reason,
+            }
+            for each in found
+        ],
         "labels": None if result.labels is None else asdict(result.labels),
         "not_judged": list(result.not_judged),
         "remarks": list(recording.remarks),

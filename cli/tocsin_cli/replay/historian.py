@@ -40,9 +40,9 @@ def range_of(text: str, zone: ZoneInfo) -> tuple[int, int] | None:
 
 
 def read_history(data: Path, plant: Plant, span: tuple[int, int], advance: Callable[[], None]) -> Recording:
-    """The readings of the plant's points in [start, end) that the historian in `data` stored.
+    """The readings of the plant's measured points in [start, end) that the historian in `data` stored.
 
-    `advance` is called after each point.
+    What it stored of computed points is left out: they are computed anew. `advance` is called after each point.
 
     Raises:
         RecordingError: there is no historian, it is in use, or it holds nothing of that time.
@@ -53,8 +53,9 @@ def read_history(data: Path, plant: Plant, span: tuple[int, int], advance: Calla
     frame = in_order(Frame.concat(asyncio.run(_read(path, plant, span, advance))))
     if not len(frame):
         raise RecordingError(f"{path}: no readings of this plant's points in that time")
-    there = len(np.unique(frame.point))
-    return Recording(frame, None, (f"historian {path}: {there} of {len(plant.points)} points have readings",))
+    there, computed = len(np.unique(frame.point)), sum(point.compute is not None for point in plant.points)
+    remark = f"historian {path}: {there} of {len(plant.points) - computed} points have readings"
+    return Recording(frame, None, (remark + (f"; {computed} are computed anew" if computed else ""),))
 
 
 async def _read(path: Path, plant: Plant, span: tuple[int, int], advance: Callable[[], None]) -> list[Frame]:
@@ -66,9 +67,10 @@ async def _read(path: Path, plant: Plant, span: tuple[int, int], advance: Callab
         history = await DuckdbHistory.open(path)
         try:
             for point in plant.points:
-                trend = await history.read(point.id, *span, None, EVERY)
-                index = np.full(len(trend.time_ns), point.index, np.int32)
-                frames.append(Frame.of(index, trend.time_ns, trend.mean, trend.quality))
+                if point.compute is None:
+                    trend = await history.read(point.id, *span, None, EVERY)
+                    index = np.full(len(trend.time_ns), point.index, np.int32)
+                    frames.append(Frame.of(index, trend.time_ns, trend.mean, trend.quality))
                 advance()
         finally:
             await history.close()

@@ -17,6 +17,7 @@ from tocsin_core.wording import KIND
 
 # A page with more drawings than these is slow to open; the table names every rule all the same.
 MOST_SERIES: Final = 60
+MOST_REASONS: Final = 100
 BARS: Final = 120
 BAR_HEIGHT: Final = 60
 
@@ -68,6 +69,7 @@ def page(
         _key(recording),
         *(f"{_heading(each)}{draw(each, axis, recording.labels, wrong)}" for each in series[:MOST_SERIES]),
         f"<p>{more} more series had alarms; the table below has them.</p>" if more > 0 else "",
+        _reasons(rules, found, axis),
         _rules(result.rules, rules),
         _earlies(result.early),
         *(f"<p>{escape(remark)}</p>" for remark in recording.remarks),
@@ -182,6 +184,20 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> st
         for row in rows
     ]
     return f"<table><tr>{heads}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _reasons(rules: Rules, found: Sequence[Occurrence], axis: Axis) -> str:
+    """What lay behind the raisings that had something to say."""
+    told = [each for each in found if each.reason]
+    if not told:
+        return ""
+    rows = [
+        (axis.text(each.raised_ns), rules.definitions[each.definition].id, each.reason) for each in told[:MOST_REASONS]
+    ]
+    more = len(told) - len(rows)
+    head = ("时间 / time", "规则 / rule", "原因 / reason")
+    rest = f"<p>{more} more had a reason; --json has them.</p>" if more > 0 else ""
+    return f"<h2>原因 / Reasons</h2>{_table(head, rows, 3)}{rest}"
 
 
 def _rules(reports: Sequence[RuleReport], rules: Rules) -> str:

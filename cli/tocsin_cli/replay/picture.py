@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from tocsin_core.plant import AlarmDefinition, AlarmKind, PlantPoint, Priority
+from tocsin_core.plant import AlarmDefinition, PlantPoint, Priority
+from tocsin_core.plant.brought import GRADES, LIMITS
 from tocsin_core.readings import F64, I64, Bool, Frame, is_good
 from tocsin_core.replay import Occurrence, Spans
 from tocsin_core.rules import NS
@@ -30,7 +31,7 @@ COLOUR: Final = {
     Priority.MEDIUM: "#ca8a04",
     Priority.LOW: "#64748b",
 }
-LIMITS: Final = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL)
+LEVELS: Final = (*LIMITS, *GRADES)
 
 # A bar for each occurrence can be told apart up to so many; beyond that they are drawn as what they cover.
 MOST_BARS: Final = 300
@@ -137,11 +138,11 @@ def draw(series: Series, axis: Axis, labels: Spans | None, wrong: set[Occurrence
 def _span(series: Series) -> tuple[float, float]:
     """What the picture shows of the values: the readings, the limits that spoke, and others that are near."""
     good = series.frame.value[is_good(series.frame.quality)]
-    shown = [d.setpoint for d, _ in series.spoke if d.kind in LIMITS or d.limit is not None]
+    shown = [d.setpoint for d, _ in series.spoke if d.kind in LEVELS or d.limit is not None]
     low = min([*shown, *([float(good.min())] if len(good) else [])], default=series.point.low)
     high = max([*shown, *([float(good.max())] if len(good) else [])], default=series.point.high)
     room = (high - low) / 2 or abs(high) / 10 or 1.0
-    near = [d.setpoint for d in series.point.definitions if d.kind in LIMITS]
+    near = [d.setpoint for d in series.point.definitions if d.kind in LEVELS]
     near = [setpoint for setpoint in near if low - room <= setpoint <= high + room]
     low, high = min([low, *near]), max([high, *near])
     edge = (high - low) / 20 or abs(high) / 20 or 1.0
@@ -166,7 +167,7 @@ def _shades(series: Series, axis: Axis) -> list[str]:
     """Early warnings and limits as a tint behind the readings."""
     parts = []
     for definition, mine in series.spoke:
-        if definition.kind in LIMITS or definition.limit is not None:
+        if definition.kind in LEVELS or definition.limit is not None:
             style = f'fill="{COLOUR[definition.priority]}" opacity="0.07"'
             parts += [rect(x, TOP, wide, HEIGHT, style) for x, wide in _covered(mine, axis)]
     return parts
@@ -192,7 +193,7 @@ def _levels(series: Series, low: float, high: float) -> list[str]:
         for value in (low + edge, high - edge)
     ]
     parts.append(label(LEFT - 6, TOP + HEIGHT / 2 + 4, point.unit, 'text-anchor="end" class="faint"'))
-    limits = [d for d in point.definitions if d.kind in LIMITS and low <= d.setpoint <= high]
+    limits = [d for d in point.definitions if d.kind in LEVELS and low <= d.setpoint <= high]
     below = 0.0
     for definition in sorted(limits, key=lambda d: -d.setpoint):
         y, colour = _y(definition.setpoint, low, high), COLOUR[definition.priority]
@@ -201,7 +202,10 @@ def _levels(series: Series, low: float, high: float) -> list[str]:
         )
         # Names of limits that lie close together stand one below the other.
         below = max(y + 4, below + NAME)
-        parts.append(label(LEFT + PLOT + 6, below, f"{definition.kind} {definition.setpoint:g}", f'fill="{colour}"'))
+        # The name of a grade does not tell which side of it is bad.
+        side = "" if definition.kind in LIMITS else "≥ " if definition.side > 0 else "≤ "
+        words = f"{definition.kind} {side}{definition.setpoint:g}"
+        parts.append(label(LEFT + PLOT + 6, below, words, f'fill="{colour}"'))
     return parts
 
 
@@ -254,4 +258,5 @@ def _words(each: Occurrence, definition: AlarmDefinition, point: PlantPoint, axi
     kind = KIND[definition.kind]
     until = "to the end" if each.returned_ns is None else f"– {axis.text(each.returned_ns)}"
     value = number(each.value, point.decimals)
-    return f"{definition.id} {kind.zh} / {kind.en}: {value} {point.unit}, {axis.text(each.raised_ns)} {until}"
+    reason = f" ({each.reason})" if each.reason else ""
+    return f"{definition.id} {kind.zh} / {kind.en}: {value} {point.unit}{reason}, {axis.text(each.raised_ns)} {until}"

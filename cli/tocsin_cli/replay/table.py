@@ -27,22 +27,28 @@ MOST_MILLISECONDS: Final = 1e14
 LABELS: Final = {"0": 0.0, "1": 1.0, "": 0.0, "true": 1.0, "false": 0.0}
 
 
-def read_table(path: Path, plant: Plant, folder: Path, given: ColumnMap | None, label: str | None) -> Recording:
+def read_table(
+    path: Path, plant: Plant, folder: Path, given: ColumnMap | None, label: str | None, chosen: slice = slice(None)
+) -> Recording:
     """The readings of a CSV file (semicolon, comma or tab) with a header, a column of time, and one column a point.
 
     Times are ISO 8601 (in the site's time zone where they name none) or epoch seconds or milliseconds. An empty cell
     is no reading; one that is no finite number (`nan`) is a bad reading. `label` names a column that is 0 or 1.
+    `chosen` are the rows that are read, counted from 0.
 
     Raises:
         RecordingError: the table cannot be played, with file and line.
     """
     header, rows, lines = _read(path)
+    rows, lines = rows[chosen], lines[chosen]
+    if not rows:
+        raise RecordingError(f"{path.name}: none of its rows is chosen")
     columns = choose(header, plant, folder, given)
     if label is not None and label not in header:
         raise RecordingError(f"{path.name}:1: no column {label}; there are: {', '.join(header)}")
     cells = dict(zip(header, zip(*rows, strict=True), strict=True))
     zone = ZoneInfo(plant.site.timezone)
-    time_ns = _column(cells[columns.time], lambda cell: _time_ns(cell, zone), path.name, lines).astype(np.int64)
+    time_ns = _column(cells[columns.time], lambda cell: time_ns_of(cell, zone), path.name, lines).astype(np.int64)
     wrong = outside(time_ns)
     if len(wrong):
         raise RecordingError(f"{path.name}:{lines[wrong[0]]}: {rows[wrong[0]][header.index(columns.time)]} is no time")
@@ -95,7 +101,8 @@ def _column(cells: Sequence[str], read: Callable[[str], float], file: str, lines
         raise
 
 
-def _time_ns(cell: str, zone: ZoneInfo) -> int:
+def time_ns_of(cell: str, zone: ZoneInfo) -> int:
+    """ISO 8601, in `zone` where it names none, or epoch seconds or milliseconds; a ValueError for anything else."""
     text = cell.strip()
     try:
         number = float(text)
@@ -144,9 +151,10 @@ def _labels(cells: Sequence[str], time_ns: I64, order: I64, file: str, lines: Se
 
 
 def _remark(columns: Columns, header: Sequence[str], label: str | None) -> str:
-    used = {columns.time, label, *columns.targets}
+    used = {columns.time, label, *columns.targets, *columns.computed}
     unused = [column for column in header if column not in used]
     mapped = ", ".join(
         column if column == target.point else f"{column} → {target.point}" for column, target in columns.targets.items()
     )
-    return f"columns {columns.how}: {mapped}" + (f"; not used: {', '.join(unused)}" if unused else "")
+    computed = f"; computed anew: {', '.join(columns.computed)}" if columns.computed else ""
+    return f"columns {columns.how}: {mapped}{computed}" + (f"; not used: {', '.join(unused)}" if unused else "")

@@ -34,12 +34,17 @@ class Played(NamedTuple):
 
 
 class Occurrence(NamedTuple):
-    """One raising of an alarm, at `value`; `returned_ns` is None where it stood to the end."""
+    """One raising of an alarm, at `value`; `returned_ns` is None where it stood to the end.
+
+    `reason` says what lies behind it where there is something to say: the points that contribute most to a unit's
+    score, the vote that was left, which alarm of a group came first.
+    """
 
     definition: int
     raised_ns: int
     returned_ns: int | None
     value: float
+    reason: str = ""
 
 
 def judged(rules: Rules, frame: Frame) -> Bool:
@@ -160,7 +165,7 @@ def occurrences(transitions: Iterable[Transition]) -> list[Occurrence]:
     for each in transitions:
         if each.event is Event.RAISE:
             standing[each.definition] = len(found)
-            found.append(Occurrence(each.definition, each.time_ns, None, each.value))
+            found.append(Occurrence(each.definition, each.time_ns, None, each.value, each.reason))
         elif each.event in _RETURNS and each.definition in standing:
             place = standing.pop(each.definition)
             found[place] = found[place]._replace(returned_ns=each.time_ns)
