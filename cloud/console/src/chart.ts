@@ -2,10 +2,10 @@
 import uPlot from "uplot";
 import { badRuns, type Columns } from "./columns.ts";
 import { clockTime, fixed, plain } from "./format.ts";
-import { groupOf } from "./kinds.ts";
+import { codeWord, groupOf } from "./kinds.ts";
 import { rowsOf, verticalRange } from "./layout.ts";
 import { fan } from "./projection.ts";
-import type { AlarmKind, LimitKind, Priority, Projection } from "./types.ts";
+import type { AlarmKind, LevelKind, Priority, Projection } from "./types.ts";
 
 export interface ChartLimit {
   readonly kind: AlarmKind;
@@ -36,7 +36,16 @@ const COLOUR = {
   earlyFan: "rgba(201, 155, 255, 0.16)",
   behindText: "rgba(23, 27, 33, 0.8)",
 } as const;
-const LIMIT_COLOUR: Readonly<Record<LimitKind, string>> = { HH: "#e0675f", H: "#dd9a3c", L: "#dd9a3c", LL: "#e0675f" };
+const LEVEL_COLOUR: Readonly<Record<LevelKind, string>> = {
+  HH: "#e0675f",
+  H: "#dd9a3c",
+  L: "#dd9a3c",
+  LL: "#e0675f",
+  red: "#ff4d42",
+  orange: "#ff9f1a",
+  yellow: "#ffd93d",
+  blue: "#5cc8f2",
+};
 const PRIORITY_COLOUR: Readonly<Record<Priority, string>> = {
   critical: "#ff4d42",
   high: "#ff9f1a",
@@ -48,8 +57,8 @@ const GUTTER = 70;
 const MARK_ROWS = 4;
 const MARK_HEIGHT = 15;
 
-export function isLevel(kind: AlarmKind): kind is LimitKind {
-  return kind === "HH" || kind === "H" || kind === "L" || kind === "LL";
+export function isLevel(kind: AlarmKind): kind is LevelKind {
+  return kind in LEVEL_COLOUR;
 }
 
 /** Draws into `parent`; `model` is asked anew at each drawing. */
@@ -149,7 +158,7 @@ function drawLimit(u: uPlot, limit: ChartLimit): void {
   if (y < bbox.top || y > bbox.top + bbox.height) return;
   const right = bbox.left + bbox.width;
   ctx.save();
-  ctx.strokeStyle = ctx.fillStyle = LIMIT_COLOUR[limit.kind];
+  ctx.strokeStyle = ctx.fillStyle = LEVEL_COLOUR[limit.kind];
   ctx.lineWidth = ratio;
   ctx.setLineDash([7 * ratio, 4 * ratio]);
   ctx.beginPath();
@@ -159,7 +168,7 @@ function drawLimit(u: uPlot, limit: ChartLimit): void {
   ctx.font = `600 ${12 * ratio}px ${FONT}`;
   ctx.textAlign = "left";
   ctx.textBaseline = "middle";
-  ctx.fillText(`${limit.kind} ${plain(limit.setpoint)}`, right + 5 * ratio, y);
+  ctx.fillText(`${codeWord(limit.kind)} ${plain(limit.setpoint)}`, right + 5 * ratio, y);
   ctx.restore();
 }
 

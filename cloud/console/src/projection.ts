@@ -1,5 +1,12 @@
 /** Owns the geometry of the early warning: the line, its confidence fan and the moment at which it meets the limit. */
-import type { LimitKind, Projection } from "./types.ts";
+import type { LevelKind, Projection } from "./types.ts";
+
+/** A limit that a value can be beyond: above it (1) or below it (-1). */
+export interface Level {
+  readonly kind: LevelKind;
+  readonly setpoint: number;
+  readonly side: 1 | -1;
+}
 
 export interface Fan {
   /** s since the epoch */
@@ -49,23 +56,23 @@ export function lookAhead(projection: Projection | null, span_s: number): number
 }
 
 /** Whether the value moves towards the limit or on beyond it; only then is there something to draw ahead of it. */
-export function heading(projection: Projection): boolean {
-  return projection.limit_kind.startsWith("H") ? projection.slope_per_s > 0 : projection.slope_per_s < 0;
+export function heading(projection: Projection, levels: readonly Level[]): boolean {
+  return sideOf(projection, levels) * projection.slope_per_s > 0;
+}
+
+/** On which side of its limit the projection warns; up where the point's limits do not say. */
+export function sideOf(projection: Projection, levels: readonly Level[]): 1 | -1 {
+  return levels.find((level) => level.kind === projection.limit_kind)?.side ?? 1;
 }
 
 /** The farthest limit that the value is already beyond, on the side of the one that was foreseen; null while that is still ahead. */
-export function passed(
-  projection: Projection,
-  limits: readonly { readonly kind: LimitKind; readonly setpoint: number }[],
-  value: number,
-): { readonly kind: LimitKind; readonly setpoint: number } | null {
-  const sign = projection.limit_kind.startsWith("H") ? 1 : -1;
+export function passed(projection: Projection, levels: readonly Level[], value: number): Level | null {
+  const sign = sideOf(projection, levels);
   const isPast = (setpoint: number): boolean => sign * (value - setpoint) >= 0;
   if (!isPast(projection.limit)) return null;
-  let farthest = { kind: projection.limit_kind, setpoint: projection.limit };
-  for (const limit of limits) {
-    const sameSide = limit.kind.startsWith("H") === sign > 0;
-    if (sameSide && isPast(limit.setpoint) && sign * (limit.setpoint - farthest.setpoint) > 0) farthest = limit;
+  let farthest: Level = { kind: projection.limit_kind, setpoint: projection.limit, side: sign };
+  for (const level of levels) {
+    if (level.side === sign && isPast(level.setpoint) && sign * (level.setpoint - farthest.setpoint) > 0) farthest = level;
   }
   return farthest;
 }

@@ -58,6 +58,8 @@ export const selectedTicket = signal<string | null>(null);
 export const tab = signal<Tab>("points");
 
 export const zone = computed(() => plant.value?.site.timezone ?? "UTC");
+/** Names of the first-out groups. */
+export const groupNames = computed(() => new Map((plant.value?.first_out ?? []).map((g) => [g.id, g.name])));
 export const pointsById = computed(() => new Map(points.value.map((p) => [p.id, p])));
 export const sortedAlarms = computed(() => [...alarms.value.values()].sort(compareAlarms));
 

@@ -8,6 +8,8 @@ export type Instant = string;
 export type Priority = "low" | "medium" | "high" | "critical";
 export type LimitKind = "HH" | "H" | "L" | "LL";
 export type GradeKind = "red" | "orange" | "yellow" | "blue";
+/** What a value can be beyond. */
+export type LevelKind = LimitKind | GradeKind;
 export type AlarmKind =
   | LimitKind
   | GradeKind
@@ -60,6 +62,8 @@ export interface Plant {
   readonly site: { readonly id: string; readonly name: Name; readonly timezone: string };
   readonly hazard_sources: readonly HazardSource[];
   readonly gateways: readonly { readonly id: string; readonly name: Name }[];
+  /** groups of alarms of which it is told which came first */
+  readonly first_out: readonly { readonly id: string; readonly name: Name }[];
   readonly flood: Flood | null;
   readonly started_at: Instant;
   readonly version: string;
@@ -68,6 +72,8 @@ export interface Plant {
 export interface Limit {
   readonly alarm: string;
   readonly kind: AlarmKind;
+  /** which values are beyond it; null where it is no limit */
+  readonly side: "high" | "low" | null;
   readonly setpoint: number | null;
   readonly deadband: number | null;
   readonly on_delay_s: number | null;
@@ -83,9 +89,16 @@ export interface Projection {
   readonly slope_low_per_s: number;
   readonly slope_high_per_s: number;
   readonly limit: number;
-  readonly limit_kind: LimitKind;
+  readonly limit_kind: LevelKind;
   readonly horizon_s: number;
   readonly reaches_in_s: number | null;
+}
+
+/** How a point is computed, and of which points. */
+export interface Computed {
+  readonly rule: "vote" | "median" | "spread" | "balance" | "grade" | "normal";
+  readonly told: Name;
+  readonly members: readonly string[];
 }
 
 export interface Point {
@@ -98,9 +111,12 @@ export interface Point {
   readonly high: number | null;
   readonly decimals: number;
   readonly source: string | null;
-  readonly gateway: string;
-  readonly device: string;
+  /** null where the point is computed */
+  readonly gateway: string | null;
+  readonly device: string | null;
   readonly declared: boolean;
+  /** null where some instrument measures it */
+  readonly computed: Computed | null;
   readonly limits: readonly Limit[];
   readonly time: Instant | null;
   readonly value: number | null;
@@ -120,6 +136,16 @@ export interface Readings {
   readonly min: readonly (number | null)[];
   readonly max: readonly (number | null)[];
   readonly quality: readonly number[];
+}
+
+/** What lay behind a raising. */
+export interface Because {
+  /** ids of the groups in which it came first */
+  readonly first_out: readonly string[];
+  /** what a vote had come down to, such as 1oo2 */
+  readonly vote: string | null;
+  /** the greatest first; without a percentage where only the farthest off is named */
+  readonly contributions: readonly { readonly point: string; readonly percent: number | null }[];
 }
 
 export interface Alarm {
@@ -146,6 +172,7 @@ export interface Alarm {
   readonly unit: string;
   readonly message: Name;
   readonly clause: Name | null;
+  readonly because: Because | null;
 }
 
 /** One step of an alarm's life, as the journal holds it. */
@@ -157,6 +184,8 @@ export interface Step {
   readonly value: number | null;
   readonly who: string | null;
   readonly reason: string | null;
+  /** what the reason of a raising says */
+  readonly because: Because | null;
 }
 
 export type TicketState = "rectifying" | "awaiting-acceptance" | "accepted";

@@ -27,6 +27,7 @@ function alarm(id: string, given: Partial<Alarm> = {}): Alarm {
     unit: "ppm",
     message: { zh: "", en: "" },
     clause: null,
+    because: null,
     ...given,
   };
 }

@@ -47,15 +47,15 @@ test("the window shows the meeting but at most half as much future as past", () 
 });
 
 const levels = [
-  { kind: "HH", setpoint: 56 },
-  { kind: "H", setpoint: 28 },
-  { kind: "L", setpoint: 5 },
+  { kind: "HH", setpoint: 56, side: 1 },
+  { kind: "H", setpoint: 28, side: 1 },
+  { kind: "L", setpoint: 5, side: -1 },
 ] as const;
 
 test("a limit that is already passed is named, the farthest on that side, and none while it is ahead", () => {
   assert.equal(passed(rising, levels, 27.9), null);
   assert.equal(passed(rising, levels, 28)?.kind, "H");
-  assert.deepEqual(passed(rising, levels, 60), { kind: "HH", setpoint: 56 });
+  assert.deepEqual(passed(rising, levels, 60), { kind: "HH", setpoint: 56, side: 1 });
   assert.equal(passed({ ...rising, limit: 56, limit_kind: "HH" }, levels, 40), null);
 });
 
@@ -66,7 +66,18 @@ test("below a low limit is beyond it, whatever the high limits are", () => {
 });
 
 test("only what moves towards its limit, up or down, has something ahead", () => {
-  assert.ok(heading(rising));
-  assert.ok(!heading({ ...rising, slope_per_s: -0.1 }));
-  assert.ok(heading({ ...rising, limit_kind: "L", slope_per_s: -0.1 }));
+  assert.ok(heading(rising, levels));
+  assert.ok(!heading({ ...rising, slope_per_s: -0.1 }, levels));
+  assert.ok(heading({ ...rising, limit_kind: "L", slope_per_s: -0.1 }, levels));
+});
+
+test("grades of a freeboard count downwards, because its limits say so", () => {
+  const freeboard = [
+    { kind: "yellow", setpoint: 1.5, side: -1 },
+    { kind: "red", setpoint: 1, side: -1 },
+  ] as const;
+  const falling: Projection = { ...rising, limit: 1.5, limit_kind: "yellow", slope_per_s: -0.001 };
+  assert.ok(heading(falling, freeboard));
+  assert.equal(passed(falling, freeboard, 1.6), null);
+  assert.equal(passed(falling, freeboard, 0.9)?.kind, "red");
 });

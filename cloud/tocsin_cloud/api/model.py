@@ -142,6 +142,7 @@ class AlarmLimit(Shape):
 
     alarm: str
     kind: AlarmKind
+    side: Literal["high", "low"] | None = Field(description="Which values are beyond it; null where it is no limit.")
     setpoint: float | None
     deadband: float | None
     on_delay_s: float | None

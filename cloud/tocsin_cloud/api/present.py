@@ -11,10 +11,12 @@ from tocsin_cloud.api.model import number
 from tocsin_cloud.api.ports import GatewayStatus, Latest, Live, Projection, Undeclared
 from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Text
+from tocsin_core.plant.brought import GRADES, LIMITS
 from tocsin_core.readings import BAD_WAITING, I32, is_bad, quality_text
 from tocsin_core.replay.report import INSTRUMENT
 
 UNDECLARED_DECIMALS: Final = 2
+SIDED: Final = (*LIMITS, *GRADES, AlarmKind.TIME_TO_LIMIT)
 
 
 def name(text: Text) -> model.Name:
@@ -37,6 +39,7 @@ def _limit(definition: AlarmDefinition) -> model.AlarmLimit:
     return model.AlarmLimit(
         alarm=definition.id,
         kind=definition.kind,
+        side=("high" if definition.side > 0 else "low") if definition.kind in SIDED else None,
         setpoint=number(definition.setpoint),
         deadband=number(definition.deadband) if process else None,
         on_delay_s=definition.on_delay_s,

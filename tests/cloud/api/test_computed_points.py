@@ -67,4 +67,4 @@ def test_deadbands_are_the_process_s(plant: Plant, live: LiveTable) -> None:
     """What speaks of the instrument has no deadband to show."""
     bare = plant.points[plant.point_index["P1"]]
     shown = next(point for point in Points(plant).all(live, START_NS) if point.id == bare.id)
-    assert {limit.kind: limit.deadband for limit in shown.limits} == {AlarmKind.H: 5.0}
+    assert {limit.kind: (limit.deadband, limit.side) for limit in shown.limits} == {AlarmKind.H: (5.0, "high")}

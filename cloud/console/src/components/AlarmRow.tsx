@@ -2,16 +2,17 @@
 import { signal, useComputed, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api } from "../api.ts";
+import { becauseWords } from "../because.ts";
 import { now } from "../clock.ts";
 import { duration, fixed, plain, shortInstant } from "../format.ts";
 import { named, t, wordIfAny } from "../i18n.ts";
 import { codeWord, gradeOf, groupOf, lowSided } from "../kinds.ts";
 import { acknowledged, annunciated, asksForAnswer, conditionPresent, hiddenBy, latched } from "../order.ts";
 import { said } from "../sentences.ts";
-import { openPoint, pointsById, zone } from "../store.ts";
+import { groupNames, openPoint, pointsById, zone } from "../store.ts";
 import { stream } from "../stream.ts";
 import { explain, say } from "../toast.ts";
-import type { Alarm, Step } from "../types.ts";
+import type { Alarm, Because, Limit, Step } from "../types.ts";
 import { Glyph } from "./Glyph.tsx";
 import { memo } from "./memo.ts";
 import { suppressing } from "./SuppressDialog.tsx";
@@ -48,11 +49,17 @@ export const AlarmRow = memo(function AlarmRow({ alarm, history }: Props) {
         <span class="alarm-text">
           <span class="alarm-title">
             <b class={`code${early ? " early" : ""}${grade === null ? "" : ` grade g-${grade}`}`}>{codeWord(alarm.kind)}</b>
+            {alarm.because !== null && alarm.because.first_out.length > 0 && (
+              <b class="first-out" data-testid={`first-out-${alarm.id}`} title={becauseText(alarm.because)}>
+                {t("firstOut")}
+              </b>
+            )}
             <span class="alarm-name">{point === undefined ? alarm.point : named(point.name)}</span>
           </span>
-          <span class="alarm-value">{atRaise(alarm, point?.decimals)}</span>
+          <span class="alarm-value">{atRaise(alarm, point?.decimals, point?.limits.find((l) => l.alarm === alarm.alarm)?.side)}</span>
           <span class="alarm-facts">
             <span class="phase">{phaseWords(alarm)}</span>
+            {alarm.because !== null && <Behind because={alarm.because} />}
             {alarm.clause !== null && <span class="clause">{named(alarm.clause)}</span>}
           </span>
         </span>
@@ -76,12 +83,25 @@ function PriorityWord({ alarm }: { readonly alarm: Alarm }) {
   return <span class="priority-word">{t(`priority_${alarm.priority}`)}</span>;
 }
 
+/** What the row has room for beside the first-out mark: a degraded vote, the point that contributes most. */
+function Behind({ because }: { readonly because: Because }) {
+  const [most] = because.contributions;
+  const words = [because.vote, most === undefined ? null : most.percent === null ? most.point : `${most.point} ${most.percent} %`];
+  const shown = words.filter((word) => word !== null);
+  return shown.length === 0 ? null : <span class="behind" title={becauseText(because)}>{shown.join(" · ")}</span>;
+}
+
+function becauseText(because: Because): string {
+  return becauseWords(because, groupNames.value).join(t("listSemicolon"));
+}
+
 /** Value at the moment of raising against the set point; both with the unit of the alarm. */
-function atRaise(alarm: Alarm, decimals: number | undefined): string {
+function atRaise(alarm: Alarm, decimals: number | undefined, side: Limit["side"] | undefined): string {
   if (alarm.value === null && alarm.setpoint === null) return named(alarm.message);
   const value = alarm.value === null ? "—" : decimals === undefined ? plain(alarm.value) : fixed(alarm.value, decimals);
   if (alarm.setpoint === null) return `${value} ${alarm.unit}`;
-  const beyond = lowSided(alarm.kind) ? "≤" : alarm.kind === "time-to-limit" ? "→" : "≥";
+  const low = side === undefined || side === null ? lowSided(alarm.kind) : side === "low";
+  const beyond = low && alarm.kind !== "time-to-limit" ? "≤" : alarm.kind === "time-to-limit" ? "→" : "≥";
   return `${value} ${beyond} ${plain(alarm.setpoint)} ${alarm.unit}`;
 }
 
@@ -140,6 +160,7 @@ function Details({ alarm, history }: Props) {
     <div class="alarm-details">
       <p>{named(alarm.message)}</p>
       <dl>
+        <Fact term={t("because")} text={alarm.because === null ? null : becauseText(alarm.because)} />
         <Fact term={t("priority")} text={t(`priority_${alarm.priority}`)} />
         <Fact term={t("clause")} text={alarm.clause === null ? null : named(alarm.clause)} />
         <Fact term={t("raisedAt")} text={when(alarm.raised_at)} />
@@ -185,11 +206,16 @@ function Steps({ alarm }: { readonly alarm: Alarm }) {
         <li key={i} data-event={step.event}>
           <time>{shortInstant(step.at, zone.value, now.peek())}</time>
           <b>{wordIfAny(`event_${step.event}`) ?? wordIfAny(`phase_${step.phase_to}`)}</b>
-          <span>{[step.who, step.reason === null ? null : said(step.reason)].filter((part) => part !== null).join(" · ")}</span>
+          <span>{[step.who, reasonOf(step)].filter((part) => part !== null).join(" · ")}</span>
         </li>
       ))}
     </ol>
   );
+}
+
+function reasonOf(step: Step): string | null {
+  if (step.because !== null) return becauseText(step.because);
+  return step.reason === null ? null : said(step.reason);
 }
 
 function Actions({ alarm }: { readonly alarm: Alarm }) {

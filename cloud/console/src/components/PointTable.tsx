@@ -7,7 +7,7 @@ import { codeWord, groupOf, kindWord } from "../kinds.ts";
 import { asksForAnswer, leading } from "../order.ts";
 import { grade } from "../quality.ts";
 import { doubt, openPoint, points, selectedPoint, selectedSource, stateOf, zone } from "../store.ts";
-import type { Alarm, LimitKind, Point } from "../types.ts";
+import type { Alarm, Computed, LevelKind, Point } from "../types.ts";
 import { Glyph } from "./Glyph.tsx";
 import { ValueText } from "./ValueText.tsx";
 import { VirtualRows } from "./VirtualRows.tsx";
@@ -27,7 +27,8 @@ const listed = computed(() => {
 });
 
 function haystack(point: Point): string {
-  return `${point.id} ${point.name.zh} ${point.name.en} ${point.device}`.toLowerCase();
+  const more = point.computed === null ? point.device : point.computed.members.join(" ");
+  return `${point.id} ${point.name.zh} ${point.name.en} ${more}`.toLowerCase();
 }
 
 function abnormal(point: Point): boolean {
@@ -129,15 +130,28 @@ const PointRow = memo(function PointRow({ point }: { readonly point: Point }) {
 
 function PointName({ point }: { readonly point: Point }) {
   const name = named(point.name);
+  const { computed: how } = point;
+  const origin = how === null ? `${point.gateway} / ${point.device}` : ofWhat(how);
   return (
     <span role="gridcell" class="cell-name">
-      <span title={name}>{name}</span>
-      <code title={point.declared ? `${point.gateway} / ${point.device}` : t("undeclared")}>{point.id}</code>
+      <span title={how === null ? name : `${name} · ${origin}`}>
+        {name}
+        {how !== null && (
+          <small class="computed" data-testid={`computed-${point.id}`}>
+            {origin}
+          </small>
+        )}
+      </span>
+      <code title={point.declared ? origin : t("undeclared")}>{point.id}</code>
     </span>
   );
 }
 
-const TICKED: readonly LimitKind[] = ["LL", "L", "H", "HH"];
+function ofWhat(how: Computed): string {
+  return t("computedOf", { rule: named(how.told), members: how.members.join(t("listComma")) });
+}
+
+const TICKED: readonly LevelKind[] = ["LL", "L", "H", "HH", "blue", "yellow", "orange", "red"];
 
 function RangeBar({ point }: { readonly point: Point }) {
   const state = stateOf(point.id);

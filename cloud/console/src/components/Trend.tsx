@@ -9,11 +9,11 @@ import { named, t } from "../i18n.ts";
 import { codeWord } from "../kinds.ts";
 import { conditionPresent } from "../order.ts";
 import { trendWindow } from "../layout.ts";
-import { heading, passed, secondsLeft } from "../projection.ts";
+import { heading, type Level, passed, secondsLeft } from "../projection.ts";
 import { grade } from "../quality.ts";
-import { announcedAlarms, chosenByHand, connection, type Live, mostUrgentPoint, points, pointsById, selectedPoint, stateOf, zone } from "../store.ts";
+import { announcedAlarms, chosenByHand, connection, type Live, mostUrgentPoint, openPoint, points, pointsById, selectedPoint, stateOf, zone } from "../store.ts";
 import { explain } from "../toast.ts";
-import type { Alarm, LimitKind, Point, Projection } from "../types.ts";
+import type { Alarm, Computed, Point, Projection } from "../types.ts";
 import { Chart } from "./Chart.tsx";
 import { ValueText } from "./ValueText.tsx";
 
@@ -98,8 +98,10 @@ async function readHistory(point: string, wanted: Span, current: () => boolean):
   }
 }
 
-function levelsOf(point: Point): { readonly kind: LimitKind; readonly setpoint: number }[] {
-  return point.limits.flatMap((l) => (isLevel(l.kind) && l.setpoint !== null ? [{ kind: l.kind, setpoint: l.setpoint }] : []));
+function levelsOf(point: Point): Level[] {
+  return point.limits.flatMap((l) =>
+    isLevel(l.kind) && l.setpoint !== null ? [{ kind: l.kind, setpoint: l.setpoint, side: l.side === "low" ? -1 : 1 }] : [],
+  );
 }
 
 function modelOf(point: Point): ChartModel {
@@ -107,7 +109,7 @@ function modelOf(point: Point): ChartModel {
   const at = connection.value === "live" ? now.value / 1000 : now.peek() / 1000;
   const { span_s } = span.value;
   const told = state.projection.value;
-  const projection = told !== null && heading(told) ? told : null;
+  const projection = told !== null && heading(told, levelsOf(point)) ? told : null;
   const { columns } = history.value;
   return {
     columns,
@@ -172,14 +174,36 @@ function PointTrend({ point }: { readonly point: Point }) {
       <p class="trend-note">
         <span>{calendarDate(now.value, zone.value)}</span>
         <span>{point.unit}</span>
-        <span>
-          {t("instrument")} {point.gateway} / {point.device}
-          {point.cas === null ? "" : ` · CAS ${point.cas}`}
-        </span>
+        {point.computed === null ? (
+          <span>
+            {t("instrument")} {point.gateway} / {point.device}
+            {point.cas === null ? "" : ` · CAS ${point.cas}`}
+          </span>
+        ) : (
+          <Members computed={point.computed} />
+        )}
         {problem.value !== null && <span class="wrong">{t("trendFailed", { reason: explain(problem.value) })}</span>}
         {problem.value === null && !loading.value && columns.x.length === 0 && <span>{t("noReadings")}</span>}
       </p>
     </section>
+  );
+}
+
+/** Of what a computed point is made: each member with its present value, a step away. */
+function Members({ computed: { told, members } }: { readonly computed: Computed }) {
+  return (
+    <span class="members" data-testid="members">
+      {t("computedBy", { rule: named(told) })}
+      {members.map((id) => {
+        const member = pointsById.value.get(id);
+        return (
+          <button key={id} type="button" data-testid={`member-${id}`} title={member === undefined ? id : named(member.name)} onClick={() => openPoint(id)}>
+            <code>{id}</code>
+            {member !== undefined && <ValueText point={member} testId={`member-value-${id}`} />}
+          </button>
+        );
+      })}
+    </span>
   );
 }
 
@@ -199,9 +223,9 @@ function earlyWords(projection: Projection, point: Point, live: Live, nowMs: num
   const value = live.value !== null && grade(live.quality) !== "bad" ? live.value : projection.level;
   const past = passed(projection, levelsOf(point), value);
   if (past !== null) {
-    return t(past.kind.startsWith("H") ? "isAbove" : "isBelow", { limit: past.kind, value: plain(past.setpoint), unit: point.unit });
+    return t(past.side > 0 ? "isAbove" : "isBelow", { limit: codeWord(past.kind), value: plain(past.setpoint), unit: point.unit });
   }
-  const fill = { limit: projection.limit_kind, value: plain(projection.limit), unit: point.unit };
+  const fill = { limit: codeWord(projection.limit_kind), value: plain(projection.limit), unit: point.unit };
   const left = secondsLeft(projection, nowMs);
   if (left === null) return t("reachesNot", { ...fill, horizon: duration(projection.horizon_s) });
   return left < 1 ? t("reachesNow", fill) : t("reaches", { ...fill, duration: duration(left) });
