@@ -173,6 +173,20 @@ def test_after_a_power_cut_no_number_is_given_out_again(folder: Path) -> None:
         assert rebooted.commit_upto(2, NOW) == NUMBERS_LEFT_OUT + 2
 
 
+def test_a_file_that_turns_out_damaged_in_use_is_set_aside(folder: Path) -> None:
+    """Noise over the file of an open spool: opened anew, it sets the file aside and goes on above every old number."""
+    path = folder / "spool"
+    with closing(Spool.open(path, 64, 600, NOW)) as spool:
+        assert spool.append([("d", ("a",), one_reading(NOW, 1.0))] * 3) == [1, 2, 3]
+        for name in ("spool", "spool-wal"):
+            (folder / name).write_bytes(b"\xa5" * 20_000)
+        spool.recover(NOW)
+        assert spool.writable
+        assert spool.append([("d", ("a",), one_reading(NOW, 1.0))]) == [NOW + 1]
+        assert spool.counters()["files_set_aside"] == 1
+    assert (folder / f"spool.damaged-{NOW}").exists()
+
+
 def test_only_the_newest_damaged_file_is_kept(folder: Path) -> None:
     """Damage again and again does not fill the disk with old files."""
     path = folder / "spool"

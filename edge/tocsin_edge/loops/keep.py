@@ -60,7 +60,7 @@ class SpoolThread:
         self.spool = spool
         self._clock = clock
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._refused = ""
+        self._refused: dict[object, str] = {}
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a method of `spool` in its thread."""
@@ -74,13 +74,13 @@ class SpoolThread:
         try:
             answer = await self.call(function, *args, **kwargs)
         except sqlite3.Error as error:
-            if str(error) != self._refused:
+            if self._refused.get(function) != str(error):
                 log.critical("spool refuses", reason=str(error))
-            self._refused = str(error)
+            self._refused[function] = str(error)
             if not isinstance(error, sqlite3.OperationalError):
                 await self.recover()
             return otherwise
-        self._refused = ""
+        self._refused.pop(function, None)
         return answer
 
     async def recover(self) -> None:
