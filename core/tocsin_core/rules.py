@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import inf, sqrt
 from statistics import NormalDist
-from typing import Final, NamedTuple, overload
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from tocsin_core.detect import NEAR
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
 from tocsin_core.readings import F64, I32, I64, U8, Bool
 from tocsin_core.special import FAMILY, Family, Special, compile_special
@@ -50,8 +51,9 @@ class Rules:
     Of length T: `trend_point`, `trend_tau_s` (half the window: an exponential window of this constant has the mean age
     of a rectangular one twice as long), `trend_floor` (standard deviation of the last digit, 10^-decimals / sqrt(12));
     of its at most one rate `trend_rate` (setpoint; infinite where there is none), of its at most one time to limit
-    `trend_sign`, `trend_limit` (setpoint; infinite where there is none) and `trend_horizon_s`: what tells with little
-    work that neither can be raised.
+    `trend_foresees` (its number; -1 where there is none), `trend_sign`, `trend_limit` (setpoint; infinite where there
+    is none) and `trend_reach_s`, the time within which its limit is near: what tells with little work that neither can
+    be raised.
 
     `special` is all that reaches beyond one reading of one point.
     """
@@ -75,13 +77,14 @@ class Rules:
     realarm: I64
     realarm_ns: I64
     first: I64
-    trend_point: I32
+    trend_point: I64
     trend_tau_s: F64
     trend_floor: F64
     trend_rate: F64
+    trend_foresees: I64
     trend_sign: F64
     trend_limit: F64
-    trend_horizon_s: F64
+    trend_reach_s: F64
     trend_first: I64
     special: Special
 
@@ -96,23 +99,17 @@ class Rules:
         return np.flatnonzero(self.family == Family.STALE)
 
 
-def _starts(owner: I32, size: int) -> I64:
+def _starts(owner: I32 | I64, size: int) -> I64:
     return np.searchsorted(owner, np.arange(size + 1)).astype(np.int64)
 
 
-@overload
-def members(first: I64, owners: I64) -> tuple[I64, I64]: ...
-@overload
-def members(first: I64, owners: slice | I64) -> tuple[slice | I64, I64]: ...
-def members(first: I64, owners: slice | I64) -> tuple[slice | I64, I64]:
+def members(first: I64, owners: I64) -> tuple[I64, I64]:
     """Rows `first[o] : first[o + 1]` of each owner o, joined, and for each of them which of `owners` it came from."""
-    if isinstance(owners, slice):
-        counts = np.diff(first[owners.start : owners.stop + 1])
-        return slice(int(first[owners.start]), int(first[owners.stop])), np.repeat(np.arange(len(counts)), counts)
-    counts = first[owners + 1] - first[owners]
-    source = np.repeat(np.arange(len(owners)), counts)
-    offsets = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return first[owners][source] + offsets, source
+    starts = first[owners]
+    counts = first[1:][owners] - starts
+    source = np.arange(len(owners)).repeat(counts)
+    offsets = starts + counts - counts.cumsum()
+    return np.arange(len(source)) + offsets[source], source
 
 
 class _Columns(NamedTuple):
@@ -125,14 +122,19 @@ class _Columns(NamedTuple):
     trend: I32
 
 
-def _of_trends(columns: _Columns, family: Family, column: F64, size: int, otherwise: float) -> F64:
-    """`column` of the definition of `family` that each of `size` trends feeds."""
-    found = np.full(size, otherwise)
+def _of_trends(columns: _Columns, family: Family, size: int) -> I64:
+    """The number of the definition of `family` that each of `size` trends feeds; -1 where there is none."""
+    found = np.full(size, -1)
     rows = np.flatnonzero(columns.family == family)
     if len(np.unique(columns.trend[rows])) < len(rows):
         raise ValueError(f"two alarm definitions of one point and window are {family.name}")
-    found[columns.trend[rows]] = column[rows]
+    found[columns.trend[rows]] = rows
     return found
+
+
+def _at(column: F64, number: I64, otherwise: float) -> F64:
+    """`column` at `number`, and `otherwise` where that is -1."""
+    return np.append(column, otherwise)[number]
 
 
 def compile_rules(plant: Plant) -> Rules:
@@ -160,7 +162,7 @@ def compile_rules(plant: Plant) -> Rules:
     normal = NormalDist()
     points = np.asarray(point, dtype=np.int32)
     size = len(trend_rows)
-    trend_point = np.asarray([row[0] for row in trend_rows], dtype=np.int32)
+    trend_point = np.asarray([row[0] for row in trend_rows], dtype=np.int64)
     per_unit = np.asarray([60.0 if d.kind is AlarmKind.RATE else 1.0 for d in definitions])
     shared = _Columns(
         family=np.asarray([FAMILY.get(d.kind, Family.LIMIT) for d in definitions], dtype=np.uint8),
@@ -169,6 +171,7 @@ def compile_rules(plant: Plant) -> Rules:
         horizon_s=np.asarray([d.horizon_s for d in definitions]),
         trend=np.asarray(trend, dtype=np.int32),
     )
+    rate, foresees = (_of_trends(shared, family, size) for family in (Family.RATE, Family.TIME_TO_LIMIT))
     return Rules(
         **shared._asdict(),
         definitions=tuple(definitions),
@@ -188,10 +191,12 @@ def compile_rules(plant: Plant) -> Rules:
         trend_point=trend_point,
         trend_tau_s=np.asarray([row[1] for row in trend_rows]),
         trend_floor=np.asarray([row[2] for row in trend_rows]),
-        trend_rate=_of_trends(shared, Family.RATE, shared.setpoint, size, inf),
-        trend_sign=_of_trends(shared, Family.TIME_TO_LIMIT, shared.sign, size, 1.0),
-        trend_limit=_of_trends(shared, Family.TIME_TO_LIMIT, shared.setpoint, size, inf),
-        trend_horizon_s=_of_trends(shared, Family.TIME_TO_LIMIT, shared.horizon_s, size, 0.0),
+        trend_rate=_at(shared.setpoint, rate, inf),
+        trend_foresees=foresees,
+        trend_sign=_at(shared.sign, foresees, 1.0),
+        trend_limit=_at(shared.setpoint, foresees, inf),
+        # A little more than near, for the time to a limit is a quotient, rounded.
+        trend_reach_s=_at(shared.horizon_s, foresees, 0.0) * (NEAR * (1.0 + 1e-9)),
         trend_first=_starts(trend_point, len(plant.points)),
         special=compile_special(plant, list(zip(range(len(definitions)), point, definitions, strict=True))),
     )

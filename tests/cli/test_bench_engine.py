@@ -34,7 +34,7 @@ def test_each_point_has_the_seven_alarms_that_are_promised() -> None:
     """HH, H, L, LL, rate, time to limit and stale."""
     for point in block(2).points:
         kinds = {definition.kind for definition in point.definitions}
-        assert kinds == set(AlarmKind) - {AlarmKind.BAD}
+        assert kinds == {*LIMITS, AlarmKind.RATE, AlarmKind.TIME_TO_LIMIT, AlarmKind.STALE}
 
 
 def test_the_alternative_tells_the_same_of_limits() -> None:

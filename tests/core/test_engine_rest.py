@@ -1,19 +1,22 @@
 """Holds the engine's short cuts to their promise: what they leave out could have changed nothing."""
 
-from typing import Final
+from dataclasses import replace
+from math import nan
+from typing import Final, NamedTuple
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from tests.core.plants import START_NS
+from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tests.core.test_engine_oracle import Clocks, Round, commands_of, frame_of, lives, plants
 from tocsin_cli.bench.synthetic import rules_of
 from tocsin_core import detect, engine
 from tocsin_core.detect import TRUE, Trend
-from tocsin_core.plant import Plant
-from tocsin_core.readings import GOOD, Frame
-from tocsin_core.rules import compile_rules
+from tocsin_core.engine import Projection, State
+from tocsin_core.plant import AlarmKind, Plant
+from tocsin_core.readings import BAD, GOOD, Frame
+from tocsin_core.rules import Rules, compile_rules
 
 sums = st.floats(-1e6, 1e6)
 weights = st.floats(0.0, 1e3)
@@ -47,7 +50,7 @@ def test_points_judged_in_full_at_every_reading_tell_the_same(plant: Plant, life
     horizon_s=st.floats(0.0, 1e4),
     z=st.floats(0.0, 5.0),
 )
-def test_a_trend_that_may_not_speak_does_not(
+def test_a_trend_that_is_not_near_does_not_speak(
     moments: tuple[float, ...], value: float, setpoint: float, limit: float, sign: float, horizon_s: float, z: float
 ) -> None:
     """Whatever the sums, even such as no readings make: neither detector answers TRUE where the short cut says no."""
@@ -55,14 +58,84 @@ def test_a_trend_that_may_not_speak_does_not(
     one = [np.asarray([number]) for number in (value, setpoint, sign, limit, horizon_s, z, 0.0)]
     values, setpoints, signs, limits, horizons, quantiles, zero = one
     with np.errstate(all="ignore"):
-        may = detect.may_speak(trend, values, setpoints, signs, limits, horizons)
+        near = detect.nears(trend, values, setpoints, signs, limits, detect.NEAR * horizons)
         slope = detect.fit(trend, zero + 0.01)
         answers = (
             detect.rate(slope, setpoints, zero),
             detect.time_to_limit(slope, values, signs, limits, zero, horizons, quantiles),
         )
-    if not may[0]:
+    if not near[0]:
         assert all(answer[0] != TRUE for answer in answers)
+
+
+def seen_slowly(state: State, rules: Rules) -> list[Projection]:
+    """The projections, each trend of the whole plant looked at."""
+    found = []
+    for number, each in enumerate(rules.definitions):
+        if each.kind is not AlarmKind.TIME_TO_LIMIT:
+            continue
+        row = int(rules.trend[number])
+        with np.errstate(all="ignore"):
+            line = detect.fit(Trend(*state.sums[:, [row]]), rules.trend_floor[[row]])
+            margin = float((line.student(rules.z[[number]]) * line.slope_se)[0])
+            level, slope = float(state.trend_value[row] + line.level[0]), float(line.slope[0])
+            ahead = float((rules.setpoint[number] - np.float64(level)) / np.float64(slope))
+        reaches = ahead if ahead >= 0.0 else nan
+        near = reaches <= 3.0 * each.horizon_s and abs(slope) > margin
+        if line.known[0] and (near or state.active[number]):
+            ends = slope - margin, slope + margin
+            found.append(Projection(number, int(state.trend_ns[row]), level, slope, *ends, reaches))
+    return found
+
+
+class Heading(NamedTuple):
+    """A point on a ramp that turns back, and its early warning; the limit is where the ramp gets after `arrives_s`."""
+
+    start: float
+    slope: float
+    arrives_s: float
+    horizon_s: float
+    side: int
+    rated: bool
+
+
+headings = st.builds(
+    Heading,
+    start=st.floats(-9.0, 9.0),
+    slope=st.floats(-0.5, 0.5),
+    arrives_s=st.floats(-50.0, 200.0),
+    horizon_s=st.floats(1.0, 90.0),
+    side=st.sampled_from((1, -1)),
+    rated=st.booleans(),
+)
+TREND: Final = replace(definition("P0", AlarmKind.TIME_TO_LIMIT), window_s=20.0, confidence=0.95)
+
+
+@settings(max_examples=60)
+@given(many=st.lists(headings, min_size=1, max_size=5), noise=st.floats(0.0, 0.3), seed=st.integers(0, 99))
+def test_no_point_that_is_heading_for_its_limit_is_overlooked(many: list[Heading], noise: float, seed: int) -> None:
+    """Looking only at what is near shows what looking at all shows, to the bit, also right after a restart."""
+    points = []
+    for i, each in enumerate(many):
+        limit = each.start + each.slope * each.arrives_s
+        early = replace(TREND, id=f"P{i}/t", point=f"P{i}", limit=AlarmKind.H)
+        early = replace(early, setpoint=limit, horizon_s=each.horizon_s, side=each.side)
+        rate = replace(TREND, id=f"P{i}/r", point=f"P{i}", kind=AlarmKind.RATE, setpoint=1.0)
+        points.append([early, rate] if each.rated else [early])
+    rules, dice = compile_rules(plant_of(points)), np.random.default_rng(seed)
+    state, numbers = engine.initial(rules, START_NS), range(len(points))
+    for second in range(60):
+        run_s = min(second, 80 - second)
+        values = [each.start + each.slope * run_s + noise * dice.standard_normal() for each in many]
+        quality = [GOOD if dice.random() < 0.9 else BAD for _ in numbers]
+        frame = Frame.of(numbers, [START_NS + second * SECOND] * len(points), values, quality)
+        state, _ = engine.step(state, rules, frame, [], START_NS + second * SECOND)
+        expected = repr(seen_slowly(state, rules))
+        assert repr(engine.projections(state, rules)) == expected
+        if second % 20 == 19:
+            state = engine.restore(engine.snapshot(state, rules), rules)
+            assert repr(engine.projections(state, rules)) == expected
+        event(f"shown: {bool(engine.projections(state, rules))}")
 
 
 def test_a_quiet_plant_is_at_rest_and_a_trip_wakes_its_point_alone() -> None:

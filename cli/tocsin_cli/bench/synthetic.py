@@ -58,6 +58,7 @@ def repeated(rules: Rules, times: int) -> Rules:
         "first": definitions,
         "realarm": definitions,
         "trend_first": trends,
+        "trend_foresees": definitions,
     }
     columns: dict[str, object] = {}
     for field in fields(Rules):

@@ -10,7 +10,7 @@ from tocsin_core.engine.state import FAR, NEVER, PORTION, State, Transition
 from tocsin_core.engine.turning import move, turn
 from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.readings import I64, is_bad
-from tocsin_core.rules import NS, Rules
+from tocsin_core.rules import NS, Rules, members
 
 # Ticks come every second. When none has come for this long nobody was listening (a worker was restarted, a log stood
 # still), and readings that waited meanwhile bear the stamp of the tick before: that time is nobody's silence.
@@ -59,7 +59,7 @@ def _tell_silence(state: State, rules: Rules, stale: I64) -> list[Transition]:
     silent = may_go & (gone_ns <= state.now_ns)
     number = stale[silent]
     transitions = turn(state, rules, number, gone_ns[silent], np.full(len(number), np.nan))
-    recognise(state, rules, point[silent])
+    recognise(state, rules, point[silent], *members(rules.first, point[silent]))
     # Whatever is read from now on is heard now or later; only silence that has begun can be over sooner.
     sooner = np.where(may_go & ~silent, gone_ns, FAR)
     state.stale_due_ns = min(state.stale_due_ns, int(sooner.min()), state.now_ns + int(after_ns.min()))

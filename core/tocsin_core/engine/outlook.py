@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tocsin_core import detect
-from tocsin_core.detect import Slope
-from tocsin_core.engine.state import NEVER, State
+from tocsin_core.detect import Slope, Trend
+from tocsin_core.engine.state import State
 from tocsin_core.readings import F64
 from tocsin_core.rules import Rules
 from tocsin_core.special import Family
@@ -32,20 +32,21 @@ class Projection:
 def projections(state: State, rules: Rules) -> list[Projection]:
     """Where points are heading: of each definition that foresees a limit and is active or nears it.
 
-    Near is a slope that is surely not 0 and reaches the limit within three times the definition's horizon.
+    Near is a slope that is surely not 0 and reaches the limit within `detect.NEAR` times the definition's horizon. It
+    costs what is near: of all others no more is looked at than a byte each.
     """
-    rows = np.flatnonzero(rules.family == Family.TIME_TO_LIMIT)
-    rows = rows[state.trend_ns[rules.trend[rows]] != NEVER]
+    near = rules.trend_foresees[np.flatnonzero(state.nears)]
+    active = np.flatnonzero(state.active)
+    rows = np.union1d(near[near >= 0], active[rules.family[active] == Family.TIME_TO_LIMIT])
     if not len(rows):
         return []
     trend = rules.trend[rows].astype(np.int64)
-    slope = detect.fit(state.trend.rows(trend), rules.trend_floor[trend])
-    level = state.trend_value[trend] + slope.level
-    reaches = _reaches(slope, level, rules.setpoint[rows])
-    margin = slope.student(rules.z[rows]) * slope.slope_se
-    shown = slope.known & (
-        (reaches <= 3.0 * rules.horizon_s[rows]) & (np.abs(slope.slope) > margin) | state.active[rows]
-    )
+    with np.errstate(all="ignore"):
+        slope = detect.fit(Trend(*state.sums[:, trend]), rules.trend_floor[trend])
+        level = state.trend_value[trend] + slope.level
+        reaches = _reaches(slope, level, rules.setpoint[rows])
+        margin = slope.student(rules.z[rows]) * slope.slope_se
+        heading = (reaches <= detect.NEAR * rules.horizon_s[rows]) & (np.abs(slope.slope) > margin)
     return [
         Projection(
             int(rows[i]),
@@ -56,11 +57,18 @@ def projections(state: State, rules: Rules) -> list[Projection]:
             float(slope.slope[i] + margin[i]),
             float(reaches[i]),
         )
-        for i in np.flatnonzero(shown).tolist()
+        for i in np.flatnonzero(slope.known & (heading | state.active[rows])).tolist()
     ]
 
 
+def find_near(state: State, rules: Rules) -> None:
+    """Find anew, for the whole plant, which trends near their limits, from the sums as they are (see `State.nears`)."""
+    with np.errstate(all="ignore"):
+        state.nears[:] = detect.nears(
+            state.trend, state.trend_value, rules.trend_rate, rules.trend_sign, rules.trend_limit, rules.trend_reach_s
+        )
+
+
 def _reaches(slope: Slope, level: F64, setpoint: F64) -> F64:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        seconds = (setpoint - level) / slope.slope
+    seconds = (setpoint - level) / slope.slope
     return np.where(seconds >= 0.0, seconds, np.nan)

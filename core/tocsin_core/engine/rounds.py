@@ -5,16 +5,15 @@ import numpy as np
 from tocsin_core.readings import I32, I64, Frame
 
 
-def rounds(frame: Frame) -> list[tuple[Frame, I64]]:
+def rounds(frame: Frame) -> list[tuple[Frame, slice | I64]]:
     """`frame` in rounds of ascending points, none twice; each point's readings keep their order.
 
     With each round goes the place of its readings in `frame`.
     """
-    place = np.arange(len(frame))
     if (frame.point[1:] > frame.point[:-1]).all():
-        return [(frame, place)]
-    order = _order(frame.point)
-    frame, place = frame.take(order), place[order]
+        return [(frame, slice(None))]
+    place = _order(frame.point)
+    frame = frame.take(place)
     starts = np.flatnonzero(np.r_[True, frame.point[1:] != frame.point[:-1]])
     if len(starts) == len(frame):
         return [(frame, place)]

@@ -11,8 +11,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tocsin_core import normal
-from tocsin_core.detect import Trend
 from tocsin_core.detectors.columns import Columns
+from tocsin_core.engine.outlook import find_near
 from tocsin_core.engine.state import State, initial
 from tocsin_core.lifecycle import Phase
 from tocsin_core.rules import Rules
@@ -36,7 +36,6 @@ _BY_POINT: Final = ("time_ns", "value", "quality", "seen_ns")
 _BY_TREND: Final = ("trend_ns", "trend_value")
 _BY_REALARM: Final = ("acknowledged_ns",)
 _UNIT: Final = "unit/"
-_SUMS: Final = tuple(field.name for field in fields(Trend))
 
 # What numpy's reader of a torn or altered file is known to raise.
 _UNREADABLE: Final = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, SyntaxError, MemoryError)
@@ -58,7 +57,7 @@ def snapshot(state: State, rules: Rules) -> bytes:
     columns: dict[str, np.ndarray] = {
         name: getattr(state, name) for name in (*_BY_DEFINITION, *_BY_POINT, *_BY_TREND, *_BY_REALARM)
     }
-    columns |= {f"trend.{name}": getattr(state.trend, name) for name in _SUMS}
+    columns |= _sums(state)
     for name, table in rules.special.tables.items():
         columns[f"{name}/keys"] = np.asarray(table.keys, np.str_)
         columns |= {f"{name}/{key}": column for key, column in _columns_of(state.tables[name]).items()}
@@ -73,6 +72,10 @@ def snapshot(state: State, rules: Rules) -> bytes:
     buffer = BytesIO()
     np.savez(buffer, **columns)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _sums(state: State) -> dict[str, np.ndarray]:
+    return {f"trend.{name}": column for name, column in state.trend._asdict().items()}
 
 
 def _columns_of(table: Columns) -> dict[str, np.ndarray]:
@@ -98,11 +101,14 @@ def _lay_special(columns: dict[str, np.ndarray], rules: Rules, state: State) -> 
         if f"{name}/keys" in columns:
             targets = {f"{name}/{key}": column for key, column in _columns_of(state.tables[name]).items()}
             _lay(columns, f"{name}/keys", table.keys, targets)
-    for name, fresh in state.units.items():
+    for name in state.units:
         if f"{_UNIT}{name}" in columns:
-            unit = normal.state_from_bytes(columns[f"{_UNIT}{name}"].tobytes())
-            if unit.window.shape == fresh.window.shape:
-                state.units[name] = unit
+            state.units[name] = normal.state_from_bytes(columns[f"{_UNIT}{name}"].tobytes())
+    # What nothing suppresses any more must not stay hidden: nobody would ever end it.
+    suppressible = np.zeros(len(rules.definitions), np.bool_)
+    if rules.special.suppressions is not None:
+        suppressible[rules.special.suppressions.definition] = True
+    state.suppressed &= suppressible
 
 
 def restore(data: bytes, rules: Rules) -> State:
@@ -116,14 +122,14 @@ def restore(data: bytes, rules: Rules) -> State:
             columns = {name: file[name] for name in file.files}
         state = initial(rules, int(columns["now_ns"]))
         alarms = [definition.id for definition in rules.definitions]
-        sums = {f"trend.{name}": getattr(state.trend, name) for name in _SUMS}
         _lay(columns, "definitions", alarms, {name: getattr(state, name) for name in _BY_DEFINITION})
         _lay(columns, "points", rules.points, {name: getattr(state, name) for name in _BY_POINT})
-        _lay(columns, "trends", _trend_keys(rules), sums | {name: getattr(state, name) for name in _BY_TREND})
+        _lay(columns, "trends", _trend_keys(rules), _sums(state) | {name: getattr(state, name) for name in _BY_TREND})
         _lay(columns, "realarms", _realarm_keys(rules), {name: getattr(state, name) for name in _BY_REALARM})
         _lay_special(columns, rules, state)
         if len(rules.definitions) and state.phase.max() >= len(Phase):
             raise ValueError("a phase that does not exist")
+        find_near(state, rules)
     except (*_UNREADABLE, BadZipFile, zlib.error, struct.error) as error:
         raise SnapshotError(f"not a snapshot of the engine: {error}") from error
     return state

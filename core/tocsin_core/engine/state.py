@@ -95,15 +95,16 @@ class State:
     `out_of_service` bool.
 
     Of length P: `time_ns` i64 of the last reading (-1: none), its `value` f64 and `quality` u8, `seen_ns` i64 the tick
-    after which it came. Of length T: `trend_ns` i64 and `trend_value` f64 of the last good reading, `trend` the sums.
+    after which it came. Of length T: `trend_ns` i64 and `trend_value` f64 of the last good reading; `sums` f64[9, T],
+    the columns of `trend`.
     Of length R: `acknowledged_ns` i64 of the last acknowledgement (0: none).
     `now_ns` is the last tick. `tables` are those of `Rules.special`, by name, `units` the states of normal-operation
     models, by computed point.
 
     Worked out from these and the rules, and not part of a snapshot: of length P the bounds `quiet_low` and `quiet_high`
-    f64 (see `rest`); of length T `speaks` bool, whether an alarm on the trend may be raised at its latest reading (see
-    `detect.may_speak`); `shelf_due_ns`, `realarm_due_ns` and `stale_due_ns`, before which no shelf ends, nothing
-    re-alarms and no point goes stale.
+    f64 (see `rest`); of length T `nears` bool, whether an alarm on the trend may be raised at its latest reading, or
+    its limit is near (see `detect.nears`); `shelf_due_ns`, `realarm_due_ns` and `stale_due_ns`, before which no shelf
+    ends, nothing re-alarms and no point goes stale.
     """
 
     phase: U8
@@ -120,17 +121,22 @@ class State:
     seen_ns: I64
     trend_ns: I64
     trend_value: F64
-    trend: Trend
+    sums: F64
     acknowledged_ns: I64
     now_ns: int
     tables: dict[str, Columns]
     units: dict[str, NormalState]
     quiet_low: F64
     quiet_high: F64
-    speaks: Bool
+    nears: Bool
     shelf_due_ns: int
     realarm_due_ns: int
     stale_due_ns: int
+
+    @property
+    def trend(self) -> Trend:
+        """The sums of all trends, as they are."""
+        return Trend(*self.sums)
 
 
 def occurrence_id(alarm: str, onset_ns: int) -> str:
@@ -156,14 +162,14 @@ def initial(rules: Rules, now_ns: int) -> State:
         seen_ns=np.full(p, now_ns, np.int64),
         trend_ns=np.full(t, NEVER),
         trend_value=np.full(t, np.nan),
-        trend=Trend.empty(t),
+        sums=np.zeros((len(Trend._fields), t)),
         acknowledged_ns=np.zeros(len(rules.realarm), np.int64),
         now_ns=now_ns,
         tables={name: table.empty() for name, table in rules.special.tables.items()},
         units={name: normal.start(model) for name, model in rules.special.models.items()},
         quiet_low=np.full(p, np.inf),
         quiet_high=np.full(p, -np.inf),
-        speaks=np.zeros(t, np.bool_),
+        nears=np.zeros(t, np.bool_),
         shelf_due_ns=now_ns,
         realarm_due_ns=now_ns,
         stale_due_ns=now_ns,

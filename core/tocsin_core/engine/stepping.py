@@ -1,6 +1,7 @@
 """One step: readings into the state, then what people ask, then what the clock brings."""
 
 from operator import itemgetter
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from tocsin_core.readings import Frame
 from tocsin_core.rules import Rules
 
 _key = itemgetter(0)
+_NO_READINGS: Final = Frame.empty()
 
 
 def step(state: State, rules: Rules, frame: Frame, commands: list[Command], now_ns: int) -> tuple[State, StepResult]:
@@ -24,7 +26,8 @@ def step(state: State, rules: Rules, frame: Frame, commands: list[Command], now_
     Event time decides delays and slopes. `now_ns`, the stamp of the last tick, decides only staleness and the end of
     shelving. Readings are taken in the order of the frame; one that is not newer than its point's last is late:
     counted, and of no effect. So `step` of two frames one after the other equals `step` of both joined, to the bit and
-    in the order of the transitions. Points beyond those of the rules are nobody's business here. A bad reading leaves
+    in the order of the transitions. Readings of points beyond those of the rules, and of computed
+    points, are nobody's business here. A bad reading leaves
     process alarms as they are, except that a return that was waiting for its off-delay starts to wait anew.
 
     It costs what the readings cost, not the plant; most of them little (see `rest`).
@@ -50,12 +53,14 @@ def _take_frame(state: State, rules: Rules, frame: Frame, moves: list[Move]) -> 
     that it concerns. So what a reading does to its own point comes before what is computed from it.
     """
     points = len(rules.points)
-    place = np.arange(len(frame))
-    if len(frame) and (frame.point.max() >= points or frame.point.min() < 0):
-        place = np.flatnonzero((frame.point >= 0) & (frame.point < points))
-        frame = frame.take(place)
-    key = place * (points + 1)
+    key = np.arange(0, len(frame) * (points + 1), points + 1)
+    # Computed points come last, and nobody reads them. As unsigned numbers those below 0 are beyond all points too.
+    measured = points - len(rules.special.inputs)
+    number = frame.point.view(np.uint32)
+    if len(frame) and number[number.argmax()] >= measured:
+        ours = np.flatnonzero(number < measured)
+        frame, key = frame.take(ours), key[ours]
     frame = in_their_modes(state, rules, frame, key)
     round_ = Round(state, rules, moves, suppressing(state, rules, frame, key))
     late = sum(round_.take(part, key[at]) for part, at in rounds(frame))
-    return late, compute(round_) if rules.special.computers else Frame.empty()
+    return late, compute(round_) if rules.special.computers else _NO_READINGS

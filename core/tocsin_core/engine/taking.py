@@ -1,23 +1,29 @@
 """One round of readings into the state, and the alarms of those that may change something."""
 
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
 from tocsin_core import detect
-from tocsin_core.detect import FALSE, HOLD, I8, TRUE
+from tocsin_core.detect import FALSE, HOLD, I8, TRUE, Trend
 from tocsin_core.engine.gating import Suppressing
 from tocsin_core.engine.rest import recognise
 from tocsin_core.engine.shelves import end_shelves
 from tocsin_core.engine.state import NEVER, PORTION, Move, State
 from tocsin_core.engine.turning import turn
-from tocsin_core.readings import F64, I32, I64, Frame, is_bad, is_good
+from tocsin_core.readings import F64, I32, I64, U8, Bool, Frame, is_bad, is_good
 from tocsin_core.rules import NS, Rules, members
 from tocsin_core.special import Family
 
 # As numpy's own numbers: a comparison with an enum costs several times one with these.
 _LIMIT, _RATE, _TIME_TO_LIMIT = np.uint8(Family.LIMIT), np.uint8(Family.RATE), np.uint8(Family.TIME_TO_LIMIT)
 _ABNORMAL, _BAD, _STALE = np.uint8(Family.ABNORMAL), np.uint8(Family.BAD), np.uint8(Family.STALE)
+
+
+_NONE: Final = np.zeros(0, np.int64)
+# The answer that turns an alarm: one that is not active, one that is.
+_TURNS: Final = np.asarray([TRUE, FALSE])
 
 
 @dataclass
@@ -35,9 +41,9 @@ class Round:
 
         `key` i64 orders what they bring; `said` i8 is what the computation of computed points answers `abnormal`.
         """
-        late, awake = 0, [np.zeros(0, np.int64)]
+        late, awake = 0, [_NONE]
         for start in range(0, len(frame), PORTION):
-            part = frame.take(slice(start, start + PORTION))
+            part = frame if len(frame) <= PORTION else frame.take(slice(start, start + PORTION))
             rows = _rows(part.point)
             fresh = part.time_ns > self.state.time_ns[rows]
             if fresh.all():
@@ -53,7 +59,7 @@ class Round:
         which = np.concatenate(awake)
         for start in range(0, len(which), PORTION):
             part_of = which[start : start + PORTION]
-            judging = _Judging(frame.take(part_of), key[part_of], None if said is None else said[part_of])
+            judging = _Judging.of(frame, key, said, part_of)
             _judge_all(self.state, self.rules, judging, self.moves)
         return late
 
@@ -70,13 +76,22 @@ class Round:
                 self.heard.append((frame.take(feeding), key[feeding]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Judging:
-    """Readings whose points are judged in full."""
+class _Judging(NamedTuple):
+    """Readings whose points are judged in full, each point once."""
 
-    frame: Frame
+    point: I64
+    time_ns: I64
+    value: F64
+    quality: U8
     key: I64
     said: I8 | None
+
+    @classmethod
+    def of(cls, frame: Frame, key: I64, said: I8 | None, which: I64) -> Self:
+        """Those of `frame` at `which`."""
+        told = None if said is None else said[which]
+        point = frame.point[which].astype(np.int64)
+        return cls(point, frame.time_ns[which], frame.value[which], frame.quality[which], key[which], told)
 
 
 def _rows(point: I32) -> slice | I64:
@@ -92,80 +107,106 @@ def _take(state: State, rules: Rules, frame: Frame, rows: slice | I64) -> I64:
     state.quality[rows] = frame.quality
     state.seen_ns[rows] = state.now_ns
     good = is_good(frame.quality)
-    quiet = good & (frame.value >= state.quiet_low[rows]) & (frame.value <= state.quiet_high[rows])
+    quiet = (frame.value >= state.quiet_low[rows]) & (frame.value <= state.quiet_high[rows])
     if good.all():
         quiet[_advance_trends(state, rules, frame, rows)] = False
-    elif good.any():
+    else:
+        quiet &= good
         seen = np.flatnonzero(good)
-        heard = frame.take(seen)
-        quiet[seen[_advance_trends(state, rules, heard, _rows(heard.point))]] = False
-    return np.flatnonzero(~quiet)
+        if len(seen):
+            heard = frame.take(seen)
+            quiet[seen[_advance_trends(state, rules, heard, _rows(heard.point))]] = False
+    return (~quiet).nonzero()[0]
 
 
 def _advance_trends(state: State, rules: Rules, frame: Frame, rows: slice | I64) -> I64:
-    """Good readings into the trends of their points; returns the readings after which a trend's alarm may speak."""
-    row, source = members(rules.trend_first, rows)
+    """Good readings into the trends of their points; returns the readings after which a trend is near its limit."""
+    row, source = _trends(rules, rows)
     time_ns, value = frame.time_ns[source], frame.value[source]
     before_ns = state.trend_ns[row]
-    dt_s = (time_ns - before_ns) / NS
+    dt_s = (time_ns - before_ns).astype(np.float64) / NS
     du = value - state.trend_value[row]
-    first = before_ns == NEVER
-    if first.any():
+    first = (before_ns == NEVER).nonzero()[0]
+    if len(first):
         # The first reading of a trend sets its origin; any positive step does, for its sums are still zero.
         dt_s[first], du[first] = 1.0, 0.0
-    trend = detect.advance(state.trend.rows(row), dt_s, du, rules.trend_tau_s[row])
-    state.trend.put(row, trend)
+    sums = state.sums[:, row]
+    trend = Trend(*sums)
+    with np.errstate(all="ignore"):
+        detect.advance(trend, dt_s, du, rules.trend_tau_s[row])
+        near = detect.nears(
+            trend,
+            value,
+            rules.trend_rate[row],
+            rules.trend_sign[row],
+            rules.trend_limit[row],
+            rules.trend_reach_s[row],
+        )
+    if not isinstance(row, slice):
+        state.sums[:, row] = sums
     state.trend_ns[row] = time_ns
     state.trend_value[row] = value
-    may_speak = detect.may_speak(
-        trend,
-        value,
-        rules.trend_rate[row],
-        rules.trend_sign[row],
-        rules.trend_limit[row],
-        rules.trend_horizon_s[row],
-    )
-    state.speaks[row] = may_speak
-    return np.arange(len(frame))[source][may_speak]
+    state.nears[row] = near
+    return source[near]
+
+
+def _trends(rules: Rules, rows: slice | I64) -> tuple[slice | I64, I64]:
+    """Rows of the trends of the points `rows`, and for each which of the points it is of."""
+    if not isinstance(rows, slice):
+        return members(rules.trend_first, rows)
+    row = slice(int(rules.trend_first[rows.start]), int(rules.trend_first[rows.stop]))
+    return row, rules.trend_point[row] - rows.start
 
 
 def _judge_all(state: State, rules: Rules, judging: _Judging, moves: list[Move]) -> None:
     """Every definition of the points judged, whose readings are in the state and in the trends."""
-    frame = judging.frame
-    point = frame.point.astype(np.int64)
-    definition, source = members(rules.first, point)
-    answer = _judge(state, rules, definition, source, judging)
-    judged = is_good(frame.quality)[source] | (rules.family[definition] >= _BAD)
-    # A return waiting for its off-delay must not be carried through by a stretch of bad readings.
-    broken = definition[~judged & state.active[definition]]
-    state.since_ns[broken] = NEVER
-    _settle(state, rules, definition[judged], answer[judged], source[judged], judging, moves)
-    recognise(state, rules, point)
+    definition, source = concerned = members(rules.first, judging.point)
+    good = is_good(judging.quality)[source]
+    asked = _Asked(definition, source, rules.family[definition], state.active[definition], good)
+    answer = _judge(state, rules, asked, judging)
+    judged = good | (asked.family >= _BAD)
+    if not judged.all():
+        # A return waiting for its off-delay must not be carried through by a stretch of bad readings.
+        state.since_ns[definition[~judged & asked.active]] = NEVER
+        asked, answer = asked.those(judged), answer[judged]
+    _settle(state, rules, asked, answer, judging, moves)
+    recognise(state, rules, judging.point, *concerned)
 
 
-def _judge(state: State, rules: Rules, definition: I64, source: I64, judging: _Judging) -> I8:
-    """The detectors' answer for each definition and the reading `source` of its point.
+class _Asked(NamedTuple):
+    """Definitions of the points judged; `source` is the reading of its point, `good` whether that is."""
+
+    definition: I64
+    source: I64
+    family: U8
+    active: Bool
+    good: Bool
+
+    def those(self, which: Bool) -> "_Asked":
+        """Those at `which`."""
+        definition, source, family, active, good = self
+        return _Asked(definition[which], source[which], family[which], active[which], good[which])
+
+
+def _judge(state: State, rules: Rules, asked: _Asked, judging: _Judging) -> I8:
+    """The detectors' answer for each definition.
 
     Where the reading is not good, a family that wants good ones is not judged and the answer means nothing.
     """
-    frame = judging.frame
-    answer = np.full(len(definition), HOLD, np.int8)
-    family = rules.family[definition]
-    good = is_good(frame.quality)[source]
-    here = np.flatnonzero((family == _LIMIT) & good)
-    rows = definition[here]
-    answer[here] = detect.limit(frame.value[source[here]], rules.sign[rows], rules.setpoint[rows], rules.deadband[rows])
-    here = np.flatnonzero(family == _BAD)
-    answer[here] = detect.bad(is_bad(frame.quality[source[here]]))
+    definition, source, family, active, good = asked
+    value = judging.value[source]
+    answer = detect.limit(value, rules.sign[definition], rules.setpoint[definition], rules.deadband[definition])
+    answer[family != _LIMIT] = HOLD
+    np.copyto(answer, detect.bad(is_bad(judging.quality))[source], where=family == _BAD)
     answer[family == _STALE] = FALSE
-    here = np.flatnonzero(((family == _RATE) | (family == _TIME_TO_LIMIT)) & good)
-    # An alarm that is not there and cannot come now has nothing to be told: HOLD does as well.
-    here = here[state.active[definition[here]] | state.speaks[rules.trend[definition[here]]]]
-    if len(here):
-        answer[here] = _judge_trends(state, rules, definition[here], frame.value[source[here]])
+    if len(state.nears):
+        trend = rules.trend[definition]
+        # An alarm that is not there and cannot come now has nothing to be told: HOLD does as well.
+        here = ((trend >= 0) & good & (active | state.nears[trend])).nonzero()[0]
+        if len(here):
+            answer[here] = _judge_trends(state, rules, definition[here], trend[here], value[here])
     if judging.said is not None:
-        here = np.flatnonzero(family == _ABNORMAL)
-        answer[here] = judging.said[source[here]]
+        np.copyto(answer, judging.said[source], where=family == _ABNORMAL)
     if rules.special.watches:
         here = np.flatnonzero((family > _TIME_TO_LIMIT) & (family < _BAD) & good)
         for watch in rules.special.watches:
@@ -174,44 +215,36 @@ def _judge(state: State, rules: Rules, definition: I64, source: I64, judging: _J
     return answer
 
 
-def _judge_trends(state: State, rules: Rules, rows: I64, value: F64) -> I8:
-    trend = rules.trend[rows]
-    slope = detect.fit(state.trend.rows(trend.astype(np.int64)), rules.trend_floor[trend])
-    foreseen = detect.time_to_limit(
-        slope, value, rules.sign[rows], rules.setpoint[rows], rules.deadband[rows], rules.horizon_s[rows], rules.z[rows]
-    )
-    return np.where(
-        rules.family[rows] == _RATE, detect.rate(slope, rules.setpoint[rows], rules.deadband[rows]), foreseen
-    )
+def _judge_trends(state: State, rules: Rules, rows: I64, trend: I32, value: F64) -> I8:
+    setpoint, deadband = rules.setpoint[rows], rules.deadband[rows]
+    horizon_s, z = rules.horizon_s[rows], rules.z[rows]
+    with np.errstate(all="ignore"):
+        slope = detect.fit(Trend(*state.sums.take(trend, axis=1)), rules.trend_floor[trend])
+        changing = detect.rate(slope, setpoint, deadband)
+        foreseen = detect.time_to_limit(slope, value, rules.sign[rows], setpoint, deadband, horizon_s, z)
+    return np.where(rules.family[rows] == _RATE, changing, foreseen)
 
 
-def _settle(
-    state: State,
-    rules: Rules,
-    definition: I64,
-    answer: I8,
-    source: I64,
-    judging: _Judging,
-    moves: list[Move],
-) -> None:
+def _settle(state: State, rules: Rules, asked: _Asked, answer: I8, judging: _Judging, moves: list[Move]) -> None:
     """Run the delays: raise what has been TRUE for its on-delay, return what has been FALSE for its off-delay."""
-    frame, key = judging.frame, judging.key
-    active = state.active[definition]
-    turning = answer == np.where(active, FALSE, TRUE)
-    time_ns = frame.time_ns[source]
+    definition, source, _, active, _ = asked
+    turning = answer == _TURNS.take(active)
+    time_ns = judging.time_ns[source]
     waiting = state.since_ns[definition]
     started = np.where(waiting == NEVER, time_ns, waiting)
     delay = np.where(active, rules.off_ns[definition], rules.on_ns[definition])
     due = turning & (time_ns - started >= delay)
-    state.since_ns[definition] = np.where(turning & ~due, started, NEVER)
-    turned = np.flatnonzero(due)
+    started[due | ~turning] = NEVER
+    state.since_ns[definition] = started
+    turned = due.nonzero()[0]
     if len(turned):
         reading = source[turned]
-        transitions = turn(state, rules, definition[turned], time_ns[turned], frame.value[reading])
-        moves.extend(zip(key[reading].tolist(), transitions, strict=True))
+        transitions = turn(state, rules, definition[turned], time_ns[turned], judging.value[reading])
+        key = judging.key[reading].tolist()
+        moves.extend(zip(key, transitions, strict=True))
         shelved = set(rules.point[definition[state.shelved_until_ns[definition] > 0]].tolist())
         if shelved:
-            place = dict(zip(rules.point[definition[turned]].tolist(), key[reading].tolist(), strict=True))
+            place = dict(zip(rules.point[definition[turned]].tolist(), key, strict=True))
             near = [each for each in transitions if int(rules.point[each.definition]) in shelved]
             ended = end_shelves(state, rules, near)
             moves.extend((place[int(rules.point[each.definition])], each) for each in ended)

@@ -1,5 +1,7 @@
 """Alarms moved through the table of states, each move told as a transition."""
 
+from functools import partial
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -9,27 +11,30 @@ from tocsin_core.lifecycle import NEXT, Event, Phase
 from tocsin_core.readings import F64, I64
 from tocsin_core.rules import Rules
 
-_EVENTS: Final = tuple(Event)
-_PHASES: Final = tuple(Phase)
+_EVENTS: Final = np.asarray(Event, np.object_)
+_PHASES: Final = np.asarray(Phase, np.object_)
+# As numpy's own numbers: a comparison with an enum costs several times one with these.
+_RAISE, _RETURN, _RETURN_LATCHED = np.uint8(Event.RAISE), np.uint8(Event.RETURN), np.uint8(Event.RETURN_LATCHED)
+_NORMAL: Final = np.uint8(Phase.NORMAL)
+# A quarter of the time of the class's own way: ten thousand alarms may come at once.
+_transition: Final = partial(tuple.__new__, Transition)
 
 
 def turn(state: State, rules: Rules, number: I64, time_ns: I64, value: F64) -> list[Transition]:
     """Turn the conditions of the alarms `number` (each once): raise those not active, return those that are."""
     raising = ~state.active[number]
     before, earlier = state.phase[number], state.onset_ns[number]
-    event = np.where(raising, Event.RAISE, np.where(rules.latching[number], Event.RETURN_LATCHED, Event.RETURN))
+    event = np.where(raising, _RAISE, np.where(rules.latching[number], _RETURN_LATCHED, _RETURN))
     after = NEXT[before, event]
     onset = np.where(raising, time_ns, earlier)
-    superseded = np.where(raising & (before != Phase.NORMAL), earlier, 0)
+    superseded = np.where(raising & (before != _NORMAL), earlier, 0)
     suppressed = (state.shelved_until_ns[number] > 0) | state.suppressed[number] | state.out_of_service[number]
     state.active[number] = raising
     state.phase[number] = after
     state.onset_ns[number] = onset
-    columns = (number, event, before, after, time_ns, value, onset, superseded, suppressed)
-    return [
-        Transition(which, _EVENTS[e], _PHASES[b], _PHASES[a], when, at, began, ended, hidden, "", "")
-        for which, e, b, a, when, at, began, ended, hidden in zip(*(c.tolist() for c in columns), strict=True)
-    ]
+    told = (_EVENTS[event], _PHASES[before], _PHASES[after])
+    columns = (number, *told, time_ns, value, onset, superseded, suppressed)
+    return list(map(_transition, zip(*(column.tolist() for column in columns), repeat(""), repeat(""))))
 
 
 def move(
