@@ -86,13 +86,17 @@ def a_wrong_password_is_refused_and_the_right_one_opens(page: Page, demo: Demo) 
 
 
 def a_calm_plant_has_live_values_and_no_alarm(page: Page) -> None:
-    """Nothing is announced, every source is normal, values stand with their units; both languages are whole."""
+    """Nothing is announced, every source is normal, values stand with their units; both languages are whole.
+
+    The page is there before the plant and its gateways are started: the first values are waited for.
+    """
+    gas = page.get_by_test_id("point-NH3-103")
+    expect(gas.get_by_test_id("point-value-NH3-103")).to_have_attribute("data-quality", "good", timeout=60_000)
+    expect(page.get_by_test_id("point-value-NH3-TANK-2")).to_have_attribute("data-quality", "good", timeout=20_000)
     expect(page.get_by_test_id("unacknowledged-total")).to_have_attribute("data-count", "0")
     expect(page.get_by_text("没有报警", exact=True)).to_be_visible()
     expect(page.get_by_test_id("source-tank-farm")).to_have_attribute("data-worst", "none")
-    gas = page.get_by_test_id("point-NH3-103")
     expect(gas).to_contain_text(re.compile(r"\d\.\d\s*ppm"))
-    expect(gas.get_by_test_id("point-value-NH3-103")).to_have_attribute("data-quality", "good")
     expect(page.get_by_role("heading", name="重大危险源")).to_be_visible()
     switch_to(page, "en")
     expect(page.get_by_role("heading", name="Hazard sources")).to_be_visible()
