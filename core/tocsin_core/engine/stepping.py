@@ -26,9 +26,9 @@ def step(state: State, rules: Rules, frame: Frame, commands: list[Command], now_
     Event time decides delays and slopes. `now_ns`, the stamp of the last tick, decides only staleness and the end of
     shelving. Readings are taken in the order of the frame; one that is not newer than its point's last is late:
     counted, and of no effect. So `step` of two frames one after the other equals `step` of both joined, to the bit and
-    in the order of the transitions. Readings of points beyond those of the rules, and of computed
-    points, are nobody's business here. A bad reading leaves
-    process alarms as they are, except that a return that was waiting for its off-delay starts to wait anew.
+    in the order of the transitions. Readings of points beyond those of the rules, and of computed points, are nobody's
+    business here. A bad reading leaves process alarms as they are, except that a return that was waiting for its
+    off-delay starts to wait anew.
 
     It costs what the readings cost, not the plant; most of them little (see `rest`).
     """

@@ -202,7 +202,7 @@ def _judge(state: State, rules: Rules, asked: _Asked, judging: _Judging) -> I8:
     if len(state.nears):
         trend = rules.trend[definition]
         # An alarm that is not there and cannot come now has nothing to be told: HOLD does as well.
-        here = ((trend >= 0) & good & (active | state.nears[trend])).nonzero()[0]
+        here = ((trend >= 0) & good & (active | state.nears.take(trend))).nonzero()[0]
         if len(here):
             answer[here] = _judge_trends(state, rules, definition[here], trend[here], value[here])
     if judging.said is not None:
@@ -219,7 +219,7 @@ def _judge_trends(state: State, rules: Rules, rows: I64, trend: I32, value: F64)
     setpoint, deadband = rules.setpoint[rows], rules.deadband[rows]
     horizon_s, z = rules.horizon_s[rows], rules.z[rows]
     with np.errstate(all="ignore"):
-        slope = detect.fit(Trend(*state.sums.take(trend, axis=1)), rules.trend_floor[trend])
+        slope = detect.fit(Trend(*state.sums.take(trend, axis=1)), rules.trend_floor.take(trend))
         changing = detect.rate(slope, setpoint, deadband)
         foreseen = detect.time_to_limit(slope, value, rules.sign[rows], setpoint, deadband, horizon_s, z)
     return np.where(rules.family[rows] == _RATE, changing, foreseen)
@@ -230,12 +230,12 @@ def _settle(state: State, rules: Rules, asked: _Asked, answer: I8, judging: _Jud
     definition, source, _, active, _ = asked
     turning = answer == _TURNS.take(active)
     time_ns = judging.time_ns[source]
-    waiting = state.since_ns[definition]
-    started = np.where(waiting == NEVER, time_ns, waiting)
+    since_ns = state.since_ns[definition]
+    np.copyto(since_ns, time_ns, where=since_ns == NEVER)
     delay = np.where(active, rules.off_ns[definition], rules.on_ns[definition])
-    due = turning & (time_ns - started >= delay)
-    started[due | ~turning] = NEVER
-    state.since_ns[definition] = started
+    due = turning & (time_ns - since_ns >= delay)
+    since_ns[due | ~turning] = NEVER
+    state.since_ns[definition] = since_ns
     turned = due.nonzero()[0]
     if len(turned):
         reading = source[turned]
