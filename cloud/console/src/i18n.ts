@@ -550,7 +550,7 @@ const en: Readonly<Record<Word, string>> = {
   listComma: ", ",
   listSemicolon: "; ",
   firstOut: "FIRST OUT",
-  firstOutOf: "First out of {group}",
+  firstOutOf: "First out: {group}",
   voteDegraded: "Vote degraded to {vote}",
   contributions: "Contributions: {points}",
   farthestOff: "Farthest off: {points}",

@@ -19,8 +19,8 @@ test("first out, a degraded vote and contributions each have their sentence", ()
   assert.deepEqual(becauseWords(because, groups), ["首出：罐区首出", "首出：gone", "表决降级为 1oo2", "主要贡献测点：TT-1 60 %、PT-2 25 %"]);
   lang.value = "en";
   assert.deepEqual(becauseWords(because, groups), [
-    "First out of the tank farm",
-    "First out of gone",
+    "First out: the tank farm",
+    "First out: gone",
     "Vote degraded to 1oo2",
     "Contributions: TT-1 60 %, PT-2 25 %",
   ]);
