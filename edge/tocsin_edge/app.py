@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -10,14 +11,20 @@ import structlog
 from tocsin_core.clock import Clock
 from tocsin_edge.adapters.clock_sync import clock_sync
 from tocsin_edge.adapters.folder_lock import held
+from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.adapters.uplink_settings import read_uplink_settings
+from tocsin_edge.api import answering
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.clock_watch import ClockWatch
-from tocsin_edge.loops.keep import Keeper, SpoolThread
+from tocsin_edge.loops.keep import Keeper, Sample, SpoolThread
 from tocsin_edge.loops.listen import Sensor, listen
 from tocsin_edge.loops.poll import Poller, pollers_of
+from tocsin_edge.loops.self_report import SelfReport
 from tocsin_edge.loops.send import Sender
+from tocsin_edge.loops.spool_watch import SpoolWatch
+from tocsin_edge.loops.tally import Tally
+from tocsin_edge.loops.watchdog import Progress, SpoolPulse, Watchdog, witnesses_of
 from tocsin_edge.settings import EdgeSettings, SensorDevice
 
 NS_PER_MS: Final = 1_000_000
@@ -25,13 +32,21 @@ NS_PER_MS: Final = 1_000_000
 log = structlog.get_logger()
 
 
-async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> dict[str, int]:
+async def run(
+    settings: EdgeSettings,
+    clock: Clock,
+    stop: asyncio.Event,
+    manager: ServiceManager | None = None,
+    metrics_at: str | None = None,
+) -> dict[str, int]:
     """Run the gateway until `stop`: then the polls end first, what they read is kept and sent, and the node dies.
 
-    Returns the spool's counters as they are then.
+    `manager` is told how it goes; `metrics_at`: where on the network its figures can be had, beside the socket in its
+    folder. Returns the spool's counters as they are then.
 
     Raises:
-        OSError, sqlite3.Error: the spool cannot be opened, or another gateway holds it.
+        OSError, sqlite3.Error: the spool cannot be opened, another gateway holds it, or `metrics_at` cannot be had.
+        ValueError: `metrics_at` is no address.
         UplinkSettingsError: `uplink.yaml` beside the spool cannot be obeyed.
     """
     async with AsyncExitStack() as stack:
@@ -45,19 +60,30 @@ async def run(settings: EdgeSettings, clock: Clock, stop: asyncio.Event) -> dict
         board = Board(tuple(device.sparkplug for device in settings.devices), now_ms)
         watch = ClockWatch(clock, board, clock_sync)
         sender = Sender(settings, uplink, thread, board, clock)
-        keeper = Keeper(thread, board, clock, sender.on_kept, sender.on_lost, sender.on_back)
-        pollers = pollers_of(settings, clock, keeper.put)
+        tally = Tally(settings.devices, clock)
+        keeper = Keeper(thread, board, clock, tally.before_kept(sender.on_kept), sender.on_lost, sender.on_back)
+        put = tally.before(tally.before_keeping(keeper.put))
+        pollers = pollers_of(settings, clock, put)
         for poller in pollers:
             stack.callback(poller.close)
+        pulse, spool_watch = SpoolPulse(thread), SpoolWatch(settings.spool, thread, keeper, clock)
+        progress = Progress(witnesses_of(settings, pollers, tally, pulse), clock)
+        report = SelfReport(settings, clock, board, tally, pollers, spool_watch, progress)
+        manager = manager or ServiceManager()
+        watchdog = Watchdog(manager, progress, report.line)
+        await stack.enter_async_context(answering(report, settings.spool.parent, metrics_at))
         before = spool.counters()
         log.info("gateway starts", gateway=settings.gateway.id, devices=len(settings.devices), **before)
         async with asyncio.TaskGroup() as outward:
             outward.create_task(sender.run(), name="send")
             keeping = outward.create_task(keeper.run(), name="keep")
             async with asyncio.TaskGroup() as inward:
-                tasks = _start_inputs(inward, settings, pollers, clock, keeper)
-                tasks.append(inward.create_task(watch.run(), name="clock watch"))
+                tasks = _start_inputs(inward, settings, pollers, clock, put)
+                for looks in (watch, pulse, spool_watch, watchdog):
+                    tasks.append(inward.create_task(looks.run(), name=type(looks).__name__))
+                manager.ready()
                 await stop.wait()
+                manager.stopping()
                 for task in tasks:
                     task.cancel()
             keeper.close()
@@ -80,13 +106,13 @@ def _start_inputs(
     settings: EdgeSettings,
     pollers: list[Poller],
     clock: Clock,
-    keeper: Keeper,
+    put: Callable[[Sample], None],
 ) -> list[asyncio.Task[None]]:
     tasks = [group.create_task(poller.run(), name=f"poll {poller.name}") for poller in pollers]
     sensors = []
     for device in settings.devices:
         if isinstance(device.input, SensorDevice):
-            sensor = Sensor(device, device.input, clock, keeper.put)
+            sensor = Sensor(device, device.input, clock, put)
             sensors.append(sensor)
             tasks.append(group.create_task(sensor.watch(), name=f"watch {device.id}"))
     if sensors:

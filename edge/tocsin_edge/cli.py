@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
+from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.app import run, stop_on_signals
 from tocsin_edge.settings import EdgeSettings, compile_settings
 
@@ -22,20 +24,23 @@ def edge(
     uplink: Annotated[
         str | None, typer.Option(help="HOST:PORT at which the broker is reached, where it is not the plant file's.")
     ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="PORT of 127.0.0.1, or HOST:PORT, at which Prometheus gets its figures.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object: the spool's counters.")] = False,
 ) -> None:
     """Run a gateway: read its instruments, keep every reading until the cloud has it, and send it up."""
     loaded = load_plant(plant)
     try:
         settings = compile_settings(loaded, gateway, data, uplink)
-        counters = asyncio.run(_until_signal(settings))
+        counters = asyncio.run(_until_signal(settings, metrics))
     except (ValueError, OSError, sqlite3.Error) as error:
         raise typer.BadParameter(str(error)) from error
     if as_json:
         typer.echo(json.dumps(counters))
 
 
-async def _until_signal(settings: EdgeSettings) -> dict[str, int]:
+async def _until_signal(settings: EdgeSettings, metrics: str | None) -> dict[str, int]:
     stop = asyncio.Event()
     stop_on_signals(stop)
-    return await run(settings, SystemClock(), stop)
+    return await run(settings, SystemClock(), stop, ServiceManager.of(os.environ, os.getpid()), metrics)
