@@ -6,7 +6,7 @@ import type { Because, Name } from "./types.ts";
 export function becauseWords(because: Because, groups: ReadonlyMap<string, Name>): string[] {
   const words = because.first_out.map((id) => t("firstOutOf", { group: named(groups.get(id) ?? id) }));
   if (because.vote !== null) words.push(t("voteDegraded", { vote: because.vote }));
-  const shared = because.contributions.filter((c) => c.percent !== null).map((c) => `${c.point} ${c.percent} %`);
+  const shared = because.contributions.filter((c) => c.percent !== null).map((c) => `${c.point}\u00a0${c.percent}\u00a0%`);
   if (shared.length > 0) words.push(t("contributions", { points: shared.join(t("listComma")) }));
   const alone = because.contributions.filter((c) => c.percent === null).map((c) => c.point);
   if (alone.length > 0) words.push(t("farthestOff", { points: alone.join(t("listComma")) }));

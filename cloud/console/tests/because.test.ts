@@ -16,13 +16,13 @@ test("first out, a degraded vote and contributions each have their sentence", ()
     ],
   };
   lang.value = "zh";
-  assert.deepEqual(becauseWords(because, groups), ["首出：罐区首出", "首出：gone", "表决降级为 1oo2", "主要贡献测点：TT-1 60 %、PT-2 25 %"]);
+  assert.deepEqual(becauseWords(because, groups), ["首出：罐区首出", "首出：gone", "表决降级为 1oo2", "主要贡献测点：TT-1\u00a060\u00a0%、PT-2\u00a025\u00a0%"]);
   lang.value = "en";
   assert.deepEqual(becauseWords(because, groups), [
     "First out: the tank farm",
     "First out: gone",
     "Vote degraded to 1oo2",
-    "Contributions: TT-1 60 %, PT-2 25 %",
+    "Contributions: TT-1\u00a060\u00a0%, PT-2\u00a025\u00a0%",
   ]);
 });
 
