@@ -15,7 +15,7 @@ SECOND: Final = 1_000_000_000
 HEAD: Final = """\
 rule_tests: 1
 points:
-  - {id: P, name: 压力, kind: pressure, alarms: {H: {setpoint: 1, off_delay_s: 0}}}
+  - {id: P, name: 压力, kind: pressure, alarms: {H: {setpoint: 1, off_delay_s: 0}, time-to-limit: false}}
 tests:
   - name: one
 """
@@ -326,3 +326,77 @@ gateways:
     (tmp_path / "plant.yaml").write_text(plant.replace("tocsin: 1", "tocsin: 7"), encoding="utf-8")
     with pytest.raises(RuleTestError, match=r"^p.yaml:2: plant: plant.yaml:1: tocsin: should be 1 \(given: 7\)$"):
         parse(text, "p.yaml", open_plant)
+
+
+DESIGN: Final = """\
+rule_tests: 1
+points:
+  - {id: ON, name: 运行, kind: status}
+  - id: P
+    name: 压力
+    kind: generic
+    alarms: {H: {setpoint: 1, deadband: 0, off_delay_s: 0, suppressed_by: {point: ON, equals: 0}}}
+  - {id: Q, name: 压力二, kind: generic}
+computed:
+  - {id: V, name: 表决, kind: generic, from: {rule: vote, of: [P, Q], need: 2}, alarms: {H: {setpoint: 1, deadband: 0}}}
+first_out:
+  - {id: G, name: 组, alarms: [P/H, V/H]}
+tests:
+  - name: one
+"""
+
+
+def outcome_by_design(body: str) -> list[str]:
+    """What failed in the one test of a plant with suppression by design, a vote and a group."""
+    (case,) = parse(DESIGN + body, "d.yaml", no_plant)
+    return [str(failure) for failure in run(case).failures]
+
+
+def test_suppression_by_design_is_looked_at() -> None:
+    """`suppressed` is what the trigger says, and differs with a line where it is otherwise."""
+    body = """\
+    series: {ON: "1x3 0x3 1x3", P: "2x9"}
+    checks:
+      - {at: 2s, expect: [{alarm: P/H, suppressed: false}]}
+      - {at: 4s, expect: [{alarm: P/H, phase: unacknowledged, suppressed: true}]}
+      - {at: 7s, expect: [{alarm: P/H, suppressed: false}]}
+      - {at: 8s, expect: [{alarm: P/H, suppressed: true}]}
+"""
+    assert outcome_by_design(body) == ["d.yaml:20: P/H at 8s: expected suppressed, is not suppressed"]
+
+
+def test_the_reason_of_a_raising_is_compared() -> None:
+    """Part of it is enough, an empty one means that there is none; each raising is held against it."""
+    body = """\
+    series: {ON: "1x6", P: "0x2 2 0 2x2", Q: "0x2 2x4"}
+    commands:
+      - {at: 2s, do: ack, alarm: P/H}
+      - {at: 2s, do: ack, alarm: V/H}
+    alarms:
+      P/H: {raised: [2s, 4s], reason: first out of G}
+      V/H: {raised: [2s, 4s], reason: ""}
+"""
+    assert outcome_by_design(body) == []
+    wrong = body.replace("first out of G", "first out of H").replace('""', "1oo1")
+    assert outcome_by_design(wrong) == [
+        f"d.yaml:{line}: {alarm} is raised at {at}: expected reason {wanted!r}, seen {seen!r}"
+        for line, alarm, wanted, seen in (
+            (20, "P/H", "first out of H", "first out of G"),
+            (21, "V/H", "1oo1", ""),
+        )
+        for at in ("2s", "4s")
+    ]
+    assert outcome_by_design(body.replace("first out of G", '""'))[0].startswith("d.yaml:20: P/H is raised at 2s: ")
+
+
+def test_a_computed_reading_is_of_the_moment_of_its_members() -> None:
+    """The nanosecond by which the engine keeps two of one moment apart is no difference."""
+    body = """\
+    series: {P: "0x5 2x5", Q: "0x5 2x5"}
+    alarms:
+      V/H: {raised: 5s}
+"""
+    assert outcome_by_design(body) == []
+    (case,) = parse(DESIGN + body, "d.yaml", no_plant)
+    (told,) = [each for each in run(case).transitions if case.rules.definitions[each.definition].point == "V"]
+    assert told.time_ns % SECOND == 1

@@ -8,6 +8,7 @@ import pytest
 from tocsin_cli.rule_tests import find, load
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import AlarmKind, PointKind
+from tocsin_core.plant.computed import RULES
 from tocsin_core.plant.model import MinePlace
 from tocsin_core.plant.standards import EEMUA_DEADBAND, EXPOSURE, MINE_METHANE, defaults_of
 from tocsin_core.rule_tests import Case, draw, run
@@ -64,6 +65,23 @@ def test_every_kind_returns_by_its_deadband_in_some_test() -> None:
         if turns.returned and all(window.first_ns == window.last_ns for window in turns.returned)
     }
     assert set(EEMUA_DEADBAND) | {PointKind.GENERIC, PointKind.MINE_METHANE, PointKind.MINE_WIND} <= tested
+
+
+def test_every_kind_of_alarm_and_every_rule_is_raised_in_some_test() -> None:
+    """But for those that want to be learned from a plant's own recordings, which no file of rule tests has."""
+    expected = {
+        case.rules.definitions[case.rules.index[alarm]]
+        for case in CASES
+        for _, alarm, turns in case.turns
+        if turns.raised
+    }
+    learned = {AlarmKind.CUSUM, AlarmKind.EWMA, AlarmKind.ABNORMAL}
+    assert {definition.kind for definition in expected} == set(AlarmKind) - learned
+    raised = {definition.point for definition in expected}
+    computed = {
+        point.compute.rule for case in CASES for point in case.plant.points if point.compute and point.id in raised
+    }
+    assert computed == RULES - {"normal"}
 
 
 def test_the_tests_hear_every_event_of_a_life() -> None:

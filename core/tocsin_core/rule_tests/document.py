@@ -50,11 +50,12 @@ class _Strict(BaseModel):
 
 
 class Standing(_Strict):
-    """What one alarm is to be: active in whichever phase, or in this one; shelved, out of service, or not."""
+    """What one alarm is to be: active in whichever phase, or in this one; shelved, suppressed by design, or not."""
 
     alarm: str
     phase: Annotated[Phase, BeforeValidator(_phased)] | None = None
     shelved: bool | None = None
+    suppressed: bool | None = None
     out_of_service: bool | None = None
 
 
@@ -67,10 +68,14 @@ class Check(_Strict):
 
 
 class Turns(_Strict):
-    """When one alarm is to be raised and to return: one window each time, and no other time."""
+    """When one alarm is to be raised and to return: one window each time, and no other time.
+
+    `reason` is to stand in what each raising says of why; an empty one: it says nothing.
+    """
 
     raised: Windows | None = None
     returned: Windows | None = None
+    reason: str | None = None
 
 
 class Asked(_Strict):

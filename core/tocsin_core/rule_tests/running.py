@@ -15,6 +15,7 @@ from tocsin_core.rule_tests.notation import Window, seconds_text
 from tocsin_core.rules import NS
 
 TICK_NS: Final = NS
+FINEST_NS: Final = 1000
 _RETURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
 
 
@@ -51,6 +52,7 @@ class _Seen:
 
     phase: dict[int, Phase] = field(default_factory=lambda: defaultdict(lambda: Phase.NORMAL))
     shelved: dict[int, bool] = field(default_factory=lambda: defaultdict(bool))
+    suppressed: dict[int, bool] = field(default_factory=lambda: defaultdict(bool))
     out_of_service: dict[int, bool] = field(default_factory=lambda: defaultdict(bool))
     log: list[Transition] = field(default_factory=list)
 
@@ -60,6 +62,8 @@ class _Seen:
         self.phase[number] = transition.phase_to
         if transition.event in (Event.SHELVE, Event.UNSHELVE):
             self.shelved[number] = transition.event is Event.SHELVE
+        if transition.event in (Event.SUPPRESS, Event.UNSUPPRESS):
+            self.suppressed[number] = transition.event is Event.SUPPRESS
         if transition.event in (Event.OUT_OF_SERVICE, Event.IN_SERVICE):
             self.out_of_service[number] = transition.event is Event.OUT_OF_SERVICE
 
@@ -94,11 +98,17 @@ def run(case: Case) -> Outcome:
                 failures += _look(line, check, case, seen)
     for line, alarm, turns in case.turns:
         log = [each for each in seen.log if each.definition == rules.index[alarm]]
-        raised = [each.time_ns - START_NS for each in log if each.event is Event.RAISE]
-        returned = [each.time_ns - START_NS for each in log if each.event in _RETURNS]
+        raised = [_seen_at(each) for each in log if each.event is Event.RAISE]
+        returned = [_seen_at(each) for each in log if each.event in _RETURNS]
         failures += _compare(line, alarm, "is raised", turns.raised, raised)
         failures += _compare(line, alarm, "returns", turns.returned, returned)
+        failures += _reasons(line, alarm, turns.reason, [each for each in log if each.event is Event.RAISE])
     return Outcome(case, tuple(sorted(failures, key=lambda failure: failure.line.number)), tuple(seen.log))
+
+
+def _seen_at(transition: Transition) -> int:
+    """When it was, without the nanosecond by which a computed reading comes after the one before at the same moment."""
+    return (transition.time_ns - START_NS) // FINEST_NS * FINEST_NS
 
 
 def _moments(case: Case) -> list[int]:
@@ -166,11 +176,24 @@ def _differs(standing: Standing, number: int, seen: _Seen) -> list[str]:
         texts.append(f"expected {standing.phase.text}, is {is_now.text}")
     for word, wanted, is_so in (
         ("shelved", standing.shelved, seen.shelved[number]),
+        ("suppressed", standing.suppressed, seen.suppressed[number]),
         ("out of service", standing.out_of_service, seen.out_of_service[number]),
     ):
         if wanted is not None and wanted is not is_so:
             texts.append(f"expected {'' if wanted else 'not '}{word}, is {'' if is_so else 'not '}{word}")
     return texts
+
+
+def _reasons(line: Line, alarm: str, wanted: str | None, raised: list[Transition]) -> list[Failure]:
+    return [
+        Failure(
+            line,
+            (alarm,),
+            f"{alarm} is raised at {seconds_text(_seen_at(each))}: expected reason {wanted!r}, seen {each.reason!r}",
+        )
+        for each in raised
+        if wanted is not None and (wanted not in each.reason or (each.reason and not wanted))
+    ]
 
 
 def _compare(line: Line, alarm: str, does: str, wanted: tuple[Window, ...] | None, times: list[int]) -> list[Failure]:
