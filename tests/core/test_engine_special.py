@@ -89,12 +89,12 @@ def test_a_spike_is_told_once_and_no_limit_waits_for_it() -> None:
     """The limit stands at the spike itself, the spike is known at the reading after it."""
     spike = replace(definition("P0", AlarmKind.SPIKE), floor=0.1, off_delay_s=3.0)
     rules = compile_rules(plant_of([[definition("P0", AlarmKind.H, 50.0), spike]]))
-    rows = [(0, s, 90.0 if s == 10 else 20.0) for s in range(20)]
+    rows = [(0, s, 90.0 if s == 40 else 20.0) for s in range(50)]
     assert told(play(rules, *rows)[1], rules) == [
-        ("P0/H", "raise", 10.0),
-        ("P0/H", "return", 11.0),
-        ("P0/spike", "raise", 11.0),
-        ("P0/spike", "return", 15.0),
+        ("P0/H", "raise", 40.0),
+        ("P0/H", "return", 41.0),
+        ("P0/spike", "raise", 41.0),
+        ("P0/spike", "return", 45.0),
     ]
 
 
@@ -259,3 +259,35 @@ def test_a_chart_without_a_calibration_is_no_rule(kind: AlarmKind) -> None:
     """The plant file's checks refuse it first; nothing is made up in its place."""
     with pytest.raises(ValueError, match=r"P0/.* has no calibration"):
         compile_rules(plant_of([[definition("P0", kind)]]))
+
+
+def test_nobody_reads_a_computed_point() -> None:
+    """A reading that claims to be of a computed point changes nothing; what is computed stays what the members say."""
+    plant = computing(plant_of([[], []]), Median(rule="median", of=("P0", "P1")), [definition("C", AlarmKind.H, 50.0)])
+    rules = compile_rules(plant)
+    _, transitions, computed = play(rules, (2, 0, 90.0), (0, 0, 10.0), (2, 0.5, 90.0), (1, 1, 10.0))
+    assert (transitions, computed.value.tolist()) == ([], [10.0, 10.0])
+
+
+def test_an_alarm_that_nothing_suppresses_any_more_comes_out() -> None:
+    """Suppressed when the engine stopped; the plant file no longer says so when it starts again."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=0.0, longest_s=60.0)
+    low = definition("P0", AlarmKind.L, 10.0)
+    before = compile_rules(plant_of([[replace(low, suppressed_by=by)], []]))
+    state, _, _ = play(before, (1, 0, 0.0), (0, 1, 50.0))
+    after = compile_rules(plant_of([[low], []]))
+    state = restore(snapshot(state, before), after)
+    _, result = step(state, after, frame((0, 2, 5.0)), [], START_NS)
+    assert [(each.event, each.suppressed) for each in result.transitions] == [(Event.RAISE, False)]
+
+
+def test_first_out_goes_on_when_the_plant_has_grown() -> None:
+    """A point more in front of the others changes every number, and not who was first."""
+    group: dict[str, tuple[str, ...]] = {"K-101": ("P1/H", "P2/H")}
+    one = plant_of([[definition(f"P{i}", AlarmKind.H, 50.0)] for i in range(3)])
+    small = replace(one, points=tuple(replace(p, index=i) for i, p in enumerate(one.points[1:])), first_out=group)
+    before, after = compile_rules(small), compile_rules(replace(one, first_out=group))
+    state, _ = step(initial(before, START_NS), before, frame((1, 5, 60.0)), [], START_NS)
+    state = restore(snapshot(state, before), after)
+    _, result = step(state, after, frame((1, 5, 60.0)), [], START_NS)
+    assert [each.reason for each in result.transitions] == ["first out of K-101"]
