@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.cli.test_check import tocsin
+from tests.support.need import ROOT
 from tocsin_cli.learn_opening import open_plant
 from tocsin_cli.learn_rows import Series, chart_values, period_of, unit_rows
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
@@ -312,3 +314,11 @@ def test_a_charts_value_is_the_first_good_one_of_its_period() -> None:
         chart_values(series((1.0, 1.0), bad=(0,)), 1.0)
     with pytest.raises(CalibrationError, match="2 of 1001 periods"):
         chart_values(series((0.0, 1.0), (1000.0, 1.0)), 1.0)
+
+
+def test_the_pages_name_every_option() -> None:
+    """What docs/normal-model.md says of the command is what it takes."""
+    page = (ROOT / "docs" / "normal-model.md").read_text(encoding="utf-8")
+    options = set(re.findall(r"--[a-z]+", tocsin("learn", "--help").stdout)) - {"--help"}
+    assert {option for option in options if option not in page} == set()
+    assert "tocsin learn" in (ROOT / "docs" / "detectors.md").read_text(encoding="utf-8")
