@@ -50,17 +50,19 @@ def _realarm(state: State, rules: Rules) -> list[Transition]:
 
 def _tell_silence(state: State, rules: Rules, stale: I64) -> list[Transition]:
     """Raise those of the `stale` definitions whose points have been silent too long; note when the next can be due."""
-    point = rules.point[stale].astype(np.int64)
-    after_ns = rules.after_ns[stale]
-    gone_ns = state.seen_ns[point] + after_ns
+    point, after_ns = rules.point[stale], rules.after_ns[stale]
+    gone_ns = state.seen_ns.take(point) + after_ns
+    silent = gone_ns <= state.now_ns
+    # Whatever is read from now on is heard now or later; only silence that has begun can be over sooner.
+    sooner = np.where(silent, FAR, gone_ns)
+    state.stale_due_ns = min(state.stale_due_ns, int(sooner.min()), state.now_ns + int(after_ns.min()))
+    number, gone_ns, point = stale[silent], gone_ns[silent], point[silent].astype(np.int64)
+    if not len(number):
+        return []
     # A point known to be bad has told so already: silence after that is no second fault.
     known_bad = is_bad(state.quality[point]) & (state.time_ns[point] != NEVER)
-    may_go = ~state.active[stale] & ~known_bad
-    silent = may_go & (gone_ns <= state.now_ns)
-    number = stale[silent]
-    transitions = turn(state, rules, number, gone_ns[silent], np.full(len(number), np.nan))
-    recognise(state, rules, point[silent], *members(rules.first, point[silent]))
-    # Whatever is read from now on is heard now or later; only silence that has begun can be over sooner.
-    sooner = np.where(may_go & ~silent, gone_ns, FAR)
-    state.stale_due_ns = min(state.stale_due_ns, int(sooner.min()), state.now_ns + int(after_ns.min()))
+    goes = ~state.active[number] & ~known_bad
+    number, point = number[goes], point[goes]
+    transitions = turn(state, rules, number, gone_ns[goes], np.full(len(number), np.nan))
+    recognise(state, rules, point, *members(rules.first, point))
     return transitions
