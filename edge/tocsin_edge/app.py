@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -16,16 +16,17 @@ from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.adapters.uplink_settings import read_uplink_settings
 from tocsin_edge.api import answering
 from tocsin_edge.loops.board import Board
+from tocsin_edge.loops.by_exception import Reporter
 from tocsin_edge.loops.clock_watch import ClockWatch
-from tocsin_edge.loops.keep import Keeper, Sample, SpoolThread
-from tocsin_edge.loops.listen import Sensor, listen
+from tocsin_edge.loops.keep import Keeper, SpoolThread
+from tocsin_edge.loops.listen import Listener
 from tocsin_edge.loops.poll import Poller, pollers_of
 from tocsin_edge.loops.self_report import SelfReport
 from tocsin_edge.loops.send import Sender
 from tocsin_edge.loops.spool_watch import SpoolWatch
 from tocsin_edge.loops.tally import Tally
 from tocsin_edge.loops.watchdog import Progress, SpoolPulse, Watchdog, witnesses_of
-from tocsin_edge.settings import EdgeSettings, SensorDevice
+from tocsin_edge.settings import EdgeSettings
 
 NS_PER_MS: Final = 1_000_000
 
@@ -62,8 +63,9 @@ async def run(
         sender = Sender(settings, uplink, thread, board, clock)
         tally = Tally(settings.devices, clock)
         keeper = Keeper(thread, board, clock, tally.before_kept(sender.on_kept), sender.on_lost, sender.on_back)
-        put = tally.before(tally.before_keeping(keeper.put))
+        put = tally.before(Reporter(settings.devices, tally.before_keeping(keeper.put)).put)
         pollers = pollers_of(settings, clock, put)
+        listener = Listener.of(settings, clock, put)
         for poller in pollers:
             stack.callback(poller.close)
         pulse, spool_watch = SpoolPulse(thread), SpoolWatch(settings.spool, thread, keeper, clock)
@@ -78,7 +80,7 @@ async def run(
             outward.create_task(sender.run(), name="send")
             keeping = outward.create_task(keeper.run(), name="keep")
             async with asyncio.TaskGroup() as inward:
-                tasks = _start_inputs(inward, settings, pollers, clock, put)
+                tasks = _start_inputs(inward, pollers, listener, settings.spool.parent / "broker")
                 for looks in (watch, pulse, spool_watch, watchdog):
                     tasks.append(inward.create_task(looks.run(), name=type(looks).__name__))
                 manager.ready()
@@ -102,19 +104,7 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 
 
 def _start_inputs(
-    group: asyncio.TaskGroup,
-    settings: EdgeSettings,
-    pollers: list[Poller],
-    clock: Clock,
-    put: Callable[[Sample], None],
+    group: asyncio.TaskGroup, pollers: list[Poller], listener: Listener, folder: Path
 ) -> list[asyncio.Task[None]]:
     tasks = [group.create_task(poller.run(), name=f"poll {poller.name}") for poller in pollers]
-    sensors = []
-    for device in settings.devices:
-        if isinstance(device.input, SensorDevice):
-            sensor = Sensor(device, device.input, clock, put)
-            sensors.append(sensor)
-            tasks.append(group.create_task(sensor.watch(), name=f"watch {device.id}"))
-    if sensors:
-        tasks.append(group.create_task(listen(settings.gateway.sensors, sensors), name="listen"))
-    return tasks
+    return tasks + [group.create_task(job, name=name) for name, job in listener.jobs(folder)]

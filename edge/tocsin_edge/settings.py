@@ -5,10 +5,12 @@ from pathlib import Path
 
 from tocsin_core.plant import AlarmKind, Plant, PlantPoint, Priority
 from tocsin_core.plant.connection import Modbus
-from tocsin_core.plant.model import Gateway, Mqtt
+from tocsin_core.plant.model import Gateway
+from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.plant.standards import GAS_KINDS, defaults_of
 from tocsin_core.ranges import Ranges
 from tocsin_core.registers import TCP, Line, Profile, ReadPlan, compile_plan
+from tocsin_core.sensors import Exceptions, Rule
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 
 
@@ -35,7 +37,7 @@ class ModbusDevice:
 
 @dataclass(frozen=True, slots=True)
 class SensorDevice:
-    """A device that publishes JSON: its topic, and each point's dotted path in the payload ("" for a bare number)."""
+    """A device that publishes: its topic, and where each point's value lies (a path in JSON, or a Sparkplug metric)."""
 
     source: Mqtt
     fields: tuple[str, ...]
@@ -43,12 +45,16 @@ class SensorDevice:
 
 @dataclass(frozen=True, slots=True)
 class DeviceSettings:
-    """One device: its points in Sparkplug order with their measuring ranges, how often it is read, and how."""
+    """One device: its points in Sparkplug order with their measuring ranges, how often it is read, and how.
+
+    `report`: which of its readings are kept and sent; None where all are.
+    """
 
     sparkplug: EdgeDevice
     ranges: Ranges
     period_ns: int
     input: ModbusDevice | SensorDevice
+    report: Exceptions | None = None
 
     @property
     def id(self) -> str:
@@ -104,7 +110,20 @@ def _device(plant: Plant, points: list[PlantPoint]) -> DeviceSettings:
     else:
         raise ValueError(f"device {device.id!r} has neither modbus nor mqtt")
     ranges = Ranges.of([_range(point) for point in points])
-    return DeviceSettings(EdgeDevice(device.id, metrics), ranges, device.period_ms * 1_000_000, how)
+    return DeviceSettings(EdgeDevice(device.id, metrics), ranges, device.period_ms * 1_000_000, how, _report(points))
+
+
+def _report(points: list[PlantPoint]) -> Exceptions | None:
+    rules = [_rule(point) for point in points]
+    return None if all(rule is None for rule in rules) else Exceptions.of(rules)
+
+
+def _rule(point: PlantPoint) -> Rule | None:
+    report = point.config.report
+    if report is None:
+        return None
+    settle_s = max((each.on_delay_s + each.off_delay_s for each in point.definitions), default=0.0)
+    return Rule(report.deadband, report.longest_s, settle_s)
 
 
 def _parts(address: Modbus, profile: Profile, points: list[PlantPoint]) -> tuple[Part, ...]:

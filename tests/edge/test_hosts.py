@@ -15,7 +15,7 @@ from tests.support.nats import Broker, nats_broker
 from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
-from tocsin_core.readings import BAD_COMM_FAILURE, BAD_CONFIGURATION, GOOD
+from tocsin_core.readings import BAD_CONFIGURATION, BAD_NOT_CONNECTED, GOOD
 from tocsin_core.sparkplug import committed, rebirth
 from tocsin_edge.app import run
 from tocsin_edge.settings import EdgeSettings, compile_settings
@@ -155,7 +155,7 @@ def test_an_mqtt_sensor_speaks_errs_falls_silent_and_returns(broker: Broker, tmp
 
             await eventually_async(lambda: heard("T", 20.5), interval_s=0.1)
             assert {quality for _, _, quality in host.of("U")} == {BAD_CONFIGURATION}
-            await eventually_async(lambda: host.of("T")[-1][2] == BAD_COMM_FAILURE)
+            await eventually_async(lambda: host.of("T")[-1][2] == BAD_NOT_CONNECTED)
             spoke, fell = (host.of("T")[-n][0] for n in (2, 1))
             assert (fell - spoke) / 1e6 < 2 * 300 + 150
             await eventually_async(lambda: host.kinds()[-1] == "DDEATH")

@@ -1,72 +1,333 @@
-"""JSON payloads of MQTT sensors: values, qualities, times and reasons."""
+"""One MQTT sensor and one sensor network by themselves: what counts as new, as a repetition, as gone."""
 
+import asyncio
 import json
-import math
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin_core.readings import BAD_CONFIGURATION, BAD_DEVICE_FAILURE, BAD_SENSOR_FAILURE, GOOD
-from tocsin_edge.adapters.sensors import parse
+from tests.support.wait import eventually_async
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant.mqtt import Mqtt
+from tocsin_core.ranges import Ranges
+from tocsin_core.readings import BAD, BAD_DEVICE_FAILURE, BAD_NOT_CONNECTED, GOOD
+from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, parse_command
+from tocsin_core.sparkplug.edge import Columns, Message
+from tocsin_edge.adapters.sensors import Arrival
+from tocsin_edge.loops.keep import Sample
+from tocsin_edge.loops.network import Networks
+from tocsin_edge.loops.sensor import Sensor
+from tocsin_edge.settings import DeviceSettings, SensorDevice
 
-NOW = 1_790_000_000_000
-
-
-@pytest.mark.parametrize(
-    ("payload", "path", "value", "quality"),
-    [
-        ("12.5", "", 12.5, GOOD),
-        ('{"a": {"b": [1, 2.5]}}', "a.b.1", 2.5, GOOD),
-        ('{"on": true}', "on", 1.0, GOOD),
-        ('{"a": 0}', "a", 0.0, GOOD),
-        ('{"a": null}', "a", math.nan, BAD_SENSOR_FAILURE),
-        ('{"a": NaN}', "a", math.nan, BAD_SENSOR_FAILURE),
-        ('{"a": 1e999}', "a", math.nan, BAD_SENSOR_FAILURE),
-        ('{"a": "12"}', "a", math.nan, BAD_CONFIGURATION),
-        ('{"a": 1}', "b", math.nan, BAD_CONFIGURATION),
-        ('{"a": [1]}', "a.1", math.nan, BAD_CONFIGURATION),
-        ("not json", "a", math.nan, BAD_DEVICE_FAILURE),
-        ("", "", math.nan, BAD_DEVICE_FAILURE),
-        ("[" * 5000, "", math.nan, BAD_DEVICE_FAILURE),
-        ('"' + "x" * 70_000 + '"', "", math.nan, BAD_DEVICE_FAILURE),
-    ],
-)
-def test_what_is_no_number_is_bad_with_a_reason(payload: str, path: str, value: float, quality: int) -> None:
-    """Numbers and booleans at a dotted path are good; anything else is bad, never 0, and says why."""
-    parsed = parse(payload.encode(), [path], None, NOW)
-    assert parsed.value.tolist() == pytest.approx([value], nan_ok=True)
-    assert parsed.quality.tolist() == [quality]
-    assert bool(parsed.reasons) == (quality != GOOD)
+NOW_MS = 1_790_000_000_000
+PERIOD_MS = 1000
 
 
-@pytest.mark.parametrize(
-    ("time", "time_ms"),
-    [
-        ("2026-09-21T13:33:20Z", 1_789_997_600_000),
-        ("2026-09-21T21:33:20.250+08:00", 1_789_997_600_250),
-        (1_789_997_600, 1_789_997_600_000),
-        (1_789_997_600.25, 1_789_997_600_250),
-        (1_789_997_600_250, 1_789_997_600_250),
-        ("2026-09-21T13:33:20", None),
-        ("yesterday", None),
-        (0, None),
-        (NOW + 86_400_001, None),
-        (True, None),
-        (None, None),
-    ],
-)
-def test_the_sensors_own_time(time: object, time_ms: int | None) -> None:
-    """RFC 3339 with a zone, epoch s and ms are taken; anything else leaves the arrival, with a reason."""
-    parsed = parse(json.dumps({"v": 1, "t": time}).encode(), ["v"], "t", NOW)
-    assert parsed.time_ms == time_ms
-    assert bool(parsed.reasons) == (time_ms is None)
-    assert parsed.quality.tolist() == [GOOD]
+class Held:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        """Start at NOW_MS."""
+        self.ms = NOW_MS
+
+    def now_ns(self) -> int:
+        """UTC, ns."""
+        return self.ms * 1_000_000
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.ms / 1000
 
 
-@given(st.binary(max_size=300), st.lists(st.text(max_size=10), max_size=4))
-def test_no_payload_makes_it_raise(payload: bytes, fields: list[str]) -> None:
-    """Any bytes with any paths give one value and one quality each."""
-    parsed = parse(payload, fields, "t", NOW)
-    assert len(parsed.value) == len(parsed.quality) == len(fields)
-    assert all(math.isfinite(v) or q != GOOD for v, q in zip(parsed.value, parsed.quality, strict=True))
+class Bench:
+    """One sensor, what it was told to put, and its clock."""
+
+    samples: list[Sample]
+
+    def __init__(self, source: Mqtt, fields: Sequence[str] = ("v",)) -> None:
+        """Make a sensor with these fields."""
+        self.clock = Held()
+        self.samples = []
+        how = SensorDevice(source, tuple(fields))
+        metrics = tuple(EdgeMetric(f"m{place}") for place in range(len(fields)))
+        device = DeviceSettings(EdgeDevice("D", metrics), Ranges.of([None] * len(fields)), PERIOD_MS * 1_000_000, how)
+        self.sensor = Sensor(device, how, self.clock, self.samples.append)
+
+    def say(self, payload: object, after_ms: int = 0, *, retained: bool = False) -> None:
+        """Let it publish JSON some time later."""
+        self.clock.ms += after_ms
+        self.sensor.take(Arrival("t", json.dumps(payload).encode(), retained=retained))
+
+    @property
+    def readings(self) -> list[tuple[int, int, float, int]]:
+        """Every reading: position, ms after the start, value, quality."""
+        return [
+            (point, time_ms - NOW_MS, value, quality)
+            for sample in self.samples
+            for point, time_ms, value, quality in zip(
+                sample.columns.metric.tolist(),
+                sample.columns.time_ms.tolist(),
+                sample.columns.value.tolist(),
+                sample.columns.quality.tolist(),
+                strict=True,
+            )
+        ]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted, beside messages and readings."""
+        counts = self.sensor.figures().counts
+        return {kind: number for kind, number in counts.items() if kind not in ("messages", "readings")}
+
+
+TIMED = Mqtt(topic="t", time="t")
+UNTIMED = Mqtt(topic="t")
+
+
+def test_a_message_has_its_own_time_or_its_arrival() -> None:
+    """The payload's time stands; one out of its window is counted and the arrival is taken."""
+    bench = Bench(TIMED)
+    bench.say({"v": 1, "t": NOW_MS - 250})
+    bench.say({"v": 2, "t": 1}, after_ms=1000)
+    bench.say({"v": 3}, after_ms=1000)
+    assert bench.readings == [(0, -250, 1, GOOD), (0, 1000, 2, GOOD), (0, 2000, 3, GOOD)]
+    assert bench.counts == {"absurd-time": 1, "no-time": 1}
+    assert bench.sensor.figures().reason == "no time at 't': its arrival is taken"
+
+
+def test_a_retained_value_is_not_new() -> None:
+    """Without a time nobody knows how old it is; with one it must be newer than the last, of the last two periods."""
+    bench = Bench(UNTIMED)
+    bench.say({"v": 1}, retained=True)
+    assert (bench.readings, bench.counts) == ([], {"retained": 1})
+    bench = Bench(TIMED)
+    bench.say({"v": 1, "t": NOW_MS - 3_600_000}, retained=True)
+    bench.say({"v": 2, "t": NOW_MS - 1500}, retained=True)
+    bench.say({"v": 2, "t": NOW_MS - 1500}, retained=True)
+    assert bench.readings == [(0, -1500, 2, GOOD)]
+    assert bench.counts == {"retained": 2}
+
+
+def test_a_message_that_comes_twice_counts_once() -> None:
+    """With a time of its own whenever it comes again; late ones that are new are kept, in their own time."""
+    bench = Bench(TIMED)
+    for at in (0, 1, 0, 1, 0):
+        bench.say({"v": 5, "t": NOW_MS + at}, after_ms=700)
+    bench.say({"v": 6, "t": NOW_MS - 5000})
+    assert bench.readings == [(0, 0, 5, GOOD), (0, 1, 5, GOOD), (0, -5000, 6, GOOD)]
+    assert bench.counts == {"repeated": 3}
+
+
+def test_a_message_without_a_time_that_comes_again_at_once_counts_once() -> None:
+    """The same within half a period is a repetition; the same a period later is a reading; another is one always."""
+    bench = Bench(UNTIMED)
+    bench.say({"v": 5})
+    bench.say({"v": 5}, after_ms=499)
+    bench.say({"v": 6}, after_ms=1)
+    bench.say({"v": 5}, after_ms=1)
+    bench.say({"v": 5}, after_ms=1000)
+    assert [(at, value) for _, at, value, _ in bench.readings] == [(0, 5), (500, 6), (501, 5), (1501, 5)]
+    assert bench.counts == {"repeated": 1}
+
+
+def test_what_cannot_be_read_is_bad_and_counted() -> None:
+    """Each kind of trouble has its counter; an empty message, which takes a retained one away, says nothing."""
+    bench = Bench(UNTIMED, ("v", "w"))
+    for payload in (b"{", b"\xff", b"x" * 70_000):
+        bench.sensor.take(Arrival("t", payload, retained=False))
+    assert {quality for *_, quality in bench.readings} == {BAD_DEVICE_FAILURE}
+    bench.sensor.take(Arrival("t", b"", retained=False))
+    bench.say({"v": None, "w": "x"})
+    bench.say({"v": [1]})
+    assert len(bench.readings) == 10
+    kinds = {"not-json": 1, "not-utf8": 1, "too-large": 1, "empty": 1, "null": 1, "not-a-number": 2, "missing": 1}
+    assert bench.counts == kinds
+
+
+@given(st.lists(st.tuples(st.binary(max_size=60), st.booleans()), max_size=6))
+def test_no_message_stops_a_sensor(messages: list[tuple[bytes, bool]]) -> None:
+    """After any bytes it reads on."""
+    bench = Bench(TIMED)
+    for payload, retained in messages:
+        bench.sensor.take(Arrival("t", payload, retained=retained))
+    bench.say({"v": 7, "t": NOW_MS + 5})
+    assert bench.readings[-1] == (0, 5, 7.0, GOOD)
+
+
+def test_a_will_turns_the_points_bad_at_once_even_where_the_sensors_clock_is_fast() -> None:
+    """The bad reading is newer than the last, and what was said before it does not bring the points back."""
+    bench = Bench(TIMED)
+    bench.say({"v": 1, "t": NOW_MS + 30_000})
+    bench.sensor.gone("its will says that it is gone")
+    assert bench.readings[-1][1] == 30_001
+    assert bench.readings[-1][3] == BAD_NOT_CONNECTED
+    bench.say({"v": 1, "t": NOW_MS + 29_000}, retained=True)
+    assert len(bench.readings) == 2
+    bench.say({"v": 2, "t": NOW_MS + 31_000})
+    assert bench.readings[-1] == (0, 31_000, 2, GOOD)
+
+
+def test_silence_is_not_connected_within_two_periods_then_dead() -> None:
+    """Three bad readings a period apart, the third of a dead device."""
+
+    async def story() -> None:
+        how = SensorDevice(UNTIMED, ("v",))
+        samples: list[Sample] = []
+        device = DeviceSettings(EdgeDevice("D", (EdgeMetric("v"),)), Ranges.of([None]), 200_000_000, how)
+        sensor = Sensor(device, how, SystemClock(), samples.append)
+        sensor.take(Arrival("t", b'{"v": 1}', retained=False))
+        watching = asyncio.create_task(sensor.watch())
+        await eventually_async(lambda: samples[-1].dead)
+        watching.cancel()
+        assert [int(sample.columns.quality[0]) for sample in samples] == [GOOD, *[BAD_NOT_CONNECTED] * 3]
+        assert sensor.figures().dead
+        assert sensor.figures().reason == "no message for 2 periods"
+
+    asyncio.run(story())
+
+
+def columns(*rows: tuple[int, int, float, int]) -> Columns:
+    """Make columns of (metric, ms after the start, value, quality)."""
+    metric, at, value, quality = zip(*rows, strict=True)
+    return Columns(
+        np.array(metric, dtype=np.int64),
+        np.array(at, dtype=np.int64) + NOW_MS,
+        np.array(value, dtype=np.float64),
+        np.array(quality, dtype=np.uint8),
+    )
+
+
+class Network(Bench):
+    """A sensor of an edge node, `net/node/H2S-7`, its networks, and the node's own session."""
+
+    def __init__(self) -> None:
+        """Nothing is born."""
+        super().__init__(Mqtt(topic="spBv1.0/net/+/node/H2S-7"), ("ppm", "battery", "ppm"))
+        self.networks = Networks([self.sensor], self.clock)
+        self.device = EdgeDevice("H2S-7", (EdgeMetric("ppm"), EdgeMetric("battery"), EdgeMetric("not wanted")))
+        self.node = EdgeSession("net", "node", [self.device])
+
+    def hear(self, message: Message, *, retained: bool = False) -> list[tuple[str, bytes]]:
+        """Let a message arrive; gives the commands."""
+        commands = self.networks.take(Arrival(str(message.topic), message.payload, retained=retained))
+        assert commands is not None
+        return commands
+
+
+def test_networks_leave_other_topics_alone() -> None:
+    """What is of none of the nodes is somebody else's; commands are no news."""
+    networks = Network().networks
+    assert networks.take(Arrival("plant/t", b"1", retained=False)) is None
+    assert networks.take(Arrival("spBv1.0/net/DDATA/other/H2S-7", b"", retained=False)) is None
+    assert networks.take(Arrival("spBv1.0/net/NCMD/node", b"\xff", retained=False)) == []
+    assert networks.filters == ("spBv1.0/net/+/node/#",)
+
+
+def test_births_are_asked_for_when_the_connection_stands() -> None:
+    """Once a node; then with growing waits while it gives cause."""
+    bench = Network()
+    ((topic, payload),) = bench.networks.restart()
+    assert topic == "spBv1.0/net/NCMD/node"
+    assert parse_command(payload).rebirth
+
+
+def born(bench: Network) -> None:
+    """Let the node and its device be born, with values of a second ago."""
+    bench.node.will(0, bench.clock.ms)
+    bench.hear(bench.node.nbirth(0, 1, bench.clock.ms))
+    last = columns((0, -1000, 5.0, GOOD), (1, -1000, 80.0, GOOD), (2, -1000, 1.0, GOOD))
+    bench.hear(bench.node.dbirth("H2S-7", last, 1, bench.clock.ms))
+
+
+def test_a_network_speaks_by_alias_and_dies() -> None:
+    """Births, data by alias with their own times, null as bad, the node's death as not connected, and back."""
+    bench = Network()
+    born(bench)
+    assert sorted(bench.readings) == [(0, -1000, 5, GOOD), (1, -1000, 80, GOOD), (2, -1000, 5, GOOD)]
+    del bench.samples[:]
+    two = columns((0, 10, 6.0, GOOD), (0, 20, 7.0, GOOD), (1, 20, np.nan, BAD))
+    bench.hear(bench.node.ddata("H2S-7", two, 2, NOW_MS, historical=False))
+    assert [each[:3] for each in bench.readings if each[3] == GOOD] == [(0, 10, 6), (2, 10, 6), (0, 20, 7), (2, 20, 7)]
+    assert [each[:2] for each in bench.readings if each[3] == BAD] == [(1, 20)]
+    del bench.samples[:]
+    bench.hear(bench.node.ndeath(NOW_MS))
+    assert {(point, quality) for point, _, _, quality in bench.readings} == {(n, BAD_NOT_CONNECTED) for n in range(3)}
+    assert bench.sensor.figures().reason == "its edge node is gone"
+    bench.clock.ms += 2000
+    born(bench)
+    last = columns((0, 1500, 8.0, GOOD))
+    bench.hear(bench.node.ddata("H2S-7", last, 3, NOW_MS, historical=False))
+    assert bench.readings[-1] == (2, 1500, 8.0, GOOD)
+    assert bench.sensor.figures().reason == ""
+
+
+def test_a_devices_death_and_an_old_death_of_the_node() -> None:
+    """A DDEATH turns the points bad; an NDEATH of a session before this one says nothing."""
+    bench = Network()
+    born(bench)
+    del bench.samples[:]
+    older = EdgeSession("net", "node", [bench.device])
+    bench.hear(older.will(7, NOW_MS))
+    assert bench.readings == []
+    bench.hear(bench.node.ddeath("H2S-7", NOW_MS))
+    assert {quality for *_, quality in bench.readings} == {BAD_NOT_CONNECTED}
+    assert bench.counts["stale-death"] == 1
+
+
+def test_what_a_birth_says_again_does_not_count_twice() -> None:
+    """A rebirth brings the last values anew, with their old times: they are counted as repeated."""
+    bench = Network()
+    born(bench)
+    before = bench.readings
+    born(bench)
+    assert bench.readings == before
+    assert bench.counts["repeated"] == 2
+
+
+def test_data_before_the_birth_asks_for_it_with_growing_waits() -> None:
+    """One request for many messages, the next 2 s later, the next 4 s after that; nothing is made up meanwhile."""
+    bench = Network()
+    node = EdgeSession("net", "node", [bench.device])
+    asked = []
+    for second in range(12):
+        bench.clock.ms = NOW_MS + 1000 * second
+        data = node.ddata("H2S-7", columns((0, 1000 * second, 1.0, GOOD)), 2, NOW_MS, historical=False)
+        asked += [second for _ in bench.hear(data)]
+    assert asked == [0, 2, 6]
+    assert bench.readings == []
+    assert bench.counts["not-born"] == 12
+
+
+def test_an_absurd_time_of_a_network_is_its_arrival_and_an_old_birth_no_reading() -> None:
+    """Data of 2001 came now; what a birth says of 2001 is not known to be so now."""
+    bench = Network()
+    bench.node.will(0, NOW_MS)
+    bench.hear(bench.node.nbirth(0, 1, NOW_MS))
+    old = 990_000_000_000 - NOW_MS
+    bench.hear(bench.node.dbirth("H2S-7", columns(*((n, old, 1.0, GOOD) for n in range(3))), 1, NOW_MS))
+    assert bench.readings == []
+    bench.hear(bench.node.ddata("H2S-7", columns((1, old, 1.0, GOOD)), 2, NOW_MS, historical=False))
+    assert bench.readings == [(1, 0, 1.0, GOOD)]
+    assert bench.counts["absurd-time"] == 3
+
+
+@pytest.mark.parametrize("payload", [b"\xff", b"x" * ((1 << 20) + 1)])
+def test_a_message_that_is_no_sparkplug_is_counted(payload: bytes) -> None:
+    """Garbage and what is too large say nothing of the points."""
+    bench = Network()
+    born(bench)
+    del bench.samples[:]
+    bench.networks.take(Arrival("spBv1.0/net/DDATA/node/H2S-7", payload, retained=False))
+    assert bench.readings == []
+    assert list(bench.counts) in (["undecodable"], ["too-large"])
+
+
+def test_a_retained_birth_is_old() -> None:
+    """Sparkplug forbids it: nobody knows whether the node still lives."""
+    bench = Network()
+    bench.hear(bench.node.nbirth(0, 1, NOW_MS), retained=True)
+    bench.hear(bench.node.dbirth("H2S-7", columns(*((n, 0, 1.0, GOOD) for n in range(3))), 1, NOW_MS), retained=True)
+    assert (bench.readings, bench.counts) == ([], {"retained": 1})

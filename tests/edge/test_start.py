@@ -12,17 +12,17 @@ from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.connection import Modbus
-from tocsin_core.plant.model import Mqtt
+from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.polling import grace_s
 from tocsin_core.ranges import Ranges
-from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
+from tocsin_core.readings import BAD_COMM_FAILURE, BAD_NOT_CONNECTED, GOOD
 from tocsin_core.registers import Profile, compile_plan
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_edge.adapters.modbus import ModbusLine
 from tocsin_edge.adapters.sensors import Arrival
 from tocsin_edge.loops.keep import Sample
-from tocsin_edge.loops.listen import Sensor
 from tocsin_edge.loops.poll import Holes, Poller
+from tocsin_edge.loops.sensor import Sensor
 from tocsin_edge.settings import DeviceSettings, ModbusDevice, Part, SensorDevice
 
 CLOCK = SystemClock()
@@ -111,7 +111,7 @@ def test_a_sensor_that_was_never_heard_has_two_seconds_and_then_two_periods() ->
         watching = asyncio.create_task(sensor.watch())
         await eventually_async(lambda: samples, timeout_s=4)
         assert 1.95 < CLOCK.monotonic() - begun < 2.5
-        assert qualities(samples) == {BAD_COMM_FAILURE}
+        assert qualities(samples) == {BAD_NOT_CONNECTED}
         sensor.take(Arrival("t", b"1.5", retained=False))
         spoke = CLOCK.monotonic()
         assert samples[-1].columns.value.tolist() == [1.5]

@@ -10,10 +10,12 @@ from tocsin_core.detectors.change import Calibration
 from tocsin_core.normal import NormalModel
 from tocsin_core.plant.check_alarms import check_alarms, check_charts, check_status
 from tocsin_core.plant.check_computed import check_computed, check_first_out
+from tocsin_core.plant.check_reports import check_reports
 from tocsin_core.plant.computed import points_of
 from tocsin_core.plant.computing import NOWHERE, resolve_computed
 from tocsin_core.plant.connection import check_connections
 from tocsin_core.plant.model import AlarmKind, Device, Gateway, Point, PointKind
+from tocsin_core.plant.mqtt import check_field, check_sensors
 from tocsin_core.plant.parts import Parts
 from tocsin_core.plant.point import Learned, PlantPoint, longest_of, resolve
 from tocsin_core.plant.source import Path, Source
@@ -93,6 +95,8 @@ def _check_devices(parts: Parts, source: Source) -> None:
                 source.problem(path, "neither modbus nor mqtt: say how it is read")
     reached = ((path, g.id if g else "", d.id, d.modbus) for path, g, d in parts.devices if d.modbus is not None)
     check_connections(reached, source)
+    sensors = ((path, g.id if g else "", d.mqtt) for path, g, d in parts.devices if d.mqtt is not None)
+    check_sensors(sensors, source)
 
 
 def _closest(name: str, names: list[str]) -> str:
@@ -116,6 +120,8 @@ def _check_address(device: Device, point: Point, profiles: dict[str, Profile], p
         source.problem((*path, "register"), "only points of modbus devices have a register")
     if device.mqtt is not None and point.field is None:
         source.problem(path, "a point of an MQTT sensor names its field")
+    elif device.mqtt is not None and point.field is not None:
+        check_field(device.mqtt, point.field, (*path, "field"), source)
     if device.mqtt is None and point.field is not None:
         source.problem((*path, "field"), "only points of MQTT sensors have a field")
 
@@ -173,6 +179,7 @@ def check(parts: Parts, found: Found, source: Source) -> tuple[PlantPoint, ...]:
         check_alarms(point, path, parts.computed_ids, source)
         if found.calibrations is not None:
             check_charts(point, path, source)
+    check_reports(placed, {name: model.names for name, model in found.models.items()}, source)
     # Of points with one name, which is a mistake told already, the first.
     by_id = {point.id: point for _, point in reversed(placed)}
     for path, group in parts.first_out:

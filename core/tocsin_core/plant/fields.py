@@ -8,7 +8,6 @@ IDENTIFIER: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 HOST: Final = r"^[A-Za-z0-9_.:-]{1,253}$"
 PORT_FILE: Final = r"^/[^\s\x00]{1,200}$"
 CAS: Final = r"^\d{2,7}-\d\d-\d$"
-TOPIC: Final = r"^[^#+\x00]{1,200}$"
 CHANNEL: Final = r"^[a-z0-9+.-]+://"
 ALARM: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}/[A-Za-z-]{1,64}$"
 TIME_OF_DAY: Final = r"^([01]\d|2[0-3]):[0-5]\d$"
@@ -17,7 +16,6 @@ FORMS: Final = {
     HOST: "a host name or address",
     PORT_FILE: "a device file like /dev/ttyUSB0",
     CAS: "a CAS number like 7664-41-7",
-    TOPIC: "a topic without wildcards, at most 200 characters",
     CHANNEL: "an Apprise address like mailto://…",
     ALARM: "an alarm like P-101/HH",
     TIME_OF_DAY: "a time of day in quotes, from 00:00 to 23:59",

@@ -13,7 +13,6 @@ from tocsin_core.plant.fields import (
     CAS,
     CHANNEL,
     TIME_OF_DAY,
-    TOPIC,
     Finite,
     Host,
     Identifier,
@@ -24,6 +23,8 @@ from tocsin_core.plant.fields import (
     Seconds,
     Strict,
 )
+from tocsin_core.plant.mqtt import Mqtt
+from tocsin_core.plant.report import Report
 
 
 class AlarmKind(StrEnum):
@@ -229,7 +230,9 @@ class Point(Strict):
         None, alias="register", description="Modbus: the value's name in the device's profile."
     )
     field: str | None = Field(
-        None, description="MQTT sensor: dotted path of the value in the JSON payload; empty for a bare number."
+        None,
+        description="MQTT sensor: path of the value in the JSON payload, like `a.b[0]`; empty for a bare value;"
+        " Sparkplug sensor: the metric's name.",
     )
     metric: str | None = Field(
         None, description="External gateway: the Sparkplug metric's name; the point's id if left out."
@@ -245,17 +248,11 @@ class Point(Strict):
         None, description="mine-methane: where the sensor hangs."
     )
     status: Status | None = Field(None, description="Where it says that it is warming up or being calibrated.")
+    report: Report | None = Field(
+        None, description="Report by exception; only for points whose values no alarm and no computed point looks at."
+    )
     alarms: dict[Annotated[AlarmKind, Field(strict=False)], AlarmSetting | Literal[False]] = Field(
         default_factory=dict, description="Overrides by alarm kind; `false` takes a definition away."
-    )
-
-
-class Mqtt(Strict):
-    """The topic on which an MQTT sensor publishes JSON, and how often it should."""
-
-    topic: Annotated[str, StringConstraints(pattern=TOPIC)] = Field(description="Where the sensor publishes.")
-    time: str | None = Field(
-        None, description="Dotted path of the time stamp (RFC 3339, or epoch s or ms); arrival if left out."
     )
 
 
@@ -268,7 +265,7 @@ class Device(Strict):
         None, description="Modbus: file name in firmware-configs/devices, without .yaml."
     )
     modbus: Modbus | None = Field(None, description="How it is read: as a Modbus device.")
-    mqtt: Mqtt | None = Field(None, description="How it is read: as an MQTT sensor that publishes JSON.")
+    mqtt: Mqtt | None = Field(None, description="How it is read: as an MQTT sensor.")
     period_ms: Annotated[int, Field(ge=100, le=3_600_000)] = Field(
         1000, description="How often it is read, or (MQTT) should publish."
     )
@@ -287,12 +284,31 @@ class Device(Strict):
 
 
 class Broker(Strict):
-    """An MQTT broker: the cloud side's listener, or the one on which sensors publish."""
+    """An MQTT broker."""
 
     host: Host = Field("127.0.0.1", description="Host name or address.")
     port: Port = Field(1883, description="TCP port.")
     username: str | None = Field(None, description="User name, where the broker asks for one.")
     password: str | None = Field(None, description="Its password.")
+
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+class SensorBroker(Broker):
+    """The MQTT broker on which a gateway's sensors publish."""
+
+    host_local: bool = Field(
+        default=False,
+        description="The gateway runs this broker itself, listening on `host` and `port` (needs `nats-server`).",
+    )
+
+    @model_validator(mode="after")
+    def _not_for_everybody(self) -> Self:
+        if self.host_local and self.host not in LOOPBACK and not (self.username and self.password):
+            msg = "a broker that others can reach asks for a username and a password"
+            raise ValueError(msg)
+        return self
 
 
 class Spool(Strict):
@@ -313,9 +329,17 @@ class Gateway(Strict):
         default=False, description="Not ours: any Sparkplug B edge node; its points are declared by metric name."
     )
     uplink: Broker = Field(Broker(), description="The cloud side's MQTT listener, as this gateway reaches it.")
-    sensors: Broker = Field(Broker(), description="The broker on which this gateway's MQTT sensors publish.")
+    sensors: SensorBroker = Field(SensorBroker(), description="The broker on which its MQTT sensors publish.")
     spool: Spool = Field(Spool(), description="What it keeps while the link is down.")
     devices: Annotated[tuple[Device, ...], Listed] = Field((), description="What it reads.")
+
+    @model_validator(mode="after")
+    def _two_brokers(self) -> Self:
+        local = self.sensors
+        if local.host_local and (local.host, local.port) == (self.uplink.host, self.uplink.port):
+            msg = "the broker that it runs for its sensors cannot be the cloud side's: give one of them another port"
+            raise ValueError(msg)
+        return self
 
 
 class Computed(Strict):

@@ -1,95 +1,157 @@
-"""The listen loops: what MQTT sensors publish becomes samples, and their silence becomes bad quality."""
+"""The listen loop: messages of the sensors' broker are handed to the sensors that they are from."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
 from random import SystemRandom
-from typing import Final
+from typing import Any, Final, Self
 
 import aiomqtt
-import numpy as np
 import structlog
 
 from tocsin_core.clock import Clock
-from tocsin_core.plant.model import Broker
-from tocsin_core.polling.health import GRACE_LEAST_S
-from tocsin_core.readings import BAD_COMM_FAILURE
-from tocsin_edge.adapters.sensors import Arrival, arrivals, parse
-from tocsin_edge.loops.health import Health
+from tocsin_core.plant.model import SensorBroker
+from tocsin_core.sensors import captured, fewest
+from tocsin_edge.adapters.sensors import Arrival, SensorLink, connected
+from tocsin_edge.loops.host_broker import host_broker
 from tocsin_edge.loops.keep import Sample
-from tocsin_edge.loops.measured import measured
-from tocsin_edge.settings import DeviceSettings, SensorDevice
+from tocsin_edge.loops.network import Networks
+from tocsin_edge.loops.sensor import Sensor, SensorFigures
+from tocsin_edge.settings import EdgeSettings, SensorDevice
 
-NS_PER_S: Final = 1_000_000_000
-NS_PER_MS: Final = 1_000_000
-PATIENCE_PERIODS: Final = 2
 RECONNECT_FIRST_S: Final = 0.25
 RECONNECT_MOST_S: Final = 3.0
+# Of so many sensors that nobody declared the log tells; more are only counted.
+MOST_UNKNOWN: Final = 100
 
 log = structlog.get_logger()
 _random = SystemRandom()
 
 
-class Sensor:
-    """One sensor: takes its messages, and watches for their absence."""
+class _Routes:
+    """Which sensors a topic belongs to: by the topic itself, or by the name that a filter's wildcards stand for."""
 
-    def __init__(self, device: DeviceSettings, how: SensorDevice, clock: Clock, put: Callable[[Sample], None]) -> None:
-        """Wire only; `watch` does the watching."""
-        self.topic = how.source.topic
-        self._device = device
-        self._how = how
+    def __init__(self) -> None:
+        self._exact: dict[str, list[Sensor]] = {}
+        self._wild: dict[str, dict[str, list[Sensor]]] = {}
+
+    def add(self, topic: str, sensor: Sensor) -> None:
+        if "+" in topic or "#" in topic:
+            self._wild.setdefault(topic, {}).setdefault(sensor.name, []).append(sensor)
+        else:
+            self._exact.setdefault(topic, []).append(sensor)
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        return (*self._exact, *self._wild)
+
+    def of(self, topic: str) -> Iterator[Sensor]:
+        yield from self._exact.get(topic, ())
+        for topic_filter, by_name in self._wild.items():
+            name = captured(topic_filter, topic)
+            if name is not None:
+                yield from by_name.get(name, ())
+
+
+class Listener:
+    """Hears the sensors' broker for all sensors of the gateway."""
+
+    def __init__(self, broker: SensorBroker, sensors: Sequence[Sensor], clock: Clock) -> None:
+        """Wire only; `run` does the work."""
+        self._broker = broker
+        self._sensors = tuple(sensors)
+        self._said, self._wills = _Routes(), _Routes()
+        for sensor in sensors:
+            if sensor.network is None:
+                self._said.add(sensor.source.topic, sensor)
+            if sensor.source.offline is not None:
+                self._wills.add(sensor.source.offline.topic, sensor)
+        self._networks = Networks(sensors, clock)
         self._clock = clock
-        self._put = put
-        self._health = Health(device.id, clock, 0.0)
-        self._heard = asyncio.Event()
-        self._newest_ms = 0
+        self._filters = fewest((*self._said.filters, *self._wills.filters, *self._networks.filters))
+        self._unknown: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self.up = False
 
-    def take(self, arrival: Arrival) -> None:
-        """Read one message; a retained one counts only if it brings its own time, newer than the last."""
-        now_ms = self._clock.now_ns() // NS_PER_MS
-        parsed = parse(arrival.payload, self._how.fields, self._how.source.time, now_ms)
-        if arrival.retained and (parsed.time_ms is None or parsed.time_ms <= self._newest_ms):
-            return
-        self._heard.set()
-        self._health.answer()
-        self._newest_ms = parsed.time_ms or now_ms
-        found = measured(self._device, parsed.value, parsed.quality, self._newest_ms)
-        self._health.complain("; ".join(filter(None, (*parsed.reasons, found.reason))))
-        self._put(Sample(self._device, found.columns))
+    @classmethod
+    def of(cls, settings: EdgeSettings, clock: Clock, put: Callable[[Sample], None]) -> Self:
+        """Make the listener of a gateway's sensors; `put` takes their samples."""
+        sensors = [
+            Sensor(device, device.input, clock, put)
+            for device in settings.devices
+            if isinstance(device.input, SensorDevice)
+        ]
+        return cls(settings.gateway.sensors, sensors, clock)
 
-    async def watch(self) -> None:
-        """Turn the points bad when two periods pass without a message, and again each period until it is dead."""
-        period_s = self._device.period_ns / NS_PER_S
-        n = len(self._how.fields)
+    def jobs(self, folder: Path) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        """What has to run, each with its name; the files of a broker of its own are in `folder`."""
+        jobs = [(f"watch {sensor.figures().name}", sensor.watch()) for sensor in self._sensors]
+        if self._sensors:
+            jobs.append(("listen", self.run()))
+        if self._broker.host_local:
+            jobs.append(("sensors' broker", host_broker(self._broker, folder, self._clock)))
+        return jobs
+
+    def figures(self) -> tuple[SensorFigures, ...]:
+        """What each sensor came to."""
+        return tuple(sensor.figures() for sensor in self._sensors)
+
+    async def run(self) -> None:
+        """Listen for ever; reconnects with full jitter."""
+        longest = RECONNECT_FIRST_S
         while True:
-            patience = None if self._health.dead else period_s * (1 if self._health.failing else PATIENCE_PERIODS)
-            if patience is not None and not self._newest_ms and not self._health.failing:
-                # It speaks at its own times, so that of a slow one not even ten seconds' silence would say a thing.
-                patience = max(patience, GRACE_LEAST_S)
             try:
-                async with asyncio.timeout(patience):
-                    await self._heard.wait()
-                self._heard.clear()
-            except TimeoutError:
-                self._health.fail(f"no message for {PATIENCE_PERIODS} periods")
-                quality = np.full(n, BAD_COMM_FAILURE, dtype=np.uint8)
-                now_ms = self._clock.now_ns() // NS_PER_MS
-                found = measured(self._device, np.full(n, np.nan), quality, now_ms)
-                self._put(Sample(self._device, found.columns, dead=self._health.dead))
+                async with connected(self._broker, self._filters, self._lost) as link:
+                    longest = RECONNECT_FIRST_S
+                    await self._hear(link)
+            except aiomqtt.MqttError as error:
+                reason = str(error)
+                log.warning(
+                    "sensors' broker not reached", host=self._broker.host, port=self._broker.port, reason=reason
+                )
+            finally:
+                self.up = False
+            await asyncio.sleep(_random.uniform(0.0, longest))
+            longest = min(2 * longest, RECONNECT_MOST_S)
 
+    async def _hear(self, link: SensorLink) -> None:
+        self.counts["connects"] += 1
+        self.up = True
+        for refused in link.refused:
+            self.counts["refused"] += 1
+            log.error("sensors' broker refuses a subscription", topic=refused)
+        for command in self._networks.restart():
+            await link.tell(*command)
+        async for arrival in link.arrivals():
+            for command in self.take(arrival):
+                await link.tell(*command)
 
-async def listen(broker: Broker, sensors: Sequence[Sensor]) -> None:
-    """Hand the messages of the sensors' broker to the sensors for ever; reconnects with full jitter."""
-    by_topic: dict[str, list[Sensor]] = {}
-    for sensor in sensors:
-        by_topic.setdefault(sensor.topic, []).append(sensor)
-    longest = RECONNECT_FIRST_S
-    while True:
-        try:
-            async for arrival in arrivals(broker, tuple(by_topic)):
-                longest = RECONNECT_FIRST_S
-                for sensor in by_topic.get(arrival.topic, ()):
-                    sensor.take(arrival)
-        except aiomqtt.MqttError as error:
-            log.warning("sensors' broker not reached", host=broker.host, port=broker.port, reason=str(error))
-        await asyncio.sleep(_random.uniform(0.0, longest))
-        longest = min(2 * longest, RECONNECT_MOST_S)
+    def take(self, arrival: Arrival) -> list[tuple[str, bytes]]:
+        """Hand one message to the sensors it is from; gives the commands (topic, payload) to send."""
+        self.counts["messages"] += 1
+        commands = self._networks.take(arrival)
+        known = commands is not None
+        gone = set()
+        for sensor in self._wills.of(arrival.topic):
+            known = True
+            will = sensor.source.offline
+            if will is not None and arrival.payload == will.payload.encode():
+                gone.add(sensor)
+                sensor.gone("its will says that it is gone")
+        for sensor in self._said.of(arrival.topic):
+            known = True
+            if sensor not in gone:
+                sensor.take(arrival)
+        if not known:
+            self._stranger(arrival.topic)
+        return commands or []
+
+    def _lost(self) -> None:
+        self.counts["lost"] += 1
+
+    def _stranger(self, topic: str) -> None:
+        self.counts["unknown"] += 1
+        if topic not in self._unknown and len(self._unknown) < MOST_UNKNOWN:
+            self._unknown.add(topic)
+            log.warning("a sensor that is not in the plant file", topic=topic)

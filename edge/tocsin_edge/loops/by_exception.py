@@ -1,0 +1,34 @@
+"""Report by exception: of the samples on their way to the spool, only the readings that tell something go on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tocsin_core.sensors import Reporting
+from tocsin_core.sparkplug.edge import Columns
+from tocsin_edge.loops.keep import Sample
+from tocsin_edge.settings import DeviceSettings
+
+
+class Reporter:
+    """Stands before the spool, behind everything in the gateway that judges readings: alarms see them all."""
+
+    def __init__(self, devices: Sequence[DeviceSettings], put: Callable[[Sample], None]) -> None:
+        """`put` takes what goes on."""
+        self._put = put
+        self._reporting = {each.id: Reporting(each.report) for each in devices if each.report is not None}
+        self.left_out = 0
+
+    def put(self, sample: Sample) -> None:
+        """Hand on what has to be told of a sample; never waits."""
+        reporting = self._reporting.get(sample.device.id)
+        if reporting is None:
+            self._put(sample)
+            return
+        columns = sample.columns
+        told = reporting.tell(columns.metric, columns.time_ms, columns.value, columns.quality)
+        self.left_out += len(columns) - int(told.sum())
+        if told.all():
+            self._put(sample)
+        elif told.any():
+            kept = Columns(columns.metric[told], columns.time_ms[told], columns.value[told], columns.quality[told])
+            self._put(replace(sample, columns=kept))
