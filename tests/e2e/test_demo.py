@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psutil
 import pytest
 
@@ -84,6 +85,12 @@ def test_kill_9_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert raised, log
     assert len(raised) == len(set(raised)), f"an alarm was raised twice in one incident: {raised}"
     assert report["tickets_opened"] == 1
+    with duckdb.connect(str(tmp_path / "data" / "history.duckdb"), read_only=True) as history:
+        computed = history.execute(
+            "SELECT count(*), count(DISTINCT time_ns) FROM readings JOIN points ON key = point WHERE id = 'NH3-TANK-2'"
+        ).fetchone()
+    assert computed is not None
+    assert computed[0] == computed[1] > INCIDENT_S, "what was computed is stored, and once"
 
 
 @pytest.mark.timeout(180)
