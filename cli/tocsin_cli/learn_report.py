@@ -15,6 +15,7 @@ from tocsin_core.normal import NormalModel
 from tocsin_core.plant import AlarmKind, Plant
 
 FILE_WIDTH: Final = 120
+LEAST_SHOWN: Final = 0.001
 
 
 def of_model(model: NormalModel, place: str, *, replaced: bool) -> dict[str, Any]:
@@ -69,7 +70,8 @@ def tell_charts(reports: Sequence[Mapping[str, Any]], plant: Plant) -> None:
         cells = [each["point"], f"{each['mean']:.{decimals}f}", f"{each['sigma']:.3g}", f"{each['step_s']:g}"]
         cells += [f"{each['rho']:.2f}", f"{each['left']:.2f}"]
         for kind, threshold in (("cusum", "h"), ("ewma", "width")):
-            held = (f"{each[threshold]:.2f}", f"{each[f'{kind}_per_week']:.3f}")
+            per_week = each[f"{kind}_per_week"]
+            held = (f"{each[threshold]:.2f}", f"{per_week:.3f}" if per_week >= LEAST_SHOWN else f"<{LEAST_SHOWN}")
             cells += held if kind in each["alarms"] else [f"({cell})" for cell in held]
         table.add_row(*cells)
     console = Console()

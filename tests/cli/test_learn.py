@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.cli.test_check import tocsin
-from tests.support.need import ROOT
+from tests.support.need import ROOT, need_data
+from tests.support.plants import PLANTS
 from tocsin_cli.learn_opening import open_plant
 from tocsin_cli.learn_rows import Series, chart_values, period_of, unit_rows
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
@@ -314,6 +316,24 @@ def test_a_charts_value_is_the_first_good_one_of_its_period() -> None:
         chart_values(series((1.0, 1.0), bad=(0,)), 1.0)
     with pytest.raises(CalibrationError, match="2 of 1001 periods"):
         chart_values(series((0.0, 1.0), (1000.0, 1.0)), 1.0)
+
+
+def test_the_pump_loop_learns_from_its_recording_and_names_what_fails(tmp_path: Path) -> None:
+    """Of its first 400 s, as the benchmark's protocol has it; the vibration is named as it begins, with the reason."""
+    data = need_data("skab")
+    folder = tmp_path / "pump"
+    shutil.copytree(PLANTS / "skab-pump-loop", folder)
+    text = (folder / "plant.yaml").read_text(encoding="utf-8")
+    text = text.replace("alarms: {H: {setpoint: 2.7", "alarms: {cusum: {}, H: {setpoint: 2.7")
+    text += "\ncomputed:\n  - {id: LOOP, name: 回路, from: {rule: normal, model: loop}}\n"
+    (folder / "plant.yaml").write_text(text, encoding="utf-8")
+    recording = str(data / "other" / "9.csv")
+    made = last("learn", str(folder), "--from", recording, "--rows", ":400")
+    assert (made["models"][0]["points"], [each["point"] for each in made["charts"]]) == (8, ["PT-1"])
+    assert last("check", str(folder))["ok"] is True
+    found = last("replay", str(folder), "--from", recording)
+    told = [each for each in found["raised"] if each["alarm"] == "LOOP/abnormal"]
+    assert any("VT-1" in each["reason"] and each["at"].startswith("2020-02-08T09:37:") for each in told)
 
 
 def test_the_pages_name_every_option() -> None:
