@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.edge.rig import Gateway, Host, Link, Slave, modbus_device, plant
 from tests.support.nats import nats_broker
-from tests.support.need import need_program
+from tests.support.need import ROOT, need_program
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 
@@ -187,6 +187,8 @@ def test_every_promised_figure_is_there_and_promtool_accepts_them(gateway: OpenG
             dropped = {key[1] for key in figures if key[0] == "tocsin_edge_spool_dropped_total"}
             assert dropped == {"history", "live", "damaged"}
             assert figures["process_resident_memory_bytes",] > 1e7
+            page = (ROOT / "docs" / "gateway.md").read_text("utf-8")
+            assert {name for name in names if f"`{name}`" not in page} == set()
             assert figures["tocsin_edge_idle_seconds", f"line {line(slave)}"] < 5
             code, kind, text = await asyncio.to_thread(gateway.get, "/metrics")
             assert (code, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")

@@ -16,7 +16,9 @@ DEBIAN: Final = {
     "git": "git",
     "make": "make",
     "mosquitto": "mosquitto",
+    "nft": "nftables",
     "promtool": "prometheus",
+    "systemd-analyze": "systemd",
     "libatomic.so.1": "libatomic1",
 }
 
