@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 
 from tocsin_core.plant import PlantError, load_plant
+from tocsin_core.sensors import Kind
 
 PLANT: Final = """\
 tocsin: 1
@@ -144,3 +145,27 @@ def test_an_external_gateway_decides_itself(tmp_path: Path) -> None:
     (tmp_path / "plant.yaml").write_text(text)
     with pytest.raises(PlantError, match="an external gateway decides itself"):
         load_plant(tmp_path)
+
+
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "sensors.md").read_text(encoding="utf-8")
+EXAMPLES: Final = [
+    line.partition("#  ")[0].partition("   # ")[0].strip()
+    for block in PAGE.split("```yaml\n")[1:]
+    for line in block.split("```")[0].splitlines()
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_pages_examples_are_valid(example: str, tmp_path: Path) -> None:
+    """Each line of docs/sensors.md passes as the setting that it is."""
+    key, _, value = example.partition(": ")
+    parts = {"point": f", report: {value}"} if key == "report" else {key: value}
+    assert problems(tmp_path, **parts) == []
+
+
+@pytest.mark.parametrize(
+    "kind", [*Kind, "empty", "retained", "repeated", "gone", "silent", "unknown", "refused", "lost"]
+)
+def test_the_page_tells_of_each_counter(kind: str) -> None:
+    """Whatever is counted is explained."""
+    assert f"`{kind}`" in PAGE
