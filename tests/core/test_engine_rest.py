@@ -58,7 +58,7 @@ def test_a_trend_that_is_not_near_does_not_speak(
     one = [np.asarray([number]) for number in (value, setpoint, sign, limit, horizon_s, z, 0.0)]
     values, setpoints, signs, limits, horizons, quantiles, zero = one
     with np.errstate(all="ignore"):
-        near = detect.nears(trend, values, setpoints, signs, limits, detect.NEAR * horizons)
+        near = detect.nears(trend, values, setpoints, signs, limits, horizons)
         slope = detect.fit(trend, zero + 0.01)
         answers = (
             detect.rate(slope, setpoints, zero),
@@ -66,6 +66,34 @@ def test_a_trend_that_is_not_near_does_not_speak(
         )
     if not near[0]:
         assert all(answer[0] != TRUE for answer in answers)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_what_speaks_is_near(seed: int) -> None:
+    """Of lines with a little noise about them, thousands of which lead to their limits, none is left out."""
+    dice, size = np.random.default_rng(seed), 4000
+    slope, level, value = dice.normal(0.0, 0.3, size), dice.normal(0.0, 0.1, size), dice.normal(0.0, 50.0, size)
+    weight, mean_x, sxx = dice.uniform(10.0, 60.0, size), -dice.uniform(1.0, 60.0, size), dice.uniform(1e3, 1e5, size)
+    x, u, square = weight * mean_x, weight * (level + slope * mean_x), weight * weight / dice.uniform(8.0, 60.0, size)
+    trend = Trend(
+        weight=weight,
+        x=x,
+        xx=x * mean_x + sxx,
+        u=u,
+        xu=u * mean_x + slope * sxx,
+        uu=u * u / weight + slope * slope * sxx + weight * dice.uniform(0.0, 0.01, size),
+        square=square,
+        square_x=square * mean_x,
+        square_xx=square * (mean_x * mean_x + sxx / weight),
+    )
+    horizon_s, sign, zero = dice.uniform(1.0, 300.0, size), dice.choice(HIGH_AND_LOW, size), np.zeros(size)
+    setpoint, limit = dice.uniform(0.1, 1.0, size), value + level + slope * horizon_s * dice.uniform(-0.2, 1.2, size)
+    near = detect.nears(trend, value, setpoint, sign, limit, horizon_s)
+    line = detect.fit(trend, zero + 0.03)
+    rate = detect.rate(line, setpoint, zero) == TRUE
+    early = detect.time_to_limit(line, value, sign, limit, zero, horizon_s, zero + 1.6) == TRUE
+    assert min(rate.sum(), early.sum(), (~near).sum()) > size / 20
+    assert not (~near & (rate | early)).any()
 
 
 def seen_slowly(state: State, rules: Rules) -> list[Projection]:
