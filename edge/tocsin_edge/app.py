@@ -1,6 +1,7 @@
 """One gateway, wired in a straight line and taken down in reverse."""
 
 import asyncio
+import gc
 import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -76,6 +77,9 @@ async def run(
         await stack.enter_async_context(answering(report, settings.spool.parent, metrics_at))
         before = spool.counters()
         log.info("gateway starts", gateway=settings.gateway.id, devices=len(settings.devices), **before)
+        # What was loaded stays: no later collection need look through it.
+        gc.collect()
+        gc.freeze()
         async with asyncio.TaskGroup() as outward:
             outward.create_task(sender.run(), name="send")
             keeping = outward.create_task(keeper.run(), name="keep")
