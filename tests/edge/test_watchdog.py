@@ -27,6 +27,11 @@ class Heard(ServiceManager):
 
     words: list[str] = field(default_factory=list)
 
+    @property
+    def listens(self) -> bool:
+        """It does."""
+        return True
+
     def feed(self) -> None:
         """Note it."""
         self.words.append("fed")

@@ -31,6 +31,11 @@ class ServiceManager:
         watched = period.isdecimal() and int(period) > 0 and whose == str(pid)
         return cls(environment.get("NOTIFY_SOCKET") or None, int(period) / US_PER_S if watched else None)
 
+    @property
+    def listens(self) -> bool:
+        """Whether there is one to tell anything to."""
+        return self._address is not None
+
     def ready(self) -> None:
         """Say that the start is done."""
         self._tell("READY=1")

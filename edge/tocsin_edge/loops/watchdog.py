@@ -137,5 +137,6 @@ class Watchdog:
             if self._stalled:
                 log.warning("goes on again", what=self._stalled)
             self._manager.feed()
-            self._manager.status(self._status())
+            if self._manager.listens:
+                self._manager.status(self._status())
         self._stalled = stalled
