@@ -1,8 +1,4 @@
-"""The detectors: functions over arrays that say whether an alarm's condition is there, gone, or neither.
-
-Those of trends work on all rows alike, also on sums of too few readings, of which no numbers come. To silence numpy
-about that (`np.errstate`) is left to their callers, who do it once for several of them.
-"""
+"""The detectors: functions over arrays that say whether an alarm's condition is there, gone, or neither."""
 
 from typing import Final, NamedTuple
 
@@ -12,6 +8,9 @@ from numpy.typing import NDArray
 from tocsin_core.readings import F64, Bool
 
 I8 = NDArray[np.int8]
+
+# Those of trends work on all rows alike, also on sums of too few readings, of which no numbers come. To silence numpy
+# about that (`np.errstate`) is left to their callers, who do it once for several of them.
 
 # What a detector answers; what comes of it (delays, states) is the engine's business.
 TRUE: Final = np.int8(1)  # beyond the set point

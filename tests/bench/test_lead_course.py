@@ -36,12 +36,12 @@ def test_the_course_is_what_the_simulator_serves(name: str) -> None:
     """With the simulator's own step, seed and inputs every point's course is what its registers and payloads hold."""
     plant, simulation = shipped(name)
     world = World(plant, simulation, "calm", 5)
-    seen = np.empty((STEPS, len(plant.points)))
+    seen = np.empty((STEPS, len(plant.measured)))
     for step in range(STEPS):
         world.advance(step * STEP_S)
-        seen[step] = [served(world, plant, point) for point in plant.points]
+        seen[step] = [served(world, plant, point) for point in plant.measured]
     quantities = quantities_over(simulation, 5, STEP_S, STEPS, {})
-    for point in plant.points:
+    for point in plant.measured:
         value = point.config.register_ or str(point.config.field)
         full = f"{point.device.id}.{value}"
         signal = simulation.instruments[point.device.id][value]
