@@ -58,6 +58,12 @@ def test_after_a_change_all_is_told_until_alarms_have_settled() -> None:
     assert told(one(1.0, 60, settle_s=3.0), *story[1:]) == [True, True, True, True, True, False, False, False]
 
 
+def test_after_a_silence_all_is_told_until_alarms_have_settled() -> None:
+    """A stale alarm that waits before it returns goes by the readings after the silence."""
+    story = [(at, 5.0, GOOD) for at in (0, 1, 2, 10, 11, 12, 13)]
+    assert told(one(1.0, 4.0, settle_s=2.0), *story) == [True, True, True, True, True, True, False]
+
+
 def test_late_readings_are_told_and_change_nothing() -> None:
     """History of before goes its own way."""
     reporting = one(1.0, 60)

@@ -163,6 +163,7 @@ def test_a_sparkplug_network_is_asked_for_its_births_and_its_will_is_known(broke
             client._client._sock_close()  # noqa: SLF001 - paho has no public way to break off
             await eventually_async(lambda: plant.of("G")[-1][1] == BAD_NOT_CONNECTED)
         assert plant.listener.figures()[0].reason == "its edge node is gone"
+        assert plant.listener.events()["rebirths"] == 1
 
     asyncio.run(story())
 

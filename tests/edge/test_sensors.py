@@ -285,6 +285,10 @@ def test_what_a_birth_says_again_does_not_count_twice() -> None:
     born(bench)
     assert bench.readings == before
     assert bench.counts["repeated"] == 2
+    bench.hear(bench.node.ddata("H2S-7", columns((0, 10, 6.0, GOOD)), 2, NOW_MS, historical=False))
+    newest = bench.readings
+    born(bench)
+    assert bench.readings == newest
 
 
 def test_data_before_the_birth_asks_for_it_with_growing_waits() -> None:

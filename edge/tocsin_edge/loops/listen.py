@@ -93,6 +93,10 @@ class Listener:
             jobs.append(("sensors' broker", host_broker(self._broker, folder, self._clock)))
         return jobs
 
+    def events(self) -> dict[str, int]:
+        """Count what is of the broker, and not of one sensor."""
+        return dict(self.counts + self._networks.counts)
+
     def figures(self) -> tuple[SensorFigures, ...]:
         """What each sensor came to."""
         return tuple(sensor.figures() for sensor in self._sensors)
