@@ -71,7 +71,7 @@ async def run(
             stack.callback(poller.close)
         pulse, spool_watch = SpoolPulse(thread), SpoolWatch(settings.spool, thread, keeper, clock)
         progress = Progress(witnesses_of(settings, pollers, tally, pulse), clock)
-        report = SelfReport(settings, clock, board, tally, pollers, spool_watch, progress)
+        report = SelfReport(settings, clock, board, tally, pollers, listener, spool_watch, progress)
         manager = manager or ServiceManager()
         watchdog = Watchdog(manager, progress, report.line)
         await stack.enter_async_context(answering(report, settings.spool.parent, metrics_at))

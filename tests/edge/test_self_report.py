@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -158,6 +160,44 @@ async def not_connected(gateway: OpenGateway) -> bool:
     """Whether the figures say that the uplink is down."""
     figures = await asyncio.to_thread(gateway.figures)
     return figures["tocsin_edge_uplink_connected",] == 0
+
+
+SENSOR = """period_ms: 300
+mqtt: {topic: plant/s}
+points:
+  - {id: S, name: S, kind: generic, field: v, unit: bar, range: [0, 1000]}"""
+
+
+def test_a_sensor_that_publishes_by_itself_is_told_too(gateway: OpenGateway, tmp_path: Path) -> None:
+    """While it speaks it is watched; what it says wrong is counted; its silence is told with the reason."""
+
+    async def story() -> None:
+        with nats_broker(tmp_path) as broker:
+            plant(tmp_path / "plant", broker.mqtt, {"S": SENSOR})
+            gateway.start()
+            async with aiomqtt.Client("127.0.0.1", broker.mqtt) as client:
+
+                async def watched() -> bool:
+                    await client.publish("plant/s", '{"v": 1.5}')
+                    return await gateway.seen("tocsin_edge_device_watched", "S") == 1
+
+                await eventually_async(watched, timeout_s=30)
+                await client.publish("plant/s", "nonsense")
+                await eventually_async(lambda: gateway.seen("tocsin_edge_sensor_events_total", "S", "not-json"))
+                await eventually_async(lambda: gateway.seen("tocsin_edge_readings_total", "S", "bad: not connected"))
+            told = await status("--data", str(gateway.data))
+            assert told.code == 1
+            assert re.search(r"! S  0/1 points good, good \d+ s ago  \(plant/s\).*no message for 2 periods", told.text)
+            broker.stop()
+            await eventually_async(lambda: warned(gateway, "no connection to the sensors' broker"))
+
+    asyncio.run(story())
+
+
+async def warned(gateway: OpenGateway, text: str) -> bool:
+    """Whether the status has this warning."""
+    found = json.loads((await asyncio.to_thread(gateway.get, "/status"))[2])
+    return any(text in warning for warning in found["warnings"])
 
 
 def test_every_promised_figure_is_there_and_promtool_accepts_them(gateway: OpenGateway, tmp_path: Path) -> None:

@@ -51,6 +51,16 @@ def _devices(report: SelfReport) -> tuple[Family, ...]:
             "Time of the newest good reading of the device since the start.",
             [(of, d.last_good_ms / MS_PER_S) for of, d in devices if d.last_good_ms is not None],
         ),
+        (
+            "tocsin_edge_sensor_events_total",
+            "counter",
+            "What was wrong with messages of a sensor that publishes by itself, and what else was counted of it.",
+            [
+                ({"device": sensor.name, "event": event}, number)
+                for sensor in report.sensors()
+                for event, number in sensor.counts.items()
+            ],
+        ),
     )
 
 

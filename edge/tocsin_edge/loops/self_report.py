@@ -10,8 +10,10 @@ from tocsin_core.clock import Clock
 from tocsin_core.readings import BAD_WAITING, is_bad, is_good, quality_text
 from tocsin_edge.adapters.metrics_process import process_figures
 from tocsin_edge.loops.board import Board
+from tocsin_edge.loops.listen import Listener
 from tocsin_edge.loops.poll import LineFigures, Poller
 from tocsin_edge.loops.poll_metrics import status as lines_status
+from tocsin_edge.loops.sensor import SensorFigures
 from tocsin_edge.loops.spool_watch import SpoolWatch
 from tocsin_edge.loops.tally import Tally
 from tocsin_edge.loops.watchdog import Progress
@@ -56,6 +58,7 @@ class SelfReport:
         board: Board,
         tally: Tally,
         pollers: Sequence[Poller],
+        listener: Listener,
         spool: SpoolWatch,
         progress: Progress,
     ) -> None:
@@ -67,6 +70,7 @@ class SelfReport:
         self._clock = clock
         self._tally = tally
         self._pollers = tuple(pollers)
+        self._listener = listener
         self.started_ms = self.now_ms()
 
     def now_ms(self) -> int:
@@ -77,6 +81,10 @@ class SelfReport:
         """How the lines fare."""
         return tuple(poller.figures() for poller in self._pollers)
 
+    def sensors(self) -> tuple[SensorFigures, ...]:
+        """How the sensors that publish by themselves fare."""
+        return self._listener.figures()
+
     def connected(self) -> bool:
         """Whether the uplink stands."""
         return any(task.get_name() == HEARING for task in asyncio.all_tasks())
@@ -85,6 +93,7 @@ class SelfReport:
         """How the devices are, in the order of the plant file."""
         lines = self.lines()
         troubles = {name: reason for line in lines for name, reason in line.troubles.items()}
+        troubles |= {sensor.name: sensor.reason for sensor in self.sensors() if sensor.reason}
         stretch: dict[str, float] = {}
         for job in (job for line in lines for job in line.jobs):
             stretch[job.name] = max(1.0, job.stretch, stretch.get(job.name, 1.0))
@@ -106,6 +115,9 @@ class SelfReport:
         found = []
         if not self.board.clock.synchronised:
             found.append(f"clock not synchronised: {self.board.clock.reason}")
+        if self.sensors() and not self._listener.up:
+            broker = self.settings.gateway.sensors
+            found.append(f"no connection to the sensors' broker {broker.host}:{broker.port}")
         if self.spool.trouble:
             found.append(f"the disk takes nothing, readings wait in memory: {self.spool.trouble}")
         found += [
@@ -149,6 +161,7 @@ class SelfReport:
             "warnings": list(self.warnings()),
             "devices": [asdict(device) for device in devices],
             **lines_status(self.lines(), self.board.clock),
+            "sensors": [asdict(sensor) for sensor in self.sensors()],
             "spool": {
                 "bytes": None if figures is None else figures.bytes,
                 "max_bytes": gateway.spool.max_mb * BYTES_PER_MB,
