@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tocsin_core.readings import BAD_CONFIGURATION, BAD_DEVICE_FAILURE, BAD_SENSOR_FAILURE, GOOD
 from tocsin_core.sensors import (
+    WORDS,
     Kind,
     PathError,
     Reading,
@@ -124,7 +125,7 @@ def test_what_is_no_number_is_bad_with_a_reason(
     payload: str, path: str, value: float, quality: int, kind: Kind | None
 ) -> None:
     """Numbers, booleans, quoted numbers and words are good; anything else is bad, never 0, and says of which kind."""
-    parsed = parse(payload.encode(), replace(reading(path), words={"alarm": 2.0}), NOW)
+    parsed = parse(payload.encode(), replace(reading(path), words={**WORDS, "alarm": 2.0}), NOW)
     assert parsed.value == pytest.approx((value,), nan_ok=True)
     assert parsed.quality == (quality,)
     assert [reason.kind for reason in parsed.reasons] == ([] if kind is None else [kind])

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -49,7 +49,7 @@ class Reason:
 class Reading:
     """How the payloads of one sensor are read: where its values and its time (None: it brings none) lie.
 
-    `words` are further texts that stand for numbers, in lower case.
+    `words` are the texts that stand for numbers, in lower case.
     """
 
     fields: tuple[Path, ...]
@@ -57,7 +57,7 @@ class Reading:
     time: Path | None = None
     time_name: str = ""
     window: Window = DEFAULT_WINDOW
-    words: Mapping[str, float] | None = None
+    words: Mapping[str, float] = field(default_factory=lambda: WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,9 @@ def parse(payload: bytes, reading: Reading, now_ms: int) -> Parsed:
         return _useless(n, Reason(Kind.NOT_JSON, "payload is not JSON"))
     if content is MISSING:
         content = text.strip()
-    words = {**WORDS, **(reading.words or {})}
     values, qualities, reasons = [], [], []
     for path, name in zip(reading.fields, reading.names, strict=True):
-        number, quality, reason = _number(find(content, path), name, words)
+        number, quality, reason = _number(find(content, path), name, reading.words)
         values.append(number)
         qualities.append(quality)
         if reason is not None:

@@ -30,6 +30,7 @@ class Networks:
             source = sensor.network
             if source is not None:
                 self._sensors.setdefault((source.group, source.node, source.device), []).append(sensor)
+        self._nodes = sorted({(group, node) for group, node, _ in self._sensors})
         wanted = {(*key, field) for key, each in self._sensors.items() for sensor in each for field in sensor.fields}
         self._metrics = sorted(wanted, key=str)
         self._index = {metric: number for number, metric in enumerate(self._metrics)}
@@ -41,19 +42,18 @@ class Networks:
     @property
     def filters(self) -> tuple[str, ...]:
         """The filters that take all their messages."""
-        return tuple(sorted({SparkplugSource(group, node).filter for group, node, _ in self._sensors}))
+        return tuple(SparkplugSource(group, node).filter for group, node in self._nodes)
 
     def restart(self) -> list[tuple[str, bytes]]:
         """Forget all births; gives the commands (topic, payload) that ask each node for new ones."""
         self._session = HostSession(self._resolve)
         self._asked.clear()
-        nodes = sorted({(group, node) for group, node, _ in self._sensors})
-        return [command for group, node in nodes for command in self._ask(group, node)]
+        return [command for group, node in self._nodes for command in self._ask(group, node)]
 
     def take(self, arrival: Arrival) -> list[tuple[str, bytes]] | None:
         """Take one message; gives the commands (topic, payload) to send, None where it is of none of the nodes."""
         where = parse_topic(arrival.topic)
-        if where is None or not any(key[:2] == (where.group, where.node) for key in self._sensors):
+        if where is None or (where.group, where.node) not in self._nodes:
             return None
         if where.kind in ("NCMD", "DCMD"):
             return []

@@ -12,7 +12,7 @@ from tocsin_core.clock import Clock
 from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.polling.health import GRACE_LEAST_S
 from tocsin_core.readings import BAD_NOT_CONNECTED
-from tocsin_core.sensors import Reading, Window, parse, parse_path, sparkplug_source
+from tocsin_core.sensors import WORDS, Reading, Window, parse, parse_path, sparkplug_source
 from tocsin_edge.adapters.sensors import Arrival
 from tocsin_edge.loops.health import Health
 from tocsin_edge.loops.keep import Sample
@@ -59,7 +59,7 @@ def reading_of(source: Mqtt, fields: Sequence[str]) -> Reading:
         None if source.time is None else parse_path(source.time),
         source.time or "",
         Window(round(behind_s * MS_PER_S), round(ahead_s * MS_PER_S)),
-        {word.lower(): number for word, number in source.words.items()},
+        {**WORDS, **{word.lower(): number for word, number in source.words.items()}},
     )
 
 
