@@ -184,6 +184,7 @@ def test_a_sensor_that_publishes_by_itself_is_told_too(gateway: OpenGateway, tmp
                 await eventually_async(watched, timeout_s=30)
                 await client.publish("plant/s", "nonsense")
                 await eventually_async(lambda: gateway.seen("tocsin_edge_sensor_events_total", "S", "not-json"))
+                await eventually_async(lambda: gateway.seen("tocsin_edge_sensors_events_total", "connects"))
                 await eventually_async(lambda: gateway.seen("tocsin_edge_readings_total", "S", "bad: not connected"))
             told = await status("--data", str(gateway.data))
             assert told.code == 1

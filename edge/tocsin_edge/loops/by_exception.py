@@ -16,7 +16,6 @@ class Reporter:
         """`put` takes what goes on."""
         self._put = put
         self._reporting = {each.id: Reporting(each.report) for each in devices if each.report is not None}
-        self.left_out = 0
 
     def put(self, sample: Sample) -> None:
         """Hand on what has to be told of a sample; never waits."""
@@ -26,7 +25,6 @@ class Reporter:
             return
         columns = sample.columns
         told = reporting.tell(columns.metric, columns.time_ms, columns.value, columns.quality)
-        self.left_out += len(columns) - int(told.sum())
         if told.all():
             self._put(sample)
         elif told.any():

@@ -52,6 +52,12 @@ def _devices(report: SelfReport) -> tuple[Family, ...]:
             [(of, d.last_good_ms / MS_PER_S) for of, d in devices if d.last_good_ms is not None],
         ),
         (
+            "tocsin_edge_sensors_events_total",
+            "counter",
+            "What was counted of the sensors' broker, and not of one sensor.",
+            [({"event": event}, number) for event, number in report.sensor_events().items()],
+        ),
+        (
             "tocsin_edge_sensor_events_total",
             "counter",
             "What was wrong with messages of a sensor that publishes by itself, and what else was counted of it.",

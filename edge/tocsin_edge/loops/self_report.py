@@ -81,6 +81,10 @@ class SelfReport:
         """How the lines fare."""
         return tuple(poller.figures() for poller in self._pollers)
 
+    def sensor_events(self) -> dict[str, int]:
+        """Count what is of the sensors' broker, and not of one sensor."""
+        return self._listener.events()
+
     def sensors(self) -> tuple[SensorFigures, ...]:
         """How the sensors that publish by themselves fare."""
         return self._listener.figures()
