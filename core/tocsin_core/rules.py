@@ -94,6 +94,14 @@ class Rules:
         return {definition.id: number for number, definition in enumerate(self.definitions)}
 
     @cached_property
+    def bad_of(self) -> I64:
+        """The number of each point's `bad` definition; -1 where it has none."""
+        found = np.full(len(self.points), -1, np.int64)
+        numbers = np.flatnonzero(self.family == Family.BAD)
+        found[self.point[numbers]] = numbers
+        return found
+
+    @cached_property
     def stale(self) -> I64:
         """Numbers of the stale definitions."""
         return np.flatnonzero(self.family == Family.STALE)

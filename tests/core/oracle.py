@@ -44,6 +44,7 @@ GRAVITY: Final = {
     "L": 2,
     "time-to-limit": 1,
 }
+SENSOR_FAILURE: Final = 0x10
 HIDING: Final = ("shelve", "unshelve", "out-of-service", "in-service", "suppress", "unsuppress")
 COLOURS: Final = {"blue": 1, "yellow": 2, "orange": 3, "red": 4}
 
@@ -148,6 +149,10 @@ class Oracle:
         if last_ns is not None and time_ns <= last_ns:
             self.late += 1
             return
+        for d in point.definitions:
+            if d.kind is AlarmKind.LOOP and not is_bad(quality) and not isnan(value):
+                current = 4.0 + 16.0 * (value - d.low) / (d.high - d.low)
+                quality = SENSOR_FAILURE if current <= 3.6 or current >= 21.0 else quality
         if point.id in self.instruments:
             quality = self.instruments[point.id].quality(time_ns, quality)
         self._take(point, time_ns, value, quality, "")
@@ -176,6 +181,8 @@ class Oracle:
                 condition: bool | None = bad
             elif d.kind is AlarmKind.STALE:
                 condition = False
+            elif d.kind is AlarmKind.LOOP and not good and detector is not None:
+                condition = detector.said() or None
             elif not good:
                 if alarm.active:
                     alarm.since_ns = None
@@ -187,17 +194,17 @@ class Oracle:
                 condition = detector.said()
             self._delay(d, alarm, condition, time_ns, value, why)
         self._unshelve(point.definitions, self.told[told_before:], time_ns, value)
-        self._hear(point, Last(time_ns, value, quality))
+        self._hear(point, Last(time_ns, value, quality, self.now_ns))
 
     def _hear(self, point: PlantPoint, last: Last) -> None:
         """Let all that depends on the readings of `point` know of this one."""
         self.lasts[point.id] = last
         for suppressing in self.suppressing.values():
             if suppressing.by.point == point.id:
-                suppressing.hear(*last)
+                suppressing.hear(*last[:3])
         for instrument in self.instruments.values():
             if instrument.source.point == point.id:
-                instrument.hear(*last)
+                instrument.hear(*last[:3])
 
     def _suppress(self, d: AlarmDefinition, time_ns: int, value: float) -> None:
         """Begin or end the suppression by design of `d`."""
@@ -342,6 +349,15 @@ class Oracle:
         }
         return next((text for wrong, text in rows[asked.verb] if wrong), None)
 
+    def _forgive(self, pause_ns: int) -> None:
+        """Nobody listened for so long: it makes no reading older."""
+        self.lasts = {name: last._replace(heard_ns=last.heard_ns + pause_ns) for name, last in self.lasts.items()}
+        for rule in self.rules.values():
+            if isinstance(rule, Unit):
+                rule.before = {
+                    name: last._replace(heard_ns=last.heard_ns + pause_ns) for name, last in rule.before.items()
+                }
+
     def tick(self, elapsed_ns: int) -> None:
         """Let the clock, `elapsed_ns` after the last tick, do what only it does."""
         for name, alarm in self.alarms.items():
@@ -356,11 +372,13 @@ class Oracle:
                 self._tell(name, "realarm", again_ns, self.places[definition.point].value, reason="still active")
         if elapsed_ns > 5 * SECOND:
             for place in self.places.values():
-                place.seen_ns += elapsed_ns
+                place.seen_ns += elapsed_ns - 5 * SECOND
+            self._forgive(elapsed_ns - 5 * SECOND)
         for name, alarm in self.alarms.items():
             definition = self.definitions[name]
             place = self.places[definition.point]
-            told_bad = place.bad and place.time_ns is not None
+            of_bad = self.alarms.get(f"{definition.point}/bad")
+            told_bad = place.bad and of_bad is not None and of_bad.active
             if definition.kind is not AlarmKind.STALE or alarm.active or told_bad:
                 continue
             gone_ns = place.seen_ns + round(definition.after_s * SECOND)

@@ -27,15 +27,16 @@ class Computed(NamedTuple):
 
 
 class Last(NamedTuple):
-    """The last reading of a point."""
+    """The last reading of a point, and the tick after which it was heard."""
 
     time_ns: int
     value: float
     quality: int
+    heard_ns: int
 
-    def usable(self, at_ns: int, longest_s: float) -> bool:
-        """Whether it may be used to compute something at `at_ns`."""
-        return is_good(self.quality) and at_ns - self.time_ns <= round(longest_s * SECOND)
+    def usable(self, now_ns: int, longest_s: float) -> bool:
+        """Whether it may be used to compute something after the tick `now_ns`."""
+        return is_good(self.quality) and now_ns - self.heard_ns <= round(longest_s * SECOND)
 
 
 Lasts = Mapping[str, Last]
@@ -66,8 +67,8 @@ class Voted:
 
     def after(self, member: str, lasts: Lasts) -> Computed | None:
         """The value that as many as are needed have reached."""
-        rule, at_ns = self.rule, lasts[member].time_ns
-        values = [lasts[m].value for m in rule.of if m in lasts and lasts[m].usable(at_ns, self.longest_s)]
+        rule, now_ns = self.rule, lasts[member].heard_ns
+        values = [lasts[m].value for m in rule.of if m in lasts and lasts[m].usable(now_ns, self.longest_s)]
         lost = len(rule.of) - len(values)
         need = max(1, rule.need - lost if rule.lost == "safe" else min(rule.need, len(values)))
         why = f"{need}oo{len(values)}" if lost else ""
@@ -86,8 +87,8 @@ class Middle:
 
     def after(self, member: str, lasts: Lasts) -> Computed | None:
         """The middle one, or the mean of two."""
-        at_ns = lasts[member].time_ns
-        values = [lasts[m].value for m in self.members if m in lasts and lasts[m].usable(at_ns, self.longest_s)]
+        now_ns = lasts[member].heard_ns
+        values = [lasts[m].value for m in self.members if m in lasts and lasts[m].usable(now_ns, self.longest_s)]
         return Computed(middle_of(values), GOOD) if values else Computed(nan, BAD)
 
 
@@ -100,8 +101,8 @@ class Apart:
 
     def after(self, member: str, lasts: Lasts) -> Computed | None:
         """The largest less the smallest; of three or more the one furthest from their median is named."""
-        at_ns = lasts[member].time_ns
-        usable = [m for m in self.members if m in lasts and lasts[m].usable(at_ns, self.longest_s)]
+        now_ns = lasts[member].heard_ns
+        usable = [m for m in self.members if m in lasts and lasts[m].usable(now_ns, self.longest_s)]
         values = [lasts[m].value for m in usable]
         if len(values) <= 1:
             return Computed(nan, BAD)  # no number at all can be no better than bad
@@ -141,8 +142,8 @@ class Balanced:
         rule = self.rule
         if member != rule.level:
             return None
-        at_ns = lasts[member].time_ns
-        good = all(m in lasts and lasts[m].usable(at_ns, self.longest_s) for m in self.members)
+        at_ns, now_ns = lasts[member].time_ns, lasts[member].heard_ns
+        good = all(m in lasts and lasts[m].usable(now_ns, self.longest_s) for m in self.members)
         mass, mass_u = self._mass(lasts) if good else (None, 0.0)
         inflow = sum(self._rate(m, lasts) for m in rule.inflow) if good else 0.0
         outflow = sum(self._rate(m, lasts) for m in rule.outflow) if good else 0.0
@@ -256,14 +257,15 @@ class Unit:
 
     def after(self, member: str, lasts: Lasts) -> Computed | None:
         """The first reading of a newer slot closes the one before: its row is what all had read till then."""
-        at_ns = lasts[member].time_ns
+        at_ns, now_ns = lasts[member].time_ns, lasts[member].heard_ns
         row = dict(self.before)
         self.before = {name: lasts[name] for name in self.members if name in lasts}
         newest_ns, self.newest_ns = self.newest_ns, max(self.newest_ns or at_ns, at_ns)
         if newest_ns is None or at_ns // self.period_ns <= newest_ns // self.period_ns:
             return None
         values = [
-            row[name].value if name in row and row[name].usable(at_ns, self.longest_s) else nan for name in self.members
+            row[name].value if name in row and row[name].usable(now_ns, self.longest_s) else nan
+            for name in self.members
         ]
         self.state, judged = judge(self.model, self.state, np.array([values]))
         self.alarm = bool(judged.alarm[0])

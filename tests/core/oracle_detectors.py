@@ -259,13 +259,12 @@ class Loop:
         self.d = d
         self.value = 0.0
 
-    def take(self, _time_ns: int, value: float, *, good: bool) -> None:
+    def take(self, _time_ns: int, value: float, *, good: bool) -> None:  # noqa: ARG002 what is not good may show it too
         """Take a reading."""
-        if good:
-            self.value = value
+        self.value = value
 
     def said(self) -> bool | None:
-        """Beyond from 3.6 mA down and from 21 mA up, inside from 3.8 to 20.5 mA."""
+        """Beyond from 3.6 mA down and from 21 mA up, inside from 3.8 to 20.5 mA; of no number nothing."""
         current = 4.0 + 16.0 * (self.value - self.d.low) / (self.d.high - self.d.low)
         if current <= 3.6 or current >= 21.0:
             return True

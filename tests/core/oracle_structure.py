@@ -80,7 +80,7 @@ class Suppressing:
 
     def suppresses(self, time_ns: int) -> bool:
         """Whether a reading of the alarm's point at `time_ns` is suppressed, by what the trigger said till now."""
-        if not self.heard or time_ns - self.heard[-1][0] > round(self.by.longest_s * SECOND):
+        if not self.heard or abs(time_ns - self.heard[-1][0]) > round(self.by.longest_s * SECOND):
             return False
         on_ns, off_ns = round(self.by.on_delay_s * SECOND), round(self.by.off_delay_s * SECOND)
         active, since_ns = False, None

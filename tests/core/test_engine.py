@@ -143,6 +143,7 @@ def test_an_instrument_alarm_is_raised_by_bad_readings_and_returns_with_any_othe
     assert story.read(4, 5, UNCERTAIN).told == [("raise", 3), ("return", 4)]
 
 
+BAD: Final = definition("P0", AlarmKind.BAD)
 STALE: Final = replace(definition("P0", AlarmKind.STALE), after_s=10.0)
 
 
@@ -166,16 +167,31 @@ def test_a_point_that_never_spoke_goes_stale_too() -> None:
 
 
 def test_a_point_known_to_be_bad_does_not_go_stale_as_well() -> None:
-    """Silence after a bad reading is the same fault, told already."""
-    assert ticking(Story.of(STALE).read(0, 0, BAD_COMM_FAILURE), 1, 30).told == []
+    """Silence after a bad reading that was told is the same fault."""
+    story = Story.of(replace(BAD, on_delay_s=2.0), STALE).read(0, 0, BAD_COMM_FAILURE).read(2, 0, BAD_COMM_FAILURE)
+    assert ticking(story, 1, 30).told == [("raise", 2)]
+
+
+def test_a_gateway_that_dies_is_told_though_its_last_word_was_bad() -> None:
+    """One bad reading, as a death certificate makes of each point, and nothing after it: no other alarm would come."""
+    story = Story.of(replace(BAD, on_delay_s=2.0), STALE).read(0, 1.0).read(1, 0, BAD_COMM_FAILURE)
+    assert ticking(story, 1, 30).told == [("raise", 10)]
+    assert ticking(Story.of(STALE).read(0, 0, BAD_COMM_FAILURE), 1, 30).told == [("raise", 10)]
 
 
 def test_time_without_ticks_is_nobodys_silence() -> None:
-    """After an hour in which no worker ran, no point is accused of having been silent for an hour."""
-    story = ticking(Story.of(STALE), 1, 5).tick(3600)
-    assert story.told == []
-    assert ticking(story, 3601, 3604).told == []
-    assert story.tick(3605).told == [("raise", 3605)]
+    """Of an hour in which no worker ran five seconds count: no point is accused of having been silent for an hour."""
+    story = ticking(Story.of(STALE), 1, 3).tick(3600)
+    assert ticking(story, 3601, 3601).told == []
+    assert story.tick(3602).told == [("raise", 3602)]
+
+
+def test_slow_ticks_find_silence_too() -> None:
+    """A clock that ticks every six seconds finds silence later, not never."""
+    story = Story.of(STALE)
+    for second in range(6, 60, 6):
+        story.tick(second)
+    assert story.told == [("raise", 12)]
 
 
 def test_late_readings_neither_raise_nor_clear() -> None:

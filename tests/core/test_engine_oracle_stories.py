@@ -40,22 +40,33 @@ def at(second: float, point: int, value: float, quality: int = GOOD) -> Row:
     return point, START_NS + round(second * SECOND), value, quality
 
 
-def both(plant: Plant, *steps: Sequence[Row] | Command) -> Answer:
-    """What all the steps lead to; the clock stands still. Each reading of a step may as well be a step alone."""
+def both(plant: Plant, *steps: Sequence[Row] | Command | int) -> Answer:
+    """What all the steps lead to; each reading of a step may as well be a step alone.
+
+    The clock stands still but for numbers among the steps: until that second it ticks.
+    """
     rules = compile_rules(plant)
     names = [d.id for d in rules.definitions]
     oracle = Oracle(plant, START_NS)
     whole, single = (engine.initial(rules, START_NS) for _ in range(2))
-    said = Answer([], [], [], 0, 0)
+    said, now_ns = Answer([], [], [], 0, 0), START_NS
+    ticking: list[tuple[Sequence[Row] | Command, int]] = []
     for step in steps:
+        if isinstance(step, int):
+            ticking += [([], second) for second in range((now_ns - START_NS) // SECOND + 1, step + 1)]
+            now_ns = START_NS + step * SECOND
+        else:
+            ticking.append((step, (now_ns - START_NS) // SECOND))
+    for step, second in ticking:
+        now_ns = START_NS + second * SECOND
         rows, commands = ([], [step]) if isinstance(step, Command) else (step, [])
-        expected = oracle_step(oracle, rows, commands, names, START_NS)
-        whole, result = engine.step(whole, rules, frame_of(rows), commands, START_NS)
+        expected = oracle_step(oracle, rows, commands, names, now_ns)
+        whole, result = engine.step(whole, rules, frame_of(rows), commands, now_ns)
         mine = answer_of(result, rules)
         assert_alike(mine, expected, plant)
         alone: list[Told] = []
         for part in [[row] for row in rows] or [[]]:
-            single, result = engine.step(single, rules, frame_of(part), commands, START_NS)
+            single, result = engine.step(single, rules, frame_of(part), commands, now_ns)
             alone += answer_of(result, rules).told
         assert repr(alone) == repr(mine.told)
         said = Answer(said.told + mine.told, said.computed + mine.computed, mine.refusals, mine.late, 0)
@@ -151,7 +162,7 @@ def test_neighbours_that_part_are_named() -> None:
     plant = computing([[], [], []], rule, alarm("P3", "H", 5.0))
     assert events(both(plant, [at(0, 0, 10.0), at(0, 1, 11.0), at(0, 2, 4.0)])) == ["P3/H raise P2"]
     assert events(both(plant, [at(0, 0, 10.0), at(0, 1, 16.0)])) == ["P3/H raise"]
-    alone = both(plant, [at(0, 0, 10.0), at(10.1, 1, 16.0), at(11, 2, 1e308), at(12, 1, -1e308)])
+    alone = both(plant, [at(0, 0, 10.0)], 11, [at(10.1, 1, 16.0), at(11, 2, 1e308), at(12, 1, -1e308)])
     assert [made[2:] for made in alone.computed] == [(None, BAD), (None, BAD), (1e308 - 16.0, GOOD), (None, BAD)]
 
 
@@ -169,7 +180,7 @@ def test_a_leak_is_told_in_its_uncertainties() -> None:
     assert said.computed[54][3] == GOOD
     assert said.computed[53][3] == UNCERTAIN
     assert [(told.alarm, told.event, told.time_ns) for told in said.told] == [("P2/H", "raise", at(54 * 60, 0, 0.0)[1])]
-    gone = both(plant, [at(0, 1, 36.0), at(0, 0, 5.0), at(61, 0, 5.0), at(62, 1, 36.0), at(62, 0, 10.5)])
+    gone = both(plant, [at(0, 1, 36.0), at(0, 0, 5.0)], 61, [at(61, 0, 5.0), at(62, 1, 36.0), at(62, 0, 10.5)])
     assert [made[2:] for made in gone.computed[1:]] == [(None, BAD), (None, BAD)]
 
 
@@ -212,7 +223,10 @@ def test_a_unit_is_judged_once_a_period_by_what_was_read_before_it_ended() -> No
     plant = replace(plant, points=points, models={"m60": model})
     said = both(
         plant,
-        [at(0, 0, 50.0), at(0, 1, 51.0), at(50, 0, 52.0), at(0, 2, 48.0)],
+        [at(0, 0, 50.0), at(0, 1, 51.0), at(0, 2, 48.0)],
+        50,
+        [at(50, 0, 52.0)],
+        130,
         [at(130, 0, 99.0), at(110, 1, 40.0), at(170, 2, 47.0), at(180, 1, 45.0)],
     )
     rows = [[52.0, nan, nan], [99.0, 40.0, 47.0]]

@@ -106,6 +106,19 @@ def test_a_loop_current_off_its_band_is_a_failure() -> None:
     assert told(play(rules, *rows)[1], rules) == [("P0/loop", "raise", 14.0), ("P0/loop", "return", 20.0)]
 
 
+def test_a_broken_wire_neither_raises_nor_clears_a_process_alarm() -> None:
+    """0 mA reads as -25 % of the range: bad, so that the gas alarm stands and a low alarm does not come."""
+    kinds = [definition("P0", AlarmKind.H, 50.0), definition("P0", AlarmKind.L, 5.0)]
+    loop = replace(definition("P0", AlarmKind.LOOP), low=0.0, high=100.0, on_delay_s=4.0)
+    rules = compile_rules(plant_of([[*kinds, loop]]))
+    rows = [(0, s, 60.0 if s < 10 else -25.0 if s < 20 else 60.0) for s in range(25)]
+    assert told(play(rules, *rows)[1], rules) == [
+        ("P0/H", "raise", 0.0),
+        ("P0/loop", "raise", 14.0),
+        ("P0/loop", "return", 20.0),
+    ]
+
+
 def test_a_shift_is_found_by_both_charts() -> None:
     """A shift by three standard deviations is beyond h = 5 after three samples: 3 x 2.5."""
     charts = Calibration(20.0, 1.0, 0.0, 0.0, 1.0, 0.5, 5.0, 0.1, 0.1, 2.8, 0.1)
@@ -179,10 +192,22 @@ def test_the_member_that_is_off_is_named() -> None:
 def test_a_median_goes_on_without_a_silent_member() -> None:
     """A member not read for 10 s is not used; of two left it is the mean."""
     plant = computing(plant_of([[], [], []]), Median(rule="median", of=("P0", "P1", "P2")), [])
-    _, _, computed = play(compile_rules(plant), (0, 0, 1.0), (1, 0, 2.0), (2, 0, 9.0), (0, 8, 1.0), (1, 10.5, 2.0))
-    assert computed.value.tolist() == [1.0, 1.5, 2.0, 2.0, 1.5]
-    assert computed.time_ns.tolist() == [START_NS, START_NS + 1, START_NS + 2, START_NS + 8 * SECOND,
-                                         START_NS + 21 * SECOND // 2]  # fmt: skip
+    rules = compile_rules(plant)
+    state, found = initial(rules, START_NS), []
+    # The third one's clock is ten minutes ahead: it is no more alive for that, and the others are no older.
+    heard: list[tuple[int, list[Row]]] = [(0, [(0, 0, 1.0), (1, 0, 2.0), (2, 600, 9.0)]), (4, []), (8, [(0, 8, 1.0)])]
+    heard.append((11, [(1, 10.5, 2.0)]))
+    for now, rows in heard:
+        state, result = step(state, rules, frame(*rows), [], START_NS + now * SECOND)
+        found += result.computed.value.tolist()
+    assert found == [1.0, 1.5, 2.0, 2.0, 1.5]
+
+
+def test_readings_of_one_moment_are_computed_one_after_the_other() -> None:
+    """No two readings of a point have one time: the second is a nanosecond later."""
+    plant = computing(plant_of([[], [], []]), Median(rule="median", of=("P0", "P1", "P2")), [])
+    _, _, computed = play(compile_rules(plant), (0, 0, 1.0), (1, 0, 2.0), (2, 0, 9.0), (0, 8, 1.0))
+    assert computed.time_ns.tolist() == [START_NS, START_NS + 1, START_NS + 2, START_NS + 8 * SECOND]
 
 
 def test_four_blue_points_make_a_yellow_pond() -> None:

@@ -52,9 +52,10 @@ def advance_suppression(state: Suppression, time_ns: I64, said: I8, good: Bool, 
 def judge_suppression(state: Suppression, time_ns: I64, on_ns: I64, off_ns: I64, longest_ns: I64) -> I8:
     """Beyond where a reading at `time_ns` of the other point is suppressed by design, inside where it is not.
 
-    A trigger not read for more than `longest_ns` suppresses nothing.
+    A trigger not read for more than `longest_ns` suppresses nothing, nor one whose clock is that much ahead: it would
+    count as alive long after its death.
     """
-    heard = (state.time_ns != NEVER) & (time_ns - state.time_ns <= longest_ns)
+    heard = (state.time_ns != NEVER) & (np.abs(time_ns - state.time_ns) <= longest_ns)
     return np.where(heard & _active_at(state, time_ns, on_ns, off_ns), TRUE, FALSE)
 
 

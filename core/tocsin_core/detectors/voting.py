@@ -60,7 +60,7 @@ class Groups:
 
 @dataclass(slots=True)
 class Members(Columns):
-    """What each seat last read: `time_ns` i64 (-1: nothing yet), `value` f64, `quality` u8."""
+    """What each seat last read: `time_ns` i64, when it was heard (-1: nothing yet), `value` f64, `quality` u8."""
 
     time_ns: I64
     value: F64

@@ -4,6 +4,7 @@ from typing import Final
 
 import numpy as np
 
+from tocsin_core.detectors.voting import Members
 from tocsin_core.engine.rest import recognise
 from tocsin_core.engine.shelves import end_timed_shelves
 from tocsin_core.engine.state import FAR, NEVER, PORTION, State, Transition
@@ -13,7 +14,7 @@ from tocsin_core.readings import I64, is_bad
 from tocsin_core.rules import NS, Rules, members
 
 # Ticks come every second. When none has come for this long nobody was listening (a worker was restarted, a log stood
-# still), and readings that waited meanwhile bear the stamp of the tick before: that time is nobody's silence.
+# still), and readings that waited meanwhile bear the stamp of the tick before: what is longer is nobody's silence.
 LONGEST_TICK_NS: Final = 5 * NS
 
 
@@ -23,7 +24,7 @@ def advance_clock(state: State, rules: Rules, elapsed_ns: int) -> list[Transitio
     The whole plant is looked at only when something can be due: a healthy one every few seconds.
     """
     if elapsed_ns > LONGEST_TICK_NS:
-        state.seen_ns += elapsed_ns
+        _forgive(state, elapsed_ns - LONGEST_TICK_NS)
     transitions = []
     if state.now_ns >= state.shelf_due_ns:
         transitions += end_timed_shelves(state, rules)
@@ -34,6 +35,14 @@ def advance_clock(state: State, rules: Rules, elapsed_ns: int) -> list[Transitio
         for start in range(0, len(rules.stale), PORTION):
             transitions += _tell_silence(state, rules, rules.stale[start : start + PORTION])
     return transitions
+
+
+def _forgive(state: State, pause_ns: int) -> None:
+    """Take `pause_ns`, in which nobody listened, out of every silence."""
+    state.seen_ns += pause_ns
+    for table in state.tables.values():
+        if isinstance(table, Members):
+            table.time_ns[table.time_ns != NEVER] += pause_ns
 
 
 def _realarm(state: State, rules: Rules) -> list[Transition]:
@@ -56,13 +65,15 @@ def _tell_silence(state: State, rules: Rules, stale: I64) -> list[Transition]:
     # Whatever is read from now on is heard now or later; only silence that has begun can be over sooner.
     sooner = np.where(silent, FAR, gone_ns)
     state.stale_due_ns = min(state.stale_due_ns, int(sooner.min()), state.now_ns + int(after_ns.min()))
-    number, gone_ns, point = stale[silent], gone_ns[silent], point[silent].astype(np.int64)
+    number, gone_ns, silent_point = stale[silent], gone_ns[silent], point[silent].astype(np.int64)
     if not len(number):
         return []
-    # A point known to be bad has told so already: silence after that is no second fault.
-    known_bad = is_bad(state.quality[point]) & (state.time_ns[point] != NEVER)
-    goes = ~state.active[number] & ~known_bad
-    number, point = number[goes], point[goes]
+    # A point whose alarm says that it is bad has told so: silence after that is no second fault. One that read bad and
+    # fell silent before that alarm's delay was over (its gateway died) has not.
+    bad = rules.bad_of[silent_point]
+    told_bad = is_bad(state.quality[silent_point]) & (bad >= 0) & state.active[bad]
+    goes = ~state.active[number] & ~told_bad
+    number, silent_point = number[goes], silent_point[goes]
     transitions = turn(state, rules, number, gone_ns[goes], np.full(len(number), np.nan))
-    recognise(state, rules, point, *members(rules.first, point))
+    recognise(state, rules, silent_point, *members(rules.first, silent_point))
     return transitions

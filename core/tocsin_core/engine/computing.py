@@ -20,7 +20,7 @@ def compute(work: Round) -> Frame:
         return Frame.empty()
     state, rules = work.state, work.rules
     frame, key = _in_order(work.heard)
-    heard = Heard(frame, _turned(work.moves, key), state.active)
+    heard = Heard(frame, state.now_ns, _turned(work.moves, key), state.active)
     parts = [computer.compute(state.tables, state.units, heard) for computer in rules.special.computers]
     found = Frame.concat(part.frame for part in parts)
     source = np.concatenate([part.source for part in parts])

@@ -9,13 +9,26 @@ from tocsin_core.detectors import health, structure
 from tocsin_core.engine.state import Move, State
 from tocsin_core.engine.turning import move
 from tocsin_core.lifecycle import Event
-from tocsin_core.readings import I64, Frame
+from tocsin_core.readings import BAD_SENSOR_FAILURE, I64, Frame, is_bad
 from tocsin_core.rules import Rules
 from tocsin_core.special.gates import MODES, SUPPRESSIONS, Course, SuppressionGates
+from tocsin_core.special.watches import LoopDetector
 
 
-def in_their_modes(state: State, rules: Rules, frame: Frame, key: I64) -> Frame:
-    """`frame` with the qualities that the modes of the instruments leave to their readings."""
+def as_measured(state: State, rules: Rules, frame: Frame, key: I64) -> Frame:
+    """`frame` with the qualities that failed current loops and the modes of the instruments leave to their readings.
+
+    A broken wire reads as the low end of everything: it must neither raise nor clear a process alarm.
+    """
+    quality = frame.quality
+    for watch in rules.special.watches:
+        if isinstance(watch.detector, LoopDetector):
+            here, row = watch.hears(frame)
+            broken = here[watch.detector.failed(row, frame.value[here]) & ~is_bad(quality[here])]
+            quality = quality.copy()
+            quality[broken] = BAD_SENSOR_FAILURE
+    if quality is not frame.quality:
+        frame = Frame(frame.point, frame.time_ns, frame.value, quality)
     modes = rules.special.modes
     if modes is None:
         return frame

@@ -9,7 +9,7 @@ from tocsin_core.engine.clock import advance_clock
 from tocsin_core.engine.commands import obey
 from tocsin_core.engine.computing import compute
 from tocsin_core.engine.first_out import mark_first_out
-from tocsin_core.engine.gating import in_their_modes, suppressing
+from tocsin_core.engine.gating import as_measured, suppressing
 from tocsin_core.engine.rounds import rounds
 from tocsin_core.engine.state import Command, Move, State, StepResult
 from tocsin_core.engine.taking import Round
@@ -60,7 +60,7 @@ def _take_frame(state: State, rules: Rules, frame: Frame, moves: list[Move]) -> 
     if len(frame) and number[number.argmax()] >= measured:
         ours = np.flatnonzero(number < measured)
         frame, key = frame.take(ours), key[ours]
-    frame = in_their_modes(state, rules, frame, key)
+    frame = as_measured(state, rules, frame, key)
     round_ = Round(state, rules, moves, suppressing(state, rules, frame, key))
     late = sum(round_.take(part, key[at]) for part, at in rounds(frame))
     return late, compute(round_) if rules.special.computers else _NO_READINGS

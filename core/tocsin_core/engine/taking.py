@@ -18,7 +18,8 @@ from tocsin_core.special import Family
 
 # As numpy's own numbers: a comparison with an enum costs several times one with these.
 _LIMIT, _RATE, _TIME_TO_LIMIT = np.uint8(Family.LIMIT), np.uint8(Family.RATE), np.uint8(Family.TIME_TO_LIMIT)
-_ABNORMAL, _BAD, _STALE = np.uint8(Family.ABNORMAL), np.uint8(Family.BAD), np.uint8(Family.STALE)
+_ABNORMAL, _LOOP = np.uint8(Family.ABNORMAL), np.uint8(Family.LOOP)
+_BAD, _STALE = np.uint8(Family.BAD), np.uint8(Family.STALE)
 
 
 _NONE: Final = np.zeros(0, np.int64)
@@ -164,7 +165,7 @@ def _judge_all(state: State, rules: Rules, judging: _Judging, moves: list[Move])
     good = is_good(judging.quality)[source]
     asked = _Asked(definition, source, rules.family[definition], state.active[definition], good)
     answer = _judge(state, rules, asked, judging)
-    judged = good | (asked.family >= _BAD)
+    judged = good | (asked.family >= _LOOP)
     if not judged.all():
         # A return waiting for its off-delay must not be carried through by a stretch of bad readings.
         state.since_ns[definition[~judged & asked.active]] = NEVER
@@ -208,10 +209,12 @@ def _judge(state: State, rules: Rules, asked: _Asked, judging: _Judging) -> I8:
     if judging.said is not None:
         np.copyto(answer, judging.said[source], where=family == _ABNORMAL)
     if rules.special.watches:
-        here = np.flatnonzero((family > _TIME_TO_LIMIT) & (family < _BAD) & good)
+        here = np.flatnonzero((family > _TIME_TO_LIMIT) & (family < _BAD) & (good | (family == _LOOP)))
         for watch in rules.special.watches:
             mine, told = watch.judge(state.tables[watch.table_name], definition[here], family[here])
             answer[here[mine]] = told
+        # A reading that is not good may show a failed loop; that the loop is well again only a good one shows.
+        answer[(family == _LOOP) & ~good & (answer == FALSE)] = HOLD
     return answer
 
 

@@ -49,10 +49,12 @@ class Turned(NamedTuple):
 class Heard(NamedTuple):
     """What a step brought: readings of members (in arrival order, none late), and what became of their alarms.
 
-    `active` bool by definition, as it is after all of them.
+    `active` bool by definition, as it is after all of them; `now_ns` is the stamp of the last tick, after which they
+    came.
     """
 
     frame: Frame
+    now_ns: int
     turned: Sequence[Turned]
     active: Bool
 
@@ -88,19 +90,26 @@ class Computer(ABC):
 
 @dataclass(frozen=True, eq=False)
 class _Seats:
-    """G groups of members, whose last readings are kept; a member not read for `longest_ns` i64[G] is not usable."""
+    """G groups of members, whose last readings are kept; a member not heard for `longest_ns` i64[G] is not usable.
+
+    How long ago is told by the ticks between, not by the members' own clocks: one that is ahead would count as alive
+    long after its death, and make all the others too old.
+    """
 
     name: str
     groups: voting.Groups
     longest_ns: I64
     table: Table
 
-    def hear(self, tables: dict[str, Columns], frame: Frame) -> tuple[voting.Seen, I64, I64]:
+    def hear(self, tables: dict[str, Columns], heard: Heard) -> tuple[voting.Seen, I64, I64]:
         """Each group after each reading of a member: how it stood, which reading, and by which seat."""
+        frame = heard.frame
         seat, source = self.groups.seats_of(frame.point.astype(np.int64))
         state = cast("voting.Members", tables[self.name])
-        time_ns, value, quality = frame.time_ns[source], frame.value[source], frame.quality[source]
-        tables[self.name], seen = voting.advance(state, self.groups, seat, time_ns, value, quality)
+        now_ns = np.full(len(seat), heard.now_ns)
+        tables[self.name], seen = voting.advance(
+            state, self.groups, seat, now_ns, frame.value[source], frame.quality[source]
+        )
         return seen, source, seat
 
 
@@ -133,7 +142,7 @@ class _Redundant(Computer):
         self._high = np.asarray([vote.side == "high" for vote in votes], np.bool_)
 
     def compute(self, tables: dict[str, Columns], units: dict[str, NormalState], heard: Heard) -> Computed:  # noqa: ARG002
-        seen, source, _ = self._seats.hear(tables, heard.frame)
+        seen, source, _ = self._seats.hear(tables, heard)
         usable = seen.usable(self._seats.longest_ns[seen.group])
         why: Callable[[int], str] = _nothing
         match self.name:
@@ -149,7 +158,7 @@ class _Redundant(Computer):
             case _:
                 value = voting.median(seen.value, usable, seen.first)
         quality = np.full(len(value), GOOD, np.uint8)
-        frame = _frame(self.point[seen.group], seen.at_ns, value, quality)
+        frame = _frame(self.point[seen.group], heard.frame.time_ns[source], value, quality)
         return Computed(frame, source, np.full(len(value), HOLD, np.int8), why)
 
     def _vote(self, seen: voting.Seen, usable: Bool) -> tuple[F64, Callable[[int], str]]:
@@ -195,7 +204,7 @@ class _Tanks(Computer):
         self.models = {}
 
     def compute(self, tables: dict[str, Columns], units: dict[str, NormalState], heard: Heard) -> Computed:  # noqa: ARG002
-        seen, source, seat = self._seats.hear(tables, heard.frame)
+        seen, source, seat = self._seats.hear(tables, heard)
         group, first = seen.group, seen.first[:-1]
         closing = np.flatnonzero(seat == self._seats.groups.first[group])
         whole = np.logical_and.reduceat(seen.usable(self._seats.longest_ns[group]), first) if len(first) else first > 0
@@ -205,7 +214,7 @@ class _Tanks(Computer):
         beside = seen.value[np.minimum(first[closing] + 1, max(len(seen.value) - 1, 0))]
         temperature = np.where(self._measured[tank], beside, self._tanks.reference[tank])
         held = balance.inventory(self._tanks, tank, level, temperature)
-        measured = balance.Measured(seen.at_ns[closing], rates[0], rates[1], held.mass, whole[closing])
+        measured = balance.Measured(heard.frame.time_ns[source[closing]], rates[0], rates[1], held.mass, whole[closing])
         value, known = self._close(cast("balance.Balance", tables[self.name]), tank, measured, held.uncertainty)
         quality = np.where(known, np.uint8(GOOD), np.uint8(UNCERTAIN))
         good = measured.good & np.isfinite(held.mass)
@@ -321,10 +330,11 @@ class _Units(Computer):
     def compute(self, tables: dict[str, Columns], units: dict[str, NormalState], heard: Heard) -> Computed:
         before = cast("voting.Members", tables[self._seats.name])
         before = before.rows(np.arange(len(before.time_ns)))
-        seen, source, _ = self._seats.hear(tables, heard.frame)
+        seen, source, _ = self._seats.hear(tables, heard)
         slots = cast("Slots", tables[self.name])
+        time_ns = heard.frame.time_ns[source]
         parts = [
-            self._judge(unit, np.flatnonzero(seen.group == unit), seen, before, slots, units)
+            self._judge(unit, np.flatnonzero(seen.group == unit), time_ns, seen, before, slots, units)
             for unit in range(len(self._ids))
         ]
         closing = np.concatenate([part.closing for part in parts])
@@ -336,7 +346,7 @@ class _Units(Computer):
         shares = [share for part in parts for share in part.shares]
         frame = _frame(
             self.point[seen.group[closing]],
-            seen.at_ns[closing],
+            time_ns[closing],
             np.where(good, value, np.nan),
             np.full(len(closing), GOOD, np.uint8),
         )
@@ -350,27 +360,28 @@ class _Units(Computer):
         self,
         unit: int,
         events: I64,
+        time_ns: I64,
         seen: voting.Seen,
         before: voting.Members,
         slots: Slots,
         units: dict[str, NormalState],
     ) -> "_Judged":
         model = self._models[unit]
-        slot = seen.at_ns[events] // self._period_ns[unit]
+        slot = time_ns[events] // self._period_ns[unit]
         newest = np.maximum.accumulate(np.r_[slots.slot[unit], slot])
         closing = np.flatnonzero((slot > newest[:-1]) & (newest[:-1] != NEVER))
         slots.slot[unit] = newest[-1]
         rows = np.empty((len(closing), len(model.names)))
         seats = np.arange(self._seats.groups.first[unit], self._seats.groups.first[unit + 1])
         for number, event in enumerate(closing.tolist()):
-            at_ns = seen.at_ns[events[event]]
+            now_ns = seen.at_ns[events[event]]
             if event:
                 earlier = events[event - 1]
                 members = slice(int(seen.first[earlier]), int(seen.first[earlier + 1]))
-                time_ns, value, quality = seen.time_ns[members], seen.value[members], seen.quality[members]
+                heard_ns, value, quality = seen.time_ns[members], seen.value[members], seen.quality[members]
             else:
-                time_ns, value, quality = before.time_ns[seats], before.value[seats], before.quality[seats]
-            usable = is_good(quality) & (at_ns - time_ns <= self._seats.longest_ns[unit])
+                heard_ns, value, quality = before.time_ns[seats], before.value[seats], before.quality[seats]
+            usable = is_good(quality) & (now_ns - heard_ns <= self._seats.longest_ns[unit])
             rows[number] = np.where(usable, value, np.nan)
         name = self._units[unit]
         units[name], told = normal.judge(model, units[name], rows)

@@ -7,7 +7,7 @@ from tocsin_core.plant import AlarmKind
 
 
 class Family(IntEnum):
-    """Which detector judges a definition. From BAD on, readings that are not good are judged as well."""
+    """Which detector judges a definition. From LOOP on, readings that are not good are judged as well."""
 
     LIMIT = 0
     RATE = 1
@@ -18,9 +18,9 @@ class Family(IntEnum):
     CUSUM = 6
     EWMA = 7
     ABNORMAL = 8
-    LOOP = 9
-    STUCK = 10
-    SPIKE = 11
+    STUCK = 9
+    SPIKE = 10
+    LOOP = 11
     BAD = 12
     STALE = 13
 

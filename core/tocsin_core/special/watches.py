@@ -8,7 +8,7 @@ from typing import Final, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from tocsin_core.detect import I8
+from tocsin_core.detect import I8, TRUE
 from tocsin_core.detectors import change, exposure, health
 from tocsin_core.detectors.columns import NS, Columns
 from tocsin_core.plant import AlarmDefinition, AlarmKind
@@ -109,20 +109,32 @@ class _Current(Columns):
 
 
 @dataclass(frozen=True, eq=False)
-class _Loop(Detector[_Current]):
-    """NE 43 on a 4 to 20 mA loop whose ends stand for `low` and `high` f64[n]."""
+class LoopDetector(Detector[_Current]):
+    """NE 43 on a 4 to 20 mA loop whose ends stand for `low` and `high` f64[n].
+
+    It speaks of readings that are not good too: a failed loop makes them so (`failed`). Of a reading without a value
+    it says nothing.
+    """
 
     low: F64
     high: F64
 
     def empty(self, size: int) -> _Current:
+        """`size` loops of which nothing has been read."""
         return _Current(np.full(size, np.nan))
 
     def advance(self, state: _Current, at: I64, heard: Heard) -> _Current:  # noqa: ARG002 nothing of the past counts
+        """The current behind each reading."""
         return _Current(health.current_of(heard.value, self.low[at], self.high[at]))
 
     def judge(self, state: _Current, at: I64, family: U8) -> I8:  # noqa: ARG002 it has one family and fixed limits
+        """What NE 43 says of the current."""
         return health.loop(state.current_ma)
+
+    def failed(self, at: I64, value: F64) -> Bool:
+        """Which readings are no measurement but a transmitter's failure, or a broken wire."""
+        failed: Bool = health.loop(health.current_of(value, self.low[at], self.high[at])) == TRUE
+        return failed
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +247,7 @@ def _detector(name: str, found: Sequence[Numbered]) -> Detector[Columns]:
         case "peaks":
             made = _PeakRule(_column(found, "setpoint"))
         case "loop":
-            made = _Loop(_column(found, "low"), _column(found, "high"))
+            made = LoopDetector(_column(found, "low"), _column(found, "high"))
         case "stuck":
             columns = (_column(found, name) for name in ("floor", "zero", "zero_band"))
             made = _Stillness(_nanoseconds(found, "window_s"), *columns)
