@@ -173,6 +173,18 @@ def test_one_wild_reading_is_a_spike_and_a_step_is_none() -> None:
     assert TRUE not in spikes_of([0.5 * n for n in range(120)])
 
 
+@pytest.mark.parametrize(("spreads", "told"), [(9.9, FALSE), (10.1, TRUE)])
+def test_a_spike_lies_ten_spreads_off_the_median_of_31(spreads: float, told: int) -> None:
+    """What the pages say of the alarm: the spread of these 31 readings is 1.4826 last digits, their median 5.0."""
+    calm = [4.9, 5.0, 5.1] * 10 + [5.0]
+    assert len(calm) == NEIGHBOURS == 31
+    state = Spikes.empty(1)
+    for second, value in enumerate([*calm, 5.0 + spreads * 1.4826 * 0.1, 5.0]):
+        at = i64(START_NS + second * SECOND)
+        state = health.advance_spikes(state, at, f64(value), YES, f64(0.01), f64(SPIKE_TIMES))
+    assert health.judge_spikes(state)[0] == told
+
+
 def test_normal_noise_has_hardly_a_spike() -> None:
     """Seven neighbours called one reading of fifty a spike; with these 200,000 readings have none."""
     rng = np.random.default_rng(11)

@@ -1119,12 +1119,25 @@ def test_a_gas_is_foreseen_by_itself_and_a_level_where_it_has_a_high_limit(tmp_p
     assert (early.limit, early.setpoint, early.window_s, early.horizon_s) == (AlarmKind.HH, 95.0, 60.0, 900.0)
     assert early.clause is not None
     assert "API 2350" in early.clause.en
+    for said in (
+        "L: {setpoint: 5}, time-to-limit: {}",
+        "H: {setpoint: 90}, L: {setpoint: 5}, time-to-limit: {limit: L}",
+        "H: {setpoint: 90}, time-to-limit: {horizon_s: 300}",
+    ):
+        other = point_of(tmp_path, f"kind: tank-level, alarms: {{{said}}}")
+        assert [d.clause for d in other.definitions if d.kind is AlarmKind.TIME_TO_LIMIT] == [None]
     pressure = definition_texts(point_of(tmp_path, "kind: pressure, alarms: {H: {setpoint: 2}}"))
     assert pressure["time-to-limit"] == (5.0, 60.0, 60.0, 180.0, "medium")
     assert "time-to-limit" not in definition_texts(point_of(tmp_path, "kind: pressure"))
     assert "time-to-limit" not in definition_texts(point_of(tmp_path, "kind: flow, alarms: {H: {setpoint: 20}}"))
     asked = definition_texts(point_of(tmp_path, "kind: flow, alarms: {H: {setpoint: 20}, time-to-limit: {}}"))
     assert asked["time-to-limit"] == (5.0, 60.0, 60.0, 300.0, "medium")
+
+
+def test_carbon_monoxide_in_mines_returns_as_other_gases_do(tmp_path: Path) -> None:
+    """It would come and go with the noise at its limit otherwise: on-delay 0 s, off-delay 5 s."""
+    (limit,) = (d for d in point_of(tmp_path, "kind: mine-co").definitions if d.kind is AlarmKind.H)
+    assert (limit.on_delay_s, limit.off_delay_s) == (0.0, 5.0)
 
 
 def test_a_slow_device_gets_the_readings_that_a_slope_wants(tmp_path: Path) -> None:

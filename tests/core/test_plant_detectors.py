@@ -169,8 +169,10 @@ def test_a_vote_and_a_median_are_shown_and_alarmed_as_their_members(tmp_path: Pa
         ("HH", 56.0),
         ("H", 28.0),
         ("time-to-limit", 28.0),
+        ("bad", pytest.approx(float("nan"), nan_ok=True)),
     ]
-    assert median.definitions == ()
+    assert kinds(median) == ["bad"]
+    assert [(d.on_delay_s, d.priority) for d in vote.definitions if d.kind is AlarmKind.BAD] == [(6.0, Priority.MEDIUM)]
 
 
 def test_a_low_vote_has_the_low_limits_of_its_kind(tmp_path: Path) -> None:
@@ -185,6 +187,36 @@ def test_a_low_vote_has_the_low_limits_of_its_kind(tmp_path: Path) -> None:
         vote = f"computed:\n  - {{id: V, name: V, kind: oxygen, from: {rule}}}"
         plant = load_plant(rich(tmp_path, text.replace("computed:", vote)))
         assert [kind for kind in kinds(named(plant, "V")) if kind in ("H", "L")] == [limit]
+
+
+def test_a_limit_on_a_vote_waits_for_its_slowest_member(tmp_path: Path) -> None:
+    """Whether the kind or the plant file brings it; the plant file's delay goes before, and a longer one stays."""
+    vote = named(load_plant(rich(tmp_path)), "GV")
+    assert {kind: alarm(vote, kind).on_delay_s for kind in ("H", "HH", "time-to-limit")} == {
+        "H": 3.0,
+        "HH": 3.0,
+        "time-to-limit": 2.0,
+    }
+    text = RICH.replace("  - {id: GM, name: M, from: {rule: median, of: [GT-1, GT-2]}}\n", "%s")
+    more = (
+        "  - {id: V, name: V, from: {rule: vote, of: [P-1, DX-1], need: 1}, range: [0, 20],"
+        " alarms: {H: {setpoint: 9}, red: {setpoint: 12}}}\n"
+        "  - {id: OWN, name: V, kind: toxic-gas, from: {rule: vote, of: [GT-1, GT-2], need: 1},"
+        " alarms: {H: {on_delay_s: 1}}}\n"
+        "  - {id: WIND, name: V, kind: mine-wind, unit: m/s, range: [0, 15],"
+        " from: {rule: vote, of: [GT-1, GT-2], need: 1}}\n"
+        "  - {id: GM, name: M, from: {rule: median, of: [GT-1, GT-2]}, alarms: {H: {setpoint: 9}}}\n"
+    )
+    plant = load_plant(rich(tmp_path, text % more))
+    slow = named(plant, "V")
+    assert [(d.kind.value, d.on_delay_s) for d in slow.definitions if d.kind.value != "bad"] == [
+        ("H", 600.0),
+        ("red", 600.0),
+    ]
+    assert slow.device.period_ms == 1000
+    assert (alarm(named(plant, "OWN"), "H").on_delay_s, alarm(named(plant, "OWN"), "HH").on_delay_s) == (1.0, 3.0)
+    assert alarm(named(plant, "WIND"), "H").on_delay_s == 15.0
+    assert alarm(named(plant, "GM"), "H").on_delay_s == 0.0
 
 
 def test_each_rule_brings_its_alarms(tmp_path: Path) -> None:
@@ -224,10 +256,15 @@ def test_each_rule_brings_its_alarms(tmp_path: Path) -> None:
 
 
 def test_a_computed_point_is_told_bad_or_stale_only_where_it_is_asked_for(tmp_path: Path) -> None:
-    """Its members' instrument alarms speak for it."""
-    text = RICH.replace("of: [GT-1, GT-2]}}\n", "of: [GT-1, GT-2]}, alarms: {bad: {}, stale: {}}}\n")
-    point = named(load_plant(rich(tmp_path, text)), "GM")
-    assert [(d.kind.value, d.on_delay_s, d.after_s) for d in point.definitions] == [
+    """Its members' instrument alarms speak for it; a vote and a median are told bad unless that is taken away."""
+    plant = load_plant(rich(tmp_path))
+    blind = [p.id for p in plant.points if p.compute is not None and {"bad", "stale"} & set(kinds(p))]
+    assert blind == ["GV", "GM"]
+    text = RICH.replace("alarms: {H: {setpoint: 10}}", "alarms: {H: {setpoint: 10}, bad: {}, stale: {}}")
+    text = text.replace("of: [GT-1, GT-2]}}\n", "of: [GT-1, GT-2]}, alarms: {bad: false}}\n")
+    plant = load_plant(rich(tmp_path, text))
+    assert named(plant, "GM").definitions == ()
+    assert [(d.kind.value, d.on_delay_s, d.after_s) for d in named(plant, "GD").definitions if d.kind.value != "H"] == [
         ("bad", 6.0, 0.0),
         ("stale", 0.0, 15.0),
     ]
@@ -411,6 +448,20 @@ def test_an_alarm_is_suppressed_by_a_state_of_another_point(
     )
 
 
+def test_what_suppresses_a_limit_suppresses_its_early_warning(tmp_path: Path) -> None:
+    """A stopped pump has no low flow to foresee either; the warning's own suppression goes before."""
+    old = "L: {setpoint: 9, suppressed_by: {point: P-1, equals: 0}}"
+    for own, point in (("", "P-1"), ("suppressed_by: {point: TT-1, above: 5}", "TT-1")):
+        text = RICH.replace(old, f"{old}, H: {{setpoint: 80}}, time-to-limit: {{limit: L, {own}}}")
+        found = named(load_plant(rich(tmp_path, text)), "FT-1")
+        by = alarm(found, "time-to-limit").suppressed_by
+        assert by is not None
+        assert by.point == point
+        assert point == "TT-1" or by == alarm(found, "L").suppressed_by
+    text = RICH.replace(old, f"{old}, H: {{setpoint: 80}}, time-to-limit: {{limit: H}}")
+    assert alarm(named(load_plant(rich(tmp_path, text)), "FT-1"), "time-to-limit").suppressed_by is None
+
+
 @pytest.mark.parametrize(
     ("said", "mask", "warm_up", "calibration", "settle_s"),
     [
@@ -435,16 +486,19 @@ def test_a_status_word_is_read_as_flags_or_as_codes(
 
 
 def test_every_kind_has_a_priority_and_every_setting_of_all_kinds_is_taken(tmp_path: Path) -> None:
-    """Priority, latching, re-alarm and suppression mean something to each."""
+    """Priority, latching and re-alarm mean something to each, suppression to each but `bad` and `stale`."""
     assert set(PRIORITY) == set(AlarmKind)
-    own = "{priority: critical, latching: true, realarm_s: 600, suppressed_by: {point: P-1, equals: 0}}"
+    own = "{priority: critical, latching: true, realarm_s: 600}"
+    by_state = own.replace("}", ", suppressed_by: {point: P-1, equals: 0}}")
     text = RICH.replace(
         "{loop: {}, stuck: {}, spike: {}, cusum: {}, ewma: {}}",
-        "{" + ", ".join(f"{kind}: {own}" for kind in ("loop", "stuck", "spike", "cusum", "ewma", "bad", "stale")) + "}",
+        "{"
+        + ", ".join(f"{kind}: {by_state}" for kind in ("loop", "stuck", "spike", "cusum", "ewma"))
+        + f", bad: {own}, stale: {own}}}",
     )
     for definition in named(load_plant(rich(tmp_path, text)), "FT-2").definitions:
         assert (definition.priority, definition.latching, definition.realarm_s) == (Priority.CRITICAL, True, 600.0)
-        assert definition.suppressed_by is not None
+        assert (definition.suppressed_by is None) == (definition.kind.value in ("bad", "stale"))
 
 
 BROKEN: Final[dict[str, tuple[str, str, list[str]]]] = {
@@ -1119,6 +1173,20 @@ BROKEN: Final[dict[str, tuple[str, str, list[str]]]] = {
         "first_out:\n  - {id: trip, name: Trip, alarms: [LT-1/HH, GT-1/HH]}\n",
         [
             "plant.yaml:59: first_out[1].id: group 'trip' is already there (plant.yaml:58)",
+        ],
+    ),
+    "an instrument alarm that is suppressed": (
+        "kind: temperature, field: t}",
+        (
+            "kind: temperature, field: t, alarms: {stale: {suppressed_by: {point: P-1, equals: 0}},"
+            " bad: {suppressed_by: {point: P-1, equals: 0}}}}"
+        ),
+        [
+            (
+                f"plant.yaml:14: gateways[0].devices[0].points[3].alarms.{kind}.suppressed_by: {kind} is an instrument"
+                " alarm: suppressed, it could stay hidden after its point falls silent"
+            )
+            for kind in ("stale", "bad")
         ],
     ),
     "a warning of a grade that is not there": (

@@ -66,8 +66,8 @@ USES: Final[dict[AlarmKind, frozenset[str]]] = {
     AlarmKind.LOOP: _COMMON,
     AlarmKind.STUCK: _COMMON | {"window_s", "floor"},
     AlarmKind.SPIKE: _COMMON | {"floor"},
-    AlarmKind.BAD: _COMMON,
-    AlarmKind.STALE: (_COMMON - {"on_delay_s"}) | {"after_s"},
+    AlarmKind.BAD: _COMMON - {"suppressed_by"},
+    AlarmKind.STALE: (_COMMON - {"on_delay_s", "suppressed_by"}) | {"after_s"},
 }
 """The settings that mean something to each kind; any other is a mistake of the plant file."""
 
@@ -79,7 +79,8 @@ class About:
     """What a point's alarms depend on besides its own settings.
 
     Its `unit` and `decimals`; for each point of the plant that is calibrated its charts, and for each after how long
-    without a reading it is stale, seconds; and how the point is computed, if it is.
+    without a reading it is stale, seconds; how the point is computed, if it is, and the longest period, in seconds,
+    of the devices of the points that it is computed of.
     """
 
     unit: str
@@ -87,6 +88,7 @@ class About:
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     longest_s: Mapping[str, float] = field(default_factory=dict)
     compute: Compute | None = None
+    slowest_s: float = 0.0
 
 
 def merged(over: AlarmSetting | None, under: AlarmSetting) -> AlarmSetting:
@@ -136,18 +138,23 @@ def alarms_brought(point: Point, rule: Compute | None) -> dict[AlarmKind, tuple[
     return _limits_of_rule(rule)
 
 
-def limit(point: Point, kind: AlarmKind, given: AlarmSetting | None, rule: Compute | None) -> Made | None:
-    """HH to LL and the grades: where the standard, the rule or the plant file gives a set point."""
-    default, clause = alarms_brought(point, rule).get(kind, (None, None))
-    if default is not None:
-        own = given is not None and given.setpoint is not None
-        return merged(given, default), None if own else clause
-    if given is None:
+def limit(point: Point, kind: AlarmKind, given: AlarmSetting | None, about: About) -> Made | None:
+    """HH to LL and the grades: where the standard, the rule or the plant file gives a set point.
+
+    On a vote each waits for the slowest member: at a start they speak one after the other, and the first alone, with
+    the others counted as tripped, would trip it.
+    """
+    default, clause = alarms_brought(point, about.compute).get(kind, (None, None))
+    if default is None and given is None:
         return None
-    if isinstance(rule, Spread):
+    under = default or AlarmSetting()
+    if isinstance(about.compute, Vote):
+        under = under.model_copy(update={"on_delay_s": max(under.on_delay_s or 0.0, about.slowest_s)})
+    elif default is None and given is not None and isinstance(about.compute, Spread):
         under = _plain(deadband=SPREAD_DEADBAND * abs(given.setpoint or 0.0), on=SPREAD_ON_DELAY_S)
-        return merged(given, under.model_copy(update={"priority": Priority.MEDIUM})), None
-    return given, None
+        under = under.model_copy(update={"priority": Priority.MEDIUM})
+    own = given is not None and given.setpoint is not None
+    return merged(given, under), None if own else clause
 
 
 def rate(given: AlarmSetting | None, period_s: float) -> Made | None:
@@ -224,8 +231,8 @@ def abnormal(given: AlarmSetting | None, rule: Compute | None) -> Made | None:
 
 
 def bad(given: AlarmSetting | None, period_s: float, rule: Compute | None) -> Made | None:
-    """On every measured point."""
-    if given is None and rule is not None:
+    """On every measured point, and on a vote and a median: then no member is left to speak for them."""
+    if given is None and rule is not None and not isinstance(rule, Vote | Median):
         return None
     return merged(given, _plain(on=BAD_PERIODS * period_s, off=BAD_OFF_DELAY_S)), None
 

@@ -29,7 +29,7 @@ def check_alarms(point: PlantPoint, path: Path, computed_ids: frozenset[str], so
         if kind not in by_kind:
             source.problem(here, "there is no limit that it could foresee")
         for name in sorted(setting.model_fields_set - USES[kind]):
-            source.problem((*here, name), f"means nothing to {kind}")
+            source.problem((*here, name), _useless(name, kind))
         _check_place(point, kind, here, source)
         if setting.suppressed_by is not None:
             _check_trigger(point, setting.suppressed_by.point, computed_ids, here, source)
@@ -39,6 +39,12 @@ def check_alarms(point: PlantPoint, path: Path, computed_ids: frozenset[str], so
     for kind in (*LIMITS, *GRADES):
         if kind in by_kind and not isnan(by_kind[kind].setpoint):
             _check_room(point, by_kind[kind], path, source)
+
+
+def _useless(name: str, kind: AlarmKind) -> str:
+    if name == "suppressed_by":
+        return f"{kind} is an instrument alarm: suppressed, it could stay hidden after its point falls silent"
+    return f"means nothing to {kind}"
 
 
 def _check_place(point: PlantPoint, kind: AlarmKind, here: Path, source: Source) -> None:

@@ -77,7 +77,8 @@ def resolve_computed(index: int, computed: Computed, members: Sequence[PlantPoin
     decimals = shown.decimals if computed.decimals is None else computed.decimals
     period_ms = min((each.device.period_ms for each in members), default=LEAST_PERIOD_MS)
     device = Device(id=NOWHERE, period_ms=period_ms)
-    told = About(unit, decimals, learned.calibrations, learned.longest_s, rule)
+    slowest_s = max((each.device.period_ms for each in members), default=LEAST_PERIOD_MS) / 1000.0
+    told = About(unit, decimals, learned.calibrations, learned.longest_s, rule, slowest_s)
     return PlantPoint(
         index,
         config,

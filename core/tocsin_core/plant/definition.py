@@ -134,8 +134,17 @@ def _time_to_limit(
     foreseen = next((found[limit] for limit in wanted if limit in found), None)
     if foreseen is None:
         return None
-    update = {"limit": foreseen.kind.value, "setpoint": foreseen.setpoint, "deadband": foreseen.deadband}
-    return brought.widened(setting.model_copy(update=update), LEAST_WINDOW_PERIODS * period_s), clause
+    of_limit = point.alarms.get(foreseen.kind)
+    update = {
+        "limit": foreseen.kind.value,
+        "setpoint": foreseen.setpoint,
+        "deadband": foreseen.deadband,
+        # A state of the plant in which the limit means nothing makes its warning mean nothing either.
+        "suppressed_by": setting.suppressed_by or (of_limit.suppressed_by if of_limit else None),
+    }
+    by_standard = foreseen.kind in HIGH_LIMITS and setting.horizon_s == under.horizon_s
+    made = brought.widened(setting.model_copy(update=update), LEAST_WINDOW_PERIODS * period_s)
+    return made, clause if by_standard else None
 
 
 def _grades_side(point: Point, about: About) -> int:
@@ -147,7 +156,7 @@ def _grades_side(point: Point, about: About) -> int:
 
 def _limit(point: Point, kind: AlarmKind, about: About) -> Made | None:
     given = point.alarms.get(kind)
-    return None if given is False else brought.limit(point, kind, given, about.compute)
+    return None if given is False else brought.limit(point, kind, given, about)
 
 
 def _made(
@@ -208,8 +217,9 @@ def definitions_of(
 
     A limit exists where the standard, the rule that computes the point or the plant file gives a set point; a gas's
     `stel`, `twa` and `peaks` where GBZ 2.1 sets them; `time-to-limit` where its limit exists and the kind or the plant
-    file asks for it; `abnormal` on the score of a normal-operation model; `bad` and `stale` on every measured point;
-    any other where the plant file asks for it. The plant file takes any of them away with `false`.
+    file asks for it; `abnormal` on the score of a normal-operation model; `bad` and `stale` on every measured point,
+    `bad` on votes and medians too; any other where the plant file asks for it. The plant file takes any of them away
+    with `false`.
     """
     defaults = defaults_of(point)
     about = about or About(point.unit or defaults.unit, defaults.decimals if point.decimals is None else point.decimals)

@@ -117,9 +117,10 @@ gateways:
         mqtt: {topic: pond/pumps}
         points:
           - {id: P-1, name: {zh: 泵运行, en: Pump runs}, kind: status, field: running}
-          # A stopped pump suppresses its low flow, from 5 s after it stopped until 30 s after it runs again.
+          # A stopped pump suppresses its low flow, at once and until 30 s after it runs again. The alarm waits for
+          # longer than the two values lie apart in time: were it raised first, each stop of the pump would be told.
           - {id: FT-1, name: {zh: 回水流量, en: Return flow}, kind: flow, field: flow, alarms: {
-              L: {setpoint: 20, suppressed_by: {point: P-1, equals: 0, on_delay_s: 5, off_delay_s: 30}},
+              L: {setpoint: 20, on_delay_s: 10, suppressed_by: {point: P-1, equals: 0, off_delay_s: 30}},
               loop: {}, stuck: {window_s: 900}, spike: {}}}
           # Its status word says in bits 4 and 5 whether it warms up or is being calibrated.
           - {id: GT-1, name: {zh: 硫化氢, en: Hydrogen sulfide}, kind: toxic-gas, cas: "7783-06-4", field: h2s,
@@ -361,7 +362,7 @@ def _kinds() -> str:
                 "0 to 300 % of the limit" if kind is PointKind.TOXIC_GAS else span,
                 f"{100 * deadband_of(kind, 0.0, 1.0):g} %",
                 f"{PROCESS_DELAY_S.get(kind, 0.0):g} s",
-                foreseen + (f" ({clause.en})" if clause is not None else ""),
+                foreseen + (f" (a high limit; {clause.en})" if clause is not None else ""),
             )
         )
         if not by_gas:
@@ -415,7 +416,9 @@ def _by_kind() -> str:
 
 def _rules() -> str:
     rows = [
-        ("`vote`, `median`", "those of its kind, of the vote's side", "the members'"),
+        ("`vote`", ("those of its kind, of the vote's side; each limit with an on-delay of at least the longest period"
+         " of its members' devices; `bad`"), "the members'"),
+        ("`median`", "those of its kind; `bad`", "the members'"),
         ("`spread`", (f"none; `H` on request: deadband {100 * SPREAD_DEADBAND:g} % of the set point, on-delay"
          f" {SPREAD_ON_DELAY_S:g} s, priority medium"), "the members', from 0"),
         ("`balance`", (f"`H` {BALANCE_SIGMAS:g} (a loss), `L` -{BALANCE_SIGMAS:g} (a gain), deadband"
@@ -478,9 +481,15 @@ def document() -> str:
         " deadbands and ranges of its kinds are ours.\n\n"
         "Other alarms, of which a plant file says more or less:\n\n"
         f"{_by_kind()}\n"
-        "Computed points come after all measured ones, have no gateway, and `bad` and `stale` only where they are asked"
-        " for. What comes with their rule:\n\n"
+        "Computed points come after all measured ones, have no gateway, and `stale` only where it is asked for; so with"
+        " `bad`, but for `vote` and `median`, which have it by themselves: it says that no member is left, and their"
+        " limits are blind. What comes with their rule:\n\n"
         f"{_rules()}\n"
+        "Why a vote's limits wait: at a start, or when a gateway is there again, the members arrive one after the"
+        " other, and one that is not heard of yet may count as tripped. An `on_delay_s` of the plant file goes before"
+        " it.\n\n"
+        "Where `time-to-limit` has no `suppressed_by` of its own, it is suppressed with the limit that it foresees. No"
+        " instrument alarm `bad` or `stale` is suppressed: it could stay hidden after its point falls silent.\n\n"
         "`status`: what is read while an instrument warms up is uncertain, while it is being calibrated bad, and so for"
         f" `settle_s` after ({GAS_SETTLE_S:g} s for gas detectors); neither raises nor clears a process alarm.\n\n"
         "Toxic gases, by CAS number (GB/T 50493-2019 5.5.2: level 1 at 100 %, level 2 at 200 % of the occupational"

@@ -116,7 +116,9 @@ class SuppressedBy(Strict):
     above: Finite | None = Field(None, description="Suppressed while it reads more than this.")
     below: Finite | None = Field(None, description="Suppressed while it reads less than this.")
     equals: Finite | None = Field(None, description="Suppressed while it reads exactly this.")
-    on_delay_s: Seconds = Field(0.0, description="It must have said so for this long.")
+    on_delay_s: Seconds = Field(
+        0.0, description="It must have said so for this long; not longer than the on-delay of the alarm, which is told."
+    )
     off_delay_s: Seconds = Field(0.0, description="Suppressed for this long after it says otherwise.")
 
     @model_validator(mode="after")

@@ -108,11 +108,6 @@ class ExposureLimits:
     twa: float
     stel: float | None
 
-    @property
-    def has_peak_rule(self) -> bool:
-        """Whether the rule of peaks takes the place of a PC-STEL."""
-        return self.stel is None
-
 
 def limits_of(cas: str, unit: Literal["ppm", "mg/m3"]) -> ExposureLimits | None:
     """The PC-TWA and PC-STEL of GBZ 2.1-2019 for the substance `cas` in `unit`; None where it has no PC-TWA.
@@ -289,7 +284,7 @@ _FIXED: Final[dict[PointKind, KindDefaults]] = {
         (0.0, 500.0),
         1,
         {
-            AlarmKind.H: (_limit(24.0, Priority.HIGH), CLAUSE_MINE_CO),
+            AlarmKind.H: (_limit(24.0, Priority.HIGH, off=GAS_OFF_DELAY_S), CLAUSE_MINE_CO),
             AlarmKind.TIME_TO_LIMIT: (CO_EARLY, None),
         },
     ),
@@ -412,7 +407,10 @@ def zero_of(kind: PointKind) -> float | None:
 
 
 def early_of(kind: PointKind) -> tuple[AlarmSetting, Text | None]:
-    """How far ahead, over which window and how surely the time to a limit is foreseen for `kind`."""
+    """How far ahead, over which window and how surely the time to a limit is foreseen for `kind`.
+
+    The clause is of the time to respond to a high limit: it holds for no other limit and for no other horizon.
+    """
     return EARLY.get(kind, PROCESS_EARLY), CLAUSE_API_2350 if kind is PointKind.TANK_LEVEL else None
 
 
