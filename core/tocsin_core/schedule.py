@@ -21,14 +21,3 @@ def first_due(period_ns: int, key: str, now_ns: int) -> int:
         raise ValueError(f"a period of {period_ns} ns")
     phase = phase_of(period_ns, key)
     return now_ns + (phase - now_ns) % period_ns
-
-
-def next_due(period_ns: int, key: str, due_ns: int, now_ns: int) -> int:
-    """Tell the tick after the one at `due_ns`; ticks that have passed by `now_ns` are left out, never made up for.
-
-    A clock that was set back does not hold the ticks up: the answer is never more than two periods after `now_ns`.
-    """
-    following = first_due(period_ns, key, max(due_ns, now_ns) + 1)
-    if following - now_ns > 2 * period_ns:
-        return first_due(period_ns, key, now_ns + 1)
-    return following

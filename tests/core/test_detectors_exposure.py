@@ -158,7 +158,6 @@ def test_limits_in_ppm() -> None:
     """Limits are mg/m3 * 24.06 / M at 20 degC; a substance with a MAC has neither PC-TWA nor PC-STEL."""
     carbon_monoxide = limits_of("630-08-0", "ppm")
     assert carbon_monoxide == ExposureLimits(17.0, 26.0)
-    assert not carbon_monoxide.has_peak_rule
     assert limits_of("7783-06-4", "ppm") is None
     assert limits_of("0-00-0", "ppm") is None
 
