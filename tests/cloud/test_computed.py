@@ -262,7 +262,7 @@ def test_what_lay_behind_a_raising_is_kept_and_told(tmp_path: Path) -> None:
         async with surroundings(tmp_path) as (plant, gateway):
             worker, outlet = plant.worker()
             async with running(asyncio.create_task(worker.run()), asyncio.create_task(outlet.run())):
-                await gateway.send({0: 60.0, 1: 60.0})
+                await gateway.send({1: float("nan"), 0: 60.0})
 
                 async def rows(table: type[Any]) -> list[Any]:
                     async with plant.database.read() as session:
