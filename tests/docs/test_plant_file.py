@@ -9,6 +9,7 @@ import pytest
 from tests.support.need import ROOT
 from tocsin_core.detect import LARGEST_SQUARE, LEAST_READINGS
 from tocsin_core.detectors.exposure import LEAST_SHARE
+from tocsin_core.detectors.health import FAULT_HIGH_MA, FAULT_LOW_MA, NEIGHBOURS
 from tocsin_core.engine import LONGEST_TICK_NS
 from tocsin_core.lifecycle import Verb, diagram
 from tocsin_core.plant import AlarmKind, load_plant
@@ -26,8 +27,10 @@ from tocsin_core.plant.document import EXAMPLE, MORE, document
 from tocsin_core.plant.model import PlantFile
 from tocsin_core.plant.standards import GAS_SETTLE_S, OXYGEN_IN_AIR, PROCESS_EARLY, TANK_EARLY
 from tocsin_core.rules import MAX_SHELVE_S, NS
+from tocsin_core.special.watches import SPIKE_TIMES
 
 RULES: Final = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+TIMES: Final = {6.0: "six", 8.0: "eight", 10.0: "ten", 12.0: "twelve"}
 FLAT: Final = " ".join(RULES.split())
 
 
@@ -95,6 +98,8 @@ def test_the_state_table_is_the_engines() -> None:
         f"over the window (default {STUCK_WINDOW_S:g} s)",
         f"or oxygen at {OXYGEN_IN_AIR:g}, is not stuck",
         f"On request; off-delay {SPIKE_OFF_DELAY_S:g} s",
+        f"the median of its {NEIGHBOURS} neighbours by more than {TIMES[SPIKE_TIMES]} times their spread",
+        f"a reading at {FAULT_LOW_MA:g} mA or less or {FAULT_HIGH_MA:.1f} mA or more becomes bad",
         f"so for `settle_s` after ({GAS_SETTLE_S:g} s for gas)",
     ],
 )
