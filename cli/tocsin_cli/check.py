@@ -45,6 +45,9 @@ def check(
             typer.echo(json.dumps({"ok": False, "problems": problems}, ensure_ascii=False))
         raise typer.Exit(1) from None
     computed = [_computed(point, loaded) for point in loaded.points if point.compute is not None]
+    least = loaded.file.notify.min_priority
+    definitions = [definition for point in loaded.points for definition in point.definitions]
+    untold = sum(definition.priority.rank < least.rank for definition in definitions)
     summary = {
         "ok": True,
         "site": loaded.site.id,
@@ -52,7 +55,8 @@ def check(
         "gateways": len(loaded.file.gateways),
         "devices": sum(len(gateway.devices) for gateway in loaded.file.gateways),
         "points": len(loaded.points),
-        "alarms": sum(len(point.definitions) for point in loaded.points),
+        "alarms": len(definitions),
+        "untold": untold,
         "computed": computed,
     }
     if as_json:
@@ -63,6 +67,9 @@ def check(
     counts = ", ".join(
         f"{value} {name.replace('_', ' ')}"
         for name, value in summary.items()
-        if isinstance(value, int) and name != "ok"
+        if isinstance(value, int) and name not in ("ok", "untold")
     )
+    if untold:
+        below = f"below notify.min_priority ({least}): shown, but told to nobody by message"
+        typer.echo(f"{untold} of {len(definitions)} alarm definitions are {below}")
     typer.echo(f"{plant}: {loaded.site.name.zh} / {loaded.site.name.en}: {counts}; nothing is wrong")

@@ -40,9 +40,22 @@ def test_a_sound_plant_passes(tmp_path: Path) -> None:
     done = tocsin("check", plant(tmp_path, GOOD), "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout.splitlines()[-1]) == {
-        "ok": True, "site": "s1", "hazard_sources": 0, "gateways": 1, "devices": 1, "points": 1, "alarms": 3,
-        "computed": [],
+        "ok": True, "site": "s1", "hazard_sources": 0, "gateways": 1, "devices": 1, "points": 1, "alarms": 4,
+        "untold": 3, "computed": [],
     }  # fmt: skip
+
+
+def test_alarms_of_which_nobody_gets_a_message_are_counted(tmp_path: Path) -> None:
+    """One line before the last: those below the least priority that is told; none where all are."""
+    for notify, line in (
+        ("", "3 of 4 alarm definitions are below notify.min_priority (high): shown, but told to nobody by message"),
+        (
+            "notify: {min_priority: critical}\n",
+            "4 of 4 alarm definitions are below notify.min_priority (critical): shown, but told to nobody by message",
+        ),
+    ):
+        assert tocsin("check", plant(tmp_path, GOOD + notify)).stdout.splitlines()[:-1] == [line]
+    assert "told to nobody" not in tocsin("check", plant(tmp_path, GOOD + "notify: {min_priority: low}\n")).stdout
 
 
 def test_computed_points_are_listed_with_what_they_are_computed_of(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_what_was_recorded_of_a_computed_point_is_computed_anew(plant: Path, tmp
     assert made["remarks"] == ["columns by name: P, P2, DAM; computed anew: VOTE"]
     assert made["readings"] == 3 * 40
     (vote,) = [each for each in made["raised"] if each["alarm"] == "VOTE/H"]
-    assert (vote["at"][:19], vote["value"], vote["returned"]) == ("2026-03-02T00:00:20", 1.5, None)
+    assert (vote["at"][:19], vote["value"], vote["returned"]) == ("2026-03-02T00:00:21", 1.5, None)
     assert "1oo1" in vote["reason"]
     reasons = {each["alarm"]: each["reason"] for each in made["raised"]}
     assert reasons["P/H"] == ""
@@ -236,6 +236,9 @@ def test_wrong_arguments_are_refused(plant: Path, tmp_path: Path) -> None:
         ([str(tmp_path / "none.csv")], "No such file"),
         ([str(table), "--data", str(tmp_path)], "--data belongs to a range"),
         ([span], "takes --data DIR"),
+        (["2026/2027"], "2026/2027: a stretch START/END needs --data"),
+        (["2026/2027"], "; and there is no file of that name"),
+        (["2026/2027", "--data", str(tmp_path)], "whole dates"),
         ([span, "--data", str(tmp_path)], "history.duckdb: no historian here"),
         (["2026-03-02T09:00/2026-03-02T08:00", "--data", str(tmp_path)], "ends before it begins"),
         (["2026-03-02T29:00/2026-03-02T08:00", "--data", str(tmp_path)], "hour must be in"),

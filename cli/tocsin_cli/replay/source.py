@@ -1,10 +1,11 @@
 """Where a recording is read from: a table or a stretch of the historian, by the words a user gave for it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
@@ -15,6 +16,8 @@ from tocsin_cli.replay.historian import range_of, read_history
 from tocsin_cli.replay.recording import Recording, RecordingError
 from tocsin_cli.replay.table import read_table
 from tocsin_core.plant import Plant
+
+_LIKE_RANGE: Final = re.compile(r"\d{4}[^/]*/\d{4}[^/]*")
 
 
 class Source(NamedTuple):
@@ -44,6 +47,9 @@ def read_source(plant: Plant, folder: Path, source: Source) -> Recording:
     """
     span = range_of(source.text, ZoneInfo(plant.site.timezone))
     if span is None:
+        if _LIKE_RANGE.fullmatch(source.text) and not Path(source.text).exists():
+            why = "a stretch START/END needs --data and whole dates (2026-03-02, 2026-03-02T08:00)"
+            raise RecordingError(f"{source.text}: {why}; and there is no file of that name")
         if source.data is not None:
             raise RecordingError("--data belongs to a range START/END")
         given = read_map(source.column_map) if source.column_map else None
