@@ -338,7 +338,7 @@ points:
     alarms: {H: {setpoint: 1, deadband: 0, off_delay_s: 0, suppressed_by: {point: ON, equals: 0}}}
   - {id: Q, name: 压力二, kind: generic}
 computed:
-  - {id: V, name: 表决, kind: generic, from: {rule: vote, of: [P, Q], need: 2}, alarms: {H: {setpoint: 1, deadband: 0}}}
+  - {id: V, name: 表决, from: {rule: vote, of: [P, Q], need: 2}, alarms: {H: {setpoint: 1, deadband: 0, on_delay_s: 0}}}
 first_out:
   - {id: G, name: 组, alarms: [P/H, V/H]}
 tests:
