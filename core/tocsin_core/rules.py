@@ -145,28 +145,39 @@ def _at(column: F64, number: I64, otherwise: float) -> F64:
     return np.append(column, otherwise)[number]
 
 
-def compile_rules(plant: Plant) -> Rules:
-    """The rules of `plant`: every definition of every point, in engine order.
+class _Rows(NamedTuple):
+    """The definitions of a plant in engine order, the point and trend of each, and the trends that they need."""
 
-    Raises:
-        ValueError: a point has two definitions of a kind and window that only one can have.
-    """
-    definitions: list[AlarmDefinition] = []
-    point: list[int] = []
-    trend: list[int] = []
-    trend_rows: list[tuple[int, float, float]] = []
+    definitions: list[AlarmDefinition]
+    point: list[int]
+    trend: list[int]
+    trends: list[tuple[int, float, float]]
+
+
+def _rows(plant: Plant) -> _Rows:
+    rows = _Rows([], [], [], [])
     for place in plant.points:
         windows: dict[float, int] = {}
         for definition in place.definitions:
             row = -1
             if definition.kind in (AlarmKind.RATE, AlarmKind.TIME_TO_LIMIT):
                 if definition.window_s not in windows:
-                    windows[definition.window_s] = len(trend_rows)
-                    trend_rows.append((place.index, definition.window_s / 2.0, 10.0**-place.decimals / sqrt(12.0)))
+                    windows[definition.window_s] = len(rows.trends)
+                    rows.trends.append((place.index, definition.window_s / 2.0, 10.0**-place.decimals / sqrt(12.0)))
                 row = windows[definition.window_s]
-            definitions.append(definition)
-            point.append(place.index)
-            trend.append(row)
+            rows.definitions.append(definition)
+            rows.point.append(place.index)
+            rows.trend.append(row)
+    return rows
+
+
+def compile_rules(plant: Plant) -> Rules:
+    """The rules of `plant`: every definition of every point, in engine order.
+
+    Raises:
+        ValueError: a point has two definitions of a kind and window that only one can have.
+    """
+    definitions, point, trend, trend_rows = _rows(plant)
     normal = NormalDist()
     points = np.asarray(point, dtype=np.int32)
     size = len(trend_rows)

@@ -6,8 +6,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tocsin_core.polling import JobFigures
 from tocsin_edge.adapters.clock_sync import ClockSync
+from tocsin_edge.adapters.metrics_text import exposed
 from tocsin_edge.loops.poll import LineFigures
-from tocsin_edge.loops.poll_metrics import exposition, status
+from tocsin_edge.loops.poll_metrics import line_families, status
 
 LINE = LineFigures(
     '/dev/tty"\\1',
@@ -27,7 +28,7 @@ CLOCK = ClockSync(synchronised=True, error_ms=12.5)
 
 def test_the_text_is_what_prometheus_reads() -> None:
     """Its own parser finds each figure, by line and device."""
-    text = exposition([LINE], CLOCK)
+    text = exposed(line_families([LINE], CLOCK))
     found = {
         (sample.name, *(sample.labels[key] for key in LABELS if key in sample.labels)): sample.value
         for family in text_string_to_metric_families(text)
@@ -51,7 +52,7 @@ def test_the_text_is_what_prometheus_reads() -> None:
         ("tocsin_edge_clock_synchronised",): 1,
         ("tocsin_edge_clock_error_seconds",): 0.0125,
     }
-    assert "clock_error" not in exposition([], ClockSync(synchronised=False))
+    assert "clock_error" not in exposed(line_families([], ClockSync(synchronised=False)))
 
 
 def test_the_status_is_json_and_says_what_is_wrong() -> None:

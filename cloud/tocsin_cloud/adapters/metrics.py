@@ -33,11 +33,14 @@ class Metrics:
 
     def __post_init__(self) -> None:
         """Make the figures in the registry."""
-        own = self.registry
+        self._of_the_stream()
+        self._of_alarms()
 
-        def put(name: str, figure: Gauge | Counter | Histogram) -> None:
-            object.__setattr__(self, name, figure)
+    def _put(self, name: str, figure: Gauge | Counter | Histogram) -> None:
+        object.__setattr__(self, name, figure)
 
+    def _of_the_stream(self) -> None:
+        own, put = self.registry, self._put
         put(
             "lag",
             Gauge(
@@ -69,6 +72,9 @@ class Metrics:
         )
         put("rebirths", Counter("tocsin_rebirths_requested", "Rebirth commands sent to gateways.", registry=own))
         put("acknowledgements", Counter("tocsin_acknowledgements", "Acknowledgements sent to gateways.", registry=own))
+
+    def _of_alarms(self) -> None:
+        own, put = self.registry, self._put
         put("transitions", Counter("tocsin_alarm_transitions", "Alarm transitions committed.", ["event"], registry=own))
         put("refused", Counter("tocsin_commands_refused", "People's commands that were refused.", registry=own))
         put("late", Counter("tocsin_readings_late", "Readings older than one the engine had already.", registry=own))

@@ -1,16 +1,15 @@
-"""The lines' figures as text for Prometheus (exposition format 0.0.4) and as data for a status page."""
+"""The lines' figures for Prometheus, and as data for a status page."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from tocsin_edge.adapters.clock_sync import ClockSync
+from tocsin_edge.adapters.metrics_text import Family, Sample
 from tocsin_edge.loops.poll import LineFigures
 
-Sample = tuple[dict[str, str], float]
 
-
-def exposition(lines: Sequence[LineFigures], clock: ClockSync) -> str:
-    """Every figure of the lines and the clock, one sample a line, each family with its help and type."""
+def line_families(lines: Sequence[LineFigures], clock: ClockSync) -> tuple[Family, ...]:
+    """Every figure of the lines and the clock."""
     # A device that is read in two parts has two jobs, of which one is for safety.
     jobs = [
         ({"line": line.name, "device": job.name, "safety": str(job.safety).lower()}, job)
@@ -18,55 +17,43 @@ def exposition(lines: Sequence[LineFigures], clock: ClockSync) -> str:
         for job in line.jobs
     ]
     per_line = [({"line": line.name}, line) for line in lines]
-    families: list[tuple[str, str, str, Iterable[Sample]]] = [
-        ("line_up", "gauge", "Whether the line is open.", ((of, float(line.up)) for of, line in per_line)),
+    families: list[Family] = [
+        ("line_up", "gauge", "Whether the line is open.", [(of, float(line.up)) for of, line in per_line]),
         (
             "line_utilisation",
             "gauge",
             "Share of time for which the line is busy.",
-            ((of, line.utilisation) for of, line in per_line),
+            [(of, line.utilisation) for of, line in per_line],
         ),
         (
             "line_events_total",
             "counter",
             "What the line has counted: connects, late answers, wrong answers and so on.",
-            (({**of, "event": name}, float(number)) for of, line in per_line for name, number in line.counts.items()),
+            [({**of, "event": name}, float(number)) for of, line in per_line for name, number in line.counts.items()],
         ),
         (
             "poll_stretch",
             "gauge",
             "Periods from one reading of the device to the next, 1 where its period is kept.",
-            ((of, job.stretch) for of, job in jobs),
+            [(of, job.stretch) for of, job in jobs],
         ),
-        ("polls_total", "counter", "Answered polls.", ((of, float(job.cycles)) for of, job in jobs)),
-        ("polls_failed_total", "counter", "Polls that nobody answered.", ((of, float(job.failed)) for of, job in jobs)),
+        ("polls_total", "counter", "Answered polls.", [(of, float(job.cycles)) for of, job in jobs]),
+        ("polls_failed_total", "counter", "Polls that nobody answered.", [(of, float(job.failed)) for of, job in jobs]),
         (
             "polls_missed_total",
             "counter",
             "Ticks left out on a busy line.",
-            ((of, job.missed) for of, job in jobs),
+            [(of, job.missed) for of, job in jobs],
         ),
-        ("device_dead", "gauge", "Whether the device counts as dead.", ((of, float(job.dead)) for of, job in jobs)),
+        ("device_dead", "gauge", "Whether the device counts as dead.", [(of, float(job.dead)) for of, job in jobs]),
         ("clock_synchronised", "gauge", "Whether somebody sets the clock.", [({}, float(clock.synchronised))]),
     ]
     if clock.error_ms is not None:
         error: list[Sample] = [({}, clock.error_ms / 1000.0)]
         families.append(("clock_error_seconds", "gauge", "By how much the clock may be wrong at most.", error))
-    return "".join(_family(f"tocsin_edge_{name}", kind, text, samples) for name, kind, text, samples in families)
+    return tuple((f"tocsin_edge_{name}", kind, text, samples) for name, kind, text, samples in families)
 
 
 def status(lines: Sequence[LineFigures], clock: ClockSync) -> dict[str, object]:
     """The same as data, ready for JSON, with the reason of what is wrong with each device."""
     return {"clock": asdict(clock), "lines": [asdict(line) for line in lines]}
-
-
-def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:
-    rows = [f"# HELP {name} {text}\n# TYPE {name} {kind}\n"]
-    for labels, value in samples:
-        inner = ",".join(f'{key}="{_escaped(each)}"' for key, each in labels.items())
-        rows.append(f"{name}{{{inner}}} {value:.10g}\n" if inner else f"{name} {value:.10g}\n")
-    return "".join(rows)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -4,7 +4,7 @@ from typing import Final
 
 from tocsin_edge.adapters.metrics_process import process_figures
 from tocsin_edge.adapters.metrics_text import Family, Sample, exposed
-from tocsin_edge.loops.poll_metrics import exposition
+from tocsin_edge.loops.poll_metrics import line_families
 from tocsin_edge.loops.self_report import SelfReport
 
 MS_PER_S: Final = 1000.0
@@ -12,8 +12,8 @@ MS_PER_S: Final = 1000.0
 
 def metrics(report: SelfReport) -> str:
     """Every figure of the gateway, one sample a line; times in s, sizes in bytes."""
-    families = (*_devices(report), *_spool(report), *_state(report), *_process(report))
-    return exposition(report.lines(), report.board.clock) + exposed(families)
+    lines = line_families(report.lines(), report.board.clock)
+    return exposed((*lines, *_devices(report), *_spool(report), *_state(report), *_process(report)))
 
 
 def _devices(report: SelfReport) -> tuple[Family, ...]:
