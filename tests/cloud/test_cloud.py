@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiomqtt
 import duckdb
+import httpx
 
 from tests.cloud.rig import GATEWAY, CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
 from tests.support.wait import eventually_async
@@ -140,6 +141,14 @@ def foreign(seq: int, *, alias: int | None = None, name: str | None = None, valu
     return payload.SerializeToString()
 
 
+async def said_stored(cloud: CloudProcess, least: int) -> bool:
+    """Whether the historian says that it has committed so many readings."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        text = (await client.get(f"http://{cloud.http}/metrics")).text
+    (line,) = [line for line in text.splitlines() if line.startswith("tocsin_readings_stored_total ")]
+    return float(line.split()[1]) >= least
+
+
 def test_third_parties_points_are_stored_and_declared_ones_alarmed(tmp_path: Path) -> None:
     """A node that knows nothing of batches: its declared metric is our point with its alarm, the other gets a name."""
 
@@ -157,7 +166,7 @@ def test_third_parties_points_are_stored_and_declared_ones_alarmed(tmp_path: Pat
                 raised = "SELECT point, value FROM occurrence WHERE alarm = 'X1/H'"
                 await eventually_async(lambda: cloud.rows(raised) == [("X1", 7.0)], 20)
                 # The historian commits by itself; a clean end commits nothing more, so wait for its own word.
-                await asyncio.sleep(1.5)
+                await eventually_async(lambda: said_stored(cloud, 3), 20)
             cloud.end()
             assert [value for _, value in stored(cloud.data, "X1")] == [1.0, 7.0]
             assert [value for _, value in stored(cloud.data, "elsewhere/n/speed")] == [3.0]
