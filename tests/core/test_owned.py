@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.core.plants import SECOND, START_NS
-from tocsin_core.engine import StepResult, initial, step
+from tocsin_core.engine import initial, step
+from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.owned import alone, owned
 from tocsin_core.plant import AlarmKind, Plant, load_plant
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
@@ -106,15 +107,19 @@ def story(rng: np.random.Generator, size: int) -> list[tuple[str, int, float, in
     return found
 
 
-def told(plant: Plant, rules: Rules, rows: list[tuple[str, int, float, int]]) -> list[tuple[object, ...]]:
+Told = tuple[str, Event, Phase, int, int, bool]
+"""Alarm, event, phase after it, its time, the occurrence's onset, and whether it is suppressed."""
+
+
+def told(plant: Plant, rules: Rules, rows: list[tuple[str, int, float, int]]) -> list[Told]:
     """What an engine over `rules` says of the decided alarms, one step a second."""
-    state, found = initial(rules, START_NS), []
+    state = initial(rules, START_NS)
+    found: list[Told] = []
     mine = owned(plant, rules, "a")
     for at in range(0, len(rows), 7):
         part = [row for row in rows[at : at + 7] if row[0] in rules.points]
         numbers = [rules.points.index(row[0]) for row in part]
         frame = Frame.of(numbers, [row[1] for row in part], [row[2] for row in part], [row[3] for row in part])
-        result: StepResult
         state, result = step(state, rules, frame, [], rows[at][1] + SECOND)
         found += [
             (
