@@ -1,13 +1,14 @@
 """Recorded Sparkplug sessions: other clients' bytes read as on the day they were taken, and ours written alike."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
 
-from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, HostSession
+from tocsin_core.sparkplug import ClockState, EdgeDevice, EdgeMetric, EdgeSession, HostSession
 from tocsin_core.sparkplug.edge import Columns, unknown_columns
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "golden" / "sparkplug"
@@ -51,12 +52,16 @@ def test_our_edge_still_writes_the_recorded_bytes() -> None:
         np.array([1.0, np.nan, 3.0]),
         np.array([0xC0, 0x18, 0x54], dtype=np.uint8),
     )
+    unset = replace(columns, unsynchronised_ms=MS - 5000)
     messages = [
         edge.will(5, MS),
-        edge.nbirth(7, 3, MS),
+        edge.nbirth(7, 3, MS, ClockState(synchronised=False, since_ms=MS - 5000)),
         edge.dbirth("dev", last, 7, MS),
         edge.ddata("dev", columns, 8, MS, historical=True),
+        edge.ddata("dev", unset, 9, MS, historical=False),
+        edge.ddata("dev", columns, 10, MS, historical=False),
         edge.ndata(4, MS),
+        edge.clock(ClockState(synchronised=True, since_ms=MS, error_ms=12.5, step_s=-3.25), MS),
         edge.ddeath("dev", MS),
         edge.ndeath(MS),
     ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from tocsin_core import readings
 from tocsin_core.sparkplug import (
+    ClockState,
     EdgeDevice,
     EdgeMetric,
     EdgeSession,
@@ -21,7 +23,7 @@ from tocsin_core.sparkplug import (
     parse_state,
 )
 from tocsin_core.sparkplug.edge import Columns, unknown_columns
-from tocsin_core.sparkplug.payload import DataType, PayloadError, committed, rebirth
+from tocsin_core.sparkplug.payload import DataType, PayloadError, committed, parse, rebirth
 from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
 
 MS = 1_790_000_000_000
@@ -347,6 +349,61 @@ def test_what_our_edge_says_our_host_hears(columns: Columns, historical: bool, b
     np.testing.assert_array_equal(fed.frame.value, np.where(bad, np.nan, columns.value))
     np.testing.assert_array_equal(fed.frame.value, again.frame.value)
     assert again.batch == batch
+
+
+def since(now_ms: int) -> st.SearchStrategy[int]:
+    """Draw the times that can be, in ms."""
+    return st.integers(readings.EARLIEST_NS // 1_000_000, now_ms)
+
+
+@given(st.booleans(), since(MS), st.none() | st.floats(0, 1e9), st.none() | st.floats(-1e9, 1e9))
+def test_a_clocks_state_goes_through(
+    synchronised: bool,  # noqa: FBT001 - drawn
+    since_ms: int,
+    error_ms: float | None,
+    step_s: float | None,
+) -> None:
+    """In the birth and when it changes; a birth without it says nothing of a clock."""
+    edge = EdgeSession("g", "n", [DEVICE])
+    host = HostSession(lambda *_: None)
+    told = ClockState(synchronised, since_ms, error_ms, step_s)
+    for message in (edge.nbirth(1, 1, MS, told), edge.clock(told, MS)):
+        fed = host.feed(message.topic, message.payload, NOW)
+        assert (fed.clock, fed.faults, fed.batch) == (told, (), None)
+    for silent in (edge.nbirth(1, 1, MS), edge.ndata(1, MS)):
+        assert host.feed(silent.topic, silent.payload, NOW).clock is None
+
+
+def test_data_of_a_clock_that_nobody_had_set_say_so_each_by_themselves() -> None:
+    """Every such batch is marked; the first that is not takes the mark back, for hosts that keep values."""
+    edge = EdgeSession("g", "n", [DEVICE])
+    host = HostSession(lambda *_: 0)
+    last = unknown_columns(DEVICE, MS, 0xC0)
+    unset = replace(last, unsynchronised_ms=MS - 9000)
+
+    def marks(columns: Columns, number: int) -> tuple[int | None, int]:
+        message = edge.ddata("dev", columns, number, MS, historical=False)
+        named = [metric for metric in parse(message.payload).metrics if metric.name == "Tocsin/Clock/Unsynchronised"]
+        return host.feed(message.topic, message.payload, NOW).unsynchronised_ms, len(named)
+
+    for message in (edge.nbirth(1, 1, MS), edge.dbirth("dev", unset, 1, MS)):
+        assert host.feed(message.topic, message.payload, NOW).unsynchronised_ms is None
+    assert [marks(columns, number) for number, columns in enumerate((unset, unset, last, last, unset), 1)] == [
+        (MS - 9000, 1),
+        (MS - 9000, 1),
+        (None, 1),
+        (None, 0),
+        (MS - 9000, 1),
+    ]
+
+
+@pytest.mark.parametrize("absurd_ms", [0, 5, NOW // 1_000_000 + 86_400_001, 2**64 - 1])
+def test_a_clock_that_cannot_be_is_unset_since_now(absurd_ms: int) -> None:
+    """What a clock says of itself that nobody has set may be anything; it is not handed on."""
+    edge = EdgeSession("g", "n", [DEVICE])
+    host = HostSession(lambda *_: 0)
+    birth = edge.nbirth(1, 1, MS, ClockState(synchronised=False, since_ms=absurd_ms))
+    assert host.feed(birth.topic, birth.payload, NOW).clock == ClockState(synchronised=False, since_ms=NOW // 1_000_000)
 
 
 KINDS = st.sampled_from(["NBIRTH", "NDATA", "NDEATH", "DBIRTH", "DDATA", "DDEATH", "NCMD", "DCMD"])

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,17 +44,42 @@ class EdgeDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockState:
+    """What a node knows of its clock: whether somebody sets it, and since when, by itself (ms since 1970).
+
+    `error_ms`: by how much it may be wrong at most; `step_s`: by how much it was set when it was set last, forward if
+    positive. Both None where they are not known.
+    """
+
+    synchronised: bool
+    since_ms: int
+    error_ms: float | None = None
+    step_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Columns:
-    """Readings of one device in columns of one length: metric (position in the device), time_ms, value, quality."""
+    """Readings of one device in columns of one length: metric (position in the device), time_ms, value, quality.
+
+    `unsynchronised_ms`: since when nobody had set the clock by which they were taken; None where it was synchronised.
+    """
 
     metric: I64
     time_ms: I64
     value: F64
     quality: U8
+    unsynchronised_ms: int | None = None
 
     def __len__(self) -> int:
         """Count the readings."""
         return len(self.metric)
+
+
+class JournalNumbers(NamedTuple):
+    """The last journal number given out, and the lowest still to be committed: none below it will come any more."""
+
+    newest: int
+    oldest: int
 
 
 class EdgeSession:
@@ -67,6 +94,7 @@ class EdgeSession:
             device.id: {metric.name: place for place, metric in enumerate(device.metrics)} for device in devices
         }
         self._alias = {device.id: [next(numbers) for _ in device.metrics] for device in devices}
+        self._told_unsynchronised: set[str] = set()
         self._seq = 0
         self._bd_seq = 0
 
@@ -95,30 +123,61 @@ class EdgeSession:
         self._put_bd_seq(payload, now_ms)
         return self._message("NDEATH", payload)
 
-    def nbirth(self, newest: int, oldest: int, now_ms: int) -> Message:
+    def nbirth(
+        self,
+        newest: int,
+        oldest: int,
+        now_ms: int,
+        clock: ClockState | None = None,
+        journal: JournalNumbers | None = None,
+    ) -> Message:
         """Make the node's birth, seq 0; `newest` is the last batch number given out.
 
-        `oldest` is the lowest that is still to be committed: what is below was committed or is gone for good.
+        `oldest` is the lowest that is still to be committed: what is below was committed or is gone for good. Without
+        `clock` the node will never tell of one. A node that decides its own alarms says so with `journal`.
         """
         self._seq = 0
         payload = Payload(timestamp=now_ms)
         self._put_bd_seq(payload, now_ms)
         control = payload.metrics.add(name=codec.REBIRTH, timestamp=now_ms, datatype=DataType.BOOLEAN)
         control.boolean_value = False
-        _put_number(payload, codec.BATCH, newest, now_ms)
-        _put_number(payload, codec.OLDEST, oldest, now_ms)
+        codec.put_number(payload, codec.BATCH, newest, now_ms)
+        codec.put_number(payload, codec.OLDEST, oldest, now_ms)
+        if clock is not None:
+            _put_clock(payload, clock, now_ms)
+        if journal is not None:
+            codec.put_number(payload, codec.JOURNAL, journal.newest, now_ms)
+            codec.put_number(payload, codec.JOURNAL_OLDEST, journal.oldest, now_ms)
+            # A birth names every metric that will ever come (tck-id-topics-nbirth-metrics).
+            for name, datatype in ((codec.JOURNAL_FIRST, DataType.UINT64), (codec.JOURNAL_ENTRY, DataType.BYTES)):
+                payload.metrics.add(name=name, timestamp=now_ms, datatype=datatype, is_null=True)
         return self._numbered("NBIRTH", payload)
 
     def ndata(self, oldest: int, now_ms: int) -> Message:
         """Tell anew which batch is the oldest that can still come, after older ones were given up."""
         payload = Payload(timestamp=now_ms)
-        _put_number(payload, codec.OLDEST, oldest, now_ms)
+        codec.put_number(payload, codec.OLDEST, oldest, now_ms)
+        return self._numbered("NDATA", payload)
+
+    def clock(self, clock: ClockState, now_ms: int) -> Message:
+        """Tell the state of the clock anew, as NDATA."""
+        payload = Payload(timestamp=now_ms)
+        _put_clock(payload, clock, now_ms)
+        return self._numbered("NDATA", payload)
+
+    def journal(self, first: int, bodies: Sequence[bytes], oldest: int, now_ms: int) -> Message:
+        """Tell journal entries, numbered from `first` without a gap; `oldest` as in `JournalNumbers`."""
+        payload = Payload(timestamp=now_ms)
+        codec.put_number(payload, codec.JOURNAL_OLDEST, oldest, now_ms)
+        codec.put_number(payload, codec.JOURNAL_FIRST, first, now_ms)
+        for body in bodies:
+            codec.put_bytes(payload, codec.JOURNAL_ENTRY, body, now_ms)
         return self._numbered("NDATA", payload)
 
     def dbirth(self, device: str, last: Columns, batch: int, now_ms: int) -> Message:
         """Make a device's birth with every metric: `last` holds one reading of each, in the metrics' order."""
         payload = Payload(timestamp=now_ms)
-        _put_number(payload, codec.BATCH, batch, now_ms)
+        codec.put_number(payload, codec.BATCH, batch, now_ms)
         for position, described in enumerate(self._devices[device].metrics):
             metric = payload.metrics.add(
                 name=described.name,
@@ -133,12 +192,14 @@ class EdgeSession:
                 codec.put_property(metric, "engLow", float(described.low))
             if described.high is not None:
                 codec.put_property(metric, "engHigh", float(described.high))
+        self._told_unsynchronised.discard(device)
+        self._put_unsynchronised(payload, device, last, now_ms, always=True)
         return self._numbered("DBIRTH", payload, device)
 
     def ddata(self, device: str, columns: Columns, batch: int, now_ms: int, *, historical: bool) -> Message:
         """Make data of a device under the batch number that the host will acknowledge."""
         payload = Payload(timestamp=now_ms)
-        _put_number(payload, codec.BATCH, batch, now_ms)
+        codec.put_number(payload, codec.BATCH, batch, now_ms)
         aliases = self._alias[device]
         rows = zip(
             columns.metric.tolist(),
@@ -153,11 +214,27 @@ class EdgeSession:
             if historical:
                 metric.is_historical = True
             codec.put_reading(metric, value, opc)
+        self._put_unsynchronised(payload, device, columns, now_ms, always=False)
         return self._numbered("DDATA", payload, device)
 
     def ddeath(self, device: str, now_ms: int) -> Message:
         """Make a device's death: its metrics are stale from now on."""
         return self._numbered("DDEATH", Payload(timestamp=now_ms), device)
+
+    def _put_unsynchronised(
+        self, payload: Payload, device: str, columns: Columns, now_ms: int, *, always: bool
+    ) -> None:
+        """Mark data of a clock that nobody had set, each by itself, and the first after them that need no mark."""
+        since_ms = columns.unsynchronised_ms
+        if not always and since_ms is None and device not in self._told_unsynchronised:
+            return
+        metric = payload.metrics.add(name=codec.UNSYNCHRONISED, timestamp=now_ms, datatype=DataType.DATE_TIME)
+        if since_ms is None:
+            metric.is_null = True
+            self._told_unsynchronised.discard(device)
+        else:
+            metric.long_value = since_ms
+            self._told_unsynchronised.add(device)
 
     def _put_bd_seq(self, payload: Payload, now_ms: int) -> None:
         metric = payload.metrics.add(name=codec.BD_SEQ, timestamp=now_ms, datatype=DataType.INT64)
@@ -172,8 +249,17 @@ class EdgeSession:
         return Message(str(Topic(self._group, kind, self._node, device)), payload.SerializeToString())
 
 
-def _put_number(payload: Payload, name: str, number: int, now_ms: int) -> None:
-    payload.metrics.add(name=name, timestamp=now_ms, datatype=DataType.UINT64, long_value=number)
+def _put_clock(payload: Payload, clock: ClockState, now_ms: int) -> None:
+    add = partial(payload.metrics.add, timestamp=now_ms)
+    add(name=codec.CLOCK_SYNCHRONISED, datatype=DataType.BOOLEAN, boolean_value=clock.synchronised)
+    add(name=codec.CLOCK_SINCE, datatype=DataType.DATE_TIME, long_value=clock.since_ms)
+    for name, value, unit in ((codec.CLOCK_ERROR, clock.error_ms, "ms"), (codec.CLOCK_STEP, clock.step_s, "s")):
+        metric = add(name=name, datatype=DataType.DOUBLE)
+        codec.put_property(metric, "engUnit", unit)
+        if value is None:
+            metric.is_null = True
+        else:
+            metric.double_value = value
 
 
 def unknown_columns(device: EdgeDevice, now_ms: int, quality: int) -> Columns:

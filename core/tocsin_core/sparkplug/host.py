@@ -9,6 +9,7 @@ from typing import Final, Self
 from tocsin_core import readings
 from tocsin_core.readings import Frame
 from tocsin_core.sparkplug import payload as codec
+from tocsin_core.sparkplug.edge import ClockState
 from tocsin_core.sparkplug.payload import NS_PER_MS, NUMERIC, DataType, PayloadError
 from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
 from tocsin_core.sparkplug.topics import Topic, parse_topic
@@ -19,6 +20,15 @@ SEQ_MODULUS: Final = 256
 # Further ahead of the host is a wrong clock, not a fast one; such a reading would stand as the newest for ever.
 FUTURE_NS: Final = 86_400_000_000_000
 SNAPSHOT_VERSION: Final = 1
+JOURNAL: Final = frozenset({codec.JOURNAL, codec.JOURNAL_OLDEST, codec.JOURNAL_FIRST})
+# The metrics of a clock's state, by the type that their numbers are read as: a DateTime travels as a UInt64.
+CLOCK: Final = {
+    codec.CLOCK_SYNCHRONISED: DataType.BOOLEAN,
+    codec.CLOCK_SINCE: DataType.UINT64,
+    codec.CLOCK_ERROR: DataType.DOUBLE,
+    codec.CLOCK_STEP: DataType.DOUBLE,
+    codec.UNSYNCHRONISED: DataType.UINT64,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,20 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalPart:
+    """What a node's message says of its alarm journal; a number that it does not say is None.
+
+    `newest` is the last number given out (a birth's word, and with it that the node decides alarms), below `oldest`
+    none will come any more, `entries` are bodies for `tocsin_core.journal.decode`, numbered from `first`.
+    """
+
+    newest: int | None = None
+    oldest: int | None = None
+    first: int | None = None
+    entries: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Fed:
     """What one message came to.
 
@@ -52,6 +76,9 @@ class Fed:
     gateway sends it again after its rebirth; `newest_batch` on their NBIRTH: the last batch number they gave out;
     `oldest_batch` there and on NDATA: no batch below it will come any more, stored or not. `rebirth` asks for a Rebirth
     command; how often one is really sent is the caller's affair. `historical`: every reading is marked as late.
+    `journal` is None where the message says nothing of one.
+    `clock`: what an NBIRTH or NDATA tells of the node's clock. `unsynchronised_ms`, on data: since when, by itself,
+    nobody had set the clock that stamped them; None where it was set, or nothing is said of it.
     """
 
     frame: Frame
@@ -66,6 +93,9 @@ class Fed:
     rebirth: bool = False
     historical: bool = False
     births: tuple[Declared, ...] = ()
+    clock: ClockState | None = None
+    unsynchronised_ms: int | None = None
+    journal: JournalPart | None = None
 
 
 @dataclass(slots=True)
@@ -106,6 +136,10 @@ class _Rows:
     counts: dict[str, int] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     births: list[Declared] = field(default_factory=list)
+    # What is said of the clock, by the names of its metrics; times in ms that can be.
+    clock: dict[str, float] = field(default_factory=dict)
+    journal: dict[str, int] = field(default_factory=dict)
+    entries: list[bytes] = field(default_factory=list)
 
     def fault(self, reason: str, detail: str) -> None:
         self.counts[reason] = self.counts.get(reason, 0) + 1
@@ -132,7 +166,29 @@ class _Rows:
             rebirth=self.rebirth,
             historical=bool(self.point) and self.late == len(self.point),
             births=tuple(self.births),
+            clock=self._clock() if topic.device is None else None,
+            unsynchronised_ms=self._since(codec.UNSYNCHRONISED) if topic.kind == "DDATA" else None,
+            journal=self._journal() if topic.device is None else None,
         )
+
+    def _journal(self) -> JournalPart | None:
+        if not self.journal and not self.entries:
+            return None
+        said = self.journal.get
+        return JournalPart(
+            said(codec.JOURNAL), said(codec.JOURNAL_OLDEST), said(codec.JOURNAL_FIRST), tuple(self.entries)
+        )
+
+    def _clock(self) -> ClockState | None:
+        synchronised, since_ms = self.clock.get(codec.CLOCK_SYNCHRONISED), self._since(codec.CLOCK_SINCE)
+        if synchronised is None or since_ms is None:
+            return None
+        error_ms, step_s = self.clock.get(codec.CLOCK_ERROR), self.clock.get(codec.CLOCK_STEP)
+        return ClockState(bool(synchronised), since_ms, error_ms, step_s)
+
+    def _since(self, name: str) -> int | None:
+        since_ms = self.clock.get(name)
+        return None if since_ms is None else int(since_ms)
 
 
 class HostSession:
@@ -227,7 +283,7 @@ class HostSession:
             if not name:
                 rows.fault("no-name", f"{where}: a metric without a name in a birth")
                 continue
-            _note_number(metric, name, rows)
+            _note_own(metric, name, rows, now_ns)
             if _is_control(name):
                 continue
             known = self._metric(where, name, metric.datatype)
@@ -253,7 +309,7 @@ class HostSession:
             rows.fault("not-born", f"{where}: data before the birth")
             rows.rebirth = True
         for metric in message.metrics:
-            if metric.HasField("name") and _note_number(metric, codec.text(metric, "name"), rows):
+            if metric.HasField("name") and _note_own(metric, codec.text(metric, "name"), rows, now_ns):
                 continue
             known = self._known(where, device, metric, rows)
             if known is not None:
@@ -340,11 +396,25 @@ class HostSession:
             _mark_dead(device, rows, said_ns if _may_be(said_ns, now_ns) else now_ns)
 
 
-def _note_number(metric: Payload.Metric, name: str | None, rows: _Rows) -> bool:
+def _note_own(metric: Payload.Metric, name: str | None, rows: _Rows, now_ns: int) -> bool:
+    """Take in what our gateways say beside their readings; tell whether it was such a metric."""
     if name == codec.BATCH:
         rows.batch = metric.long_value
     elif name == codec.OLDEST:
         rows.oldest = metric.long_value
+    elif name in JOURNAL:
+        if not metric.is_null:
+            rows.journal[name] = metric.long_value
+    elif name == codec.JOURNAL_ENTRY:
+        if not metric.is_null:
+            rows.entries.append(metric.bytes_value)
+    elif name in CLOCK:
+        number = codec.number(metric, CLOCK[name])
+        if CLOCK[name] == DataType.UINT64 and number is not None and not _may_be(int(number) * NS_PER_MS, now_ns):
+            # A clock that nobody had set yet may say anything of when that began.
+            number = now_ns // NS_PER_MS
+        if number is not None and math.isfinite(number):
+            rows.clock[name] = number
     else:
         return False
     return True

@@ -1,6 +1,7 @@
 """The Sparkplug payload: protobuf bytes to numbers and quality bytes, and back; no state."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -13,6 +14,19 @@ from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
 BATCH: Final = "Tocsin/Batch"
 OLDEST: Final = "Tocsin/Oldest"
 COMMITTED: Final = "Tocsin/Committed"
+JOURNAL: Final = "Tocsin/Journal"
+JOURNAL_OLDEST: Final = "Tocsin/Journal/Oldest"
+JOURNAL_FIRST: Final = "Tocsin/Journal/First"
+JOURNAL_ENTRY: Final = "Tocsin/Journal/Entry"
+JOURNAL_COMMITTED: Final = "Tocsin/JournalCommitted"
+ORDER: Final = "Tocsin/Order"
+# Of a node, in its birth and when it changes: the state of the clock that stamps its readings.
+CLOCK_SYNCHRONISED: Final = "Tocsin/Clock/Synchronised"
+CLOCK_SINCE: Final = "Tocsin/Clock/Since"
+CLOCK_ERROR: Final = "Tocsin/Clock/Error"
+CLOCK_STEP: Final = "Tocsin/Clock/Step"
+# Of a device, with data that were stamped by a clock that nobody had set: since when it was so.
+UNSYNCHRONISED: Final = "Tocsin/Clock/Unsynchronised"
 REBIRTH: Final = "Node Control/Rebirth"
 BD_SEQ: Final = "bdSeq"
 QUALITY: Final = "Quality"
@@ -30,7 +44,7 @@ class PayloadError(ValueError):
 
 
 class DataType(IntEnum):
-    """Sparkplug data types that hold one number (Sparkplug 3.0, 6.4.16), and String."""
+    """Sparkplug data types that hold one number (Sparkplug 3.0, 6.4.16), String, DateTime (ms since 1970) and Bytes."""
 
     INT8 = 1
     INT16 = 2
@@ -44,6 +58,8 @@ class DataType(IntEnum):
     DOUBLE = 10
     BOOLEAN = 11
     STRING = 12
+    DATE_TIME = 13
+    BYTES = 17
 
 
 SIGNED_BITS: Final = {DataType.INT8: 8, DataType.INT16: 16, DataType.INT32: 32, DataType.INT64: 64}
@@ -173,30 +189,52 @@ def put_property(metric: Payload.Metric, key: str, value: float | str) -> None:
         entry.type, entry.double_value = DataType.DOUBLE, value
 
 
+def put_number(payload: Payload, name: str, value: int, now_ms: int) -> None:
+    """Add a metric UInt64."""
+    payload.metrics.add(name=name, timestamp=now_ms, datatype=DataType.UINT64, long_value=value)
+
+
+def put_bytes(payload: Payload, name: str, value: bytes, now_ms: int) -> None:
+    """Add a metric Bytes."""
+    payload.metrics.add(name=name, timestamp=now_ms, datatype=DataType.BYTES, bytes_value=value)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What an NCMD asks of a gateway of ours."""
+    """What an NCMD asks of a gateway of ours; `orders` are bodies for `tocsin_core.journal.decode_order`, in order."""
 
     rebirth: bool = False
     committed: int | None = None
-
-
-def _command(name: str, now_ms: int) -> tuple[Payload, Payload.Metric]:
-    payload = Payload(timestamp=now_ms)
-    return payload, payload.metrics.add(name=name, timestamp=now_ms)
+    journal_committed: int | None = None
+    orders: tuple[bytes, ...] = ()
 
 
 def rebirth(now_ms: int) -> bytes:
     """Payload of an NCMD that asks an edge node for its births."""
-    payload, metric = _command(REBIRTH, now_ms)
-    metric.datatype, metric.boolean_value = DataType.BOOLEAN, True
+    payload = Payload(timestamp=now_ms)
+    payload.metrics.add(name=REBIRTH, timestamp=now_ms, datatype=DataType.BOOLEAN, boolean_value=True)
     return payload.SerializeToString()
 
 
 def committed(batch: int, now_ms: int) -> bytes:
     """Payload of an NCMD that says that the database holds all batches up to number `batch`."""
-    payload, metric = _command(COMMITTED, now_ms)
-    metric.datatype, metric.long_value = DataType.UINT64, batch
+    payload = Payload(timestamp=now_ms)
+    put_number(payload, COMMITTED, batch, now_ms)
+    return payload.SerializeToString()
+
+
+def journal_committed(number: int, now_ms: int) -> bytes:
+    """Payload of an NCMD that says that the database holds what came of all journal entries up to `number`."""
+    payload = Payload(timestamp=now_ms)
+    put_number(payload, JOURNAL_COMMITTED, number, now_ms)
+    return payload.SerializeToString()
+
+
+def orders(bodies: Iterable[bytes], now_ms: int) -> bytes:
+    """Payload of an NCMD that brings a gateway people's orders, oldest first."""
+    payload = Payload(timestamp=now_ms)
+    for body in bodies:
+        put_bytes(payload, ORDER, body, now_ms)
     return payload.SerializeToString()
 
 
@@ -206,12 +244,15 @@ def parse_command(data: bytes) -> Command:
     Raises:
         PayloadError: the bytes are not a Sparkplug payload.
     """
-    again, number_committed = False, None
+    again, ordered = False, []
+    said: dict[str, int] = {}
     for metric in parse(data).metrics:
         name = text(metric, "name")
         if name == REBIRTH:
             again = metric.boolean_value
-        elif name == COMMITTED:
-            value = number(metric, DataType.UINT64)
-            number_committed = None if value is None else (metric.long_value or metric.int_value)
-    return Command(again, number_committed)
+        elif name in (COMMITTED, JOURNAL_COMMITTED):
+            if number(metric, DataType.UINT64) is not None:
+                said[name] = metric.long_value or metric.int_value
+        elif name == ORDER:
+            ordered.append(metric.bytes_value)
+    return Command(again, said.get(COMMITTED), said.get(JOURNAL_COMMITTED), tuple(ordered))

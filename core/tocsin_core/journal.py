@@ -1,0 +1,254 @@
+"""What gateway and cloud write to each other about alarms: journal entries upward, people's orders downward.
+
+An entry tells one step of an alarm at the gateway that decides it, and how the alarm stands there after it. Whoever
+reads it moves the alarm there: `phase` and `onset_ns` always count, of what hides an alarm (`until_ns` with `once`,
+`out_of_service`, `suppressed`) only what the event is about. An entry with a `refusal` has no event; it tells why an
+order was not carried out, and there everything counts, so that both ends stand alike after it. The number of an entry
+is given by the spool that keeps it and travels beside the body.
+
+An order is a person's command on its way to the gateway. The gateway is the judge of what came first: of the
+acknowledging, the shelving and the service of an alarm the command with the later `at_ns` stands, at the same
+nanosecond the gateway's own. It obeys each `id` once and answers with an entry whose `command` is that id and whose
+`time_ns` is the order's `at_ns`, carried out or not.
+
+Both are JSON objects with exactly the keys of their class; a value that is not a number is null.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import Any, Final
+
+from tocsin_core.engine import Refusal, State, Transition
+from tocsin_core.lifecycle import Event, Phase, Verb
+
+OVERTAKEN: Final = "overtaken"
+"""The refusal of an order that is older than the gateway's last command on the same side of the alarm."""
+
+_I64: Final = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One step of the alarm `alarm` (its definition's id) at the gateway; times in ns UTC.
+
+    `onset_ns` is the onset of its occurrence (0: it never was raised), `superseded_ns` that of the one it replaced (0:
+    none); `until_ns` the end of its shelf (0: not shelved), `once` whether its return ends that; `suppressed` by
+    design. `command` is the id of the command that led to it ("": none).
+    """
+
+    alarm: str
+    event: Event | None
+    time_ns: int
+    phase: Phase
+    onset_ns: int = 0
+    superseded_ns: int = 0
+    value: float | None = None
+    until_ns: int = 0
+    once: bool = False
+    out_of_service: bool = False
+    suppressed: bool = False
+    who: str = ""
+    reason: str = ""
+    command: str = ""
+    refusal: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be read back.
+
+        Raises:
+            ValueError: an event and a refusal exclude each other, and one of them is needed; or `value` is not finite.
+        """
+        if (self.event is None) is not bool(self.refusal):
+            raise ValueError("refusal: an entry tells either a step or a refusal")
+        if self.value is not None and not isfinite(self.value):
+            raise ValueError(f"value: {self.value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person asked of the alarm `alarm` at `at_ns`; as `engine.Command`, with an `id` that is obeyed once.
+
+    `onset_ns` is the occurrence it is about (0: whichever there is).
+    """
+
+    id: str
+    verb: Verb
+    alarm: str
+    at_ns: int
+    who: str
+    reason: str = ""
+    onset_ns: int = 0
+    until_ns: int = 0
+    once: bool = False
+
+
+def moved(alarm: str, transition: Transition, state: State, command: str = "") -> Entry:
+    """The entry for a transition of `alarm` in a step after which the engine is in `state`."""
+    number = transition.definition
+    return Entry(
+        alarm=alarm,
+        event=transition.event,
+        time_ns=transition.time_ns,
+        phase=transition.phase_to,
+        onset_ns=transition.onset_ns,
+        superseded_ns=transition.superseded_ns,
+        value=transition.value if isfinite(transition.value) else None,
+        until_ns=int(state.shelved_until_ns[number]),
+        once=bool(state.shelved_once[number]),
+        out_of_service=bool(state.out_of_service[number]),
+        suppressed=bool(state.suppressed[number]),
+        who=transition.who,
+        reason=transition.reason,
+        command=command,
+    )
+
+
+def refused(alarm: str, refusal: Refusal, state: State, command: str) -> Entry:
+    """The entry for an order that the engine refused in a step after which it is in `state`."""
+    return not_carried_out(alarm, refusal.command.definition, refusal.command.at_ns, state, command, refusal.reason)
+
+
+def not_carried_out(alarm: str, number: int, at_ns: int, state: State, command: str, refusal: str) -> Entry:
+    """The entry for an order of `at_ns` on `alarm`, definition `number`, that was refused for the reason `refusal`."""
+    return Entry(
+        alarm=alarm,
+        event=None,
+        time_ns=at_ns,
+        phase=Phase(int(state.phase[number])),
+        onset_ns=int(state.onset_ns[number]),
+        until_ns=int(state.shelved_until_ns[number]),
+        once=bool(state.shelved_once[number]),
+        out_of_service=bool(state.out_of_service[number]),
+        suppressed=bool(state.suppressed[number]),
+        command=command,
+        refusal=str(refusal),
+    )
+
+
+def encode(entry: Entry) -> bytes:
+    """The body of `entry`."""
+    return _written(entry)
+
+
+def decode(body: bytes) -> Entry:
+    """The entry in `body`.
+
+    Raises:
+        ValueError: it is none; the message names the key.
+    """
+    return Entry(**_read(body, _ENTRY))
+
+
+def encode_order(order: Order) -> bytes:
+    """The body of `order`."""
+    return _written(order)
+
+
+def decode_order(body: bytes) -> Order:
+    """The order in `body`.
+
+    Raises:
+        ValueError: it is none; the message names the key.
+    """
+    return Order(**_read(body, _ORDER))
+
+
+def _written(told: Entry | Order) -> bytes:
+    values = {field.name: _plain(getattr(told, field.name)) for field in fields(told)}
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _plain(value: object) -> object:
+    return value.text if isinstance(value, Event | Phase) else value
+
+
+def _read(body: bytes, wanted: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    try:
+        told = json.loads(body)
+    except ValueError as error:
+        raise ValueError(f"no JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004 -- one kind of error for bytes that are not ours
+    for key in told.keys() ^ wanted.keys():
+        raise ValueError(f"{key}: {'missing' if key in wanted else 'nobody knows it'}")
+    found = {}
+    for key, read in wanted.items():
+        try:
+            found[key] = read(told[key])
+        except (ValueError, LookupError, OverflowError) as error:
+            raise ValueError(f"{key}: {told[key]!r}") from error
+    return found
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError  # noqa: TRY004 -- `_read` names the key
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError  # noqa: TRY004
+    return value
+
+
+def _time(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _I64:
+        raise ValueError
+    return value
+
+
+def _number(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+_EVENTS: Final = {event.text: event for event in Event}
+_PHASES: Final = {phase.text: phase for phase in Phase}
+
+
+def _event(value: object) -> Event | None:
+    return None if value is None else _EVENTS[_text(value)]
+
+
+def _phase(value: object) -> Phase:
+    return _PHASES[_text(value)]
+
+
+def _verb(value: object) -> Verb:
+    return Verb(_text(value))
+
+
+_ENTRY: Final[dict[str, Callable[[Any], Any]]] = {
+    "alarm": _text,
+    "event": _event,
+    "time_ns": _time,
+    "phase": _phase,
+    "onset_ns": _time,
+    "superseded_ns": _time,
+    "value": _number,
+    "until_ns": _time,
+    "once": _flag,
+    "out_of_service": _flag,
+    "suppressed": _flag,
+    "who": _text,
+    "reason": _text,
+    "command": _text,
+    "refusal": _text,
+}
+_ORDER: Final[dict[str, Callable[[Any], Any]]] = {
+    "id": _text,
+    "verb": _verb,
+    "alarm": _text,
+    "at_ns": _time,
+    "who": _text,
+    "reason": _text,
+    "onset_ns": _time,
+    "until_ns": _time,
+    "once": _flag,
+}
