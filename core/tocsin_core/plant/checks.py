@@ -16,6 +16,7 @@ from tocsin_core.plant.computing import NOWHERE, resolve_computed
 from tocsin_core.plant.connection import check_connections
 from tocsin_core.plant.model import AlarmKind, Device, Gateway, Point, PointKind
 from tocsin_core.plant.mqtt import check_field, check_sensors
+from tocsin_core.plant.outputs import check_outputs
 from tocsin_core.plant.parts import Parts
 from tocsin_core.plant.point import Learned, PlantPoint, longest_of, resolve
 from tocsin_core.plant.source import Path, Source
@@ -41,7 +42,7 @@ def _duplicates(names: Iterable[tuple[Path, str]], what: str, source: Source) ->
 
 
 def _check_names(parts: Parts, source: Source) -> None:
-    for names in (*parts.names.values(), *parts.device_names):
+    for names in (*parts.names.values(), *parts.device_names, *parts.output_names):
         _duplicates(names.found, names.what, source)
     for path, name in parts.names["rosters"].found:
         if name in parts.names["people"].ids:
@@ -93,10 +94,22 @@ def _check_devices(parts: Parts, source: Source) -> None:
                 source.problem(path, "an external gateway reads its own devices: no modbus or mqtt here")
             if not gateway.external and not (device.modbus or device.mqtt):
                 source.problem(path, "neither modbus nor mqtt: say how it is read")
-    reached = ((path, g.id if g else "", d.id, d.modbus) for path, g, d in parts.devices if d.modbus is not None)
-    check_connections(reached, source)
+    reached = [
+        (path, g.id if g else "", f"device {d.id!r}", d.modbus) for path, g, d in parts.devices if d.modbus is not None
+    ]
+    beside = [(path, g.id, f"output {each.id!r}", each.modbus) for path, g, each in parts.outputs]
+    beside += [(path, g.id, f"button {each.id!r}", each.modbus) for path, g, each in parts.buttons]
+    check_connections(reached, beside, source)
     sensors = ((path, g.id if g else "", d.mqtt) for path, g, d in parts.devices if d.mqtt is not None)
     check_sensors(sensors, source)
+
+
+def _check_outputs(parts: Parts, source: Source) -> None:
+    for path, gateway, _ in (*parts.outputs, *parts.buttons):
+        if gateway.external:
+            source.problem(path, "an external gateway switches and acknowledges nothing for us")
+    of = {point.id: gateway.id for _, gateway, _, point in parts.points if gateway is not None}
+    check_outputs(((path, gateway.id, output) for path, gateway, output in parts.outputs), of, source)
 
 
 def _closest(name: str, names: list[str]) -> str:
@@ -171,6 +184,7 @@ def check(parts: Parts, found: Found, source: Source) -> tuple[PlantPoint, ...]:
     _check_references(parts, source)
     _check_steps(parts, source)
     _check_devices(parts, source)
+    _check_outputs(parts, source)
     longest_s = {config.id: longest_of(config, device or _SOME_DEVICE) for _, _, device, config in parts.points}
     learned = Learned(found.calibrations or {}, longest_s)
     placed = _measured(parts, found, learned, source)

@@ -62,17 +62,33 @@ class Modbus(Strict):
         return self.serial.port if self.serial is not None else f"{self.host}:{self.port}"
 
 
-def check_connections(found: Iterable[tuple[Path, str, str, Modbus]], source: Source) -> None:
-    """Note in `source` where two devices (path, gateway's id, own id, connection) cannot both be reached."""
+Reached = tuple[Path, str, str, Modbus]
+"""Something on a line: its path, its gateway's id, what it is called (like "device 'D1'"), and how it is reached."""
+
+
+def check_connections(devices: Iterable[Reached], beside: Iterable[Reached], source: Source) -> None:
+    """Note in `source` where two cannot both be reached; what is `beside` the devices may share their units."""
     taken: dict[tuple[str, str, int], str] = {}
     lines: dict[tuple[str, str], tuple[str, Modbus]] = {}
-    for path, gateway, device, modbus in found:
-        # A port file belongs to its gateway's own machine; a host and port is the same place for everybody.
-        place = (gateway if modbus.serial is not None else "", modbus.line)
-        key = (*place, modbus.unit)
+    for reached in devices:
+        path, gateway, name, modbus = reached
+        key = (*_place(gateway, modbus), modbus.unit)
         if key in taken:
-            source.problem((*path, "modbus"), f"the same address as device {taken[key]!r}")
-        taken[key] = device
-        other, first = lines.setdefault(place, (device, modbus))
-        if (modbus.serial, modbus.framing) != (first.serial, first.framing):
-            source.problem((*path, "modbus"), f"on the line of device {other!r}, which sets it otherwise")
+            source.problem((*path, "modbus"), f"the same address as {taken[key]}")
+        taken[key] = name
+        _agree(reached, lines, source)
+    for reached in beside:
+        _agree(reached, lines, source)
+
+
+def _place(gateway: str, modbus: Modbus) -> tuple[str, str]:
+    # A port file belongs to its gateway's own machine; a host and port is the same place for everybody.
+    return gateway if modbus.serial is not None else "", modbus.line
+
+
+def _agree(reached: Reached, lines: dict[tuple[str, str], tuple[str, Modbus]], source: Source) -> None:
+    """Those on one line set it alike."""
+    path, gateway, name, modbus = reached
+    other, first = lines.setdefault(_place(gateway, modbus), (name, modbus))
+    if (modbus.serial, modbus.framing) != (first.serial, first.framing):
+        source.problem((*path, "modbus"), f"on the line of {other}, which sets it otherwise")

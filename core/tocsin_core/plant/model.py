@@ -24,6 +24,7 @@ from tocsin_core.plant.fields import (
     Strict,
 )
 from tocsin_core.plant.mqtt import Mqtt
+from tocsin_core.plant.outputs import Button, Output
 from tocsin_core.plant.report import Report
 
 
@@ -333,6 +334,12 @@ class Gateway(Strict):
     uplink: Broker = Field(Broker(), description="The cloud side's MQTT listener, as this gateway reaches it.")
     sensors: SensorBroker = Field(SensorBroker(), description="The broker on which its MQTT sensors publish.")
     spool: Spool = Field(Spool(), description="What it keeps while the link is down.")
+    outputs: Annotated[tuple[Output, ...], Listed] = Field(
+        (), description="Sirens, beacons and relays that it switches by itself: nothing else is ever written."
+    )
+    acknowledge: Annotated[tuple[Button, ...], Listed] = Field(
+        (), description="Push-buttons that acknowledge its alarms."
+    )
     devices: Annotated[tuple[Device, ...], Listed] = Field((), description="What it reads.")
 
     @model_validator(mode="after")

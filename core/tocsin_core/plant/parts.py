@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from tocsin_core.plant.fields import ALARM, IDENTIFIER
 from tocsin_core.plant.model import Computed, Device, EscalationStep, FirstOut, Gateway, PlantFile, Point, Shift
+from tocsin_core.plant.outputs import Button, Output
 from tocsin_core.plant.source import Path, Problem, Source, path_text
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -45,6 +46,10 @@ class Parts:
     """By key of the list: hazard_sources, gateways, people, rosters, first_out; points are all, computed ones too."""
     device_names: list[Names] = field(default_factory=list)
     """Per gateway."""
+    output_names: list[Names] = field(default_factory=list)
+    """Per gateway: its outputs and its push-buttons."""
+    outputs: list[tuple[Path, Gateway, Output]] = field(default_factory=list)
+    buttons: list[tuple[Path, Gateway, Button]] = field(default_factory=list)
     references: list[tuple[Path, str, tuple[str, ...]]] = field(default_factory=list)
     """A name, and the keys of the lists in one of which it has to be."""
     profiles: list[tuple[Path, str]] = field(default_factory=list)
@@ -162,8 +167,25 @@ class _Walk:
             gateway = self._alone(Gateway, path, value, "devices")
             self.parts.device_names.append(self._names(value, path, "devices", "device"))
             self._all_known &= isinstance(value, dict) and value.keys() <= Gateway.model_fields.keys()
+            self._outputs(path, gateway, value)
             for here, device in self._items(value, path, "devices"):
                 self._device(here, gateway, device)
+
+    def _outputs(self, path: Path, gateway: Gateway | None, value: object) -> None:
+        outputs, buttons = (self._names(value, path, key, "output or button") for key in ("outputs", "acknowledge"))
+        both = outputs.complete and buttons.complete
+        self.parts.output_names.append(Names(outputs.what, (*outputs.found, *buttons.found), both))
+        for here, item in self._items(value, path, "outputs"):
+            for key, names in (("sources", "hazard_sources"), ("points", "points")):
+                for place, name in self._items(item, here, key):
+                    self._refer(place, name, names)
+        if gateway is not None:
+            self.parts.outputs.extend(
+                ((*path, "outputs", at), gateway, each) for at, each in enumerate(gateway.outputs)
+            )
+            self.parts.buttons.extend(
+                ((*path, "acknowledge", at), gateway, each) for at, each in enumerate(gateway.acknowledge)
+            )
 
     def _device(self, path: Path, gateway: Gateway | None, value: object) -> None:
         device = self._alone(Device, path, value, "points")
