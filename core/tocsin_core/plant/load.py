@@ -25,6 +25,7 @@ from tocsin_core.registers import Profile, ProfileError, parse_profile
 PLANT_FILE: Final = "plant.yaml"
 POINTS_FILE: Final = "points.csv"
 MODELS_FOLDER: Final = "models"
+PROFILES_FOLDER: Final = "profiles"
 
 
 class PlantError(Exception):
@@ -41,7 +42,7 @@ class Plant:
     """A plant that passed: the file's models, its points in engine order, and the device profiles it uses.
 
     Computed points come last. `models` are the normal-operation models that they use, by name; `first_out` the alarm
-    ids of each group of which it is told which came first.
+    ids of each group of which it is told which came first; `maps` the texts that the profiles were read from.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Plant:
     profiles: dict[str, Profile]
     models: dict[str, NormalModel] = field(default_factory=dict)
     first_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    maps: dict[str, str] = field(default_factory=dict)
 
     @property
     def site(self) -> Site:
@@ -116,8 +118,9 @@ def _schema_problems(error: ValidationError, source: Source) -> None:
             source.problem(path, message)
 
 
-def _read_profiles(parts: Parts, folders: tuple[Traversable, ...], source: Source) -> dict[str, Profile]:
-    profiles: dict[str, Profile] = {}
+def _read_maps(parts: Parts, folders: tuple[Traversable, ...], source: Source) -> dict[str, str]:
+    """The texts of the device profiles by name, each from the first of `folders` that has it."""
+    maps: dict[str, str] = {}
     wanted: dict[str, Path] = {}
     for path, name in parts.profiles:
         wanted.setdefault(name, path)
@@ -128,12 +131,21 @@ def _read_profiles(parts: Parts, folders: tuple[Traversable, ...], source: Sourc
             source.problem(path, f"no profile {name!r} ({looked})")
             continue
         try:
-            profiles[name] = parse_profile(place.read_text(encoding="utf-8"), f"{name}.yaml")
-        except ProfileError as error:
-            for line in str(error).splitlines():
-                source.problem(path, line)
+            maps[name] = place.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             source.problem(path, f"{name}.yaml is {_not_utf8(error)}")
+    return maps
+
+
+def _parse_maps(parts: Parts, maps: dict[str, str], source: Source) -> dict[str, Profile]:
+    profiles: dict[str, Profile] = {}
+    for name, text in maps.items():
+        try:
+            profiles[name] = parse_profile(text, f"{name}.yaml")
+        except ProfileError as error:
+            path = next(path for path, wanted in parts.profiles if wanted == name)
+            for line in str(error).splitlines():
+                source.problem(path, line)
     return profiles
 
 
@@ -214,7 +226,15 @@ def load_plant(folder: Traversable, library: Traversable | None = None) -> Plant
     Raises:
         PlantError: with every problem of the plant, each with file, line and path.
     """
-    source = _read(folder)
+    return plant_of(_read(folder), folder, library or shipped_profiles(), folder.name)
+
+
+def plant_of(source: Source, folder: Traversable, library: Traversable, name: str) -> Plant:
+    """The plant called `name` whose file was read into `source`, with what it uses in `folder` and `library`.
+
+    Raises:
+        PlantError: as for `load_plant`.
+    """
     unread = list(source.problems)
     file = None
     try:
@@ -222,10 +242,11 @@ def load_plant(folder: Traversable, library: Traversable | None = None) -> Plant
     except ValidationError as error:
         _schema_problems(error, source)
     parts = parts_of(source, file, unread)
-    profiles = _read_profiles(parts, (folder.joinpath("profiles"), library or shipped_profiles()), source)
+    maps = _read_maps(parts, (folder.joinpath(PROFILES_FOLDER), library), source)
+    profiles = _parse_maps(parts, maps, source)
     models = _read_models(parts, folder.joinpath(MODELS_FOLDER), source)
     points = check(parts, Found(profiles, models, _read_calibrations(folder, source)), source)
     if file is None or source.problems:
         raise PlantError(_in_order(source.problems))
     first_out = {group.id: group.alarms for group in file.first_out}
-    return Plant(folder.name, file, points, profiles, models, first_out)
+    return Plant(name, file, points, profiles, models, first_out, maps)
