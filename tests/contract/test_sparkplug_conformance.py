@@ -61,10 +61,11 @@ def told(folder: Path) -> Recorder:
             await eventually_async(lambda: len(recorder.of("NBIRTH")) > 1)
             seen = len(recorder.of("DDATA"))
             await eventually_async(lambda: len(recorder.of("DDATA")) > seen + 3)
-            recorder.say(NCMD, committed(3, MS))
-            await eventually_async(lambda: gateway.counters()["batch_committed"] == 3)
+            before = gateway.counters()["batch_committed"]
+            recorder.say(NCMD, committed(before + 3, MS))
+            await eventually_async(lambda: gateway.counters()["batch_committed"] == before + 3)
             # A host that went back is told anew which batch is the oldest: the one message of the node's own data.
-            recorder.say(NCMD, committed(1, MS))
+            recorder.say(NCMD, committed(before + 1, MS))
             await eventually_async(lambda: recorder.of("NDATA"))
             recorder.drop()
             await eventually_async(lambda: len(recorder.of("NBIRTH")) > 2, timeout_s=20)
@@ -190,7 +191,8 @@ def test_a_nodes_birth_tells_all_that_it_will_ever_say(session: Recorder) -> Non
     for packet in session.of("NBIRTH"):
         metrics = {metric.name: metric for metric in parse(packet.payload).metrics}
         assert ever <= set(metrics)
-        assert all(metric.datatype and metric.WhichOneof("value") for metric in metrics.values())
+        assert all(metric.datatype for metric in metrics.values())
+        assert all((metric.WhichOneof("value") is None) == metric.is_null for metric in metrics.values())
         control = metrics["Node Control/Rebirth"]
         assert (control.datatype, control.boolean_value) == (DataType.BOOLEAN, False)
         assert control.WhichOneof("value") == "boolean_value"

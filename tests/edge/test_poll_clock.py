@@ -1,5 +1,8 @@
 """The clock's state: what the kernel's answer means, when the clock was set, and that the gateway knows."""
 
+from collections import Counter
+from typing import Final
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -7,13 +10,15 @@ from tocsin_edge.adapters.clock_sync import ClockSync, clock_sync, judged
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.clock_watch import ClockWatch
 
+START_MS: Final = 1_800_000_000_000
+
 
 class HandClock:
     """A clock that is moved by hand."""
 
     def __init__(self) -> None:
         """Start anywhere."""
-        self.ns = 1_800_000_000_000_000_000
+        self.ns = START_MS * 1_000_000
         self.s = 100.0
 
     def now_ns(self) -> int:
@@ -49,18 +54,21 @@ def test_this_machine_can_be_asked() -> None:
 
 
 def test_the_board_knows_the_clock_and_changes_are_told_once() -> None:
-    """Not synchronised at the start, then synchronised, then not again: three lines in the log."""
-    clock, board = HandClock(), Board((), 0)
+    """Not synchronised at the start, then synchronised, then not again: three lines in the log, each with its since."""
+    clock, board, changes = HandClock(), Board((), 0), Counter[int]()
     answers = [ClockSync(synchronised=False, reason="x")] * 2 + [ClockSync(synchronised=True, error_ms=1.0)] * 2
     answers.append(ClockSync(synchronised=False, reason="y"))
     with capture_logs() as logs:
-        watch = ClockWatch(clock, board, lambda: answers.pop(0))
+        watch = ClockWatch(clock, board, lambda: answers.pop(0), lambda: changes.update([board.clock.since_ms]))
         seen = [board.clock]
         while answers:
             clock.pass_s(10)
             watch.look()
             seen.append(board.clock)
     assert [each.synchronised for each in seen] == [False, False, True, True, False]
+    assert [(each.since_ms - START_MS) // 1000 for each in seen] == [0, 0, 20, 20, 40]
+    assert changes == dict.fromkeys((START_MS, START_MS + 20_000, START_MS + 40_000), 1)
+    assert board.unsynchronised_ms == START_MS + 40_000
     assert [entry["event"] for entry in logs] == [
         "clock not synchronised",
         "clock synchronised",
@@ -73,11 +81,14 @@ def test_the_board_knows_the_clock_and_changes_are_told_once() -> None:
     ("set_by_s", "steps", "backwards"), [(-3600.0, 1, 1), (3600.0, 1, 0), (0.8, 0, 0), (-0.8, 0, 0), (2.0, 1, 0)]
 )
 def test_a_clock_that_was_set_is_counted(set_by_s: float, steps: int, backwards: int) -> None:
-    """Steering and a second's difference are none; an hour back is."""
-    clock = HandClock()
-    watch = ClockWatch(clock, Board((), 0), lambda: ClockSync(synchronised=True))
+    """Steering and a second's difference are none; an hour back is, and the state begins anew with the new time."""
+    clock, board = HandClock(), Board((), 0)
+    watch = ClockWatch(clock, board, lambda: ClockSync(synchronised=False, reason="x"), lambda: None)
     clock.pass_s(10, set_by_s=set_by_s)
     watch.look()
+    then_ms = clock.ns // 1_000_000
     clock.pass_s(10)
     watch.look()
     assert (watch.steps, watch.backwards) == (steps, backwards)
+    assert board.clock.since_ms == (then_ms if steps else START_MS)
+    assert board.clock.step_s == (pytest.approx(set_by_s) if steps else None)

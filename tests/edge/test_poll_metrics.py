@@ -5,7 +5,7 @@ import json
 from prometheus_client.parser import text_string_to_metric_families
 
 from tocsin_core.polling import JobFigures
-from tocsin_edge.adapters.clock_sync import ClockSync
+from tocsin_core.sparkplug import ClockState
 from tocsin_edge.adapters.metrics_text import exposed
 from tocsin_edge.loops.poll import LineFigures
 from tocsin_edge.loops.poll_metrics import line_families, status
@@ -23,7 +23,7 @@ LINE = LineFigures(
     counts={"late answers": 4},
 )
 LABELS = ("line", "device", "safety", "event")
-CLOCK = ClockSync(synchronised=True, error_ms=12.5)
+CLOCK = ClockState(synchronised=True, since_ms=1_800_000_000_500, error_ms=12.5, step_s=-3600.0)
 
 
 def test_the_text_is_what_prometheus_reads() -> None:
@@ -50,15 +50,25 @@ def test_the_text_is_what_prometheus_reads() -> None:
         ("tocsin_edge_device_dead", name, "d1", "true"): 0,
         ("tocsin_edge_device_dead", name, "d2", "false"): 1,
         ("tocsin_edge_clock_synchronised",): 1,
+        ("tocsin_edge_clock_since_timestamp_seconds",): 1_800_000_000.5,
         ("tocsin_edge_clock_error_seconds",): 0.0125,
+        ("tocsin_edge_clock_step_seconds",): -3600.0,
     }
-    assert "clock_error" not in exposed(line_families([], ClockSync(synchronised=False)))
+    unknown = exposed(line_families([], ClockState(synchronised=False, since_ms=0)))
+    assert "clock_error" not in unknown
+    assert "clock_step" not in unknown
 
 
 def test_the_status_is_json_and_says_what_is_wrong() -> None:
     """With the reason by device, and who is stretched."""
-    data = json.loads(json.dumps(status([LINE], CLOCK)))
+    data = json.loads(json.dumps(status([LINE], CLOCK, "said")))
     assert data["lines"][0]["troubles"] == {"d2": "no answer"}
     assert data["lines"][0]["stretched"] == ["d2"]
     assert data["lines"][0]["jobs"][1]["stretch"] == 3.25
-    assert data["clock"]["synchronised"] is True
+    assert data["clock"] == {
+        "synchronised": True,
+        "since_ms": 1_800_000_000_500,
+        "error_ms": 12.5,
+        "step_s": -3600.0,
+        "reason": "said",
+    }

@@ -11,6 +11,8 @@ from tocsin_core.sparkplug.edge import Columns
 # One packed reading: u16, i64, f64 and u8.
 READING_BYTES: Final = 19
 COUNT_BYTES: Final = 4
+# Behind the readings of a batch whose clock nobody had set: since when, i64.
+SINCE_BYTES: Final = 8
 CRC_BYTES: Final = 4
 
 
@@ -24,6 +26,7 @@ def pack(columns: Columns, start: int = 0) -> bytes:
 
     `start` is what `seal` gave.
     """
+    since_ms = columns.unsynchronised_ms
     body = b"".join(
         (
             len(columns).to_bytes(COUNT_BYTES, "little"),
@@ -31,6 +34,7 @@ def pack(columns: Columns, start: int = 0) -> bytes:
             columns.time_ms.astype("<i8").tobytes(),
             columns.value.astype("<f8").tobytes(),
             columns.quality.astype("u1").tobytes(),
+            b"" if since_ms is None else since_ms.to_bytes(SINCE_BYTES, "little"),
         )
     )
     return body + zlib.crc32(body, start).to_bytes(CRC_BYTES, "little")
@@ -44,7 +48,8 @@ def unpack(blob: object, start: int = 0) -> Columns | None:
     if len(blob) < COUNT_BYTES + CRC_BYTES or zlib.crc32(body, start).to_bytes(CRC_BYTES, "little") != crc:
         return None
     n = int.from_bytes(body[:COUNT_BYTES], "little")
-    if len(body) != COUNT_BYTES + n * READING_BYTES:
+    end = COUNT_BYTES + n * READING_BYTES
+    if len(body) not in (end, end + SINCE_BYTES):
         return None
     starts = [COUNT_BYTES + n * offset for offset in (0, 2, 10, 18)]
     return Columns(
@@ -52,4 +57,5 @@ def unpack(blob: object, start: int = 0) -> Columns | None:
         np.frombuffer(body, "<i8", n, starts[1]).astype(np.int64),
         np.frombuffer(body, "<f8", n, starts[2]).astype(np.float64),
         np.frombuffer(body, "u1", n, starts[3]).astype(np.uint8),
+        int.from_bytes(body[end:], "little") if len(body) > end else None,
     )

@@ -1,21 +1,31 @@
 """The newest kept reading of every point, which devices are dead, and the clock's state: what births are made of."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tocsin_core.readings import BAD_WAITING, I64
-from tocsin_core.sparkplug.edge import Columns, EdgeDevice, unknown_columns
-from tocsin_edge.adapters.clock_sync import ClockSync
+from tocsin_core.sparkplug.edge import ClockState, Columns, EdgeDevice, unknown_columns
 
 
 class Board:
-    """State of all devices of the gateway, written by the keep loop alone, and of its clock, by the clock watch."""
+    """State of all devices of the gateway, written by the keep loop alone, and of its clock, by the clock watch.
+
+    `clock_reason`: why the clock is not synchronised, empty if it is.
+    """
 
     def __init__(self, devices: tuple[EdgeDevice, ...], now_ms: int) -> None:
         """Start with every point waiting for its first reading."""
         self._last = {device.id: unknown_columns(device, now_ms, BAD_WAITING) for device in devices}
         self.heard: set[str] = set()
         self.dead: set[str] = set()
-        self.clock = ClockSync(synchronised=False, reason="not asked yet")
+        self.clock = ClockState(synchronised=False, since_ms=now_ms)
+        self.clock_reason = "not asked yet"
+
+    @property
+    def unsynchronised_ms(self) -> int | None:
+        """Since when nobody has set the clock (ms, by itself), or None while it is synchronised."""
+        return None if self.clock.synchronised else self.clock.since_ms
 
     def last(self, device: str) -> Columns:
         """Get the newest reading of each of the device's metrics, in their order."""
@@ -34,6 +44,7 @@ class Board:
             (last.quality, columns.quality),
         ):
             mine[at[newer]] = theirs[newer]
+        self._last[device] = replace(last, unsynchronised_ms=columns.unsynchronised_ms)
         self.heard.add(device)
         if dead:
             self.dead.add(device)

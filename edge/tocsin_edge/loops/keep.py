@@ -5,7 +5,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Final, ParamSpec, TypeVar
@@ -131,7 +131,10 @@ class Keeper:
         self.lost = 0
 
     def put(self, sample: Sample) -> None:
-        """Take a sample; never waits."""
+        """Take a sample, read by the clock as it is now; never waits."""
+        since_ms = self._board.unsynchronised_ms
+        if since_ms is not None:
+            sample = replace(sample, columns=replace(sample.columns, unsynchronised_ms=since_ms))
         self._waiting.append(sample)
         self._some.set()
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Final
 
-from tocsin_edge.adapters.clock_sync import ClockSync
+from tocsin_core.sparkplug import ClockState
 from tocsin_edge.adapters.metrics_text import Family, Sample
 from tocsin_edge.loops.poll import LineFigures
 
+MS_PER_S: Final = 1000.0
 
-def line_families(lines: Sequence[LineFigures], clock: ClockSync) -> tuple[Family, ...]:
+
+def line_families(lines: Sequence[LineFigures], clock: ClockState) -> tuple[Family, ...]:
     """Every figure of the lines and the clock."""
     # A device that is read in two parts has two jobs, of which one is for safety.
     jobs = [
@@ -47,13 +50,17 @@ def line_families(lines: Sequence[LineFigures], clock: ClockSync) -> tuple[Famil
         ),
         ("device_dead", "gauge", "Whether the device counts as dead.", [(of, float(job.dead)) for of, job in jobs]),
         ("clock_synchronised", "gauge", "Whether somebody sets the clock.", [({}, float(clock.synchronised))]),
+        ("clock_since_timestamp_seconds", "gauge", "Since when that is so.", [({}, clock.since_ms / MS_PER_S)]),
     ]
     if clock.error_ms is not None:
-        error: list[Sample] = [({}, clock.error_ms / 1000.0)]
+        error: list[Sample] = [({}, clock.error_ms / MS_PER_S)]
         families.append(("clock_error_seconds", "gauge", "By how much the clock may be wrong at most.", error))
+    if clock.step_s is not None:
+        step: list[Sample] = [({}, clock.step_s)]
+        families.append(("clock_step_seconds", "gauge", "By how much the clock was set when it was set last.", step))
     return tuple((f"tocsin_edge_{name}", kind, text, samples) for name, kind, text, samples in families)
 
 
-def status(lines: Sequence[LineFigures], clock: ClockSync) -> dict[str, object]:
-    """The same as data, ready for JSON, with the reason of what is wrong with each device."""
-    return {"clock": asdict(clock), "lines": [asdict(line) for line in lines]}
+def status(lines: Sequence[LineFigures], clock: ClockState, reason: str) -> dict[str, object]:
+    """The same as data, ready for JSON, with the reasons of what is wrong with each device, and with the clock."""
+    return {"clock": asdict(clock) | {"reason": reason}, "lines": [asdict(line) for line in lines]}

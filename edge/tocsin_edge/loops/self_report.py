@@ -118,7 +118,7 @@ class SelfReport:
         """What does not keep the plant from being watched and should be looked at all the same: one line each."""
         found = []
         if not self.board.clock.synchronised:
-            found.append(f"clock not synchronised: {self.board.clock.reason}")
+            found.append(f"clock not synchronised: {self.board.clock_reason}")
         if self.sensors() and not self._listener.up:
             broker = self.settings.gateway.sensors
             found.append(f"no connection to the sensors' broker {broker.host}:{broker.port}")
@@ -164,7 +164,7 @@ class SelfReport:
             "faults": list(faults),
             "warnings": list(self.warnings()),
             "devices": [asdict(device) for device in devices],
-            **lines_status(self.lines(), self.board.clock),
+            **lines_status(self.lines(), self.board.clock, self.board.clock_reason),
             "sensors": [asdict(sensor) for sensor in self.sensors()],
             "spool": {
                 "bytes": None if figures is None else figures.bytes,

@@ -64,6 +64,11 @@ class Sender:
         if self._connection is not None:
             self._connection.send_again()
 
+    def on_clock(self) -> None:
+        """Take note that the state of the clock is another."""
+        if self._connection is not None:
+            self._connection.clock_changed()
+
     def close(self) -> None:
         """Flush what the broker takes within 2 s, die properly, and let `run` return."""
         self._stopping.set()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -77,6 +78,7 @@ class Connection:
         self._again = False
         self._owed: int | None = None
         self._tell_oldest = False
+        self._tell_clock = False
         self._since = self._settled = self._progress = clock.monotonic()
         self._resend_s = RESEND_FIRST_S
 
@@ -92,6 +94,11 @@ class Connection:
     def gave_up(self) -> None:
         """Tell the host anew which batch is the oldest."""
         self._tell_oldest = True
+        self._wake.set()
+
+    def clock_changed(self) -> None:
+        """Tell the host of the clock anew."""
+        self._tell_clock = True
         self._wake.set()
 
     def send_again(self) -> None:
@@ -164,6 +171,10 @@ class Connection:
                 self._again = False
                 await self._pay()
                 self._send_all_again()
+            if self._tell_clock:
+                # Before the data that are stamped by it.
+                self._tell_clock = False
+                await self._uplink.publish(self._session.clock(self._board.clock, self._now_ms()))
             if self._tell_oldest:
                 self._tell_oldest = False
                 await self._uplink.publish(self._session.ndata(await self._oldest(), self._now_ms()))
@@ -228,8 +239,7 @@ class Connection:
         place = np.array([positions.get(name, -1) for name in batch.metrics], dtype=np.int64)[batch.columns.metric]
         known = place >= 0
         if known.all():
-            old = batch.columns
-            return Columns(place, old.time_ms, old.value, old.quality)
+            return replace(batch.columns, metric=place)
         log.warning(
             "readings of points that are no longer in the plant are left out",
             device=batch.device,
@@ -239,7 +249,7 @@ class Connection:
         if not known.any():
             return None
         old = batch.columns
-        return Columns(place[known], old.time_ms[known], old.value[known], old.quality[known])
+        return Columns(place[known], old.time_ms[known], old.value[known], old.quality[known], old.unsynchronised_ms)
 
     async def _send_live(self, kept: Kept) -> None:
         device = kept.sample.device.id
@@ -342,7 +352,9 @@ class Connection:
         if self._born or self._outstanding:
             self._send_all_again()
         self._born.clear()
-        await self._uplink.publish(self._session.nbirth(self._newest, await self._oldest(), self._now_ms()))
+        self._tell_clock = False
+        oldest = await self._oldest()
+        await self._uplink.publish(self._session.nbirth(self._newest, oldest, self._now_ms(), self._board.clock))
         for device in self._session.devices:
             if device in self._board.heard:
                 await self._birth(device)
