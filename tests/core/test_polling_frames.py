@@ -142,5 +142,5 @@ def test_no_answer_fits_both_a_question_and_its_different_one(function: int, cou
     """Their answers have different lengths."""
     request = ReadRequest(function, 0, count)
     other = different(request)
-    assert Question(1, other).data_bytes != Question(1, request).data_bytes
+    assert Question(1, other).rtu_answer_bytes != Question(1, request).rtu_answer_bytes
     assert other.count >= 1

@@ -14,6 +14,7 @@ from tocsin_core.polling.frames import (
     tcp_search,
 )
 from tocsin_core.polling.health import FAILURES_UNTIL_DEAD, Backoff, Health, grace_s
+from tocsin_core.polling.writes import WriteRequest
 
 __all__ = [
     "FAILURES_UNTIL_DEAD",
@@ -29,6 +30,7 @@ __all__ = [
     "Question",
     "Search",
     "Turn",
+    "WriteRequest",
     "different",
     "grace_s",
     "rtu_begun",

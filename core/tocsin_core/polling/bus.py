@@ -267,6 +267,12 @@ class Bus:
         elif stretch < KEPT:
             self._stretched.discard(at)
 
+    def hurry(self, at: int, now: Moment) -> None:
+        """Let the job's tick come now, if its cycle has not begun; a dead unit is probed when it would be."""
+        run = self._runs[at]
+        if not run.begun:
+            run.due_s = run.ready_s = min(run.ready_s, now.s)
+
     def line_back(self) -> None:
         """Note that the line itself is there again: what seemed dead with it is asked at once."""
         self.health = {unit: health.ready() for unit, health in self.health.items()}

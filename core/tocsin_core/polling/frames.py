@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_core.polling.writes import WriteRequest
 from tocsin_core.registers import ReadRequest
 from tocsin_core.registers.profile import BIT_FUNCTIONS
 
@@ -20,6 +21,7 @@ CRC_BYTES: Final = 2
 BITS_PER_BYTE: Final = 8
 
 Content = NDArray[np.uint16] | NDArray[np.bool_]
+_NOTHING: Final = np.zeros(0, dtype=np.uint16)
 
 
 def _table() -> tuple[int, ...]:
@@ -46,22 +48,37 @@ def crc(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A read request to a unit; `number` is its transaction number, of meaning to TCP only."""
+    """A request to a unit; `number` is its transaction number, of meaning to TCP only."""
 
     unit: int
-    request: ReadRequest
+    request: ReadRequest | WriteRequest
     number: int = 0
 
     @property
     def pdu(self) -> bytes:
-        """Function, address and count."""
-        return struct.pack(">BHH", self.request.function, self.request.address, self.request.count)
+        """Function, address and count; of a write function, address and value."""
+        request = self.request
+        if isinstance(request, WriteRequest):
+            return request.pdu
+        return struct.pack(">BHH", request.function, request.address, request.count)
 
     @property
-    def data_bytes(self) -> int:
-        """How many bytes of data its answer brings."""
-        count = self.request.count
-        return -(-count // BITS_PER_BYTE) if self.request.function in BIT_FUNCTIONS else 2 * count
+    def answer_begins(self) -> bytes:
+        """How the PDU of its answer begins: with function and number of bytes, or with all that is echoed."""
+        if isinstance(self.request, WriteRequest):
+            return self.request.echo
+        return bytes([self.request.function, _data_bytes(self.request)])
+
+    @property
+    def rtu_answer_bytes(self) -> int:
+        """How long its answer is on an RTU line."""
+        data = 0 if isinstance(self.request, WriteRequest) else _data_bytes(self.request)
+        return 1 + len(self.answer_begins) + data + CRC_BYTES
+
+
+def _data_bytes(request: ReadRequest) -> int:
+    """How many bytes of data an answer brings."""
+    return -(-request.count // BITS_PER_BYTE) if request.function in BIT_FUNCTIONS else 2 * request.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +143,9 @@ def rtu_search(question: Question, received: bytes) -> Search:
     for at in range(len(received) - RTU_SHORTEST + 1):
         if received[at] != question.unit:
             continue
-        function, size = received[at + 1], received[at + 2]
-        if function == question.request.function and size == question.data_bytes:
-            end = at + RTU_SHORTEST + size
-        elif function == question.request.function | EXCEPTION_FLAG:
+        if received.startswith(question.answer_begins, at + 1):
+            end = at + question.rtu_answer_bytes
+        elif received[at + 1] == question.request.function | EXCEPTION_FLAG:
             end = at + RTU_SHORTEST
         else:
             continue
@@ -140,10 +156,9 @@ def rtu_search(question: Question, received: bytes) -> Search:
 
 def rtu_begun(question: Question, received: bytes) -> bool:
     """Whether what arrived has in it something that begins as the answer to `question` does."""
-    answers = (question.request.function, question.data_bytes)
+    begins, refuses = question.answer_begins[:2], question.request.function | EXCEPTION_FLAG
     return any(
-        received[at] == question.unit
-        and ((received[at + 1], received[at + 2]) == answers or received[at + 1] == answers[0] | EXCEPTION_FLAG)
+        received[at] == question.unit and (received.startswith(begins, at + 1) or received[at + 1] == refuses)
         for at in range(len(received) - 2)
     )
 
@@ -159,7 +174,7 @@ def rtu_trouble(question: Question, received: bytes) -> str:
             if unit != question.unit:
                 return f"unit {unit} answered"
             return f"answered function {function}" if function != question.request.function else "answered late"
-    whole = RTU_SHORTEST + question.data_bytes
+    whole = question.rtu_answer_bytes
     begins = received[:2] == bytes([question.unit, question.request.function])
     if begins and len(received) < whole:
         return f"answer broken off after {len(received)} of {whole} bytes"
@@ -179,11 +194,14 @@ def _read(question: Question, pdu: bytes) -> Search:
         return Search(exception=pdu[1]) if pdu[1] else Search(wrong="exception without a code")
     if function != question.request.function:
         return Search(wrong=f"answered function {function} to {question.request.function}")
+    request = question.request
+    if isinstance(request, WriteRequest):
+        return Search(content=_NOTHING) if pdu == request.echo else Search(wrong="answer to another write")
     size = pdu[1] if len(pdu) > 1 else 0
     data = pdu[2:]
-    if size != question.data_bytes or len(data) != size:
+    if size != _data_bytes(request) or len(data) != size:
         return Search(wrong="answer of a wrong length")
     if function in BIT_FUNCTIONS:
-        bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), bitorder="little")[: question.request.count]
+        bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), bitorder="little")[: request.count]
         return Search(content=bits.astype(np.bool_))
     return Search(content=np.frombuffer(data, dtype=">u2").astype(np.uint16))

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tocsin_core.clock import Clock
 from tocsin_core.plant.connection import Modbus, Serial
+from tocsin_core.plant.outputs import Output
 from tocsin_core.polling import (
     Backoff,
     Question,
     Search,
+    WriteRequest,
     different,
     rtu_begun,
     rtu_frame,
@@ -43,7 +45,6 @@ BROKEN_OFF_S: Final = 0.1
 # More than any line brings while an answer is awaited: four frames on a serial line, thirty late answers over TCP.
 MOST_NOISE_RTU: Final = 1024
 MOST_NOISE_TCP: Final = 8192
-RTU_OVERHEAD: Final = 5
 NUMBERS: Final = 0x10000
 
 # MODBUS Application Protocol 1.1b3, section 7.
@@ -81,6 +82,10 @@ class Answer:
     busy_s: float = field(default=0.0, compare=False)
 
 
+class NotAllowedError(Exception):
+    """A write that the plant file does not name was asked for: the program is wrong."""
+
+
 class _NumberLostError(ConnectionError):
     """The server does not give back transaction numbers, which came out while an older answer may be on its way."""
 
@@ -100,6 +105,11 @@ class _Talk:
     unheard: int = 0
     """Questions in a row to which not a single byte came."""
 
+    def owe(self, question: Question) -> None:
+        """Note that nothing came to `question`; the late answer to a write passes for no answer to a read."""
+        if isinstance(question.request, ReadRequest):
+            self.unanswered[question.unit] = question.request
+
     def sent(self, number: int) -> bool:
         """Whether a question of this number was asked."""
         return (number - self.first) % NUMBERS <= (self.number - self.first) % NUMBERS
@@ -113,10 +123,19 @@ class ModbusLine:
     after an unanswered question the unit is first asked one whose answer has another length, and whatever does not fit
     is passed over. After a failed connect nobody tries again until a random wait (full jitter, doubling to 5 s) is
     over; it does not grow in the first 10 s, in which the other end may still be starting.
+
+    Of writes only those to `allowed` units and outputs ever reach the line.
     """
 
-    def __init__(self, modbus: Modbus, clock: Clock, draw: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        modbus: Modbus,
+        clock: Clock,
+        draw: Callable[[], float],
+        allowed: Collection[tuple[int, Output]] = (),
+    ) -> None:
         """Open nothing yet; `draw` gives random numbers [0, 1)."""
+        self._allowed = tuple(allowed)
         serial = modbus.serial
         self.name = modbus.line
         self.counts: Counter[str] = Counter()
@@ -138,12 +157,17 @@ class ModbusLine:
         """Whether the line is open."""
         return self._link.is_open
 
-    async def ask(self, unit: int, request: ReadRequest, timeout_s: float) -> Answer:
+    async def ask(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float) -> Answer:
         """Ask `unit` once; `timeout_s` includes connecting, but not the time that the bytes take on a serial line.
 
         Where an answer to an older question may still come, a question that tells it apart is asked before, with a
         patience of its own.
+
+        Raises:
+            NotAllowedError: a write to what is not one of the line's outputs.
         """
+        if isinstance(request, WriteRequest) and (unit, request.output) not in self._allowed:
+            raise NotAllowedError(f"unit {unit}, output {request.output.id!r}")
         begun_s, begun_ns = self._clock.monotonic(), self._clock.now_ns()
         try:
             answer = await self._asked(unit, request, timeout_s)
@@ -158,7 +182,7 @@ class ModbusLine:
         """Close the connection, if there is one."""
         self._link.close()
 
-    async def _asked(self, unit: int, request: ReadRequest, timeout_s: float) -> Answer:
+    async def _asked(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float) -> Answer:
         begun_s = self._clock.monotonic()
         try:
             async with asyncio.timeout(timeout_s):
@@ -176,7 +200,7 @@ class ModbusLine:
             return await self._exchanged(unit, request, timeout_s)
         return answer
 
-    async def _exchanged(self, unit: int, request: ReadRequest, timeout_s: float) -> Answer:
+    async def _exchanged(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float) -> Answer:
         """Ask over the open line; on RTU lines a late answer to the question before is told apart first."""
         before = self._talk.unanswered.get(unit) if self._rtu else None
         if before is not None:
@@ -213,12 +237,12 @@ class ModbusLine:
         starting = now < self._starting_until
         self._connects = replace(failed, failures=self._connects.failures) if starting else failed
 
-    async def _exchange(self, unit: int, request: ReadRequest, timeout_s: float) -> Answer:
+    async def _exchange(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float) -> Answer:
         talk = self._talk
         talk.number = (talk.number + 1) % NUMBERS
         question = Question(unit, request, talk.number)
         frame = rtu_frame(question) if self._rtu else tcp_frame(question)
-        answer_s = (RTU_OVERHEAD + question.data_bytes) * self._character_s
+        answer_s = question.rtu_answer_bytes * self._character_s
         try:
             await self._hush(timeout_s)
             begun_ns = self._clock.now_ns()
@@ -228,7 +252,7 @@ class ModbusLine:
             raise
         except OSError as error:
             self._link.close()
-            talk.unanswered[unit] = request
+            talk.owe(question)
             return Answer(BAD_COMM_FAILURE, _words(error), silent=True)
         ended_ns = self._clock.now_ns()
         self._quiet_since = self._clock.monotonic()
@@ -308,7 +332,7 @@ class ModbusLine:
 
     def _unanswered(self, question: Question, found: Search, heard: bytes) -> Answer:
         talk = self._talk
-        talk.unanswered[question.unit] = question.request
+        talk.owe(question)
         trouble = rtu_trouble(question, heard) if self._rtu else ""
         # The end of half a frame would be taken for the beginning of the next answer.
         half = not self._rtu and bool(found.rest)
