@@ -24,9 +24,11 @@ from tocsin_core.managed import (
     seal,
     unseal,
 )
+from tocsin_core.sparkplug import EdgeDevice, EdgeSession, HostSession, parse_command, slice_part
 
 KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+MS: Final = 1_800_000_000_000
 OFFER: Final = Offer("site", "gw", 7, b"the slice " * 50)
 SEALED: Final = seal(OFFER, KEY.sign)
 
@@ -132,3 +134,17 @@ def test_another_text_is_no_standing(text: str) -> None:
     """It raises ValueError and nothing else."""
     with pytest.raises(ValueError, match=r"\S"):
         Standing.of_text(text)
+
+
+@given(st.text(), st.text(), st.binary())
+def test_births_and_data_bring_what_a_gateway_stands_on(born: str, later: str, part: bytes) -> None:
+    """The host hears it of a managed node and of no other; the node hears the parts that it is sent."""
+    node = EdgeSession("site", "gw", [])
+    host = HostSession(lambda *_: None)
+    will = node.will(3, 1)
+    told = [node.nbirth(0, 1, MS), node.nbirth(0, 1, MS, standing=born), node.standing(later, MS)]
+    heard = [host.feed(message.topic, message.payload, MS * 1_000_000) for message in told]
+    assert [fed.standing for fed in heard] == [None, born, later]
+    assert not any(fed.faults for fed in heard)
+    assert parse_command(slice_part(part, MS)).slice_parts == (part,)
+    assert node.with_devices([EdgeDevice("d", ())]).ndeath(1) == will

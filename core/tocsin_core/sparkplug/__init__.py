@@ -10,6 +10,7 @@ from tocsin_core.sparkplug.payload import (
     orders,
     parse_command,
     rebirth,
+    slice_part,
 )
 from tocsin_core.sparkplug.state import HostState, parse_state
 from tocsin_core.sparkplug.topics import Topic, parse_topic
@@ -37,4 +38,5 @@ __all__ = [
     "parse_state",
     "parse_topic",
     "rebirth",
+    "slice_part",
 ]

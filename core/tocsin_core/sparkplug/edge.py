@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class JournalNumbers(NamedTuple):
 class EdgeSession:
     """One edge node. `will`, then `nbirth`, start a session; every later message carries the next seq (0 to 255)."""
 
-    def __init__(self, group: str, node: str, devices: Sequence[EdgeDevice]) -> None:
+    def __init__(self, group: str, node: str, devices: Sequence[EdgeDevice], bd_seq: int = 0) -> None:
         """Aliases are unique over the node and all its devices (tck-id-payloads-alias-uniqueness)."""
         self._group, self._node = group, node
         numbers = count(1)
@@ -96,7 +96,11 @@ class EdgeSession:
         self._alias = {device.id: [next(numbers) for _ in device.metrics] for device in devices}
         self._told_unsynchronised: set[str] = set()
         self._seq = 0
-        self._bd_seq = 0
+        self._bd_seq = bd_seq
+
+    def with_devices(self, devices: Sequence[EdgeDevice]) -> Self:
+        """The same node in the same session with other devices; a birth must follow."""
+        return type(self)(self._group, self._node, devices, self._bd_seq)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -130,11 +134,13 @@ class EdgeSession:
         now_ms: int,
         clock: ClockState | None = None,
         journal: JournalNumbers | None = None,
+        standing: str | None = None,
     ) -> Message:
         """Make the node's birth, seq 0; `newest` is the last batch number given out.
 
         `oldest` is the lowest that is still to be committed: what is below was committed or is gone for good. Without
-        `clock` the node will never tell of one. A node that decides its own alarms says so with `journal`.
+        `clock` the node will never tell of one. A node that decides its own alarms says so with `journal`, one that
+        is managed with `standing`.
         """
         self._seq = 0
         payload = Payload(timestamp=now_ms)
@@ -151,6 +157,8 @@ class EdgeSession:
             # A birth names every metric that will ever come (tck-id-topics-nbirth-metrics).
             for name, datatype in ((codec.JOURNAL_FIRST, DataType.UINT64), (codec.JOURNAL_ENTRY, DataType.BYTES)):
                 payload.metrics.add(name=name, timestamp=now_ms, datatype=datatype, is_null=True)
+        if standing is not None:
+            _put_standing(payload, standing, now_ms)
         return self._numbered("NBIRTH", payload)
 
     def ndata(self, oldest: int, now_ms: int) -> Message:
@@ -163,6 +171,12 @@ class EdgeSession:
         """Tell the state of the clock anew, as NDATA."""
         payload = Payload(timestamp=now_ms)
         _put_clock(payload, clock, now_ms)
+        return self._numbered("NDATA", payload)
+
+    def standing(self, standing: str, now_ms: int) -> Message:
+        """Tell anew which slice of the plant is in force (`managed.Standing`), as NDATA."""
+        payload = Payload(timestamp=now_ms)
+        _put_standing(payload, standing, now_ms)
         return self._numbered("NDATA", payload)
 
     def journal(self, first: int, bodies: Sequence[bytes], oldest: int, now_ms: int) -> Message:
@@ -260,6 +274,10 @@ def _put_clock(payload: Payload, clock: ClockState, now_ms: int) -> None:
             metric.is_null = True
         else:
             metric.double_value = value
+
+
+def _put_standing(payload: Payload, standing: str, now_ms: int) -> None:
+    payload.metrics.add(name=codec.SLICE, timestamp=now_ms, datatype=DataType.STRING, string_value=standing)
 
 
 def unknown_columns(device: EdgeDevice, now_ms: int, quality: int) -> Columns:

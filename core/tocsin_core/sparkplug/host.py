@@ -76,7 +76,7 @@ class Fed:
     gateway sends it again after its rebirth; `newest_batch` on their NBIRTH: the last batch number they gave out;
     `oldest_batch` there and on NDATA: no batch below it will come any more, stored or not. `rebirth` asks for a Rebirth
     command; how often one is really sent is the caller's affair. `historical`: every reading is marked as late.
-    `journal` is None where the message says nothing of one.
+    `journal` is None where the message says nothing of one, and so is `standing` (for `managed.Standing`).
     `clock`: what an NBIRTH or NDATA tells of the node's clock. `unsynchronised_ms`, on data: since when, by itself,
     nobody had set the clock that stamped them; None where it was set, or nothing is said of it.
     """
@@ -96,6 +96,7 @@ class Fed:
     clock: ClockState | None = None
     unsynchronised_ms: int | None = None
     journal: JournalPart | None = None
+    standing: str | None = None
 
 
 @dataclass(slots=True)
@@ -140,6 +141,7 @@ class _Rows:
     clock: dict[str, float] = field(default_factory=dict)
     journal: dict[str, int] = field(default_factory=dict)
     entries: list[bytes] = field(default_factory=list)
+    standing: str | None = None
 
     def fault(self, reason: str, detail: str) -> None:
         self.counts[reason] = self.counts.get(reason, 0) + 1
@@ -169,6 +171,7 @@ class _Rows:
             clock=self._clock() if topic.device is None else None,
             unsynchronised_ms=self._since(codec.UNSYNCHRONISED) if topic.kind == "DDATA" else None,
             journal=self._journal() if topic.device is None else None,
+            standing=self.standing if topic.device is None else None,
         )
 
     def _journal(self) -> JournalPart | None:
@@ -408,16 +411,22 @@ def _note_own(metric: Payload.Metric, name: str | None, rows: _Rows, now_ns: int
     elif name == codec.JOURNAL_ENTRY:
         if not metric.is_null:
             rows.entries.append(metric.bytes_value)
+    elif name == codec.SLICE:
+        rows.standing = codec.text(metric, "string_value")
     elif name in CLOCK:
-        number = codec.number(metric, CLOCK[name])
-        if CLOCK[name] == DataType.UINT64 and number is not None and not _may_be(int(number) * NS_PER_MS, now_ns):
-            # A clock that nobody had set yet may say anything of when that began.
-            number = now_ns // NS_PER_MS
-        if number is not None and math.isfinite(number):
-            rows.clock[name] = number
+        _note_clock(metric, name, rows, now_ns)
     else:
         return False
     return True
+
+
+def _note_clock(metric: Payload.Metric, name: str, rows: _Rows, now_ns: int) -> None:
+    number = codec.number(metric, CLOCK[name])
+    if CLOCK[name] == DataType.UINT64 and number is not None and not _may_be(int(number) * NS_PER_MS, now_ns):
+        # A clock that nobody had set yet may say anything of when that began.
+        number = now_ns // NS_PER_MS
+    if number is not None and math.isfinite(number):
+        rows.clock[name] = number
 
 
 def _is_control(name: str) -> bool:

@@ -20,6 +20,9 @@ JOURNAL_FIRST: Final = "Tocsin/Journal/First"
 JOURNAL_ENTRY: Final = "Tocsin/Journal/Entry"
 JOURNAL_COMMITTED: Final = "Tocsin/JournalCommitted"
 ORDER: Final = "Tocsin/Order"
+# Of a managed node: the version of its slice of the plant that is in force; and to it, a part of the next.
+SLICE: Final = "Tocsin/Slice"
+SLICE_PART: Final = "Tocsin/Slice/Part"
 # Of a node, in its birth and when it changes: the state of the clock that stamps its readings.
 CLOCK_SYNCHRONISED: Final = "Tocsin/Clock/Synchronised"
 CLOCK_SINCE: Final = "Tocsin/Clock/Since"
@@ -201,12 +204,16 @@ def put_bytes(payload: Payload, name: str, value: bytes, now_ms: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What an NCMD asks of a gateway of ours; `orders` are bodies for `tocsin_core.journal.decode_order`, in order."""
+    """What an NCMD asks of a gateway of ours.
+
+    `orders` are bodies for `tocsin_core.journal.decode_order`, in order; `slice_parts` for `managed.Assembly`.
+    """
 
     rebirth: bool = False
     committed: int | None = None
     journal_committed: int | None = None
     orders: tuple[bytes, ...] = ()
+    slice_parts: tuple[bytes, ...] = ()
 
 
 def rebirth(now_ms: int) -> bytes:
@@ -238,13 +245,22 @@ def orders(bodies: Iterable[bytes], now_ms: int) -> bytes:
     return payload.SerializeToString()
 
 
+def slice_part(part: bytes, now_ms: int) -> bytes:
+    """Payload of an NCMD that brings a gateway one part of its slice of the plant, sealed by `managed.seal`."""
+    payload = Payload(timestamp=now_ms)
+    put_bytes(payload, SLICE_PART, part, now_ms)
+    return payload.SerializeToString()
+
+
 def parse_command(data: bytes) -> Command:
     """Read what the NCMD payload `data` asks; metrics that are not ours are left alone.
 
     Raises:
         PayloadError: the bytes are not a Sparkplug payload.
     """
-    again, ordered = False, []
+    again = False
+    ordered: list[bytes] = []
+    parts: list[bytes] = []
     said: dict[str, int] = {}
     for metric in parse(data).metrics:
         name = text(metric, "name")
@@ -255,4 +271,6 @@ def parse_command(data: bytes) -> Command:
                 said[name] = metric.long_value or metric.int_value
         elif name == ORDER:
             ordered.append(metric.bytes_value)
-    return Command(again, said.get(COMMITTED), said.get(JOURNAL_COMMITTED), tuple(ordered))
+        elif name == SLICE_PART:
+            parts.append(metric.bytes_value)
+    return Command(again, said.get(COMMITTED), said.get(JOURNAL_COMMITTED), tuple(ordered), tuple(parts))
