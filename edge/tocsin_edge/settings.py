@@ -1,6 +1,6 @@
 """What one gateway needs to know of its plant, compiled once from the plant file before anything is opened."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tocsin_core.plant import AlarmKind, Plant, PlantPoint, Priority
@@ -47,14 +47,16 @@ class SensorDevice:
 class DeviceSettings:
     """One device: its points in Sparkplug order with their measuring ranges, how often it is read, and how.
 
-    `report`: which of its readings are kept and sent; None where all are.
+    `report`: which of its readings are kept and sent; None where all are. Two devices are equal if what they were
+    compiled from is (`made_of`).
     """
 
-    sparkplug: EdgeDevice
-    ranges: Ranges
-    period_ns: int
-    input: ModbusDevice | SensorDevice
-    report: Exceptions | None = None
+    sparkplug: EdgeDevice = field(compare=False)
+    ranges: Ranges = field(compare=False)
+    period_ns: int = field(compare=False)
+    input: ModbusDevice | SensorDevice = field(compare=False)
+    report: Exceptions | None = field(default=None, compare=False)
+    made_of: tuple[object, ...] = field(default=(), repr=False)
 
     @property
     def id(self) -> str:
@@ -64,12 +66,26 @@ class DeviceSettings:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """One gateway of one site, whole; `spool` is the file of the store-and-forward queue."""
+    """One gateway of one site, whole; `spool` is the file of the store-and-forward queue.
+
+    `plant` is what it was compiled from, with the folder `data` of all gateways' files and the broker's own `uplink`.
+    """
 
     site: str
     gateway: Gateway
     devices: tuple[DeviceSettings, ...]
     spool: Path
+    plant: Plant
+    data: Path
+    uplink: str | None
+
+    def under(self, plant: Plant) -> "EdgeSettings":
+        """The same gateway in the same place under another plant file.
+
+        Raises:
+            ValueError: as `compile_settings`.
+        """
+        return compile_settings(plant, self.gateway.id, self.data, self.uplink)
 
 
 def compile_settings(plant: Plant, gateway_id: str, data: Path, uplink: str | None = None) -> EdgeSettings:
@@ -95,7 +111,8 @@ def compile_settings(plant: Plant, gateway_id: str, data: Path, uplink: str | No
         if point.gateway.id == gateway_id:
             grouped.setdefault(point.device.id, []).append(point)
     devices = tuple(_device(plant, points) for points in grouped.values())
-    return EdgeSettings(plant.site.id, gateway, devices, data / "gateways" / gateway_id / "spool.sqlite")
+    spool = data / "gateways" / gateway_id / "spool.sqlite"
+    return EdgeSettings(plant.site.id, gateway, devices, spool, plant, data, uplink)
 
 
 def _device(plant: Plant, points: list[PlantPoint]) -> DeviceSettings:
@@ -109,13 +126,18 @@ def _device(plant: Plant, points: list[PlantPoint]) -> DeviceSettings:
         how = SensorDevice(device.mqtt, tuple(point.config.field or "" for point in points))
     else:
         raise ValueError(f"device {device.id!r} has neither modbus nor mqtt")
-    ranges = Ranges.of([_range(point) for point in points])
-    return DeviceSettings(EdgeDevice(device.id, metrics), ranges, device.period_ms * 1_000_000, how, _report(points))
-
-
-def _report(points: list[PlantPoint]) -> Exceptions | None:
+    ranges = [_range(point) for point in points]
     rules = [_rule(point) for point in points]
-    return None if all(rule is None for rule in rules) else Exceptions.of(rules)
+    addresses = [(point.config.register_, point.config.field, for_safety(point)) for point in points]
+    way_in = (device.modbus, device.mqtt, plant.profiles.get(device.profile or ""))
+    return DeviceSettings(
+        EdgeDevice(device.id, metrics),
+        Ranges.of(ranges),
+        device.period_ms * 1_000_000,
+        how,
+        None if all(rule is None for rule in rules) else Exceptions.of(rules),
+        (device.id, device.period_ms, *way_in, metrics, ranges, rules, addresses),
+    )
 
 
 def _rule(point: PlantPoint) -> Rule | None:

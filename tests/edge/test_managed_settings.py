@@ -1,0 +1,70 @@
+"""A gateway on its slice of the plant is the gateway it is on the whole plant, and knows what a change concerns."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.edge.rig import modbus_device, plant
+from tocsin_core.plant import load_plant
+from tocsin_core.plant.slice import load_slice, slice_of
+from tocsin_edge.settings import ModbusDevice, compile_settings
+
+PLANTS: Final = Path(__file__).resolve().parents[2] / "simulators" / "plants"
+OWN: Final = [
+    (folder.name, gateway.id)
+    for folder in sorted(PLANTS.iterdir())
+    for gateway in load_plant(folder).file.gateways
+    if not gateway.external
+]
+
+
+@pytest.mark.parametrize(("name", "gateway"), OWN)
+def test_the_settings_on_the_slice_are_those_on_the_whole_plant(name: str, gateway: str, tmp_path: Path) -> None:
+    """The same devices read by the same requests, kept by the same rules, sent to the same broker."""
+    whole = load_plant(PLANTS / name)
+    mine = compile_settings(load_slice(slice_of(whole, gateway)), gateway, tmp_path)
+    other = compile_settings(whole, gateway, tmp_path)
+    assert mine.devices == other.devices
+    assert (mine.site, mine.gateway, mine.spool) == (other.site, other.gateway, other.spool)
+    for one, two in zip(mine.devices, other.devices, strict=True):
+        assert one.sparkplug == two.sparkplug
+        if isinstance(one.input, ModbusDevice) and isinstance(two.input, ModbusDevice):
+            assert [(part.points, part.plan.requests, part.safety) for part in one.input.parts] == [
+                (part.points, part.plan.requests, part.safety) for part in two.input.parts
+            ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("period_ms: 200", "period_ms: 300"),
+        ("port: 502", "port: 503"),
+        ("timeout_ms: 100", "timeout_ms: 150"),
+        ("f32_abcd", "f32_cdab"),
+        ("unit: bar", "unit: MPa"),
+        ("[0, 1000]", "[0, 2000]"),
+        ("kind: generic", "kind: generic, report: {deadband: 1, longest_s: 5}"),
+        ("kind: generic", "kind: generic, alarms: {H: {setpoint: 900, priority: critical}}"),
+    ],
+)
+def test_a_device_that_reads_otherwise_is_another(old: str, new: str, tmp_path: Path) -> None:
+    """Whatever changes how, or how often, it is read, or what is kept of it; its neighbour stays what it was."""
+    text = modbus_device("A", 502)
+    folder = plant(tmp_path, 1883, {"A": text, "B": modbus_device("B", 502, 2)})
+    before = compile_settings(load_plant(folder), "gw", tmp_path)
+    assert before.under(load_plant(folder)).devices == before.devices
+    changed = text.replace(old, new)
+    assert changed != text
+    after = before.under(load_plant(plant(tmp_path, 1883, {"A": changed, "B": modbus_device("B", 502, 2)})))
+    assert after.devices[0] != before.devices[0]
+    assert after.devices[1] == before.devices[1]
+
+
+def test_a_set_point_alone_leaves_the_reading_alone(tmp_path: Path) -> None:
+    """A limit of an ordinary alarm is moved: the device is read as before."""
+    text = modbus_device("A", 502).replace("kind: generic", "kind: generic, alarms: {H: {setpoint: 500}}")
+    before = compile_settings(load_plant(plant(tmp_path, 1883, {"A": text})), "gw", tmp_path)
+    after = before.under(load_plant(plant(tmp_path, 1883, {"A": text.replace("500", "600")})))
+    assert after.devices == before.devices
+    assert after.plant.points[0].definitions != before.plant.points[0].definitions
