@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tocsin_core.readings import F64, Bool
+from tocsin_core.readings import F64, I64, Bool
 
 I8 = NDArray[np.int8]
 
@@ -22,6 +22,10 @@ LEAST_READINGS: Final = 10.0
 
 # A limit is near when it is reached within so many horizons of its early warning.
 NEAR: Final = 3.0
+
+# A reading further than so many standard deviations from what its trend expects is not taken at its word: the three
+# sigma edit rule (Hampel's identifier: L. Davies and U. Gather, The identification of multiple outliers, 1993).
+BOUND: Final = 3.0
 
 # A trend whose sum of squares gets here starts anew: further on sums and variances would leave the range of a double,
 # and a sum that is infinite once stays so.
@@ -66,12 +70,51 @@ class Trend(NamedTuple):
     square_xx: F64
 
 
-def advance(trend: Trend, dt_s: F64, du: F64, tau_s: F64) -> None:
+class Expectation(NamedTuple):
+    """What each trend expects of its next reading, all f64[T].
+
+    `level` at the latest reading (off it, in its unit), `slope` (unit a second), and `bound`: the square of how far off
+    the next may be and be taken at its word. It is infinite, and the others 0, where too few readings are behind the
+    line.
+    """
+
+    level: F64
+    slope: F64
+    bound: F64
+
+    def after(self, dt_s: F64) -> F64:
+        """What is expected `dt_s` seconds after the latest reading, off it."""
+        return self.level + self.slope * dt_s
+
+
+class Surprise(NamedTuple):
+    """How far the `last` two readings of each trend, and the one `before`, were off what was expected; f64[T]."""
+
+    last: F64
+    before: F64
+
+
+def believed(found: F64, earlier: Surprise, bound: F64, dt_s: F64, tau_s: F64) -> F64:
+    """What of each surprise `found` (f64, in the point's unit; all beyond their bounds) is believed.
+
+    `bound` as in `Expectation`, B its root. A surprise e fades from B at |e| = B to nothing at 2 B, where a reading
+    tells nothing and counts as what was expected (a redescending influence, as Hampel's). But as far as both readings
+    before it were off to the same side it is believed: it is cut to [min(-f, max(e1, e2)), max(f, min(e1, e2))], f
+    being what is left by fading. So one or two wild readings say next to nothing, and what lasts is believed from its
+    third reading on. After a gap longer than `tau_s` the line is no measure of what comes, and all is believed.
+    """
+    faded = np.where(dt_s > tau_s, np.inf, np.maximum(2.0 * np.sqrt(bound) - np.abs(found), 0.0))
+    high = np.maximum(faded, np.minimum(earlier.last, earlier.before))
+    low = np.minimum(-faded, np.maximum(earlier.last, earlier.before))
+    return np.minimum(np.maximum(found, low), high)
+
+
+def advance(trend: Trend, dt_s: F64, du: F64, tau_s: F64) -> I64:
     """One more reading each into `trend`, in place: `dt_s` seconds (> 0) after the last and `du` off it.
 
     The origin moves to the new reading, so nothing grows with time and no digits are lost to large numbers:
     sum w (x - dt)^2 = sum w x^2 - dt (sum w x + sum w (x - dt)), and so on. A jump so large that its square leaves
-    `LARGEST_SQUARE` starts the trend anew.
+    `LARGEST_SQUARE` starts the trend anew; returns the rows of those that were.
     """
     weight, x, xx, u, xu, uu, square, square_x, square_xx = trend
     decay = np.exp(dt_s / -tau_s)
@@ -91,6 +134,7 @@ def advance(trend: Trend, dt_s: F64, du: F64, tau_s: F64) -> None:
     if len(lost):
         for column in trend:
             column[lost] = 1.0 if column is weight or column is square else 0.0
+    return lost
 
 
 def _move(second: F64, first: F64, moved: F64, step: F64, decay: F64) -> None:
@@ -161,11 +205,9 @@ def fit(trend: Trend, floor: F64) -> Slope:
     The residual variance has n - 2 degrees of freedom of the effective n = (sum w)^2 / sum w^2;
     Var(b) = s^2 * sum w^2 (x - mean)^2 / Sxx^2.
     """
-    mean_x, sxx, sxu, mean_u, slope, level = line(trend)
-    effective = trend.weight * trend.weight / trend.square
-    freedom = effective - 2.0
-    squares = trend.uu - trend.u * mean_u - slope * sxu
-    noise = np.maximum(squares * trend.weight / (trend.square * freedom), floor * floor)
+    through = line(trend)
+    mean_x, sxx, _, _, slope, level = through
+    effective, noise = _noise(trend, through, floor)
     about_x = trend.square_x - mean_x * trend.square
     about_xx = trend.square_xx - mean_x * (trend.square_x + about_x)
     return Slope(
@@ -173,11 +215,29 @@ def fit(trend: Trend, floor: F64) -> Slope:
         slope=slope,
         slope_se=np.sqrt(noise * np.maximum(about_xx, 0.0)) / sxx,
         known=(effective >= LEAST_READINGS) & (sxx > 0.0),
-        freedom=freedom,
+        freedom=effective - 2.0,
         mean_x=mean_x,
         var_mean=noise / effective,
         cov=noise * about_x / (trend.weight * sxx),
     )
+
+
+def _noise(trend: Trend, through: Line, floor: F64) -> tuple[F64, F64]:
+    """Effective readings behind each line `through` its trend, and the variance of a reading about it."""
+    effective = trend.weight * trend.weight / trend.square
+    squares = trend.uu - trend.u * through.mean_u - through.slope * through.sxu
+    return effective, np.maximum(squares * effective / (trend.weight * (effective - 2.0)), floor * floor)
+
+
+def expect(trend: Trend, through: Line, floor: F64) -> Expectation:
+    """What the line `through` each trend, with readings enough behind it, says of the next reading."""
+    effective, noise = _noise(trend, through, floor)
+    noise *= BOUND * BOUND
+    expected = Expectation(through.level, through.slope, noise)
+    unknown = (~((effective >= LEAST_READINGS) & (through.sxx > 0.0))).nonzero()[0]
+    if len(unknown):
+        expected.level[unknown], expected.slope[unknown], expected.bound[unknown] = 0.0, 0.0, np.inf
+    return expected
 
 
 def rate(slope: Slope, setpoint: F64, deadband: F64) -> I8:
@@ -190,31 +250,32 @@ def rate(slope: Slope, setpoint: F64, deadband: F64) -> I8:
     return _answer(beyond, slope.known & (size < setpoint - deadband))
 
 
-def time_to_limit(slope: Slope, value: F64, sign: F64, setpoint: F64, deadband: F64, horizon_s: F64, z: F64) -> I8:
+def time_to_limit(
+    slope: Slope, origin: F64, value: F64, sign: F64, setpoint: F64, deadband: F64, horizon_s: F64, z: F64
+) -> I8:
     """Early warning: beyond where the limit is reached within `horizon_s` even at the late end of what is foreseen.
 
-    That end is the level foreseen at the horizon less `z` of its standard errors (one-sided confidence), and the slope
-    itself must lead to the limit with the same confidence. Inside where the foreseen level is short of the limit by
-    more than the deadband. Where the value already is beyond the limit there is nothing left to foresee (HOLD: the
-    limit's own alarm speaks, and a warning that stands is kept).
+    `origin` is what the trend took the reading `value` for. That end is the level foreseen at the horizon less `z` of
+    its standard errors (one-sided confidence), and the slope itself must lead to the limit with the same confidence.
+    Inside where the foreseen level is short of the limit by more than the deadband. Where the value already is beyond
+    the limit there is nothing left to foresee (HOLD: the limit's own alarm speaks, and a warning that stands is kept).
     """
     gain, error = slope.ahead(horizon_s)
     times = slope.student(z)
-    past = sign * (gain - (setpoint - (value + slope.level)))
+    past = sign * (gain - (setpoint - (origin + slope.level)))
     leading = sign * slope.slope > times * slope.slope_se
     told = slope.known & (sign * (setpoint - value) > 0.0)
     return _answer(told & leading & (past >= times * error), told & (past < -deadband))
 
 
-def nears(trend: Trend, value: F64, rate_setpoint: F64, sign: F64, limit: F64, reach_s: F64) -> Bool:
+def nears(through: Line, origin: F64, rate_setpoint: F64, sign: F64, limit: F64, reach_s: F64) -> Bool:
     """Which trends could make `rate` or `time_to_limit` answer TRUE, or are on their way to their limit.
 
     All that do, and few others, by the same arithmetic as theirs: |slope| >= setpoint, and a level that is beyond
     `limit` or gets there in `reach_s` (not below the horizon) at this slope, either way, before any error is taken off
     (an error is never below 0). Infinite set points stand for alarms that there are not. Errors, roots and quantiles
-    need then be found for these few alone.
+    need then be found for these few alone. `through` are the lines, `origin` what the trends took the readings for.
     """
-    _, _, _, _, slope, level = line(trend)
-    size = np.abs(slope)
-    near: Bool = (size >= rate_setpoint) | (sign * (limit - (value + level)) <= size * reach_s)
+    size = np.abs(through.slope)
+    near: Bool = (size >= rate_setpoint) | (sign * (limit - (origin + through.level)) <= size * reach_s)
     return near

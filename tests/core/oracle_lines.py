@@ -1,7 +1,7 @@
 """Limits and trends told slowly: a value against its set point, and a line through all the past readings."""
 
 from collections.abc import Callable, Sequence
-from math import exp, sqrt
+from math import copysign, exp, inf, sqrt
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
@@ -25,6 +25,7 @@ class Line(NamedTuple):
     slope: float = 0.0
     slope_se: float = 0.0
     freedom: float = 1.0
+    noise: float = 0.0
     ahead_se: Callable[[float], float] = lambda _seconds: 0.0
 
 
@@ -96,6 +97,7 @@ def line_through(past: Sequence[tuple[int, float]], tau_s: float, floor: float) 
         slope=slope,
         slope_se=slope_se,
         freedom=effective - 2.0,
+        noise=sqrt(noise),
         ahead_se=ahead_se,
     )
 
@@ -107,19 +109,40 @@ class Trend:
         """Nothing has been read."""
         self.d = d
         self.floor = 10**-decimals / sqrt(12)
+        self.value = 0.0
         self.past: list[tuple[int, float]] = []
+        self.line = Line(known=False)
+        self.surprises = [0.0, 0.0]
 
     def take(self, time_ns: int, value: float, *, good: bool) -> None:
-        """Take a reading."""
-        if good:
-            self.past.append((time_ns, value))
+        """Take a reading: as it is, or where it is wild as near to the line as it is believed."""
+        if not good:
+            return
+        self.value = value
+        if self.past:
+            value = self._believed(time_ns, value)
+        self.past.append((time_ns, value))
+        self.line = line_through(self.past, self.d.window_s / 2, self.floor)
+
+    def _believed(self, time_ns: int, value: float) -> float:
+        last_ns, last = self.past[-1]
+        seconds = (time_ns - last_ns) / SECOND
+        expected = last + self.line.level + self.line.slope * seconds
+        bound = 3 * self.line.noise if self.line.known and seconds <= self.d.window_s / 2 else inf
+        surprise, (one, two) = value - expected, self.surprises
+        self.surprises = [two, surprise]
+        if abs(surprise) <= bound:
+            return value
+        furthest = max(0.0, 2 * bound - abs(surprise), min(one, two) if surprise > 0 else -max(one, two))
+        if abs(surprise) <= furthest:
+            return value
+        return expected + copysign(furthest, surprise)
 
     def said(self) -> bool | None:
         """What it says of the last good reading."""
-        line = line_through(self.past, self.d.window_s / 2, self.floor)
-        if not line.known:
+        if not self.line.known:
             return None
-        return self._rate(line) if self.d.kind is AlarmKind.RATE else self._foresee(line, self.past[-1][1])
+        return self._rate(self.line) if self.d.kind is AlarmKind.RATE else self._foresee(self.line)
 
     def _rate(self, line: Line) -> bool | None:
         size = abs(line.slope) * 60.0
@@ -129,17 +152,17 @@ class Trend:
             return True
         return None if at_least(size, self.d.setpoint - self.d.deadband, scale) else False
 
-    def _foresee(self, line: Line, value: float) -> bool | None:
-        d = self.d
+    def _foresee(self, line: Line) -> bool | None:
+        d, origin = self.d, self.past[-1][1]
         up = 1.0 if is_high(d) else -1.0
-        short = up * (d.setpoint - value)
-        if short <= 0:
+        if up * (d.setpoint - self.value) <= 0:
             return None
+        short = up * (d.setpoint - origin)
         z = NormalDist().inv_cdf(d.confidence)
         times = z * (1 + (z * z + 1) / (4 * line.freedom))
         foreseen = up * (line.level + line.slope * d.horizon_s)
         error = line.ahead_se(d.horizon_s)
-        scale = abs(line.level) + abs(line.slope) * d.horizon_s + times * error + short
+        scale = abs(line.level) + abs(line.slope) * d.horizon_s + times * error + abs(short)
         steep = abs(line.slope) + times * line.slope_se
         if at_least(foreseen - times * error, short, scale) and at_least(up * line.slope, times * line.slope_se, steep):
             return True

@@ -58,11 +58,11 @@ def test_a_trend_that_is_not_near_does_not_speak(
     one = [np.asarray([number]) for number in (value, setpoint, sign, limit, horizon_s, z, 0.0)]
     values, setpoints, signs, limits, horizons, quantiles, zero = one
     with np.errstate(all="ignore"):
-        near = detect.nears(trend, values, setpoints, signs, limits, horizons)
+        near = detect.nears(detect.line(trend), values, setpoints, signs, limits, horizons)
         slope = detect.fit(trend, zero + 0.01)
         answers = (
             detect.rate(slope, setpoints, zero),
-            detect.time_to_limit(slope, values, signs, limits, zero, horizons, quantiles),
+            detect.time_to_limit(slope, values, values, signs, limits, zero, horizons, quantiles),
         )
     if not near[0]:
         assert all(answer[0] != TRUE for answer in answers)
@@ -88,11 +88,11 @@ def test_what_speaks_is_near(seed: int) -> None:
     )
     horizon_s, sign, zero = dice.uniform(1.0, 300.0, size), dice.choice(HIGH_AND_LOW, size), np.zeros(size)
     setpoint, limit = dice.uniform(0.1, 1.0, size), value + level + slope * horizon_s * dice.uniform(-0.2, 1.2, size)
-    near = detect.nears(trend, value, setpoint, sign, limit, horizon_s)
+    near = detect.nears(detect.line(trend), value, setpoint, sign, limit, horizon_s)
     line = detect.fit(trend, zero + 0.03)
     rate = detect.rate(line, setpoint, zero) == TRUE
-    early = detect.time_to_limit(line, value, sign, limit, zero, horizon_s, zero + 1.6) == TRUE
-    assert min(rate.sum(), early.sum(), (~near).sum()) > size / 20
+    early = detect.time_to_limit(line, value, value, sign, limit, zero, horizon_s, zero + 1.6) == TRUE
+    assert min(rate.sum(), early.sum(), (~near).sum()) > size / 40
     assert not (~near & (rate | early)).any()
 
 

@@ -61,12 +61,14 @@ def projections(state: State, rules: Rules) -> list[Projection]:
     ]
 
 
-def find_near(state: State, rules: Rules) -> None:
-    """Find anew, for the whole plant, which trends near their limits, from the sums as they are (see `State.nears`)."""
+def look_ahead(state: State, rules: Rules) -> None:
+    """Find anew from the sums, for the whole plant, which trends near their limits and what each expects."""
     with np.errstate(all="ignore"):
+        through = detect.line(state.trend)
         state.nears[:] = detect.nears(
-            state.trend, state.trend_value, rules.trend_rate, rules.trend_sign, rules.trend_limit, rules.trend_reach_s
+            through, state.trend_value, rules.trend_rate, rules.trend_sign, rules.trend_limit, rules.trend_reach_s
         )
+        state.expected[:] = detect.expect(state.trend, through, rules.trend_floor)
 
 
 def _reaches(slope: Slope, level: F64, setpoint: F64) -> F64:

@@ -11,8 +11,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tocsin_core import normal
+from tocsin_core.detect import Surprise
 from tocsin_core.detectors.columns import Columns
-from tocsin_core.engine.outlook import find_near
+from tocsin_core.engine.outlook import look_ahead
 from tocsin_core.engine.state import State, initial
 from tocsin_core.lifecycle import Phase
 from tocsin_core.rules import Rules
@@ -75,7 +76,8 @@ def snapshot(state: State, rules: Rules) -> bytes:
 
 
 def _sums(state: State) -> dict[str, np.ndarray]:
-    return {f"trend.{name}": column for name, column in state.trend._asdict().items()}
+    surprise = Surprise(*state.surprise)._asdict()
+    return {f"trend.{name}": column for name, column in (state.trend._asdict() | surprise).items()}
 
 
 def _columns_of(table: Columns) -> dict[str, np.ndarray]:
@@ -129,7 +131,7 @@ def restore(data: bytes, rules: Rules) -> State:
         _lay_special(columns, rules, state)
         if len(rules.definitions) and state.phase.max() >= len(Phase):
             raise ValueError("a phase that does not exist")
-        find_near(state, rules)
+        look_ahead(state, rules)
     except (*_UNREADABLE, BadZipFile, zlib.error, struct.error) as error:
         raise SnapshotError(f"not a snapshot of the engine: {error}") from error
     return state

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from tocsin_core import normal
-from tocsin_core.detect import Trend
+from tocsin_core.detect import Expectation, Surprise, Trend
 from tocsin_core.detectors.columns import Columns
 from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
 from tocsin_core.normal import NormalState
@@ -95,16 +95,17 @@ class State:
     `out_of_service` bool.
 
     Of length P: `time_ns` i64 of the last reading (-1: none), its `value` f64 and `quality` u8, `seen_ns` i64 the tick
-    after which it came. Of length T: `trend_ns` i64 and `trend_value` f64 of the last good reading; `sums` f64[9, T],
-    the columns of `trend`.
+    after which it came. Of length T: `trend_ns` i64 of the last good reading and `trend_value` f64, what the trend took
+    it for; `sums` f64[9, T], the columns of `trend`; `surprise` f64[2, T], those of `detect.Surprise`.
     Of length R: `acknowledged_ns` i64 of the last acknowledgement (0: none).
     `now_ns` is the last tick. `tables` are those of `Rules.special`, by name, `units` the states of normal-operation
     models, by computed point.
 
     Worked out from these and the rules, and not part of a snapshot: of length P the bounds `quiet_low` and `quiet_high`
     f64 (see `rest`); of length T `nears` bool, whether an alarm on the trend may be raised at its latest reading, or
-    its limit is near (see `detect.nears`); `shelf_due_ns`, `realarm_due_ns` and `stale_due_ns`, before which no shelf
-    ends, nothing re-alarms and no point goes stale.
+    its limit is near (see `detect.nears`), and `expected` f64[3, T], the columns of `detect.Expectation`;
+    `shelf_due_ns`, `realarm_due_ns` and `stale_due_ns`, before which no shelf ends, nothing re-alarms and no point goes
+    stale.
     """
 
     phase: U8
@@ -122,6 +123,7 @@ class State:
     trend_ns: I64
     trend_value: F64
     sums: F64
+    surprise: F64
     acknowledged_ns: I64
     now_ns: int
     tables: dict[str, Columns]
@@ -129,6 +131,7 @@ class State:
     quiet_low: F64
     quiet_high: F64
     nears: Bool
+    expected: F64
     shelf_due_ns: int
     realarm_due_ns: int
     stale_due_ns: int
@@ -163,6 +166,7 @@ def initial(rules: Rules, now_ns: int) -> State:
         trend_ns=np.full(t, NEVER),
         trend_value=np.full(t, np.nan),
         sums=np.zeros((len(Trend._fields), t)),
+        surprise=np.zeros((len(Surprise._fields), t)),
         acknowledged_ns=np.zeros(len(rules.realarm), np.int64),
         now_ns=now_ns,
         tables={name: table.empty() for name, table in rules.special.tables.items()},
@@ -170,6 +174,7 @@ def initial(rules: Rules, now_ns: int) -> State:
         quiet_low=np.full(p, np.inf),
         quiet_high=np.full(p, -np.inf),
         nears=np.zeros(t, np.bool_),
+        expected=np.stack(Expectation(np.zeros(t), np.zeros(t), np.full(t, np.inf))),
         shelf_due_ns=now_ns,
         realarm_due_ns=now_ns,
         stale_due_ns=now_ns,

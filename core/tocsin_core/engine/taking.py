@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 
 from tocsin_core import detect
-from tocsin_core.detect import FALSE, HOLD, I8, TRUE, Trend
+from tocsin_core.detect import FALSE, HOLD, I8, TRUE, Expectation, Surprise, Trend
 from tocsin_core.engine.gating import Suppressing
 from tocsin_core.engine.rest import recognise
 from tocsin_core.engine.shelves import end_shelves
@@ -126,25 +126,42 @@ def _advance_trends(state: State, rules: Rules, frame: Frame, rows: slice | I64)
     time_ns, value = frame.time_ns[source], frame.value[source]
     before_ns = state.trend_ns[row]
     dt_s = (time_ns - before_ns).astype(np.float64) / NS
-    du = value - state.trend_value[row]
+    origin = state.trend_value[row]
+    du = value - origin
     first = (before_ns == NEVER).nonzero()[0]
     if len(first):
         # The first reading of a trend sets its origin; any positive step does, for its sums are still zero.
         dt_s[first], du[first] = 1.0, 0.0
-    sums = state.sums[:, row]
-    trend = Trend(*sums)
+    sums, tau_s = state.sums[:, row], rules.trend_tau_s[row]
+    trend, expected, earlier = Trend(*sums), Expectation(*state.expected[:, row]), Surprise(*state.surprise[:, row])
     with np.errstate(all="ignore"):
-        detect.advance(trend, dt_s, du, rules.trend_tau_s[row])
+        foreseen = expected.after(dt_s)
+        surprise = du - foreseen
+        wild = (surprise * surprise > expected.bound).nonzero()[0]
+        if len(wild):
+            lately = Surprise(earlier.last[wild], earlier.before[wild])
+            believed = detect.believed(surprise[wild], lately, expected.bound[wild], dt_s[wild], tau_s[wild])
+            cut = believed != surprise[wild]
+            wild = wild[cut]
+            du[wild] = foreseen[wild] + believed[cut]
+            value[wild] = origin[wild] + du[wild]
+        lost = detect.advance(trend, dt_s, du, tau_s)
+        if len(lost):
+            surprise[lost], value[lost] = 0.0, frame.value[source[lost]]
+        through = detect.line(trend)
         near = detect.nears(
-            trend,
+            through,
             value,
             rules.trend_rate[row],
             rules.trend_sign[row],
             rules.trend_limit[row],
             rules.trend_reach_s[row],
         )
+        state.expected[:, row] = detect.expect(trend, through, rules.trend_floor[row])
     if not isinstance(row, slice):
         state.sums[:, row] = sums
+    state.surprise[1, row] = earlier.last
+    state.surprise[0, row] = surprise
     state.trend_ns[row] = time_ns
     state.trend_value[row] = value
     state.nears[row] = near
@@ -224,7 +241,8 @@ def _judge_trends(state: State, rules: Rules, rows: I64, trend: I32, value: F64)
     with np.errstate(all="ignore"):
         slope = detect.fit(Trend(*state.sums.take(trend, axis=1)), rules.trend_floor.take(trend))
         changing = detect.rate(slope, setpoint, deadband)
-        foreseen = detect.time_to_limit(slope, value, rules.sign[rows], setpoint, deadband, horizon_s, z)
+        origin = state.trend_value.take(trend)
+        foreseen = detect.time_to_limit(slope, origin, value, rules.sign[rows], setpoint, deadband, horizon_s, z)
     return np.where(rules.family[rows] == _RATE, changing, foreseen)
 
 
