@@ -23,15 +23,21 @@ def test_it_is_a_set_with_a_hole_finder(numbers: list[int], oldest: int) -> None
     assert ledger.newest == max(model, default=0)
 
 
-@given(NUMBERS, st.integers(0, 40))
-def test_a_gateway_that_lost_its_newest_batches_is_believed_about_new_ones(numbers: list[int], newest: int) -> None:
-    """After a birth that knows fewer numbers than we have, those above are new again and are not acknowledged."""
+@given(NUMBERS, st.integers(0, 40), st.data())
+def test_a_new_spool_with_lower_numbers_begins_anew(numbers: list[int], newest: int, data: st.DataObject) -> None:
+    """After a birth that knows fewer numbers than we have, none that can come is taken for a repeat; else all are."""
+    oldest = data.draw(st.integers(1, newest + 1))
     ledger = Ledger()
     for number in numbers:
         ledger.add(number)
-    ledger.born(newest)
-    assert ledger.committed <= newest
-    assert ledger.add(newest + 1)
+    anew = ledger.born(newest, oldest)
+    assert anew is (max(numbers, default=0) > newest)
+    if anew:
+        assert ledger.committed == oldest - 1
+        assert all(ledger.add(number) for number in range(oldest, newest + 2))
+        assert ledger.committed == newest + 1
+    else:
+        assert not any(ledger.add(number) for number in numbers)
 
 
 @given(NUMBERS, st.integers(1, 41))

@@ -21,6 +21,8 @@ from tocsin_core.sparkplug import Fed, HostSession, committed, rebirth
 from tocsin_core.sparkplug.edge import Columns
 
 HEADER = struct.Struct(">HHHB")
+# The clock at which the tests' own spools are new.
+NEW_MS = 1_790_000_000_000
 
 
 @dataclass
@@ -211,6 +213,11 @@ class Host:
             if self.commits:
                 await client.publish(command, committed(self.floor, now_ns // 1_000_000))
 
+    @property
+    def first(self) -> int:
+        """The first number that a new gateway gave out; its first birth was heard."""
+        return next(fed.oldest_batch for fed in self.fed if fed.oldest_batch is not None)
+
     def of(self, metric: str) -> list[tuple[int, float, int]]:
         """Get the (time_ns, value, quality) of a metric in the order of time."""
         wanted = self.points.get(metric)
@@ -248,6 +255,16 @@ def modbus_device(name: str, port: int, unit: int = 1, period_ms: int = 200, tim
         f"modbus: {{host: 127.0.0.1, port: {port}, unit: {unit}, timeout_ms: {timeout_ms}, retries: 0}}\n"
         f"points:\n  - {{id: {name}, name: {name}, kind: generic, register: f32_abcd, unit: bar, range: [0, 1000]}}"
     )
+
+
+def nth(place: int) -> int:
+    """Give the number of the batch or journal entry at a place, from 1, in a spool new at `NEW_MS`."""
+    return NEW_MS + place
+
+
+def run(first: int, last: int) -> list[int]:
+    """List the numbers of a run of places."""
+    return list(range(nth(first), nth(last) + 1))
 
 
 def one_reading(time_ms: int, value: float, quality: int = GOOD) -> Columns:

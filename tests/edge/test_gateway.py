@@ -62,7 +62,7 @@ def test_kill_and_restart_lose_nothing(broker: Broker, gateway: Gateway, tmp_pat
             assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
             counters = gateway.counters()
             await eventually_async(lambda: len(host.readings) == counters["readings_polled"])
-            assert host.batches == set(range(1, counters["batch_last"] + 1))
+            assert host.batches == set(range(host.first, counters["batch_last"] + 1))
             assert counters["batch_committed"] == counters["batch_last"]
             assert counters["readings_committed"] == counters["readings_polled"]
             assert {value for _, value, _ in host.of("A")} == {1.5}
@@ -96,7 +96,7 @@ def test_after_a_cut_the_present_comes_first_then_history(broker: Broker, gatewa
             assert kinds.index("DBIRTH") < kinds.index("DDATA")
             assert birth.frame.time_ns.max() >= max(fed.frame.time_ns.max() for fed in history)
             assert {fed.batch for fed in history} >= set(range(last + 2, last + 20))
-            assert host.batches >= set(range(1, host.floor + 1))
+            assert host.batches >= set(range(host.first, host.floor + 1))
             assert "NDEATH" in host.kinds()
             assert not [fault for fed in host.fed for fault in fed.faults if fault.reason != "stale-death"]
 
@@ -111,10 +111,10 @@ def test_draining_a_backlog_leaves_live_prompt(gateway: Gateway, tmp_path: Path)
         with nats_broker(tmp_path) as broker:
             async with Slave({1: 1.5}).serve() as slave, Host(broker.mqtt).listen() as host:
                 plant(tmp_path / "plant", broker.mqtt, {"A": modbus_device("A", slave.port)})
-                fill_spool(gateway, backlog)
+                last = fill_spool(gateway, backlog)
                 gateway.start()
-                await eventually_async(lambda: gateway.counters()["batch_committed"] >= backlog, timeout_s=60)
-                assert host.batches >= set(range(1, backlog + 1))
+                await eventually_async(lambda: gateway.counters()["batch_committed"] >= last, timeout_s=60)
+                assert host.batches >= set(range(last - backlog + 1, last + 1))
                 drained = next(n for n in reversed(range(len(host.fed))) if host.fed[n].historical)
                 during = [n for n in range(drained) if host.fed[n].batch and not host.fed[n].historical]
                 assert len(during) >= 3
@@ -123,12 +123,12 @@ def test_draining_a_backlog_leaves_live_prompt(gateway: Gateway, tmp_path: Path)
     asyncio.run(story())
 
 
-def fill_spool(gateway: Gateway, batches: int) -> None:
-    """Leave batches of device A in the spool, as a long outage does."""
+def fill_spool(gateway: Gateway, batches: int) -> int:
+    """Leave batches of device A in the spool, as a long outage does; give the last one's number."""
     now_ms = SystemClock().now_ns() // 1_000_000
     with closing(Spool.open(gateway.spool, 64, 600, now_ms)) as spool:
         parts = [("A", ("A",), one_reading(now_ms - 1000 * (batches - n), n)) for n in range(batches)]
-        spool.append(parts)
+        return spool.append(parts)[-1]
 
 
 def test_a_dead_device_does_not_delay_others(broker: Broker, gateway: Gateway, tmp_path: Path) -> None:

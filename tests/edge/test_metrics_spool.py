@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge.rig import one_reading
+from tests.edge.rig import NEW_MS as NOW_MS
+from tests.edge.rig import nth, one_reading
 from tocsin_edge.adapters.metrics_spool import Lane, spool_counters, spool_figures, spool_newest
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.adapters.spool_codec import pack, seal
-
-NOW_MS = 1_800_000_000_000
 
 
 @pytest.fixture
@@ -40,9 +39,9 @@ def test_each_lane_is_counted_by_itself(spool: Spool, path: Path, *, beside_gate
     assert spool_figures(path, NOW_MS, beside_gateway=beside_gateway).oldest_unsent_ms is None
     ages_ms = (300_000, 200_000, 100_000, 60_001, 60_000, 10)
     spool.append([("A", ("A",), one_reading(NOW_MS - age, 1.5)) for age in ages_ms])
-    spool.commit([1], NOW_MS)
+    spool.commit([nth(1)], NOW_MS)
     found = spool_figures(path, NOW_MS, beside_gateway=beside_gateway)
-    one = size(1, NOW_MS)
+    one = size(nth(1), NOW_MS)
     assert found.lanes == {
         "journal": Lane(0, 0),
         "live": Lane(2, 2 * one),
@@ -56,7 +55,7 @@ def test_each_lane_is_counted_by_itself(spool: Spool, path: Path, *, beside_gate
     assert found.lanes["journal"] == Lane(2, 10)
     assert found.oldest_unsent_ms == NOW_MS - 250_000
     # The gateway's own connection writes on as before.
-    assert spool.append([("A", ("A",), one_reading(NOW_MS, 1.5))]) == [7]
+    assert spool.append([("A", ("A",), one_reading(NOW_MS, 1.5))]) == [nth(7)]
 
 
 def test_what_is_left_tells_when_each_device_was_heard(spool: Spool, path: Path) -> None:

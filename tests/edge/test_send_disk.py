@@ -47,13 +47,14 @@ def test_on_a_full_disk_live_data_goes_up_and_is_kept_later(tmp_path: Path) -> N
             gateway.start()
             await eventually_async(lambda: len(host.of("A")) > 5)
             gateway.limit(LIMIT)
-            await eventually_async(lambda: max(host.batches) > NUMBERS_LEFT_OUT, timeout_s=60)
+            await eventually_async(lambda: max(host.batches) > host.first + NUMBERS_LEFT_OUT, timeout_s=60)
             seen = len(host.of("A"))
             await eventually_async(lambda: len(host.of("A")) > seen + 20)
             assert "spool takes nothing" in log_of(gateway)
             gateway.limit()
             await eventually_async(lambda: "spool takes readings again" in log_of(gateway), timeout_s=40)
-            await eventually_async(lambda: gateway.counters()["batch_committed"] > NUMBERS_LEFT_OUT, timeout_s=40)
+            left_out = host.first + NUMBERS_LEFT_OUT
+            await eventually_async(lambda: gateway.counters()["batch_committed"] > left_out, timeout_s=40)
             assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
             counters = gateway.counters()
             await eventually_async(lambda: len(host.readings) == counters["readings_polled"])

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.edge.rig import one_reading
+from tests.edge.rig import NEW_MS as NOW
+from tests.edge.rig import nth, one_reading, run
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.spool import LIVE_MS, NUMBERS_LEFT_OUT, Spool
 from tocsin_edge.adapters.spool_codec import pack, unpack
 
-NOW = 1_790_000_000_000
 FOR_EVER = 2**62
 
 
@@ -52,16 +52,16 @@ def waiting(spool: Spool) -> list[int]:
 
 
 def test_batches_come_back_as_they_were_given(spool: Spool) -> None:
-    """Device, names and columns return unchanged, under numbers that count up from 1."""
+    """Device, names and columns return unchanged, under numbers that count up."""
     columns = Columns(
         np.array([1, 0], dtype=np.int64),
         np.array([NOW, NOW + 1]),
         np.array([np.nan, 1.5]),
         np.array([24, 192], np.uint8),
     )
-    assert spool.append([("dev", ("a", "b"), columns), ("other", ("c",), one_reading(NOW, 2.0))]) == [1, 2]
+    assert spool.append([("dev", ("a", "b"), columns), ("other", ("c",), one_reading(NOW, 2.0))]) == run(1, 2)
     first, second = spool.uncommitted(0, FOR_EVER, 10)
-    assert (first.number, first.device, first.metrics) == (1, "dev", ("a", "b"))
+    assert (first.number, first.device, first.metrics) == (nth(1), "dev", ("a", "b"))
     assert (second.device, second.metrics) == ("other", ("c",))
     for kept, given_ in (
         (first.columns.metric, columns.metric),
@@ -75,30 +75,30 @@ def test_batches_come_back_as_they_were_given(spool: Spool) -> None:
 def test_counters_follow_commits_and_a_host_that_went_back(spool: Spool) -> None:
     """Polled, committed and the floor keep in step; reopening takes commits back; no number is used twice."""
     fill(spool, 10)
-    spool.commit([2, 3, 7], NOW)
-    assert spool.counters()["batch_committed"] == 0
-    spool.commit_upto(4, NOW)
+    spool.commit([nth(2), nth(3), nth(7)], NOW)
+    assert spool.counters()["batch_committed"] == nth(0)
+    spool.commit_upto(nth(4), NOW)
     counters = spool.counters()
-    assert (counters["batch_last"], counters["batch_committed"], counters["readings_committed"]) == (10, 4, 5)
-    assert waiting(spool) == [5, 6, 8, 9, 10]
-    assert spool.reopen(2) == 3
-    assert waiting(spool) == [3, 4, 5, 6, 7, 8, 9, 10]
+    assert (counters["batch_last"], counters["batch_committed"], counters["readings_committed"]) == (nth(10), nth(4), 5)
+    assert waiting(spool) == [*run(5, 6), *run(8, 10)]
+    assert spool.reopen(nth(2)) == 3
+    assert waiting(spool) == run(3, 10)
     assert spool.counters()["readings_committed"] == 2
-    assert fill(spool, 1) == [11]
+    assert fill(spool, 1) == [nth(11)]
     assert spool.counters()["readings_polled"] == 11
 
 
 def test_committed_batches_are_kept_a_while_longer(spool: Spool) -> None:
     """What was committed is forgotten after the keep time, not before; numbers go on."""
     fill(spool, 4)
-    spool.commit_upto(2, NOW)
+    spool.commit_upto(nth(2), NOW)
     spool.trim(NOW + 600_000)
     assert spool.reopen(0) == 2
-    spool.commit_upto(2, NOW)
+    spool.commit_upto(nth(2), NOW)
     spool.trim(NOW + 600_001)
     assert spool.reopen(0) == 0
-    assert waiting(spool) == [3, 4]
-    assert fill(spool, 1) == [5]
+    assert waiting(spool) == run(3, 4)
+    assert fill(spool, 1) == [nth(5)]
 
 
 def test_over_the_bound_the_oldest_go_and_are_counted(path: Path) -> None:
@@ -107,13 +107,13 @@ def test_over_the_bound_the_oldest_go_and_are_counted(path: Path) -> None:
     with closing(open_spool(path, max_mb=8)) as spool:
         for _ in range(300):
             spool.append([("dev", ("a",), wide)])
-        spool.commit_upto(50, NOW)
+        spool.commit_upto(nth(50), NOW)
         lost = spool.trim(NOW)
         counters = spool.counters()
         left = waiting(spool)
         assert lost == counters["readings_dropped"] > 0
         assert counters["readings_polled"] == counters["readings_dropped"] + 2000 * (len(left) + 50)
-        assert left == list(range(left[0], 301))
+        assert left == list(range(left[0], nth(301)))
         assert counters["batch_committed"] == left[0] - 1
         for _ in range(300):
             spool.append([("dev", ("a",), wide)])
@@ -159,8 +159,8 @@ def test_kill_9_loses_nothing_that_was_told_as_kept(path: Path) -> None:
         ours.close()
         with closing(open_spool(path)) as spool:
             kept = waiting(spool)
-            assert kept == list(range(1, len(kept) + 1))
-            assert len(kept) >= told
+            assert kept == run(1, len(kept))
+            assert nth(len(kept)) >= told
             assert spool.counters()["readings_polled"] == len(kept)
     assert not list(path.parent.glob("*damaged*"))
 
@@ -194,10 +194,10 @@ def test_a_torn_tail_is_cut_never_refused(
         wal.write_bytes(body)
     with closing(open_spool(torn / "spool.sqlite")) as spool:
         kept = waiting(spool)
-        assert kept == list(range(1, len(kept) + 1))
+        assert kept == run(1, len(kept))
         assert len(kept) <= 12
         assert spool.counters()["readings_polled"] == len(kept)
-        assert fill(spool, 1) == [len(kept) + 1]
+        assert fill(spool, 1) == [nth(len(kept) + 1)]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_file_that_is_no_spool_is_set_aside(path: Path, damage: bytes) -> None
     path.write_bytes(damage)
     with closing(open_spool(path)) as spool:
         # Which numbers the old file had given out nobody knows; the clock is ahead of them all.
-        assert fill(spool, 2) == [NOW + 1, NOW + 2]
+        assert fill(spool, 2) == run(1, 2)
         assert spool.counters()["files_set_aside"] == 1
     assert next(found.read_bytes() for found in path.parent.glob("*damaged-*")).startswith(damage[:16])
 
@@ -231,11 +231,11 @@ def test_what_a_damaged_file_still_gives_is_taken_over(path: Path) -> None:
         assert all(batch.columns.time_ms[0] >= NOW for batch in spool.uncommitted(0, FOR_EVER, 3000))
         counters = spool.counters()
         assert (counters["batch_last"], counters["readings_polled"], counters["bd_seq"]) == (
-            2000 + NUMBERS_LEFT_OUT,
+            nth(2000) + NUMBERS_LEFT_OUT,
             2000,
             0,
         )
-        assert fill(spool, 1) == [2001 + NUMBERS_LEFT_OUT]
+        assert fill(spool, 1) == [nth(2001) + NUMBERS_LEFT_OUT]
     assert list(path.parent.glob("*damaged*"))
 
 
@@ -243,8 +243,8 @@ def test_a_damaged_batch_is_dropped_and_counted(path: Path, spool: Spool) -> Non
     """Bytes changed inside one batch, which SQLite cannot see: it is dropped with its count, the others are sent."""
     fill(spool, 3)
     with closing(sqlite3.connect(path)) as other, other:
-        other.execute("UPDATE batches SET columns = zeroblob(length(columns)) WHERE number = 2")
-    assert waiting(spool) == [1, 3]
+        other.execute("UPDATE batches SET columns = zeroblob(length(columns)) WHERE number = ?", (nth(2),))
+    assert waiting(spool) == [nth(1), nth(3)]
     assert spool.counters()["readings_dropped"] == 1
 
 
@@ -277,7 +277,7 @@ def test_history_goes_before_live_and_each_is_counted_by_its_class(path: Path) -
         counters = spool.counters()
         assert counters["readings_dropped_live"] == 0
         assert counters["readings_dropped"] == counters["readings_dropped_history"] > 0
-        assert waiting(spool)[:150] == list(range(1, 151))
+        assert waiting(spool)[:150] == run(1, 150)
         spool.append([("dev", ("a",), wide)] * 300)
         spool.trim(NOW)
         counters = spool.counters()
@@ -291,20 +291,20 @@ def test_the_journal_is_never_dropped(path: Path) -> None:
     body = b"x" * 50_000
     with closing(open_spool(path, max_mb=8)) as spool:
         fill(spool, 10)
-        numbers = spool.journal.append([(NOW + n, body) for n in range(300)])
-        assert numbers == list(range(1, 301))
+        entries = spool.journal.append([(NOW + n, body) for n in range(300)])
+        assert entries == run(1, 300)
         spool.trim(NOW)
         assert waiting(spool) == []
-        assert [entry.number for entry in spool.journal.waiting(0, 1000)] == numbers
-        spool.journal.commit_upto(290, NOW)
+        assert [entry.number for entry in spool.journal.waiting(0, 1000)] == entries
+        spool.journal.commit_upto(nth(290), NOW)
         spool.trim(NOW + 600_000)
-        assert spool.journal.reopen(280) == 10
-        spool.journal.commit_upto(290, NOW)
+        assert spool.journal.reopen(nth(280)) == 10
+        spool.journal.commit_upto(nth(290), NOW)
         spool.trim(NOW + 600_001)
         assert spool.journal.reopen(0) == 0
-        assert [entry.number for entry in spool.journal.waiting(0, 1000)] == list(range(291, 301))
+        assert [entry.number for entry in spool.journal.waiting(0, 1000)] == run(291, 300)
         counters = spool.counters()
-        assert (counters["journal_last"], counters["journal_committed"]) == (300, 290)
+        assert (counters["journal_last"], counters["journal_committed"]) == (nth(300), nth(290))
         fill(spool, 5)
         spool.trim(NOW)
         assert len(waiting(spool)) == 5
@@ -314,7 +314,7 @@ def test_a_damaged_entry_is_told_and_counted_and_the_others_come(path: Path, spo
     """An entry whose bytes were changed is not passed on as if it were what was written."""
     spool.journal.append([(NOW, b"first"), (NOW, b"second"), (NOW + 1, b"third")])
     with closing(sqlite3.connect(path)) as other, other:
-        other.execute("UPDATE journal SET time_ms = time_ms + 1 WHERE number = 2")
+        other.execute("UPDATE journal SET time_ms = time_ms + 1 WHERE number = ?", (nth(2),))
     assert [entry.body for entry in spool.journal.waiting(0, 9)] == [b"first", b"third"]
     assert spool.counters()["journal_damaged"] == 1
 
@@ -324,7 +324,7 @@ def test_a_batch_is_not_taken_for_another_devices(path: Path, spool: Spool) -> N
     spool.append([("dev", ("a",), one_reading(NOW, 1.0)), ("other", ("a",), one_reading(NOW, 2.0))])
     with closing(sqlite3.connect(path)) as other, other:
         other.execute("UPDATE batches SET layout = 1")
-    assert [(batch.number, batch.device) for batch in spool.uncommitted(0, FOR_EVER, 9)] == [(1, "dev")]
+    assert [(batch.number, batch.device) for batch in spool.uncommitted(0, FOR_EVER, 9)] == [(nth(1), "dev")]
     assert spool.counters()["readings_damaged"] == 1
 
 
@@ -352,12 +352,12 @@ def test_a_spool_of_the_first_schema_is_taken_over(path: Path) -> None:
 
 def test_batches_that_went_out_unkept_keep_their_numbers(spool: Spool) -> None:
     """What was sent while the disk took nothing is kept under the numbers it was sent with; new ones come above."""
-    assert fill(spool, 2) == [1, 2]
-    spool.commit_upto(2, NOW)
+    assert fill(spool, 2) == run(1, 2)
+    spool.commit_upto(nth(2), NOW)
     parts = [("dev", ("a",), one_reading(NOW + n, n)) for n in range(2)]
-    assert spool.append(parts, [500, 501]) == [500, 501]
-    assert spool.counters()["batch_committed"] == 499
-    assert fill(spool, 1) == [502]
+    assert spool.append(parts, run(500, 501)) == run(500, 501)
+    assert spool.counters()["batch_committed"] == nth(499)
+    assert fill(spool, 1) == [nth(502)]
     spool.note_lost(7)
     counters = spool.counters()
     assert (counters["readings_polled"], counters["readings_dropped_live"]) == (12, 7)

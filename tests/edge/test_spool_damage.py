@@ -13,11 +13,11 @@ from typing import Final
 
 import pytest
 
-from tests.edge.rig import one_reading
+from tests.edge.rig import NEW_MS as NOW
+from tests.edge.rig import nth, one_reading, run
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Batch, Spool
 from tocsin_edge.adapters.spool_file import BOOT_ID
 
-NOW: Final = 1_790_000_000_000
 FOR_EVER: Final = 2**62
 BATCHES: Final = 12
 PAGE: Final = 4096
@@ -75,7 +75,7 @@ def written(folder: Path) -> list[tuple[int, str, tuple[str, ...], list[float], 
             spool.append([(("one", "two")[n % 2], ("a", "b"), one_reading(NOW + n, n + 0.5))])
             spool.journal.append([(NOW + n, f"entry {n}".encode())])
         spool.next_bd_seq()
-        spool.commit_upto(2, NOW)
+        spool.commit_upto(nth(2), NOW)
         for suffix in ("", "-wal"):
             shutil.copy(folder / f"whole{suffix}", folder / f"cut{suffix}")
         return rows(spool)
@@ -86,12 +86,12 @@ def check(path: Path, whole: list[tuple[int, str, tuple[str, ...], list[float], 
     known = {row[0]: row for row in whole}
     with closing(Spool.open(path, 64, 600, NOW)) as spool:
         found = rows(spool)
-        # Batches 1 and 2 were committed: where that was lost with the tail they come again, under their numbers.
-        again = [row for row in found if row[0] > 2]
+        # The first two batches were committed: where that was lost with the tail they come again under their numbers.
+        again = [row for row in found if row[0] > nth(2)]
         assert len({row[0] for row in found}) == len(found)
         assert all(row == known[row[0]] for row in again)
         entries = spool.journal.waiting(0, 1000)
-        assert [entry.body for entry in entries] == [f"entry {entry.number - 1}".encode() for entry in entries]
+        assert [entry.body for entry in entries] == [f"entry {entry.number - nth(1)}".encode() for entry in entries]
         number = spool.append([("one", ("a", "b"), one_reading(NOW, 1.0))])[0]
         assert number > max([row[0] for row in found], default=0)
         assert rows(spool)[-1][0] == number
@@ -161,28 +161,29 @@ def test_after_a_power_cut_no_number_is_given_out_again(folder: Path) -> None:
         pytest.skip("the system does not tell one run from another")
     path = folder / "spool"
     first = Spool.open(path, 64, 600, NOW)
-    assert first.append([("d", ("a",), one_reading(NOW, 1.0))]) == [1]
+    assert first.append([("d", ("a",), one_reading(NOW, 1.0))]) == [nth(1)]
     with closing(Spool.open(path, 64, 600, NOW)) as killed:
-        assert killed.append([("d", ("a",), one_reading(NOW, 1.0))]) == [2]
+        assert killed.append([("d", ("a",), one_reading(NOW, 1.0))]) == [nth(2)]
     first.close()
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE counters SET value = 7 WHERE name = 'opened_in_boot'")
     with closing(Spool.open(path, 64, 600, NOW)) as rebooted:
-        assert rebooted.append([("d", ("a",), one_reading(NOW, 1.0))]) == [NUMBERS_LEFT_OUT + 3]
-        assert [batch.number for batch in rebooted.uncommitted(0, FOR_EVER, 9)] == [1, 2, NUMBERS_LEFT_OUT + 3]
-        assert rebooted.commit_upto(2, NOW) == NUMBERS_LEFT_OUT + 2
+        assert rebooted.append([("d", ("a",), one_reading(NOW, 1.0))]) == [nth(NUMBERS_LEFT_OUT + 3)]
+        found = [batch.number for batch in rebooted.uncommitted(0, FOR_EVER, 9)]
+        assert found == [nth(1), nth(2), nth(NUMBERS_LEFT_OUT + 3)]
+        assert rebooted.commit_upto(nth(2), NOW) == nth(NUMBERS_LEFT_OUT + 2)
 
 
 def test_a_file_that_turns_out_damaged_in_use_is_set_aside(folder: Path) -> None:
     """Noise over the file of an open spool: opened anew, it sets the file aside and goes on above every old number."""
     path = folder / "spool"
     with closing(Spool.open(path, 64, 600, NOW)) as spool:
-        assert spool.append([("d", ("a",), one_reading(NOW, 1.0))] * 3) == [1, 2, 3]
+        assert spool.append([("d", ("a",), one_reading(NOW, 1.0))] * 3) == run(1, 3)
         for name in ("spool", "spool-wal"):
             (folder / name).write_bytes(b"\xa5" * 20_000)
         spool.recover(NOW)
         assert spool.writable
-        assert spool.append([("d", ("a",), one_reading(NOW, 1.0))]) == [NOW + 1]
+        assert spool.append([("d", ("a",), one_reading(NOW, 1.0))]) == [nth(1)]
         assert spool.counters()["files_set_aside"] == 1
     assert (folder / f"spool.damaged-{NOW}").exists()
 
@@ -232,5 +233,5 @@ def test_a_write_back_that_a_full_disk_broke_off_is_no_damage(tmp_path: Path) ->
             said.append(ours.recv())
     process.join(10)
     ours.close()
-    assert said == [(False, 40, 0), "disk I/O error", (False, 40, 0), (True, 41, 0, 41)]
+    assert said == [(False, 40, 0), "disk I/O error", (False, 40, 0), (True, 41, 0, nth(41))]
     assert not list(tmp_path.glob("*damaged*"))

@@ -16,6 +16,7 @@ class Metrics:
     position: Gauge = field(init=False)
     stored: Counter = field(init=False)
     repeated: Counter = field(init=False)
+    spools_anew: Counter = field(init=False)
     commits: Counter = field(init=False)
     commit_seconds: Histogram = field(init=False)
     quarantined: Counter = field(init=False)
@@ -60,6 +61,10 @@ class Metrics:
         put(
             "repeated",
             Counter("tocsin_readings_repeated", "Readings that came again and were stored already.", registry=own),
+        )
+        put(
+            "spools_anew",
+            Counter("tocsin_spools_anew", "Gateways that began with lower batch numbers than before.", registry=own),
         )
         put("commits", Counter("tocsin_commits", "Commits of a role.", ["role"], registry=own))
         put(

@@ -168,8 +168,7 @@ class Historian:
         if fed.newest_batch is not None:
             # Answered with what we have, also if that is nothing: a gateway that knows of more then sends again what it
             # still keeps, and tells the oldest number that can come.
-            self._ledgers.setdefault(address, Ledger()).born(fed.newest_batch)
-            self._touched.add(address)
+            self._be_born(address, fed.newest_batch, fed.oldest_batch or 1)
         elif fed.oldest_batch is not None:
             self._ledgers.setdefault(address, Ledger()).oldest(fed.oldest_batch)
             self._touched.add(address)
@@ -192,6 +191,14 @@ class Historian:
             # What a death marks is our word, not a reading of the gateway's.
             self._counted += len(frame)
             self._readings[address] = self._readings.get(address, 0) + len(frame)
+
+    def _be_born(self, address: Address, newest: int, oldest: int) -> None:
+        ledger = self._ledgers.setdefault(address, Ledger())
+        known = ledger.newest
+        if ledger.born(newest, oldest):
+            self._parts.metrics.spools_anew.inc()
+            log.warning("a new spool, or a torn one", gateway=address[1], known=known, newest=newest, from_batch=oldest)
+        self._touched.add(address)
 
     def _unrepeated(self, fed: Fed) -> Frame:
         if fed.batch is not None or fed.kind in DEATHS or not len(fed.frame):

@@ -28,18 +28,17 @@ class Ledger:
         place = bisect_right(self._low, self._base + 1) - 1
         return max(self._base, self._high[place]) if place >= 0 else self._base
 
-    def born(self, newest: int) -> None:
-        """Take in a birth's word that `newest` is the last number the gateway gave out.
+    def born(self, newest: int, oldest: int) -> bool:
+        """Take in a birth's word that `newest` is the last number given out, and `oldest` the first not committed.
 
-        Numbers above it that we have stored were lost there (a torn spool, a new one): they will come again with other
-        readings, and must not be taken for repeats.
+        Where we know of a higher number, those from `oldest` on are a new spool's (made while the clock was behind), or
+        a torn one's, given out again: they come with other readings, and must not be taken for repeats. The ledger then
+        begins anew at `oldest`, and the answer is True.
         """
-        while self._low and self._low[-1] > newest:
-            self._low.pop()
-            self._high.pop()
-        if self._high and self._high[-1] > newest:
-            self._high[-1] = newest
-        self._base = min(self._base, newest)
+        if max(self.newest, self._base) <= newest:
+            return False
+        self._low, self._high, self._base = [], [], oldest - 1
+        return True
 
     def oldest(self, number: int) -> None:
         """Take in the gateway's word that no batch below `number` will come any more."""

@@ -47,8 +47,9 @@ class Spool:
     """One gateway's spool; used by one thread at a time.
 
     Every append is one transaction with `synchronous=FULL`: what was reported as kept survives kill -9 and a power cut;
-    the loss window is the append that had not returned. Numbers count up for as long as the file lives, and go on after
-    a damaged file, with some left out. Beside the batches it holds the alarm `journal`, which is never dropped.
+    the loss window is the append that had not returned. Numbers count up from the clock at which the file was new (ms
+    since 1970), and go on after a damaged file, with some left out. Beside the batches it holds the alarm `journal`,
+    which is never dropped.
     """
 
     def __init__(self, path: Path, opened: Opened, max_bytes: int, keep_ms: int) -> None:
@@ -101,7 +102,12 @@ class Spool:
         self.journal = JournalLane(self._db)
 
     def _begin(self, now_ms: int) -> None:
-        """Take over what a damaged file still has, and leave out numbers that may have been given out and lost."""
+        """Take over what a damaged file still has, and begin with numbers that were never given out.
+
+        A file that knows of none may stand in for a lost one, whose numbers the cloud side has seen: it begins at the
+        clock. They only ever grow, and more slowly than it: a number a millisecond would be a thousand devices at 1 s,
+        and 100,000 left out are the clock's next 100 s.
+        """
         if not self._opened.writable:
             return
         if self._opened.aside is not None:
@@ -109,18 +115,21 @@ class Spool:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             before, now = self._counter("opened_in_boot"), boot()
-            if self._opened.in_memory:
-                self._set("batch_last", now_ms)
-                self._set("journal_last", now_ms)
-            elif before not in (0, now):
+            cut = before not in (0, now)
+            if cut:
                 log.warning("the power was cut", numbers_left_out=NUMBERS_LEFT_OUT)
-                self._add("batch_last", NUMBERS_LEFT_OUT)
-                self._add("journal_last", NUMBERS_LEFT_OUT)
+            for counter in ("batch_last", "journal_last"):
+                if self._counter(counter) == 0:
+                    self._set(counter, now_ms)
+                elif cut:
+                    self._add(counter, NUMBERS_LEFT_OUT)
             for table, counter in (("batches", "batch_last"), ("journal", "journal_last")):
                 highest = self._db.execute(f"SELECT coalesce(max(number), 0) FROM {table}").fetchone()[0]  # noqa: S608 - fixed names
                 self._set(counter, max(highest, self._counter(counter)))
             self._set("opened_in_boot", now)
             self._update_floor()
+        # Commits nothing: the lane's floor, too, is above what was left out.
+        self.journal.commit_upto(0, now_ms)
 
     def close(self) -> None:
         """Close the file; nothing is lost by not calling this."""
@@ -361,7 +370,7 @@ class Spool:
         with closing(sqlite3.connect(f"file:{aside}?mode=ro", uri=True)) as old:
             highest = self._take_counters(old)
             # Without them nobody knows which numbers were used; the clock is ahead of any.
-            first_free = highest + NUMBERS_LEFT_OUT if highest is not None else now_ms
+            first_free = highest + NUMBERS_LEFT_OUT if highest else now_ms
             with self._db:
                 self._set("batch_last", first_free)
                 self._set("journal_last", self._counter("journal_last") + NUMBERS_LEFT_OUT if highest else now_ms)
