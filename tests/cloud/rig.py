@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.settings import Address, BrokerSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.readings import GOOD
-from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, parse_command
+from tocsin_core.sparkplug import ClockState, EdgeDevice, EdgeMetric, EdgeSession, parse_command
 from tocsin_core.sparkplug.edge import Columns
 
 HOST = "127.0.0.1"
@@ -108,6 +108,7 @@ class SpoolingGateway:
     rebirths: int = 0
     batches: dict[int, Columns] = field(default_factory=dict)
     bd_seq: int = 0
+    clock: ClockState | None = None
 
     def __post_init__(self) -> None:
         """Be the gateway `gw` with its device of two points."""
@@ -140,7 +141,8 @@ class SpoolingGateway:
     async def send(self, values: dict[int, float], *, time_ms: int | None = None) -> None:
         """Keep one batch and send it."""
         self.newest += 1
-        self.batches[self.newest] = columns(values, time_ms or now_ms())
+        unset_ms = None if self.clock is None or self.clock.synchronised else self.clock.since_ms
+        self.batches[self.newest] = replace(columns(values, time_ms or now_ms()), unsynchronised_ms=unset_ms)
         await self.send_again(self.newest)
 
     async def send_again(self, number: int) -> None:
@@ -149,9 +151,16 @@ class SpoolingGateway:
         message = self.session.ddata(DEVICE, self.batches[number], number, now_ms(), historical=False)
         await self._client.publish(message.topic, message.payload, qos=0)
 
+    async def tell_clock(self, clock: ClockState) -> None:
+        """Have a clock in another state from now on, and tell it."""
+        assert self._client is not None
+        self.clock = clock
+        message = self.session.clock(clock, now_ms())
+        await self._client.publish(message.topic, message.payload, qos=0)
+
     async def _be_born(self) -> None:
         assert self._client is not None
-        birth = self.session.nbirth(self.newest, self.committed + 1, now_ms())
+        birth = self.session.nbirth(self.newest, self.committed + 1, now_ms(), self.clock)
         await self._client.publish(birth.topic, birth.payload, qos=0)
         device = self.session.dbirth(DEVICE, columns({0: 0.0, 1: 0.0}, now_ms() - 60_000), self.newest, now_ms())
         await self._client.publish(device.topic, device.payload, qos=0)

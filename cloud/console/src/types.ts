@@ -136,6 +136,13 @@ export interface Readings {
   readonly min: readonly (number | null)[];
   readonly max: readonly (number | null)[];
   readonly quality: readonly number[];
+  readonly unsynchronised: readonly Stretch[];
+}
+
+/** A stretch of readings whose times may be wrong: nobody had set the clock that stamped them. */
+export interface Stretch {
+  readonly first: Instant;
+  readonly last: Instant;
 }
 
 /** What lay behind a raising. */
@@ -251,6 +258,14 @@ export interface Gateway {
     readonly points: number;
     readonly bad: number;
   }[];
+  /** what it said last of its clock; null where it does not tell */
+  readonly clock: {
+    readonly synchronised: boolean;
+    readonly since: Instant;
+    readonly error_ms: number | null;
+    readonly step_s: number | null;
+  } | null;
+  readonly unsynchronised: readonly Stretch[];
 }
 
 export interface Quarantined {

@@ -22,6 +22,7 @@ class Metrics:
     quarantined: Counter = field(init=False)
     rebirths: Counter = field(init=False)
     acknowledgements: Counter = field(init=False)
+    gateway_clock: Gauge = field(init=False)
     transitions: Counter = field(init=False)
     refused: Counter = field(init=False)
     late: Counter = field(init=False)
@@ -77,6 +78,15 @@ class Metrics:
         )
         put("rebirths", Counter("tocsin_rebirths_requested", "Rebirth commands sent to gateways.", registry=own))
         put("acknowledgements", Counter("tocsin_acknowledgements", "Acknowledgements sent to gateways.", registry=own))
+        put(
+            "gateway_clock",
+            Gauge(
+                "tocsin_gateway_clock_synchronised",
+                "1 while somebody sets a gateway's clock, else 0, as it said last; without those that do not say.",
+                ["gateway"],
+                registry=own,
+            ),
+        )
 
     def _of_alarms(self) -> None:
         own, put = self.registry, self._put

@@ -1,11 +1,14 @@
 """What the HTTP interface asks of the present state, answered from the live view and the quarantine of this process."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.api import ports
 from tocsin_cloud.loops.live import LiveView
 from tocsin_core.kpi import Flood
+
+NS_PER_MS: Final = 1_000_000
 
 
 class LivePort:
@@ -69,6 +72,7 @@ class LivePort:
     def _gateway(self, address: tuple[str, str]) -> ports.GatewayStatus:
         live = self._live
         known, stored = live.gateways[address], live.stored.get(address)
+        clock = None if stored is None else stored.clock
         return ports.GatewayStatus(
             id=live.table.gateway_id(known.group, known.id),
             state=known.state,
@@ -78,4 +82,8 @@ class LivePort:
             batch=0 if stored is None else stored.batch,
             committed=0 if stored is None else stored.committed,
             devices=tuple(ports.DeviceStatus(device, state) for device, state in known.devices.items()),
+            clock=None
+            if clock is None
+            else ports.ClockStatus(clock.synchronised, clock.since_ms * NS_PER_MS, clock.error_ms, clock.step_s),
+            unsynchronised=() if stored is None else stored.unsynchronised,
         )

@@ -2,7 +2,7 @@
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -33,6 +33,7 @@ Instant = Annotated[
     PlainSerializer(rfc3339, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
+UNSYNCHRONISED: Final = "Stretches whose times may be wrong: nobody had set the clock that stamped them."
 Limit = Literal["HH", "H", "L", "LL", "red", "orange", "yellow", "blue"]
 Rule = Literal["vote", "median", "spread", "balance", "grade", "normal"]
 Phase = Literal[
@@ -202,6 +203,13 @@ class PointInFull(Point):
     projection: Projection | None
 
 
+class Stretch(Shape):
+    """A stretch of readings, by the times that they bear."""
+
+    first: Instant
+    last: Instant
+
+
 class Readings(Shape):
     """Stored readings of a point in columns of one length."""
 
@@ -215,6 +223,7 @@ class Readings(Shape):
     min: list[float | None]
     max: list[float | None]
     quality: list[int]
+    unsynchronised: list[Stretch] = Field(description=UNSYNCHRONISED)
 
 
 class Contribution(Shape):
@@ -392,6 +401,15 @@ class Device(Shape):
     bad: int
 
 
+class GatewayClock(Shape):
+    """What a gateway said last of its clock: whether somebody sets it, and since when, by itself."""
+
+    synchronised: bool
+    since: Instant
+    error_ms: float | None = Field(description="By how much it may be wrong at most; null where nobody knows.")
+    step_s: float | None = Field(description="By how much it was set when it was set last; null where it never was.")
+
+
 class Gateway(Shape):
     """A gateway, whether it is there, and how far its readings have come."""
 
@@ -404,6 +422,8 @@ class Gateway(Shape):
     batch: int
     committed: int
     devices: list[Device]
+    clock: GatewayClock | None = Field(description="null where the gateway does not tell.")
+    unsynchronised: list[Stretch] = Field(description=UNSYNCHRONISED)
 
 
 class Quarantined(Shape):

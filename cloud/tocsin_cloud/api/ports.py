@@ -70,8 +70,22 @@ class DeviceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockStatus:
+    """What a gateway said of its clock: whether somebody sets it, since when, how wrong it may be, its last step."""
+
+    synchronised: bool
+    since_ns: int
+    error_ms: float | None
+    step_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStatus:
-    """Whether a gateway is there, since when, and how far its readings have come."""
+    """Whether a gateway is there, since when, and how far its readings have come.
+
+    `clock`: what it said of it, None where it says nothing; `unsynchronised`: first and last time (ns) of each stretch
+    of readings that were stamped by a clock that nobody had set.
+    """
 
     id: str
     state: Online
@@ -81,6 +95,8 @@ class GatewayStatus:
     batch: int = 0
     committed: int = 0
     devices: tuple[DeviceStatus, ...] = ()
+    clock: ClockStatus | None = None
+    unsynchronised: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,10 +81,10 @@ class Points:
         fields = bare.model_dump() | _reading(live.latest(), index, stale_ns, now_ns)
         return model.PointInFull.model_validate(fields | {"projection": None if ahead is None else projection(ahead)})
 
-    def unit(self, point_id: str, live: Live) -> str | None:
-        """Return the unit of the point `point_id`, or None if there is no such point."""
+    def bare(self, point_id: str, live: Live) -> model.Point | None:
+        """Return the point `point_id` without its reading, or None if there is no such point."""
         found = self._find(point_id, live)
-        return None if found is None else found[1].unit
+        return None if found is None else found[1]
 
     def _find(self, point_id: str, live: Live) -> tuple[int, model.Point] | None:
         index = self._plant.point_index.get(point_id)
@@ -198,6 +198,24 @@ def gateways(plant: Plant, live: Live) -> list[model.Gateway]:
     ]
 
 
+def unsynchronised(live: Live, gateway: str | None, start_ns: int, end_ns: int) -> list[model.Stretch]:
+    """Return the stretches of a gateway's readings in [start, end) that were stamped by a clock that nobody had set."""
+    found = next((status.unsynchronised for status in live.gateways() if status.id == gateway), ())
+    return [model.Stretch(first=first, last=last) for first, last in found if first < end_ns and last >= start_ns]
+
+
+def _clock(status: GatewayStatus) -> model.GatewayClock | None:
+    clock = status.clock
+    if clock is None:
+        return None
+    return model.GatewayClock(
+        synchronised=clock.synchronised,
+        since=clock.since_ns,
+        error_ms=number(clock.error_ms),
+        step_s=number(clock.step_s),
+    )
+
+
 def _gateway(
     status: GatewayStatus, gateway_name: model.Name, declared: Sequence[str], counts: dict[tuple[str, str], list[int]]
 ) -> model.Gateway:
@@ -219,6 +237,8 @@ def _gateway(
         batch=status.batch,
         committed=status.committed,
         devices=devices,
+        clock=_clock(status),
+        unsynchronised=[model.Stretch(first=first, last=last) for first, last in status.unsynchronised],
     )
 
 

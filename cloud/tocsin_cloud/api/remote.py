@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from tocsin_cloud.adapters.history import HistoryError, Trend
 from tocsin_cloud.api.ports import (
     ApiPorts,
+    ClockStatus,
     DeviceStatus,
     Figures,
     GatewayStatus,
@@ -176,10 +177,7 @@ class RemoteLive:
 
     def gateways(self) -> Sequence[GatewayStatus]:
         """Every gateway heard of."""
-        return [
-            GatewayStatus(**{**told, "devices": tuple(DeviceStatus(**device) for device in told["devices"])})
-            for told in self._rest["gateways"]
-        ]
+        return [_gateway(told) for told in self._rest["gateways"]]
 
     def figures(self) -> Figures:
         """The workers' counters."""
@@ -189,6 +187,16 @@ class RemoteLive:
         """The workers' figures in the Prometheus text format."""
         text: str = self._rest["metrics"]
         return text
+
+
+def _gateway(told: dict[str, Any]) -> GatewayStatus:
+    clock = told["clock"]
+    parts = {
+        "devices": tuple(DeviceStatus(**device) for device in told["devices"]),
+        "clock": None if clock is None else ClockStatus(**clock),
+        "unsynchronised": tuple((first, last) for first, last in told["unsynchronised"]),
+    }
+    return GatewayStatus(**{**told, **parts})
 
 
 class WorkersMetrics(Collector):

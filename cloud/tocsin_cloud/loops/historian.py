@@ -15,6 +15,7 @@ from tocsin_cloud.adapters.history import History, HistoryError
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data
+from tocsin_cloud.loops.clocks import GatewayClock
 from tocsin_cloud.loops.computed import COMPUTED, decode
 from tocsin_cloud.loops.hearing import hear
 from tocsin_cloud.loops.ledger import Ledger
@@ -41,6 +42,7 @@ RATE_HALF_LIFE_S = 5.0
 Address = tuple[str, str]
 
 NO_BATCHES = Ledger()
+NO_CLOCK = GatewayClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ class Historian:
         # Earlier versions counted with the batches, and so only the gateways that have them.
         counted = held.get("readings") or [(*row[:2], row[2].get("readings", 0)) for row in held.get("ledgers", [])]
         self._readings: dict[Address, int] = {(group, node): int(number) for group, node, number in counted}
+        self._clocks = {
+            (group, node): GatewayClock.from_json(clock)
+            for group, node, clock in json.loads(state.get("clocks", b"[]"))
+        }
+        self._clocks_changed = False
         self._session = HostSession(self._parts.table.resolve)
         self._session_position = START
         self._repeats = Repeats(self._parts.table, {})
@@ -165,6 +172,8 @@ class Historian:
             self._waiting += len(frame)
 
     def _keep(self, address: Address, fed: Fed) -> None:
+        if fed.clock is not None or fed.unsynchronised_ms is not None or address in self._clocks:
+            self._clocks_changed |= self._clocks.setdefault(address, GatewayClock()).hear(fed)
         if fed.newest_batch is not None:
             # Answered with what we have, also if that is nothing: a gateway that knows of more then sends again what it
             # still keeps, and tells the oldest number that can come.
@@ -215,6 +224,8 @@ class Historian:
         frame = Frame.concat(self._rows)
         frame = Frame(self._keys_of(frame), frame.time_ns, frame.value, frame.quality)
         state = {"position": self._position_state()}
+        if self._clocks_changed:
+            state["clocks"] = self._clocks_state()
         now = parts.clock.monotonic()
         if now - self._snapshot_at >= SNAPSHOT_S or self._session_position == START:
             state["session"] = self._session_state()
@@ -239,6 +250,13 @@ class Historian:
         self._show(elapsed_s)
         self._rows, self._waiting, self._counted = [], 0, 0
         self._touched = set()
+        self._clocks_changed = False
+
+    def _clocks_state(self) -> bytes:
+        before_ns = self._parts.clock.now_ns() - int(self._parts.settings.retain_days * DAY_NS)
+        for clock in self._clocks.values():
+            clock.forget(before_ns)
+        return json.dumps([[group, node, clock.to_json()] for (group, node), clock in self._clocks.items()]).encode()
 
     def _position_state(self) -> bytes:
         ledgers = [[group, node, ledger.to_json()] for (group, node), ledger in self._ledgers.items()]
@@ -275,7 +293,13 @@ class Historian:
             live.readings_per_second = keep * live.readings_per_second + (1 - keep) * self._counted / elapsed_s
         for address in self._readings | self._ledgers:
             ledger = self._ledgers.get(address, NO_BATCHES)
-            live.stored[address] = Stored(self._readings.get(address, 0), ledger.newest, ledger.committed)
+            clock = self._clocks.get(address, NO_CLOCK)
+            live.stored[address] = Stored(
+                self._readings.get(address, 0), ledger.newest, ledger.committed, clock.state, clock.stretches
+            )
+            if clock.state is not None:
+                gauge = self._parts.metrics.gateway_clock.labels(self._parts.table.gateway_id(*address))
+                gauge.set(clock.state.synchronised)
 
     async def _acknowledge(self) -> None:
         parts = self._parts

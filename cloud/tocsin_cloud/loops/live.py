@@ -9,6 +9,7 @@ from tocsin_cloud.loops.hearing import is_birth
 from tocsin_cloud.loops.points import PointTable
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Frame
+from tocsin_core.sparkplug import ClockState
 from tocsin_core.sparkplug.host import Fed
 
 if TYPE_CHECKING:
@@ -51,11 +52,17 @@ class GatewayLive:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How far the historian is with a gateway: readings stored, newest batch, and the number acknowledged."""
+    """How far the historian is with a gateway: readings stored, newest batch, and the number acknowledged.
+
+    `clock`: what the gateway says of its clock, None where it says nothing; `unsynchronised`: first and last time (ns)
+    of each stretch of readings that were stamped by a clock that nobody had set.
+    """
 
     readings: int
     batch: int
     committed: int
+    clock: ClockState | None = None
+    unsynchronised: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

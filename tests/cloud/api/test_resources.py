@@ -11,7 +11,7 @@ from tests.cloud.api.stand_ins import START_NS, message, occurrence, ticket, tra
 from tocsin_cloud.adapters.sql.models import Quarantine, TicketLog, TicketOccurrence
 from tocsin_cloud.api.model import rfc3339
 from tocsin_cloud.api.openapi import description
-from tocsin_cloud.api.ports import DeviceStatus, Figures, GatewayStatus, Projection, Undeclared
+from tocsin_cloud.api.ports import ClockStatus, DeviceStatus, Figures, GatewayStatus, Projection, Undeclared
 from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import BAD_COMM_FAILURE
@@ -109,7 +109,24 @@ async def test_readings_come_in_columns(bench: Bench) -> None:
         "min": [-1.0, None, 1.0],
         "max": [1.0, None, 3.0],
         "quality": [192, 192, 192],
+        "unsynchronised": [],
     }
+
+
+async def test_readings_of_a_clock_that_nobody_had_set_are_marked(bench: Bench) -> None:
+    """Those stretches of the point's own gateway that reach into the range; the gateway shows all, and its clock."""
+    spans = ((-9, -1), (-1, 0), (3, 9))
+    stretches = tuple((START_NS + first * 10**9, START_NS + last * 10**9) for first, last in spans)
+    clock = ClockStatus(synchronised=False, since_ns=START_NS, error_ms=None, step_s=-2.5)
+    other = GatewayStatus("gw-9", "online", unsynchronised=stretches)
+    bench.live.known = [other, GatewayStatus("gw-1", "online", clock=clock, unsynchronised=stretches)]
+    async with bench.client() as client:
+        for (start, end), expected in (((0, 3), [(-1, 0)]), ((0, 4), [(-1, 0), (3, 9)]), ((1, 3), [])):
+            answer = await client.get("/points/NH3-101/readings", params={"start": at(start), "end": at(end)})
+            assert answer.json()["unsynchronised"] == [{"first": at(a), "last": at(b)} for a, b in expected]
+        (shown,) = [row for row in (await client.get("/gateways")).json() if row["id"] == "gw-1"]
+    assert shown["clock"] == {"synchronised": False, "since": at(0), "error_ms": None, "step_s": -2.5}
+    assert shown["unsynchronised"] == [{"first": at(a), "last": at(b)} for a, b in spans]
 
 
 async def test_a_range_too_large_is_refused_and_never_cut_short(bench: Bench) -> None:
@@ -412,6 +429,7 @@ async def test_gateways_with_their_devices(bench: Bench) -> None:
         (heard,) = (await client.get("/gateways")).json()
     assert (heard["state"], heard["since"], heard["batch"], heard["committed"]) == ("online", at(0), 60, 59)
     assert heard["devices"] == [{"id": "gas", "state": "online", "points": 2, "bad": 1}]
+    assert (heard["clock"], heard["unsynchronised"]) == (None, [])
 
 
 async def test_the_figures(bench: Bench) -> None:

@@ -61,6 +61,10 @@ function GatewayCard({ row }: { readonly row: Gateway }) {
         <Figure term={t("batch")} text={grouped(row.batch)} />
         <Figure term={t("committed")} text={grouped(row.committed)} />
         <Figure term={t("backlog")} text={grouped(backlog)} />
+        <div data-testid={`clock-${row.id}`}>
+          <dt>{t("gatewayClock")}</dt>
+          <dd class={row.clock?.synchronised === false ? "wrong" : ""}>{clockText(row.clock, when)}</dd>
+        </div>
       </dl>
       <ul class="devices" aria-label={t("devices")}>
         {row.devices.map((device) => (
@@ -74,6 +78,12 @@ function GatewayCard({ row }: { readonly row: Gateway }) {
       </ul>
     </article>
   );
+}
+
+function clockText(clock: Gateway["clock"], when: (at: string) => string): string {
+  if (clock === null) return "—";
+  if (!clock.synchronised) return t("clockUnset", { time: when(clock.since) });
+  return clock.error_ms === null ? t("clockSet") : t("clockSetWithin", { ms: Math.ceil(clock.error_ms) });
 }
 
 function Figure({ term, text }: { readonly term: string; readonly text: string }) {

@@ -4,7 +4,7 @@ import { api } from "../api.ts";
 import { type ChartModel, isLevel } from "../chart.ts";
 import { now, serverNow } from "../clock.ts";
 import { append, type Columns, emptyColumns, toColumns } from "../columns.ts";
-import { calendarDate, duration, plain } from "../format.ts";
+import { calendarDate, duration, plain, shortInstant } from "../format.ts";
 import { named, t } from "../i18n.ts";
 import { codeWord } from "../kinds.ts";
 import { conditionPresent } from "../order.ts";
@@ -13,7 +13,7 @@ import { heading, type Level, passed, secondsLeft } from "../projection.ts";
 import { grade } from "../quality.ts";
 import { announcedAlarms, chosenByHand, connection, type Live, mostUrgentPoint, openPoint, points, pointsById, selectedPoint, stateOf, zone } from "../store.ts";
 import { explain } from "../toast.ts";
-import type { Alarm, Computed, Point, Projection } from "../types.ts";
+import type { Alarm, Computed, Point, Projection, Stretch } from "../types.ts";
 import { Chart } from "./Chart.tsx";
 import { ValueText } from "./ValueText.tsx";
 
@@ -30,12 +30,15 @@ interface History {
   readonly columns: Columns;
   /** alarms of this point that are over and left the list of current ones */
   readonly past: readonly Alarm[];
+  /** stretches whose times may be wrong */
+  readonly doubts: readonly Stretch[];
 }
 
 const PAST_ALARMS = 200;
 
 const span = signal<Span>(SPANS[0]);
-const history = signal<History>({ point: "", columns: emptyColumns(), past: [] });
+const NOTHING = { past: [], doubts: [] } as const;
+const history = signal<History>({ point: "", columns: emptyColumns(), ...NOTHING });
 const problem = signal<unknown>(null);
 const loading = signal(false);
 
@@ -59,7 +62,7 @@ export function startTrend(): void {
     const read = (): void => {
       void readHistory(point, wanted, () => current);
     };
-    if (untracked(() => history.value.point) !== point) history.value = { point, columns: emptyColumns(), past: [] };
+    if (untracked(() => history.value.point) !== point) history.value = { point, columns: emptyColumns(), ...NOTHING };
     read();
     const timer = setInterval(read, wanted.again_s * 1000);
     return () => {
@@ -72,10 +75,10 @@ export function startTrend(): void {
     if (point === null) return;
     const live = stateOf(point).live.value;
     if (live.time === null) return;
-    const { columns, past, point: shown } = untracked(() => history.value);
+    const { columns, point: shown, ...rest } = untracked(() => history.value);
     const time = Date.parse(live.time) / 1000;
     const from = serverNow() / 1000 - span.peek().span_s;
-    if (shown === point && append(columns, time, live.value, live.quality, from)) history.value = { point, columns, past };
+    if (shown === point && append(columns, time, live.value, live.quality, from)) history.value = { point, columns, ...rest };
   });
 }
 
@@ -89,7 +92,7 @@ async function readHistory(point: string, wanted: Span, current: () => boolean):
       api.alarms("all", PAST_ALARMS),
     ]);
     if (!current()) return;
-    history.value = { point, columns: toColumns(rows), past: alarms.filter((a) => a.point === point) };
+    history.value = { point, columns: toColumns(rows), past: alarms.filter((a) => a.point === point), doubts: rows.unsynchronised };
     problem.value = null;
   } catch (error) {
     if (current()) problem.value = error;
@@ -183,10 +186,19 @@ function PointTrend({ point }: { readonly point: Point }) {
           <Members computed={point.computed} />
         )}
         {problem.value !== null && <span class="wrong">{t("trendFailed", { reason: explain(problem.value) })}</span>}
+        <Doubts stretches={history.value.doubts} />
         {problem.value === null && !loading.value && columns.x.length === 0 && <span>{t("noReadings")}</span>}
       </p>
     </section>
   );
+}
+
+/** From the first to the last reading shown whose time may be wrong. */
+function Doubts({ stretches }: { readonly stretches: readonly Stretch[] }) {
+  if (stretches.length === 0) return null;
+  const times = stretches.flatMap(({ first, last }) => [first, last]).sort();
+  const [from, to] = [times[0], times.at(-1)].map((at) => shortInstant(at ?? "", zone.value, now.value));
+  return <span data-testid="times-in-doubt">{t("timesInDoubt", { from: from ?? "", to: to ?? "" })}</span>;
 }
 
 /** Of what a computed point is made: each member with its present value, a step away. */

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime
 from tocsin_cloud.adapters.history import HistoryError, Trend
 from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Context
+from tocsin_cloud.api.present import unsynchronised
 from tocsin_cloud.api.problem import documented, refusal
 from tocsin_cloud.api.security import Reader
 from tocsin_core.readings import F64, I64
@@ -52,8 +53,8 @@ async def readings(
     point: str, _account: Reader, api: Context, start: AwareDatetime, end: AwareDatetime, step: Step = None
 ) -> StreamingResponse:
     """Stored readings in [start, end), at most 20000 rows: a range that holds more is refused, never cut short."""
-    unit = api.points.unit(point, api.ports.live)
-    if unit is None:
+    found = api.points.bare(point, api.ports.live)
+    if found is None:
         raise refusal(HTTPStatus.NOT_FOUND, f"There is no point {point!r}.")
     start_ns, end_ns = model.nanoseconds(start), model.nanoseconds(end)
     if end_ns <= start_ns:
@@ -71,12 +72,13 @@ async def readings(
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, too_many)
     head = {
         "point": point,
-        "unit": unit,
+        "unit": found.unit,
         "start": model.rfc3339(start_ns),
         "end": model.rfc3339(end_ns),
         "step_s": step,
     }
-    return StreamingResponse(_in_turns(_json(head, trend)), media_type="application/json")
+    doubts = [each.model_dump() for each in unsynchronised(api.ports.live, found.gateway, start_ns, end_ns)]
+    return StreamingResponse(_in_turns(_json(head, trend, doubts)), media_type="application/json")
 
 
 @router.get("/points/{point:path}", responses=documented(HTTPStatus.NOT_FOUND))
@@ -95,14 +97,14 @@ async def _in_turns(pieces: Iterator[str]) -> AsyncIterator[str]:
         await asyncio.sleep(0)
 
 
-def _json(head: Mapping[str, object], trend: Trend) -> Iterator[str]:
+def _json(head: Mapping[str, object], trend: Trend, doubts: list[dict[str, Any]]) -> Iterator[str]:
     yield json.dumps(head, ensure_ascii=False)[:-1]
     yield from _column("time", len(trend.time_ns), lambda rows: _times(trend.time_ns[rows]))
     yield from _column("value", len(trend.mean), lambda rows: _numbers(trend.mean[rows]))
     yield from _column("min", len(trend.low), lambda rows: _numbers(trend.low[rows]))
     yield from _column("max", len(trend.high), lambda rows: _numbers(trend.high[rows]))
     yield from _column("quality", len(trend.quality), lambda rows: trend.quality[rows].tolist())
-    yield "}"
+    yield f', "unsynchronised": {json.dumps(doubts)}}}'
 
 
 def _column(key: str, length: int, values: Callable[[slice], list[Any]]) -> Iterator[str]:
