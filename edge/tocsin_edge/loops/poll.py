@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
@@ -11,11 +13,13 @@ import numpy as np
 import structlog
 
 from tocsin_core.clock import Clock
-from tocsin_core.polling import Bus, Job, JobFigures, Moment, Next, Outcome, Turn
+from tocsin_core.plant.connection import Modbus
+from tocsin_core.polling import Bus, Job, JobFigures, Moment, Next, Outcome, Turn, WriteRequest
 from tocsin_core.readings import BAD_COMM_FAILURE, I64
 from tocsin_core.registers import Hole, Profile, ReadPlan, ReadRequest, Reply, compile_plan
 from tocsin_edge.adapters.modbus import BUSY, Answer, ModbusLine
 from tocsin_edge.adapters.modbus_holes import read_holes, write_holes
+from tocsin_edge.loops.chores import Chore
 from tocsin_edge.loops.health import Complaints
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.measured import measured
@@ -125,7 +129,8 @@ class Poller:
 
     A unit that does not answer gives bad readings with each period until it counts as dead; from then on it is probed
     with a single question, seconds apart, in the gaps between the others, and only its return is told. One that was
-    never reached gives none at all while it may still be starting.
+    never reached gives none at all while it may still be starting. Outputs and push-buttons (`chores`) of the line take
+    their turns like devices for safety.
     """
 
     def __init__(
@@ -136,6 +141,7 @@ class Poller:
         clock: Clock,
         put: Callable[[Sample], None],
         draw: Callable[[], float],
+        chores: Sequence[Chore] = (),
     ) -> None:
         """Wire only; `run` does the work. `draw` gives random numbers [0, 1)."""
         self._line = line
@@ -148,7 +154,12 @@ class Poller:
             if isinstance(device.input, ModbusDevice)
             for part in device.input.parts
         ]
-        self._bus = Bus([_job(reading) for reading in self._readings], self._now(), draw)
+        self._chores = tuple(chores)
+        self._news = asyncio.Event()
+        jobs = [*(_job(reading) for reading in self._readings), *(chore.job for chore in chores)]
+        self._bus = Bus(jobs, self._now(), draw)
+        for at, chore in enumerate(chores, start=len(self._readings)):
+            chore.hurry = partial(self._hurry, at)
         self._down = False
         self._overloaded = False
         self._window = (clock.monotonic(), 0.0)
@@ -167,10 +178,12 @@ class Poller:
         """Poll until cancelled."""
         while True:
             turn = self._bus.next(self._now())
-            if isinstance(turn, Turn):
+            if not isinstance(turn, Turn):
+                await self._sleep(min(turn, LONGEST_SLEEP_S))
+            elif turn.job < len(self._readings):
                 await self._take(turn)
             else:
-                await asyncio.sleep(min(turn, LONGEST_SLEEP_S))
+                await self._do(turn, self._chores[turn.job - len(self._readings)])
             self._watch()
 
     def figures(self) -> LineFigures:
@@ -188,6 +201,45 @@ class Poller:
     def _now(self) -> Moment:
         return Moment(self._clock.now_ns(), self._clock.monotonic())
 
+    def _hurry(self, at: int) -> None:
+        self._bus.hurry(at, self._now())
+        self._news.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait so long, or until a chore is in a hurry."""
+        if not self._chores:
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self._news.clear()
+
+    async def _do(self, turn: Turn, chore: Chore) -> None:
+        """Ask one question of a chore, and end its cycle if it was the last."""
+        request = chore.request()
+        if request is not None:
+            answer, step = await self._ask(turn, chore.modbus.unit, request)
+            if step is Next.AGAIN:
+                return
+            chore.note(request, answer)
+            if step is not Next.GIVEN_UP and chore.request() is not None:
+                return
+        self._bus.finish(turn, self._now())
+        chore.finish()
+
+    async def _ask(self, turn: Turn, unit: int, request: ReadRequest | WriteRequest) -> tuple[Answer, Next]:
+        """Ask one question; tell what came back and how the cycle goes on."""
+        self._bus.begin(turn, self._now())
+        answer = await self._line.ask(unit, request, turn.patience_s)
+        if self._line.up and self._down:
+            self._bus.line_back()
+        self._down = not self._line.up
+        outcome = Outcome.SILENT if answer.silent else Outcome.ANSWERED
+        if answer.exception in BUSY:
+            outcome = Outcome.BUSY
+        return answer, self._bus.end(turn, outcome, answer.busy_s, self._now())
+
     async def _take(self, turn: Turn) -> None:
         """Ask one question, and end the cycle if it was the last."""
         reading = self._readings[turn.job]
@@ -196,15 +248,7 @@ class Poller:
             # The doubt for which the cycle was left open has had its time.
             self._finish(turn, reading)
             return
-        self._bus.begin(turn, self._now())
-        answer = await self._line.ask(reading.how.address.unit, request, turn.patience_s)
-        if self._line.up and self._down:
-            self._bus.line_back()
-        self._down = not self._line.up
-        outcome = Outcome.SILENT if answer.silent else Outcome.ANSWERED
-        if answer.exception in BUSY:
-            outcome = Outcome.BUSY
-        step = self._bus.end(turn, outcome, answer.busy_s, self._now())
+        answer, step = await self._ask(turn, reading.how.address.unit, request)
         if request not in reading.plan.requests:
             await self._settle_doubt(turn, reading, request, answer)
             return
@@ -260,18 +304,33 @@ class Poller:
         self._overloaded = bool(stretched)
 
 
-def pollers_of(settings: EdgeSettings, clock: Clock, put: Callable[[Sample], None]) -> list[Poller]:
-    """Make one poller for each line: the devices on the same port, or behind the same address, share it."""
+@dataclass
+class _Line:
+    """What is on one line, and how the line is reached."""
+
+    address: Modbus
+    devices: list[DeviceSettings] = field(default_factory=list)
+    chores: list[Chore] = field(default_factory=list)
+
+
+def pollers_of(
+    settings: EdgeSettings, clock: Clock, put: Callable[[Sample], None], chores: Sequence[Chore] = ()
+) -> list[Poller]:
+    """Make one poller for each line: what is on the same port, or behind the same address, shares it."""
     holes = Holes(settings.spool.parent)
-    lines: dict[str, tuple[ModbusDevice, list[DeviceSettings]]] = {}
+    lines: dict[str, _Line] = {}
     for device in settings.devices:
         if isinstance(device.input, ModbusDevice):
-            lines.setdefault(device.input.address.line, (device.input, []))[1].append(device)
+            address = device.input.address
+            lines.setdefault(address.line, _Line(address)).devices.append(device)
+    for chore in chores:
+        lines.setdefault(chore.modbus.line, _Line(chore.modbus)).chores.append(chore)
     draw = SystemRandom().random
-    return [
-        Poller(devices, ModbusLine(how.address, clock, draw), holes, clock, put, draw)
-        for how, devices in lines.values()
-    ]
+    pollers = []
+    for on in lines.values():
+        line = ModbusLine(on.address, clock, draw, [write for chore in on.chores for write in chore.writes])
+        pollers.append(Poller(on.devices, line, holes, clock, put, draw, on.chores))
+    return pollers
 
 
 def _reading(device: DeviceSettings, how: ModbusDevice, part: Part, complaints: Complaints, holes: Holes) -> _Reading:
