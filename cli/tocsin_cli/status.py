@@ -134,10 +134,15 @@ def _screen(found: Status) -> list[str]:
         state = "up" if link["connected"] else "DOWN"
         lines.append(f"link: {state} to {link['to']}; the database last took something {word}")
     if "clock" in found:
-        clock = found["clock"]
-        sure = f"synchronised, wrong by {clock['error_ms']:.0f} ms at most" if clock["synchronised"] else ""
-        lines.append(f"clock: {sure or 'NOT synchronised: ' + clock['reason']}")
+        lines.append(_clock(found["clock"], now_ms))
     return lines
+
+
+def _clock(clock: Status, now_ms: int) -> str:
+    sure = f"synchronised, wrong by {clock['error_ms']:.0f} ms at most" if clock["synchronised"] else ""
+    state = sure or f"NOT synchronised: {clock['reason']}"
+    step = "" if clock["step_s"] is None else f"; set by {clock['step_s']:+.1f} s last"
+    return f"clock: {state}, since {_ago(clock['since_ms'], now_ms)}{step}"
 
 
 def _device(device: Status, now_ms: int) -> str:

@@ -112,6 +112,7 @@ def test_what_is_watched_and_what_is_not_is_told(gateway: OpenGateway, tmp_path:
                 assert told.code == 0, told.text
                 assert "gateway gw: watches its plant" in told.text
                 assert "devices: 2 of 2 watched" in told.text
+                assert re.search(r"^clock: .+, since \d+ s ago$", told.text, re.MULTILINE)
 
                 slave.silent.add(2)
                 await eventually_async(lambda: gateway.seen("tocsin_edge_device_dead", line(slave), "B", "false"))
