@@ -242,7 +242,7 @@ class EdgeSession:
         since_ms = columns.unsynchronised_ms
         if not always and since_ms is None and device not in self._told_unsynchronised:
             return
-        metric = payload.metrics.add(name=codec.UNSYNCHRONISED, timestamp=now_ms, datatype=DataType.DATE_TIME)
+        metric = payload.metrics.add(name=codec.UNSYNCHRONISED, timestamp=now_ms, datatype=DataType.UINT64)
         if since_ms is None:
             metric.is_null = True
             self._told_unsynchronised.discard(device)
@@ -266,7 +266,7 @@ class EdgeSession:
 def _put_clock(payload: Payload, clock: ClockState, now_ms: int) -> None:
     add = partial(payload.metrics.add, timestamp=now_ms)
     add(name=codec.CLOCK_SYNCHRONISED, datatype=DataType.BOOLEAN, boolean_value=clock.synchronised)
-    add(name=codec.CLOCK_SINCE, datatype=DataType.DATE_TIME, long_value=clock.since_ms)
+    add(name=codec.CLOCK_SINCE, datatype=DataType.UINT64, long_value=clock.since_ms)
     for name, value, unit in ((codec.CLOCK_ERROR, clock.error_ms, "ms"), (codec.CLOCK_STEP, clock.step_s, "s")):
         metric = add(name=name, datatype=DataType.DOUBLE)
         codec.put_property(metric, "engUnit", unit)

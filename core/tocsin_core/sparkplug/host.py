@@ -21,7 +21,7 @@ SEQ_MODULUS: Final = 256
 FUTURE_NS: Final = 86_400_000_000_000
 SNAPSHOT_VERSION: Final = 1
 JOURNAL: Final = frozenset({codec.JOURNAL, codec.JOURNAL_OLDEST, codec.JOURNAL_FIRST})
-# The metrics of a clock's state, by the type that their numbers are read as: a DateTime travels as a UInt64.
+# The metrics of a clock's state, by their types.
 CLOCK: Final = {
     codec.CLOCK_SYNCHRONISED: DataType.BOOLEAN,
     codec.CLOCK_SINCE: DataType.UINT64,

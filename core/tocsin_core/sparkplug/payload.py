@@ -23,7 +23,8 @@ ORDER: Final = "Tocsin/Order"
 # Of a managed node: the version of its slice of the plant that is in force; and to it, a part of the next.
 SLICE: Final = "Tocsin/Slice"
 SLICE_PART: Final = "Tocsin/Slice/Part"
-# Of a node, in its birth and when it changes: the state of the clock that stamps its readings.
+# Of a node, in its birth and when it changes: the state of the clock that stamps its readings. Times are UInt64, ms
+# since 1970: there are hosts that cannot decode a DateTime, nor then the rest of the birth.
 CLOCK_SYNCHRONISED: Final = "Tocsin/Clock/Synchronised"
 CLOCK_SINCE: Final = "Tocsin/Clock/Since"
 CLOCK_ERROR: Final = "Tocsin/Clock/Error"
@@ -47,7 +48,7 @@ class PayloadError(ValueError):
 
 
 class DataType(IntEnum):
-    """Sparkplug data types that hold one number (Sparkplug 3.0, 6.4.16), String, DateTime (ms since 1970) and Bytes."""
+    """Sparkplug data types that hold one number (Sparkplug 3.0, 6.4.16), String and Bytes."""
 
     INT8 = 1
     INT16 = 2
@@ -61,7 +62,6 @@ class DataType(IntEnum):
     DOUBLE = 10
     BOOLEAN = 11
     STRING = 12
-    DATE_TIME = 13
     BYTES = 17
 
 
