@@ -280,6 +280,11 @@ class Bus:
             run.last_probe_s = -inf
 
     @property
+    def idle(self) -> bool:
+        """Whether no cycle is open."""
+        return not any(run.begun for run in self._runs)
+
+    @property
     def stretched(self) -> tuple[str, ...]:
         """The jobs of live units whose period is not kept."""
         return tuple(self.jobs[at].name for at in sorted(self._stretched) if not self._dead(at))

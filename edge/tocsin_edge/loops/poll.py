@@ -14,6 +14,7 @@ import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_core.plant.connection import Modbus
+from tocsin_core.plant.outputs import Output
 from tocsin_core.polling import Bus, Job, JobFigures, Moment, Next, Outcome, Turn, WriteRequest
 from tocsin_core.readings import BAD_COMM_FAILURE, I64
 from tocsin_core.registers import Hole, Profile, ReadPlan, ReadRequest, Reply, compile_plan
@@ -30,6 +31,8 @@ MS_PER_S: Final = 1000
 # Over which the line's utilisation is taken, and how often it is looked at.
 WINDOW_S: Final = 10.0
 LONGEST_SLEEP_S: Final = 1.0
+# A line that is to end and is never idle ends after so long all the same.
+END_S: Final = 10.0
 # A question about a split that nobody answered is asked again after so long.
 DOUBT_AGAIN_S: Final = 600.0
 
@@ -144,7 +147,7 @@ class Poller:
         chores: Sequence[Chore] = (),
     ) -> None:
         """Wire only; `run` does the work. `draw` gives random numbers [0, 1)."""
-        self._line = line
+        self.line = line
         self._holes = holes
         self._clock = clock
         self._put = put
@@ -160,6 +163,7 @@ class Poller:
         self._bus = Bus(jobs, self._now(), draw)
         for at, chore in enumerate(chores, start=len(self._readings)):
             chore.hurry = partial(self._hurry, at)
+        self._end_by_s: float | None = None
         self._down = False
         self._overloaded = False
         self._window = (clock.monotonic(), 0.0)
@@ -168,16 +172,19 @@ class Poller:
     @property
     def name(self) -> str:
         """The line's name."""
-        return self._line.name
+        return self.line.name
 
     def close(self) -> None:
         """Close the line."""
-        self._line.close()
+        self.line.close()
+
+    def end(self) -> None:
+        """Let `run` return between two ticks, so that whoever goes on with the line's devices misses none."""
+        self._end_by_s = self._clock.monotonic() + END_S
 
     async def run(self) -> None:
-        """Poll until cancelled."""
-        while True:
-            turn = self._bus.next(self._now())
+        """Poll until cancelled, or until `end` allows to stop."""
+        while not self._may_end(turn := self._bus.next(self._now())):
             if not isinstance(turn, Turn):
                 await self._sleep(min(turn, LONGEST_SLEEP_S))
             elif turn.job < len(self._readings):
@@ -190,13 +197,21 @@ class Poller:
         """How the line fares."""
         return LineFigures(
             self.name,
-            self._line.up,
+            self.line.up,
             self._utilisation,
             self._bus.stretched,
             self._bus.figures(),
             {each.device.id: each.complaints.reason for each in self._readings if each.complaints.reason},
-            dict(self._line.counts),
+            dict(self.line.counts),
         )
+
+    def _may_end(self, turn: Turn | float) -> bool:
+        """Whether this is to end, and nothing is due but a probe."""
+        if self._end_by_s is None:
+            return False
+        if self._clock.monotonic() >= self._end_by_s:
+            return True
+        return self._bus.idle and (not isinstance(turn, Turn) or turn.probe)
 
     def _now(self) -> Moment:
         return Moment(self._clock.now_ns(), self._clock.monotonic())
@@ -231,10 +246,10 @@ class Poller:
     async def _ask(self, turn: Turn, unit: int, request: ReadRequest | WriteRequest) -> tuple[Answer, Next]:
         """Ask one question; tell what came back and how the cycle goes on."""
         self._bus.begin(turn, self._now())
-        answer = await self._line.ask(unit, request, turn.patience_s)
-        if self._line.up and self._down:
+        answer = await self.line.ask(unit, request, turn.patience_s)
+        if self.line.up and self._down:
             self._bus.line_back()
-        self._down = not self._line.up
+        self._down = not self.line.up
         outcome = Outcome.SILENT if answer.silent else Outcome.ANSWERED
         if answer.exception in BUSY:
             outcome = Outcome.BUSY
@@ -305,32 +320,52 @@ class Poller:
 
 
 @dataclass
-class _Line:
-    """What is on one line, and how the line is reached."""
+class OnLine:
+    """What is on one line, and how the line is reached; chores are equal if they are the same."""
 
     address: Modbus
     devices: list[DeviceSettings] = field(default_factory=list)
     chores: list[Chore] = field(default_factory=list)
 
+    @property
+    def writes(self) -> list[tuple[int, Output]]:
+        """All that may be written on the line."""
+        return [write for chore in self.chores for write in chore.writes]
+
+    def reached_like(self, other: "OnLine") -> bool:
+        """Whether one link serves for both: the same way there, and the same writes on it."""
+        one, two = self.address, other.address
+        way = (one.line, one.serial, one.framing) == (two.line, two.serial, two.framing)
+        return way and self.writes == other.writes
+
+
+def lines_of(settings: EdgeSettings, chores: Sequence[Chore] = ()) -> dict[str, OnLine]:
+    """Tell by line what is on it: what is on the same port, or behind the same address, shares it."""
+    lines: dict[str, OnLine] = {}
+    for device in settings.devices:
+        if isinstance(device.input, ModbusDevice):
+            address = device.input.address
+            lines.setdefault(address.line, OnLine(address)).devices.append(device)
+    for chore in chores:
+        lines.setdefault(chore.modbus.line, OnLine(chore.modbus)).chores.append(chore)
+    return lines
+
+
+def poller_of(
+    on: OnLine, holes: Holes, clock: Clock, put: Callable[[Sample], None], line: ModbusLine | None = None
+) -> Poller:
+    """Make the poller of a line; it goes on with `line` where that is given."""
+    draw = SystemRandom().random
+    line = line or ModbusLine(on.address, clock, draw, on.writes)
+    return Poller(on.devices, line, holes, clock, put, draw, on.chores)
+
 
 def pollers_of(
     settings: EdgeSettings, clock: Clock, put: Callable[[Sample], None], chores: Sequence[Chore] = ()
 ) -> list[Poller]:
-    """Make one poller for each line: what is on the same port, or behind the same address, shares it."""
+    """Make one poller for each line."""
     holes = Holes(settings.spool.parent)
-    lines: dict[str, _Line] = {}
-    for device in settings.devices:
-        if isinstance(device.input, ModbusDevice):
-            address = device.input.address
-            lines.setdefault(address.line, _Line(address)).devices.append(device)
-    for chore in chores:
-        lines.setdefault(chore.modbus.line, _Line(chore.modbus)).chores.append(chore)
-    draw = SystemRandom().random
-    pollers = []
-    for on in lines.values():
-        line = ModbusLine(on.address, clock, draw, [write for chore in on.chores for write in chore.writes])
-        pollers.append(Poller(on.devices, line, holes, clock, put, draw, on.chores))
-    return pollers
+    return [poller_of(on, holes, clock, put) for on in lines_of(settings, chores).values()]
 
 
 def _reading(device: DeviceSettings, how: ModbusDevice, part: Part, complaints: Complaints, holes: Holes) -> _Reading:
