@@ -361,3 +361,30 @@ def test_batches_that_went_out_unkept_keep_their_numbers(spool: Spool) -> None:
     spool.note_lost(7)
     counters = spool.counters()
     assert (counters["readings_polled"], counters["readings_dropped_live"]) == (12, 7)
+
+
+def test_batches_and_the_entries_they_led_to_are_kept_together_or_not_at_all(path: Path, spool: Spool) -> None:
+    """One transaction for both; what was kept can be read again whether it was committed or not."""
+    part = ("dev", ("a",), one_reading(NOW, 1.0))
+    assert spool.keep([part], [(NOW, b"raised")]) == ([nth(1)], [nth(1)])
+    assert spool.keep([], [(NOW, b"acked"), (NOW, b"returned")]) == ([], [nth(2), nth(3)])
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    with pytest.raises(sqlite3.Error, match="no room"):
+        spool.keep([part], [(NOW, b"lost")])
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("DROP TRIGGER full")
+    assert spool.keep([part, part], []) == ([nth(2), nth(3)], [])
+    spool.commit_upto(nth(2), NOW)
+    assert spool.journal.commit_upto(nth(2), NOW) == nth(2)
+    assert [batch.number for batch in spool.since(0, 9)] == [nth(1), nth(2), nth(3)]
+    assert [batch.number for batch in spool.since(nth(1), 1)] == [nth(2)]
+    assert [entry.body for entry in spool.journal.since(nth(1))] == [b"acked", b"returned"]
+
+
+def test_entries_that_went_out_unkept_are_kept_under_their_numbers(spool: Spool) -> None:
+    """With a gap before them, and the numbers after them follow."""
+    spool.journal.append([(NOW, b"first")])
+    assert spool.journal.append([(NOW, b"later")], [nth(100)]) == [nth(100)]
+    assert spool.journal.commit_upto(nth(1), NOW) == nth(99)
+    assert spool.journal.append([(NOW, b"last")]) == [nth(101)]

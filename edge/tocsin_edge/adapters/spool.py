@@ -2,8 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -41,6 +41,10 @@ class Batch:
     device: str
     metrics: tuple[str, ...]
     columns: Columns
+
+
+Part = tuple[str, tuple[str, ...], Columns]
+"""What becomes a batch: its device, the names of the device's metrics, and the readings."""
 
 
 class Spool:
@@ -145,35 +149,63 @@ class Spool:
         """Get the cumulative counters by name."""
         return dict(self._db.execute("SELECT name, value FROM counters"))
 
-    def append(
-        self, parts: Sequence[tuple[str, tuple[str, ...], Columns]], numbers: Sequence[int] | None = None
-    ) -> list[int]:
-        """Keep one batch for each (device, metric names, columns), all in one transaction; give their numbers.
+    def append(self, parts: Sequence[Part], numbers: Sequence[int] | None = None) -> list[int]:
+        """Keep one batch for each part, all in one transaction; give their numbers.
 
         `numbers`, rising and above all before, are those under which batches went out while they could not be kept.
 
         Raises:
             sqlite3.Error: nothing of this was kept (disk full, read-only or damaged).
         """
+        with self._appending():
+            given = self._put(parts, numbers)
+            if numbers is not None:
+                self._update_floor()
+        return given
+
+    def keep(self, parts: Sequence[Part], entries: Sequence[tuple[int, bytes]]) -> tuple[list[int], list[int]]:
+        """Keep batches, as `append` does, and journal entries (time_ms, body), all or nothing; give both their numbers.
+
+        Raises:
+            sqlite3.Error: nothing of this was kept (disk full, read-only or damaged).
+        """
+        with self._appending():
+            return self._put(parts), self.journal.put(entries)
+
+    @contextmanager
+    def _appending(self) -> Iterator[None]:
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
-                first = self._counter("batch_last") + 1
-                given = range(first, first + len(parts)) if numbers is None else numbers
-                rows = [
-                    self._row(number, device, metrics, columns)
-                    for number, (device, metrics, columns) in zip(given, parts, strict=True)
-                ]
-                self._insert(rows)
-                self._set("batch_last", max(first - 1, *given))
-                self._add("readings_polled", sum(row[2] for row in rows))
-                if numbers is not None:
-                    self._update_floor()
+                yield
         except sqlite3.Error:
             # A layout that was new here went with the transaction.
             self._layouts.clear()
             raise
-        return list(given)
+
+    def _put(self, parts: Sequence[Part], numbers: Sequence[int] | None = None) -> list[int]:
+        first = self._counter("batch_last") + 1
+        given = list(range(first, first + len(parts)) if numbers is None else numbers)
+        rows = [
+            self._row(number, device, metrics, columns)
+            for number, (device, metrics, columns) in zip(given, parts, strict=True)
+        ]
+        self._insert(rows)
+        self._set("batch_last", max([first - 1, *given]))
+        self._add("readings_polled", sum(row[2] for row in rows))
+        return given
+
+    def since(self, after: int, limit: int) -> list[Batch]:
+        """Read at most `limit` batches after number `after` that are still there, committed or not, oldest first."""
+        rows = self._db.execute(
+            "SELECT number, layout, columns FROM batches WHERE number > ? ORDER BY number LIMIT ?", (after, limit)
+        ).fetchall()
+        found = ((number, self._named(layout), blob) for number, layout, blob in rows)
+        return [
+            Batch(number, *named, columns)
+            for number, named, blob in found
+            if named is not None and (columns := unpack(blob, seal(number, *named))) is not None
+        ]
 
     def uncommitted(self, after: int, upto: int, limit: int) -> list[Batch]:
         """Read at most `limit` batches that wait for their commit, after < number <= upto, oldest first.

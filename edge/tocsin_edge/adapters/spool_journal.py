@@ -40,19 +40,36 @@ class JournalLane:
         """Work on an open spool."""
         self._db = database
 
-    def append(self, entries: Sequence[tuple[int, bytes]]) -> list[int]:
+    def append(self, entries: Sequence[tuple[int, bytes]], numbers: Sequence[int] | None = None) -> list[int]:
         """Keep entries (time_ms, body) in one transaction, on disk when this returns; give their numbers.
+
+        `numbers`, rising and above all before, are those under which entries went out while they could not be kept.
 
         Raises:
             sqlite3.Error: nothing of this was kept (disk full, file damaged).
         """
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            first = self._value("journal_last") + 1
-            rows = [(number, *entry, entry_crc(number, *entry)) for number, entry in enumerate(entries, first)]
-            self._db.executemany("INSERT INTO journal(number, time_ms, body, crc) VALUES (?, ?, ?, ?)", rows)
-            self._set("journal_last", first + len(rows) - 1)
-        return [row[0] for row in rows]
+            given = self.put(entries, numbers)
+            if numbers is not None:
+                self._update_floor()
+        return given
+
+    def put(self, entries: Sequence[tuple[int, bytes]], numbers: Sequence[int] | None = None) -> list[int]:
+        """Do as `append` in a transaction that is open already."""
+        first = self._value("journal_last") + 1
+        given = list(range(first, first + len(entries)) if numbers is None else numbers)
+        rows = [(number, *entry, entry_crc(number, *entry)) for number, entry in zip(given, entries, strict=True)]
+        self._db.executemany("INSERT INTO journal(number, time_ms, body, crc) VALUES (?, ?, ?, ?)", rows)
+        self._set("journal_last", max([first - 1, *given]))
+        return given
+
+    def since(self, after: int) -> list[Entry]:
+        """Read all entries above number `after` that are still there and sound, committed or not, oldest first."""
+        rows = self._db.execute(
+            "SELECT number, time_ms, body, crc FROM journal WHERE number > ? ORDER BY number", (after,)
+        )
+        return [Entry(*row[:3]) for row in rows if is_sound(*row)]
 
     def waiting(self, after: int, limit: int) -> list[Entry]:
         """Read at most `limit` entries above number `after` that wait for their commit, oldest first.
@@ -75,12 +92,16 @@ class JournalLane:
                 self._set("journal_damaged", self._value("journal_damaged") + 1)
         return entries
 
-    def commit_upto(self, number: int, now_ms: int) -> None:
-        """Note that all entries up to `number` are safe uphill; they are kept a while longer all the same."""
+    def commit_upto(self, number: int, now_ms: int) -> int:
+        """Note that all entries up to `number` are safe uphill; they are kept a while longer all the same.
+
+        Gives the number up to which nothing waits any more: a higher one where numbers above it were left out.
+        """
         with self._db:
             where = "WHERE number <= ? AND committed_ms IS NULL"
             self._db.execute(f"UPDATE journal SET committed_ms = ? {where}", (now_ms, number))  # noqa: S608 - fixed text
             self._update_floor()
+        return self._value("journal_committed")
 
     def reopen(self, after: int) -> int:
         """Take back the commits of all entries above number `after` that are still kept; give how many."""
