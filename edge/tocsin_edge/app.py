@@ -19,11 +19,12 @@ from tocsin_edge.api import answering
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.by_exception import Reporter
 from tocsin_edge.loops.clock_watch import ClockWatch
-from tocsin_edge.loops.keep import Keeper, SpoolThread
+from tocsin_edge.loops.keep import Keeper
 from tocsin_edge.loops.listen import Listener
 from tocsin_edge.loops.poll import Poller, pollers_of
 from tocsin_edge.loops.self_report import SelfReport
 from tocsin_edge.loops.send import Sender
+from tocsin_edge.loops.spool_thread import SpoolThread
 from tocsin_edge.loops.spool_watch import SpoolWatch
 from tocsin_edge.loops.tally import Tally
 from tocsin_edge.loops.watchdog import Progress, SpoolPulse, Watchdog, witnesses_of

@@ -4,18 +4,17 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_core.sparkplug.edge import Columns
-from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Spool
+from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT
 from tocsin_edge.loops.board import Board
+from tocsin_edge.loops.spool_thread import SpoolThread
 from tocsin_edge.settings import DeviceSettings
 
 GATHER_S: Final = 0.05
@@ -27,9 +26,6 @@ TRIM_EVERY_S: Final = 5.0
 MOST_WAITING: Final = 20_000
 CHUNK: Final = 500
 NS_PER_MS: Final = 1_000_000
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -50,50 +46,6 @@ class Kept:
     number: int
     sample: Sample
     on_disk: bool = True
-
-
-class SpoolThread:
-    """The spool, used from its own thread so that a slow disk does not hold up the polls."""
-
-    def __init__(self, spool: Spool, clock: Clock) -> None:
-        """Start no thread before the first call."""
-        self.spool = spool
-        self._clock = clock
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._refused: dict[object, str] = {}
-
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a method of `spool` in its thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, partial(function, *args, **kwargs))
-
-    async def attempt(self, otherwise: T, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a method of `spool` in its thread; where the disk or the file fails, tell it once and give `otherwise`.
-
-        A file that turns out damaged is set aside on the way.
-        """
-        try:
-            answer = await self.call(function, *args, **kwargs)
-        except sqlite3.Error as error:
-            if self._refused.get(function) != str(error):
-                log.critical("spool refuses", reason=str(error))
-            self._refused[function] = str(error)
-            if not isinstance(error, sqlite3.OperationalError):
-                await self.recover()
-            return otherwise
-        self._refused.pop(function, None)
-        return answer
-
-    async def recover(self) -> None:
-        """Try to open the spool's file anew; where that fails, all stays as it is."""
-        try:
-            await self.call(self.spool.recover, self._clock.now_ns() // NS_PER_MS)
-        except (OSError, sqlite3.Error) as error:
-            log.critical("spool cannot be opened anew", reason=str(error))
-
-    def close(self) -> None:
-        """End the thread after what it was given, then close the file."""
-        self._executor.shutdown()
-        self.spool.close()
 
 
 class Keeper:

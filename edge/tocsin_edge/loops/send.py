@@ -11,9 +11,10 @@ from tocsin_core.sparkplug import EdgeSession, Message
 from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
 from tocsin_edge.adapters.uplink_settings import UplinkSettings
 from tocsin_edge.loops.board import Board
-from tocsin_edge.loops.keep import Kept, SpoolThread
+from tocsin_edge.loops.keep import Kept
 from tocsin_edge.loops.primary import PrimaryHost
 from tocsin_edge.loops.send_connection import Connection
+from tocsin_edge.loops.spool_thread import SpoolThread
 from tocsin_edge.settings import EdgeSettings
 
 NS_PER_MS: Final = 1_000_000

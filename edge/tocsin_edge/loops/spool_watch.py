@@ -11,7 +11,8 @@ import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_edge.adapters.metrics_spool import SpoolFigures, spool_figures
-from tocsin_edge.loops.keep import Keeper, SpoolThread
+from tocsin_edge.loops.keep import Keeper
+from tocsin_edge.loops.spool_thread import SpoolThread
 
 LOOK_EVERY_S: Final = 5.0
 # Counting the lanes reads the whole file, so it is rare, and rarer where it takes long.

@@ -9,8 +9,8 @@ import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_edge.adapters.service_manager import ServiceManager
-from tocsin_edge.loops.keep import SpoolThread
 from tocsin_edge.loops.poll import Poller
+from tocsin_edge.loops.spool_thread import SpoolThread
 from tocsin_edge.loops.tally import Tally
 from tocsin_edge.settings import EdgeSettings, ModbusDevice
 
