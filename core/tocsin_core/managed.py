@@ -46,6 +46,7 @@ class OfferError(ValueError):
         """`version` is that of the offer, where it could be read."""
         super().__init__(f"{refusal}: {detail}")
         self.refusal = refusal
+        self.detail = detail
         self.version = version
 
 

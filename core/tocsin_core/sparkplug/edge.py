@@ -1,7 +1,7 @@
 """The edge node's side of Sparkplug: births, data and deaths as bytes, with bdSeq, seq and aliases kept right."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import NamedTuple, Self
@@ -85,7 +85,7 @@ class JournalNumbers(NamedTuple):
 class EdgeSession:
     """One edge node. `will`, then `nbirth`, start a session; every later message carries the next seq (0 to 255)."""
 
-    def __init__(self, group: str, node: str, devices: Sequence[EdgeDevice], bd_seq: int = 0) -> None:
+    def __init__(self, group: str, node: str, devices: Sequence[EdgeDevice], bd_seq: int = 0, seq: int = 0) -> None:
         """Aliases are unique over the node and all its devices (tck-id-payloads-alias-uniqueness)."""
         self._group, self._node = group, node
         numbers = count(1)
@@ -95,17 +95,21 @@ class EdgeSession:
         }
         self._alias = {device.id: [next(numbers) for _ in device.metrics] for device in devices}
         self._told_unsynchronised: set[str] = set()
-        self._seq = 0
+        self._seq = seq
         self._bd_seq = bd_seq
 
     def with_devices(self, devices: Sequence[EdgeDevice]) -> Self:
         """The same node in the same session with other devices; a birth must follow."""
-        return type(self)(self._group, self._node, devices, self._bd_seq)
+        return type(self)(self._group, self._node, devices, self._bd_seq, self._seq)
 
     @property
     def devices(self) -> tuple[str, ...]:
         """The node's devices, in the order of their aliases."""
         return tuple(self._devices)
+
+    def device(self, device: str) -> EdgeDevice | None:
+        """The device called so, None where the node has none."""
+        return self._devices.get(device)
 
     def positions(self, device: str) -> dict[str, int]:
         """Where columns name each metric of `device`; empty for a device that the node does not have."""
@@ -274,6 +278,21 @@ def _put_clock(payload: Payload, clock: ClockState, now_ms: int) -> None:
             metric.is_null = True
         else:
             metric.double_value = value
+
+
+def renamed(columns: Columns, names: Sequence[str], positions: Mapping[str, int]) -> Columns:
+    """Columns that count in `names` as they count by `positions`, without the readings of what has no place there."""
+    place = np.array([positions.get(name, -1) for name in names], dtype=np.int64)[columns.metric]
+    known = place >= 0
+    if known.all():
+        return replace(columns, metric=place)
+    return Columns(
+        place[known],
+        columns.time_ms[known],
+        columns.value[known],
+        columns.quality[known],
+        columns.unsynchronised_ms,
+    )
 
 
 def _put_standing(payload: Payload, standing: str, now_ms: int) -> None:

@@ -15,12 +15,24 @@ class Reporter:
     def __init__(self, devices: Sequence[DeviceSettings], put: Callable[[Sample], None]) -> None:
         """`put` takes what goes on."""
         self._put = put
-        self._reporting = {each.id: Reporting(each.report) for each in devices if each.report is not None}
+        self._reporting: dict[str, tuple[DeviceSettings, Reporting]] = {}
+        self.adopt(devices)
+
+    def adopt(self, devices: Sequence[DeviceSettings]) -> None:
+        """Go on with other devices; of one that is the same it stays known what was told last."""
+        before = self._reporting
+        self._reporting = {
+            each.id: before[each.id]
+            if each.id in before and before[each.id][0] is each
+            else (each, Reporting(each.report))
+            for each in devices
+            if each.report is not None
+        }
 
     def put(self, sample: Sample) -> None:
         """Hand on what has to be told of a sample; never waits."""
-        reporting = self._reporting.get(sample.device.id)
-        if reporting is None:
+        device, reporting = self._reporting.get(sample.device.id, (None, None))
+        if reporting is None or device is not sample.device:
             self._put(sample)
             return
         columns = sample.columns

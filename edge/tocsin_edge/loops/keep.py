@@ -126,7 +126,7 @@ class Keeper:
         ]
         self._last = kept[-1].number
         for sample in samples:
-            self._board.update(sample.device.id, sample.columns, dead=sample.dead)
+            self._board.update(sample.device.sparkplug, sample.columns, dead=sample.dead)
         self._on_kept(kept)
         if not on_disk:
             self._hold(kept)

@@ -1,12 +1,14 @@
 """The send loop: connects again and again, each time with the next bdSeq, and hands over what was kept."""
 
 import asyncio
+from collections.abc import Callable
 from random import SystemRandom
 from typing import Final
 
 import structlog
 
 from tocsin_core.clock import Clock
+from tocsin_core.plant.model import Broker
 from tocsin_core.sparkplug import EdgeSession, Message
 from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
 from tocsin_edge.adapters.uplink_settings import UplinkSettings
@@ -32,9 +34,16 @@ class Sender:
     """Everything between the spool and the broker; `run` connects again and again until `close`."""
 
     def __init__(
-        self, settings: EdgeSettings, uplink: UplinkSettings, thread: SpoolThread, board: Board, clock: Clock
+        self,
+        settings: EdgeSettings,
+        uplink: UplinkSettings,
+        thread: SpoolThread,
+        board: Board,
+        clock: Clock,
+        on_slice: Callable[[bytes], None] = lambda _: None,
     ) -> None:
-        """Wire only."""
+        """Wire only; `on_slice` takes what the cloud side sends of slices of the plant."""
+        self._on_slice = on_slice
         self._settings = settings
         self._uplink = uplink
         self._thread = thread
@@ -46,7 +55,9 @@ class Sender:
         self._counters = thread.spool.counters()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._leaving = asyncio.Event()
         self._connection: Connection | None = None
+        self._broker: Broker | None = None
         self._spare_bd_seq: int | None = None
 
     def on_kept(self, kept: list[Kept]) -> None:
@@ -65,6 +76,28 @@ class Sender:
         if self._connection is not None:
             self._connection.send_again()
 
+    @property
+    def connected_to(self) -> Broker | None:
+        """The broker to which the connection stands, None where there is no connection."""
+        return self._broker
+
+    def adopt(self, settings: EdgeSettings) -> None:
+        """Go on under other settings: born anew at the same broker, or connected to another."""
+        moved = settings.gateway.uplink != self._settings.gateway.uplink
+        self._settings = settings
+        self._session = self._session.with_devices([device.sparkplug for device in settings.devices])
+        if self._connection is not None:
+            self._connection.adopt(self._session)
+        if moved:
+            self._leaving.set()
+            self._wake.set()
+
+    def tell_standing(self, standing: str) -> None:
+        """Tell the host, now and in every birth, which slice of the plant is in force (`managed.Standing`)."""
+        self._board.standing = standing
+        if self._connection is not None:
+            self._connection.standing_changed()
+
     def on_clock(self) -> None:
         """Take note that the state of the clock is another."""
         if self._connection is not None:
@@ -73,23 +106,25 @@ class Sender:
     def close(self) -> None:
         """Flush what the broker takes within 2 s, die properly, and let `run` return."""
         self._stopping.set()
+        self._leaving.set()
         self._wake.set()
 
     async def run(self) -> None:
         """Keep a connection up until `close`."""
         longest = RECONNECT_FIRST_S
         while not self._stopping.is_set():
+            self._leaving.clear()
             started = self._clock.monotonic()
             try:
                 await self._connected()
             except* UplinkError as group:
                 log.warning("uplink lost", reason="; ".join(sorted({str(e) for e in _leaves(group)})))
             finally:
-                self._connection = None
+                self._connection = self._broker = None
             longest = RECONNECT_FIRST_S if self._clock.monotonic() - started > STOOD_S else longest
             try:
                 async with asyncio.timeout(_random.uniform(0.0, longest)):
-                    await self._stopping.wait()
+                    await self._leaving.wait()
             except TimeoutError:
                 longest = min(2 * longest, RECONNECT_MOST_S)
 
@@ -123,10 +158,10 @@ class Sender:
             connection = Connection(
                 uplink, self._session, self._thread, self._board, self._clock, self._primary, self._wake, self._counters
             )
-            self._connection = connection
+            self._connection, self._broker = connection, gateway.uplink
             async with asyncio.TaskGroup() as tasks:
-                hearing = tasks.create_task(connection.hear(), name="commands")
-                await connection.run(self._stopping, tasks)
+                hearing = tasks.create_task(connection.hear(self._on_slice), name="commands")
+                await connection.run(self._leaving, tasks)
                 hearing.cancel()
 
     def _now_ms(self) -> int:

@@ -2,22 +2,22 @@
 
 import asyncio
 from collections import deque
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Final
 
-import numpy as np
 import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_core.sparkplug import Command, EdgeSession, HostState, Message
-from tocsin_core.sparkplug.edge import Columns
+from tocsin_core.sparkplug.edge import Columns, renamed
 from tocsin_edge.adapters.spool import Batch
 from tocsin_edge.adapters.uplink import Uplink
 from tocsin_edge.loops.board import Board
-from tocsin_edge.loops.keep import Kept, SpoolThread
+from tocsin_edge.loops.keep import Kept
 from tocsin_edge.loops.outstanding import Outstanding, Word
 from tocsin_edge.loops.primary import PrimaryHost
 from tocsin_edge.loops.send_pace import Pace
+from tocsin_edge.loops.spool_thread import SpoolThread
 
 NS_PER_MS: Final = 1_000_000
 # So many history batches wait for the host's word at once: its pace sets ours. A host that commits once a second then
@@ -79,6 +79,7 @@ class Connection:
         self._owed: int | None = None
         self._tell_oldest = False
         self._tell_clock = False
+        self._tell_standing = False
         self._since = self._settled = self._progress = clock.monotonic()
         self._resend_s = RESEND_FIRST_S
 
@@ -96,6 +97,17 @@ class Connection:
         self._tell_oldest = True
         self._wake.set()
 
+    def adopt(self, session: EdgeSession) -> None:
+        """Go on with the node's other devices, and be born anew with them before any more data."""
+        self._session = session
+        self._rebirth = self._again = True
+        self._wake.set()
+
+    def standing_changed(self) -> None:
+        """Tell the host anew which slice of the plant is in force."""
+        self._tell_standing = True
+        self._wake.set()
+
     def clock_changed(self) -> None:
         """Tell the host of the clock anew."""
         self._tell_clock = True
@@ -106,14 +118,19 @@ class Connection:
         self._again = True
         self.gave_up()
 
-    async def hear(self) -> None:
-        """Take what hosts say; it is obeyed between two messages, by the task that sends."""
+    async def hear(self, on_slice: Callable[[bytes], None]) -> None:
+        """Take what hosts say; it is obeyed between two messages, by the task that sends.
+
+        `on_slice` takes parts of slices of the plant.
+        """
         async for said in self._uplink.heard():
             if isinstance(said, HostState):
                 counts = self._primary.hear(said)
                 log.info("primary host", online=said.online, time_ms=said.time_ms, counts=counts)
             else:
                 self._commands.append(said)
+                for part in said.slice_parts:
+                    on_slice(part)
             self._wake.set()
 
     async def run(self, stopping: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
@@ -175,6 +192,9 @@ class Connection:
                 # Before the data that are stamped by it.
                 self._tell_clock = False
                 await self._uplink.publish(self._session.clock(self._board.clock, self._now_ms()))
+            if self._tell_standing and self._board.standing is not None:
+                self._tell_standing = False
+                await self._uplink.publish(self._session.standing(self._board.standing, self._now_ms()))
             if self._tell_oldest:
                 self._tell_oldest = False
                 await self._uplink.publish(self._session.ndata(await self._oldest(), self._now_ms()))
@@ -224,37 +244,46 @@ class Connection:
 
     async def _send_old(self, batch: Batch) -> None:
         """Send a batch of the spool under today's plant: what is no longer in it is counted and left out."""
+        await self._birth_once(batch.device)
+        if self._rebirth:
+            # It comes again after the births: until then the host may take its aliases for others.
+            return
         columns = self._under_todays_plant(batch)
         if columns is None:
             await self._thread.attempt(0, self._spool.commit, [batch.number], self._now_ms())
             return
-        await self._birth_once(batch.device)
         message = self._session.ddata(batch.device, columns, batch.number, self._now_ms(), historical=True)
         self._outstanding.sent(batch.number, historical=True)
         self._pace.sent(len(message.payload))
         await self._uplink.publish(message)
 
     def _under_todays_plant(self, batch: Batch) -> Columns | None:
-        positions = self._session.positions(batch.device)
-        place = np.array([positions.get(name, -1) for name in batch.metrics], dtype=np.int64)[batch.columns.metric]
-        known = place >= 0
-        if known.all():
-            return replace(batch.columns, metric=place)
-        log.warning(
-            "readings of points that are no longer in the plant are left out",
-            device=batch.device,
-            batch=batch.number,
-            readings=int((~known).sum()),
-        )
-        if not known.any():
-            return None
-        old = batch.columns
-        return Columns(place[known], old.time_ms[known], old.value[known], old.quality[known], old.unsynchronised_ms)
+        columns = renamed(batch.columns, batch.metrics, self._session.positions(batch.device))
+        left_out = len(batch.columns) - len(columns)
+        if left_out:
+            log.warning(
+                "readings of points that are no longer in the plant are left out",
+                device=batch.device,
+                batch=batch.number,
+                readings=left_out,
+            )
+        return columns if len(columns) else None
 
     async def _send_live(self, kept: Kept) -> None:
-        device = kept.sample.device.id
+        sample = kept.sample
+        device = sample.device.id
         await self._birth_once(device)
-        message = self._session.ddata(device, kept.sample.columns, kept.number, self._now_ms(), historical=False)
+        if self._rebirth:
+            self._live.appendleft(kept)
+            return
+        columns: Columns | None = sample.columns
+        if self._session.device(device) is not sample.device.sparkplug:
+            names = tuple(metric.name for metric in sample.device.sparkplug.metrics)
+            columns = self._under_todays_plant(Batch(kept.number, device, names, sample.columns))
+        if columns is None:
+            await self._thread.attempt(0, self._spool.commit, [kept.number], self._now_ms())
+            return
+        message = self._session.ddata(device, columns, kept.number, self._now_ms(), historical=False)
         if kept.on_disk:
             self._outstanding.sent(kept.number, historical=False)
         await self._uplink.publish(message)
@@ -352,14 +381,18 @@ class Connection:
         if self._born or self._outstanding:
             self._send_all_again()
         self._born.clear()
-        self._tell_clock = False
-        oldest = await self._oldest()
-        await self._uplink.publish(self._session.nbirth(self._newest, oldest, self._now_ms(), self._board.clock))
+        self._tell_clock = self._tell_standing = False
+        oldest, board = await self._oldest(), self._board
+        birth = self._session.nbirth(self._newest, oldest, self._now_ms(), board.clock, standing=board.standing)
+        await self._uplink.publish(birth)
         for device in self._session.devices:
             if device in self._board.heard:
                 await self._birth(device)
 
     async def _birth(self, device: str) -> None:
+        if self._session.device(device) is None:
+            # The plant had it when it was read.
+            return
         self._born.add(device)
         await self._uplink.publish(self._birth_of(device))
 

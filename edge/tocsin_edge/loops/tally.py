@@ -19,11 +19,18 @@ class Tally:
     def __init__(self, devices: tuple[DeviceSettings, ...], clock: Clock) -> None:
         """Start with nothing read."""
         self._clock = clock
-        self._heard_s = dict.fromkeys((device.id for device in devices), clock.monotonic())
-        self._by_quality: dict[str, I64] = {device.id: np.zeros(QUALITIES, dtype=np.int64) for device in devices}
+        self._heard_s: dict[str, float] = {}
+        self._by_quality: dict[str, I64] = {}
         self._last_good_ms: dict[str, int] = {}
         self.taken = 0
         self.kept = 0
+        self.adopt(devices)
+
+    def adopt(self, devices: tuple[DeviceSettings, ...]) -> None:
+        """Count other devices too from now on; those that were counted go on."""
+        for device in devices:
+            self._heard_s.setdefault(device.id, self._clock.monotonic())
+            self._by_quality.setdefault(device.id, np.zeros(QUALITIES, dtype=np.int64))
 
     def before(self, put: Callable[[Sample], None]) -> Callable[[Sample], None]:
         """Give a function that counts a sample and hands it to `put`."""

@@ -47,6 +47,12 @@ class Progress:
         self._clock = clock
         self._seen = {each.name: (each.count(), clock.monotonic()) for each in self._witnesses}
 
+    def adopt(self, witnesses: Sequence[Witness]) -> None:
+        """Go on with other witnesses; what is known of those that go on stays."""
+        now = self._clock.monotonic()
+        self._witnesses = tuple(witnesses)
+        self._seen = {each.name: self._seen.get(each.name, (each.count(), now)) for each in self._witnesses}
+
     def idle_s(self) -> dict[str, float]:
         """Tell for how long each witness has stood still, in s."""
         now = self._clock.monotonic()
