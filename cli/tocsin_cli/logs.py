@@ -8,7 +8,7 @@ import structlog
 
 def log_to_stderr() -> None:
     """Set the logs up, once, before a verb runs."""
-    # pymodbus tells of each refused connection in a line of its own; the gateway says the same with the device's name.
+    # pymodbus, of which the simulated devices are made, tells of each question that a scenario leaves unanswered.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
     terminal = sys.stderr.isatty()
     structlog.configure(

@@ -25,7 +25,7 @@ class Verb(NamedTuple):
 VERBS: Final = {
     "check": Verb("tocsin_cli.check", "check", "tocsin_core", ""),
     "demo": Verb("tocsin_cli.demo.command", "demo", "fastapi", "cloud,edge,sim"),
-    "edge": Verb("tocsin_edge.cli", "edge", "pymodbus", "edge"),
+    "edge": Verb("tocsin_edge.cli", "edge", "aiomqtt", "edge"),
     "status": Verb("tocsin_cli.status", "status", "tocsin_edge", ""),
     "cloud": Verb("tocsin_cloud.cli", "cloud", "fastapi", "cloud"),
     "replay": Verb("tocsin_cli.replay.command", "replay", "tocsin_core", ""),

@@ -11,10 +11,12 @@ app = typer.Typer(help="Measure the system and print the figures.", no_args_is_h
 app.callback()(lambda: None)
 app.command("detection")(detection)
 app.command("engine")(engine)
-if all(find_spec(needed) is not None for needed in ("aiomqtt", "nats", "pymodbus")):
+if all(find_spec(needed) is not None for needed in ("aiomqtt", "nats")):
     # Only with the extras of the gateway and of the cloud side, whose broker it stands on.
+    from tocsin_cli.bench.faults import faults
     from tocsin_cli.bench.gateway import gateway
 
+    app.command("faults")(faults)
     app.command("gateway")(gateway)
 
 __all__ = ["app"]
