@@ -184,6 +184,7 @@ class Session:
         """
         clock = self.made.clock
         began = clock.monotonic()
+        self.say("starts")
         seen: set[int] = set()
         while len(seen) < DEVICES:
             await self.running.look()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -17,6 +18,7 @@ from tests.bench.side_by_side.peer import Message, Start, run_installer
 
 # The gateway installs this very version of pymodbus when it first needs it: it is given it beforehand.
 PACKAGES: Final = ("thingsboard-gateway==3.8.5", "pymodbus==3.9.2", "pyserial", "pyserial-asyncio")
+TOLD: Final = ("thingsboard-gateway", "tb-mqtt-client", "pymodbus")
 TELEMETRY: Final = "v1/gateway/telemetry"
 ASKS: Final = "v1/devices/me/rpc/request/"
 ANSWERS: Final = "v1/devices/me/rpc/response/"
@@ -48,7 +50,11 @@ class ThingsBoard:
         if not python.exists():
             run_installer((sys.executable, "-m", "venv", str(self._environment)), folder, os.environ)
         run_installer((str(python), "-m", "pip", "install", "--quiet", *PACKAGES), folder, os.environ)
-        return dict(package.split("==") for package in PACKAGES if "==" in package) | {"python": sys.version.split()[0]}
+        listing = (str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check")
+        listed = json.loads(subprocess.run(listing, capture_output=True, check=True).stdout)
+        return {each["name"]: each["version"] for each in listed if each["name"] in TOLD} | {
+            "python": sys.version.split()[0]
+        }
 
     def configure(self, folder: Path, ports: Sequence[int], mqtt: int, period_s: float) -> Start:
         """File storage, QoS 1, no rate limit, small pauses; each block of registers one question, as it can."""
