@@ -17,10 +17,10 @@ Both are JSON objects with exactly the keys of their class; a value that is not 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import isfinite, nan
 from typing import Any, Final
 
-from tocsin_core.engine import Refusal, State, Transition
+from tocsin_core.engine import Refusal, State, Told, Transition
 from tocsin_core.lifecycle import Event, Phase, Verb
 
 OVERTAKEN: Final = "overtaken"
@@ -124,6 +124,28 @@ def not_carried_out(alarm: str, number: int, at_ns: int, state: State, command: 
         suppressed=bool(state.suppressed[number]),
         command=command,
         refusal=str(refusal),
+    )
+
+
+def word_of(entry: Entry, number: int, *, answers: bool) -> Told:
+    """What `entry` says to the engine of the other end, where its alarm is definition `number`.
+
+    `answers`: the entry's `command` is an order of that end.
+    """
+    return Told(
+        definition=number,
+        event=entry.event,
+        time_ns=entry.time_ns,
+        value=nan if entry.value is None else entry.value,
+        phase=entry.phase,
+        onset_ns=entry.onset_ns,
+        until_ns=entry.until_ns,
+        once=entry.once,
+        out_of_service=entry.out_of_service,
+        suppressed=entry.suppressed,
+        who=entry.who,
+        reason=entry.reason,
+        answers=answers,
     )
 
 

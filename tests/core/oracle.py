@@ -1,7 +1,7 @@
 """The alarm engine told again, slowly and plainly: one reading at a time, and nothing that is not in the rules."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import Final, NamedTuple
 
@@ -46,6 +46,50 @@ GRAVITY: Final = {
 }
 SENSOR_FAILURE: Final = 0x10
 HIDING: Final = ("shelve", "unshelve", "out-of-service", "in-service", "suppress", "unsuppress")
+# Two people's commands on the same of these, given at two ends, are about the same thing.
+ABOUT: Final = {
+    "ack": "answer",
+    "acknowledge": "answer",
+    "unacknowledge": "answer",
+    "reset": "answer",
+    "shelve": "shelf",
+    "unshelve": "shelf",
+    "out-of-service": "service",
+    "in-service": "service",
+}
+# By which steps an alarm goes from one state of the standard to another when nothing is known but that it is there.
+WAYS: Final = {
+    "AB": "raise",
+    "AC": "raise acknowledge",
+    "AD": "raise return",
+    "AE": "raise return-latched",
+    "AF": "raise return-latched acknowledge",
+    "BA": "return acknowledge",
+    "BC": "acknowledge",
+    "BD": "return",
+    "BE": "return-latched",
+    "BF": "return-latched acknowledge",
+    "CA": "return",
+    "CB": "unacknowledge",
+    "CD": "unacknowledge return",
+    "CE": "return-latched unacknowledge",
+    "CF": "return-latched",
+    "DA": "acknowledge",
+    "DB": "raise",
+    "DC": "raise acknowledge",
+    "DE": "raise return-latched",
+    "DF": "raise return-latched acknowledge",
+    "EA": "acknowledge reset",
+    "EB": "raise",
+    "EC": "raise acknowledge",
+    "ED": "raise return",
+    "EF": "acknowledge",
+    "FA": "reset",
+    "FB": "raise",
+    "FC": "raise acknowledge",
+    "FD": "raise return",
+    "FE": "unacknowledge",
+}
 COLOURS: Final = {"blue": 1, "yellow": 2, "orange": 3, "red": 4}
 
 
@@ -78,9 +122,27 @@ class Asked(NamedTuple):
     once: bool
 
 
+class Word(NamedTuple):
+    """What the other end tells of an alarm that it decides; `event` is None for a refusal."""
+
+    alarm: str
+    event: str | None
+    time_ns: int
+    value: float
+    state: str
+    onset_ns: int
+    until_ns: int
+    once: bool
+    out_of_service: bool
+    suppressed: bool
+    who: str
+    reason: str
+    answers: bool
+
+
 @dataclass
 class Alarm:
-    """What is known of one alarm."""
+    """What is known of one alarm; `decider` is "here", "elsewhere", or "here until it returns"."""
 
     state: str = "A"
     active: bool = False
@@ -91,6 +153,8 @@ class Alarm:
     acknowledged_ns: int = 0
     out_of_service: bool = False
     suppressed: bool = False
+    decider: str = "here"
+    commanded_ns: dict[str, int] = field(default_factory=dict)
 
 
 Made = tuple[int, int, float | None, int]  # computed point, time, value, quality
@@ -211,6 +275,8 @@ class Oracle:
         alarm = self.alarms[d.id]
         if d.id not in self.suppressing or self.suppressing[d.id].suppresses(time_ns) == alarm.suppressed:
             return
+        if alarm.decider != "here":
+            return
         alarm.suppressed = not alarm.suppressed
         self._tell(d.id, "suppress" if alarm.suppressed else "unsuppress", time_ns, value)
 
@@ -226,7 +292,7 @@ class Oracle:
         raised = [self.definitions[each.alarm] for each in told if each.event == "raise" and not each.suppressed]
         for d in definitions:
             alarm = self.alarms[d.id]
-            if not alarm.shelved_until_ns:
+            if not alarm.shelved_until_ns or alarm.decider == "elsewhere":
                 continue
             if alarm.once and d.id in returned:
                 reason = "the alarm has returned"
@@ -253,6 +319,8 @@ class Oracle:
             alarm.since_ns = time_ns
         wanted_s = d.off_delay_s if alarm.active else d.on_delay_s
         if time_ns - alarm.since_ns < round(wanted_s * SECOND):
+            return
+        if alarm.decider == "elsewhere" or (alarm.decider == "here until it returns" and not alarm.active):
             return
         alarm.since_ns = None
         if alarm.active:
@@ -316,10 +384,97 @@ class Oracle:
             alarm.shelved_until_ns = 0
         if asked.verb in ("out-of-service", "in-service"):
             alarm.out_of_service = asked.verb == "out-of-service"
+        alarm.commanded_ns[ABOUT[asked.verb]] = asked.at_ns
         value = self.places[definition.point].value
         event = "acknowledge" if asked.verb == "ack" else asked.verb
         self._tell(asked.alarm, event, asked.at_ns, value, who=asked.who, reason=asked.reason)
         return None
+
+    def decide(self, alarms: Sequence[str], *, elsewhere: bool, at_ns: int) -> None:
+        """Let the other end decide `alarms` from now on, or this one again."""
+        for alarm in (self.alarms[name] for name in alarms):
+            if not elsewhere:
+                alarm.decider = "here"
+            elif alarm.decider == "here":
+                alarm.decider = "here until it returns" if alarm.active else "elsewhere"
+                hidden = {"shelf": alarm.shelved_until_ns > 0, "service": alarm.out_of_service}
+                alarm.commanded_ns = {about: at_ns for about, so in hidden.items() if so}
+
+    def hear(self, word: Word) -> None:
+        """Move an alarm to where the other end says that it is."""
+        alarm = self.alarms[word.alarm]
+        if alarm.decider == "here":
+            return
+        if word.answers:
+            alarm.commanded_ns = {about: at for about, at in alarm.commanded_ns.items() if at != word.time_ns}
+        if word.event == "raise" or 0 < word.onset_ns >= alarm.onset_ns:
+            alarm.decider = "elsewhere"
+            self._go(word, alarm)
+        if self._counts(word, "shelf", ("shelve", "unshelve")):
+            shelved = alarm.shelved_until_ns, alarm.once
+            if word.until_ns and shelved != (word.until_ns, word.once):
+                alarm.shelved_until_ns, alarm.once = word.until_ns, word.once
+                self._repeat(word, "shelve")
+            elif not word.until_ns and alarm.shelved_until_ns:
+                alarm.shelved_until_ns = 0
+                self._repeat(word, "unshelve")
+        served = self._counts(word, "service", ("out-of-service", "in-service"))
+        if served and word.out_of_service != alarm.out_of_service:
+            alarm.out_of_service = word.out_of_service
+            self._repeat(word, "out-of-service" if word.out_of_service else "in-service")
+        designed = word.event in (None, "suppress", "unsuppress") and word.alarm in self.suppressing
+        if designed and word.suppressed != alarm.suppressed:
+            alarm.suppressed = word.suppressed
+            self._repeat(word, "suppress" if word.suppressed else "unsuppress")
+
+    def _counts(self, word: Word, about: str, events: Sequence[str]) -> bool:
+        """Whether the word says anything of what hides the alarm that no command of this end stands against."""
+        commanded_ns = self.alarms[word.alarm].commanded_ns.get(about, 0)
+        return commanded_ns == 0 if word.event is None else word.event in events and word.time_ns >= commanded_ns
+
+    def _repeat(self, word: Word, event: str) -> None:
+        self._tell(word.alarm, event, word.time_ns, word.value, who=word.who, reason=word.reason)
+
+    def _go(self, word: Word, alarm: Alarm) -> None:
+        """Bring the alarm to the occurrence and the state of the word."""
+        target, definition = word.state, self.definitions[word.alarm]
+        commanded_ns = alarm.commanded_ns.get("answer", 0)
+        answering = ABOUT.get(word.event or "") == "answer" and word.time_ns >= commanded_ns
+        turning = word.event in ("return", "return-latched")
+        steps: list[str] = []
+        if word.onset_ns != alarm.onset_ns:
+            alarm.commanded_ns.pop("answer", None)
+            if alarm.active:
+                steps.append("return-latched" if definition.latching else "return")
+            steps.append("raise")
+            alarm_after = "B"
+        else:
+            alarm_after = alarm.state
+            if commanded_ns and not answering:
+                target = STANDARD.get((alarm.state, str(word.event)), alarm.state) if turning else alarm.state
+        if alarm_after != target:
+            direct = STANDARD.get((alarm_after, str(word.event))) == target
+            steps += [str(word.event)] if direct else WAYS[alarm_after + target].split()
+        told_before = len(self.told)
+        for step in steps:
+            self._go_on(word, alarm, step)
+        if steps:
+            alarm.active, alarm.since_ns = target in "BC", None
+        if "raise" in steps:
+            beside = next(point.definitions for point in self.points if point.id == definition.point)
+            value = word.value if word.event == "raise" else nan
+            self._unshelve(beside, self.told[told_before:], word.onset_ns, value)
+
+    def _go_on(self, word: Word, alarm: Alarm, step: str) -> None:
+        own = step == word.event
+        replaced, time_ns, value = 0, word.time_ns, word.value if own else nan
+        if step == "raise":
+            replaced = 0 if alarm.state == "A" else alarm.onset_ns
+            time_ns = alarm.onset_ns = word.onset_ns
+        if step == "acknowledge":
+            alarm.acknowledged_ns = word.time_ns
+        who, reason = (word.who, word.reason) if own else ("", "")
+        self._tell(word.alarm, step, time_ns, value, replaced=replaced, who=who, reason=reason)
 
     @staticmethod
     def _refusal(asked: Asked, alarm: Alarm, definition: AlarmDefinition) -> str | None:

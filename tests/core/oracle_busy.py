@@ -7,9 +7,9 @@ from random import Random
 from typing import Final
 
 from tests.core.oracle import Oracle
+from tests.core.oracle_inputs import Ask
 from tests.core.oracle_lines import TooCloseError
 from tests.core.oracle_lives import (
-    Ask,
     Clocks,
     Due,
     Round,
@@ -25,7 +25,7 @@ from tests.core.oracle_plants import unit_model
 from tests.core.plants import START_NS, definition, plant_of
 from tocsin_core import engine
 from tocsin_core.detectors.change import Calibration
-from tocsin_core.engine import Command, State
+from tocsin_core.engine import Input, State
 from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, Priority
 from tocsin_core.plant.computed import Balance, Compute, Grade, Median, Normal, Spread, Vote
@@ -52,6 +52,7 @@ def _varied(dice: Random, made: list[AlarmDefinition]) -> list[AlarmDefinition]:
     return [
         replace(
             each,
+            after_s=dice.choice([2.0, 20.0]) if each.kind is AlarmKind.BAD else each.after_s,
             deadband=deadbands[each.id],
             on_delay_s=dice.choice([0.0, 0.0, 2.0]),
             off_delay_s=dice.choice([0.0, 0.0, 3.0]),
@@ -222,7 +223,7 @@ def whole_rounds(dice: Random, values: list[float]) -> list[Due]:
     return made
 
 
-def _commands(dice: Random, rules: Rules, state: State, now_ns: int) -> list[Command]:
+def _commands(dice: Random, rules: Rules, state: State, now_ns: int) -> list[Input]:
     """What a person asks in such a life: mostly of alarms that are not normal."""
     busy = [number for number in range(len(rules.definitions)) if state.phase[number]]
     pool = busy if busy and dice.random() < 0.8 else range(len(rules.definitions))

@@ -11,19 +11,20 @@ from typing import Final, NamedTuple
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from tests.core.oracle import Asked, Made, Oracle, Told
+from tests.core.oracle import Made, Oracle, Told
+from tests.core.oracle_inputs import LETTERS, Ask, Hand, Say, asks, hands, says, tell_oracle
 from tests.core.oracle_lines import TooCloseError
 from tests.core.oracle_plants import bears_huge, eighths, words_of
 from tests.core.plants import SECOND, START_NS
 from tocsin_core import engine
-from tocsin_core.engine import Command, State, StepResult
-from tocsin_core.lifecycle import Verb
+from tocsin_core.engine import Input, State, StepResult
 from tocsin_core.plant import Plant
 from tocsin_core.plant.computed import Balance, Normal
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_SENSOR_FAILURE, GOOD, UNCERTAIN, Frame
 from tocsin_core.rules import Rules, compile_rules
 
-LETTERS: Final = "ABCDEF"
+DECIDERS: Final = ("here", "elsewhere", "here until it returns")
+ASPECTS: Final = ("answer", "shelf", "service")
 MS: Final = 1_000_000
 HUGE: Final = 1e300
 
@@ -41,26 +42,15 @@ class Due(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A command whose alarm, occurrence and end are found when it is given."""
-
-    verb: Verb
-    alarm: int
-    onset: str
-    reason: str
-    shelf_s: float
-    once: bool = False
-
-
-@dataclass(frozen=True)
 class Round:
-    """One step: readings, commands, seconds by the clock."""
+    """One step: readings, what people ask and another end tells, seconds by the clock."""
 
     readings: tuple[Due, ...]
-    asks: tuple[Ask, ...]
+    asks: tuple[Ask | Say | Hand, ...]
     later_s: float
 
 
+inputs = st.one_of(asks, says, says, hands)
 qualities = st.sampled_from([GOOD] * 12 + [0xC3, UNCERTAIN, 0x80, BAD_COMM_FAILURE, BAD_SENSOR_FAILURE])
 paces = st.sampled_from([100, 500, 1000, 1000, 3000, 61_000, 307_000, 907_000])
 
@@ -118,26 +108,19 @@ def readings(points: int) -> st.SearchStrategy[tuple[Due, ...]]:
     return groups.map(lambda groups: tuple(reading for group in groups for reading in group))
 
 
-asks = st.builds(
-    Ask,
-    verb=st.sampled_from(list(Verb)),
-    alarm=st.integers(0, 30),
-    onset=st.sampled_from(["any", "any", "right", "wrong"]),
-    reason=st.sampled_from(["", "being repaired", "being repaired"]),
-    shelf_s=st.sampled_from([-1.0, 0.0, 3.0, 60.0, 3601.0, 30_000.0, 90_000.0]),
-    once=st.booleans(),
-)
-
-
 def lives_of(points: int, most: int) -> st.SearchStrategy[list[Round]]:
-    """The life of a plant of so many measured points, of at most so many rounds."""
-    rounds = st.builds(
-        Round,
-        readings=readings(points),
-        asks=st.lists(asks, max_size=2).map(tuple),
-        later_s=st.sampled_from([0.0, 1.0, 1.0, 1.0, 3.0, 5.0, 5.5, 40.0, -2.0]),
-    )
-    return st.lists(rounds, min_size=1, max_size=most)
+    """The life of a plant of so many measured points, of at most so many rounds; in some another end has a say."""
+
+    def rounds(given: st.SearchStrategy[Ask | Say | Hand], most_given: int) -> st.SearchStrategy[Round]:
+        return st.builds(
+            Round,
+            readings=readings(points),
+            asks=st.lists(given, max_size=most_given).map(tuple),
+            later_s=st.sampled_from([0.0, 1.0, 1.0, 1.0, 3.0, 5.0, 5.5, 40.0, -2.0]),
+        )
+
+    alone, two = (st.lists(each, min_size=1, max_size=most) for each in (rounds(asks, 2), rounds(inputs, 4)))
+    return alone | two
 
 
 lives = lives_of(3, 12)
@@ -181,17 +164,9 @@ def frame_of(rows: Sequence[Row]) -> Frame:
     return Frame.of(point, time_ns, value, quality)
 
 
-def commands_of(life: Round, rules: Rules, state: State, now_ns: int) -> list[Command]:
-    """The round's commands; the occurrence that a person saw is the present one, whichever, or one long gone."""
-    made = []
-    for ask in life.asks:
-        number = ask.alarm % len(rules.definitions)
-        onset = int(state.onset_ns[number])
-        seen = {"any": 0, "right": onset, "wrong": onset - 1}[ask.onset]
-        until = now_ns + round(ask.shelf_s * SECOND) if ask.verb is Verb.SHELVE else 0
-        once = ask.once and ask.verb is Verb.SHELVE
-        made.append(Command(ask.verb, number, now_ns, "li", ask.reason, seen, until, once))
-    return made
+def commands_of(life: Round, rules: Rules, state: State, now_ns: int) -> list[Input]:
+    """The round's inputs beside its readings."""
+    return [ask.given(rules, state, now_ns) for ask in life.asks]
 
 
 def told_by(result: StepResult, rules: Rules) -> list[Told]:
@@ -225,17 +200,14 @@ class Answer(NamedTuple):
 
 
 def oracle_step(
-    oracle: Oracle, rows: Sequence[Row], commands: Sequence[Command], names: Sequence[str], now_ns: int
+    oracle: Oracle, rows: Sequence[Row], commands: Sequence[Input], names: Sequence[str], now_ns: int
 ) -> Answer:
     """One step of the oracle: transitions, refusals, late readings, steps back of the clock."""
     oracle.told, oracle.computed, oracle.late = [], [], 0
     elapsed = oracle.now(now_ns)
     for row in rows:
         oracle.read(*row)
-    answers = [
-        oracle.ask(Asked(str(c.verb), names[c.definition], c.at_ns, c.who, c.reason, c.onset_ns, c.until_ns, c.once))
-        for c in commands
-    ]
+    answers = [tell_oracle(oracle, each, names) for each in commands]
     if elapsed:
         oracle.tick(elapsed)
     return Answer(
@@ -294,6 +266,8 @@ def assert_same_knowledge(oracle: Oracle, state: State, rules: Rules) -> None:
         assert int(state.shelved_until_ns[number]) == alarm.shelved_until_ns
         assert bool(state.shelved_once[number]) == alarm.once
         assert bool(state.out_of_service[number]) == alarm.out_of_service
+        assert DECIDERS[state.elsewhere[number]] == alarm.decider
+        assert state.commanded_ns[number].tolist() == [alarm.commanded_ns.get(each, 0) for each in ASPECTS]
 
 
 def restarted(state: State, rules: Rules) -> State:

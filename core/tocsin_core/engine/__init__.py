@@ -1,23 +1,44 @@
 """The alarm engine: `step` takes readings and commands and returns what every alarm they concern did."""
 
 from tocsin_core.engine.clock import LONGEST_TICK_NS
+from tocsin_core.engine.commands import Aspect, overtaken
 from tocsin_core.engine.outlook import Projection, projections
 from tocsin_core.engine.snapshots import SnapshotError, restore, snapshot
-from tocsin_core.engine.state import PORTION, Command, Refusal, State, StepResult, Transition, initial, occurrence_id
-from tocsin_core.engine.stepping import step
+from tocsin_core.engine.state import (
+    ELSEWHERE,
+    HERE,
+    PORTION,
+    Command,
+    Decider,
+    Refusal,
+    State,
+    StepResult,
+    Told,
+    Transition,
+    initial,
+    occurrence_id,
+)
+from tocsin_core.engine.stepping import Input, step
 
 __all__ = [
+    "ELSEWHERE",
+    "HERE",
     "LONGEST_TICK_NS",
     "PORTION",
+    "Aspect",
     "Command",
+    "Decider",
+    "Input",
     "Projection",
     "Refusal",
     "SnapshotError",
     "State",
     "StepResult",
+    "Told",
     "Transition",
     "initial",
     "occurrence_id",
+    "overtaken",
     "projections",
     "restore",
     "snapshot",

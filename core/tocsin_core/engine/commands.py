@@ -1,6 +1,7 @@
 """What people ask of alarms: carried out, or refused with a reason."""
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Final
 
 import numpy as np
@@ -66,6 +67,51 @@ _VERBS: Final[dict[Verb, tuple[Event, Callable[[State, Rules, Command], RefusalR
 }
 
 
+class Aspect(IntEnum):
+    """What a command is about; of two on the same, given at two ends, the later one stands."""
+
+    ANSWER = 0
+    SHELF = 1
+    SERVICE = 2
+
+
+ASPECT: Final = {
+    Event.ACKNOWLEDGE: Aspect.ANSWER,
+    Event.RESET: Aspect.ANSWER,
+    Event.UNACKNOWLEDGE: Aspect.ANSWER,
+    Event.SHELVE: Aspect.SHELF,
+    Event.UNSHELVE: Aspect.SHELF,
+    Event.OUT_OF_SERVICE: Aspect.SERVICE,
+    Event.IN_SERVICE: Aspect.SERVICE,
+}
+
+
+def overtaken(state: State, command: Command) -> bool:
+    """Whether a command that was underway is not later than the last one that was carried out on the same aspect.
+
+    An answer to an earlier occurrence does not count.
+    """
+    aspect = ASPECT[_VERBS[command.verb][0]]
+    last_ns = int(state.commanded_ns[command.definition, aspect])
+    past = aspect is Aspect.ANSWER and last_ns < state.onset_ns[command.definition]
+    return bool(command.at_ns <= last_ns and not past)
+
+
+def note_acknowledgement(state: State, rules: Rules, number: int, at_ns: int) -> None:
+    """Let an alarm that is to re-alarm do so its time after `at_ns`."""
+    row = int(np.searchsorted(rules.realarm, number))
+    if row < len(rules.realarm) and rules.realarm[row] == number:
+        state.acknowledged_ns[row] = at_ns
+        state.realarm_due_ns = min(state.realarm_due_ns, at_ns + int(rules.realarm_ns[row]))
+
+
+def put_on_shelf(state: State, number: int, until_ns: int, *, once: bool) -> None:
+    """Shelve an alarm until `until_ns`, `once` at most until it returns."""
+    state.shelved_until_ns[number] = until_ns
+    state.shelved_once[number] = once
+    state.shelf_due_ns = min(state.shelf_due_ns, until_ns)
+
+
 def obey(state: State, rules: Rules, command: Command, transitions: list[Transition]) -> Refusal | None:
     """Carry `command` out and tell of it in `transitions`, or say why not."""
     number = command.definition
@@ -77,20 +123,16 @@ def obey(state: State, rules: Rules, command: Command, transitions: list[Transit
         return Refusal(command, refused)
     match command.verb:
         case Verb.SHELVE:
-            state.shelved_until_ns[number] = command.until_ns
-            state.shelved_once[number] = command.once
-            state.shelf_due_ns = min(state.shelf_due_ns, command.until_ns)
+            put_on_shelf(state, number, command.until_ns, once=command.once)
         case Verb.ACKNOWLEDGE:
-            row = int(np.searchsorted(rules.realarm, number))
-            if row < len(rules.realarm) and rules.realarm[row] == number:
-                state.acknowledged_ns[row] = command.at_ns
-                state.realarm_due_ns = min(state.realarm_due_ns, command.at_ns + int(rules.realarm_ns[row]))
+            note_acknowledgement(state, rules, number, command.at_ns)
         case Verb.UNSHELVE:
             state.shelved_until_ns[number] = 0
         case Verb.OUT_OF_SERVICE | Verb.IN_SERVICE:
             state.out_of_service[number] = command.verb is Verb.OUT_OF_SERVICE
         case _:
             pass
+    state.commanded_ns[number, ASPECT[event]] = command.at_ns
     value = float(state.value[rules.point[number]])
     transitions.append(move(state, number, event, command.at_ns, value, who=command.who, reason=command.reason))
     return None

@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 
 from tocsin_core.detectors import health, structure
-from tocsin_core.engine.state import Move, State
+from tocsin_core.engine.state import HERE, Move, State
 from tocsin_core.engine.turning import move
 from tocsin_core.lifecycle import Event
 from tocsin_core.readings import BAD_SENSOR_FAILURE, I64, Frame, is_bad
@@ -46,7 +46,8 @@ class Suppressing:
     def apply(self, state: State, frame: Frame, key: I64, moves: list[Move]) -> None:
         """Begin and end suppressions by design at the readings of `frame` (no point twice, none late)."""
         definition, source, wanted = self.gates.suppressed(self.course, frame, key)
-        for each in np.flatnonzero(wanted != state.suppressed[definition]).tolist():
+        ours = state.elsewhere[definition] == HERE
+        for each in np.flatnonzero(ours & (wanted != state.suppressed[definition])).tolist():
             number, reading = int(definition[each]), int(source[each])
             state.suppressed[number] = wanted[each]
             event = Event.SUPPRESS if wanted[each] else Event.UNSUPPRESS

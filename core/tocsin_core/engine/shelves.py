@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tocsin_core.engine.state import FAR, State, Transition
+from tocsin_core.engine.state import ELSEWHERE, FAR, State, Transition
 from tocsin_core.engine.turning import move
 from tocsin_core.lifecycle import Event
 from tocsin_core.rules import Rules
@@ -30,7 +30,8 @@ def end_shelves(state: State, rules: Rules, turned: Iterable[Transition]) -> lis
     """Take from the shelf what the alarms `turned` by readings end: a reading's in the order of its definitions.
 
     A one-shot shelf ends with its alarm's return. A graver alarm of the same side of the point, unless it is hidden
-    itself, ends any: who shelved a high alarm did not mean to sleep through the high-high.
+    itself, ends any: who shelved a high alarm did not mean to sleep through the high-high. Of what another end decides
+    it tells by itself.
     """
     reasons: dict[int, tuple[Transition, str]] = {}
     for each in turned:
@@ -45,7 +46,9 @@ def end_shelves(state: State, rules: Rules, turned: Iterable[Transition]) -> lis
                 if lesser and state.shelved_until_ns[other]:
                     reasons.setdefault(other, (each, WORSE_RAISED))
     return [
-        _unshelve(state, number, each.time_ns, each.value, reason) for number, (each, reason) in sorted(reasons.items())
+        _unshelve(state, number, each.time_ns, each.value, reason)
+        for number, (each, reason) in sorted(reasons.items())
+        if state.elsewhere[number] != ELSEWHERE
     ]
 
 

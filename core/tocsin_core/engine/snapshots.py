@@ -14,7 +14,7 @@ from tocsin_core import normal
 from tocsin_core.detect import Surprise
 from tocsin_core.detectors.columns import Columns
 from tocsin_core.engine.outlook import look_ahead
-from tocsin_core.engine.state import State, initial
+from tocsin_core.engine.state import OURS_UNTIL_RETURN, State, initial
 from tocsin_core.lifecycle import Phase
 from tocsin_core.rules import Rules
 
@@ -32,7 +32,11 @@ _BY_DEFINITION: Final = (
     "shelved_once",
     "suppressed",
     "out_of_service",
+    "elsewhere",
+    "commanded_ns",
 )
+# Earlier versions decided everything themselves.
+_LATER: Final = ("elsewhere", "commanded_ns")
 _BY_POINT: Final = ("time_ns", "value", "quality", "seen_ns")
 _BY_TREND: Final = ("trend_ns", "trend_value")
 _BY_REALARM: Final = ("acknowledged_ns",)
@@ -124,13 +128,16 @@ def restore(data: bytes, rules: Rules) -> State:
             columns = {name: file[name] for name in file.files}
         state = initial(rules, int(columns["now_ns"]))
         alarms = [definition.id for definition in rules.definitions]
-        _lay(columns, "definitions", alarms, {name: getattr(state, name) for name in _BY_DEFINITION})
+        kept = [name for name in _BY_DEFINITION if name in columns or name not in _LATER]
+        _lay(columns, "definitions", alarms, {name: getattr(state, name) for name in kept})
         _lay(columns, "points", rules.points, {name: getattr(state, name) for name in _BY_POINT})
         _lay(columns, "trends", _trend_keys(rules), _sums(state) | {name: getattr(state, name) for name in _BY_TREND})
         _lay(columns, "realarms", _realarm_keys(rules), {name: getattr(state, name) for name in _BY_REALARM})
         _lay_special(columns, rules, state)
         if len(rules.definitions) and state.phase.max() >= len(Phase):
             raise ValueError("a phase that does not exist")
+        if len(rules.definitions) and state.elsewhere.max() > OURS_UNTIL_RETURN:
+            raise ValueError("a decider that does not exist")
         look_ahead(state, rules)
     except (*_UNREADABLE, BadZipFile, zlib.error, struct.error) as error:
         raise SnapshotError(f"not a snapshot of the engine: {error}") from error

@@ -17,6 +17,13 @@ from tocsin_core.rules import Rules
 NEVER: Final = np.int64(-1)
 FAR: Final = 1 << 62  # nanoseconds; later than any reading may be
 
+# Who decides an alarm.
+HERE: Final = np.uint8(0)
+ELSEWHERE: Final = np.uint8(1)
+OURS_UNTIL_RETURN: Final = np.uint8(2)
+
+ASPECTS: Final = 3  # of `commands.Aspect`
+
 # Points looked at in one go: what is worked out for them then stays in the processor's cache.
 PORTION: Final = 4096
 
@@ -64,6 +71,37 @@ class Command(NamedTuple):
     once: bool = False
 
 
+class Told(NamedTuple):
+    """What the end that decides an alarm tells of it: a step, or the refusal of a command (`event` None).
+
+    `phase`, `onset_ns` (0: never raised), `until_ns` (0: not shelved) with `once`, `out_of_service` and `suppressed`
+    (by design) are how the alarm stands there after it. `answers`: it came of the command that this end gave at
+    `time_ns`.
+    """
+
+    definition: int
+    event: Event | None
+    time_ns: int
+    value: float
+    phase: Phase
+    onset_ns: int
+    until_ns: int
+    once: bool
+    out_of_service: bool
+    suppressed: bool
+    who: str
+    reason: str
+    answers: bool
+
+
+class Decider(NamedTuple):
+    """That from `at_ns` on the other end decides these definitions (`elsewhere`), or that this one does again."""
+
+    definitions: tuple[int, ...]
+    elsewhere: bool
+    at_ns: int
+
+
 class Refusal(NamedTuple):
     """A command that changed nothing, and why."""
 
@@ -92,7 +130,10 @@ class State:
     Of length D: `phase` u8; `active` bool, the condition after its delays; `since_ns` i64, since when the condition has
     differed from it (-1: it does not); `onset_ns` i64 of the present occurrence (0: none yet); `shelved_until_ns` i64
     (0: not shelved), and `shelved_once` bool, whether its return ends that; `suppressed` bool, by design;
-    `out_of_service` bool.
+    `out_of_service` bool; `elsewhere` u8, who decides it: this end (HERE), another that tells (ELSEWHERE, and then the
+    condition's `since_ns` goes on after its delay), or another once what stands here has returned (OURS_UNTIL_RETURN).
+    `commanded_ns` i64[D, 3]: when the last command was given on each `commands.Aspect` (0: none, or, where another end
+    decides, it has answered).
 
     Of length P: `time_ns` i64 of the last reading (-1: none), its `value` f64 and `quality` u8, `seen_ns` i64 the tick
     after which it came. Of length T: `trend_ns` i64 of the last good reading and `trend_value` f64, what the trend took
@@ -116,6 +157,8 @@ class State:
     shelved_once: Bool
     suppressed: Bool
     out_of_service: Bool
+    elsewhere: U8
+    commanded_ns: I64
     time_ns: I64
     value: F64
     quality: U8
@@ -159,6 +202,8 @@ def initial(rules: Rules, now_ns: int) -> State:
         shelved_once=np.zeros(d, np.bool_),
         suppressed=np.zeros(d, np.bool_),
         out_of_service=np.zeros(d, np.bool_),
+        elsewhere=np.full(d, HERE),
+        commanded_ns=np.zeros((d, ASPECTS), np.int64),
         time_ns=np.full(p, NEVER),
         value=np.full(p, np.nan),
         quality=np.full(p, BAD_WAITING, np.uint8),

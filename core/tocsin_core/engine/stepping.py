@@ -1,5 +1,6 @@
-"""One step: readings into the state, then what people ask, then what the clock brings."""
+"""One step: readings into the state, then what people ask and another end tells, then what the clock brings."""
 
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final
 
@@ -8,20 +9,25 @@ import numpy as np
 from tocsin_core.engine.clock import advance_clock
 from tocsin_core.engine.commands import obey
 from tocsin_core.engine.computing import compute
+from tocsin_core.engine.elsewhere import decide, hear
 from tocsin_core.engine.first_out import mark_first_out
 from tocsin_core.engine.gating import as_measured, suppressing
 from tocsin_core.engine.rounds import rounds
-from tocsin_core.engine.state import Command, Move, State, StepResult
+from tocsin_core.engine.state import Command, Decider, Move, Refusal, State, StepResult, Told, Transition
 from tocsin_core.engine.taking import Round
 from tocsin_core.readings import Frame
 from tocsin_core.rules import Rules
+
+Input = Command | Told | Decider
 
 _key = itemgetter(0)
 _NO_READINGS: Final = Frame.empty()
 
 
-def step(state: State, rules: Rules, frame: Frame, commands: list[Command], now_ns: int) -> tuple[State, StepResult]:
-    """Advance `state` (it is consumed: go on with the one returned) by `frame`, then by `commands`, then by the clock.
+def step(state: State, rules: Rules, frame: Frame, inputs: Sequence[Input], now_ns: int) -> tuple[State, StepResult]:
+    """Advance `state` (it is consumed: go on with the one returned) by `frame`, then by `inputs`, then by the clock.
+
+    Inputs are what people ask, and what another end that decides some of the alarms tells of them (see `elsewhere`).
 
     Event time decides delays and slopes. `now_ns`, the stamp of the last tick, decides only staleness and the end of
     shelving. Readings are taken in the order of the frame; one that is not newer than its point's last is late:
@@ -38,12 +44,24 @@ def step(state: State, rules: Rules, frame: Frame, commands: list[Command], now_
     late, computed = _take_frame(state, rules, frame, moves)
     moves.sort(key=_key)
     transitions = [transition for _, transition in moves]
-    refusals = [refusal for command in commands if (refusal := obey(state, rules, command, transitions)) is not None]
+    answers = [_take_input(state, rules, each, transitions) for each in inputs]
+    refusals = [answer for answer in answers if answer is not None]
     if elapsed_ns > 0:
         transitions += advance_clock(state, rules, elapsed_ns)
     if rules.special.first_out is not None:
         transitions = mark_first_out(state, rules.special.first_out, transitions)
     return state, StepResult(transitions, refusals, late, int(elapsed_ns < 0), computed)
+
+
+def _take_input(state: State, rules: Rules, given: Input, transitions: list[Transition]) -> Refusal | None:
+    match given:
+        case Command():
+            return obey(state, rules, given, transitions)
+        case Told():
+            hear(state, rules, given, transitions)
+        case Decider():
+            decide(state, given)
+    return None
 
 
 def _take_frame(state: State, rules: Rules, frame: Frame, moves: list[Move]) -> tuple[int, Frame]:

@@ -10,7 +10,7 @@ from tocsin_core.detect import FALSE, HOLD, I8, TRUE, Expectation, Surprise, Tre
 from tocsin_core.engine.gating import Suppressing
 from tocsin_core.engine.rest import recognise
 from tocsin_core.engine.shelves import end_shelves
-from tocsin_core.engine.state import NEVER, PORTION, Move, State
+from tocsin_core.engine.state import HERE, NEVER, OURS_UNTIL_RETURN, PORTION, Move, State
 from tocsin_core.engine.turning import turn
 from tocsin_core.readings import F64, I32, I64, U8, Bool, Frame, is_bad, is_good
 from tocsin_core.rules import NS, Rules, members
@@ -246,6 +246,13 @@ def _judge_trends(state: State, rules: Rules, rows: I64, trend: I32, value: F64)
     return np.where(rules.family[rows] == _RATE, changing, foreseen)
 
 
+def _decides(state: State, definition: I64, active: Bool) -> Bool:
+    """Which of the definitions this end turns; `active` are those that are."""
+    decider = state.elsewhere[definition]
+    decides: Bool = (decider == HERE) | (active & (decider == OURS_UNTIL_RETURN))
+    return decides
+
+
 def _settle(state: State, rules: Rules, asked: _Asked, answer: I8, judging: _Judging, moves: list[Move]) -> None:
     """Run the delays: raise what has been TRUE for its on-delay, return what has been FALSE for its off-delay."""
     definition, source, _, active, _ = asked
@@ -254,7 +261,7 @@ def _settle(state: State, rules: Rules, asked: _Asked, answer: I8, judging: _Jud
     since_ns = state.since_ns[definition]
     np.copyto(since_ns, time_ns, where=since_ns == NEVER)
     delay = np.where(active, rules.off_ns[definition], rules.on_ns[definition])
-    due = turning & (time_ns - since_ns >= delay)
+    due = turning & (time_ns - since_ns >= delay) & _decides(state, definition, active)
     since_ns[due | ~turning] = NEVER
     state.since_ns[definition] = since_ns
     turned = due.nonzero()[0]

@@ -1,0 +1,146 @@
+"""Alarms that a gateway decides: who decides, and each alarm moved to where the gateway says that it is."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from tocsin_core.engine.commands import ASPECT, Aspect, note_acknowledgement, put_on_shelf
+from tocsin_core.engine.shelves import end_shelves
+from tocsin_core.engine.state import ELSEWHERE, HERE, NEVER, OURS_UNTIL_RETURN, Decider, State, Told, Transition
+from tocsin_core.engine.turning import move
+from tocsin_core.lifecycle import NEXT, NONE, Event, Phase
+from tocsin_core.rules import Rules
+
+_ACTIVE: Final = (Phase.UNACKNOWLEDGED, Phase.ACKNOWLEDGED)
+_TURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
+_STEPS: Final = (*_TURNS, Event.ACKNOWLEDGE, Event.RESET, Event.UNACKNOWLEDGE, Event.RAISE)
+
+
+def _path(start: Phase, end: Phase) -> tuple[Event, ...]:
+    """The shortest way through the standard's diagram."""
+    waiting: deque[tuple[Phase, tuple[Event, ...]]] = deque([(start, ())])
+    while True:
+        phase, events = waiting.popleft()
+        if phase is end:
+            return events
+        reached = ((int(NEXT[phase, event]), event) for event in _STEPS)
+        waiting += ((Phase(after), (*events, event)) for after, event in reached if after != NONE)
+
+
+_PATHS: Final = {(start, end): _path(start, end) for start in Phase for end in Phase}
+
+
+def decide(state: State, decider: Decider) -> None:
+    """Let the other end decide alarms from now on, or this end again, which goes on from where they are.
+
+    What stands when the other end begins stays with this end until it returns, or until the other end speaks of it.
+    What hides an alarm then counts as ordered (`commanded_ns`): it holds until the other end has answered.
+    """
+    number = np.asarray(decider.definitions, np.int64)
+    if not decider.elsewhere:
+        state.elsewhere[number] = HERE
+        return
+    number = number[state.elsewhere[number] == HERE]
+    state.elsewhere[number] = np.where(state.active[number], OURS_UNTIL_RETURN, ELSEWHERE)
+    state.commanded_ns[number] = 0
+    for aspect, hidden in ((Aspect.SHELF, state.shelved_until_ns > 0), (Aspect.SERVICE, state.out_of_service)):
+        state.commanded_ns[number[hidden[number]], aspect] = decider.at_ns
+
+
+def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) -> None:
+    """Move an alarm that the other end decides to where it is there; what it has reached already makes no transition.
+
+    The phase follows every word that is not of an older occurrence, what hides the alarm the words on that; after a
+    refusal everything does. A command of this end that the other has not answered yet (`commanded_ns`) stands against
+    words that are older: it is on its way, and the other end is the judge of it. Where words were lost, the alarm
+    goes to where it is by the shortest way through the standard's diagram.
+    """
+    number = told.definition
+    if state.elsewhere[number] == HERE:
+        return
+    if told.answers:
+        row = state.commanded_ns[number]
+        row[row == told.time_ns] = 0
+    if told.event is Event.RAISE or told.onset_ns >= max(1, state.onset_ns[number]):
+        state.elsewhere[number] = ELSEWHERE
+        made = _follow(state, rules, told)
+        transitions += made
+        transitions += end_shelves(state, rules, [each for each in made if each.event in (Event.RAISE, *_TURNS)])
+    for event in _hide(state, rules, told):
+        transitions.append(move(state, number, event, told.time_ns, told.value, who=told.who, reason=told.reason))
+
+
+def _stands(state: State, told: Told, aspect: Aspect) -> bool:
+    """Whether an unanswered command of this end on `aspect` is to be kept against what is told."""
+    commanded_ns = int(state.commanded_ns[told.definition, aspect])
+    if told.event is not None and ASPECT.get(told.event) is aspect:
+        return commanded_ns > told.time_ns
+    return commanded_ns > 0
+
+
+def _follow(state: State, rules: Rules, told: Told) -> list[Transition]:
+    """Bring the alarm into the phase and the occurrence that were told."""
+    number, target = told.definition, told.phase
+    phase = Phase(int(state.phase[number]))
+    events: tuple[Event, ...] = ()
+    if told.onset_ns != state.onset_ns[number]:
+        state.commanded_ns[number, Aspect.ANSWER] = 0
+        # What stands is over before another can be raised.
+        over = (_TURNS[int(rules.latching[number])],) if state.active[number] else ()
+        events, phase = (*over, Event.RAISE), Phase.UNACKNOWLEDGED
+    elif _stands(state, told, Aspect.ANSWER):
+        after = NONE if told.event not in _TURNS else int(NEXT[phase, told.event])
+        target = phase if after == NONE else Phase(after)
+    if told.event is not None and phase is not target and NEXT[phase, told.event] == target:
+        events = (*events, told.event)
+    else:
+        events = (*events, *_PATHS[phase, target])
+    made = [_step(state, rules, told, event) for event in events]
+    if events:
+        point = rules.point[number]
+        state.active[number] = target in _ACTIVE
+        state.since_ns[number] = NEVER
+        # Whether the point is at rest is to be found anew, at its next reading.
+        state.quiet_low[point], state.quiet_high[point] = np.inf, -np.inf
+    return made
+
+
+def _step(state: State, rules: Rules, told: Told, event: Event) -> Transition:
+    number = told.definition
+    own = event is told.event
+    value = told.value if own else float("nan")
+    said = {"who": told.who, "reason": told.reason} if own else {}
+    if event is Event.RAISE:
+        superseded_ns = int(state.onset_ns[number]) if state.phase[number] != Phase.NORMAL else 0
+        state.onset_ns[number] = told.onset_ns
+        return move(state, number, event, told.onset_ns, value, **said)._replace(superseded_ns=superseded_ns)
+    if event is Event.ACKNOWLEDGE:
+        note_acknowledgement(state, rules, number, told.time_ns)
+    return move(state, number, event, told.time_ns, value, **said)
+
+
+def _hide(state: State, rules: Rules, told: Told) -> Iterator[Event]:
+    """Take over what hides the alarm, as far as it was told of, one thing after the other.
+
+    By design that is only what can be suppressed here: of the rest nobody would end it when this end decides again.
+    """
+    number, event = told.definition, told.event
+    if event in (None, Event.SHELVE, Event.UNSHELVE) and not _stands(state, told, Aspect.SHELF):
+        until_ns = int(state.shelved_until_ns[number])
+        if told.until_ns and (told.until_ns, told.once) != (until_ns, state.shelved_once[number]):
+            put_on_shelf(state, number, told.until_ns, once=told.once)
+            yield Event.SHELVE
+        elif until_ns and not told.until_ns:
+            state.shelved_until_ns[number] = 0
+            yield Event.UNSHELVE
+    served = event in (None, Event.OUT_OF_SERVICE, Event.IN_SERVICE) and not _stands(state, told, Aspect.SERVICE)
+    if served and told.out_of_service != state.out_of_service[number]:
+        state.out_of_service[number] = told.out_of_service
+        yield Event.OUT_OF_SERVICE if told.out_of_service else Event.IN_SERVICE
+    gates = rules.special.suppressions
+    designed = event in (None, Event.SUPPRESS, Event.UNSUPPRESS) and gates is not None and number in gates.definition
+    if designed and told.suppressed != state.suppressed[number]:
+        state.suppressed[number] = told.suppressed
+        yield Event.SUPPRESS if told.suppressed else Event.UNSUPPRESS

@@ -1,0 +1,273 @@
+"""Two engines, one of which decides: a gateway's, and one that has the same readings and hears its journal, late."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from random import Random
+
+import numpy as np
+import pytest
+
+from tests.core.oracle_busy import process_plant, process_rounds, whole_plant, whole_rounds
+from tests.core.oracle_lives import Clocks, Due, Round, frame_of
+from tests.core.plants import SECOND, START_NS, definition, plant_of
+from tocsin_core import engine
+from tocsin_core.engine import Command, Decider, Input, State, Transition
+from tocsin_core.journal import OVERTAKEN, Entry, decode, encode, moved, not_carried_out, refused, word_of
+from tocsin_core.lifecycle import Event, Phase, Verb
+from tocsin_core.plant import AlarmKind, Plant
+from tocsin_core.readings import GOOD, Frame
+from tocsin_core.rules import Rules, compile_rules
+
+HIGH = plant_of([[definition("P0", AlarmKind.H, 50.0)]])
+
+
+@dataclass
+class Pair:
+    """A gateway's engine that decides, the other end's that hears it, and the link between them, cut or not."""
+
+    rules: Rules
+    gateway: State
+    cloud: State
+    now_ns: int = START_NS
+    up: deque[bytes] = field(default_factory=deque)
+    down: deque[Command] = field(default_factory=deque)
+    ordered: set[int] = field(default_factory=set)
+    at_gateway: list[Transition] = field(default_factory=list)
+    at_cloud: list[Transition] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, plant: Plant) -> "Pair":
+        """Both at the start, the gateway deciding everything but silence."""
+        rules = compile_rules(plant)
+        silences = set(rules.stale.tolist())
+        own = tuple(number for number in range(len(rules.definitions)) if number not in silences)
+        pair = cls(rules, engine.initial(rules, START_NS), engine.initial(rules, START_NS))
+        pair.hand_over(own, elsewhere=True)
+        return pair
+
+    def hand_over(self, numbers: Sequence[int], *, elsewhere: bool) -> None:
+        """Let the gateway decide, or the other end."""
+        self.at_the_cloud(Frame.empty(), [Decider(tuple(numbers), elsewhere, self.now_ns)])
+
+    def name(self, number: int) -> str:
+        """The id of a definition."""
+        return self.rules.definitions[number].id
+
+    def read(self, frame: Frame) -> None:
+        """Readings at the gateway; the other end has them as well, before or after the journal."""
+        self.at_the_gateway(frame, [])
+        self.at_the_cloud(frame, [])
+
+    def tick(self, now_ns: int) -> None:
+        """The clock at both ends."""
+        self.now_ns = now_ns
+        self.at_the_gateway(Frame.empty(), [])
+        self.at_the_cloud(Frame.empty(), [])
+
+    def press(self, command: Command) -> None:
+        """Somebody asks at the gateway."""
+        self.at_the_gateway(Frame.empty(), [command])
+
+    def ask(self, command: Command) -> None:
+        """Somebody asks at the other end: obeyed there at once, and ordered."""
+        if self.at_the_cloud(Frame.empty(), [command]):
+            return
+        self.ordered.add(command.at_ns)
+        self.down.append(command)
+
+    def arrive_down(self) -> None:
+        """The next order arrives at the gateway."""
+        order = self.down.popleft()
+        if engine.overtaken(self.gateway, order):
+            name = self.name(order.definition)
+            self._tell(not_carried_out(name, order.definition, order.at_ns, self.gateway, "order", OVERTAKEN))
+        else:
+            self.at_the_gateway(Frame.empty(), [order], command="order")
+
+    def arrive_up(self) -> None:
+        """The next journal entry arrives."""
+        entry = decode(self.up.popleft())
+        answers = bool(entry.command) and entry.time_ns in self.ordered
+        self.at_the_cloud(Frame.empty(), [word_of(entry, self.rules.index[entry.alarm], answers=answers)])
+
+    def heal(self) -> None:
+        """Everything arrives."""
+        while self.up or self.down:
+            while self.up:
+                self.arrive_up()
+            while self.down:
+                self.arrive_down()
+
+    def assert_alike(self) -> None:
+        """Both ends know the same of every alarm that the gateway decides."""
+        mine = self.cloud.elsewhere == engine.ELSEWHERE
+        for column in ("phase", "active", "onset_ns", "shelved_until_ns", "out_of_service", "suppressed"):
+            ours, theirs = getattr(self.cloud, column)[mine], getattr(self.gateway, column)[mine]
+            assert ours.tolist() == theirs.tolist(), column
+
+    def at_the_gateway(self, frame: Frame, inputs: list[Input], command: str = "") -> None:
+        """One step of the gateway, told in its journal; `command` is the id of the order that it carries out."""
+        self.gateway, result = engine.step(self.gateway, self.rules, frame, inputs, self.now_ns)
+        for each in result.transitions:
+            if self.rules.definitions[each.definition].kind is not AlarmKind.STALE:
+                self.at_gateway.append(each)
+                self._tell(moved(self.name(each.definition), each, self.gateway, command if each.who else ""))
+        for refusal in result.refusals:
+            if command:
+                self._tell(refused(self.name(refusal.command.definition), refusal, self.gateway, command))
+
+    def _tell(self, entry: Entry) -> None:
+        self.up.append(encode(entry))
+
+    def at_the_cloud(self, frame: Frame, inputs: list[Input]) -> bool:
+        """One step of the other end; whether it refused a command."""
+        self.cloud, result = engine.step(self.cloud, self.rules, frame, inputs, self.now_ns)
+        self.at_cloud += [t for t in result.transitions if self.rules.definitions[t.definition].kind != AlarmKind.STALE]
+        return bool(result.refusals)
+
+
+def life(seed: int, plant_of_dice: Callable[[Random], Plant], rounds: Callable[..., list[Due]], steps: int) -> Pair:
+    """A life in which commands are given at both ends and the link is now and then cut, one way or both."""
+    dice = Random(seed)  # noqa: S311 - a life to be lived again, no secret
+    plant = plant_of_dice(dice)
+    pair, clocks = Pair.of(plant), Clocks.of(plant)
+    values = [dice.uniform(10.0, 90.0) for _ in range(3 if len(plant.points) == 3 else 4)]
+    stale = set(pair.rules.stale.tolist())
+    for _ in range(steps):
+        pair.read(frame_of(clocks.stamp(Round(tuple(rounds(dice, values)), (), dice.choice([0.0, 1.0, 3.0])))))
+        pair.tick(clocks.now_ns)
+        busy = [n for n in range(len(pair.rules.definitions)) if pair.gateway.phase[n] and n not in stale]
+        for _ in range(dice.randint(0, 4) if busy else 0):
+            pair.now_ns += 1
+            verb = dice.choices(list(Verb), [6, 6, 1, 3, 1, 1, 1])[0]
+            number = dice.choice(busy)
+            until_ns = pair.now_ns + dice.choice([3, 600]) * SECOND if verb is Verb.SHELVE else 0
+            command = Command(verb, number, pair.now_ns, "li", "repair", 0, until_ns, dice.random() < 0.3)
+            if dice.random() < 0.5:
+                pair.press(command)
+            else:
+                seen = int(pair.cloud.onset_ns[number]) if verb in (Verb.ACKNOWLEDGE, Verb.RESET) else 0
+                pair.ask(command._replace(onset_ns=seen))
+        clocks.now_ns = pair.now_ns
+        link = dice.choice(["up", "down", "both", "none", "none"])
+        for waiting, arrive, ways in (
+            (pair.up, pair.arrive_up, ("up", "both")),
+            (pair.down, pair.arrive_down, ("down", "both")),
+        ):
+            while waiting and link in ways:
+                arrive()
+    pair.heal()
+    return pair
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(20))
+def test_both_ends_stand_alike_when_everything_has_arrived(seed: int) -> None:
+    """Whatever was decided and commanded at both ends while nothing came through, in whichever order it arrived."""
+    plants = (process_plant, process_rounds) if seed % 2 else (whole_plant, whole_rounds)
+    pair = life(seed, *plants, 25)
+    pair.assert_alike()
+    assert len(pair.at_gateway) > 20
+    raised = [(t.definition, t.onset_ns) for t in pair.at_gateway if t.event is Event.RAISE]
+    known = [(t.definition, t.onset_ns) for t in pair.at_cloud if t.event is Event.RAISE]
+    assert sorted(known) == sorted(raised)
+    assert len(set(known)) == len(known)
+
+
+def at(second: float, value: float) -> Frame:
+    """One good reading."""
+    return Frame.of([0], [START_NS + round(second * SECOND)], [value], [GOOD])
+
+
+def events(transitions: Sequence[Transition]) -> list[tuple[str, int, int]]:
+    """What happened: event, second of its onset, second of the onset that it replaced."""
+    return [
+        (t.event.text, (t.onset_ns - START_NS) // SECOND, max(0, t.superseded_ns - START_NS) // SECOND)
+        for t in transitions
+    ]
+
+
+def apart(plant: Plant) -> Pair:
+    """A pair in which the other end still decides."""
+    pair = Pair.of(plant)
+    pair.hand_over([0], elsewhere=False)
+    return pair
+
+
+def test_what_stood_when_the_gateway_began_returns_by_itself() -> None:
+    """The gateway knows nothing of it and will never tell; nothing is raised here any more."""
+    pair = apart(HIGH)
+    pair.at_the_cloud(at(1, 60.0), [])
+    pair.hand_over([0], elsewhere=True)
+    pair.at_the_cloud(at(2, 40.0), [])
+    pair.at_the_cloud(at(3, 60.0), [])
+    assert events(pair.at_cloud) == [("raise", 1, 0), ("return", 1, 0)]
+
+
+def test_a_raise_at_the_gateway_ends_what_stood_here() -> None:
+    """The earlier occurrence is returned and replaced, never left open; then the gateway alone returns."""
+    pair = apart(HIGH)
+    pair.at_the_cloud(at(1, 60.0), [])
+    pair.hand_over([0], elsewhere=True)
+    pair.read(at(2, 60.0))
+    pair.heal()
+    pair.at_the_cloud(at(3, 40.0), [])
+    assert events(pair.at_cloud) == [("raise", 1, 0), ("return", 1, 0), ("raise", 2, 1)]
+    assert pair.cloud.active[0]
+
+
+def test_this_end_goes_on_from_where_it_is() -> None:
+    """When the gateway decides no longer, what it had raised returns here."""
+    pair = Pair.of(HIGH)
+    pair.read(at(1, 60.0))
+    pair.heal()
+    pair.hand_over([0], elsewhere=False)
+    pair.at_the_cloud(at(2, 40.0), [])
+    assert events(pair.at_cloud) == [("raise", 1, 0), ("return", 1, 0)]
+
+
+def test_words_of_an_alarm_that_is_decided_here_change_nothing() -> None:
+    """A journal that was left over must not move what this end decides."""
+    pair = apart(HIGH)
+    pair.at_the_gateway(at(1, 60.0), [])
+    pair.heal()
+    assert pair.at_cloud == []
+
+
+def test_a_shelf_from_before_holds_until_the_gateway_answers() -> None:
+    """Both ends are told to shelve it; the gateway's word on other things does not end it here."""
+    pair = apart(HIGH)
+    shelve = Command(Verb.SHELVE, 0, START_NS, "li", "repair", 0, START_NS + 600 * SECOND)
+    pair.at_the_cloud(Frame.empty(), [shelve])
+    pair.now_ns += SECOND
+    pair.hand_over([0], elsewhere=True)
+    assert pair.cloud.commanded_ns[0].tolist() == [0, pair.now_ns, 0]
+    refusal = Entry("P0/H", None, START_NS + 5, Phase.NORMAL, refusal="the alarm is not active")
+    pair.at_the_cloud(Frame.empty(), [word_of(refusal, 0, answers=True)])
+    assert pair.cloud.shelved_until_ns[0] == shelve.until_ns
+    pair.at_the_cloud(Frame.empty(), [word_of(replace(refusal, time_ns=pair.now_ns), 0, answers=True)])
+    assert pair.cloud.shelved_until_ns[0] == 0
+
+
+def test_entries_that_are_missing_are_made_up_for_by_the_next() -> None:
+    """The alarm goes through the standard's diagram to where it is, each occurrence once."""
+    pair = Pair.of(HIGH)
+    for second, value in enumerate((60.0, 40.0, 60.0, 40.0), 1):
+        pair.at_the_gateway(at(second, value), [])
+    pair.up = deque([pair.up[0], pair.up[3]])
+    pair.heal()
+    pair.assert_alike()
+    assert events(pair.at_cloud) == [("raise", 1, 0), ("return", 1, 0), ("raise", 3, 1), ("return", 3, 0)]
+
+
+def test_a_state_of_an_earlier_version_decides_everything_itself() -> None:
+    """Its snapshots know nothing of another end."""
+    pair = Pair.of(HIGH)
+    with np.load(BytesIO(engine.snapshot(pair.cloud, pair.rules))) as file:
+        columns = {name: file[name] for name in file.files if name not in ("elsewhere", "commanded_ns")}
+    older = BytesIO()
+    np.savez(older, **columns)
+    restored = engine.restore(older.getvalue(), pair.rules)
+    assert (restored.elsewhere.tolist(), restored.commanded_ns.tolist()) == ([engine.HERE], [[0, 0, 0]])
