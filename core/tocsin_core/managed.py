@@ -18,6 +18,9 @@ SIGNATURE_BYTES: Final = 64
 MOST_BYTES: Final = 64 << 20
 """Of a slice, unpacked: some hundred thousand points."""
 
+KEY_FILE: Final = "cloud.pub"
+"""The cloud side's public key (PEM): in its data folder, and copied by hand into the folder of a managed gateway."""
+
 PART: Final = struct.Struct(">16sHH")
 PART_BYTES: Final = 96 << 10
 """Of one command, well below the least that MQTT brokers commonly allow a packet to have (128 KiB)."""

@@ -4,8 +4,7 @@ import asyncio
 import gc
 import signal
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -19,14 +18,15 @@ from tocsin_edge.api import answering
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.by_exception import Reporter
 from tocsin_edge.loops.clock_watch import ClockWatch
+from tocsin_edge.loops.inputs import Inputs, with_known_devices
 from tocsin_edge.loops.keep import Keeper
-from tocsin_edge.loops.listen import Listener
-from tocsin_edge.loops.poll import Poller, pollers_of
+from tocsin_edge.loops.managed import TRIAL_S, Managed, Missing
 from tocsin_edge.loops.self_report import SelfReport
 from tocsin_edge.loops.send import Sender
 from tocsin_edge.loops.spool_thread import SpoolThread
 from tocsin_edge.loops.spool_watch import SpoolWatch
 from tocsin_edge.loops.tally import Tally
+from tocsin_edge.loops.trial import Before
 from tocsin_edge.loops.watchdog import Progress, SpoolPulse, Watchdog, witnesses_of
 from tocsin_edge.settings import EdgeSettings
 
@@ -41,38 +41,42 @@ async def run(
     stop: asyncio.Event,
     manager: ServiceManager | None = None,
     metrics_at: str | None = None,
+    trial_s: float = TRIAL_S,
 ) -> dict[str, int]:
     """Run the gateway until `stop`: then the polls end first, what they read is kept and sent, and the node dies.
 
     `manager` is told how it goes; `metrics_at`: where on the network its figures can be had, beside the socket in its
-    folder. Returns the spool's counters as they are then.
+    folder; `trial_s`: how long a version that comes from the cloud side may take to show that it works. Returns the
+    spool's counters as they are then.
 
     Raises:
         OSError, sqlite3.Error: the spool cannot be opened, another gateway holds it, or `metrics_at` cannot be had.
         ValueError: `metrics_at` is no address.
         UplinkSettingsError: `uplink.yaml` beside the spool cannot be obeyed.
+        TrustError: the cloud side's key beside the spool is none.
     """
     async with AsyncExitStack() as stack:
         now_ms = clock.now_ns() // NS_PER_MS
         stack.enter_context(held(settings.spool.parent))
         uplink = read_uplink_settings(settings.spool.parent)
+        managed = Managed.of(settings, clock, trial_s)
+        settings = settings if managed is None else managed.settings
         keep = settings.gateway.spool
         spool = Spool.open(settings.spool, keep.max_mb, keep.keep_after_commit_s, now_ms)
         thread = SpoolThread(spool, clock)
         stack.callback(thread.close)
         board = Board(tuple(device.sparkplug for device in settings.devices), now_ms)
-        sender = Sender(settings, uplink, thread, board, clock)
+        sender = Sender(settings, uplink, thread, board, clock, _ignored if managed is None else managed.take)
         watch = ClockWatch(clock, board, clock_sync, sender.on_clock)
         tally = Tally(settings.devices, clock)
         keeper = Keeper(thread, board, clock, tally.before_kept(sender.on_kept), sender.on_lost, sender.on_back)
-        put = tally.before(Reporter(settings.devices, tally.before_keeping(keeper.put)).put)
-        pollers = pollers_of(settings, clock, put)
-        listener = Listener.of(settings, clock, put)
-        for poller in pollers:
-            stack.callback(poller.close)
+        reporter = Reporter(settings.devices, tally.before_keeping(keeper.put))
+        inputs = Inputs(settings, clock, tally.before(reporter.put))
+        stack.callback(inputs.close)
         pulse, spool_watch = SpoolPulse(thread), SpoolWatch(settings.spool, thread, keeper, clock)
-        progress = Progress(witnesses_of(settings, pollers, tally, pulse), clock)
-        report = SelfReport(settings, clock, board, tally, pollers, listener, spool_watch, progress)
+        progress = Progress(witnesses_of(settings, inputs.pollers, tally, pulse), clock)
+        report = SelfReport(inputs, clock, board, tally, spool_watch, progress, managed)
+        parts = _Parts(clock, board, sender, tally, reporter, inputs, progress, pulse)
         manager = manager or ServiceManager()
         watchdog = Watchdog(manager, progress, report.line)
         await stack.enter_async_context(answering(report, settings.spool.parent, metrics_at))
@@ -85,14 +89,18 @@ async def run(
             outward.create_task(sender.run(), name="send")
             keeping = outward.create_task(keeper.run(), name="keep")
             async with asyncio.TaskGroup() as inward:
-                tasks = _start_inputs(inward, pollers, listener, settings.spool.parent / "broker")
-                for looks in (watch, pulse, spool_watch, watchdog):
-                    tasks.append(inward.create_task(looks.run(), name=type(looks).__name__))
+                inputs.start(inward)
+                looking = (watch, pulse, spool_watch, watchdog)
+                tasks = [inward.create_task(looks.run(), name=type(looks).__name__) for looks in looking]
+                if managed is not None:
+                    sender.tell_standing(managed.standing.to_text())
+                    tasks.append(inward.create_task(_manage(managed, parts, report, trial_s), name="manage"))
                 manager.ready()
                 await stop.wait()
                 manager.stopping()
                 for task in tasks:
                     task.cancel()
+                inputs.cancel()
             keeper.close()
             await keeping
             sender.close()
@@ -108,8 +116,36 @@ def stop_on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop.set)
 
 
-def _start_inputs(
-    group: asyncio.TaskGroup, pollers: list[Poller], listener: Listener, folder: Path
-) -> list[asyncio.Task[None]]:
-    tasks = [group.create_task(poller.run(), name=f"poll {poller.name}") for poller in pollers]
-    return tasks + [group.create_task(job, name=name) for name, job in listener.jobs(folder)]
+class _Parts(NamedTuple):
+    """What knows the settings, and goes on when they change."""
+
+    clock: Clock
+    board: Board
+    sender: Sender
+    tally: Tally
+    reporter: Reporter
+    inputs: Inputs
+    progress: Progress
+    pulse: SpoolPulse
+
+    async def adopt(self, changed: EdgeSettings) -> None:
+        """Go on under other settings; returns when everything reads and sends under them."""
+        settings = with_known_devices(self.inputs.settings, changed)
+        devices = [device.sparkplug for device in settings.devices]
+        self.board.adopt(devices, self.clock.now_ns() // NS_PER_MS)
+        self.tally.adopt(settings.devices)
+        self.reporter.adopt(settings.devices)
+        self.sender.adopt(settings)
+        await self.inputs.adopt(settings)
+        self.progress.adopt(witnesses_of(settings, self.inputs.pollers, self.tally, self.pulse))
+
+
+async def _manage(managed: Managed, parts: _Parts, report: SelfReport, trial_s: float) -> None:
+    def watch(after: EdgeSettings) -> Missing:
+        return Before(report, after, lambda: parts.sender.connected_to, trial_s).missing
+
+    await managed.run(parts.adopt, watch, parts.sender.tell_standing)
+
+
+def _ignored(_: bytes) -> None:
+    """Take no slice: the gateway trusts nobody who could send one."""

@@ -71,7 +71,7 @@ class Plant:
     @asynccontextmanager
     async def heard(self, folder: Path) -> AsyncIterator["Plant"]:
         """Listen until left, and be connected before that begins."""
-        tasks = [asyncio.create_task(job, name=name) for name, job in self.listener.jobs(folder)]
+        tasks = [asyncio.create_task(job.run(), name=job.name) for job in self.listener.jobs(folder).values()]
         try:
             await eventually_async(lambda: self.listener.up)
             yield self
@@ -278,7 +278,7 @@ def test_a_gateway_without_the_brokers_program_goes_on(tmp_path: Path, monkeypat
     async def story() -> None:
         local = SensorBroker(port=free_port(), host_local=True)
         plant = Plant(local, {"A": Mqtt(topic="a")})
-        tasks = [asyncio.create_task(job) for _, job in plant.listener.jobs(tmp_path)]
+        tasks = [asyncio.create_task(job.run()) for job in plant.listener.jobs(tmp_path).values()]
         await eventually_async(lambda: plant.of("A") and plant.samples[-1].dead)
         assert not any(task.done() for task in tasks)
         for task in tasks:

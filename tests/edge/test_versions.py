@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tocsin_edge.adapters.trust import KEY_FILE, TrustError, read_key
+from tocsin_core.managed import KEY_FILE
+from tocsin_edge.adapters.trust import TrustError, read_key
 from tocsin_edge.adapters.versions import KEPT, Versions
 
 

@@ -1,15 +1,12 @@
 """Whom a gateway trusts: the cloud side's public key, put into its folder by hand (Ed25519, PEM)."""
 
 from pathlib import Path
-from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from tocsin_core.managed import Verify
-
-KEY_FILE: Final = "cloud.pub"
+from tocsin_core.managed import KEY_FILE, Verify
 
 
 class TrustError(ValueError):

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import aiomqtt
 import structlog
@@ -27,6 +28,13 @@ MOST_UNKNOWN: Final = 100
 
 log = structlog.get_logger()
 _random = SystemRandom()
+
+
+class Job(NamedTuple):
+    """Something that runs for ever, and its name."""
+
+    name: str
+    run: Callable[[], Coroutine[Any, Any, None]]
 
 
 class _Routes:
@@ -59,8 +67,8 @@ class Listener:
 
     def __init__(self, broker: SensorBroker, sensors: Sequence[Sensor], clock: Clock) -> None:
         """Wire only; `run` does the work."""
-        self._broker = broker
-        self._sensors = tuple(sensors)
+        self.broker = broker
+        self.sensors = tuple(sensors)
         self._said, self._wills = _Routes(), _Routes()
         for sensor in sensors:
             if sensor.network is None:
@@ -72,25 +80,43 @@ class Listener:
         self._filters = fewest((*self._said.filters, *self._wills.filters, *self._networks.filters))
         self._unknown: set[str] = set()
         self.counts: Counter[str] = Counter()
-        self.up = False
+        self._standing = asyncio.Event()
 
     @classmethod
-    def of(cls, settings: EdgeSettings, clock: Clock, put: Callable[[Sample], None]) -> Self:
-        """Make the listener of a gateway's sensors; `put` takes their samples."""
-        sensors = [
-            Sensor(device, device.input, clock, put)
-            for device in settings.devices
-            if isinstance(device.input, SensorDevice)
-        ]
+    def of(
+        cls, settings: EdgeSettings, clock: Clock, put: Callable[[Sample], None], before: Self | None = None
+    ) -> Self:
+        """Make the listener of a gateway's sensors; `put` takes their samples.
+
+        A sensor that `before` has just so is the same one; another in its place knows what was heard. So may both
+        listen for a moment: of a message that both hear one reading is taken.
+        """
+        known = {} if before is None else {sensor.device.id: sensor for sensor in before.sensors}
+        sensors = []
+        for device in settings.devices:
+            if isinstance(device.input, SensorDevice):
+                old = known.get(device.id)
+                if old is None or old.device != device:
+                    old = Sensor(device, device.input, clock, put, None if old is None else old.memory)
+                sensors.append(old)
         return cls(settings.gateway.sensors, sensors, clock)
 
-    def jobs(self, folder: Path) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-        """What has to run, each with its name; the files of a broker of its own are in `folder`."""
-        jobs = [(f"watch {sensor.figures().name}", sensor.watch()) for sensor in self._sensors]
-        if self._sensors:
-            jobs.append(("listen", self.run()))
-        if self._broker.host_local:
-            jobs.append(("sensors' broker", host_broker(self._broker, folder, self._clock)))
+    @property
+    def up(self) -> bool:
+        """Whether it hears its broker."""
+        return self._standing.is_set()
+
+    async def stands(self) -> None:
+        """Return once it hears its broker."""
+        await self._standing.wait()
+
+    def jobs(self, folder: Path) -> dict[Hashable, Job]:
+        """What has to run, by what it is for; the files of a broker of its own are in `folder`."""
+        jobs: dict[Hashable, Job] = {each: Job(f"watch {each.device.id}", each.watch) for each in self.sensors}
+        if self.sensors:
+            jobs[self] = Job("listen", self.run)
+        if self.broker.host_local:
+            jobs[self.broker] = Job("sensors' broker", partial(host_broker, self.broker, folder, self._clock))
         return jobs
 
     def events(self) -> dict[str, int]:
@@ -99,29 +125,27 @@ class Listener:
 
     def figures(self) -> tuple[SensorFigures, ...]:
         """What each sensor came to."""
-        return tuple(sensor.figures() for sensor in self._sensors)
+        return tuple(sensor.figures() for sensor in self.sensors)
 
     async def run(self) -> None:
         """Listen for ever; reconnects with full jitter."""
         longest = RECONNECT_FIRST_S
         while True:
             try:
-                async with connected(self._broker, self._filters, self._lost) as link:
+                async with connected(self.broker, self._filters, self._lost) as link:
                     longest = RECONNECT_FIRST_S
                     await self._hear(link)
             except aiomqtt.MqttError as error:
                 reason = str(error)
-                log.warning(
-                    "sensors' broker not reached", host=self._broker.host, port=self._broker.port, reason=reason
-                )
+                log.warning("sensors' broker not reached", host=self.broker.host, port=self.broker.port, reason=reason)
             finally:
-                self.up = False
+                self._standing.clear()
             await asyncio.sleep(_random.uniform(0.0, longest))
             longest = min(2 * longest, RECONNECT_MOST_S)
 
     async def _hear(self, link: SensorLink) -> None:
         self.counts["connects"] += 1
-        self.up = True
+        self._standing.set()
         for refused in link.refused:
             self.counts["refused"] += 1
             log.error("sensors' broker refuses a subscription", topic=refused)

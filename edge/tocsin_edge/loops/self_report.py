@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -10,8 +9,9 @@ from tocsin_core.clock import Clock
 from tocsin_core.readings import BAD_WAITING, is_bad, is_good, quality_text
 from tocsin_edge.adapters.metrics_process import process_figures
 from tocsin_edge.loops.board import Board
-from tocsin_edge.loops.listen import Listener
-from tocsin_edge.loops.poll import LineFigures, Poller
+from tocsin_edge.loops.inputs import Inputs
+from tocsin_edge.loops.managed import Managed
+from tocsin_edge.loops.poll import LineFigures
 from tocsin_edge.loops.poll_metrics import status as lines_status
 from tocsin_edge.loops.sensor import SensorFigures
 from tocsin_edge.loops.spool_watch import SpoolWatch
@@ -53,25 +53,28 @@ class SelfReport:
 
     def __init__(
         self,
-        settings: EdgeSettings,
+        inputs: Inputs,
         clock: Clock,
         board: Board,
         tally: Tally,
-        pollers: Sequence[Poller],
-        listener: Listener,
         spool: SpoolWatch,
         progress: Progress,
+        managed: Managed | None = None,
     ) -> None:
         """Note when the gateway started."""
-        self.settings = settings
+        self.inputs = inputs
+        self.managed = managed
         self.board = board
         self.spool = spool
         self.progress = progress
         self._clock = clock
         self._tally = tally
-        self._pollers = tuple(pollers)
-        self._listener = listener
         self.started_ms = self.now_ms()
+
+    @property
+    def settings(self) -> EdgeSettings:
+        """What the gateway has to do, as it is now."""
+        return self.inputs.settings
 
     def now_ms(self) -> int:
         """The time, ms since 1970."""
@@ -79,15 +82,15 @@ class SelfReport:
 
     def lines(self) -> tuple[LineFigures, ...]:
         """How the lines fare."""
-        return tuple(poller.figures() for poller in self._pollers)
+        return tuple(poller.figures() for poller in self.inputs.pollers)
 
     def sensor_events(self) -> dict[str, int]:
         """Count what is of the sensors' broker, and not of one sensor."""
-        return self._listener.events()
+        return self.inputs.listener.events()
 
     def sensors(self) -> tuple[SensorFigures, ...]:
         """How the sensors that publish by themselves fare."""
-        return self._listener.figures()
+        return self.inputs.listener.figures()
 
     def connected(self) -> bool:
         """Whether the uplink stands."""
@@ -119,7 +122,7 @@ class SelfReport:
         found = []
         if not self.board.clock.synchronised:
             found.append(f"clock not synchronised: {self.board.clock_reason}")
-        if self.sensors() and not self._listener.up:
+        if self.sensors() and not self.inputs.listener.up:
             broker = self.settings.gateway.sensors
             found.append(f"no connection to the sensors' broker {broker.host}:{broker.port}")
         if self.spool.trouble:
@@ -129,6 +132,8 @@ class SelfReport:
             for line in self.lines()
             if line.stretched
         ]
+        if self.managed is not None:
+            found += self.managed.warnings()
         dropped = {name: number for name, number in self.dropped().items() if number}
         if dropped:
             found.append(f"readings lost: {', '.join(f'{number} {name}' for name, number in dropped.items())}")
@@ -179,6 +184,7 @@ class SelfReport:
                 "to": f"{gateway.uplink.host}:{gateway.uplink.port}",
                 "committed_ms": self.spool.committed_ms,
             },
+            "slice": None if self.managed is None else self.managed.status(),
             "process": asdict(process_figures()),
         }
 

@@ -40,7 +40,7 @@ class Sender:
         thread: SpoolThread,
         board: Board,
         clock: Clock,
-        on_slice: Callable[[bytes], None] = lambda _: None,
+        on_slice: Callable[[bytes], None],
     ) -> None:
         """Wire only; `on_slice` takes what the cloud side sends of slices of the plant."""
         self._on_slice = on_slice

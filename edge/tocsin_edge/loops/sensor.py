@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -63,17 +63,33 @@ def reading_of(source: Mqtt, fields: Sequence[str]) -> Reading:
     )
 
 
+@dataclass
+class Memory:
+    """What was heard of a sensor: its newest time, its own times and messages of late, and the last of no own time."""
+
+    newest_ms: int = 0
+    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    last: tuple[int, int] = (0, 0)
+
+
 class Sensor:
     """One sensor: takes its messages, and watches for their absence."""
 
-    def __init__(self, device: DeviceSettings, how: SensorDevice, clock: Clock, put: Callable[[Sample], None]) -> None:
-        """Wire only; `watch` does the watching."""
+    def __init__(
+        self,
+        device: DeviceSettings,
+        how: SensorDevice,
+        clock: Clock,
+        put: Callable[[Sample], None],
+        memory: Memory | None = None,
+    ) -> None:
+        """Wire only; `watch` does the watching. `memory` is that of the one in whose place this one comes."""
         self.source = how.source
         self.fields = how.fields
+        self.device = device
         self.name = how.source.name or device.id
         self.counts: Counter[str] = Counter()
         self.network = sparkplug_source(how.source.topic)
-        self._device = device
         self._reading = None if self.network is not None else reading_of(how.source, how.fields)
         self._period_ms = device.period_ns / NS_PER_MS
         self._clock = clock
@@ -81,9 +97,7 @@ class Sensor:
         self._health = Health(device.id, clock, 0.0)
         self._reason = ""
         self._heard = asyncio.Event()
-        self._newest_ms = 0
-        self._recent: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
-        self._last = (0, 0)
+        self.memory = memory or Memory()
 
     @property
     def period_ms(self) -> float:
@@ -92,7 +106,7 @@ class Sensor:
 
     def figures(self) -> SensorFigures:
         """What it came to so far."""
-        return SensorFigures(self._device.id, self.source.topic, self._health.dead, self._reason, dict(self.counts))
+        return SensorFigures(self.device.id, self.source.topic, self._health.dead, self._reason, dict(self.counts))
 
     def take(self, arrival: Arrival) -> None:
         """Read one message; never raises, whatever is in it.
@@ -106,7 +120,7 @@ class Sensor:
             self.counts["empty"] += 1
             return
         if self._reading is None:
-            raise TypeError(f"{self._device.id} publishes no JSON")
+            raise TypeError(f"{self.device.id} publishes no JSON")
         now_ms = self._now_ms()
         parsed = parse(arrival.payload, self._reading, now_ms)
         if arrival.retained and not self._is_news(parsed.time_ms, now_ms):
@@ -117,12 +131,12 @@ class Sensor:
             self.counts["repeated"] += 1
             return
         time_ms = now_ms if parsed.time_ms is None else parsed.time_ms
-        self._newest_ms = max(self._newest_ms, time_ms)
+        self.memory.newest_ms = max(self.memory.newest_ms, time_ms)
         self.counts.update(reason.kind.value for reason in parsed.reasons)
-        found = measured(self._device, np.array(parsed.value), np.array(parsed.quality, dtype=np.uint8), time_ms)
+        found = measured(self.device, np.array(parsed.value), np.array(parsed.quality, dtype=np.uint8), time_ms)
         self.complain("; ".join(filter(None, (*map(str, parsed.reasons), found.reason))))
         self.counts["readings"] += len(found.columns)
-        self._put(Sample(self._device, found.columns))
+        self._put(Sample(self.device, found.columns))
 
     def take_rows(self, rows: Sequence[Row]) -> None:
         """Take readings that came ready made; a point may have several."""
@@ -132,9 +146,9 @@ class Sensor:
             once = {row.point: row for row in reversed(rows)}
             chosen = [row for row in rows if once[row.point] is row]
             rows = [row for row in rows if once[row.point] is not row]
-            self._newest_ms = max(self._newest_ms, *(row.time_ms for row in chosen))
+            self.memory.newest_ms = max(self.memory.newest_ms, *(row.time_ms for row in chosen))
             found = measured(
-                self._device,
+                self.device,
                 np.array([row.value for row in chosen]),
                 np.array([row.quality for row in chosen], dtype=np.uint8),
                 np.array([row.time_ms for row in chosen], dtype=np.int64),
@@ -142,7 +156,7 @@ class Sensor:
             )
             reasons.append(found.reason)
             self.counts["readings"] += len(found.columns)
-            self._put(Sample(self._device, found.columns))
+            self._put(Sample(self.device, found.columns))
         self.complain("; ".join(dict.fromkeys(filter(None, reasons))))
 
     def hear(self) -> None:
@@ -163,10 +177,10 @@ class Sensor:
 
     async def watch(self) -> None:
         """Turn the points bad when two periods pass without a message, and again each period until it is dead."""
-        period_s = self._device.period_ns / NS_PER_S
+        period_s = self.device.period_ns / NS_PER_S
         while True:
             patience = None if self._health.dead else period_s * (1 if self._health.failing else PATIENCE_PERIODS)
-            if patience is not None and not self._newest_ms and not self._health.failing:
+            if patience is not None and not self.memory.newest_ms and not self._health.failing:
                 # It speaks at its own times, so that of a slow one not even ten seconds' silence would say a thing.
                 patience = max(patience, GRACE_LEAST_S)
             try:
@@ -182,26 +196,26 @@ class Sensor:
         self._health.fail(reason)
         n = len(self.fields)
         # A sensor whose clock is fast must not keep its last value good until the gateway's has come so far.
-        self._newest_ms = max(self._now_ms(), self._newest_ms + 1)
+        self.memory.newest_ms = max(self._now_ms(), self.memory.newest_ms + 1)
         quality = np.full(n, BAD_NOT_CONNECTED, dtype=np.uint8)
-        found = measured(self._device, np.full(n, np.nan), quality, self._newest_ms)
-        self._put(Sample(self._device, found.columns, dead=self._health.dead))
+        found = measured(self.device, np.full(n, np.nan), quality, self.memory.newest_ms)
+        self._put(Sample(self.device, found.columns, dead=self._health.dead))
 
     def _now_ms(self) -> int:
         return self._clock.now_ns() // NS_PER_MS
 
     def _is_news(self, time_ms: int | None, now_ms: int) -> bool:
-        oldest_ms = max(self._newest_ms, now_ms - PATIENCE_PERIODS * self._period_ms)
+        oldest_ms = max(self.memory.newest_ms, now_ms - PATIENCE_PERIODS * self._period_ms)
         return time_ms is not None and time_ms > oldest_ms
 
     def _came_before(self, payload: bytes, time_ms: int | None, now_ms: int) -> bool:
         mark = hash(payload)
         if time_ms is not None:
-            known = (time_ms, mark) in self._recent
-            self._recent.append((time_ms, mark))
+            known = (time_ms, mark) in self.memory.recent
+            self.memory.recent.append((time_ms, mark))
             return known
-        before, at_ms = self._last
+        before, at_ms = self.memory.last
         if mark == before and 0 <= now_ms - at_ms < SAME_WITHIN_PERIODS * self._period_ms:
             return True
-        self._last = (mark, now_ms)
+        self.memory.last = (mark, now_ms)
         return False

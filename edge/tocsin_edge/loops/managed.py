@@ -1,0 +1,245 @@
+"""Managed from above: each slice that arrives is refused, or tried and then kept or rolled back, and that is told."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Final, Self
+
+import structlog
+
+from tocsin_core.clock import Clock
+from tocsin_core.managed import KEY_FILE, Answer, Assembly, OfferError, Outcome, Refusal, Standing, Verify, unseal
+from tocsin_core.plant import PlantError
+from tocsin_core.plant.slice import SliceError, hash_of, load_slice, slice_of
+from tocsin_edge.adapters.versions import Versions
+from tocsin_edge.settings import EdgeSettings
+
+TRIAL_S: Final = 60.0
+LOOK_S: Final = 1.0
+# What is well for a moment only is not well.
+LOOKS: Final = 2
+CUT_SHORT: Final = "the gateway ended in its trial"
+
+Missing = Callable[[], tuple[str, ...]]
+
+log = structlog.get_logger()
+
+
+class Managed:
+    """The version in force, and what becomes of the next one.
+
+    `settings` are those of the newest good version, or of the gateway's own plant file while there is none. `adopt`
+    lets the gateway go on under other settings; `watch`, called before, gives the function that then tells what does
+    not work of what did; `tell` takes what the cloud side is to know, and does it at once and in each birth.
+    """
+
+    def __init__(
+        self, own: EdgeSettings, versions: Versions, verify: Verify, clock: Clock, trial_s: float = TRIAL_S
+    ) -> None:
+        """Go back to the last good version from one whose trial was cut short, and find out which is in force.
+
+        Raises:
+            OSError: the versions cannot be read.
+        """
+        self._own = own
+        self._versions = versions
+        self._verify = verify
+        self._clock = clock
+        self._trial_s = trial_s
+        self._assembly = Assembly()
+        self._waiting: bytes | None = None
+        self._news = asyncio.Event()
+        self._told: Callable[[str], None] = lambda _: None
+        self.counts: Counter[str] = Counter()
+        self._newest = versions.newest()
+        self.settings = own
+        self.standing = Standing(0, hash_of(slice_of(own.plant, own.gateway.id)))
+        self._cut_short()
+        self._begin()
+
+    @classmethod
+    def of(cls, own: EdgeSettings, clock: Clock, trial_s: float = TRIAL_S) -> Self | None:
+        """Be managed if a key is pinned in the gateway's folder, and only then.
+
+        Raises:
+            TrustError: the file of the key holds none.
+        """
+        folder = own.spool.parent
+        if not (folder / KEY_FILE).exists():
+            return None
+        from tocsin_edge.adapters.trust import read_key  # noqa: PLC0415 -- 10 MB that only a managed gateway needs
+
+        return cls(own, Versions(folder), read_key(folder), clock, trial_s)
+
+    def take(self, part: bytes) -> None:
+        """Take a part of what the cloud side sends; never waits."""
+        try:
+            whole = self._assembly.take(part)
+        except OfferError as error:
+            self._refuse(error)
+            return
+        if whole is not None:
+            self._waiting = whole
+            self._news.set()
+
+    async def run(
+        self,
+        adopt: Callable[[EdgeSettings], Awaitable[None]],
+        watch: Callable[[EdgeSettings], Missing],
+        tell: Callable[[str], None],
+    ) -> None:
+        """Take what comes for ever, one version after the other."""
+        self._told = tell
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            sealed, self._waiting = self._waiting, None
+            if sealed is None:
+                continue
+            try:
+                version, content, settings = await asyncio.to_thread(self._checked, sealed)
+            except OfferError as error:
+                self._refuse(error)
+                continue
+            except Exception as error:
+                # Signed or not: nothing that is sent may end the gateway.
+                log.exception("slice refused")
+                self._refuse(OfferError(Refusal.INVALID, repr(error)))
+                continue
+            await self._try(Standing(version, content), settings, adopt, watch(settings))
+
+    def status(self) -> dict[str, object]:
+        """Give as data what is in force, what became of the newest version that came, and how often what happened."""
+        return {**asdict(self.standing), "good": self._versions.good(), "counts": dict(self.counts)}
+
+    def warnings(self) -> tuple[str, ...]:
+        """What came from above and is not in force, in one line."""
+        answer = self.standing.answer
+        if answer is None or answer.outcome in (Outcome.APPLIED, Outcome.ON_TRIAL):
+            return ()
+        return (f"version {answer.version} from the cloud side was {answer.outcome}: {answer.reason}",)
+
+    def _cut_short(self) -> None:
+        for version in self._versions.on_trial():
+            reason = self._versions.rolled_back(version) or CUT_SHORT
+            log.error("version rolled back", version=version, reason=reason)
+            self._reject(version, reason)
+
+    def _begin(self) -> None:
+        """Take the newest good version that still can be used."""
+        good = self._versions.good()
+        for version in good:
+            try:
+                offer = unseal(self._versions.read(version), self._verify, self._own.site, self._own.gateway.id)
+                self.settings = self._settings_of(offer.data)
+            except (OfferError, OSError) as error:
+                log.error("kept version cannot be used", version=version, reason=str(error))  # noqa: TRY400 -- no fault of ours
+                continue
+            self.standing = Standing(version, hash_of(offer.data))
+            break
+        log.info("managed from above", version=self.standing.version, kept=len(good))
+        reason = self._versions.rolled_back(self._newest)
+        answer = None
+        if reason is not None:
+            answer = Answer(self._newest, Outcome.ROLLED_BACK, reason)
+        elif self.standing.version:
+            answer = Answer(self.standing.version, Outcome.APPLIED)
+        self._stand(self.standing, answer)
+
+    def _checked(self, sealed: bytes) -> tuple[int, str, EdgeSettings]:
+        """The version in `sealed`, its hash and its settings, whole and valid, and kept on disk as one on trial."""
+        offer = unseal(sealed, self._verify, self._own.site, self._own.gateway.id)
+        if offer.version <= self._newest:
+            detail = f"version {offer.version} is not newer than {self._newest}"
+            raise OfferError(Refusal.OLD, detail, offer.version)
+        try:
+            settings = self._settings_of(offer.data)
+        except OfferError as error:
+            raise OfferError(error.refusal, error.detail, offer.version) from error
+        try:
+            self._versions.keep(offer.version, sealed)
+        except OSError as error:
+            raise OfferError(Refusal.NOT_KEPT, str(error), offer.version) from error
+        self._newest = offer.version
+        return offer.version, hash_of(offer.data), settings
+
+    def _settings_of(self, data: bytes) -> EdgeSettings:
+        try:
+            plant = load_slice(data)
+            if plant.site.id != self._own.site:
+                raise OfferError(Refusal.NOT_MINE, f"the plant in it is {plant.site.id}")
+            return self._own.under(plant)
+        except PlantError as error:
+            more = len(error.problems) - 1
+            raise OfferError(Refusal.INVALID, f"{error.problems[0]}" + (f" and {more} more" if more else "")) from error
+        except (SliceError, ValueError) as error:
+            if isinstance(error, OfferError):
+                raise
+            raise OfferError(Refusal.INVALID, str(error)) from error
+
+    async def _try(
+        self,
+        new: Standing,
+        settings: EdgeSettings,
+        adopt: Callable[[EdgeSettings], Awaitable[None]],
+        missing: Missing,
+    ) -> None:
+        """Go on under `settings`; keep them if all that worked works again in time, else go back."""
+        log.info("version on trial", version=new.version, hash=new.hash, for_s=self._trial_s)
+        self._stand(self.standing, Answer(new.version, Outcome.ON_TRIAL))
+        try:
+            await adopt(settings)
+            reason = await self._until_well(missing)
+            if not reason:
+                await asyncio.to_thread(self._versions.confirm, new.version)
+        except Exception as error:
+            # Whatever it is: under the last good version the gateway worked.
+            log.exception("version not applied", version=new.version)
+            reason = f"could not be applied: {error!r}"
+        if reason:
+            log.error("version rolled back", version=new.version, reason=reason)
+            await asyncio.to_thread(self._reject, new.version, reason)
+            await adopt(self.settings)
+            self._count(self.standing, Answer(new.version, Outcome.ROLLED_BACK, reason))
+            return
+        log.info("version applied", version=new.version)
+        self.settings = settings
+        self._count(new, Answer(new.version, Outcome.APPLIED))
+
+    async def _until_well(self, missing: Missing) -> str:
+        """Wait until nothing is missing any more; where the time is over before, tell what is."""
+        until_s, well = self._clock.monotonic() + self._trial_s, 0
+        while True:
+            await asyncio.sleep(LOOK_S)
+            lacks = missing()
+            well = 0 if lacks else well + 1
+            if well >= LOOKS:
+                return ""
+            if lacks and self._clock.monotonic() >= until_s:
+                return "; ".join(lacks)
+
+    def _reject(self, version: int, reason: str) -> None:
+        try:
+            self._versions.reject(version, reason)
+        except OSError as error:
+            # It stays one on trial, and the next start comes to the same.
+            log.error("rolled back, and the disk does not take it", reason=str(error))  # noqa: TRY400 -- the disk's affair
+
+    def _refuse(self, error: OfferError) -> None:
+        answered = self.standing.answer
+        if error.refusal is Refusal.OLD and answered is not None and answered.version == error.version:
+            # Sent again because the answer was lost.
+            self._told(self.standing.to_text())
+            return
+        log.error("slice refused", reason=error.refusal, detail=error.detail, version=error.version)
+        self.counts[f"{Outcome.REFUSED}: {error.refusal}"] += 1
+        self._stand(self.standing, Answer(error.version, Outcome.REFUSED, str(error)))
+
+    def _count(self, standing: Standing, answer: Answer) -> None:
+        self.counts[answer.outcome] += 1
+        self._stand(standing, answer)
+
+    def _stand(self, standing: Standing, answer: Answer | None) -> None:
+        self.standing = Standing(standing.version, standing.hash, answer)
+        self._told(self.standing.to_text())
