@@ -9,17 +9,21 @@ from typing import Final, NamedTuple
 import structlog
 
 from tocsin_core.clock import Clock
+from tocsin_edge.adapters.alarm_state import read_alarm_state
 from tocsin_edge.adapters.clock_sync import clock_sync
 from tocsin_edge.adapters.folder_lock import held
 from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.adapters.spool import Spool
-from tocsin_edge.adapters.uplink_settings import read_uplink_settings
+from tocsin_edge.adapters.uplink_settings import UplinkSettings, read_uplink_settings
 from tocsin_edge.api import answering
+from tocsin_edge.loops.alarm_restore import resume
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.by_exception import Reporter
 from tocsin_edge.loops.clock_watch import ClockWatch
 from tocsin_edge.loops.inputs import Inputs, with_known_devices
+from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Keeper
+from tocsin_edge.loops.local_alarms import LocalAlarms
 from tocsin_edge.loops.managed import TRIAL_S, Managed, Missing
 from tocsin_edge.loops.self_report import SelfReport
 from tocsin_edge.loops.send import Sender
@@ -28,7 +32,7 @@ from tocsin_edge.loops.spool_watch import SpoolWatch
 from tocsin_edge.loops.tally import Tally
 from tocsin_edge.loops.trial import Before
 from tocsin_edge.loops.watchdog import Progress, SpoolPulse, Watchdog, witnesses_of
-from tocsin_edge.settings import EdgeSettings
+from tocsin_edge.settings import EdgeSettings, compile_alarms
 
 NS_PER_MS: Final = 1_000_000
 
@@ -65,45 +69,37 @@ async def run(
         spool = Spool.open(settings.spool, keep.max_mb, keep.keep_after_commit_s, now_ms)
         thread = SpoolThread(spool, clock)
         stack.callback(thread.close)
-        board = Board(tuple(device.sparkplug for device in settings.devices), now_ms)
-        sender = Sender(settings, uplink, thread, board, clock, _ignored if managed is None else managed.take)
-        watch = ClockWatch(clock, board, clock_sync, sender.on_clock)
-        tally = Tally(settings.devices, clock)
-        keeper = Keeper(thread, board, clock, tally.before_kept(sender.on_kept), sender.on_lost, sender.on_back)
-        reporter = Reporter(settings.devices, tally.before_keeping(keeper.put))
-        inputs = Inputs(settings, clock, tally.before(reporter.put))
-        stack.callback(inputs.close)
-        pulse, spool_watch = SpoolPulse(thread), SpoolWatch(settings.spool, thread, keeper, clock)
-        progress = Progress(witnesses_of(settings, inputs.pollers, tally, pulse), clock)
-        report = SelfReport(inputs, clock, board, tally, spool_watch, progress, managed)
-        parts = _Parts(clock, board, sender, tally, reporter, inputs, progress, pulse)
+        parts = _wire(settings, uplink, managed, thread, clock)
+        stack.callback(parts.inputs.close)
         manager = manager or ServiceManager()
-        watchdog = Watchdog(manager, progress, report.line)
-        await stack.enter_async_context(answering(report, settings.spool.parent, metrics_at))
+        watchdog = Watchdog(manager, parts.progress, parts.report.line)
+        await stack.enter_async_context(answering(parts.report, settings.spool.parent, metrics_at))
         before = spool.counters()
         log.info("gateway starts", gateway=settings.gateway.id, devices=len(settings.devices), **before)
         # What was loaded stays: no later collection need look through it.
         gc.collect()
         gc.freeze()
         async with asyncio.TaskGroup() as outward:
-            outward.create_task(sender.run(), name="send")
-            keeping = outward.create_task(keeper.run(), name="keep")
+            outward.create_task(parts.sender.run(), name="send")
+            keeping = outward.create_task(parts.keeper.run(), name="keep")
             async with asyncio.TaskGroup() as inward:
-                inputs.start(inward)
-                looking = (watch, pulse, spool_watch, watchdog)
+                parts.inputs.start(inward)
+                looking = (parts.alarms, parts.watch, parts.pulse, parts.report.spool, watchdog)
                 tasks = [inward.create_task(looks.run(), name=type(looks).__name__) for looks in looking]
                 if managed is not None:
-                    sender.tell_standing(managed.standing.to_text())
-                    tasks.append(inward.create_task(_manage(managed, parts, report, trial_s), name="manage"))
+                    parts.sender.tell_standing(managed.standing.to_text())
+                    tasks.append(inward.create_task(_manage(managed, parts, trial_s), name="manage"))
                 manager.ready()
                 await stop.wait()
                 manager.stopping()
                 for task in tasks:
                     task.cancel()
-                inputs.cancel()
-            keeper.close()
+                parts.inputs.cancel()
+            parts.alarms.end()
+            parts.keeper.close()
             await keeping
-            sender.close()
+            await parts.alarms.save()
+            parts.sender.close()
         counters = await thread.attempt(before, spool.counters)
         log.info("gateway ends", gateway=settings.gateway.id, **counters)
         return counters
@@ -117,32 +113,69 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 
 
 class _Parts(NamedTuple):
-    """What knows the settings, and goes on when they change."""
+    """What a gateway is made of; most of it knows the settings, and goes on when they change."""
 
     clock: Clock
+    thread: SpoolThread
     board: Board
+    alarms: LocalAlarms
     sender: Sender
+    keeper: Keeper
+    watch: ClockWatch
     tally: Tally
     reporter: Reporter
     inputs: Inputs
     progress: Progress
     pulse: SpoolPulse
+    report: SelfReport
 
     async def adopt(self, changed: EdgeSettings) -> None:
         """Go on under other settings; returns when everything reads and sends under them."""
+        keep = changed.gateway.spool
+        await self.thread.call(self.thread.spool.resize, keep.max_mb, keep.keep_after_commit_s)
         settings = with_known_devices(self.inputs.settings, changed)
+        # Nothing waits from here until all know the same devices.
+        self.alarms.adopt(settings, await asyncio.to_thread(compile_alarms, settings))
         devices = [device.sparkplug for device in settings.devices]
         self.board.adopt(devices, self.clock.now_ns() // NS_PER_MS)
         self.tally.adopt(settings.devices)
         self.reporter.adopt(settings.devices)
         self.sender.adopt(settings)
-        await self.inputs.adopt(settings)
+        await self.inputs.adopt(settings, self.alarms.chores)
         self.progress.adopt(witnesses_of(settings, self.inputs.pollers, self.tally, self.pulse))
 
 
-async def _manage(managed: Managed, parts: _Parts, report: SelfReport, trial_s: float) -> None:
+def _wire(
+    settings: EdgeSettings, uplink: UplinkSettings, managed: Managed | None, thread: SpoolThread, clock: Clock
+) -> _Parts:
+    board = Board(tuple(device.sparkplug for device in settings.devices), clock.now_ns() // NS_PER_MS)
+    journal = JournalFeed(thread)
+    alarms = _alarms(settings, thread.spool, clock, journal)
+    on_slice = _ignored if managed is None else managed.take
+    sender = Sender(settings, uplink, journal, board, clock, on_slice, alarms.order)
+    watch = ClockWatch(clock, board, clock_sync, sender.on_clock)
+    tally = Tally(settings.devices, clock)
+    on_kept = tally.before_kept(sender.on_kept)
+    keeper = Keeper(journal, board, clock, alarms.take, on_kept, sender.on_lost, sender.on_back)
+    alarms.wake = keeper.wake
+    reporter = Reporter(settings.devices, tally.before_keeping(keeper.put))
+    inputs = Inputs(settings, clock, tally.before(alarms.before(reporter.put)), alarms.chores)
+    pulse, spool_watch = SpoolPulse(thread), SpoolWatch(settings.spool, thread, keeper, clock)
+    progress = Progress(witnesses_of(settings, inputs.pollers, tally, pulse), clock)
+    report = SelfReport(inputs, clock, board, tally, spool_watch, progress, managed)
+    return _Parts(clock, thread, board, alarms, sender, keeper, watch, tally, reporter, inputs, progress, pulse, report)
+
+
+def _alarms(settings: EdgeSettings, spool: Spool, clock: Clock, journal: JournalFeed) -> LocalAlarms:
+    """The alarms that the gateway decides, as they were when it ended."""
+    compiled = compile_alarms(settings)
+    resumed = resume(compiled, read_alarm_state(settings.spool.parent), spool, clock.now_ns())
+    return LocalAlarms(settings, compiled, resumed, clock, journal)
+
+
+async def _manage(managed: Managed, parts: _Parts, trial_s: float) -> None:
     def watch(after: EdgeSettings) -> Missing:
-        return Before(report, after, lambda: parts.sender.connected_to, trial_s).missing
+        return Before(parts.report, after, lambda: parts.sender.connected_to, trial_s).missing
 
     await managed.run(parts.adopt, watch, parts.sender.tell_standing)
 

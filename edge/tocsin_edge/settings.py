@@ -3,13 +3,19 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from tocsin_core.owned import alone
 from tocsin_core.plant import AlarmKind, Plant, PlantPoint, Priority
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.model import Gateway
 from tocsin_core.plant.mqtt import Mqtt
+from tocsin_core.plant.outputs import Output
 from tocsin_core.plant.standards import GAS_KINDS, defaults_of
 from tocsin_core.ranges import Ranges
+from tocsin_core.readings import Bool
 from tocsin_core.registers import TCP, Line, Profile, ReadPlan, compile_plan
+from tocsin_core.rules import Rules, compile_rules
 from tocsin_core.sensors import Exceptions, Rule
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 
@@ -64,6 +70,19 @@ class DeviceSettings:
         return self.sparkplug.id
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AlarmSettings:
+    """The alarms that the gateway decides by itself, D of them.
+
+    `points` gives the engine's number by device and metric, of those that an alarm looks at; `follows` by output of the
+    gateway which alarms it follows, bool[D].
+    """
+
+    rules: Rules
+    points: dict[tuple[str, str], int]
+    follows: tuple[Bool, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
     """One gateway of one site, whole; `spool` is the file of the store-and-forward queue.
@@ -113,6 +132,27 @@ def compile_settings(plant: Plant, gateway_id: str, data: Path, uplink: str | No
     devices = tuple(_device(plant, points) for points in grouped.values())
     spool = data / "gateways" / gateway_id / "spool.sqlite"
     return EdgeSettings(plant.site.id, gateway, devices, spool, plant, data, uplink)
+
+
+def compile_alarms(settings: EdgeSettings) -> AlarmSettings:
+    """Compile the alarms that the gateway decides by itself."""
+    part = alone(settings.plant, settings.gateway.id)
+    rules = compile_rules(part)
+    return AlarmSettings(
+        rules,
+        {(point.device.id, point.metric): point.index for point in part.points if point.compute is None},
+        tuple(_follows(output, part, rules) for output in settings.gateway.outputs),
+    )
+
+
+def _follows(output: Output, part: Plant, rules: Rules) -> Bool:
+    sources, points = set(output.sources), set(output.points)
+    least = Priority(output.min_priority).rank
+    chosen = [
+        not (sources or points) or point.source in sources or point.id in points
+        for point in (part.points[number] for number in rules.point.tolist())
+    ]
+    return np.asarray(chosen, np.bool_) & (rules.priority >= least)
 
 
 def _device(plant: Plant, points: list[PlantPoint]) -> DeviceSettings:

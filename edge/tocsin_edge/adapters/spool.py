@@ -97,6 +97,11 @@ class Spool:
         """Whether the file was opened for writing; where it was not, `recover` tries again."""
         return self._opened.writable
 
+    def resize(self, max_mb: int, keep_s: float) -> None:
+        """Go on with another bound, and keep batches for another while after their commit."""
+        self._bound, self._keep_ms = max_mb * BYTES_PER_MB, round(keep_s * 1000)
+        self._max_bytes = IN_MEMORY_BYTES if self._opened.in_memory else self._bound
+
     def _use(self, opened: Opened) -> None:
         self._opened = opened
         self._db = opened.database

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
@@ -14,7 +14,7 @@ from tocsin_core.clock import Clock
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT
 from tocsin_edge.loops.board import Board
-from tocsin_edge.loops.spool_thread import SpoolThread
+from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.settings import DeviceSettings
 
 GATHER_S: Final = 0.05
@@ -48,8 +48,21 @@ class Kept:
     on_disk: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The journal entries (time_ms, body) that all samples put until now have led to.
+
+    `kept` is told their numbers once they are on disk, or were refused by it, with the number of the last batch.
+    """
+
+    entries: Sequence[tuple[int, bytes]]
+    kept: Callable[[Sequence[int], int, bool], None]
+
+
 class Keeper:
     """Takes samples from the polls (`put`) and hands them on (`on_kept`) once they are on disk.
+
+    What they lead to is asked (`judge`) each time, and kept with them in one transaction.
 
     While the disk takes nothing they are handed on all the same, under numbers far ahead of any that are on disk, and
     wait in memory; once it takes them again, `on_back` is called. `on_lost` is called when the spool, over its bound,
@@ -58,23 +71,26 @@ class Keeper:
 
     def __init__(
         self,
-        thread: SpoolThread,
+        journal: JournalFeed,
         board: Board,
         clock: Clock,
+        judge: Callable[[], Verdict],
         on_kept: Callable[[list[Kept]], None],
         on_lost: Callable[[], None],
         on_back: Callable[[], None],
     ) -> None:
         """Wire only; `run` does the work."""
-        self._thread = thread
+        self._journal = journal
+        self._thread = journal.thread
         self._board = board
         self._clock = clock
+        self._judge = judge
         self._on_kept = on_kept
         self._on_lost = on_lost
         self._on_back = on_back
         self._waiting: deque[Sample] = deque()
         self._held: deque[Kept] = deque()
-        self._last = thread.spool.counters()["batch_last"]
+        self._last = journal.thread.spool.counters()["batch_last"]
         self._some = asyncio.Event()
         self._closing = False
         self._retry_at = self._told_at = 0.0
@@ -88,6 +104,10 @@ class Keeper:
         if since_ms is not None:
             sample = replace(sample, columns=replace(sample.columns, unsynchronised_ms=since_ms))
         self._waiting.append(sample)
+        self._some.set()
+
+    def wake(self) -> None:
+        """Ask soon what was decided, though no sample came."""
         self._some.set()
 
     def close(self) -> None:
@@ -107,36 +127,45 @@ class Keeper:
             if self._clock.monotonic() - trimmed > TRIM_EVERY_S:
                 trimmed = self._clock.monotonic()
                 await self._trim()
+        # The last verdict has the alarms' snapshot in it.
+        await self._flush()
         if self.trouble:
             await self._retry()
-        if self._held:
-            log.error("readings not kept at the end", readings=sum(len(kept.sample.columns) for kept in self._held))
+        if self._held or self._journal.held:
+            lost = sum(len(kept.sample.columns) for kept in self._held)
+            log.error("not kept at the end", readings=lost, journal_entries=self._journal.held)
 
     async def _flush(self) -> None:
+        # Without a wait between the two, so that what is kept and what it led to are kept together.
+        verdict = self._judge()
         samples, self._waiting = self._waiting, deque()
-        if not samples:
-            return
-        numbers = None if self.trouble else await self._append(samples)
-        on_disk = numbers is not None
-        kept = [
-            Kept(number, sample, on_disk)
-            for number, sample in zip(
-                numbers or range(self._last + 1, self._last + 1 + len(samples)), samples, strict=True
-            )
-        ]
-        self._last = kept[-1].number
+        given = None if self.trouble else await self._keep(samples, verdict)
+        on_disk = given is not None
+        numbers, entries = given or (range(self._last + 1, self._last + 1 + len(samples)), ())
+        if on_disk:
+            self._journal.kept(entries)
+        else:
+            entries = self._journal.hold(verdict.entries)
+        kept = [Kept(number, sample, on_disk) for number, sample in zip(numbers, samples, strict=True)]
+        self._last = max([self._last, *numbers])
         for sample in samples:
             self._board.update(sample.device.sparkplug, sample.columns, dead=sample.dead)
-        self._on_kept(kept)
+        verdict.kept(entries, self._last, on_disk)
+        if kept:
+            self._on_kept(kept)
         if not on_disk:
             self._hold(kept)
             if self._clock.monotonic() >= self._retry_at:
                 await self._retry()
 
-    async def _append(self, samples: deque[Sample]) -> list[int] | None:
-        """Put samples into the spool and give their numbers; None, from now on, where it takes nothing."""
+    async def _keep(self, samples: deque[Sample], verdict: Verdict) -> tuple[Sequence[int], Sequence[int]] | None:
+        """Put all into the spool and give the numbers of both; None, from now on, where it takes nothing."""
+        if not samples and not verdict.entries:
+            return (), ()
         try:
-            return await self._thread.call(self._thread.spool.append, [_part(sample) for sample in samples])
+            return await self._thread.call(
+                self._thread.spool.keep, [_part(sample) for sample in samples], verdict.entries
+            )
         except sqlite3.Error as error:
             self._begin_trouble(error)
             return None
@@ -146,6 +175,7 @@ class Keeper:
         self.trouble = str(error)
         # The disk may hold more than it shows, and a restart would go on from what it shows.
         self._last += NUMBERS_LEFT_OUT
+        self._journal.leave_out()
         now = self._clock.monotonic()
         self._told_at, self._retry_s = now, RETRY_FIRST_S
         self._retry_at = now + self._retry_s
@@ -168,6 +198,7 @@ class Keeper:
             self._retry_later()
             return
         try:
+            await self._journal.put_back()
             while self._held:
                 some = list(islice(self._held, CHUNK))
                 parts = [_part(kept.sample) for kept in some]

@@ -13,10 +13,10 @@ from tocsin_core.sparkplug import EdgeSession, Message
 from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
 from tocsin_edge.adapters.uplink_settings import UplinkSettings
 from tocsin_edge.loops.board import Board
+from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Kept
 from tocsin_edge.loops.primary import PrimaryHost
 from tocsin_edge.loops.send_connection import Connection
-from tocsin_edge.loops.spool_thread import SpoolThread
 from tocsin_edge.settings import EdgeSettings
 
 NS_PER_MS: Final = 1_000_000
@@ -37,23 +37,27 @@ class Sender:
         self,
         settings: EdgeSettings,
         uplink: UplinkSettings,
-        thread: SpoolThread,
+        journal: JournalFeed,
         board: Board,
         clock: Clock,
         on_slice: Callable[[bytes], None],
+        on_order: Callable[[bytes], None],
     ) -> None:
-        """Wire only; `on_slice` takes what the cloud side sends of slices of the plant."""
+        """Wire only; `on_slice` takes what the cloud side sends of slices of the plant, `on_order` people's orders."""
         self._on_slice = on_slice
+        self._on_order = on_order
         self._settings = settings
         self._uplink = uplink
-        self._thread = thread
+        self._journal = journal
+        self._thread = journal.thread
         self._board = board
         self._clock = clock
         devices = tuple(device.sparkplug for device in settings.devices)
         self._session = EdgeSession(settings.site, settings.gateway.id, devices)
         self._primary = PrimaryHost(required=uplink.primary_host is not None)
-        self._counters = thread.spool.counters()
+        self._counters = journal.thread.spool.counters()
         self._wake = asyncio.Event()
+        journal.on_news = self._wake.set
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
         self._connection: Connection | None = None
@@ -156,11 +160,18 @@ class Sender:
             self._counters = counters | {"batch_last": max(counters["batch_last"], self._counters["batch_last"])}
             self._primary.connected()
             connection = Connection(
-                uplink, self._session, self._thread, self._board, self._clock, self._primary, self._wake, self._counters
+                uplink,
+                self._session,
+                self._journal,
+                self._board,
+                self._clock,
+                self._primary,
+                self._wake,
+                self._counters,
             )
             self._connection, self._broker = connection, gateway.uplink
             async with asyncio.TaskGroup() as tasks:
-                hearing = tasks.create_task(connection.hear(self._on_slice), name="commands")
+                hearing = tasks.create_task(connection.hear(self._on_slice, self._on_order), name="commands")
                 await connection.run(self._leaving, tasks)
                 hearing.cancel()
 

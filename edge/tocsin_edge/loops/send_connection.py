@@ -13,11 +13,12 @@ from tocsin_core.sparkplug.edge import Columns, renamed
 from tocsin_edge.adapters.spool import Batch
 from tocsin_edge.adapters.uplink import Uplink
 from tocsin_edge.loops.board import Board
+from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Kept
 from tocsin_edge.loops.outstanding import Outstanding, Word
 from tocsin_edge.loops.primary import PrimaryHost
+from tocsin_edge.loops.send_journal import JournalSender
 from tocsin_edge.loops.send_pace import Pace
-from tocsin_edge.loops.spool_thread import SpoolThread
 
 NS_PER_MS: Final = 1_000_000
 # So many history batches wait for the host's word at once: its pace sets ours. A host that commits once a second then
@@ -39,14 +40,14 @@ log = structlog.get_logger()
 class Connection:
     """One connection that stands: what of it is born, sent and acknowledged.
 
-    `counters` are the spool's, with the highest batch number that was given out.
+    `journal` is that of the spool; `counters` are the spool's, with the highest batch number that was given out.
     """
 
     def __init__(
         self,
         uplink: Uplink,
         session: EdgeSession,
-        thread: SpoolThread,
+        journal: JournalFeed,
         board: Board,
         clock: Clock,
         primary: PrimaryHost,
@@ -56,8 +57,9 @@ class Connection:
         """Wire only; `hear` and `run` do the work."""
         self._uplink = uplink
         self._session = session
-        self._thread = thread
-        self._spool = thread.spool
+        self._journal = JournalSender(uplink, journal, clock)
+        self._thread = journal.thread
+        self._spool = journal.thread.spool
         self._board = board
         self._clock = clock
         self._primary = primary
@@ -118,10 +120,10 @@ class Connection:
         self._again = True
         self.gave_up()
 
-    async def hear(self, on_slice: Callable[[bytes], None]) -> None:
+    async def hear(self, on_slice: Callable[[bytes], None], on_order: Callable[[bytes], None]) -> None:
         """Take what hosts say; it is obeyed between two messages, by the task that sends.
 
-        `on_slice` takes parts of slices of the plant.
+        `on_slice` takes parts of slices of the plant, `on_order` people's orders for its alarms.
         """
         async for said in self._uplink.heard():
             if isinstance(said, HostState):
@@ -131,6 +133,8 @@ class Connection:
                 self._commands.append(said)
                 for part in said.slice_parts:
                     on_slice(part)
+                for order in said.orders:
+                    on_order(order)
             self._wake.set()
 
     async def run(self, stopping: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
@@ -167,11 +171,15 @@ class Connection:
             self._after_silence()
         self._wake.clear()
 
+    @property
+    def _unsent(self) -> bool:
+        return bool(self._live) or self._history_after < self._history_upto
+
     async def _flush(self, tasks: asyncio.TaskGroup) -> None:
         try:
             async with asyncio.timeout(FLUSH_S):
                 await self._work(tasks)
-                while self._live or self._outstanding or self._history_after < self._history_upto:
+                while self._unsent or self._outstanding or self._journal.unsettled:
                     await self._wake.wait()
                     self._wake.clear()
                     await self._work(tasks)
@@ -188,16 +196,8 @@ class Connection:
                 self._again = False
                 await self._pay()
                 self._send_all_again()
-            if self._tell_clock:
-                # Before the data that are stamped by it.
-                self._tell_clock = False
-                await self._uplink.publish(self._session.clock(self._board.clock, self._now_ms()))
-            if self._tell_standing and self._board.standing is not None:
-                self._tell_standing = False
-                await self._uplink.publish(self._session.standing(self._board.standing, self._now_ms()))
-            if self._tell_oldest:
-                self._tell_oldest = False
-                await self._uplink.publish(self._session.ndata(await self._oldest(), self._now_ms()))
+            await self._tell()
+            await self._journal.send(self._session)
             while self._live and not self._rebirth:
                 await self._send_live(self._live.popleft())
             await self._settle_with_broker()
@@ -206,6 +206,19 @@ class Connection:
             await self._send_history()
         if self._history_after >= self._history_upto:
             await self._bury()
+
+    async def _tell(self) -> None:
+        """Tell anew what changed of the node itself."""
+        if self._tell_clock:
+            # Before the data that are stamped by it.
+            self._tell_clock = False
+            await self._uplink.publish(self._session.clock(self._board.clock, self._now_ms()))
+        if self._tell_standing and self._board.standing is not None:
+            self._tell_standing = False
+            await self._uplink.publish(self._session.standing(self._board.standing, self._now_ms()))
+        if self._tell_oldest:
+            self._tell_oldest = False
+            await self._uplink.publish(self._session.ndata(await self._oldest(), self._now_ms()))
 
     def _history_may_go(self, tasks: asyncio.TaskGroup) -> bool:
         """Tell whether more history may be sent; where the link has to prove itself first, let it."""
@@ -250,7 +263,9 @@ class Connection:
             return
         columns = self._under_todays_plant(batch)
         if columns is None:
-            await self._thread.attempt(0, self._spool.commit, [batch.number], self._now_ms())
+            floor = await self._thread.attempt(0, self._spool.commit, [batch.number], self._now_ms())
+            # A host that has all before it would wait for it.
+            self._tell_oldest |= floor >= batch.number
             return
         message = self._session.ddata(batch.device, columns, batch.number, self._now_ms(), historical=True)
         self._outstanding.sent(batch.number, historical=True)
@@ -299,8 +314,9 @@ class Connection:
             return
         self._settled = now
         sent = self._outstanding.all()
-        if sent:
+        if sent or self._journal.unsettled:
             await self._uplink.broker_has_all()
+            await self._journal.settle()
             self._outstanding.settle(sent)
             await self._thread.attempt(0, self._spool.commit, sent, self._now_ms())
             self._progressed()
@@ -308,12 +324,16 @@ class Connection:
     async def _obey(self) -> None:
         """Take what hosts asked since last time; of several acknowledgements the last one says it all."""
         committed: int | None = None
+        of_journal: int | None = None
         while self._commands:
             command = self._commands.popleft()
             self._rebirth |= command.rebirth
             committed = committed if command.committed is None else command.committed
+            of_journal = of_journal if command.journal_committed is None else command.journal_committed
         if committed is not None:
             await self._heed(committed)
+        if of_journal is not None:
+            await self._journal.heed(of_journal)
 
     async def _heed(self, committed: int) -> None:
         if not self._acknowledging:
@@ -383,8 +403,10 @@ class Connection:
         self._born.clear()
         self._tell_clock = self._tell_standing = False
         oldest, board = await self._oldest(), self._board
-        birth = self._session.nbirth(self._newest, oldest, self._now_ms(), board.clock, standing=board.standing)
-        await self._uplink.publish(birth)
+        journal = await self._journal.reborn()
+        await self._uplink.publish(
+            self._session.nbirth(self._newest, oldest, self._now_ms(), board.clock, journal, board.standing)
+        )
         for device in self._session.devices:
             if device in self._board.heard:
                 await self._birth(device)

@@ -1,0 +1,154 @@
+"""Where the gateway's alarms go on after a start: from the last snapshot, the journal, and the readings kept since."""
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final, TypeVar
+
+import numpy as np
+import structlog
+
+from tocsin_core.engine import SnapshotError, State, initial, restore, snapshot, step
+from tocsin_core.engine.commands import ASPECT, note_acknowledgement
+from tocsin_core.engine.state import NEVER
+from tocsin_core.journal import Entry, decode
+from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.readings import I32, Frame
+from tocsin_core.rules import Rules
+from tocsin_core.sparkplug.edge import Columns
+from tocsin_edge.adapters.alarm_state import AlarmState
+from tocsin_edge.adapters.spool import Spool
+from tocsin_edge.settings import AlarmSettings
+
+CHUNK: Final = 256
+NS_PER_MS: Final = 1_000_000
+ACTIVE: Final = (Phase.UNACKNOWLEDGED, Phase.ACKNOWLEDGED)
+# What the journal tells of an alarm; all else that the engine remembers comes of readings.
+_TOLD: Final = (
+    "phase",
+    "active",
+    "onset_ns",
+    "shelved_until_ns",
+    "shelved_once",
+    "suppressed",
+    "out_of_service",
+    "commanded_ns",
+)
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What the alarms go on from: the engine's state after journal entry number `entry`, the orders that were answered.
+
+    `recent` are the entries that the spool holds and the snapshot did not know.
+    """
+
+    state: State
+    entry: int = 0
+    obeyed: dict[str, int] = field(default_factory=dict)
+    recent: tuple[tuple[int, Entry], ...] = ()
+
+
+def resume(alarms: AlarmSettings, saved: AlarmState | None, spool: Spool, now_ns: int) -> Resumed:
+    """Bring the alarms to where they were when the gateway ended, whatever ended it.
+
+    A batch and the entries that it led to were kept in one transaction. So the readings kept after the snapshot are
+    replayed in silence, for what the detectors remember; how each alarm stands is what the journal last said of it.
+    Without a snapshot the detectors begin anew, and the journal alone tells how the alarms stand.
+    """
+    rules = alarms.rules
+    batches_after = entries_after = 0
+    remembers, stands = initial(rules, now_ns), initial(rules, now_ns)
+    if saved is not None:
+        try:
+            remembers, stands = restore(saved.engine, rules), restore(saved.engine, rules)
+            batches_after, entries_after = saved.batch, saved.entry
+        except SnapshotError as error:
+            log.critical("the alarms begin anew", reason=str(error))
+            saved = None
+    entries = _decoded(spool, entries_after)
+    obeyed = dict(saved.obeyed) if saved is not None else {}
+    for _, entry in entries:
+        _stand(stands, rules, entry)
+        if entry.command:
+            obeyed[entry.command] = entry.time_ns
+    replayed = 0
+    if saved is not None:
+        remembers, replayed = _replay(remembers, alarms, spool, batches_after)
+    log.info("alarms go on", snapshot=saved is not None, entries=len(entries), readings=replayed)
+    return Resumed(
+        _joined(remembers, stands, rules), entries[-1][0] if entries else entries_after, obeyed, tuple(entries)
+    )
+
+
+def _decoded(spool: Spool, after: int) -> list[tuple[int, Entry]]:
+    found = []
+    for kept in _read(partial(spool.journal.since, after)):
+        try:
+            found.append((kept.number, decode(kept.body)))
+        except ValueError as error:
+            log.critical("journal entry not understood", entry=kept.number, reason=str(error))
+    return found
+
+
+def _read(read: Callable[[], list[T]]) -> list[T]:
+    try:
+        return read()
+    except sqlite3.Error as error:
+        log.critical("the alarms go on without what the spool holds", reason=str(error))
+        return []
+
+
+def _stand(state: State, rules: Rules, entry: Entry) -> None:
+    """Let an alarm stand as after `entry`; of one that is no longer in the plant nothing is known."""
+    number = rules.index.get(entry.alarm)
+    if number is None:
+        return
+    state.phase[number] = entry.phase
+    state.active[number] = entry.phase in ACTIVE
+    state.onset_ns[number] = entry.onset_ns
+    state.shelved_until_ns[number] = entry.until_ns
+    state.shelved_once[number] = entry.once
+    state.suppressed[number] = entry.suppressed
+    state.out_of_service[number] = entry.out_of_service
+    if entry.event is Event.ACKNOWLEDGE:
+        note_acknowledgement(state, rules, number, entry.time_ns)
+    if entry.event in ASPECT and entry.who:
+        state.commanded_ns[number, ASPECT[entry.event]] = entry.time_ns
+
+
+def _replay(state: State, alarms: AlarmSettings, spool: Spool, after: int) -> tuple[State, int]:
+    """Take the readings kept after batch `after` into `state`, and tell how many they were."""
+    readings = 0
+    while batches := _read(partial(spool.since, after, CHUNK)):
+        frame = Frame.concat(heard(each.columns, engine_numbers(alarms, each.device, each.metrics)) for each in batches)
+        readings += len(frame)
+        state, _ = step(state, alarms.rules, frame, [], max(state.now_ns, int(frame.time_ns.max(initial=0))))
+        after = batches[-1].number
+    return state, readings
+
+
+def engine_numbers(alarms: AlarmSettings, device: str, metrics: Iterable[str]) -> I32:
+    """The engine's numbers of a device's metrics, -1 where no alarm looks at one."""
+    return np.asarray([alarms.points.get((device, name), -1) for name in metrics], np.int32)
+
+
+def heard(columns: Columns, numbers: I32) -> Frame:
+    """The readings that an alarm looks at, with their times as they go up; `numbers` are those of the metrics."""
+    point = numbers[columns.metric]
+    seen = point >= 0
+    return Frame(point[seen], columns.time_ms[seen] * NS_PER_MS, columns.value[seen], columns.quality[seen])
+
+
+def _joined(remembers: State, stands: State, rules: Rules) -> State:
+    """What the detectors of `remembers` do, with the alarms as in `stands`."""
+    differs = remembers.active != stands.active
+    told = {name: getattr(stands, name) for name in (*_TOLD, "acknowledged_ns")}
+    since_ns = np.where(differs, NEVER, remembers.since_ns)
+    # A state that was put together knows its quiet bands and what is due no longer; a restored one finds them anew.
+    return restore(snapshot(replace(remembers, since_ns=since_ns, **told), rules), rules)

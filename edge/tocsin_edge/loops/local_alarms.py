@@ -1,0 +1,345 @@
+"""Warning alone: the engine over the gateway's own points, the journal of what it decides, and what that switches."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import numpy as np
+import structlog
+
+from tocsin_core.clock import Clock
+from tocsin_core.engine import Command, Refusal, overtaken, restore, snapshot, step
+from tocsin_core.journal import OVERTAKEN, Entry, Order, decode_order, encode, moved, not_carried_out, refused
+from tocsin_core.lifecycle import UNANSWERED, Phase, Verb
+from tocsin_core.readings import I32, Bool, Frame
+from tocsin_edge.adapters.alarm_state import AlarmState, write_alarm_state
+from tocsin_edge.loops.alarm_restore import Resumed, engine_numbers, heard
+from tocsin_edge.loops.chores import Chore, PushButton, Switch
+from tocsin_edge.loops.journal_feed import JournalFeed
+from tocsin_edge.loops.keep import Sample, Verdict
+from tocsin_edge.settings import AlarmSettings, DeviceSettings, EdgeSettings
+
+NS_PER_S: Final = 1_000_000_000
+NS_PER_MS: Final = 1_000_000
+TICK_S: Final = 1.0
+SNAPSHOT_EVERY_S: Final = 60.0
+# A disk that has not answered for so long holds the siren up no longer.
+DISK_PATIENCE_S: Final = 2.0
+# An order that was answered is known for so long, should it come again.
+OBEYED_FOR_NS: Final = 7 * 24 * 3600 * NS_PER_S
+RECENT: Final = 500
+NOT_HERE: Final = "no such alarm is decided here"
+
+_SOUNDS: Final = np.isin(np.arange(len(Phase)), UNANSWERED)
+_STANDS: Final = ~np.isin(np.arange(len(Phase)), (Phase.NORMAL, Phase.RETURNED_UNACKNOWLEDGED))
+_NO_READINGS: Final = Frame.empty()
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody at the gateway asks of `alarms` (None: of all that wait for an answer and are not hidden)."""
+
+    verb: Verb
+    alarms: tuple[str, ...] | None
+    who: str
+    reason: str = ""
+    duration_s: float = 0.0
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a wish for one alarm; `refusal` is empty where it was carried out."""
+
+    alarm: str
+    refusal: str
+
+
+@dataclass
+class _Judged:
+    """What was decided since the keep loop last asked."""
+
+    told: list[Entry] = field(default_factory=list)
+    answers: list[tuple[asyncio.Future[list[Outcome]], list[Outcome]]] = field(default_factory=list)
+
+
+class LocalAlarms:
+    """Decides the alarms of this gateway's points, whether anybody above hears of it or not.
+
+    Samples come by `put`, before anything is left out of them; the keep loop asks (`take`) for the journal entries that
+    they led to, puts both on disk at once, and says so (`kept`). Only then are outputs switched and people answered. An
+    error in here ends the gateway: its service manager starts it anew, and nobody believes that silence is safety.
+    """
+
+    wake: Callable[[], None]
+
+    def __init__(
+        self, settings: EdgeSettings, alarms: AlarmSettings, resumed: Resumed, clock: Clock, journal: JournalFeed
+    ) -> None:
+        """`wake`, once it is set, lets the keep loop ask soon; `journal` is told whether anything is decided here."""
+        self._journal = journal
+        journal.decides = bool(alarms.rules.definitions)
+        self._folder = settings.spool.parent
+        self._alarms = alarms
+        self._clock = clock
+        self.wake = _nothing
+        self._state = resumed.state
+        self._obeyed = resumed.obeyed
+        self._recent: deque[tuple[int, Entry]] = deque(resumed.recent, maxlen=RECENT)
+        self._fresh: list[Sample] = []
+        self._orders: deque[Order] = deque()
+        self._wishes: deque[tuple[Wish, asyncio.Future[list[Outcome]] | None]] = deque()
+        self._judged = _Judged()
+        self._entry = resumed.entry
+        self._numbers: dict[str, tuple[DeviceSettings, I32]] = {}
+        self._taken_s, self._ahead = clock.monotonic(), False
+        self._saved_s = clock.monotonic() - SNAPSHOT_EVERY_S
+        self._unsaved: AlarmState | None = None
+        self._trouble = ""
+        self.switches = tuple(Switch(output) for output in settings.gateway.outputs)
+        self.buttons = tuple(PushButton(each, clock, self.press) for each in settings.gateway.acknowledge)
+        self._switch(self._outputs())
+
+    @property
+    def chores(self) -> list[Chore]:
+        """What the lines have to do for the alarms."""
+        return [*self.switches, *self.buttons]
+
+    @property
+    def decides(self) -> bool:
+        """Whether there is any alarm to decide."""
+        return bool(self._alarms.rules.definitions)
+
+    def adopt(self, settings: EdgeSettings, alarms: AlarmSettings) -> None:
+        """Go on under another plant file: what is in both stands as it stood, and is switched as it was."""
+        self._judge()
+        self._state = restore(snapshot(self._state, self._alarms.rules), alarms.rules)
+        self._alarms = alarms
+        self._journal.decides = self.decides
+        self._numbers.clear()
+        switches = {switch.output: switch for switch in self.switches}
+        buttons = {each.button: each for each in self.buttons}
+        self.switches = tuple(switches.get(output) or Switch(output) for output in settings.gateway.outputs)
+        self.buttons = tuple(
+            buttons.get(each) or PushButton(each, self._clock, self.press) for each in settings.gateway.acknowledge
+        )
+        self._ahead = True
+        self._switch(self._outputs())
+        self.end()
+
+    def before(self, put: Callable[[Sample], None]) -> Callable[[Sample], None]:
+        """Give a function that takes a sample and hands it to `put`."""
+
+        def taken(sample: Sample) -> None:
+            self._fresh.append(sample)
+            put(sample)
+
+        return taken
+
+    def order(self, body: bytes) -> None:
+        """Take an order of the cloud side; never waits."""
+        try:
+            self._orders.append(decode_order(body))
+        except ValueError as error:
+            log.warning("order not understood", reason=str(error), bytes=len(body))
+            return
+        self.wake()
+
+    def press(self, button: str) -> None:
+        """Acknowledge, in the name of a push-button, all alarms that wait for it."""
+        self._wishes.append((Wish(Verb.ACKNOWLEDGE, None, button), None))
+        self.wake()
+
+    async def wish(self, wish: Wish) -> list[Outcome]:
+        """Do what somebody asks, and tell what became of it once it is on disk."""
+        answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._wishes.append((wish, answer))
+        self.wake()
+        return await answer
+
+    def take(self) -> Verdict:
+        """Judge everything that came, and hand over what is to be written down of it."""
+        self._taken_s, self._ahead = self._clock.monotonic(), False
+        self._judge()
+        judged, self._judged = self._judged, _Judged()
+        entries = [(entry.time_ns // NS_PER_MS, encode(entry)) for entry in judged.told]
+        return Verdict(entries, partial(self._kept, judged, self._outputs(), self._snapshot()))
+
+    def _kept(
+        self,
+        judged: _Judged,
+        outputs: tuple[bool, ...],
+        engine: bytes | None,
+        numbers: Sequence[int],
+        batch: int,
+        on_disk: bool,  # noqa: FBT001 - as the keep loop calls it
+    ) -> None:
+        """Act on what is written down now, or was refused by the disk."""
+        if numbers:
+            self._entry = numbers[-1]
+        self._recent.extend(zip(numbers, judged.told, strict=True))
+        # While the disk hung, outputs may have gone ahead of it.
+        self._switch(self._outputs() if self._ahead else outputs)
+        for answer, outcomes in judged.answers:
+            if not answer.done():
+                answer.set_result(outcomes)
+        if engine is not None and on_disk:
+            self._unsaved = AlarmState(engine, batch, self._entry, dict(self._obeyed))
+
+    async def run(self) -> None:
+        """Let time pass for the engine each second, and keep its snapshots, for ever."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.wake()
+            if self._clock.monotonic() - self._taken_s > DISK_PATIENCE_S:
+                self._go_ahead()
+            await self.save()
+
+    def _go_ahead(self) -> None:
+        """Judge and switch although the keep loop does not come back from the disk; the journal follows later."""
+        if not self._ahead:
+            log.critical("the disk hangs: outputs do not wait for it")
+        self._ahead = True
+        self._judge()
+        self._switch(self._outputs())
+
+    async def save(self) -> None:
+        """Put the newest snapshot on disk, if there is one that is not."""
+        state, self._unsaved = self._unsaved, None
+        if state is None:
+            return
+        try:
+            await asyncio.to_thread(write_alarm_state, self._folder, state)
+        except OSError as error:
+            if str(error) != self._trouble:
+                log.critical("the alarms' state is not kept", reason=str(error))
+            self._trouble = str(error)
+        else:
+            self._trouble = ""
+
+    def end(self) -> None:
+        """Let the next verdict have a snapshot."""
+        self._saved_s = self._clock.monotonic() - SNAPSHOT_EVERY_S
+
+    def _snapshot(self) -> bytes | None:
+        now_s = self._clock.monotonic()
+        if not self.decides or now_s - self._saved_s < SNAPSHOT_EVERY_S:
+            return None
+        self._saved_s = now_s
+        return snapshot(self._state, self._alarms.rules)
+
+    def _judge(self) -> None:
+        """Take all readings, then what was ordered and asked, into the engine."""
+        if not self.decides:
+            self._fresh.clear()
+        now_ns = self._clock.now_ns()
+        if self.decides:
+            self._step(self._frame(), [], now_ns)
+        while self._orders:
+            self._obey(self._orders.popleft())
+        while self._wishes:
+            wish, answer = self._wishes.popleft()
+            outcomes = self._fulfil(wish)
+            if answer is not None:
+                self._judged.answers.append((answer, outcomes))
+
+    def _frame(self) -> Frame:
+        """The readings that came, in the order in which they did."""
+        fresh, self._fresh = self._fresh, []
+        if not fresh:
+            return _NO_READINGS
+        return Frame.concat(heard(sample.columns, self._numbers_of(sample.device)) for sample in fresh)
+
+    def _numbers_of(self, device: DeviceSettings) -> I32:
+        """The engine's numbers of the device's metrics."""
+        known = self._numbers.get(device.id)
+        # The plant may change while samples of the old one are on the way.
+        if known is None or known[0] is not device:
+            names = (metric.name for metric in device.sparkplug.metrics)
+            known = self._numbers[device.id] = (device, engine_numbers(self._alarms, device.id, names))
+        return known[1]
+
+    def _step(self, frame: Frame, commands: list[Command], now_ns: int, command: str = "") -> list[Refusal]:
+        rules = self._alarms.rules
+        self._state, result = step(self._state, rules, frame, [*commands], now_ns)
+        for each in result.transitions:
+            alarm = rules.definitions[each.definition].id
+            log.warning("alarm", alarm=alarm, step=each.event.text, phase=each.phase_to.text, who=each.who)
+            self._judged.told.append(moved(alarm, each, self._state, command))
+        return result.refusals
+
+    def _obey(self, order: Order) -> None:
+        """Carry out an order once, unless somebody here has spoken later; either way the journal tells."""
+        if order.id in self._obeyed:
+            return
+        self._remember(order.id)
+        number = self._alarms.rules.index.get(order.alarm)
+        if number is None:
+            log.warning("order for an alarm that is not decided here", alarm=order.alarm, order=order.id)
+            entry = Entry(order.alarm, None, order.at_ns, Phase.NORMAL, command=order.id, refusal=NOT_HERE)
+            self._judged.told.append(entry)
+            return
+        command = Command(
+            order.verb, number, order.at_ns, order.who, order.reason, order.onset_ns, order.until_ns, order.once
+        )
+        if overtaken(self._state, command):
+            entry = not_carried_out(order.alarm, number, order.at_ns, self._state, order.id, OVERTAKEN)
+            self._judged.told.append(entry)
+            return
+        for refusal in self._step(_NO_READINGS, [command], self._state.now_ns, order.id):
+            self._judged.told.append(refused(order.alarm, refusal, self._state, order.id))
+
+    def _remember(self, order: str) -> None:
+        now_ns = self._clock.now_ns()
+        self._obeyed[order] = now_ns
+        if len(self._obeyed) > RECENT:
+            self._obeyed = {each: at_ns for each, at_ns in self._obeyed.items() if now_ns - at_ns < OBEYED_FOR_NS}
+
+    def _fulfil(self, wish: Wish) -> list[Outcome]:
+        rules = self._alarms.rules
+        outcomes = []
+        if wish.alarms is None:
+            waiting = np.flatnonzero(_SOUNDS[self._state.phase] & ~self._hidden)
+            alarms = tuple(rules.definitions[number].id for number in waiting.tolist())
+        else:
+            alarms = wish.alarms
+        for alarm in alarms:
+            number = rules.index.get(alarm)
+            refusals = [NOT_HERE]
+            if number is not None:
+                # The gateway is the judge of what came first: what is asked here is later than all before it.
+                at_ns = max(self._clock.now_ns(), int(self._state.commanded_ns[number].max()) + 1)
+                until_ns = at_ns + round(wish.duration_s * NS_PER_S) if wish.duration_s else 0
+                command = Command(wish.verb, number, at_ns, wish.who, wish.reason, 0, until_ns, wish.once)
+                told = self._step(_NO_READINGS, [command], self._state.now_ns)
+                refusals = [str(each.reason) for each in told]
+            outcomes.append(Outcome(alarm, "; ".join(refusals)))
+        return outcomes
+
+    @property
+    def _hidden(self) -> Bool:
+        state = self._state
+        return (state.shelved_until_ns > 0) | state.suppressed | state.out_of_service
+
+    def _outputs(self) -> tuple[bool, ...]:
+        """Which outputs should be on, as the alarms are."""
+        shown = ~self._hidden
+        on = {"siren": _SOUNDS[self._state.phase] & shown}
+        stands = _STANDS[self._state.phase] & shown
+        return tuple(
+            bool((follows & on.get(switch.output.kind, stands)).any())
+            for switch, follows in zip(self.switches, self._alarms.follows, strict=True)
+        )
+
+    def _switch(self, outputs: tuple[bool, ...]) -> None:
+        for switch, on in zip(self.switches, outputs, strict=True):
+            switch.want(on=on)
+
+
+def _nothing() -> None:
+    """Wake nobody, before there is a keep loop."""

@@ -1,0 +1,90 @@
+"""The alarm journal on one uplink connection: what of it was sent, and what becomes of it when the host answers."""
+
+from itertools import groupby
+from typing import Final
+
+import structlog
+
+from tocsin_core.clock import Clock
+from tocsin_core.sparkplug import EdgeSession
+from tocsin_core.sparkplug.edge import JournalNumbers
+from tocsin_edge.adapters.uplink import Uplink
+from tocsin_edge.loops.journal_feed import JournalFeed
+
+NS_PER_MS: Final = 1_000_000
+# A host commits within a second or two; what it has not committed by then was lost on the way.
+RESEND_S: Final = 15.0
+
+log = structlog.get_logger()
+
+
+class JournalSender:
+    """Sends every entry that waits, in order; the host has them by its word, or, where it gives none, the broker's."""
+
+    def __init__(self, uplink: Uplink, feed: JournalFeed, clock: Clock) -> None:
+        """Start with nothing sent."""
+        self._uplink = uplink
+        self._feed = feed
+        self._clock = clock
+        self._after = feed.committed
+        self._moved_s = clock.monotonic()
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether entries wait to be sent or committed."""
+        return max(self._after, self._feed.newest) > self._feed.committed
+
+    async def reborn(self) -> JournalNumbers | None:
+        """Send all that waits again after a birth; give the numbers that it tells, None where nothing is decided."""
+        self._after = self._feed.committed
+        return JournalNumbers(self._feed.newest, await self._feed.oldest()) if self._feed.decides else None
+
+    async def send(self, session: EdgeSession) -> None:
+        """Send what was not sent yet on this connection, and again what nobody has acknowledged for long."""
+        self._after_silence()
+        while self._feed.newest > self._after:
+            entries = await self._feed.waiting(self._after)
+            if entries is None:
+                return
+            if not entries:
+                # Numbers were left out.
+                self._after = self._feed.newest
+                return
+            oldest = await self._feed.oldest()
+            for _, run in groupby(enumerate(entries), lambda placed: placed[1].number - placed[0]):
+                part = [entry for _, entry in run]
+                bodies = [entry.body for entry in part]
+                await self._uplink.publish(session.journal(part[0].number, bodies, oldest, self._now_ms()))
+            self._after = entries[-1].number
+            self._moved_s = self._clock.monotonic()
+
+    async def heed(self, number: int) -> None:
+        """Take the host's word, cumulative: it has what came of everything up to `number`."""
+        feed = self._feed
+        if number > feed.newest:
+            log.warning("host commits what was never sent of the journal", entry=number, newest=feed.newest)
+        elif number > feed.committed:
+            self._moved_s = self._clock.monotonic()
+            floor = await feed.commit(number, self._now_ms())
+            if floor > number:
+                # Above it numbers were left out: the host waits for them until it is told that none will come.
+                self._after = min(self._after, floor)
+        elif number < feed.committed:
+            again = await feed.reopen(number)
+            self._after = number
+            log.warning("host went back in the journal", to_entry=number, newest=feed.newest, sent_again=again)
+
+    async def settle(self) -> None:
+        """Take the broker's word for all that was sent."""
+        await self._feed.commit(self._after, self._now_ms())
+
+    def _after_silence(self) -> None:
+        now_s = self._clock.monotonic()
+        if self._after <= self._feed.committed:
+            self._moved_s = now_s
+        elif now_s - self._moved_s > RESEND_S:
+            log.warning("nothing of the journal acknowledged, sending again", after_s=RESEND_S)
+            self._after, self._moved_s = self._feed.committed, now_s
+
+    def _now_ms(self) -> int:
+        return self._clock.now_ns() // NS_PER_MS
