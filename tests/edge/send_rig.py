@@ -1,14 +1,18 @@
-"""What the tests of the sending side stand on beside the rig: a slow link, gateways under limits."""
+"""What the tests of the sending side stand on beside the rig: slow and deaf links, gateways under limits or in here."""
 
 import asyncio
 import resource
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.edge.rig import Gateway
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant import load_plant
+from tocsin_edge import app
+from tocsin_edge.settings import EdgeSettings, compile_settings
 
 # PR_CAPBSET_DROP of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/prctl.h, linux/capability.h).
 WITHOUT_OVERRIDE = """
@@ -71,3 +75,58 @@ class SlowLink:
             writer.write(chunk)
             await writer.drain()
         raise ConnectionResetError
+
+
+@dataclass
+class DeafLink:
+    """A TCP link whose connections can turn half-open: both ends think that they stand, and nothing comes through."""
+
+    to: int
+    port: int = 0
+    _deaf: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["DeafLink"]:
+        """Carry connections until left."""
+        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+
+    def turn_deaf(self) -> None:
+        """Swallow from now on whatever comes by the connections that there are; new ones are whole."""
+        self._deaf.set()
+        self._deaf = asyncio.Event()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        deaf = self._deaf
+        inward, outward = await asyncio.open_connection("127.0.0.1", self.to)
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while chunk := await source.read(65536):
+                if not deaf.is_set():
+                    sink.write(chunk)
+                    await sink.drain()
+            raise ConnectionResetError
+
+        with suppress(ConnectionError, ExceptionGroup, asyncio.CancelledError):
+            async with asyncio.TaskGroup() as both:
+                both.create_task(pump(reader, outward))
+                both.create_task(pump(inward, writer))
+        for end in (writer, outward):
+            end.transport.abort()
+
+
+@asynccontextmanager
+async def gateway_here(plant: Path, data: Path, uplink: int) -> AsyncIterator[EdgeSettings]:
+    """Run the gateway `gw` of `plant` in this process, its uplink at the port `uplink` of 127.0.0.1."""
+    stop = asyncio.Event()
+    settings = compile_settings(load_plant(plant), "gw", data, f"127.0.0.1:{uplink}")
+    running = asyncio.create_task(app.run(settings, SystemClock(), stop))
+    try:
+        yield settings
+    finally:
+        stop.set()
+        await running

@@ -1,8 +1,6 @@
 """A clock that nobody sets travels with the data: from the gateway's board through spool and broker to any host."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,16 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.edge.rig import Host, Link, Slave, modbus_device, one_reading, plant
+from tests.edge.send_rig import gateway_here
 from tests.support.nats import nats_broker
 from tests.support.wait import eventually_async
-from tocsin_core.clock import SystemClock
-from tocsin_core.plant import load_plant
 from tocsin_core.sparkplug import ClockState, Fed
 from tocsin_edge import app
 from tocsin_edge.adapters.clock_sync import ClockSync
 from tocsin_edge.adapters.spool_codec import pack, unpack
 from tocsin_edge.loops import clock_watch
-from tocsin_edge.settings import compile_settings
 
 SET = ClockSync(synchronised=True, error_ms=2.5)
 UNSET = ClockSync(synchronised=False, reason="nobody sets the clock")
@@ -46,19 +42,6 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return said
 
 
-@asynccontextmanager
-async def gateway(folder: Path, uplink: int) -> AsyncIterator[None]:
-    """Run the gateway of the plant in `folder` in this process, its uplink at the port `uplink`."""
-    stop = asyncio.Event()
-    settings = compile_settings(load_plant(folder / "plant"), "gw", folder / "data", f"127.0.0.1:{uplink}")
-    running = asyncio.create_task(app.run(settings, SystemClock(), stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await running
-
-
 def clocks(host: Host) -> list[ClockState]:
     """Every word on the clock that the host heard."""
     return [fed.clock for fed in host.fed if fed.clock is not None]
@@ -75,7 +58,7 @@ def test_every_batch_tells_by_what_clock_it_was_read(tmp_path: Path, kernel: Ker
     async def story(port: int) -> None:
         async with Slave({1: 1.5}).serve() as slave, Host(port).listen() as host:
             plant(tmp_path / "plant", port, {"A": modbus_device("A", slave.port)})
-            async with gateway(tmp_path, port):
+            async with gateway_here(tmp_path / "plant", tmp_path / "data", port):
                 await eventually_async(lambda: len(data(host)) > 3)
                 (told,) = clocks(host)
                 assert (told.synchronised, told.error_ms, told.step_s) == (False, None, None)
@@ -101,11 +84,11 @@ def test_history_keeps_the_mark_when_the_clock_has_been_set_meanwhile(tmp_path: 
         async with Slave({1: 1.5}).serve() as slave, Host(port).listen() as host, Link(port).open() as link:
             plant(tmp_path / "plant", port, {"A": modbus_device("A", slave.port)})
             await link.cut()
-            async with gateway(tmp_path, link.port):
+            async with gateway_here(tmp_path / "plant", tmp_path / "data", link.port):
                 asked = len(slave.asked)
                 await eventually_async(lambda: len(slave.asked) > asked + 6)
             kernel.says, link.whole = SET, True
-            async with gateway(tmp_path, link.port):
+            async with gateway_here(tmp_path / "plant", tmp_path / "data", link.port):
                 await eventually_async(lambda: sum(fed.historical for fed in data(host)) > 3)
                 await eventually_async(lambda: not data(host)[-1].historical)
             old = [fed for fed in data(host) if fed.historical]
