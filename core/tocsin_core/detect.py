@@ -47,9 +47,9 @@ def limit(value: F64, sign: F64, setpoint: F64, deadband: F64) -> I8:
     return _answer(over >= 0.0, over < -deadband)
 
 
-def bad(is_bad: Bool) -> I8:
-    """An instrument alarm: beyond while the reading's quality is bad, inside as soon as it is not."""
-    return _answer(is_bad, ~is_bad)
+def bad(is_good: Bool) -> I8:
+    """An instrument alarm: inside while the reading's quality is good, beyond while it is not."""
+    return _answer(~is_good, is_good)
 
 
 class Trend(NamedTuple):

@@ -43,8 +43,9 @@ class Rules:
 
     Of length D: `point`, `family`, `sign` (+1 where high is bad, -1 where low is), `setpoint` and `deadband` (the
     point's unit; `rate`: unit a second), `on_ns`, `off_ns`, `priority` (1 to 4), `latching`, `trend` (row of the trend
-    or -1), `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale), `grade` (how grave it is among
-    those of its side of its point: 3 HH and LL, 2 H and L, 5 to 2 red to blue, 1 an early warning, 0 any other).
+    or -1), `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale: of silence; bad: of
+    readings that are uncertain), `grade` (how grave it is among those of its side of its point: 3 HH and LL, 2 H and L,
+    5 to 2 red to blue, 1 an early warning, 0 any other).
 
     `realarm` are the numbers of the R definitions that re-alarm, in order, `realarm_ns` after how long.
 

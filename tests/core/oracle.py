@@ -242,7 +242,7 @@ class Oracle:
             if detector is not None:
                 detector.take(time_ns, value, good=good)
             if d.kind is AlarmKind.BAD:
-                condition: bool | None = bad
+                condition: bool | None = not good
             elif d.kind is AlarmKind.STALE:
                 condition = False
             elif d.kind is AlarmKind.LOOP and not good and detector is not None:
@@ -318,6 +318,8 @@ class Oracle:
         if alarm.since_ns is None:
             alarm.since_ns = time_ns
         wanted_s = d.off_delay_s if alarm.active else d.on_delay_s
+        if d.kind is AlarmKind.BAD and not alarm.active and not self.places[d.point].bad:
+            wanted_s = d.after_s
         if time_ns - alarm.since_ns < round(wanted_s * SECOND):
             return
         if alarm.decider == "elsewhere" or (alarm.decider == "here until it returns" and not alarm.active):

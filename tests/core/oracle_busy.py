@@ -52,7 +52,7 @@ def _varied(dice: Random, made: list[AlarmDefinition]) -> list[AlarmDefinition]:
     return [
         replace(
             each,
-            after_s=dice.choice([2.0, 20.0]) if each.kind is AlarmKind.BAD else each.after_s,
+            after_s=8.0 if each.kind is AlarmKind.BAD else each.after_s,
             deadband=deadbands[each.id],
             on_delay_s=dice.choice([0.0, 0.0, 2.0]),
             off_delay_s=dice.choice([0.0, 0.0, 3.0]),
@@ -202,10 +202,10 @@ def _suppressor(dice: Random, point: str) -> Suppressor:
 
 def whole_rounds(dice: Random, values: list[float]) -> list[Due]:
     """Sweeps over all points that drift together or apart, in any order, with holes; the word changes now and then."""
-    pace = dice.choice([1000, 1000, 60_000])
+    pace = dice.choice([1000, 60_000, 60_000])
     apart = dice.choice([0.0, 0.0, 3.0])
     word = float(dice.choices([0, 1, 2, 3, 4], [8, 1, 1, 1, 4])[0])
-    silent = {index for index in range(4) if dice.random() < 0.1}
+    silent = {index for index in range(4) if dice.random() < 0.03}
     made = []
     for _ in range(dice.randint(0, 15)):
         values[0] += 0.1 * (52.0 - values[0]) + dice.gauss(0.0, 4.0)

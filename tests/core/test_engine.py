@@ -137,11 +137,21 @@ def test_bad_stops_a_waiting_return() -> None:
     assert story.read(13, 9).told == [("raise", 1), ("return", 13)]
 
 
-def test_an_instrument_alarm_is_raised_by_bad_readings_and_returns_with_any_other() -> None:
-    """Two periods of bad raise it; an uncertain reading is a reading."""
+def test_an_instrument_alarm_is_raised_by_bad_readings_and_returns_with_good_ones() -> None:
+    """Two periods of bad raise it; an uncertain reading does not say that the instrument is well again."""
     bad = replace(definition("P0", AlarmKind.BAD), on_delay_s=2.0)
     story = Story.of(bad).read(1, 0, BAD_COMM_FAILURE).read(2, 0, BAD_COMM_FAILURE).read(3, 0, BAD_COMM_FAILURE)
-    assert story.read(4, 5, UNCERTAIN).told == [("raise", 3), ("return", 4)]
+    assert story.read(4, 5, UNCERTAIN).read(5, 5).told == [("raise", 3), ("return", 5)]
+
+
+def test_an_instrument_that_stays_uncertain_is_told() -> None:
+    """No limit is judged by its readings: ten minutes without a good one are an alarm, and then one bad is enough."""
+    bad = replace(definition("P0", AlarmKind.BAD), on_delay_s=2.0, after_s=600.0)
+    story = Story.of(bad).read(0, 5, UNCERTAIN).read(599, 5, UNCERTAIN)
+    assert story.told == []
+    assert story.read(600, 5, UNCERTAIN).told == [("raise", 600)]
+    story = Story.of(bad).read(0, 5, UNCERTAIN).read(300, 5).read(301, 5, UNCERTAIN).read(700, 5, UNCERTAIN)
+    assert story.read(702, 0, BAD_COMM_FAILURE).told == [("raise", 702)]
 
 
 BAD: Final = definition("P0", AlarmKind.BAD)

@@ -265,7 +265,7 @@ def test_a_computed_point_is_told_bad_or_stale_only_where_it_is_asked_for(tmp_pa
     plant = load_plant(rich(tmp_path, text))
     assert named(plant, "GM").definitions == ()
     assert [(d.kind.value, d.on_delay_s, d.after_s) for d in named(plant, "GD").definitions if d.kind.value != "H"] == [
-        ("bad", 6.0, 0.0),
+        ("bad", 6.0, 86_400.0),
         ("stale", 0.0, 15.0),
     ]
 

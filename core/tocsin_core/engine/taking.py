@@ -215,7 +215,7 @@ def _judge(state: State, rules: Rules, asked: _Asked, judging: _Judging) -> I8:
     value = judging.value[source]
     answer = detect.limit(value, rules.sign[definition], rules.setpoint[definition], rules.deadband[definition])
     answer[family != _LIMIT] = HOLD
-    np.copyto(answer, detect.bad(is_bad(judging.quality))[source], where=family == _BAD)
+    np.copyto(answer, detect.bad(good), where=family == _BAD)
     answer[family == _STALE] = FALSE
     if len(state.nears):
         trend = rules.trend[definition]
@@ -255,12 +255,16 @@ def _decides(state: State, definition: I64, active: Bool) -> Bool:
 
 def _settle(state: State, rules: Rules, asked: _Asked, answer: I8, judging: _Judging, moves: list[Move]) -> None:
     """Run the delays: raise what has been TRUE for its on-delay, return what has been FALSE for its off-delay."""
-    definition, source, _, active, _ = asked
+    definition, source, family, active, good = asked
     turning = answer == _TURNS.take(active)
     time_ns = judging.time_ns[source]
     since_ns = state.since_ns[definition]
     np.copyto(since_ns, time_ns, where=since_ns == NEVER)
     delay = np.where(active, rules.off_ns[definition], rules.on_ns[definition])
+    unsure = ((family == _BAD) & ~good & ~active).nonzero()[0]
+    if len(unsure):
+        unsure = unsure[~is_bad(judging.quality[source[unsure]])]
+        delay[unsure] = rules.after_ns[definition[unsure]]
     due = turning & (time_ns - since_ns >= delay) & _decides(state, definition, active)
     since_ns[due | ~turning] = NEVER
     state.since_ns[definition] = since_ns

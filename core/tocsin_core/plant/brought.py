@@ -30,6 +30,10 @@ STALE_PERIODS: Final = 5  # a point is stale after this many missed periods, but
 STALE_LEAST_S: Final = 10.0
 BAD_PERIODS: Final = 2.0  # an instrument that answers badly once may be answering well by the next period
 BAD_OFF_DELAY_S: Final = 5.0
+# No limit is judged by an uncertain reading. Instruments warm up in about this time (our own choice); what is computed
+# may want a day to be sure (a mass balance).
+UNCERTAIN_S: Final = 600.0
+UNCERTAIN_COMPUTED_S: Final = 86_400.0
 RATE_WINDOW_S: Final = 60.0
 RATE_OFF_DELAY_S: Final = 30.0
 RATE_DEADBAND: Final = 0.2  # of the set point
@@ -66,7 +70,7 @@ USES: Final[dict[AlarmKind, frozenset[str]]] = {
     AlarmKind.LOOP: _COMMON,
     AlarmKind.STUCK: _COMMON | {"window_s", "floor"},
     AlarmKind.SPIKE: _COMMON | {"floor"},
-    AlarmKind.BAD: _COMMON - {"suppressed_by"},
+    AlarmKind.BAD: (_COMMON - {"suppressed_by"}) | {"after_s"},
     AlarmKind.STALE: (_COMMON - {"on_delay_s", "suppressed_by"}) | {"after_s"},
 }
 """The settings that mean something to each kind; any other is a mistake of the plant file."""
@@ -234,7 +238,9 @@ def bad(given: AlarmSetting | None, period_s: float, rule: Compute | None) -> Ma
     """On every measured point, and on a vote and a median: then no member is left to speak for them."""
     if given is None and rule is not None and not isinstance(rule, Vote | Median):
         return None
-    return merged(given, _plain(on=BAD_PERIODS * period_s, off=BAD_OFF_DELAY_S)), None
+    usual = _plain(on=BAD_PERIODS * period_s, off=BAD_OFF_DELAY_S)
+    after_s = UNCERTAIN_S if rule is None else UNCERTAIN_COMPUTED_S
+    return merged(given, usual.model_copy(update={"after_s": after_s})), None
 
 
 def stale(point: Point, given: AlarmSetting | None, period_s: float, rule: Compute | None) -> Made | None:

@@ -29,6 +29,7 @@ from tocsin_core.plant.brought import (
     STATISTIC_DEADBAND,
     STUCK_PERIODS,
     STUCK_WINDOW_S,
+    UNCERTAIN_S,
     USES,
 )
 from tocsin_core.plant.fields import FORMS, IDENTIFIER, Text, name_of
@@ -472,7 +473,8 @@ def document() -> str:
         f"{_charts()}\n"
         "## What each kind brings\n\n"
         "Whatever the plant file says goes before it. Every point has besides: `bad` (instrument fault), raised after"
-        f" {BAD_PERIODS:g} periods of its device and returned after {BAD_OFF_DELAY_S:g} s; `stale` (no data), raised"
+        f" {BAD_PERIODS:g} periods of its device, or {UNCERTAIN_S:g} s of readings that are uncertain, and returned"
+        f" after {BAD_OFF_DELAY_S:g} s of good ones; `stale` (no data), raised"
         f" after {STALE_PERIODS} periods without a reading but not before {STALE_LEAST_S:g} s. Windows hold at least"
         f" {LEAST_WINDOW_PERIODS} periods. Deadbands: EEMUA 191. `bad` and `stale` have priority"
         f" {PRIORITY[AlarmKind.BAD]}, but {BLIND_GAS_PRIORITY} on gas detectors"

@@ -174,7 +174,9 @@ class AlarmSetting(Strict):
         None, description="`time-to-limit`: one-sided confidence at which the limit must be reached within the horizon."
     )
     after_s: Annotated[float, Field(gt=0, le=86400)] | None = Field(
-        None, description="`stale`: no reading for this long, by the wall clock."
+        None,
+        description="`stale`: no reading for this long, by the wall clock; `bad`: no good reading for this long, though"
+        " none that is bad.",
     )
 
 
