@@ -39,6 +39,7 @@ from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.historian import Historian, HistorianParts, retain
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.notify import Notifier
+from tocsin_cloud.loops.orders import OrderParts, keep_ordering
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.quarantine import keep_quarantine
 from tocsin_cloud.loops.ticker import tick
@@ -147,9 +148,13 @@ async def _workers(process: _Process, history: DuckdbHistory, first_start: Annou
     stack.push_async_callback(quarantine.flush)
     historian = Historian(HistorianParts(client, history, table, live, quarantine, metrics, clock, settings.historian))
     outlet = Outlet(client, table)
+    ordered = asyncio.Event()
     alarms = AlarmsWorker(
-        AlarmParts(client, database, plant, live, metrics, clock, settings.alarms, settings.snapshot_file, outlet)
+        AlarmParts(
+            client, database, plant, live, metrics, clock, settings.alarms, settings.snapshot_file, outlet, ordered
+        )
     )
+    orders = OrderParts(client, database, live, metrics, clock, ordered)
     evidence = EvidenceParts(client, database, history, plant, clock, settings.alarms)
     publish = partial(publish_event, client)
     notifier = Notifier(database, Channels(settings.outbox), publish, plant, clock, metrics.registry)
@@ -170,6 +175,7 @@ async def _workers(process: _Process, history: DuckdbHistory, first_start: Annou
         ("retention", partial(retain, history, settings.historian, clock)),
         ("quarantine", partial(keep_quarantine, quarantine)),
         ("alarms", alarms.run),
+        ("orders", partial(keep_ordering, orders)),
         ("computed", outlet.run),
         ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
         ("evidence", partial(keep_evidence, evidence)),

@@ -41,6 +41,7 @@ class Rig:
         self.commands = 0
         self.newest_ms = 0
         self.metrics = Metrics()
+        self.ordered = asyncio.Event()
 
     def worker(self) -> AlarmsWorker:
         """A new worker that knows nothing but what is in the files."""
@@ -58,6 +59,7 @@ class Rig:
             settings,
             self.folder / "s.npz",
             Outlet(self.client, table),
+            self.ordered,
         )
         return AlarmsWorker(parts)
 

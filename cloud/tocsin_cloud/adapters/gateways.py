@@ -1,9 +1,11 @@
 """Commands to gateways: acknowledgements and requests for a rebirth, as Sparkplug NCMD through the stream's server."""
 
+from collections.abc import Sequence
+
 from nats.aio.client import Client
 
 from tocsin_cloud.adapters.stream import to_subject
-from tocsin_core.sparkplug import Topic, committed, rebirth
+from tocsin_core.sparkplug import Topic, committed, journal_committed, orders, rebirth
 
 NS_PER_MS = 1_000_000
 
@@ -16,6 +18,16 @@ async def send_committed(client: Client, group: str, node: str, batch: int, now_
 async def ask_rebirth(client: Client, group: str, node: str, now_ns: int) -> None:
     """Ask the edge node to publish its births again (Sparkplug 3.0, 6.4.21)."""
     await client.publish(_subject(group, node), rebirth(now_ns // NS_PER_MS))
+
+
+async def send_journal_committed(client: Client, group: str, node: str, number: int, now_ns: int) -> None:
+    """Tell the gateway that what came of its journal up to entry `number` is in the database."""
+    await client.publish(_subject(group, node), journal_committed(number, now_ns // NS_PER_MS))
+
+
+async def send_orders(client: Client, group: str, node: str, bodies: Sequence[bytes], now_ns: int) -> None:
+    """Hand people's orders to the gateway that decides their alarms, in this order."""
+    await client.publish(_subject(group, node), orders(bodies, now_ns // NS_PER_MS))
 
 
 def _subject(group: str, node: str) -> str:

@@ -32,11 +32,17 @@ class Metrics:
     flood: Gauge = field(init=False)
     floods: Counter = field(init=False)
     recent_alarms: Gauge = field(init=False)
+    journal_repeated: Counter = field(init=False)
+    journal_lost: Counter = field(init=False)
+    journal_gaps: Counter = field(init=False)
+    orders_waiting: Gauge = field(init=False)
+    disagreements: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the figures in the registry."""
         self._of_the_stream()
         self._of_alarms()
+        self._of_deciding_gateways()
 
     def _put(self, name: str, figure: Gauge | Counter | Histogram) -> None:
         object.__setattr__(self, name, figure)
@@ -117,4 +123,26 @@ class Metrics:
         put(
             "recent_alarms",
             Gauge("tocsin_alarms_last_ten_minutes", "Alarms annunciated in the last ten minutes.", registry=own),
+        )
+
+    def _of_deciding_gateways(self) -> None:
+        own, put = self.registry, self._put
+        for name, text in (
+            ("repeated", "Alarm journal entries of a gateway that came again and were taken in already."),
+            ("lost", "Alarm journal entries of a gateway that never came, or could not be read."),
+            ("gaps", "Messages of a gateway's alarm journal that came before earlier ones, and wait to come again."),
+        ):
+            put(f"journal_{name}", Counter(f"tocsin_journal_{name}", text, ["gateway"], registry=own))
+        put(
+            "orders_waiting",
+            Gauge("tocsin_orders_waiting", "Commands that a gateway has not answered yet.", registry=own),
+        )
+        put(
+            "disagreements",
+            Gauge(
+                "tocsin_disagreements",
+                "Alarms that a gateway decides and on which the readings here have long said otherwise.",
+                ["gateway"],
+                registry=own,
+            ),
         )

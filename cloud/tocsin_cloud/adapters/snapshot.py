@@ -20,14 +20,15 @@ FORMAT: Final = 1
 class Snapshot:
     """Everything the alarms worker remembers after the message at `position`.
 
-    `engine` and `session` are the bytes of the core's own snapshots; `gateways` plain values; the latest reading of
-    each point in `ids` in columns of that length.
+    `engine` and `session` are the bytes of the core's own snapshots; `gateways` plain values; `journals` how far the
+    alarm journal of each gateway is in the engine; the latest reading of each point in `ids` in columns of that length.
     """
 
     position: Position
     engine: bytes
     session: bytes
     gateways: list[Any]
+    journals: dict[str, int]
     ids: list[str]
     time_ns: I64
     value: F64
@@ -44,6 +45,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
         "format": FORMAT,
         "position": [snapshot.position.sequence, snapshot.position.time_ns],
         "gateways": snapshot.gateways,
+        "journals": snapshot.journals,
         "ids": snapshot.ids,
     }
     buffer = BytesIO()
@@ -89,6 +91,8 @@ def load(path: Path) -> Snapshot | None:
                 columns["engine"].tobytes(),
                 columns["session"].tobytes(),
                 head["gateways"],
+                # Earlier versions took none in.
+                head.get("journals", {}),
                 head["ids"],
                 columns["time_ns"],
                 columns["value"],

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -14,11 +14,13 @@ from nats.errors import Error as NatsError
 from sqlalchemy.exc import OperationalError
 
 from tocsin_cloud.adapters import snapshot as snapshots
+from tocsin_cloud.adapters.gateways import send_journal_committed
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.snapshot import Snapshot
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
 from tocsin_cloud.loops.computed import Outlet
+from tocsin_cloud.loops.delegation import Delegation
 from tocsin_cloud.loops.floods import Floods
 from tocsin_cloud.loops.hearing import hear
 from tocsin_cloud.loops.journal import (
@@ -29,6 +31,7 @@ from tocsin_cloud.loops.journal import (
     Step,
     answered_at,
     close_orphans,
+    journal_positions,
     take_partition,
 )
 from tocsin_cloud.loops.live import Known, LiveView, Outlook
@@ -40,7 +43,7 @@ from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import Plant
 from tocsin_core.readings import Frame
 from tocsin_core.rules import NS, Rules, compile_rules
-from tocsin_core.sparkplug.host import HostSession
+from tocsin_core.sparkplug.host import Fed, HostSession
 
 log = structlog.get_logger()
 
@@ -57,7 +60,7 @@ NO_SUCH_ALARM: Final = "there is no such alarm"
 
 @dataclass(frozen=True, slots=True)
 class AlarmParts:
-    """What the alarms worker works with."""
+    """What the alarms worker works with; it sets `ordered` when orders may have to go out at once."""
 
     client: Client
     database: Database
@@ -68,6 +71,7 @@ class AlarmParts:
     settings: AlarmSettings
     snapshot_file: Path
     outlet: Outlet
+    ordered: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class AlarmsWorker:
         self._clean = False  # nothing in the engine waits for its commit
         self._answered: dict[str, int] = {}
         self._floods = Floods(self._rules, parts.live, parts.metrics)
+        self._delegation = Delegation(parts.plant, self._rules)
 
     @property
     def position(self) -> Position:
@@ -126,6 +131,7 @@ class AlarmsWorker:
             await self._reconcile()
             async with parts.database.read() as session:
                 await self._floods.load(session, parts.clock.now_ns())
+                self._delegation.adopt(await journal_positions(session))
             self._caught_up = True
             await self._work(feed, journal)
         except asyncio.CancelledError:
@@ -156,6 +162,8 @@ class AlarmsWorker:
                 if self._state is not None:
                     parts.live.outlooks = _outlooks(self._state, self._rules)
                     self._floods.show(self._state.now_ns)
+                    for gateway, alarms in self._delegation.disagreements(self._state).items():
+                        parts.metrics.disagreements.labels(gateway).set(alarms)
                 shown = now
             if now - kept >= parts.settings.snapshot_interval_s and self._read != self._kept:
                 # A snapshot ends the replay that computes again what is not in the stream yet.
@@ -185,6 +193,8 @@ class AlarmsWorker:
             self._state, self._session = None, HostSession(parts.live.table.resolve)
             return
         parts.live.restore(Known(held.gateways, held.ids, held.time_ns, held.value, held.quality))
+        self._delegation.disown(self._state)
+        self._delegation.adopt(held.journals)
         self._read = self._kept = held.position
 
     async def _replay(self, feed: Feed) -> None:
@@ -251,6 +261,7 @@ class AlarmsWorker:
         fed = hear(self._session, self._parts.live.table, message)
         self._parts.live.take(fed.frame)
         self._parts.live.hear(fed, message.time_ns)
+        self._follow(batch, fed, message.time_ns)
         if not len(fed.frame):
             return
         # What births repeat and what was kept during a cut is old by nature: its age is no latency of ours.
@@ -260,10 +271,24 @@ class AlarmsWorker:
         self._frames.append(fed.frame)
         self._timely = timely
 
-    def _step(self, batch: Batch, commands: list[engine.Command], now_ns: int) -> list[engine.Refusal]:
+    def _follow(self, batch: Batch, fed: Fed, now_ns: int) -> None:
+        """Let a gateway that decides have its say."""
+        assert self._state is not None  # noqa: S101 -- `_advance` makes it before the first message
+        words = self._delegation.heard(fed, self._state, now_ns)
+        if words is None:
+            return
+        if self._frames:
+            self._step(batch, [], self._state.now_ns)
+        self._timely = words.news
+        self._step(batch, words.inputs, self._state.now_ns)
+        batch.words.append(words)
+        if words.decides:
+            batch.orders += self._delegation.orders_from_before(words.gateway, self._state, now_ns)
+
+    def _step(self, batch: Batch, inputs: Sequence[engine.Input], now_ns: int) -> list[engine.Refusal]:
         frame, self._frames = Frame.concat(self._frames), []
         assert self._state is not None  # noqa: S101 -- `_advance` makes it before the first step
-        self._state, result = engine.step(self._state, self._rules, frame, commands, now_ns)
+        self._state, result = engine.step(self._state, self._rules, frame, inputs, now_ns)
         live, metrics = self._parts.live, self._parts.metrics
         live.take(result.computed)
         self._parts.outlet.put(result.computed)
@@ -288,6 +313,8 @@ class AlarmsWorker:
         if asked.order is not None and self._state is not None:
             refused = self._step(batch, [asked.order], self._state.now_ns)
             refusal = str(refused[0].reason) if refused else ""
+            order = None if refused else self._delegation.order(self._state, asked.order, asked.id)
+            batch.orders += [] if order is None else [order]
         text = {
             name: None if asked.told.get(name) is None else str(asked.told[name])
             for name in ("occurrence", "alarm", "reason")
@@ -349,6 +376,7 @@ class AlarmsWorker:
             parts.metrics.latency.observe(latency_ns / 1e9)
         parts.metrics.refused.inc(sum(not answer.accepted for answer in batch.answers))
         await self._announce(done)
+        await self._answer_gateways(batch)
 
     async def _recorded(self, journal: Journal, batch: Batch) -> Committed:
         parts = self._parts
@@ -371,6 +399,24 @@ class AlarmsWorker:
             # Listeners look into the tables now and then; what is committed reaches them all the same.
             log.warning("events not published", reason=str(error) or repr(error))
 
+    async def _answer_gateways(self, batch: Batch) -> None:
+        """Tell gateways how far their journals are committed; what is repeated was not heard, and is told again."""
+        parts = self._parts
+        for words in batch.words:
+            parts.metrics.journal_repeated.labels(words.gateway).inc(words.repeated)
+            parts.metrics.journal_lost.labels(words.gateway).inc(words.lost)
+            parts.metrics.journal_gaps.labels(words.gateway).inc(words.gap)
+        said = {words.gateway: words.position for words in batch.words if words.decides is not False}
+        try:
+            for gateway, position in said.items():
+                site, now_ns = parts.plant.site.id, parts.clock.now_ns()
+                await send_journal_committed(parts.client, site, gateway, position, now_ns)
+        except (NatsError, OSError) as error:
+            # The gateway sends again what it was not answered.
+            log.warning("journal not acknowledged", reason=str(error) or repr(error))
+        if batch.orders or any(words.decides for words in batch.words):
+            parts.ordered.set()
+
     def _snapshot(self) -> Snapshot | None:
         if self._state is None:
             return None
@@ -378,7 +424,7 @@ class AlarmsWorker:
         known = live.known()
         return Snapshot(
             self._read, engine.snapshot(self._state, self._rules), self._session.snapshot(), known.gateways,
-            known.ids, known.time_ns, known.value, known.quality,
+            dict(self._delegation.positions), known.ids, known.time_ns, known.value, known.quality,
         )  # fmt: skip
 
     async def _save(self) -> None:

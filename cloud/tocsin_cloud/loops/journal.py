@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.stream import Position
+from tocsin_cloud.loops.delegation import GatewayOrder, Words
+from tocsin_cloud.loops.orders import note_answers, put_orders, withdraw
 from tocsin_cloud.loops.outbox import CHUNK, Waiting, end_calls, put_in, waiting
 from tocsin_cloud.loops.reasons import because, with_reasons
 from tocsin_core import routing, tickets
@@ -66,10 +68,12 @@ class Batch:
     position: Position
     steps: list[Step] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    words: list[Words] = field(default_factory=list)
+    orders: list[GatewayOrder] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is more to commit than the position."""
-        return bool(self.steps or self.answers)
+        return bool(self.steps or self.answers or self.words)
 
 
 @dataclass(slots=True)
@@ -108,6 +112,9 @@ class Journal:
         done = Committed()
         if batch.answers:
             await session.execute(insert(sql.Command), [_command_row(answer) for answer in batch.answers])
+        await put_orders(session, batch.orders)
+        for words in batch.words:
+            await _note_words(session, words)
         if not batch.steps:
             return done
         before = await waiting(session, self._places(batch.steps), self._plant.file.notify)
@@ -229,6 +236,12 @@ async def take_partition(session: AsyncSession, partition: int) -> tuple[int, Po
     return worker.epoch, Position(worker.position, worker.updated_ns)
 
 
+async def journal_positions(session: AsyncSession) -> dict[str, int]:
+    """How far the alarm journal of each gateway is taken in."""
+    rows = await session.execute(select(sql.GatewayJournal.gateway, sql.GatewayJournal.position))
+    return dict(rows.all())
+
+
 async def answered_at(session: AsyncSession, commands: Sequence[str]) -> dict[str, int]:
     """Where in the stream those of `commands` (ids) stood that were answered already."""
     rows = await session.execute(select(sql.Command.id, sql.Command.position).where(sql.Command.id.in_(commands)))
@@ -283,6 +296,18 @@ async def _note_suppression(
 def _hide(row: sql.AlarmState | sql.Occurrence, step: Step) -> None:
     row.shelved_until_ns, row.shelved_once = step.shelved_until_ns, step.shelved_once
     row.out_of_service, row.suppressed = step.out_of_service, step.transition.suppressed
+
+
+async def _note_words(session: AsyncSession, words: Words) -> None:
+    known = await session.get(sql.GatewayJournal, words.gateway)
+    if known is None:
+        known = sql.GatewayJournal(gateway=words.gateway, position=0, lost=0)
+        session.add(known)
+    known.position = words.position
+    known.lost += words.lost
+    await note_answers(session, words.gateway, words.answers)
+    if words.decides is False:
+        await withdraw(session, words.gateway)
 
 
 def _finite(value: float) -> float | None:

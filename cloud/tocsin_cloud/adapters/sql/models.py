@@ -238,6 +238,32 @@ class AlarmState(Base):
     reason: Mapped[str | None]
 
 
+class GatewayJournal(Base):
+    """How far the alarm journal of a gateway that decides is taken in: the last number, and how many never came."""
+
+    __tablename__ = "gateway_journal"
+    gateway: Mapped[str] = mapped_column(String(64), primary_key=True)
+    position: Mapped[int]
+    lost: Mapped[int]
+
+
+class GatewayOrder(Base):
+    """A command on its way to the gateway that decides the alarm; `body` is what is sent until it is answered.
+
+    `state`: waiting, done, or refused for the reason in `answer`.
+    """
+
+    __tablename__ = "gateway_order"
+    __table_args__ = (Index(None, "state", "at_ns"),)
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    gateway: Mapped[str] = mapped_column(String(64))
+    alarm: Mapped[str]
+    body: Mapped[bytes]
+    at_ns: Mapped[int]
+    state: Mapped[str]
+    answer: Mapped[str]
+
+
 class Quarantine(Base):
     """A payload, or a part of one, that was refused, and why; bounded, oldest dropped."""
 

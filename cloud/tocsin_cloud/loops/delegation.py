@@ -1,0 +1,189 @@
+"""What gateways that decide their own alarms say: who decides, and their journals, each entry once and in order."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import structlog
+
+from tocsin_cloud.loops.hearing import is_birth
+from tocsin_core import journal
+from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input, State
+from tocsin_core.journal import Entry, Order
+from tocsin_core.lifecycle import Verb
+from tocsin_core.owned import owned
+from tocsin_core.plant import Plant
+from tocsin_core.rules import NS, Rules
+from tocsin_core.sparkplug.host import Fed, JournalPart
+
+log = structlog.get_logger(__name__)
+
+# What an entry tells is news when it is no older than this; what was kept during a cut is old by nature.
+NEWS_NS: Final = 10 * NS
+# So much longer than an alarm's delay may the gateway's word on what the readings say take to arrive.
+PATIENCE_NS: Final = 10 * NS
+
+FROM_BEFORE: Final = "from before the gateway decided"
+_ANSWERS: Final = (Verb.ACKNOWLEDGE, Verb.UNACKNOWLEDGE, Verb.RESET)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOrder:
+    """A person's command on its way to the gateway that decides the alarm."""
+
+    gateway: str
+    order: Order
+
+
+@dataclass(slots=True)
+class Words:
+    """What one message of a gateway came to.
+
+    `inputs` are the engine's. `position` is the last journal number taken in (0: none), `lost` how many before it never
+    came. `answers` maps ids of orders to why they were refused ("": they were carried out). `decides` is what a birth
+    says, None for any other message. `news`: the entries tell of what has just happened.
+    """
+
+    gateway: str
+    inputs: list[Input] = field(default_factory=list)
+    position: int = 0
+    lost: int = 0
+    repeated: int = 0
+    gap: bool = False
+    answers: dict[str, str] = field(default_factory=dict)
+    decides: bool | None = None
+    news: bool = True
+
+
+class Delegation:
+    """How far the journal of each gateway is taken in; moves with the engine's state, and is kept with it."""
+
+    def __init__(self, plant: Plant, rules: Rules) -> None:
+        """Know which definitions each gateway of ours may decide."""
+        self._rules = rules
+        self._site = plant.site.id
+        own = {gateway.id: np.flatnonzero(owned(plant, rules, gateway.id)) for gateway in plant.file.gateways}
+        self._own = {gateway: tuple(numbers.tolist()) for gateway, numbers in own.items() if len(numbers)}
+        self._owner = {number: gateway for gateway, numbers in self._own.items() for number in numbers}
+        self.positions: dict[str, int] = {}
+
+    def adopt(self, positions: Mapping[str, int]) -> None:
+        """Go on from positions that are committed where they are further than what is known."""
+        for gateway, position in positions.items():
+            self.positions[gateway] = max(position, self.positions.get(gateway, 0))
+
+    def disown(self, state: State) -> None:
+        """Take back what no gateway may decide any more, because the plant has changed."""
+        nobodys = np.ones(len(state.elsewhere), np.bool_)
+        nobodys[list(self._owner)] = False
+        state.elsewhere[nobodys] = HERE
+
+    def heard(self, fed: Fed, state: State, now_ns: int) -> Words | None:
+        """Take in what a message that arrived at `now_ns` says of who decides and what; None if that is nothing."""
+        gateway = fed.gateway
+        if gateway is None or fed.group != self._site or gateway not in self._own:
+            return None
+        if fed.kind == "NBIRTH" and is_birth(fed):
+            return self._born(gateway, fed.journal, state, now_ns)
+        if fed.kind == "NDATA" and fed.journal is not None:
+            return self._told(gateway, fed.journal, now_ns)
+        return None
+
+    def order(self, state: State, command: Command, identity: str) -> GatewayOrder | None:
+        """The order that a command just carried out in `state` becomes; None if its alarm is decided here."""
+        number = command.definition
+        if state.elsewhere[number] == HERE:
+            return None
+        told = Order(
+            id=identity,
+            verb=command.verb,
+            alarm=self._rules.definitions[number].id,
+            at_ns=command.at_ns,
+            who=command.who,
+            reason=command.reason,
+            onset_ns=int(state.onset_ns[number]) if command.verb in _ANSWERS else 0,
+            until_ns=command.until_ns,
+            once=command.once,
+        )
+        return GatewayOrder(self._owner[number], told)
+
+    def orders_from_before(self, gateway: str, state: State, at_ns: int) -> Iterator[GatewayOrder]:
+        """Orders to hide at the gateway what was hidden here when, at `at_ns`, it began to decide."""
+        for number in self._own[gateway]:
+            shelved, out = (state.commanded_ns[number, [Aspect.SHELF, Aspect.SERVICE]] == at_ns).tolist()
+            asked = [(Verb.SHELVE, int(state.shelved_until_ns[number]))] * shelved + [(Verb.OUT_OF_SERVICE, 0)] * out
+            for verb, until_ns in asked:
+                once = bool(until_ns and state.shelved_once[number])
+                command = Command(verb, number, at_ns, "tocsin", FROM_BEFORE, 0, until_ns, once)
+                order = self.order(state, command, f"{at_ns}-{verb}-{number}")
+                if order is not None:
+                    yield order
+
+    def disagreements(self, state: State) -> dict[str, int]:
+        """Of each gateway, on how many alarms the detectors here have long said otherwise than its journal."""
+        found = dict.fromkeys(self._own, 0)
+        open_ = np.flatnonzero((state.elsewhere == ELSEWHERE) & (state.since_ns >= 0))
+        delay_ns = np.where(state.active[open_], self._rules.off_ns[open_], self._rules.on_ns[open_])
+        lasted_ns = state.time_ns[self._rules.point[open_]] - state.since_ns[open_]
+        for number in open_[lasted_ns > delay_ns + PATIENCE_NS].tolist():
+            found[self._owner[number]] += 1
+        return found
+
+    def _born(self, gateway: str, part: JournalPart | None, state: State, now_ns: int) -> Words | None:
+        decides = part is not None and part.newest is not None
+        words = Words(gateway, decides=decides)
+        numbers = self._own[gateway]
+        if ((state.elsewhere[list(numbers)] == HERE) == decides).any():
+            log.info("who decides has changed", gateway=gateway, here=not decides, alarms=len(numbers))
+            words.inputs.append(Decider(numbers, decides, now_ns))
+        elif not decides:
+            return None
+        position = self.positions.get(gateway, 0)
+        if part is not None and part.newest is not None and part.newest < position:
+            # Entries that were committed here are lost there: their numbers will come again with others.
+            log.warning("a gateway's journal went back", gateway=gateway, newest=part.newest, known=position)
+            position = self.positions[gateway] = part.newest
+        words.position = position
+        return words
+
+    def _told(self, gateway: str, part: JournalPart, now_ns: int) -> Words:
+        words = Words(gateway)
+        first = part.first or 1
+        # The first that is ever heard of a gateway is where its journal begins.
+        position = self.positions.get(gateway, 0) or max(0, (first if part.entries else part.oldest or 1) - 1)
+        if part.oldest is not None and part.oldest - 1 > position:
+            words.lost = part.oldest - 1 - position
+            position = part.oldest - 1
+            log.error("journal entries never came", gateway=gateway, entries=words.lost, before=part.oldest)
+        if part.entries and first > position + 1:
+            words.gap = True
+        else:
+            for number, body in enumerate(part.entries, first):
+                if number <= position:
+                    words.repeated += 1
+                    continue
+                position = number
+                self._take(words, number, body, now_ns)
+        self.positions[gateway] = words.position = position
+        return words
+
+    def _take(self, words: Words, number: int, body: bytes, now_ns: int) -> None:
+        try:
+            entry = journal.decode(body)
+        except ValueError as error:
+            words.lost += 1
+            log.error("journal entry cannot be read", gateway=words.gateway, number=number, reason=str(error))  # noqa: TRY400 -- the message is the reason
+            return
+        definition = self._rules.index.get(entry.alarm)
+        if entry.command:
+            words.answers[entry.command] = entry.refusal
+        if definition is None or self._owner.get(definition) != words.gateway:
+            log.warning("journal entry on an alarm that is not the gateway's", gateway=words.gateway, alarm=entry.alarm)
+            return
+        words.news &= _is_news(entry, now_ns)
+        words.inputs.append(journal.word_of(entry, definition, answers=bool(entry.command)))
+
+
+def _is_news(entry: Entry, now_ns: int) -> bool:
+    return now_ns - entry.time_ns < NEWS_NS

@@ -1,0 +1,117 @@
+"""Orders to gateways that decide: written with the command they come of, sent until the gateway's journal answers."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tocsin_cloud.adapters.gateways import send_orders
+from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.loops.delegation import GatewayOrder
+from tocsin_cloud.loops.live import LiveView
+from tocsin_core.clock import Clock
+from tocsin_core.journal import encode_order
+
+log = structlog.get_logger(__name__)
+
+WAITING: Final = "waiting"
+DONE: Final = "done"
+REFUSED: Final = "refused"
+DECIDED_HERE: Final = "the gateway decides no longer"
+
+RESEND_S: Final = 3.0
+# Of one gateway at a time: what is beyond goes out when these are answered.
+MOST: Final = 100
+
+
+async def put_orders(session: AsyncSession, orders: Iterable[GatewayOrder]) -> None:
+    """Put orders into the outbox."""
+    rows = [
+        {
+            "id": each.order.id,
+            "gateway": each.gateway,
+            "alarm": each.order.alarm,
+            "body": encode_order(each.order),
+            "at_ns": each.order.at_ns,
+            "state": WAITING,
+            "answer": "",
+        }
+        for each in orders
+    ]
+    if rows:
+        await session.execute(insert(sql.GatewayOrder), rows)
+
+
+async def note_answers(session: AsyncSession, gateway: str, answers: Mapping[str, str]) -> None:
+    """Note what a gateway answered to orders, by id: why they were refused, "" for those that were carried out."""
+    for identity, refusal in answers.items():
+        await session.execute(
+            update(sql.GatewayOrder)
+            .where(sql.GatewayOrder.id == identity, sql.GatewayOrder.gateway == gateway)
+            .values(state=REFUSED if refusal else DONE, answer=refusal)
+        )
+
+
+async def withdraw(session: AsyncSession, gateway: str) -> None:
+    """Give up the orders to a gateway that decides no longer."""
+    await session.execute(
+        update(sql.GatewayOrder)
+        .where(sql.GatewayOrder.state == WAITING, sql.GatewayOrder.gateway == gateway)
+        .values(state=REFUSED, answer=DECIDED_HERE)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OrderParts:
+    """What the loop works with; `wake` is set when something may have to go out at once."""
+
+    client: Client
+    database: Database
+    live: LiveView
+    metrics: Metrics
+    clock: Clock
+    wake: asyncio.Event
+
+
+async def keep_ordering(parts: OrderParts) -> None:
+    """Send what waits to the gateways that are there, again and again, oldest first; runs until cancelled.
+
+    All that waits goes in one message, so that no order overtakes another; the gateway obeys each once.
+    """
+    while True:
+        try:
+            await _send_waiting(parts)
+        except OperationalError as error:
+            log.error("orders cannot be read", reason=str(error.orig))  # noqa: TRY400 -- the message is the reason
+        except (NatsError, OSError) as error:
+            log.warning("orders not sent", reason=str(error) or repr(error))
+        try:
+            async with asyncio.timeout(RESEND_S):
+                await parts.wake.wait()
+        except TimeoutError:
+            continue
+        parts.wake.clear()
+
+
+async def _send_waiting(parts: OrderParts) -> None:
+    columns = (sql.GatewayOrder.gateway, sql.GatewayOrder.body)
+    query = select(*columns).where(sql.GatewayOrder.state == WAITING).order_by(sql.GatewayOrder.gateway)
+    async with parts.database.read() as session:
+        rows = (await session.execute(query.order_by(sql.GatewayOrder.at_ns, sql.GatewayOrder.id))).all()
+    parts.metrics.orders_waiting.set(len(rows))
+    site = parts.live.table.site
+    for gateway, theirs in groupby(rows, key=lambda row: str(row.gateway)):
+        known = parts.live.gateways.get((site, gateway))
+        if known is not None and known.state == "online":
+            bodies = [row.body for row in theirs][:MOST]
+            await send_orders(parts.client, site, gateway, bodies, parts.clock.now_ns())

@@ -1,0 +1,333 @@
+"""A gateway that decides its alarms, on a real stream: its journal taken in once, its orders sent until answered."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from tests.cloud.deciding import NEW_SPOOL, DecidingGateway, minutes, pause
+from tests.cloud.rig import GATEWAY, CloudProcess, broker, now_ms, plant_folder
+from tests.cloud.test_alarms import Rig
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.stream import connect, ensure_stream
+from tocsin_cloud.loops.orders import OrderParts, keep_ordering
+from tocsin_cloud.settings import StreamSettings
+from tocsin_core.clock import SystemClock
+from tocsin_core.engine import occurrence_id
+from tocsin_core.lifecycle import Verb
+from tocsin_core.plant import load_plant
+
+Story = Callable[[Rig, DecidingGateway], Awaitable[None]]
+
+
+def tell(folder: Path, story: Story) -> None:
+    """Run a story with a worker at work and a gateway that decides and is connected."""
+
+    async def run() -> None:
+        async with rig(folder) as (r, gateway), ordering(r):
+            await story(r, gateway)
+
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def rig(folder: Path) -> AsyncIterator[tuple[Rig, DecidingGateway]]:
+    """Everything but the worker, with a gateway that decides and is not connected yet."""
+    async with broker(folder / "nats") as (server, settings):
+        client = await connect(server.url, "test")
+        await ensure_stream(client, StreamSettings(max_bytes=1 << 28))
+        database = await Database.open(sqlite_url(folder / "db"))
+        gateway = DecidingGateway(settings.mqtt)
+        try:
+            r = Rig(folder, client, database, gateway)
+            gateway.on(r.plant)
+            yield r, gateway
+        finally:
+            await database.close()
+            await client.close()
+
+
+@asynccontextmanager
+async def ordering(r: Rig) -> AsyncIterator[None]:
+    """A worker at work, and the loop that sends its orders."""
+    async with r.working():
+        parts = OrderParts(r.client, r.database, r.live, r.metrics, SystemClock(), r.ordered)
+        sending = asyncio.create_task(keep_ordering(parts))
+        try:
+            yield
+        finally:
+            sending.cancel()
+            with suppress(asyncio.CancelledError):
+                await sending
+
+
+async def steps(r: Rig) -> list[tuple[str, str]]:
+    """What happened, in order: event and the phase after it."""
+    return [(row.event, row.phase_to) for row in await r.all(sql.Transition)]
+
+
+async def journal(r: Rig) -> sql.GatewayJournal | None:
+    """How far the gateway's journal is taken in."""
+    async with r.database.read() as session:
+        return await session.get(sql.GatewayJournal, GATEWAY)
+
+
+async def committed(r: Rig, gateway: DecidingGateway) -> None:
+    """Wait until all of the gateway's journal is committed, and it knows."""
+    await eventually_async(lambda: gateway.journal_committed == gateway.journal_newest)
+    row = await journal(r)
+    assert row is not None
+    assert row.position == gateway.journal_newest
+
+
+def test_the_gateway_alone_raises_and_returns_and_each_is_recorded_once(tmp_path: Path) -> None:
+    """The readings go up as well and raise nothing; what comes again is counted and answered again, no more."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        async with gateway.connected():
+            for value in (60.0, 10.0, 70.0):
+                await gateway.read(value)
+                await pause()
+            await committed(r, gateway)
+            told = await steps(r)
+            assert told == [
+                ("raise", "unacknowledged"),
+                ("return", "returned-unacknowledged"),
+                ("raise", "unacknowledged"),
+            ]
+            answers, repeated = len(gateway.said_committed), counted(r, "repeated")
+            await gateway.send_journal(NEW_SPOOL + 1)
+            await eventually_async(lambda: len(gateway.said_committed) > answers)
+            assert gateway.said_committed[-1] == gateway.journal_newest
+            assert await steps(r) == told
+            assert counted(r, "repeated") == (repeated or 0) + 3
+            onset = int(gateway.state.onset_ns[gateway.rules.index["P1/H"]])
+            rows = {row.id: row for row in await r.all(sql.Occurrence)}
+            assert rows[occurrence_id("P1/H", onset)].phase == "unacknowledged"
+            assert [row.latency_ns is not None for row in await r.all(sql.Transition)] == [True] * 3
+            assert len({message.occurrence for message in await r.all(sql.Message)}) == 1
+
+    tell(tmp_path, story)
+
+
+def test_what_was_decided_while_nobody_heard_is_recorded_with_its_own_times(tmp_path: Path) -> None:
+    """First the journal, then what the spool kept; people are called once, for what still waits for an answer."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        async with gateway.connected():
+            await eventually_async(lambda: gateway.said_committed)
+        began = now_ms() - 600_000
+        for number, value in enumerate((60.0, 10.0, 60.0, 10.0)):
+            gateway.judge(value, began + 60_000 * number)
+        async with gateway.connected():
+            await committed(r, gateway)
+            rows = await r.all(sql.Transition)
+            assert [(row.event, row.time_ns // 1_000_000 - began) for row in rows] == [
+                ("raise", 0),
+                ("return", 60_000),
+                ("raise", 120_000),
+                ("return", 180_000),
+            ]
+            assert all(row.latency_ns is None for row in rows)
+            assert len(await r.all(sql.Message)) == 1
+            assert len(await r.all(sql.Ticket)) == 1
+
+    tell(tmp_path, story)
+
+
+def test_an_order_is_obeyed_here_at_once_and_sent_until_the_gateway_answers(tmp_path: Path) -> None:
+    """A gateway that does not hear is asked again; its answer ends that, and makes no second transition."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.deaf = True
+        async with gateway.connected():
+            await gateway.read(60.0)
+            await committed(r, gateway)
+            answer = await r.command("ack")
+            assert (answer.accepted, await r.phase()) == (True, "acknowledged")
+            (order,) = await r.all(sql.GatewayOrder)
+            assert (order.state, order.alarm, order.id) == ("waiting", "P1/H", answer.id)
+            gateway.deaf = False
+            await eventually_async(lambda: order_state(r, answer.id, "done"), 20)
+            assert gateway.obeyed == [answer.id]
+            assert await steps(r) == [("raise", "unacknowledged"), ("acknowledge", "acknowledged")]
+            await gateway.read(10.0)
+            await committed(r, gateway)
+            assert await r.phase() == "normal"
+
+    tell(tmp_path, story)
+
+
+def test_an_order_that_the_gateway_refuses_is_taken_back_here(tmp_path: Path) -> None:
+    """It had returned there, and was acknowledged, before the order came: there is nothing to take back."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.deaf = True
+        async with gateway.connected():
+            await gateway.read(60.0)
+            await gateway.ask(Verb.ACKNOWLEDGE)
+            await committed(r, gateway)
+            gateway.judge(10.0, now_ms() + 1)
+            answer = await r.command("unacknowledge")
+            assert (answer.accepted, await r.phase()) == (True, "unacknowledged")
+            gateway.deaf = False
+            await eventually_async(lambda: order_state(r, answer.id, "refused"), 20)
+            assert await r.phase() == "normal"
+            assert gateway.state.phase[gateway.rules.index["P1/H"]] == 0
+
+    tell(tmp_path, story)
+
+
+def test_entries_that_come_too_early_wait_and_those_that_never_come_are_counted(tmp_path: Path) -> None:
+    """A gap is not passed over before the gateway says that nothing will fill it."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        async with gateway.connected():
+            await gateway.read(60.0)
+            await committed(r, gateway)
+            known = gateway.journal_newest
+            for value in (10.0, 60.0, 10.0):
+                await gateway.read(value, tell=False)
+                await pause()
+            answers = len(gateway.said_committed)
+            await gateway.send_journal(known + 3)
+            await eventually_async(lambda: len(gateway.said_committed) > answers)
+            assert gateway.said_committed[-1] == known
+            assert len(await steps(r)) == 1
+            for number in (known + 1, known + 2):
+                del gateway.entries[number]
+            await gateway.send_journal(known + 3, oldest=known + 3)
+            await committed(r, gateway)
+            row = await journal(r)
+            assert row is not None
+            assert row.lost == 2
+            assert counted(r, "lost") == 2
+            # What is missing is made up for: no occurrence stays open.
+            assert {row.phase for row in await r.all(sql.Occurrence)} == {"normal", "returned-unacknowledged"}
+
+    tell(tmp_path, story)
+
+
+def test_a_gateway_that_decides_no_longer_leaves_it_to_the_cloud_side(tmp_path: Path) -> None:
+    """Born without a journal: what stood stands, returns by the readings, and no order waits for ever."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.deaf = True
+        async with gateway.connected():
+            await gateway.read(60.0)
+            await committed(r, gateway)
+            answer = await r.command("shelve", duration_s=600)
+        gateway.decides = False
+        async with gateway.connected():
+            await eventually_async(lambda: order_state(r, answer.id, "refused"))
+            await gateway.send({0: 10.0})
+            await eventually_async(lambda: phase_is(r, "returned-unacknowledged"))
+            assert [event for event, _ in await steps(r)] == ["raise", "shelve", "return"]
+
+    tell(tmp_path, story)
+
+
+def test_what_was_shelved_before_the_gateway_decided_is_shelved_there_too(tmp_path: Path) -> None:
+    """It begins with nothing hidden; it is told, and the shelf here holds meanwhile."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.decides = False
+        async with gateway.connected():
+            await gateway.send({0: 10.0})
+            await r.command("shelve", duration_s=600)
+        gateway.decides = True
+        async with gateway.connected():
+            await eventually_async(lambda: gateway.obeyed, 20)
+            number = gateway.rules.index["P1/H"]
+            until_ns = int(gateway.state.shelved_until_ns[number])
+            assert 0 < until_ns - SystemClock().now_ns() < minutes(10)
+            await committed(r, gateway)
+            (state,) = await r.all(sql.AlarmState)
+            assert state.shelved_until_ns == until_ns
+            assert [event for event, _ in await steps(r)] == ["shelve"]
+
+    tell(tmp_path, story)
+
+
+def test_a_worker_without_its_snapshot_takes_the_same_journal_from_the_stream(tmp_path: Path) -> None:
+    """Repeats in the stream are repeats again, and the alarm goes on where it was."""
+
+    async def run() -> None:
+        async with rig(tmp_path) as (r, gateway), gateway.connected():
+            async with r.working():
+                await gateway.read(60.0)
+                await committed(r, gateway)
+                await gateway.send_journal(NEW_SPOOL + 1)
+                await gateway.read(10.0)
+                await committed(r, gateway)
+            before = await steps(r)
+            (tmp_path / "s.npz").unlink(missing_ok=True)
+            async with r.working():
+                await gateway.read(60.0)
+                await committed(r, gateway)
+                assert await steps(r) == [*before, ("raise", "unacknowledged")]
+
+    asyncio.run(run())
+
+
+def test_kill_9_loses_and_doubles_nothing_of_the_journal(tmp_path: Path) -> None:
+    """The process is killed while the journal streams in, three times; each entry is one transition."""
+
+    async def run() -> None:
+        async with broker(tmp_path / "nats") as (server, settings):
+            folder = plant_folder(tmp_path / "plant")
+            cloud = CloudProcess(folder, tmp_path / "data", server.url, settings.mqtt)
+            gateway = DecidingGateway(settings.mqtt).on(load_plant(folder))
+            cloud.start()
+            try:
+                await eventually_async(cloud.ready, 30)
+                async with gateway.connected():
+                    for kill in range(3):
+                        for _ in range(25):
+                            for value in (90.0, 10.0):
+                                await gateway.read(value)
+                                await pause()
+                        if kill < 2:
+                            cloud.end(signal.SIGKILL)
+                            cloud.start()
+                    await eventually_async(lambda: resent(gateway), 60)
+                    counts: list[Any] = cloud.rows("SELECT event, count(*) FROM transition GROUP BY event")
+                    assert sorted(counts) == [("raise", 75), ("return", 75)]
+                    assert cloud.rows("SELECT count(*) FROM occurrence") == [(75,)]
+                    assert cloud.rows("SELECT position, lost FROM gateway_journal") == [(gateway.journal_newest, 0)]
+                    assert cloud.rows("SELECT count(*) FROM message WHERE repeat = 0") == [(1,)]
+            finally:
+                cloud.end(signal.SIGKILL)
+
+    asyncio.run(run())
+
+
+async def resent(gateway: DecidingGateway) -> bool:
+    """Whether all of the journal is committed; what is not is sent again."""
+    if gateway.journal_committed == gateway.journal_newest:
+        return True
+    await gateway.send_journal()
+    return False
+
+
+def counted(r: Rig, what: str) -> float | None:
+    """A figure of the gateway's journal."""
+    return r.metrics.registry.get_sample_value(f"tocsin_journal_{what}_total", {"gateway": GATEWAY})
+
+
+async def order_state(r: Rig, identity: str, state: str) -> bool:
+    """Whether the order is in that state."""
+    async with r.database.read() as session:
+        found = await session.scalar(select(sql.GatewayOrder.state).where(sql.GatewayOrder.id == identity))
+    return found == state
+
+
+async def phase_is(r: Rig, phase: str) -> bool:
+    """Whether the only occurrence is in that phase."""
+    return await r.phase() == phase
