@@ -24,7 +24,7 @@ from tocsin_edge.loops.inputs import Inputs, with_known_devices
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Keeper
 from tocsin_edge.loops.local_alarms import LocalAlarms
-from tocsin_edge.loops.managed import TRIAL_S, Managed, Missing
+from tocsin_edge.loops.managed import TRIAL_S, Managed
 from tocsin_edge.loops.self_report import SelfReport
 from tocsin_edge.loops.send import Sender
 from tocsin_edge.loops.spool_thread import SpoolThread
@@ -134,8 +134,9 @@ class _Parts(NamedTuple):
         keep = changed.gateway.spool
         await self.thread.call(self.thread.spool.resize, keep.max_mb, keep.keep_after_commit_s)
         settings = with_known_devices(self.inputs.settings, changed)
+        compiled = await asyncio.to_thread(compile_alarms, settings)
         # Nothing waits from here until all know the same devices.
-        self.alarms.adopt(settings, await asyncio.to_thread(compile_alarms, settings))
+        self.alarms.adopt(settings, compiled)
         devices = [device.sparkplug for device in settings.devices]
         self.board.adopt(devices, self.clock.now_ns() // NS_PER_MS)
         self.tally.adopt(settings.devices)
@@ -174,8 +175,8 @@ def _alarms(settings: EdgeSettings, spool: Spool, clock: Clock, journal: Journal
 
 
 async def _manage(managed: Managed, parts: _Parts, trial_s: float) -> None:
-    def watch(after: EdgeSettings) -> Missing:
-        return Before(parts.report, after, lambda: parts.sender.connected_to, trial_s).missing
+    def watch(after: EdgeSettings) -> Before:
+        return Before(parts.report, after, lambda: parts.sender.connected_to, trial_s)
 
     await managed.run(parts.adopt, watch, parts.sender.tell_standing)
 

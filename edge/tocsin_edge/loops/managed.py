@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import structlog
 
@@ -21,7 +21,18 @@ LOOK_S: Final = 1.0
 LOOKS: Final = 2
 CUT_SHORT: Final = "the gateway ended in its trial"
 
-Missing = Callable[[], tuple[str, ...]]
+
+class Watch(Protocol):
+    """Knows what worked before the settings changed."""
+
+    def changed(self) -> None:
+        """Take note that they have."""
+
+    def missing(self) -> tuple[str, ...]:
+        """What does not work of what did, one line each."""
+
+
+Adopt = Callable[[EdgeSettings], Awaitable[None]]
 
 log = structlog.get_logger()
 
@@ -30,8 +41,8 @@ class Managed:
     """The version in force, and what becomes of the next one.
 
     `settings` are those of the newest good version, or of the gateway's own plant file while there is none. `adopt`
-    lets the gateway go on under other settings; `watch`, called before, gives the function that then tells what does
-    not work of what did; `tell` takes what the cloud side is to know, and does it at once and in each birth.
+    lets the gateway go on under other settings; `watch`, called before, looks at how things are; `tell` takes what the
+    cloud side is to know, and does it at once and in each birth.
     """
 
     def __init__(
@@ -85,8 +96,8 @@ class Managed:
 
     async def run(
         self,
-        adopt: Callable[[EdgeSettings], Awaitable[None]],
-        watch: Callable[[EdgeSettings], Missing],
+        adopt: Adopt,
+        watch: Callable[[EdgeSettings], Watch],
         tell: Callable[[str], None],
     ) -> None:
         """Take what comes for ever, one version after the other."""
@@ -182,15 +193,16 @@ class Managed:
         self,
         new: Standing,
         settings: EdgeSettings,
-        adopt: Callable[[EdgeSettings], Awaitable[None]],
-        missing: Missing,
+        adopt: Adopt,
+        watch: Watch,
     ) -> None:
         """Go on under `settings`; keep them if all that worked works again in time, else go back."""
         log.info("version on trial", version=new.version, hash=new.hash, for_s=self._trial_s)
         self._stand(self.standing, Answer(new.version, Outcome.ON_TRIAL))
         try:
             await adopt(settings)
-            reason = await self._until_well(missing)
+            watch.changed()
+            reason = await self._until_well(watch)
             if not reason:
                 await asyncio.to_thread(self._versions.confirm, new.version)
         except Exception as error:
@@ -207,12 +219,12 @@ class Managed:
         self.settings = settings
         self._count(new, Answer(new.version, Outcome.APPLIED))
 
-    async def _until_well(self, missing: Missing) -> str:
+    async def _until_well(self, watch: Watch) -> str:
         """Wait until nothing is missing any more; where the time is over before, tell what is."""
         until_s, well = self._clock.monotonic() + self._trial_s, 0
         while True:
             await asyncio.sleep(LOOK_S)
-            lacks = missing()
+            lacks = watch.missing()
             well = 0 if lacks else well + 1
             if well >= LOOKS:
                 return ""

@@ -1,21 +1,31 @@
 """What of a gateway worked before its settings changed, and whether it works again."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from tocsin_core.plant.model import Broker
 from tocsin_core.readings import is_bad
 from tocsin_edge.loops.self_report import SelfReport
-from tocsin_edge.settings import DeviceSettings, EdgeSettings
+from tocsin_edge.settings import DeviceSettings, EdgeSettings, ModbusDevice
 
+NS_PER_S: Final = 1_000_000_000
 # A device that is read more rarely cannot show within the trial that it works.
 LEAST_READINGS: Final = 3
 # The database took something so recently: it has to take something again.
 RECENT_MS: Final = 60_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """Points of a device that were not bad, with the time (ms) after which each has to be read again."""
+
+    device: DeviceSettings
+    read_after_ms: dict[str, int]
+
+
 class Before:
-    """How things were when it was made; `missing` tells what was well then and is not now, under the settings `after`.
+    """How things were when it was made; once they have `changed`, `missing` tells what was well then and is not now.
 
     Every point that was not bad, and still is in the plant, has to be read anew and not be bad; nothing may stand
     still; where there was a connection there has to be one to the broker that is set now, and where the database took
@@ -29,16 +39,25 @@ class Before:
         self._report = report
         self._connected_to = connected_to
         self._broker = after.gateway.uplink
-        self._began_ms = report.now_ms()
+        self._changed_ms = report.now_ms()
         self._was_connected = connected_to() is not None
-        self._was_committing = self._began_ms - (report.spool.committed_ms or 0) < RECENT_MS
+        self._was_committing = self._changed_ms - (report.spool.committed_ms or 0) < RECENT_MS
         self._took = not report.spool.trouble
         before = {device.id: device for device in report.settings.devices}
-        self._devices = [
-            (device, self._sound(before[device.id]))
+        self._sound = [
+            _Sound(device, self._times(before[device.id]))
             for device in after.devices
-            if device.id in before and LEAST_READINGS * device.period_ns <= trial_s * 1e9
+            if device.id in before and LEAST_READINGS * device.period_ns <= trial_s * NS_PER_S
         ]
+
+    def changed(self) -> None:
+        """Note that from now on everything works under the settings `after`."""
+        self._changed_ms = now_ms = self._report.now_ms()
+        for sound in self._sound:
+            # A sensor's own clock may be behind.
+            known = {} if isinstance(sound.device.input, ModbusDevice) else self._times(sound.device)
+            for name in sound.read_after_ms:
+                sound.read_after_ms[name] = known.get(name, now_ms)
 
     def missing(self) -> tuple[str, ...]:
         """What does not work of what did, one line each."""
@@ -48,27 +67,29 @@ class Before:
             lacks.append(f"the disk takes nothing: {report.spool.trouble}")
         if self._was_connected and self._connected_to() != self._broker:
             lacks.append(f"no connection to {self._broker.host}:{self._broker.port}")
-        elif self._was_committing and (report.spool.committed_ms or 0) <= self._began_ms:
+        elif self._was_committing and (report.spool.committed_ms or 0) <= self._changed_ms:
             lacks.append("the database takes nothing")
-        lacks += [f"{device.id}: {reason}" for device, sound in self._devices if (reason := self._lacks(device, sound))]
+        lacks += [f"{each.device.id}: {reason}" for each in self._sound if (reason := self._lacks(each))]
         return tuple(lacks)
 
-    def _sound(self, device: DeviceSettings) -> dict[str, int]:
+    def _times(self, device: DeviceSettings) -> dict[str, int]:
         """The points of the device that are not bad, with the time of what is known of them."""
         last = self._report.board.last(device.id)
         bad = is_bad(last.quality).tolist()
         names = [metric.name for metric in device.sparkplug.metrics]
         return {name: time for name, time, wrong in zip(names, last.time_ms.tolist(), bad, strict=True) if not wrong}
 
-    def _lacks(self, device: DeviceSettings, sound: dict[str, int]) -> str:
+    def _lacks(self, sound: _Sound) -> str:
+        device = sound.device
         last = self._report.board.last(device.id)
         silent, wrong = 0, []
         for place, metric in enumerate(device.sparkplug.metrics):
-            if metric.name not in sound:
+            after_ms = sound.read_after_ms.get(metric.name)
+            if after_ms is None:
                 continue
             if bool(is_bad(last.quality[place])):
                 wrong.append(metric.name)
-            elif device.report is None and int(last.time_ms[place]) <= sound[metric.name]:
+            elif device.report is None and int(last.time_ms[place]) <= after_ms:
                 silent += 1
         if wrong:
             return f"{', '.join(wrong)} bad, and was not before"

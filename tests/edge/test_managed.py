@@ -1,0 +1,353 @@
+"""A real gateway between real slaves and a real broker is managed from above: what it takes, and what it undoes."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.edge.rig import Gateway, Host, Slave, modbus_device, plant
+from tests.support.nats import Broker, nats_broker
+from tests.support.ports import free_port
+from tests.support.wait import eventually_async
+from tocsin_core.managed import KEY_FILE, Offer, Outcome, Standing, parts_of, seal
+from tocsin_core.plant import load_plant
+from tocsin_core.plant.slice import hash_of, slice_of
+from tocsin_core.sparkplug import slice_part
+from tocsin_edge.adapters.metrics import ask
+
+PERIOD_MS = 500
+KEY = Ed25519PrivateKey.generate()
+
+
+class ManagedGateway(Gateway):
+    """A real gateway that trusts KEY and tries what it is sent for so many seconds."""
+
+    def __init__(self, folder: Path, data: Path, trial_s: float) -> None:
+        """Pin the key."""
+        super().__init__(folder, data)
+        self._command += ["--trial", str(trial_s)]
+        self.folder = data / "gateways" / "gw"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (self.folder / KEY_FILE).write_bytes(public)
+
+    def status(self) -> dict[str, Any]:
+        """What it says of itself."""
+        found: dict[str, Any] = json.loads(ask(self.folder, "/status"))
+        return found
+
+    def watches(self) -> bool:
+        """Whether it answers, and watches all of its devices."""
+        try:
+            return all(each["watched"] for each in self.status()["devices"])
+        except OSError:
+            return False
+
+
+@dataclass
+class Above:
+    """The cloud side: hears the gateway as a host does, and sends it slices of plants written by the test."""
+
+    tmp_path: Path
+    broker: Broker
+    host: Host
+    client: aiomqtt.Client
+    written: int = field(default=0)
+
+    def slice_of(self, devices: dict[str, str], extra: str = "") -> bytes:
+        """What the gateway would be sent of a plant with these devices."""
+        self.written += 1
+        folder = plant(self.tmp_path / f"plant-{self.written}", self.broker.mqtt, devices, extra)
+        return slice_of(load_plant(folder), "gw")
+
+    async def send(self, sealed: bytes) -> None:
+        """Send what was sealed, in parts."""
+        for part in parts_of(sealed):
+            await self.client.publish("spBv1.0/site/NCMD/gw", slice_part(part, 1))
+
+    async def offer(self, version: int, data: bytes) -> None:
+        """Send a slice as the cloud side does."""
+        await self.send(seal(Offer("site", "gw", version, data), KEY.sign))
+
+    @property
+    def standing(self) -> Standing | None:
+        """What the gateway said last."""
+        told = [fed.standing for fed in self.host.fed if fed.standing is not None]
+        return Standing.of_text(told[-1]) if told else None
+
+    def answered(self, version: int, outcome: Outcome) -> bool:
+        """Whether that is the gateway's answer."""
+        standing = self.standing
+        answer = None if standing is None else standing.answer
+        return answer is not None and (answer.version, answer.outcome) == (version, outcome)
+
+    async def until(self, version: int, outcome: Outcome, timeout_s: float = 60) -> Standing:
+        """Wait for an answer."""
+        await eventually_async(lambda: self.answered(version, outcome), timeout_s)
+        assert self.standing is not None
+        return self.standing
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """Give a running broker."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with nats_broker(folder) as running:
+        yield running
+
+
+@asynccontextmanager
+async def above(tmp_path: Path, broker: Broker) -> AsyncIterator[Above]:
+    """Be the cloud side until left."""
+    async with Host(broker.mqtt).listen() as host, aiomqtt.Client("127.0.0.1", broker.mqtt) as client:
+        yield Above(tmp_path, broker, host, client)
+
+
+def ticks(host: Host, metric: str) -> list[int]:
+    """In which periods the metric was read well, counted by its own phase, in order."""
+    times = [time_ns // 1_000_000 for time_ns, _, quality in host.of(metric) if quality == 0xC0]
+    # The middle of the period is farthest from the moments at which it is read.
+    shift = times[0] % PERIOD_MS - PERIOD_MS // 2
+    return [(time - shift) // PERIOD_MS for time in times]
+
+
+def missed(host: Host, metric: str) -> set[int]:
+    """The seconds in which a period of the metric is without a reading."""
+    return {
+        tick * PERIOD_MS // 1000 for before, after in pairwise(ticks(host, metric)) for tick in range(before + 1, after)
+    }
+
+
+def device(name: str, slave: Slave, unit: int = 1, **other: int) -> str:
+    """Write a device whose readings are counted."""
+    return modbus_device(name, slave.port, unit, PERIOD_MS, other.get("timeout_ms", 200))
+
+
+def test_a_version_is_applied_and_no_period_is_lost(tmp_path: Path, broker: Broker) -> None:
+    """One device comes, one goes, one is changed, one is as it was: those that stay are read in every period, once."""
+
+    async def story() -> None:
+        one, two = Slave({1: 1.0}), Slave({1: 10.0, 2: 20.0, 3: 30.0})
+        async with one.serve(), two.serve(), above(tmp_path, broker) as cloud:
+            before = {"A": device("A", one), "B": device("B", two), "C": device("C", two, 2)}
+            gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, before), tmp_path, 60)
+            gateway.start()
+            try:
+                await eventually_async(lambda: cloud.host.of("A") and cloud.host.of("B") and cloud.host.of("C"), 30)
+                own = cloud.standing
+                assert own == Standing(0, hash_of(cloud.slice_of(before)))
+                wider = device("B", two, timeout_ms=300).replace("[0, 1000]", "[0, 2000]")
+                after = {"A": device("A", one), "B": wider, "D": device("D", two, 3)}
+                data = cloud.slice_of(after, "    spool: {max_mb: 64}")
+                await eventually_async(lambda: len(cloud.host.of("A")) > 6, 30)
+                await cloud.offer(5, data)
+                standing = await cloud.until(5, Outcome.APPLIED)
+                assert (standing.version, standing.hash) == (5, hash_of(data))
+                told = len(cloud.host.of("A"))
+                await eventually_async(lambda: len(cloud.host.of("A")) > told + 6 and cloud.host.of("D"), 30)
+                kinds = cloud.host.kinds()
+                assert (kinds.count("NBIRTH"), kinds.count("NDEATH")) == (2, 0)
+                status = gateway.status()
+                assert [each["id"] for each in status["devices"]] == ["A", "B", "D"]
+                assert status["slice"]["counts"] == {"applied": 1}
+                assert status["spool"]["max_bytes"] == 64_000_000
+            finally:
+                code = gateway.end(signal.SIGTERM)
+                gateway.stop()
+            assert code == 0
+            assert one.asked.count(1) <= len(cloud.host.of("A")) + 2
+            for name in "AB":
+                found = ticks(cloud.host, name)
+                assert len(found) == len(set(found)) > 12, name
+            # A machine that stands still for a while misses periods of every device.
+            assert missed(cloud.host, "B") <= missed(cloud.host, "A")
+            assert {value for _, value, _ in cloud.host.of("D")} == {30.0}
+            assert cloud.host.of("C")[-1][0] < cloud.host.of("B")[-1][0] - 3 * PERIOD_MS * 1_000_000
+            assert not [fault for fed in cloud.host.fed for fault in fed.faults]
+
+    asyncio.run(story())
+
+
+def test_what_is_not_signed_newer_and_its_own_is_refused_and_touches_nothing(tmp_path: Path, broker: Broker) -> None:
+    """Each refusal has its name, is counted and told; the version in force and its readings go on as if nothing was."""
+
+    async def story() -> None:
+        async with Slave({1: 1.0}).serve() as slave, above(tmp_path, broker) as cloud:
+            devices = {"A": device("A", slave)}
+            gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, devices), tmp_path, 60)
+            gateway.start()
+            try:
+                await eventually_async(lambda: cloud.host.of("A"), 30)
+                data = cloud.slice_of({"A": device("A", slave, timeout_ms=300)})
+                await cloud.offer(7, data)
+                await cloud.until(7, Outcome.APPLIED)
+                births = cloud.host.kinds().count("NBIRTH")
+                good = seal(Offer("site", "gw", 8, data), KEY.sign)
+                other = Ed25519PrivateKey.generate()
+                counts: dict[str, int] = {}
+                refused: list[tuple[str, bytes]] = [
+                    ("signature", seal(Offer("site", "gw", 8, data), other.sign)),
+                    ("signature", good[:400] + bytes([good[400] ^ 1]) + good[401:]),
+                    ("damaged", b"x" + good),
+                    ("not for this gateway", seal(Offer("site", "gw2", 8, data), KEY.sign)),
+                    ("not for this gateway", seal(Offer("elsewhere", "gw", 8, data), KEY.sign)),
+                    ("old version", seal(Offer("site", "gw", 6, data), KEY.sign)),
+                    ("invalid plant", seal(Offer("site", "gw", 8, b"no slice"), KEY.sign)),
+                ]
+                for number, (reason, sealed) in enumerate(refused, 1):
+                    told = len(cloud.host.fed)
+                    await cloud.send(sealed)
+                    await eventually_async(has_news(cloud, told), 30)
+                    assert cloud.standing is not None
+                    assert cloud.standing.answer is not None
+                    assert cloud.standing.answer.outcome is Outcome.REFUSED, reason
+                    assert cloud.standing.answer.reason.startswith(reason)
+                    counts = gateway.status()["slice"]["counts"]
+                    assert sum(counts.values()) == number + 1
+                    assert (cloud.standing.version, cloud.standing.hash) == (7, hash_of(data))
+                assert counts == {
+                    "applied": 1,
+                    "refused: signature": 2,
+                    "refused: damaged": 1,
+                    "refused: not for this gateway": 2,
+                    "refused: old version": 1,
+                    "refused: invalid plant": 1,
+                }
+                assert "refused: invalid plant" in " ".join(gateway.status()["warnings"])
+                assert cloud.host.kinds().count("NBIRTH") == births
+                await cloud.offer(8, data)
+                await cloud.until(8, Outcome.APPLIED)
+            finally:
+                gateway.stop()
+
+    asyncio.run(story())
+
+
+def has_news(cloud: Above, told: int) -> Callable[[], bool]:
+    """Give the question whether the gateway has said where it stands since its message number `told`."""
+    return lambda: any(fed.standing is not None for fed in cloud.host.fed[told:])
+
+
+def reads_on(cloud: Above, metric: str) -> Callable[[], bool]:
+    """Give the question whether the metric was read a few times since."""
+    read = len(cloud.host.of(metric))
+    return lambda: len(cloud.host.of(metric)) > read + 3
+
+
+def test_a_version_under_which_less_works_is_rolled_back_by_the_gateway_itself(tmp_path: Path, broker: Broker) -> None:
+    """A wrong port, another broker where nobody is: each goes back, is told, and is not tried again."""
+
+    async def story() -> None:
+        one, two = Slave({1: 1.0}), Slave({1: 2.0})
+        async with one.serve(), two.serve(), above(tmp_path, broker) as cloud:
+            devices = {"A": device("A", one), "B": device("B", two)}
+            gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, devices), tmp_path, 4)
+            gateway.start()
+            try:
+                await eventually_async(lambda: cloud.host.of("A") and cloud.host.of("B"), 30)
+                own = cloud.standing
+                assert own is not None
+                nobody = free_port()
+                for version, reason, changed, elsewhere in (
+                    (5, "A: A bad", devices | {"A": modbus_device("A", nobody, 1, PERIOD_MS)}, ""),
+                    (6, "no connection to 127.0.0.1", devices, f"    uplink: {{host: 127.0.0.1, port: {nobody}}}"),
+                ):
+                    data = cloud.slice_of(changed)
+                    if elsewhere:
+                        text = (cloud.tmp_path / f"plant-{cloud.written}" / "plant.yaml").read_text(encoding="utf-8")
+                        lines = [elsewhere if line.startswith("    uplink:") else line for line in text.splitlines()]
+                        (cloud.tmp_path / "moved").mkdir()
+                        (cloud.tmp_path / "moved" / "plant.yaml").write_text("\n".join(lines), encoding="utf-8")
+                        data = slice_of(load_plant(cloud.tmp_path / "moved"), "gw")
+                    await cloud.offer(version, data)
+                    standing = await cloud.until(version, Outcome.ROLLED_BACK)
+                    assert (standing.version, standing.hash) == (own.version, own.hash)
+                    assert standing.answer is not None
+                    assert reason in standing.answer.reason
+                    told = len(cloud.host.fed)
+                    await cloud.offer(version, data)
+                    await eventually_async(has_news(cloud, told), 30)
+                    assert cloud.answered(version, Outcome.ROLLED_BACK)
+                    await eventually_async(reads_on(cloud, "A"), 30)
+                assert gateway.status()["slice"]["counts"] == {"rolled back": 2}
+                assert cloud.host.of("A")[-1][2] == 0xC0
+            finally:
+                gateway.end(signal.SIGTERM)
+                gateway.stop()
+            assert len(ticks(cloud.host, "B")) > 12
+            # The line of B was the same all the time, and nothing of it was lost while the uplink was elsewhere.
+            assert missed(cloud.host, "B") <= missed(cloud.host, "A")
+
+    asyncio.run(story())
+
+
+def test_killed_in_a_trial_it_starts_on_the_last_good_version(tmp_path: Path, broker: Broker) -> None:
+    """Kill -9 while a version is on trial: the next start runs on the good one before and says why."""
+
+    async def story() -> None:
+        async with Slave({1: 1.0}).serve() as slave, above(tmp_path, broker) as cloud:
+            own = {"A": device("A", slave)}
+            gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, own), tmp_path, 600)
+            gateway.start()
+            try:
+                await eventually_async(lambda: cloud.host.of("A"), 30)
+                good = cloud.slice_of({"A": device("A", slave, timeout_ms=300)})
+                await cloud.offer(1, good)
+                await cloud.until(1, Outcome.APPLIED)
+                await cloud.offer(2, cloud.slice_of({"A": modbus_device("A", free_port(), 1, PERIOD_MS)}))
+                await cloud.until(2, Outcome.ON_TRIAL)
+                gateway.end(signal.SIGKILL)
+                gateway.start()
+                standing = await cloud.until(2, Outcome.ROLLED_BACK)
+                assert (standing.version, standing.hash) == (1, hash_of(good))
+                assert standing.answer is not None
+                assert standing.answer.reason == "the gateway ended in its trial"
+                await eventually_async(reads_on(cloud, "A"), 30)
+                assert cloud.host.of("A")[-1][2] == 0xC0
+            finally:
+                gateway.stop()
+
+    asyncio.run(story())
+
+
+def test_without_a_cloud_it_runs_on_the_last_good_version(tmp_path: Path, broker: Broker) -> None:
+    """The broker is gone and the newest file is damaged: it starts on the version before, and reads its devices."""
+
+    async def story() -> None:
+        async with Slave({1: 1.0, 2: 2.0}).serve() as slave:
+            async with above(tmp_path, broker) as cloud:
+                devices = {"A": device("A", slave)}
+                gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, devices), tmp_path, 60)
+                gateway.start()
+                try:
+                    await eventually_async(lambda: cloud.host.of("A"), 30)
+                    for version, timeout_ms in ((1, 300), (2, 400)):
+                        more = {"A": device("A", slave), "B": device("B", slave, 2, timeout_ms=timeout_ms)}
+                        await cloud.offer(version, cloud.slice_of(more))
+                        await cloud.until(version, Outcome.APPLIED)
+                finally:
+                    gateway.end(signal.SIGTERM)
+            broker.stop()
+            newest = gateway.folder / "slices" / f"{2:020d}.good"
+            newest.write_bytes(newest.read_bytes()[:-1])
+            gateway.start()
+            try:
+                await eventually_async(gateway.watches, 30)
+                status = gateway.status()
+                assert [each["id"] for each in status["devices"]] == ["A", "B"]
+                assert (status["slice"]["version"], status["slice"]["good"]) == (1, [2, 1])
+            finally:
+                gateway.stop()
+
+    asyncio.run(story())
