@@ -1,7 +1,7 @@
 """Column batches of readings (`Frame`), the OPC quality byte, and the invariants both keep."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
@@ -55,6 +55,7 @@ QUALITY_TEXT: Final[dict[int, str]] = {
 # Sampling times outside this span are a broken clock or a broken payload, not plant data.
 EARLIEST_NS: Final = 946_684_800_000_000_000  # 2000-01-01T00:00:00Z
 LATEST_NS: Final = 4_102_444_800_000_000_000  # 2100-01-01T00:00:00Z
+AHEAD_NS: Final = 5_000_000_000  # clocks that somebody sets agree far better
 
 
 def quality_text(quality: int) -> str:
@@ -129,6 +130,15 @@ class Frame:
         if broken.any():
             qualities = np.where(broken, np.uint8(BAD_SENSOR_FAILURE), qualities)
         return cls(np.asarray(point, dtype=np.int32), np.asarray(time_ns, dtype=np.int64), values, qualities)
+
+    def not_ahead(self, now_ns: int) -> Self:
+        """The same, with none more than 5 s ahead of `now_ns`, when they came: what is, is taken to be of then.
+
+        A clock that is ahead is set back some day. Whoever believed its stamps would hold all readings after that for
+        late ones, and be deaf to them until it has caught up.
+        """
+        ahead = self.time_ns > now_ns + AHEAD_NS
+        return replace(self, time_ns=np.where(ahead, now_ns, self.time_ns)) if ahead.any() else self
 
     @classmethod
     def empty(cls) -> Self:

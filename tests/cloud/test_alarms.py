@@ -11,7 +11,7 @@ import pytest
 from nats.aio.client import Client
 from sqlalchemy import select
 
-from tests.cloud.rig import SITE, SpoolingGateway, broker, plant_folder
+from tests.cloud.rig import SITE, SpoolingGateway, broker, now_ms, plant_folder
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.metrics import Metrics
@@ -144,6 +144,21 @@ def test_an_alarm_lives_through_raise_acknowledge_and_return(tmp_path: Path) -> 
 
 async def _is(r: Rig, phase: str) -> bool:
     return await r.phase() == phase
+
+
+def test_a_clock_that_was_ahead_and_is_set_back_leaves_nobody_deaf(tmp_path: Path) -> None:
+    """Readings stamped an hour ahead raise; so do, and return, those stamped rightly straight after."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, r.working():
+            await r.gateway.send({0: 60.0}, time_ms=now_ms() + 3_600_000)
+            await eventually_async(lambda: _is(r, "unacknowledged"))
+            await r.gateway.send({0: 1.0})
+            await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+            figure = r.metrics.registry.get_sample_value
+            assert (figure("tocsin_readings_ahead_total"), figure("tocsin_readings_late_total")) == (1, 0)
+
+    asyncio.run(story())
 
 
 def test_a_shelved_alarm_is_neither_told_nor_ticketed_until_it_comes_off(tmp_path: Path) -> None:

@@ -205,6 +205,27 @@ def test_slow_ticks_find_silence_too() -> None:
     assert story.told == [("raise", 12)]
 
 
+def test_after_the_clock_was_set_back_alarms_go_on_from_where_they_stood() -> None:
+    """An hour back: what stood returns at the next reading, a shelf lasts no longer, and a new raise is told."""
+    rules = compile_rules(plant_of([[H], [replace(H, id="P1/H", point="P1")]]))
+    ahead_ns = START_NS + 3600 * SECOND
+    state = engine.initial(rules, ahead_ns)
+    frame = Frame.of([0, 1], [ahead_ns] * 2, [11.0, 1.0], [GOOD] * 2)
+    shelve = Command(Verb.SHELVE, 1, ahead_ns, "li", "being repaired", until_ns=ahead_ns + 600 * SECOND)
+    state, _ = engine.step(state, rules, frame, [shelve], ahead_ns)
+    state = engine.set_back(state, rules, START_NS)
+    told = []
+    for second, value in enumerate([1.0, 11.0], 1):
+        now_ns = START_NS + second * SECOND
+        frame = Frame.of([0], [now_ns], [value], [GOOD])
+        state, result = engine.step(state, rules, frame, [], now_ns)
+        assert result.late == 0
+        told += [each.event for each in result.transitions]
+    assert told == [Event.RETURN, Event.RAISE]
+    state, result = engine.step(state, rules, Frame.empty(), [], START_NS + 600 * SECOND)
+    assert [each.event for each in result.transitions] == [Event.UNSHELVE]
+
+
 def test_late_readings_neither_raise_nor_clear() -> None:
     """A reading older than its point's last is counted and of no effect."""
     story = Story.of(H).read(10, 5).read(9, 50)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin_core.readings import (
+    AHEAD_NS,
     BAD_COMM_FAILURE,
     BAD_SENSOR_FAILURE,
     GOOD,
@@ -84,3 +85,11 @@ def test_joining_keeps_every_reading_in_order(parts: list[list[tuple[int, int, f
     assert types == [np.int32, np.int64, np.float64, np.uint8]
     reversed_ = whole.take(np.arange(len(whole))[::-1])
     assert reversed_.time_ns.tolist() == [row[1] for row in flat][::-1]
+
+
+def test_no_reading_is_of_a_time_to_come() -> None:
+    """What is more than five seconds ahead of its arrival is taken to be of then; the rest, and `self`, stay."""
+    now_ns = 10**18
+    frame = Frame.of([1, 2, 3], [now_ns - 1, now_ns + AHEAD_NS, now_ns + AHEAD_NS + 1], [1.0] * 3, [GOOD] * 3)
+    assert frame.not_ahead(now_ns).time_ns.tolist() == [now_ns - 1, now_ns + AHEAD_NS, now_ns]
+    assert frame.not_ahead(now_ns + 1) is frame

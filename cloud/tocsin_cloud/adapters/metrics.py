@@ -26,6 +26,7 @@ class Metrics:
     transitions: Counter = field(init=False)
     refused: Counter = field(init=False)
     late: Counter = field(init=False)
+    ahead: Counter = field(init=False)
     clock_steps_back: Counter = field(init=False)
     latency: Histogram = field(init=False)
     snapshots: Counter = field(init=False)
@@ -98,6 +99,7 @@ class Metrics:
         own, put = self.registry, self._put
         put("transitions", Counter("tocsin_alarm_transitions", "Alarm transitions committed.", ["event"], registry=own))
         put("refused", Counter("tocsin_commands_refused", "People's commands that were refused.", registry=own))
+        put("ahead", Counter("tocsin_readings_ahead", "Readings stamped later than they came in.", registry=own))
         put("late", Counter("tocsin_readings_late", "Readings older than one the engine had already.", registry=own))
         put(
             "clock_steps_back",

@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -259,7 +260,9 @@ class AlarmsWorker:
 
     def _hear(self, batch: Batch, message: Message) -> None:
         fed = hear(self._session, self._parts.live.table, message)
-        self._parts.live.take(fed.frame)
+        frame = fed.frame.not_ahead(message.time_ns)
+        self._parts.metrics.ahead.inc(int(np.count_nonzero(frame.time_ns != fed.frame.time_ns)))
+        self._parts.live.take(frame)
         self._parts.live.hear(fed, message.time_ns)
         self._follow(batch, fed, message.time_ns)
         if not len(fed.frame):
@@ -268,7 +271,7 @@ class AlarmsWorker:
         timely = fed.kind in ("NDATA", "DDATA") and not fed.historical
         if self._frames and timely is not self._timely and self._state is not None:
             self._step(batch, [], self._state.now_ns)
-        self._frames.append(fed.frame)
+        self._frames.append(frame)
         self._timely = timely
 
     def _follow(self, batch: Batch, fed: Fed, now_ns: int) -> None:

@@ -17,6 +17,7 @@ from tocsin_core.engine.state import (
     Transition,
     initial,
     occurrence_id,
+    set_back,
 )
 from tocsin_core.engine.stepping import Input, step
 
@@ -41,6 +42,7 @@ __all__ = [
     "overtaken",
     "projections",
     "restore",
+    "set_back",
     "snapshot",
     "step",
 ]

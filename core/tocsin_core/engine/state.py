@@ -22,6 +22,18 @@ HERE: Final = np.uint8(0)
 ELSEWHERE: Final = np.uint8(1)
 OURS_UNTIL_RETURN: Final = np.uint8(2)
 
+# How alarms stand, whatever the time.
+_STANDING: Final = (
+    "phase",
+    "active",
+    "onset_ns",
+    "shelved_until_ns",
+    "shelved_once",
+    "suppressed",
+    "out_of_service",
+    "elsewhere",
+)
+
 ASPECTS: Final = 3  # of `commands.Aspect`
 
 # Points looked at in one go: what is worked out for them then stays in the processor's cache.
@@ -188,6 +200,22 @@ class State:
 def occurrence_id(alarm: str, onset_ns: int) -> str:
     """The id of one raising of `alarm`: 16 hex digits that gateway and cloud both arrive at."""
     return blake2b(f"{alarm}@{onset_ns}".encode(), digest_size=8).hexdigest()
+
+
+def set_back(state: State, rules: Rules, now_ns: int) -> State:
+    """The state after the clock that stamps the readings was set back to `now_ns`.
+
+    How alarms stand is kept, and shelves last as long as was asked. Readings, windows, sums and waiting delays begin
+    anew: by their stamps they are of a time to come, and would make late ones of all readings until the clock has
+    caught up.
+    """
+    fresh, by_ns = initial(rules, now_ns), state.now_ns - now_ns
+    for name in _STANDING:
+        getattr(fresh, name)[:] = getattr(state, name)
+    fresh.shelved_until_ns[fresh.shelved_until_ns > 0] -= by_ns
+    np.minimum(state.acknowledged_ns, now_ns, out=fresh.acknowledged_ns)
+    np.minimum(state.commanded_ns, now_ns, out=fresh.commanded_ns)
+    return fresh
 
 
 def initial(rules: Rules, now_ns: int) -> State:
