@@ -1,12 +1,14 @@
 """The simulated plant as a whole: sources and instruments stepped through scenario time, seeded, without a clock."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import nan
 from typing import Final
 
 from tocsin_core.plant import Plant
 from tocsin_core.plant.model import Device
 from tocsin_core.registers import Profile, encode
+from tocsin_core.sensors import PathError, sparkplug_source
+from tocsin_sim.payloads import FormError, content, said, topic_of, with_time
 from tocsin_sim.physics.instruments import Shown
 from tocsin_sim.physics.sources import Row, source_of
 from tocsin_sim.physics.streams import stream
@@ -90,20 +92,12 @@ class World:
             image.update({(function, address): word for address, word in encode(profile, name, value).items()})
         return image
 
-    def payload(self, device: str) -> dict[str, object]:
-        """Return the JSON object that an MQTT sensor publishes; dots in the values' names become levels."""
-        found: dict[str, object] = {}
-        for path, value in self._shown[device].items():
-            *levels, last = path.split(".")
-            at = found
-            for level in levels:
-                inner = at.setdefault(level, {})
-                if not isinstance(inner, dict):
-                    raise SimulationError(f"device {device}: {path} lies inside another value")
-                at = inner
-            # Sensors print few digits; binary noise behind the last one is none of theirs.
-            at[last] = round(value, 6)
-        return found
+    def payload(self, device: str) -> object:
+        """Return what an MQTT sensor publishes, as decoded JSON, without its time."""
+        mqtt = self._devices[device].mqtt
+        if mqtt is None:
+            raise ValueError(f"{device} is not an MQTT sensor")
+        return content(said(mqtt, self._shown[device]))
 
     def _step(self) -> None:
         self.time_s = self._steps * STEP_S
@@ -124,6 +118,20 @@ class World:
             now[name] = before[name] if (device, name) in self.moment.stuck and name in before else value
         now.update({name: value for (owner, name), value in self.moment.false.items() if owner == device})
         self._shown[device] = now
+
+
+def _unsayable(device: Device, paths: Iterable[str]) -> Iterator[str]:
+    """Say why an MQTT sensor cannot speak as the plant file says."""
+    mqtt = device.mqtt
+    if mqtt is None or sparkplug_source(mqtt.topic) is not None:
+        return
+    try:
+        topic_of(mqtt, device.id)
+        if mqtt.offline is not None:
+            topic_of(mqtt, device.id, mqtt.offline.topic)
+        content(with_time(mqtt, dict.fromkeys(paths, 0.0), 0))
+    except (FormError, PathError) as error:
+        yield str(error)
 
 
 def _blank(profile: Profile) -> Iterator[tuple[tuple[int, int], int]]:
@@ -152,6 +160,10 @@ def _problems(
         device = devices.get(device_id)
         if device is None:
             yield f"simulation.yaml: instruments.{device_id}: no such device in plant.yaml"
+        elif device.mqtt is not None:
+            yield from (
+                f"simulation.yaml: instruments.{device_id}: {problem}" for problem in _unsayable(device, values)
+            )
         elif device.profile is not None:
             known = plant.profiles[device.profile].values
             missing = [name for name in values if name not in known]

