@@ -274,6 +274,16 @@ class Alarm(Shape):
     because: Because | None
 
 
+class CommandedAlarm(Alarm):
+    """An alarm after a command that was carried out here."""
+
+    gateway: str | None = Field(
+        description="Whether the gateway that decides the alarm has carried the command out as well: `waiting` (it is"
+        " asked until it answers), `done`, or `refused: ` and why, and then the alarm stands as it does there. Null"
+        " where no gateway decides it."
+    )
+
+
 class Step(Shape):
     """One step of an alarm's life as the journal holds it; `reason` is a person's or the engine's."""
 

@@ -15,32 +15,40 @@ from tocsin_core.lifecycle import Event
 
 def alarm(row: sql.Occurrence) -> model.Alarm:
     """Return an occurrence."""
-    return model.Alarm.model_validate(
-        {
-            "id": row.id,
-            "alarm": row.alarm,
-            "point": row.point,
-            "source": row.source,
-            "kind": row.kind,
-            "priority": row.priority,
-            "phase": row.phase,
-            "shelved_until": row.shelved_until_ns,
-            "shelved_once": row.shelved_once,
-            "out_of_service": row.out_of_service,
-            "suppressed": row.suppressed,
-            "raised_at": row.raised_ns,
-            "committed_at": row.committed_ns,
-            "acknowledged_at": row.acknowledged_ns,
-            "acknowledged_by": row.acknowledged_by,
-            "returned_at": row.returned_ns,
-            "value": number(row.value),
-            "setpoint": number(row.setpoint),
-            "unit": row.unit,
-            "message": row.message,
-            "clause": row.clause,
-            "because": because(row.reason),
-        }
-    )
+    return model.Alarm.model_validate(_alarm(row))
+
+
+def commanded(row: sql.Occurrence, order: sql.GatewayOrder | None) -> model.CommandedAlarm:
+    """Return an occurrence after a command, with what became of the order that it led to."""
+    gateway = None if order is None else f"{order.state}: {order.answer}" if order.answer else order.state
+    return model.CommandedAlarm.model_validate({**_alarm(row), "gateway": gateway})
+
+
+def _alarm(row: sql.Occurrence) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "alarm": row.alarm,
+        "point": row.point,
+        "source": row.source,
+        "kind": row.kind,
+        "priority": row.priority,
+        "phase": row.phase,
+        "shelved_until": row.shelved_until_ns,
+        "shelved_once": row.shelved_once,
+        "out_of_service": row.out_of_service,
+        "suppressed": row.suppressed,
+        "raised_at": row.raised_ns,
+        "committed_at": row.committed_ns,
+        "acknowledged_at": row.acknowledged_ns,
+        "acknowledged_by": row.acknowledged_by,
+        "returned_at": row.returned_ns,
+        "value": number(row.value),
+        "setpoint": number(row.setpoint),
+        "unit": row.unit,
+        "message": row.message,
+        "clause": row.clause,
+        "because": because(row.reason),
+    }
 
 
 def step(row: sql.Transition) -> model.Step:

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 from sqlalchemy import select
 
 from tocsin_cloud.adapters.accounts import Account
-from tocsin_cloud.adapters.sql.models import Occurrence, Transition
+from tocsin_cloud.adapters.sql.models import GatewayOrder, Occurrence, Transition
 from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.context import Api, Context
 from tocsin_cloud.api.ports import CommandError, OperatorCommand, Verb
@@ -80,7 +80,7 @@ async def steps(occurrence: str, _account: Reader, api: Context) -> list[model.S
 @router.post("/alarms/{occurrence}/ack", responses=REFUSALS)
 async def acknowledge(
     occurrence: str, account: Operator, api: Context, body: model.Comment | None = None
-) -> model.Alarm:
+) -> model.CommandedAlarm:
     """Acknowledge: a person has seen it; its messages stop."""
     return await _ask(api, account, "ack", occurrence, "" if body is None else body.comment)
 
@@ -88,37 +88,43 @@ async def acknowledge(
 @router.post("/alarms/{occurrence}/unacknowledge", responses=REFUSALS)
 async def unacknowledge(
     occurrence: str, account: Operator, api: Context, body: model.Comment | None = None
-) -> model.Alarm:
+) -> model.CommandedAlarm:
     """Take the acknowledgement back: the alarm asks again, and people are called as at its raising."""
     return await _ask(api, account, "unacknowledge", occurrence, "" if body is None else body.comment)
 
 
 @router.post("/alarms/{occurrence}/shelve", responses=REFUSALS)
-async def shelve(occurrence: str, body: model.Shelving, account: Operator, api: Context) -> model.Alarm:
+async def shelve(occurrence: str, body: model.Shelving, account: Operator, api: Context) -> model.CommandedAlarm:
     """Put the alarm away for a while, or at most until it returns, with a reason."""
     return await _ask(api, account, "shelve", occurrence, body.reason, body.duration_s, once=body.once)
 
 
 @router.post("/alarms/{occurrence}/unshelve", responses=REFUSALS)
-async def unshelve(occurrence: str, account: Operator, api: Context, _body: model.Nothing | None = None) -> model.Alarm:
+async def unshelve(
+    occurrence: str, account: Operator, api: Context, _body: model.Nothing | None = None
+) -> model.CommandedAlarm:
     """Take the alarm off the shelf."""
     return await _ask(api, account, "unshelve", occurrence)
 
 
 @router.post("/alarms/{occurrence}/out-of-service", responses=REFUSALS)
-async def out_of_service(occurrence: str, body: model.Reason, account: Leader, api: Context) -> model.Alarm:
+async def out_of_service(occurrence: str, body: model.Reason, account: Leader, api: Context) -> model.CommandedAlarm:
     """Take the alarm out of service, with a reason, until somebody puts it back."""
     return await _ask(api, account, "out-of-service", occurrence, body.reason)
 
 
 @router.post("/alarms/{occurrence}/in-service", responses=REFUSALS)
-async def in_service(occurrence: str, account: Leader, api: Context, _body: model.Nothing | None = None) -> model.Alarm:
+async def in_service(
+    occurrence: str, account: Leader, api: Context, _body: model.Nothing | None = None
+) -> model.CommandedAlarm:
     """Put the alarm back into service."""
     return await _ask(api, account, "in-service", occurrence)
 
 
 @router.post("/alarms/{occurrence}/reset", responses=REFUSALS)
-async def reset(occurrence: str, account: Operator, api: Context, _body: model.Nothing | None = None) -> model.Alarm:
+async def reset(
+    occurrence: str, account: Operator, api: Context, _body: model.Nothing | None = None
+) -> model.CommandedAlarm:
     """Reset a latched alarm."""
     return await _ask(api, account, "reset", occurrence)
 
@@ -132,7 +138,7 @@ async def _ask(
     duration_s: float | None = None,
     *,
     once: bool = False,
-) -> model.Alarm:
+) -> model.CommandedAlarm:
     async with api.ports.database.read() as session:
         row = await session.get(Occurrence, occurrence)
     if row is None:
@@ -151,4 +157,5 @@ async def _ask(
     if not answer.accepted:
         raise refusal(HTTPStatus.CONFLICT, answer.reason)
     async with api.ports.database.read() as session:
-        return rows.alarm(await session.get_one(Occurrence, occurrence))
+        order = await session.get(GatewayOrder, command.id)
+        return rows.commanded(await session.get_one(Occurrence, occurrence), order)
