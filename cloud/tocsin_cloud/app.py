@@ -19,7 +19,8 @@ from sqlalchemy import func, select
 
 from tocsin_cloud.adapters.accounts import ensure_administrator
 from tocsin_cloud.adapters.channels import Channels
-from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
+from tocsin_cloud.adapters.history import History
+from tocsin_cloud.adapters.history_open import open_history
 from tocsin_cloud.adapters.host_state import announce
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.nats_server import NatsServer
@@ -84,7 +85,9 @@ async def run(
     settings.data.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         # The history's file is also what keeps a second process off the folder: nothing else is touched before.
-        history = None if settings.role is Role.API else await DuckdbHistory.open(settings.history_file)
+        history = None
+        if settings.role is not Role.API:
+            history = await open_history(settings.history, settings.data, clock)
         if history is not None:
             stack.push_async_callback(history.close)
         server, url = await _broker(settings, clock, stack)
@@ -130,7 +133,7 @@ async def _summary(role: Role, ports: ApiPorts) -> Summary:
     return Summary(role, figures.readings_stored, raised, sum(figures.quarantined.values()))
 
 
-async def _workers(process: _Process, history: DuckdbHistory, first_start: Announce) -> tuple[ApiPorts, list[Work]]:
+async def _workers(process: _Process, history: History, first_start: Announce) -> tuple[ApiPorts, list[Work]]:
     """History, alarms, tickets and messages, and what the interface needs of them in this process."""
     settings, plant, clock, client, stack = process
     metrics = Metrics()

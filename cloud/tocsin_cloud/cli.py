@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer
 from tocsin_cloud.app import run
-from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, CloudSettings, Role
+from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, CloudSettings, HistoryAddress, HistoryKind, Role
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 
@@ -39,6 +39,13 @@ def _address(text: str) -> Address:
         raise typer.BadParameter(str(error)) from error
 
 
+def _history(text: str) -> HistoryAddress:
+    try:
+        return HistoryAddress.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def cloud(
     plant: Annotated[Path, typer.Argument(help="Folder of the plant.", exists=True, file_okay=False)],
     *,
@@ -48,6 +55,15 @@ def cloud(
     nats: Annotated[
         str | None, typer.Option("--nats", help="URL of a running nats-server instead of an own one.")
     ] = None,
+    history: Annotated[
+        str,
+        typer.Option(
+            "--history",
+            metavar="ADDRESS",
+            help="Where readings are kept: `duckdb` (a file in --data), victoriametrics://HOST:PORT or "
+            "influxdb://HOST:PORT/ORG/BUCKET.",
+        ),
+    ] = HistoryKind.DUCKDB,
     role: Annotated[
         Role, typer.Option("--role", help="`workers` and `api` apart share a broker (--nats) and the data folder.")
     ] = Role.ALL,
@@ -56,7 +72,15 @@ def cloud(
     """Run the cloud side: broker, history, alarms, messages, API and page."""
     if role is not Role.ALL and nats is None:
         raise typer.BadParameter(f"--role {role} needs the broker that it shares with the other one: --nats URL")
-    settings = CloudSettings(plant=plant, data=data, http=_address(http), mqtt=_address(mqtt), nats_url=nats, role=role)
+    settings = CloudSettings(
+        plant=plant,
+        data=data,
+        http=_address(http),
+        mqtt=_address(mqtt),
+        nats_url=nats,
+        role=role,
+        history=_history(history),
+    )
     loaded = load_plant(plant)
 
     async def work(stop: asyncio.Event) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple, Self
+from urllib.parse import unquote
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -28,6 +29,57 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class HistoryKind(StrEnum):
+    """Which time-series store keeps the readings."""
+
+    DUCKDB = "duckdb"
+    VICTORIAMETRICS = "victoriametrics"
+    INFLUXDB = "influxdb"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryAddress:
+    """Where the history is: DuckDB's file in the data folder, or one server, or where a cluster writes and reads.
+
+    `path` is the organisation and the bucket of InfluxDB.
+    """
+
+    kind: HistoryKind = HistoryKind.DUCKDB
+    hosts: tuple[Address, ...] = ()
+    path: tuple[str, ...] = ()
+    secure: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `duckdb`, `victoriametrics://HOST:PORT[,HOST:PORT]` or `influxdb://HOST:PORT/ORG/BUCKET`.
+
+        `+https` after the name of a server makes the connection one by TLS.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        if text == HistoryKind.DUCKDB:
+            return cls()
+        scheme, _, rest = text.partition("://")
+        name, plus, protocol = scheme.partition("+")
+        if (
+            name not in (HistoryKind.VICTORIAMETRICS, HistoryKind.INFLUXDB)
+            or (plus and protocol != "https")
+            or not rest
+        ):
+            raise ValueError(f"{text!r} is not duckdb, victoriametrics://HOST:PORT or influxdb://HOST:PORT/ORG/BUCKET")
+        if "@" in rest:
+            raise ValueError("a password or token does not belong into the address: other users of the machine see it")
+        hosts, *path = rest.rstrip("/").split("/")
+        kind = HistoryKind(name)
+        addresses = tuple(Address.parse(host) for host in hosts.split(","))
+        if kind is HistoryKind.INFLUXDB and (len(addresses), len(path)) != (1, 2):
+            raise ValueError(f"{text!r} is not influxdb://HOST:PORT/ORG/BUCKET")
+        if kind is HistoryKind.VICTORIAMETRICS and (len(addresses) > 2 or path):  # noqa: PLR2004 -- to write, to read
+            raise ValueError(f"{text!r} is not victoriametrics://HOST:PORT or, of a cluster, INSERT:PORT,SELECT:PORT")
+        return cls(kind, addresses, tuple(unquote(part) for part in path), bool(plus))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +157,12 @@ class CloudSettings:
     # The address of a running nats-server; None: start one.
     nats_url: str | None = None
     role: Role = Role.ALL
+    history: HistoryAddress = field(default_factory=HistoryAddress)
     quarantine_kept: int = 1000
     stream: StreamSettings = field(default_factory=StreamSettings)
     historian: HistorianSettings = field(default_factory=HistorianSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
     strangers: StrangerSettings = field(default_factory=StrangerSettings)
-
-    @property
-    def history_file(self) -> Path:
-        """The DuckDB file."""
-        return self.data / "history.duckdb"
 
     @property
     def sql_file(self) -> Path:

@@ -19,6 +19,7 @@ DEBIAN: Final = {
     "nft": "nftables",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
+    "victoria-metrics": "victoria-metrics",
     "libatomic.so.1": "libatomic1",
 }
 

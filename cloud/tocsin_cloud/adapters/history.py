@@ -24,44 +24,58 @@ class Trend:
 class History(Protocol):
     """A time-series store for one writing historian and any number of readers.
 
-    Points are named by `key`, a number that belongs to a point's id for as long as the store lives.
+    Points are named by `key`, a number that belongs to a point's id for as long as the store is open. Times are kept
+    at least to the millisecond; of a point's readings in one millisecond a store may keep one.
     """
-
-    @property
-    def durable_after_s(self) -> float:
-        """How long after `commit` has answered its readings are on disk; an acknowledgement waits that long."""
 
     @property
     def state(self) -> Mapping[str, bytes]:
         """What the commits left as the historian's own state, by name; empty before the first."""
 
     def key(self, point_id: str) -> int:
-        """The key of a point id; a new id gets a new one, which the next commit makes durable."""
+        """The key of a point id; a new id gets a new one."""
 
     async def commit(self, frame: Frame, state: Mapping[str, bytes]) -> None:
-        """Store the readings of `frame`, whose `point` holds keys, and parts of the state by name: all or nothing.
+        """Store the readings of `frame`, whose `point` holds keys, and parts of the state by name.
 
-        A reading that is stored already (same key, same time) is stored once. A value that is NaN is stored as absent.
+        The state that a later opening finds is never ahead of the readings. A reading that is stored already (same
+        key, same time) is stored once; of two that differ one is kept, whole. A value that is NaN is stored as absent.
+        What is committed can be read within seconds.
 
         Raises:
-            HistoryError: nothing was stored.
+            HistoryError: it is not stored, or only in part; storing it once more is safe.
+        """
+
+    async def durable(self) -> int:
+        """How many of this opening's commits outlive the store's being killed now; an acknowledgement waits for it.
+
+        Raises:
+            HistoryError: the store does not tell.
         """
 
     async def read(self, point_id: str, start_ns: int, end_ns: int, step_ns: int | None, limit: int) -> Trend:
         """At most `limit` rows of a point in [start_ns, end_ns), oldest first; none for an unknown id.
 
-        With `step_ns` one row for each step that has readings, stamped with the step's begin: mean, least and greatest
-        of the values that are not bad, and the worst quality. Without it the readings themselves.
+        With `step_ns` (whole milliseconds) one row for each step that has readings, stamped with the step's begin:
+        mean, least and greatest of the values that are not bad, and the worst quality. Without it the readings
+        themselves. Steps of whole hours or minutes, begun at one, may be answered from what is kept for long trends.
 
         Raises:
             HistoryError: the store does not answer.
         """
 
-    async def retain(self, before_ns: int) -> int:
-        """Forget the readings older than `before_ns`; returns how many.
+    async def retain(self, before_ns: int) -> None:
+        """Show no reading any more that is older than the whole hour before `before_ns`, and free its room in time.
 
         Raises:
             HistoryError: nothing was forgotten.
+        """
+
+    async def close(self) -> None:
+        """Let go of the store; what is committed and not yet durable is waited for or will be committed again.
+
+        Raises:
+            HistoryError: the store did not end in order; what is durable is safe.
         """
 
 

@@ -8,74 +8,78 @@ from typing import Final, Self, TypeVar
 
 import duckdb
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from tocsin_cloud.adapters.history import HistoryError, Trend
-from tocsin_core.readings import F64, GOOD, QUALITY_MASK, UNCERTAIN, Frame
+from tocsin_cloud.adapters.history_duckdb_tables import (
+    RECENT,
+    FormatError,
+    Span,
+    forget,
+    insert,
+    move_on,
+    prepare,
+    read,
+    rows,
+)
+from tocsin_core.readings import F64, Frame
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
-FORMAT: Final = 1
 # How DuckDB says that another process has the file; it has no type of its own for that.
 LOCKED: Final = "Could not set lock"
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS readings
-    (point INTEGER NOT NULL, time_ns BIGINT NOT NULL, value DOUBLE, quality UTINYINT NOT NULL);
-CREATE TABLE IF NOT EXISTS points (key INTEGER PRIMARY KEY, id VARCHAR NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS meta (format INTEGER PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS state (name VARCHAR PRIMARY KEY, body BLOB NOT NULL);
-"""
-# NaN cannot be told from a value by min and max: what is no value is stored as none.
-INSERT: Final = (
-    "INSERT INTO readings SELECT point, time_ns, CASE WHEN isnan(value) THEN NULL ELSE value END, quality FROM incoming"
-)
-# A reading that came twice outside a batch stands twice in the table and is read once.
-ONCE: Final = """
-SELECT time_ns, first(value) AS value, first(quality) AS quality FROM readings
-WHERE point = $point AND time_ns >= $start AND time_ns < $end GROUP BY time_ns
-"""
-SAMPLES: Final = f"""
-SELECT time_ns, value AS mean, value AS low, value AS high, quality FROM ({ONCE}) ORDER BY time_ns LIMIT $limit
-"""  # noqa: S608 -- constants
-USABLE: Final = f"CASE WHEN (quality & {QUALITY_MASK}) IN ({GOOD}, {UNCERTAIN}) THEN value END"
-STEPS: Final = f"""
-SELECT $start + ((time_ns - $start) // $step) * $step AS step_ns,
-       avg(usable) AS mean, min(usable) AS low, max(usable) AS high, min(quality) AS quality
-FROM (SELECT time_ns, quality, {USABLE} AS usable FROM ({ONCE}))
-GROUP BY step_ns ORDER BY step_ns LIMIT $limit
-"""  # noqa: S608 -- constants
+# A trend of one point reads at least a block of 122,880 rows of each chunk, and everything that has not moved on yet: a
+# chunk holds some rows of each point, at least two blocks, and no more than can be sorted in memory (32 bytes a row).
+CHUNK_ROWS_A_POINT: Final = 200
+LEAST_CHUNK_ROWS: Final = 250_000
+MOST_CHUNK_ROWS: Final = 16_000_000
 
 
 class DuckdbHistory:
     """The History port on one DuckDB file.
 
-    One thread writes, and each commit is one DuckDB transaction, synced to its log before it answers; DuckDB moves the
-    log into the file by itself once it has 16 MiB, and at `close`. Readers see the last commit and hold up nobody.
+    One thread commits, each commit in one transaction that is synced to DuckDB's log before it answers; DuckDB moves
+    the log into the file by itself once it has 16 MiB, and at `close`. A second thread moves chunks of readings on,
+    and forgets; commits wait for it only when more comes than it can sort. Readers see the last commit.
     """
 
-    durable_after_s = 0.0
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, thread: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, committing: ThreadPoolExecutor, least_chunk_rows: int
+    ) -> None:
         """Keep what `open` made."""
         self._connection = connection
-        self._thread = thread
+        self._committing = committing
+        self._tidying = ThreadPoolExecutor(1, thread_name_prefix="history-tidying")
+        self._moving: asyncio.Future[None] | None = None
+        self._least_chunk_rows = least_chunk_rows
+        # Rows in each table of RECENT, and which of them takes the commits.
+        self._gathered = [0, 0]
+        self._active = 0
+        self._commits = 0
         self._keys: dict[str, int] = {}
         self._durable_keys = 0
         self._state: dict[str, bytes] = {}
 
     @classmethod
-    async def open(cls, path: Path) -> Self:
+    async def open(cls, path: Path, least_chunk_rows: int = LEAST_CHUNK_ROWS) -> Self:
         """Open or create the file; a log that a crash left behind is replayed.
 
         Raises:
             HistoryError: another process has it open, or it is not ours.
         """
-        thread = ThreadPoolExecutor(1, thread_name_prefix="history")
+        loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, thread_name_prefix="history")
         try:
-            connection = await asyncio.get_running_loop().run_in_executor(thread, duckdb.connect, str(path))
-            history = cls(connection, thread)
-            await history._in_thread(history._load)
-        except duckdb.Error as error:
+            connection = await loop.run_in_executor(thread, duckdb.connect, str(path))
+            try:
+                history = cls(connection, thread, least_chunk_rows)
+                await loop.run_in_executor(thread, history._load)
+            except BaseException:
+                connection.close()
+                raise
+        except (duckdb.Error, FormatError) as error:
             thread.shutdown()
             if LOCKED in str(error):
                 raise HistoryError(f"another process works on {path.parent}: it holds {path.name}") from error
@@ -91,7 +95,7 @@ class DuckdbHistory:
         return self._state
 
     def key(self, point_id: str) -> int:
-        """The key of `point_id`, a new one if it is new."""
+        """The key of `point_id`, a new one if it is new; it belongs to it for as long as the file lives."""
         return self._keys.setdefault(point_id, len(self._keys))
 
     async def commit(self, frame: Frame, state: Mapping[str, bytes]) -> None:
@@ -100,10 +104,17 @@ class DuckdbHistory:
         Raises:
             HistoryError: nothing was stored.
         """
+        await self._tidy()
         fresh = list(self._keys.items())[self._durable_keys :]
-        await self._in_thread(lambda: self._commit(frame, fresh, state))
+        await self._in(self._committing, lambda: self._commit(frame, fresh, state))
         self._durable_keys += len(fresh)
         self._state.update(state)
+        self._commits += 1
+        self._gathered[self._active] += len(frame)
+
+    async def durable(self) -> int:
+        """All commits: each was synced before it answered."""
+        return self._commits
 
     async def read(self, point_id: str, start_ns: int, end_ns: int, step_ns: int | None, limit: int) -> Trend:
         """Rows of one point, as the port says.
@@ -111,44 +122,72 @@ class DuckdbHistory:
         Raises:
             HistoryError: DuckDB refused.
         """
-        key = self._keys.get(point_id)
-        if key is None:
-            key = -1
-        values = {"point": key, "start": start_ns, "end": end_ns, "limit": limit}
-        if step_ns is not None:
-            values["step"] = step_ns
+        span = Span(self._keys.get(point_id, -1), start_ns, end_ns)
         try:
-            return await asyncio.to_thread(self._read, SAMPLES if step_ns is None else STEPS, values)
+            return await asyncio.to_thread(self._read, span, step_ns, limit)
         except duckdb.Error as error:
             raise HistoryError(str(error)) from error
 
-    async def retain(self, before_ns: int) -> int:
-        """Delete readings older than `before_ns`.
+    async def retain(self, before_ns: int) -> None:
+        """Delete readings and roll-ups older than the whole hour before `before_ns`.
 
         Raises:
             HistoryError: DuckDB refused.
         """
-        return await self._in_thread(lambda: self._retain(before_ns))
+        await self._in(self._tidying, lambda: self._aside(lambda cursor: forget(cursor, before_ns)))
 
     async def close(self) -> None:
-        """Move the log into the file and close it."""
-        try:
-            await self._in_thread(self._connection.close)
-        finally:
-            self._thread.shutdown()
+        """Let a chunk that moves on finish, move the log into the file and close it.
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+        Raises:
+            HistoryError: the log stayed where it is, for the next opening.
+        """
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            if self._moving is not None:
+                await self._moving
+            self._tidying.shutdown()
+            await self._in(self._committing, self._connection.close)
+        finally:
+            self._committing.shutdown()
+
+    async def _tidy(self) -> None:
+        """Move on what has gathered when it is a chunk; commits go to the other table from now on."""
+        wanted = max(self._least_chunk_rows, CHUNK_ROWS_A_POINT * len(self._keys))
+        chunk = min(wanted, MOST_CHUNK_ROWS)
+        gathered = self._gathered[self._active]
+        if self._moving is not None and not self._moving.done():
+            if gathered < 2 * chunk:
+                return
+            # More comes than can be sorted: what comes waits, lest what is to be sorted grows without end.
+            await self._moving
+        if gathered >= chunk:
+            full, self._active = self._active, 1 - self._active
+            self._moving = asyncio.ensure_future(self._move_on(full, chunk))
+
+    async def _move_on(self, full: int, chunk: int) -> None:
+        try:
+            await self._in(self._tidying, lambda: self._aside(lambda cursor: move_on(cursor, RECENT[full], chunk)))
+        except HistoryError as error:
+            # The rows are read where they are, and go with the next chunk.
+            log.error("history not compacted", reason=str(error), rows=self._gathered[full])  # noqa: TRY400 -- the message is the reason
+        else:
+            self._gathered[full] = 0
+
+    async def _in(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, work)
         except duckdb.Error as error:
             raise HistoryError(str(error)) from error
 
+    def _aside(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        # A cursor that is closed with a transaction open takes it back.
+        with self._connection.cursor() as cursor:
+            return work(cursor)
+
     def _load(self) -> None:
         connection = self._connection
-        connection.execute(SCHEMA)
-        connection.execute("INSERT INTO meta SELECT ? WHERE NOT EXISTS (FROM meta)", [FORMAT])
-        if connection.execute("SELECT format FROM meta").fetchall() != [(FORMAT,)]:
-            raise HistoryError(f"the history file is of another format than {FORMAT}")
+        prepare(connection)
+        self._gathered = [rows(connection, table) for table in RECENT]
         self._keys = {
             point: key for key, point in connection.execute("SELECT key, id FROM points ORDER BY key").fetchall()
         }
@@ -164,17 +203,7 @@ class DuckdbHistory:
             if fresh:
                 connection.executemany("INSERT INTO points VALUES (?, ?)", [[key, point] for point, key in fresh])
             if len(frame):
-                columns = {
-                    "point": frame.point,
-                    "time_ns": frame.time_ns,
-                    "value": frame.value,
-                    "quality": frame.quality,
-                }
-                connection.register("incoming", columns)
-                try:
-                    connection.execute(INSERT)
-                finally:
-                    connection.unregister("incoming")
+                insert(connection, frame, RECENT[self._active])
             for name, body in state.items():
                 connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", [name, body])
             connection.execute("COMMIT")
@@ -182,20 +211,15 @@ class DuckdbHistory:
             connection.execute("ROLLBACK")
             raise
 
-    def _read(self, query: str, values: dict[str, int]) -> Trend:
-        with self._connection.cursor() as cursor:
-            columns = cursor.execute(query, values).fetchnumpy()
+    def _read(self, span: Span, step_ns: int | None, limit: int) -> Trend:
+        columns = self._aside(lambda cursor: read(cursor, span, step_ns, limit))
         return Trend(
-            np.asarray(columns[next(iter(columns))], dtype=np.int64),
+            np.asarray(columns["time_ns"], dtype=np.int64),
             _floats(columns["mean"]),
             _floats(columns["low"]),
             _floats(columns["high"]),
             np.asarray(columns["quality"], dtype=np.uint8),
         )
-
-    def _retain(self, before_ns: int) -> int:
-        found = self._connection.execute("DELETE FROM readings WHERE time_ns < ?", [before_ns]).fetchone()
-        return 0 if found is None else int(found[0])
 
 
 def _floats(column: NDArray[np.float64]) -> F64:

@@ -70,7 +70,9 @@ class Historian:
         self._counted = 0
         self._touched: set[Address] = set()
         self._asked: dict[Address, float] = {}
-        self._due: deque[tuple[float, dict[Address, int]]] = deque()
+        self._commits = 0
+        self._due: deque[tuple[int, dict[Address, int]]] = deque()
+        self._ask_store_at = 0.0
         self._keys: I32 = np.empty(0, dtype=np.int32)
         self._load()
         self._feed = Feed(parts.client, self._session_position, parts.clock)
@@ -246,7 +248,8 @@ class Historian:
         parts.metrics.stored.inc(self._counted)
         parts.metrics.position.labels(ROLE).set(self._position.sequence)
         said = {address: self._ledgers[address].committed for address in self._touched}
-        self._due.append((parts.clock.monotonic() + parts.history.durable_after_s, said))
+        self._commits += 1
+        self._due.append((self._commits, said))
         self._show(elapsed_s)
         self._rows, self._waiting, self._counted = [], 0, 0
         self._touched = set()
@@ -303,7 +306,15 @@ class Historian:
 
     async def _acknowledge(self) -> None:
         parts = self._parts
-        while self._due and self._due[0][0] <= parts.clock.monotonic():
+        if not self._due or parts.clock.monotonic() < self._ask_store_at:
+            return
+        try:
+            durable = await parts.history.durable()
+        except HistoryError as error:
+            log.error("history does not tell what is durable", reason=str(error), again_in_s=RETRY_S)  # noqa: TRY400 -- the message is the reason
+            self._ask_store_at = parts.clock.monotonic() + RETRY_S
+            return
+        while self._due and self._due[0][0] <= durable:
             _, said = self._due.popleft()
             for (group, node), number in said.items():
                 try:
@@ -334,8 +345,8 @@ async def retain(history: History, settings: HistorianSettings, clock: Clock) ->
     """Forget what is older than the retention, now and then; runs until cancelled."""
     while True:
         try:
-            gone = await history.retain(clock.now_ns() - int(settings.retain_days * DAY_NS))
-            log.info("history retention", forgotten=gone, days=settings.retain_days)
+            await history.retain(clock.now_ns() - int(settings.retain_days * DAY_NS))
+            log.info("history retention", days=settings.retain_days)
         except HistoryError as error:
             log.error("history retention failed", reason=str(error))  # noqa: TRY400 -- the message is the reason
         await asyncio.sleep(settings.retain_interval_s)

@@ -1,0 +1,228 @@
+"""The tables of the DuckDB history, and the statements that take readings from their arrival to minutes and hours."""
+
+# There are three levels: readings, minutes, hours. On each, rows gather in one table and go over in chunks, sorted by
+# point and time, to another, so that a trend of one point touches few blocks of the file. The roll-ups of a chunk are
+# made of exactly the readings that it adds, in the same transaction: on each level a reading counts once, however late
+# and often it comes, and no roll-up is ever made anew.
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from duckdb import DuckDBPyConnection
+from numpy.typing import NDArray
+
+from tocsin_core.readings import GOOD, QUALITY_MASK, UNCERTAIN, Frame
+
+MINUTE: Final = 60_000_000_000
+HOUR: Final = 60 * MINUTE
+# Where readings gather: one table takes the commits while the other is moved on.
+RECENT: Final = ("recent_0", "recent_1")
+SORTED: Final = "sorted"
+ROLLED: Final = ("minutes_recent", "minutes", "hours_recent", "hours")
+# By the unit of a trend: the tables that together hold each reading of SORTED once.
+SOURCES: Final = {HOUR: ("hours", "hours_recent", "minutes_recent"), MINUTE: ("minutes", "minutes_recent")}
+
+FORMAT: Final = 2
+READING: Final = "(point INTEGER NOT NULL, time_ns BIGINT NOT NULL, value DOUBLE, quality UTINYINT NOT NULL)"
+ROLL_UP: Final = (
+    "(point INTEGER NOT NULL, time_ns BIGINT NOT NULL, low DOUBLE, high DOUBLE, total DOUBLE, number BIGINT NOT NULL, "
+    "quality UTINYINT NOT NULL)"
+)
+SCHEMA: Final = (
+    *(f"CREATE TABLE IF NOT EXISTS {table} {READING}" for table in (SORTED, *RECENT)),
+    *(f"CREATE TABLE IF NOT EXISTS {table} {ROLL_UP}" for table in ROLLED),
+    # For whoever looks into the file with tools of their own.
+    f"CREATE VIEW IF NOT EXISTS readings AS FROM {SORTED} UNION ALL FROM {RECENT[0]} UNION ALL FROM {RECENT[1]}",
+    "CREATE TABLE IF NOT EXISTS points (key INTEGER PRIMARY KEY, id VARCHAR NOT NULL UNIQUE)",
+    "CREATE TABLE IF NOT EXISTS state (name VARCHAR PRIMARY KEY, body BLOB NOT NULL)",
+)
+
+USABLE: Final = f"CASE WHEN (quality & {QUALITY_MASK}) IN ({GOOD}, {UNCERTAIN}) THEN value END"
+# One reading, as the roll-up that it is by itself.
+ALONE: Final = f"time_ns, {USABLE} AS low, low AS high, low AS total, (low IS NOT NULL)::BIGINT AS number, quality"
+FRESH_ALONE: Final = f"(SELECT point, {ALONE} FROM fresh)"  # noqa: S608 -- constants
+MERGED: Final = (
+    "min(low) AS low, max(high) AS high, sum(total) AS total, sum(number)::BIGINT AS number, min(quality) AS quality"
+)
+IN_SPAN: Final = "point = $point AND time_ns >= $start AND time_ns < $end"
+ARRIVED: Final = f"FROM (FROM {RECENT[0]} UNION ALL FROM {RECENT[1]}) WHERE {IN_SPAN}"
+# What has gathered and is not in SORTED yet; only the stretch of it is looked through there.
+NEW: Final = f"""
+SELECT DISTINCT ON (time_ns) time_ns, value, quality {ARRIVED} AND time_ns NOT IN
+    (SELECT time_ns FROM {SORTED} WHERE point = $point AND time_ns BETWEEN $first AND $last)
+"""  # noqa: S608 -- constants
+
+
+SAMPLES: Final = f"""
+SELECT time_ns, value AS mean, value AS low, value AS high, quality
+FROM (SELECT time_ns, value, quality FROM {SORTED} WHERE {IN_SPAN} UNION ALL {NEW}) ORDER BY time_ns LIMIT $limit
+"""  # noqa: S608 -- constants
+
+
+def _steps(tables: Sequence[str]) -> str:
+    """The trend by steps: [start, whole) from roll-ups, [whole, end) and what is new from readings."""
+    rolled = "".join(
+        f"UNION ALL SELECT time_ns, low, high, total, number, quality FROM {table} "  # noqa: S608 -- constants
+        "WHERE point = $point AND time_ns >= $start AND time_ns < $whole "
+        for table in tables
+    )
+    return f"""
+    SELECT begin_ns AS time_ns, total / nullif(number, 0) AS mean, low, high, quality
+    FROM (SELECT $start + (time_ns - $start) // $step * $step AS begin_ns, {MERGED}
+          FROM (SELECT {ALONE}
+                FROM (SELECT time_ns, value, quality FROM {SORTED} WHERE {IN_SPAN} AND time_ns >= $whole
+                      UNION ALL {NEW})
+                {rolled})
+          GROUP BY begin_ns ORDER BY begin_ns LIMIT $limit)
+    ORDER BY begin_ns
+    """  # noqa: S608 -- constants
+
+
+STEPS: Final = {unit: _steps(tables) for unit, tables in SOURCES.items()}
+STEPS_OF_READINGS: Final = _steps(())
+
+
+class FormatError(RuntimeError):
+    """The file was written by another version."""
+
+
+class Span(NamedTuple):
+    """The readings of the point `key` in [start_ns, end_ns)."""
+
+    key: int
+    start_ns: int
+    end_ns: int
+
+
+def prepare(connection: DuckDBPyConnection) -> None:
+    """Make the tables that are missing.
+
+    Raises:
+        FormatError: the file has another format.
+        duckdb.Error: it cannot be read or written.
+    """
+    connection.execute("BEGIN")
+    connection.execute("CREATE TABLE IF NOT EXISTS meta (format INTEGER PRIMARY KEY)")
+    formats = [row[0] for row in connection.execute("FROM meta").fetchall()]
+    if formats == [1]:
+        # The first format had nothing but readings as they came.
+        connection.execute(f"ALTER TABLE readings RENAME TO {RECENT[0]}")
+    elif formats not in ([], [FORMAT]):
+        raise FormatError(f"the history file is of another format than {FORMAT}")
+    if formats != [FORMAT]:
+        for statement in (*SCHEMA, "DELETE FROM meta"):
+            connection.execute(statement)
+        connection.execute("INSERT INTO meta VALUES (?)", [FORMAT])
+    connection.execute("COMMIT")
+
+
+def insert(connection: DuckDBPyConnection, frame: Frame, recent: str) -> None:
+    """Add readings as they came, inside the caller's transaction."""
+    columns = {"point": frame.point, "time_ns": frame.time_ns, "value": frame.value, "quality": frame.quality}
+    connection.register("incoming", columns)
+    try:
+        # What is no number is stored as none: min and max would take it for one.
+        connection.execute(
+            f"INSERT INTO {recent} "  # noqa: S608 -- constants
+            "SELECT point, time_ns, CASE WHEN isfinite(value) THEN value END, quality FROM incoming"
+        )
+    finally:
+        connection.unregister("incoming")
+
+
+def move_on(connection: DuckDBPyConnection, recent: str, chunk: int) -> None:
+    """Sort the readings of `recent` into SORTED and roll them up; as soon as `chunk` roll-ups gathered, those too.
+
+    Raises:
+        duckdb.Error: nothing has moved.
+    """
+    connection.execute("BEGIN")
+    fresh = f"SELECT DISTINCT ON (point, time_ns) * FROM {recent}"  # noqa: S608 -- constants
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS {fresh}")
+    for first_ns, end_ns in _stretches(connection):
+        connection.execute(
+            f"DELETE FROM fresh USING {SORTED} AS kept WHERE kept.time_ns >= ? AND kept.time_ns < ? "  # noqa: S608 -- constants
+            "AND kept.point = fresh.point AND kept.time_ns = fresh.time_ns",
+            [first_ns, end_ns],
+        )
+    connection.execute(f"INSERT INTO {SORTED} FROM fresh ORDER BY point, time_ns")
+    _roll_up(connection, FRESH_ALONE, MINUTE, "minutes_recent")
+    connection.execute("DROP TABLE fresh")
+    connection.execute(f"TRUNCATE {recent}")
+    if rows(connection, "minutes_recent") >= chunk:
+        _roll_up(connection, "minutes_recent", MINUTE, "minutes")
+        _roll_up(connection, "minutes_recent", HOUR, "hours_recent")
+        connection.execute("TRUNCATE minutes_recent")
+    if rows(connection, "hours_recent") >= chunk:
+        _roll_up(connection, "hours_recent", HOUR, "hours")
+        connection.execute("TRUNCATE hours_recent")
+    connection.execute("COMMIT")
+
+
+def _stretches(connection: DuckDBPyConnection) -> Iterator[tuple[int, int]]:
+    """The stretches [first, end) of whole hours without a gap in which `fresh` has readings.
+
+    A gateway that sends its backlog brings one of days ago and one of now: what lies between need not be looked at.
+    """
+    hours = connection.execute(f"SELECT DISTINCT time_ns // {HOUR} AS hour FROM fresh ORDER BY hour").fetchall()  # noqa: S608 -- constants
+    first: int | None = None
+    for place, (hour,) in enumerate(hours):
+        first = hour if first is None else first
+        if place + 1 == len(hours) or hours[place + 1][0] != hour + 1:
+            yield first * HOUR, (hour + 1) * HOUR
+            first = None
+
+
+def _roll_up(connection: DuckDBPyConnection, source: str, unit: int, target: str) -> None:
+    connection.execute(
+        f"INSERT INTO {target} SELECT point, time_ns // {unit} * {unit} AS begin_ns, {MERGED} "  # noqa: S608 -- constants
+        f"FROM {source} GROUP BY point, begin_ns ORDER BY point, begin_ns"
+    )
+
+
+def rows(connection: DuckDBPyConnection, table: str) -> int:
+    """How many rows a table has."""
+    found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 -- constants
+    return 0 if found is None else int(found[0])
+
+
+def forget(connection: DuckDBPyConnection, before_ns: int) -> None:
+    """Delete readings and roll-ups that are older than the whole hour before `before_ns`.
+
+    Raises:
+        duckdb.Error: nothing was deleted.
+    """
+    connection.execute("BEGIN")
+    for table in (SORTED, *RECENT, *ROLLED):
+        connection.execute(f"DELETE FROM {table} WHERE time_ns < ?", [before_ns // HOUR * HOUR])  # noqa: S608 -- constants
+    connection.execute("COMMIT")
+
+
+def read(connection: DuckDBPyConnection, span: Span, step_ns: int | None, limit: int) -> Mapping[str, NDArray[Any]]:
+    """The columns of a trend by name, as the History port says; an absent value is masked.
+
+    Raises:
+        duckdb.Error: DuckDB refused.
+    """
+    values = {"point": span.key, "start": span.start_ns, "end": span.end_ns, "limit": limit}
+    query = SAMPLES
+    if step_ns is not None:
+        unit = next((unit for unit in SOURCES if span.start_ns % unit == 0 and step_ns % unit == 0), None)
+        # The last, broken unit of the span is made of its readings.
+        whole_ns = span.start_ns if unit is None else max(span.start_ns, span.end_ns // unit * unit)
+        values |= {"step": step_ns, "whole": whole_ns}
+        query = STEPS_OF_READINGS if unit is None else STEPS[unit]
+    # One transaction: a chunk that moves on meanwhile is seen before it or after it.
+    connection.execute("BEGIN")
+    gathered = _ask(connection, f"SELECT min(time_ns) AS first, max(time_ns) AS last {ARRIVED}", values)
+    values |= {name: int(np.ma.filled(column, 0)[0]) for name, column in gathered.items()}
+    columns = _ask(connection, query, values)
+    connection.execute("COMMIT")
+    return columns
+
+
+def _ask(connection: DuckDBPyConnection, query: str, values: Mapping[str, int]) -> Mapping[str, NDArray[Any]]:
+    used = re.findall(r"\$(\w+)", query)
+    return connection.execute(query, {name: values[name] for name in used}).fetchnumpy()

@@ -1,0 +1,72 @@
+"""The historian's state beside a history on a server: one SQLite file in the data folder, held by one process."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Final, Self
+
+from tocsin_cloud.adapters.history import HistoryError
+
+FILE: Final = "history-state.sqlite"
+
+
+class StateFile:
+    """Named bytes, replaced together: after a crash all of a `save` is there or nothing of it.
+
+    Losing the file loses no reading: the historian then reads the stream from its beginning, and stores again what is
+    stored already.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Keep what `open` made."""
+        self._connection = connection
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open or create the file in `folder`, and keep every other process off it.
+
+        Raises:
+            HistoryError: another process has it, or it is not ours.
+        """
+        connection = sqlite3.connect(folder / FILE, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            # An exclusive lock is taken with the first write, and held until the file is closed.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, body BLOB NOT NULL)")
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            connection.close()
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                raise HistoryError(f"another process works on {folder}: it holds {FILE}") from error
+            raise HistoryError(f"{folder / FILE}: {error}") from error
+        return cls(connection)
+
+    def load(self) -> dict[str, bytes]:
+        """Everything that was saved, by name."""
+        with closing(self._connection.execute("SELECT name, body FROM state")) as found:
+            return {name: bytes(body) for name, body in found}
+
+    def save(self, parts: Mapping[str, bytes]) -> None:
+        """Replace the parts that are given, on disk when this returns.
+
+        Raises:
+            HistoryError: nothing was replaced.
+        """
+        try:
+            self._connection.execute("BEGIN")
+            try:
+                self._connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(parts.items()))
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise HistoryError(f"{FILE}: {error}") from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()

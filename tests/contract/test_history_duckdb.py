@@ -1,0 +1,149 @@
+"""What only the embedded history does: moving readings on to roll-ups, opening what is no store or an older one."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.history import HistoryError
+from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
+from tocsin_core.readings import GOOD, Frame
+
+S: Final = 1_000_000_000
+HOUR: Final = 3600 * S
+T0: Final = 472_222 * HOUR
+ROWS: Final = 200
+
+
+def rows(path: Path) -> dict[str, int]:
+    """How many rows each table of a closed history has."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        tables = [name for (name,) in connection.execute("SHOW TABLES").fetchall()]
+        return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in tables}  # noqa: S608 -- its own tables
+
+
+def portion(history: DuckdbHistory, number: int) -> Frame:
+    """Portion `number` of one point's readings, a chunk full, one reading a second."""
+    times = [T0 + (number * ROWS + n) * S for n in range(ROWS)]
+    return Frame.of([history.key("A")] * ROWS, times, [float(number)] * ROWS, [GOOD] * ROWS)
+
+
+def test_readings_move_on_to_minutes_and_hours(tmp_path: Path) -> None:
+    """Each level hands on what has gathered, and a long trend is then read from the few rows of the last one."""
+    path = tmp_path / "history"
+
+    async def story() -> None:
+        history = await DuckdbHistory.open(path, least_chunk_rows=1)
+        for number in range(100):
+            await history.commit(portion(history, number), {})
+        await history.close()
+
+    asyncio.run(story())
+    found = rows(path)
+    assert found["readings"] == found["sorted"] + found["recent_0"] + found["recent_1"] == 100 * ROWS
+    assert found["recent_0"] + found["recent_1"] <= 3 * ROWS
+    assert found["minutes"] + found["minutes_recent"] < 2 * found["sorted"] / 60 + 100
+    assert 0 < found["hours"] + found["hours_recent"] < 30
+    with duckdb.connect(str(path), read_only=True) as connection:
+        counted = connection.execute("SELECT sum(number) FROM (FROM minutes UNION ALL FROM minutes_recent)").fetchall()
+        # A reading that is counted in `minutes` has been counted in an hour, once.
+        hours = connection.execute(
+            "SELECT (SELECT sum(number) FROM (FROM hours UNION ALL FROM hours_recent)), sum(number) FROM minutes"
+        ).fetchall()
+    assert counted == [(found["sorted"],)]
+    assert hours[0][0] == hours[0][1]
+
+
+def test_forgetting_takes_the_roll_ups_too(tmp_path: Path) -> None:
+    """What is older than the retention is in no table any more, and what is not is still in all of them."""
+    path = tmp_path / "history"
+
+    async def story() -> None:
+        history = await DuckdbHistory.open(path, least_chunk_rows=1)
+        for number in range(100):
+            await history.commit(portion(history, number), {})
+        await history.retain(T0 + 3 * HOUR)
+        trend = await history.read("A", T0, T0 + 24 * HOUR, HOUR, 100)
+        assert (trend.time_ns - T0).tolist() == [3 * HOUR, 4 * HOUR, 5 * HOUR]
+        await history.close()
+
+    asyncio.run(story())
+    with duckdb.connect(str(path), read_only=True) as connection:
+        for table in ("sorted", "recent_0", "recent_1", "minutes", "minutes_recent", "hours", "hours_recent"):
+            (oldest,) = connection.execute(f"SELECT min(time_ns) FROM {table}").fetchall()[0]  # noqa: S608 -- its own tables
+            assert oldest is None or oldest >= T0 + 3 * HOUR, table
+
+
+def test_a_chunk_that_cannot_move_is_read_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk under a sort is told, costs no reading, and the chunk moves on when there is room again."""
+    name = "tocsin_cloud.adapters.history_duckdb.move_on"
+
+    def full(*_: object) -> None:
+        raise duckdb.IOException("no space left on device")
+
+    async def story() -> None:
+        history = await DuckdbHistory.open(tmp_path / "history", least_chunk_rows=1)
+        with capture_logs() as logs, monkeypatch.context() as patch:
+            patch.setattr(name, full)
+            for number in range(4):
+                await history.commit(portion(history, number), {})
+            await eventually_async(lambda: bool(logs))
+        assert logs[0]["event"] == "history not compacted"
+        assert "no space" in logs[0]["reason"]
+        assert len((await history.read("A", T0, T0 + HOUR, None, 9999)).time_ns) == 4 * ROWS
+        for number in range(4, 8):
+            await history.commit(portion(history, number), {})
+        trend = await history.read("A", T0, T0 + HOUR, HOUR, 10)
+        np.testing.assert_allclose(trend.mean, [3.5])
+        await history.close()
+
+    asyncio.run(story())
+    assert rows(tmp_path / "history")["sorted"] > 0
+
+
+def test_a_file_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
+    """Readings, names and state of a history without roll-ups are there as before, and move on like any."""
+    path = tmp_path / "history"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "CREATE TABLE readings "
+            "(point INTEGER NOT NULL, time_ns BIGINT NOT NULL, value DOUBLE, quality UTINYINT NOT NULL)"
+        )
+        connection.execute("CREATE TABLE points (key INTEGER PRIMARY KEY, id VARCHAR NOT NULL UNIQUE)")
+        connection.execute("CREATE TABLE meta (format INTEGER PRIMARY KEY)")
+        connection.execute("CREATE TABLE state (name VARCHAR PRIMARY KEY, body BLOB NOT NULL)")
+        connection.execute("INSERT INTO meta VALUES (1)")
+        connection.execute("INSERT INTO points VALUES (0, 'A')")
+        connection.execute("INSERT INTO state VALUES ('position', 'here'::BLOB)")
+        connection.execute("INSERT INTO readings SELECT 0, ? + i * 1000000000, i, 192 FROM range(300) AS t(i)", [T0])
+
+    async def story() -> None:
+        for _ in range(2):
+            history = await DuckdbHistory.open(path, least_chunk_rows=1)
+            assert dict(history.state) == {"position": b"here"}
+            await history.commit(Frame.empty(), {})
+            trend = await history.read("A", T0, T0 + HOUR, HOUR, 10)
+            assert (trend.mean.tolist(), trend.high.tolist()) == ([149.5], [299.0])
+            await history.close()
+
+    asyncio.run(story())
+    assert rows(path)["sorted"] == 300
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+    """A file of something else, and one of a later version, are told as such and left alone."""
+    other, later = tmp_path / "other", tmp_path / "later"
+    other.write_bytes(b"this is no database at all, whatever its name may say" * 100)
+    with duckdb.connect(str(later)) as connection:
+        connection.execute("CREATE TABLE meta (format INTEGER PRIMARY KEY)")
+        connection.execute("INSERT INTO meta VALUES (99)")
+    with pytest.raises(HistoryError, match="other"):
+        asyncio.run(DuckdbHistory.open(other))
+    with pytest.raises(HistoryError, match="another format"):
+        asyncio.run(DuckdbHistory.open(later))
+    assert rows(later) == {"meta": 1}
