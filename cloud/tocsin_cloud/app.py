@@ -22,9 +22,11 @@ from tocsin_cloud.adapters.channels import Channels
 from tocsin_cloud.adapters.history import History
 from tocsin_cloud.adapters.history_open import open_history
 from tocsin_cloud.adapters.host_state import announce
+from tocsin_cloud.adapters.issued import IssuedFile
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.quarantine import Quarantine
+from tocsin_cloud.adapters.signing import signing_key
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_event
@@ -43,6 +45,7 @@ from tocsin_cloud.loops.notify import Notifier
 from tocsin_cloud.loops.orders import OrderParts, keep_ordering
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.quarantine import keep_quarantine
+from tocsin_cloud.loops.slices import Slices
 from tocsin_cloud.loops.ticker import tick
 from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, CloudSettings, Role
 from tocsin_core.clock import Clock
@@ -158,6 +161,7 @@ async def _workers(process: _Process, history: History, first_start: Announce) -
         )
     )
     orders = OrderParts(client, database, live, metrics, clock, ordered)
+    slices = Slices(client, plant, live, IssuedFile.open(settings.data), signing_key(settings.data), clock)
     evidence = EvidenceParts(client, database, history, plant, clock, settings.alarms)
     publish = partial(publish_event, client)
     notifier = Notifier(database, Channels(settings.outbox), publish, plant, clock, metrics.registry)
@@ -179,6 +183,7 @@ async def _workers(process: _Process, history: History, first_start: Announce) -
         ("quarantine", partial(keep_quarantine, quarantine)),
         ("alarms", alarms.run),
         ("orders", partial(keep_ordering, orders)),
+        ("slices", slices.run),
         ("computed", outlet.run),
         ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
         ("evidence", partial(keep_evidence, evidence)),

@@ -1,11 +1,12 @@
-"""Commands to gateways: acknowledgements and requests for a rebirth, as Sparkplug NCMD through the stream's server."""
+"""Commands to gateways, as Sparkplug NCMD through the stream's server: acknowledgements, slices, asking for births."""
 
 from collections.abc import Sequence
 
 from nats.aio.client import Client
 
 from tocsin_cloud.adapters.stream import to_subject
-from tocsin_core.sparkplug import Topic, committed, journal_committed, orders, rebirth
+from tocsin_core.managed import parts_of
+from tocsin_core.sparkplug import Topic, committed, journal_committed, orders, rebirth, slice_part
 
 NS_PER_MS = 1_000_000
 
@@ -18,6 +19,12 @@ async def send_committed(client: Client, group: str, node: str, batch: int, now_
 async def ask_rebirth(client: Client, group: str, node: str, now_ns: int) -> None:
     """Ask the edge node to publish its births again (Sparkplug 3.0, 6.4.21)."""
     await client.publish(_subject(group, node), rebirth(now_ns // NS_PER_MS))
+
+
+async def send_slice(client: Client, group: str, node: str, sealed: bytes, now_ns: int) -> None:
+    """Send the gateway a slice of the plant that is sealed for it."""
+    for part in parts_of(sealed):
+        await client.publish(_subject(group, node), slice_part(part, now_ns // NS_PER_MS))
 
 
 async def send_journal_committed(client: Client, group: str, node: str, number: int, now_ns: int) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.api import ports
-from tocsin_cloud.loops.live import LiveView
+from tocsin_cloud.loops.live import GatewayLive, LiveView
 from tocsin_core.kpi import Flood
 
 NS_PER_MS: Final = 1_000_000
@@ -86,4 +86,16 @@ class LivePort:
             if clock is None
             else ports.ClockStatus(clock.synchronised, clock.since_ms * NS_PER_MS, clock.error_ms, clock.step_s),
             unsynchronised=() if stored is None else stored.unsynchronised,
+            slice=_slice(known),
         )
+
+
+def _slice(known: GatewayLive) -> ports.SliceStatus | None:
+    standing = known.standing
+    if standing is None:
+        return None
+    current = None if known.wanted is None else known.wanted == standing.hash
+    answer = standing.answer
+    if answer is None:
+        return ports.SliceStatus(standing.version, current)
+    return ports.SliceStatus(standing.version, current, answer.version, answer.outcome, answer.reason)

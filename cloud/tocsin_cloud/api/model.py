@@ -420,6 +420,16 @@ class GatewayClock(Shape):
     step_s: float | None = Field(description="By how much it was set when it was set last; null where it never was.")
 
 
+class GatewaySlice(Shape):
+    """On which version of its slice of the plant a managed gateway runs, and what became of the last it was sent."""
+
+    version: int = Field(description="0: the plant file that lies on the gateway itself.")
+    current: bool | None = Field(description="Whether it is what the plant file here has for it; null until compared.")
+    sent: int | None = Field(description="The version that it was sent last.")
+    outcome: Literal["on trial", "applied", "refused", "rolled back"] | None
+    reason: str | None = Field(description="Why it was refused or rolled back.")
+
+
 class Gateway(Shape):
     """A gateway, whether it is there, and how far its readings have come."""
 
@@ -434,6 +444,7 @@ class Gateway(Shape):
     devices: list[Device]
     clock: GatewayClock | None = Field(description="null where the gateway does not tell.")
     unsynchronised: list[Stretch] = Field(description=UNSYNCHRONISED)
+    slice: GatewaySlice | None = Field(description="null where the gateway is not managed.")
 
 
 class Quarantined(Shape):

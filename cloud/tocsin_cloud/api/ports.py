@@ -80,11 +80,26 @@ class ClockStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceStatus:
+    """On which version of its slice of the plant a managed gateway runs (0: its own plant file).
+
+    `current`: whether that is what the plant file here has for it, None until somebody looked. The other fields are
+    what became of the version that it was sent last, None where it was sent none.
+    """
+
+    version: int
+    current: bool | None
+    sent: int | None = None
+    outcome: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStatus:
     """Whether a gateway is there, since when, and how far its readings have come.
 
-    `clock`: what it said of it, None where it says nothing; `unsynchronised`: first and last time (ns) of each stretch
-    of readings that were stamped by a clock that nobody had set.
+    `slice`: None where it is not managed; `clock`: what it said of it, None where it says nothing; `unsynchronised`:
+    first and last time (ns) of each stretch of readings that were stamped by a clock that nobody had set.
     """
 
     id: str
@@ -97,6 +112,7 @@ class GatewayStatus:
     devices: tuple[DeviceStatus, ...] = ()
     clock: ClockStatus | None = None
     unsynchronised: tuple[tuple[int, int], ...] = ()
+    slice: SliceStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

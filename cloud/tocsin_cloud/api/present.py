@@ -1,6 +1,7 @@
 """The present state of points and gateways turned into the shapes of the interface."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 import numpy as np
@@ -239,6 +240,7 @@ def _gateway(
         devices=devices,
         clock=_clock(status),
         unsynchronised=[model.Stretch(first=first, last=last) for first, last in status.unsynchronised],
+        slice=None if status.slice is None else model.GatewaySlice.model_validate(asdict(status.slice)),
     )
 
 

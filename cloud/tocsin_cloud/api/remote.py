@@ -29,6 +29,7 @@ from tocsin_cloud.api.ports import (
     Live,
     Projection,
     Ready,
+    SliceStatus,
     Undeclared,
 )
 from tocsin_core.clock import Clock
@@ -190,10 +191,11 @@ class RemoteLive:
 
 
 def _gateway(told: dict[str, Any]) -> GatewayStatus:
-    clock = told["clock"]
+    clock, piece = told["clock"], told["slice"]
     parts = {
         "devices": tuple(DeviceStatus(**device) for device in told["devices"]),
         "clock": None if clock is None else ClockStatus(**clock),
+        "slice": None if piece is None else SliceStatus(**piece),
         "unsynchronised": tuple((first, last) for first, last in told["unsynchronised"]),
     }
     return GatewayStatus(**{**told, **parts})

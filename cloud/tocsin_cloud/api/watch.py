@@ -231,4 +231,4 @@ class PresentWatch:
 
 def _state_of(gateway: model.Gateway) -> tuple[str, ...]:
     # The counters move all the time; only coming and going is news.
-    return (gateway.state, *(f"{device.id} {device.state}" for device in gateway.devices))
+    return (gateway.state, str(gateway.slice), *(f"{device.id} {device.state}" for device in gateway.devices))

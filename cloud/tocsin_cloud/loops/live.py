@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import structlog
 
 from tocsin_cloud.loops.hearing import is_birth
 from tocsin_cloud.loops.points import PointTable
+from tocsin_core.managed import Standing
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Frame
 from tocsin_core.sparkplug import ClockState
@@ -15,13 +17,19 @@ from tocsin_core.sparkplug.host import Fed
 if TYPE_CHECKING:
     from tocsin_core.kpi import Flood
 
+log = structlog.get_logger()
+
 State = Literal["online", "offline", "unknown"]
 GROW = 64
 
 
 @dataclass(slots=True)
 class GatewayLive:
-    """What the messages of a gateway tell of it; `devices` by device id."""
+    """What the messages of a gateway tell of it; `devices` by device id.
+
+    `standing`: on which slice of the plant it runs, None where it does not say; `wanted`: the hash of the one that the
+    plant file has for it, None while nobody asked.
+    """
 
     group: str
     id: str
@@ -29,6 +37,8 @@ class GatewayLive:
     since_ns: int | None = None
     last_seen_ns: int | None = None
     devices: dict[str, State] = field(default_factory=dict)
+    standing: Standing | None = None
+    wanted: str | None = None
 
     def told(self, fed: Fed, now_ns: int) -> None:
         """Take in one message: the births and deaths say who is there (Sparkplug 3.0, 5.4 and 5.6)."""
@@ -44,10 +54,20 @@ class GatewayLive:
         self.last_seen_ns = now_ns
         if self.state != "online":
             self.state, self.since_ns = "online", now_ns
+        if fed.kind == "NBIRTH" or fed.standing is not None:
+            self.standing = _standing(fed)
         if fed.device is not None and born:
             self.devices[fed.device] = "online"
         elif fed.device in self.devices and fed.kind == "DDEATH":
             self.devices[fed.device] = "offline"
+
+
+def _standing(fed: Fed) -> Standing | None:
+    try:
+        return None if fed.standing is None else Standing.of_text(fed.standing)
+    except ValueError as error:
+        log.warning("standing of a gateway not understood", gateway=fed.gateway, reason=str(error))
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +162,10 @@ class LiveView:
         """A copy of what a restart needs."""
         n = self.table.declared
         gateways: list[Any] = [
-            [known.group, known.id, known.state, known.since_ns, known.last_seen_ns, dict(known.devices)]
+            [
+                *(known.group, known.id, known.state, known.since_ns, known.last_seen_ns, dict(known.devices)),
+                None if known.standing is None else known.standing.to_text(),
+            ]
             for known in self.gateways.values()
             if known.state != "unknown"
         ]
@@ -159,8 +182,12 @@ class LiveView:
                 self.time_ns[place] = held.time_ns[row]
                 self.value[place] = held.value[row]
                 self.quality[place] = held.quality[row]
-        for group, gateway, state, since_ns, last_seen_ns, devices in held.gateways:
-            self.gateways[group, gateway] = GatewayLive(group, gateway, state, since_ns, last_seen_ns, dict(devices))
+        for group, gateway, state, since_ns, last_seen_ns, devices, *said in held.gateways:
+            # Earlier versions kept no standing.
+            standing = Standing.of_text(said[0]) if said and said[0] is not None else None
+            self.gateways[group, gateway] = GatewayLive(
+                group, gateway, state, since_ns, last_seen_ns, dict(devices), standing
+            )
             for device in ("", *devices):
                 self.table.admit((group, gateway, device))
 
