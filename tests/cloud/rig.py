@@ -235,10 +235,20 @@ class CloudProcess:
 
     async def get(self, resource: str) -> Any:  # noqa: ANN401 -- whatever JSON the resource has
         """A resource of the API, asked for as the administrator."""
+        async with self._signed_in() as client:
+            return (await client.get(f"/{resource}")).raise_for_status().json()
+
+    async def post(self, resource: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 -- whatever JSON is answered
+        """Ask something of a resource of the API, as the administrator."""
+        async with self._signed_in() as client:
+            return (await client.post(f"/{resource}", json=body)).raise_for_status().json()
+
+    @asynccontextmanager
+    async def _signed_in(self) -> AsyncIterator[httpx.AsyncClient]:
         async with httpx.AsyncClient(base_url=f"http://{self.http}/api/v1", trust_env=False, timeout=20) as client:
             answer = await client.post("/session", json={"user": "admin", "password": "a long test password"})
             client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['token']}"
-            return (await client.get(f"/{resource}")).raise_for_status().json()
+            yield client
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The answer of the SQL database, read beside the process; nothing while there are no tables yet."""
