@@ -267,3 +267,28 @@ def test_a_change_of_the_plant_keeps_the_backlog(broker: Broker, tmp_path: Path)
         assert all(fed.frame.value.tolist() == [1.5] for fed in late)
 
     asyncio.run(story())
+
+
+def test_a_damaged_batch_holds_up_no_other(broker: Broker, tmp_path: Path) -> None:
+    """Bytes of some batches of a backlog are changed on the disk: they are counted, all others arrive without delay."""
+    batches, damaged = 60, (1, 20, 21, 60)
+
+    async def story() -> None:
+        async with Slave({1: 1.5}).serve() as slave, Host(broker.mqtt).listen() as host:
+            plant(tmp_path / "plant", 1, {"A": modbus_device("A", slave.port)})
+            path = tmp_path / "data" / "gateways" / "gw" / "spool.sqlite"
+            with closing(Spool.open(path, 64, 600, NEW_MS)) as spool:
+                spool.append([("A", ("A",), one_reading(NEW_MS + n, float(n))) for n in range(1, batches + 1)])
+            with closing(sqlite3.connect(path)) as file, file:
+                file.executemany(
+                    "UPDATE batches SET columns = zeroblob(length(columns)) WHERE number = ?",
+                    [(nth(n),) for n in damaged],
+                )
+            async with gateway_here(tmp_path / "plant", tmp_path / "data", broker.mqtt) as settings:
+                # Long before anything would be sent again.
+                await eventually_async(lambda: counters(settings)["batch_committed"] > nth(batches), timeout_s=20)
+                told = counters(settings)
+        assert host.batches >= {nth(n) for n in range(1, batches + 1) if n not in damaged}
+        assert told["readings_damaged"] == told["readings_dropped"] == len(damaged)
+
+    asyncio.run(story())

@@ -53,7 +53,7 @@ class Spool:
     Every append is one transaction with `synchronous=FULL`: what was reported as kept survives kill -9 and a power cut;
     the loss window is the append that had not returned. Numbers count up from the clock at which the file was new (ms
     since 1970), and go on after a damaged file, with some left out. Beside the batches it holds the alarm `journal`,
-    which is never dropped.
+    which is never dropped. `damaged`: how many batches did not check out since the start.
     """
 
     def __init__(self, path: Path, opened: Opened, max_bytes: int, keep_ms: int) -> None:
@@ -62,6 +62,7 @@ class Spool:
         self._bound = max_bytes
         self._keep_ms = keep_ms
         self._journal_alone_told = False
+        self.damaged = 0
         self._use(opened)
 
     @classmethod
@@ -213,25 +214,31 @@ class Spool:
         ]
 
     def uncommitted(self, after: int, upto: int, limit: int) -> list[Batch]:
-        """Read at most `limit` batches that wait for their commit, after < number <= upto, oldest first.
+        """Read at most `limit` batches that wait for their commit, after < number <= upto, oldest first; none: no more.
 
-        A batch whose bytes do not check out is dropped and counted.
+        A batch whose bytes do not check out is dropped and counted, also in `damaged`.
         """
-        rows = self._db.execute(
-            "SELECT number, layout, readings, columns FROM batches INDEXED BY uncommitted"
-            " WHERE committed_ms IS NULL AND number > ? AND number <= ? ORDER BY number LIMIT ?",
-            (after, upto, limit),
-        ).fetchall()
-        batches = []
-        for number, layout, readings, blob in rows:
-            named = self._named(layout)
-            columns = None if named is None else unpack(blob, seal(number, *named))
-            if named is None or columns is None or len(columns) != readings:
-                log.error("batch damaged, dropped", batch=number, readings=readings)
-                self._drop([(number, readings)], "readings_damaged", "readings_dropped")
-                continue
-            batches.append(Batch(number, *named, columns))
+        batches: list[Batch] = []
+        while not batches:
+            rows = self._db.execute(
+                "SELECT number, layout, readings, columns FROM batches INDEXED BY uncommitted"
+                " WHERE committed_ms IS NULL AND number > ? AND number <= ? ORDER BY number LIMIT ?",
+                (after, upto, limit),
+            ).fetchall()
+            if not rows:
+                break
+            batches = [batch for row in rows if (batch := self._sound(*row)) is not None]
         return batches
+
+    def _sound(self, number: int, layout: int, readings: int, blob: object) -> Batch | None:
+        named = self._named(layout)
+        columns = None if named is None else unpack(blob, seal(number, *named))
+        if named is not None and columns is not None and len(columns) == readings:
+            return Batch(number, *named, columns)
+        log.error("batch damaged, dropped", batch=number, readings=readings)
+        self._drop([(number, readings)], "readings_damaged", "readings_dropped")
+        self.damaged += 1
+        return None
 
     def commit(self, numbers: Iterable[int], now_ms: int) -> int:
         """Note that the batches `numbers` are safe uphill; they are kept a while longer all the same.

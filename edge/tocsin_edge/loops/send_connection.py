@@ -241,18 +241,20 @@ class Connection:
         # The queue of live batches may be moved to history while this waits.
         upto = self._history_upto
         unreadable: list[Batch] | None = None
-        read = self._spool.uncommitted
+        read, damaged = self._spool.uncommitted, self._spool.damaged
         batches = await self._thread.attempt(unreadable, read, self._history_after, upto, HISTORY_CHUNK)
         if batches is None:
             self._history_rests_until = self._clock.monotonic() + TICK_S
             return
+        # A host that has all before a damaged one would wait for it.
+        self._tell_oldest |= self._spool.damaged > damaged
         for batch in batches:
             self._history_after = batch.number
             if batch.number not in self._outstanding:
                 await self._send_old(batch)
             if self._pace.full:
                 return
-        if len(batches) < HISTORY_CHUNK:
+        if not batches:
             self._history_after = upto
 
     async def _send_old(self, batch: Batch) -> None:
