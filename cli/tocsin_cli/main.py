@@ -27,6 +27,7 @@ VERBS: Final = {
     "demo": Verb("tocsin_cli.demo.command", "demo", "fastapi", "cloud,edge,sim"),
     "edge": Verb("tocsin_edge.cli", "edge", "aiomqtt", "edge"),
     "status": Verb("tocsin_cli.status", "status", "tocsin_edge", ""),
+    "gateway": Verb("tocsin_cli.gateway", "app", "tocsin_edge", ""),
     "cloud": Verb("tocsin_cloud.cli", "cloud", "fastapi", "cloud"),
     "replay": Verb("tocsin_cli.replay.command", "replay", "tocsin_core", ""),
     "test-rules": Verb("tocsin_cli.rule_tests", "rule_tests", "tocsin_core", ""),

@@ -32,7 +32,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say whether a gateway watches its plant: exit 0, or 1 if something is not watched, or 2 if it does not run."""
-    found = _asked(at) if at is not None else _of_folder(_folder(data, gateway))
+    found = _asked(at) if at is not None else _of_folder(folder_of(data, gateway))
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
@@ -59,7 +59,12 @@ def _parsed(text: str) -> Status:
     return found
 
 
-def _folder(data: Path, gateway: str | None) -> Path:
+def folder_of(data: Path, gateway: str | None) -> Path:
+    """The folder of `gateway`, or of the only one, under `data`.
+
+    Raises:
+        typer.BadParameter: there is none, or it is not said which.
+    """
     folders = sorted(each.name for each in (data / "gateways").glob("*") if each.is_dir())
     if gateway is None and len(folders) == 1:
         gateway = folders[0]

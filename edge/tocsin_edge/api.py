@@ -1,4 +1,4 @@
-"""What the gateway answers to whoever asks how it is: `/metrics`, `/status` and `/healthz`, on this machine."""
+"""What the gateway answers to whoever asks how it and its alarms are, and what it does for those on its machine."""
 
 import json
 from collections.abc import AsyncIterator
@@ -9,6 +9,8 @@ from pathlib import Path
 import structlog
 
 from tocsin_edge.adapters.metrics import JSON, TEXT, Page, folder_socket, port_socket, serving
+from tocsin_edge.loops.alarm_report import alarms_page, obey
+from tocsin_edge.loops.local_alarms import LocalAlarms
 from tocsin_edge.loops.self_metrics import metrics
 from tocsin_edge.loops.self_report import SelfReport
 
@@ -16,8 +18,10 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def answering(report: SelfReport, folder: Path, address: str | None) -> AsyncIterator[None]:
+async def answering(report: SelfReport, alarms: LocalAlarms, folder: Path, address: str | None) -> AsyncIterator[None]:
     """Answer on a socket in `folder` and, where it is given, at `address` (HOST:PORT or PORT), until left.
+
+    Commands for `alarms` are taken on the socket alone: whoever may write to the gateway's files may give them.
 
     Raises:
         ValueError: `address` is no address.
@@ -35,6 +39,7 @@ async def answering(report: SelfReport, folder: Path, address: str | None) -> As
         "/metrics": Page(TEXT, partial(metrics, report)),
         "/status": Page(JSON, lambda: json.dumps(report.status(), ensure_ascii=False)),
         "/healthz": Page(TEXT, lambda: f"{report.line()}\n"),
+        "/alarms": Page(JSON, partial(alarms_page, alarms)),
     }
-    async with serving(listeners, pages):
+    async with serving(listeners, pages, {"/alarms": partial(obey, alarms)}):
         yield

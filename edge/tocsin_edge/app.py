@@ -73,7 +73,7 @@ async def run(
         stack.callback(parts.inputs.close)
         manager = manager or ServiceManager()
         watchdog = Watchdog(manager, parts.progress, parts.report.line)
-        await stack.enter_async_context(answering(parts.report, settings.spool.parent, metrics_at))
+        await stack.enter_async_context(answering(parts.report, parts.alarms, settings.spool.parent, metrics_at))
         before = spool.counters()
         log.info("gateway starts", gateway=settings.gateway.id, devices=len(settings.devices), **before)
         # What was loaded stays: no later collection need look through it.
@@ -163,7 +163,7 @@ def _wire(
     inputs = Inputs(settings, clock, tally.before(alarms.before(reporter.put)), alarms.chores)
     pulse, spool_watch = SpoolPulse(thread), SpoolWatch(settings.spool, thread, keeper, clock)
     progress = Progress(witnesses_of(settings, inputs.pollers, tally, pulse), clock)
-    report = SelfReport(inputs, clock, board, tally, spool_watch, progress, managed)
+    report = SelfReport(inputs, clock, board, tally, spool_watch, progress, alarms, managed)
     return _Parts(clock, thread, board, alarms, sender, keeper, watch, tally, reporter, inputs, progress, pulse, report)
 
 

@@ -16,8 +16,9 @@ import aiomqtt
 import numpy as np
 
 from tocsin_core.clock import SystemClock
+from tocsin_core.journal import Entry, decode
 from tocsin_core.readings import GOOD
-from tocsin_core.sparkplug import Fed, HostSession, committed, rebirth
+from tocsin_core.sparkplug import Fed, HostSession, JournalPart, committed, journal_committed, rebirth
 from tocsin_core.sparkplug.edge import Columns
 
 HEADER = struct.Struct(">HHHB")
@@ -161,6 +162,11 @@ class Host:
     delay_s: list[float] = field(default_factory=list)
     batches: set[int] = field(default_factory=set)
     floor: int = 0
+    journal: dict[int, bytes] = field(default_factory=dict)
+    journal_floor: int = 0
+    clashes: int = 0
+    """How often a journal number came with another entry than before."""
+    _client: aiomqtt.Client | None = None
 
     def __post_init__(self) -> None:
         """Number the metrics as they come."""
@@ -173,6 +179,7 @@ class Host:
         """Hear everything of the broker until left."""
         async with aiomqtt.Client("127.0.0.1", self.port) as client:
             await client.subscribe("spBv1.0/#", qos=1)
+            self._client = client
             hearing = asyncio.create_task(self._hear(client))
             try:
                 yield self
@@ -183,6 +190,26 @@ class Host:
                     await asyncio.wait((hearing,), timeout=0.5)
                 with suppress(asyncio.CancelledError, aiomqtt.MqttError):
                     await hearing
+
+    async def command(self, payload: bytes) -> None:
+        """Send the gateway an NCMD."""
+        assert self._client is not None
+        await self._client.publish(f"spBv1.0/site/NCMD/{self.node}", payload)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The journal as it was heard, in order."""
+        return [decode(self.journal[number]) for number in sorted(self.journal)]
+
+    async def _heed_journal(self, told: JournalPart, now_ns: int) -> None:
+        if told.oldest is not None:
+            self.journal_floor = max(self.journal_floor, told.oldest - 1)
+        for number, body in enumerate(told.entries, told.first or 0):
+            self.clashes += self.journal.setdefault(number, body) != body
+        while self.journal_floor + 1 in self.journal:
+            self.journal_floor += 1
+        if self.commits:
+            await self.command(journal_committed(self.journal_floor, now_ns // 1_000_000))
 
     async def _hear(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
@@ -197,6 +224,8 @@ class Host:
                 await client.publish(command, rebirth(now_ns // 1_000_000))
             if fed.oldest_batch is not None:
                 self.floor = max(self.floor, fed.oldest_batch - 1)
+            if fed.journal is not None:
+                await self._heed_journal(fed.journal, now_ns)
             if fed.batch is None:
                 continue
             for point, time_ns, value, quality in zip(

@@ -11,10 +11,11 @@ import numpy as np
 import structlog
 
 from tocsin_core.clock import Clock
-from tocsin_core.engine import Command, Refusal, overtaken, restore, snapshot, step
+from tocsin_core.engine import Command, Refusal, overtaken, restore, set_back, snapshot, step
 from tocsin_core.journal import OVERTAKEN, Entry, Order, decode_order, encode, moved, not_carried_out, refused
 from tocsin_core.lifecycle import UNANSWERED, Phase, Verb
-from tocsin_core.readings import I32, Bool, Frame
+from tocsin_core.readings import AHEAD_NS, I32, Bool, Frame
+from tocsin_core.rules import Rules
 from tocsin_edge.adapters.alarm_state import AlarmState, write_alarm_state
 from tocsin_edge.loops.alarm_restore import Resumed, engine_numbers, heard
 from tocsin_edge.loops.chores import Chore, PushButton, Switch
@@ -71,9 +72,10 @@ class _Judged:
 class LocalAlarms:
     """Decides the alarms of this gateway's points, whether anybody above hears of it or not.
 
-    Samples come by `put`, before anything is left out of them; the keep loop asks (`take`) for the journal entries that
+    Samples come by `before`, with nothing left out of them; the keep loop asks (`take`) for the journal entries that
     they led to, puts both on disk at once, and says so (`kept`). Only then are outputs switched and people answered. An
     error in here ends the gateway: its service manager starts it anew, and nobody believes that silence is safety.
+    `recent` are the newest journal entries with their numbers; `trouble` is why the engine's state is not on disk.
     """
 
     wake: Callable[[], None]
@@ -82,15 +84,15 @@ class LocalAlarms:
         self, settings: EdgeSettings, alarms: AlarmSettings, resumed: Resumed, clock: Clock, journal: JournalFeed
     ) -> None:
         """`wake`, once it is set, lets the keep loop ask soon; `journal` is told whether anything is decided here."""
-        self._journal = journal
+        self.journal = journal
         journal.decides = bool(alarms.rules.definitions)
         self._folder = settings.spool.parent
         self._alarms = alarms
         self._clock = clock
         self.wake = _nothing
-        self._state = resumed.state
+        self.state = resumed.state
         self._obeyed = resumed.obeyed
-        self._recent: deque[tuple[int, Entry]] = deque(resumed.recent, maxlen=RECENT)
+        self.recent: deque[tuple[int, Entry]] = deque(resumed.recent, maxlen=RECENT)
         self._fresh: list[Sample] = []
         self._orders: deque[Order] = deque()
         self._wishes: deque[tuple[Wish, asyncio.Future[list[Outcome]] | None]] = deque()
@@ -100,7 +102,7 @@ class LocalAlarms:
         self._taken_s, self._ahead = clock.monotonic(), False
         self._saved_s = clock.monotonic() - SNAPSHOT_EVERY_S
         self._unsaved: AlarmState | None = None
-        self._trouble = ""
+        self.trouble = ""
         self.switches = tuple(Switch(output) for output in settings.gateway.outputs)
         self.buttons = tuple(PushButton(each, clock, self.press) for each in settings.gateway.acknowledge)
         self._switch(self._outputs())
@@ -111,16 +113,21 @@ class LocalAlarms:
         return [*self.switches, *self.buttons]
 
     @property
+    def rules(self) -> Rules:
+        """The alarms that are decided here."""
+        return self._alarms.rules
+
+    @property
     def decides(self) -> bool:
         """Whether there is any alarm to decide."""
-        return bool(self._alarms.rules.definitions)
+        return bool(self.rules.definitions)
 
     def adopt(self, settings: EdgeSettings, alarms: AlarmSettings) -> None:
         """Go on under another plant file: what is in both stands as it stood, and is switched as it was."""
         self._judge()
-        self._state = restore(snapshot(self._state, self._alarms.rules), alarms.rules)
+        self.state = restore(snapshot(self.state, self.rules), alarms.rules)
         self._alarms = alarms
-        self._journal.decides = self.decides
+        self.journal.decides = self.decides
         self._numbers.clear()
         switches = {switch.output: switch for switch in self.switches}
         buttons = {each.button: each for each in self.buttons}
@@ -182,7 +189,7 @@ class LocalAlarms:
         """Act on what is written down now, or was refused by the disk."""
         if numbers:
             self._entry = numbers[-1]
-        self._recent.extend(zip(numbers, judged.told, strict=True))
+        self.recent.extend(zip(numbers, judged.told, strict=True))
         # While the disk hung, outputs may have gone ahead of it.
         self._switch(self._outputs() if self._ahead else outputs)
         for answer, outcomes in judged.answers:
@@ -216,11 +223,11 @@ class LocalAlarms:
         try:
             await asyncio.to_thread(write_alarm_state, self._folder, state)
         except OSError as error:
-            if str(error) != self._trouble:
+            if str(error) != self.trouble:
                 log.critical("the alarms' state is not kept", reason=str(error))
-            self._trouble = str(error)
+            self.trouble = str(error)
         else:
-            self._trouble = ""
+            self.trouble = ""
 
     def end(self) -> None:
         """Let the next verdict have a snapshot."""
@@ -231,15 +238,18 @@ class LocalAlarms:
         if not self.decides or now_s - self._saved_s < SNAPSHOT_EVERY_S:
             return None
         self._saved_s = now_s
-        return snapshot(self._state, self._alarms.rules)
+        return snapshot(self.state, self.rules)
 
     def _judge(self) -> None:
         """Take all readings, then what was ordered and asked, into the engine."""
         if not self.decides:
             self._fresh.clear()
         now_ns = self._clock.now_ns()
+        if now_ns < self.state.now_ns - AHEAD_NS:
+            log.warning("the clock was set back", by_s=(self.state.now_ns - now_ns) / NS_PER_S)
+            self.state = set_back(self.state, self.rules, now_ns)
         if self.decides:
-            self._step(self._frame(), [], now_ns)
+            self._step(self._frame().not_ahead(now_ns), [], now_ns)
         while self._orders:
             self._obey(self._orders.popleft())
         while self._wishes:
@@ -265,12 +275,12 @@ class LocalAlarms:
         return known[1]
 
     def _step(self, frame: Frame, commands: list[Command], now_ns: int, command: str = "") -> list[Refusal]:
-        rules = self._alarms.rules
-        self._state, result = step(self._state, rules, frame, [*commands], now_ns)
+        rules = self.rules
+        self.state, result = step(self.state, rules, frame, [*commands], now_ns)
         for each in result.transitions:
             alarm = rules.definitions[each.definition].id
             log.warning("alarm", alarm=alarm, step=each.event.text, phase=each.phase_to.text, who=each.who)
-            self._judged.told.append(moved(alarm, each, self._state, command))
+            self._judged.told.append(moved(alarm, each, self.state, command))
         return result.refusals
 
     def _obey(self, order: Order) -> None:
@@ -278,7 +288,7 @@ class LocalAlarms:
         if order.id in self._obeyed:
             return
         self._remember(order.id)
-        number = self._alarms.rules.index.get(order.alarm)
+        number = self.rules.index.get(order.alarm)
         if number is None:
             log.warning("order for an alarm that is not decided here", alarm=order.alarm, order=order.id)
             entry = Entry(order.alarm, None, order.at_ns, Phase.NORMAL, command=order.id, refusal=NOT_HERE)
@@ -287,12 +297,12 @@ class LocalAlarms:
         command = Command(
             order.verb, number, order.at_ns, order.who, order.reason, order.onset_ns, order.until_ns, order.once
         )
-        if overtaken(self._state, command):
-            entry = not_carried_out(order.alarm, number, order.at_ns, self._state, order.id, OVERTAKEN)
+        if overtaken(self.state, command):
+            entry = not_carried_out(order.alarm, number, order.at_ns, self.state, order.id, OVERTAKEN)
             self._judged.told.append(entry)
             return
-        for refusal in self._step(_NO_READINGS, [command], self._state.now_ns, order.id):
-            self._judged.told.append(refused(order.alarm, refusal, self._state, order.id))
+        for refusal in self._step(_NO_READINGS, [command], self.state.now_ns, order.id):
+            self._judged.told.append(refused(order.alarm, refusal, self.state, order.id))
 
     def _remember(self, order: str) -> None:
         now_ns = self._clock.now_ns()
@@ -301,10 +311,10 @@ class LocalAlarms:
             self._obeyed = {each: at_ns for each, at_ns in self._obeyed.items() if now_ns - at_ns < OBEYED_FOR_NS}
 
     def _fulfil(self, wish: Wish) -> list[Outcome]:
-        rules = self._alarms.rules
+        rules = self.rules
         outcomes = []
         if wish.alarms is None:
-            waiting = np.flatnonzero(_SOUNDS[self._state.phase] & ~self._hidden)
+            waiting = np.flatnonzero(_SOUNDS[self.state.phase] & ~self._hidden)
             alarms = tuple(rules.definitions[number].id for number in waiting.tolist())
         else:
             alarms = wish.alarms
@@ -313,24 +323,24 @@ class LocalAlarms:
             refusals = [NOT_HERE]
             if number is not None:
                 # The gateway is the judge of what came first: what is asked here is later than all before it.
-                at_ns = max(self._clock.now_ns(), int(self._state.commanded_ns[number].max()) + 1)
+                at_ns = max(self._clock.now_ns(), int(self.state.commanded_ns[number].max()) + 1)
                 until_ns = at_ns + round(wish.duration_s * NS_PER_S) if wish.duration_s else 0
                 command = Command(wish.verb, number, at_ns, wish.who, wish.reason, 0, until_ns, wish.once)
-                told = self._step(_NO_READINGS, [command], self._state.now_ns)
+                told = self._step(_NO_READINGS, [command], self.state.now_ns)
                 refusals = [str(each.reason) for each in told]
             outcomes.append(Outcome(alarm, "; ".join(refusals)))
         return outcomes
 
     @property
     def _hidden(self) -> Bool:
-        state = self._state
+        state = self.state
         return (state.shelved_until_ns > 0) | state.suppressed | state.out_of_service
 
     def _outputs(self) -> tuple[bool, ...]:
         """Which outputs should be on, as the alarms are."""
         shown = ~self._hidden
-        on = {"siren": _SOUNDS[self._state.phase] & shown}
-        stands = _STANDS[self._state.phase] & shown
+        on = {"siren": _SOUNDS[self.state.phase] & shown}
+        stands = _STANDS[self.state.phase] & shown
         return tuple(
             bool((follows & on.get(switch.output.kind, stands)).any())
             for switch, follows in zip(self.switches, self._alarms.follows, strict=True)

@@ -163,6 +163,7 @@ class Poller:
         self._bus = Bus(jobs, self._now(), draw)
         for at, chore in enumerate(chores, start=len(self._readings)):
             chore.hurry = partial(self._hurry, at)
+            chore.hurry()
         self._end_by_s: float | None = None
         self._down = False
         self._overloaded = False

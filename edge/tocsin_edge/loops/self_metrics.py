@@ -4,6 +4,7 @@ from typing import Final
 
 from tocsin_edge.adapters.metrics_process import process_figures
 from tocsin_edge.adapters.metrics_text import Family, Sample, exposed
+from tocsin_edge.loops import alarm_report
 from tocsin_edge.loops.poll_metrics import line_families
 from tocsin_edge.loops.self_report import SelfReport
 
@@ -13,7 +14,8 @@ MS_PER_S: Final = 1000.0
 def metrics(report: SelfReport) -> str:
     """Every figure of the gateway, one sample a line; times in s, sizes in bytes."""
     lines = line_families(report.lines(), report.board.clock)
-    return exposed((*lines, *_devices(report), *_spool(report), *_state(report), *_process(report)))
+    alarms = alarm_report.families(report.alarms)
+    return exposed((*lines, *_devices(report), *alarms, *_spool(report), *_state(report), *_process(report)))
 
 
 def _devices(report: SelfReport) -> tuple[Family, ...]:

@@ -8,8 +8,10 @@ from typing import Final
 from tocsin_core.clock import Clock
 from tocsin_core.readings import BAD_WAITING, is_bad, is_good, quality_text
 from tocsin_edge.adapters.metrics_process import process_figures
+from tocsin_edge.loops import alarm_report
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.inputs import Inputs
+from tocsin_edge.loops.local_alarms import LocalAlarms
 from tocsin_edge.loops.managed import Managed
 from tocsin_edge.loops.poll import LineFigures
 from tocsin_edge.loops.poll_metrics import status as lines_status
@@ -59,10 +61,12 @@ class SelfReport:
         tally: Tally,
         spool: SpoolWatch,
         progress: Progress,
+        alarms: LocalAlarms,
         managed: Managed | None = None,
     ) -> None:
         """Note when the gateway started."""
         self.inputs = inputs
+        self.alarms = alarms
         self.managed = managed
         self.board = board
         self.spool = spool
@@ -112,6 +116,7 @@ class SelfReport:
     def faults(self) -> tuple[str, ...]:
         """What keeps the plant from being watched, beside its devices: one line each."""
         found = [f"{what} stands still" for what in self.progress.stalled()]
+        found += alarm_report.faults(self.alarms)
         if not self.connected():
             uplink = self.settings.gateway.uplink
             found.append(f"no connection to {uplink.host}:{uplink.port}: nothing that is read goes up")
@@ -132,6 +137,7 @@ class SelfReport:
             for line in self.lines()
             if line.stretched
         ]
+        found += alarm_report.warnings(self.alarms)
         if self.managed is not None:
             found += self.managed.warnings()
         dropped = {name: number for name, number in self.dropped().items() if number}
@@ -184,6 +190,7 @@ class SelfReport:
                 "to": f"{gateway.uplink.host}:{gateway.uplink.port}",
                 "committed_ms": self.spool.committed_ms,
             },
+            "warning_alone": alarm_report.status(self.alarms),
             "slice": None if self.managed is None else self.managed.status(),
             "process": asdict(process_figures()),
         }

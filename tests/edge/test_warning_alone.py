@@ -1,0 +1,395 @@
+"""A real gateway warns alone: siren, button and journal, whatever becomes of the cloud side, the disk, or itself."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.edge.rig import Gateway, Host, Link, Slave, modbus_device, plant
+from tests.edge.send_rig import LimitedGateway
+from tests.support.modbus_switches import Fault, SwitchUnit
+from tests.support.modbus_units import TcpUnits
+from tests.support.nats import Broker, nats_broker
+from tests.support.wait import eventually_async
+from tocsin_cli.gateway import app
+from tocsin_core.clock import SystemClock
+from tocsin_core.engine import occurrence_id
+from tocsin_core.journal import OVERTAKEN, Entry, Order, encode_order
+from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
+from tocsin_core.sparkplug import orders
+from tocsin_edge.adapters.metrics import ask, tell
+
+ALARMS = ", alarms: {H: {setpoint: 100, deadband: 1, priority: high}, bad: false}"
+ALARM = "A/H"
+SIREN, BEACON, LAMP, BUTTON = 7, 8, 9, 3
+LIMIT = 20_000
+
+
+@dataclass
+class Story:
+    """A gateway, the sensor A that it reads, the unit that it switches, and the host that it tells."""
+
+    gateway: Gateway
+    slave: Slave
+    unit: SwitchUnit
+    host: Host
+
+    def be(self, value: float) -> None:
+        """Let A read this from now on."""
+        self.slave.value[1] = value
+
+    def outputs(self) -> tuple[int | None, int | None]:
+        """Siren and beacon, as they are."""
+        return self.unit.coils.get(SIREN), self.unit.registers.get(BEACON)
+
+    async def press(self) -> None:
+        """Hold the button down, once the gateway knows that it is up, until it has seen it, and let it go."""
+        await eventually_async(lambda: self.figures()["buttons"][0]["pressed"] is False)
+        before = self.figures()["buttons"][0]["presses"]
+        self.unit.inputs[BUTTON] = 1
+        await eventually_async(lambda: self.figures()["buttons"][0]["presses"] > before)
+        self.unit.inputs[BUTTON] = 0
+
+    def figures(self) -> dict[str, Any]:
+        """The page on its alarms."""
+        try:
+            found: dict[str, Any] = json.loads(ask(self.gateway.spool.parent, "/alarms"))
+        except OSError:
+            return {"alarms": [], "buttons": [{"presses": 0, "pressed": None}], "outputs": []}
+        return found
+
+    def told(self) -> list[tuple[str, Event | None, Phase]]:
+        """What the host heard of the journal."""
+        return [(each.alarm, each.event, each.phase) for each in self.host.entries]
+
+
+@asynccontextmanager
+async def staged(gateway: Gateway, port: int, mqtt: int) -> AsyncIterator[Story]:
+    """Everything but the gateway runs; its plant says to reach the broker at `mqtt`."""
+    unit = SwitchUnit()
+    async with Slave({1: 1.5}).serve() as slave, TcpUnits({1: unit}) as units, Host(port).listen() as host:
+        at = f"modbus: {{port: {units.port}, timeout_ms: 300}}"
+        device = modbus_device("A", slave.port, period_ms=100, timeout_ms=300)[:-1] + ALARMS + "}"
+        extra = "\n".join(
+            (
+                "    outputs:",
+                f"      - {{id: SIREN, kind: siren, {at}, address: {SIREN}, refresh_ms: 500}}",
+                f"      - {{id: BEACON, kind: beacon, {at}, function: 16, address: {BEACON}, on: 255}}",
+                f"      - {{id: LAMP, kind: relay, {at}, address: {LAMP}, min_priority: critical}}",
+                f"    acknowledge: [{{id: ACK, {at}, address: {BUTTON}, period_ms: 100}}]",
+            )
+        )
+        plant(gateway.spool.parents[3] / "plant", mqtt, {"A": device}, extra)
+        yield Story(gateway, slave, unit, host)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """Give a running broker."""
+    with nats_broker(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[LimitedGateway]:
+    """Give a gateway that is not started, and end it."""
+    process = LimitedGateway(tmp_path / "plant", tmp_path / "data")
+    yield process
+    process.stop()
+
+
+def play(gateway: Gateway, port: int, story: Callable[[Story], Awaitable[None]]) -> None:
+    """Run `story` with the gateway started."""
+
+    async def whole() -> None:
+        async with staged(gateway, port, port) as stage:
+            gateway.start()
+            await eventually_async(lambda: stage.outputs() == (0, 0))
+            await story(stage)
+
+    asyncio.run(whole())
+
+
+def test_the_siren_sounds_until_the_button_is_pressed_and_the_beacon_until_it_is_over(
+    broker: Broker, gateway: Gateway
+) -> None:
+    """The journal tells each step with one onset; nothing is ever written but the outputs' own addresses."""
+
+    async def story(stage: Story) -> None:
+        stage.be(150.0)
+        await eventually_async(lambda: stage.outputs() == (1, 255))
+        await stage.press()
+        await eventually_async(lambda: stage.outputs() == (0, 255))
+        stage.be(1.0)
+        await eventually_async(lambda: stage.outputs() == (0, 0))
+        await eventually_async(lambda: len(stage.host.entries) == 3)
+        assert stage.told() == [
+            (ALARM, Event.RAISE, Phase.UNACKNOWLEDGED),
+            (ALARM, Event.ACKNOWLEDGE, Phase.ACKNOWLEDGED),
+            (ALARM, Event.RETURN, Phase.NORMAL),
+        ]
+        raised, acknowledged, returned = stage.host.entries
+        assert raised.onset_ns == raised.time_ns == acknowledged.onset_ns == returned.onset_ns
+        # The reading that raised it went up with this very time.
+        assert (raised.time_ns, 150.0) in [(time_ns, value) for time_ns, value, _ in stage.host.of("A")]
+        assert acknowledged.who == "ACK"
+        written = {(function, address) for function, address, _ in stage.unit.written}
+        assert written == {(5, SIREN), (16, BEACON), (5, LAMP)}
+        # Only critical alarms light the lamp.
+        assert {value for _, address, value in stage.unit.written if address == LAMP} == {0}
+        assert stage.host.clashes == 0
+        await eventually_async(lambda: gateway.counters()["journal_committed"] == gateway.counters()["journal_last"])
+
+    play(gateway, broker.mqtt, story)
+
+
+def test_without_any_cloud_side_it_warns_all_the_same(broker: Broker, gateway: Gateway) -> None:
+    """Nobody is at the other end of the uplink: outputs follow, the page tells; later the journal goes up first."""
+
+    async def story() -> None:
+        async with Link(broker.mqtt).open() as link, staged(gateway, broker.mqtt, link.port) as stage:
+            await link.cut()
+            gateway.start()
+            await eventually_async(lambda: stage.outputs() == (0, 0))
+            stage.be(150.0)
+            await eventually_async(lambda: stage.outputs() == (1, 255))
+            (alarm,) = stage.figures()["alarms"]
+            assert (alarm["alarm"], alarm["phase"]) == (ALARM, "unacknowledged")
+            assert alarm["occurrence"] == occurrence_id(ALARM, alarm["onset_ns"])
+            assert stage.host.entries == []
+            link.whole = True
+            await eventually_async(lambda: len(stage.host.entries) == 1)
+            assert stage.host.entries[0].onset_ns == alarm["onset_ns"]
+            kinds = [fed.kind for fed in stage.host.fed]
+            first = next(at for at, fed in enumerate(stage.host.fed) if fed.journal and fed.journal.entries)
+            assert kinds[0] == "NBIRTH"
+            assert "DDATA" not in kinds[:first]
+
+    asyncio.run(story())
+
+
+def test_killed_in_the_middle_no_alarm_is_doubled_and_none_is_lost(broker: Broker, gateway: Gateway) -> None:
+    """Kill -9 at every stage of an alarm's life: one onset for each raising, and each step told once."""
+
+    async def again(stage: Story) -> None:
+        gateway.end(signal.SIGKILL)
+        gateway.start()
+        await eventually_async(lambda: stage.figures()["outputs"] != [])
+
+    async def story(stage: Story) -> None:
+        await again(stage)
+        stage.be(150.0)
+        await eventually_async(lambda: stage.outputs() == (1, 255))
+        stage.unit.coils.clear()
+        await again(stage)
+        await eventually_async(lambda: stage.outputs() == (1, 255))
+        await stage.press()
+        await eventually_async(lambda: stage.outputs() == (0, 255))
+        await again(stage)
+        (alarm,) = stage.figures()["alarms"]
+        assert alarm["phase"] == "acknowledged"
+        stage.be(1.0)
+        await eventually_async(lambda: stage.outputs() == (0, 0))
+        await again(stage)
+        assert stage.figures()["alarms"] == []
+        stage.be(150.0)
+        await eventually_async(lambda: stage.outputs() == (1, 255))
+        await eventually_async(lambda: len(stage.host.entries) == 4)
+        assert [event for _, event, _ in stage.told()] == [Event.RAISE, Event.ACKNOWLEDGE, Event.RETURN, Event.RAISE]
+        onsets = [each.onset_ns for each in stage.host.entries]
+        assert onsets[0] == onsets[1] == onsets[2] < onsets[3]
+        assert stage.host.clashes == 0
+
+    play(gateway, broker.mqtt, story)
+
+
+def test_what_the_journal_said_outlives_a_snapshot_that_is_gone(broker: Broker, gateway: Gateway) -> None:
+    """Without its state the detectors begin anew, and an alarm that stands still stands, under the onset it had."""
+
+    async def story(stage: Story) -> None:
+        stage.be(150.0)
+        await eventually_async(lambda: stage.outputs() == (1, 255))
+        state = gateway.spool.parent / "alarms.state"
+        await eventually_async(state.exists)
+        gateway.end(signal.SIGKILL)
+        state.write_bytes(state.read_bytes()[:-1])
+        gateway.start()
+        await eventually_async(lambda: stage.figures()["alarms"] != [])
+        seen = len(stage.host.of("A"))
+        await eventually_async(lambda: len(stage.host.of("A")) > seen + 10)
+        assert [event for _, event, _ in stage.told()] == [Event.RAISE]
+        assert stage.figures()["alarms"][0]["onset_ns"] == stage.host.entries[0].onset_ns
+        assert "the alarms' state is damaged" in gateway.log.read_text(encoding="utf-8")
+
+    play(gateway, broker.mqtt, story)
+
+
+def test_on_a_full_disk_alarms_go_on_and_their_journal_is_kept_later(broker: Broker, gateway: LimitedGateway) -> None:
+    """Siren and uplink do not wait for the disk; each entry keeps its number, and nothing is told twice."""
+
+    async def story(stage: Story) -> None:
+        gateway.limit(LIMIT)
+        await eventually_async(lambda: "spool takes nothing" in gateway.log.read_text(encoding="utf-8"), timeout_s=60)
+        stage.be(150.0)
+        await eventually_async(lambda: stage.outputs() == (1, 255))
+        await eventually_async(lambda: len(stage.host.entries) == 1)
+        assert stage.figures()["journal"]["held"] == 1
+        await stage.press()
+        await eventually_async(lambda: len(stage.host.entries) == 2)
+        gateway.limit()
+        await eventually_async(lambda: stage.figures()["journal"]["held"] == 0, timeout_s=60)
+        stage.be(1.0)
+        await eventually_async(lambda: len(stage.host.entries) == 3)
+        await eventually_async(lambda: gateway.counters()["journal_committed"] == gateway.counters()["journal_last"])
+        assert [event for _, event, _ in stage.told()] == [Event.RAISE, Event.ACKNOWLEDGE, Event.RETURN]
+        assert len({each.onset_ns for each in stage.host.entries}) == 1
+        assert stage.host.clashes == 0
+        numbers = sorted(stage.host.journal)
+        assert numbers == list(range(numbers[0], numbers[0] + 3))
+
+    play(gateway, broker.mqtt, story)
+
+
+def order(name: str, verb: Verb, at_ns: int, alarm: str = ALARM, onset_ns: int = 0, until_ns: int = 0) -> Order:
+    """A person's order from the cloud side."""
+    return Order(name, verb, alarm, at_ns, "li", "because", onset_ns, until_ns)
+
+
+def test_orders_are_obeyed_once_unless_somebody_here_was_later(broker: Broker, gateway: Gateway) -> None:
+    """Each is answered by one journal entry that names it, carried out or not, also after a kill -9."""
+
+    async def story(stage: Story) -> None:
+        clock = SystemClock()
+
+        async def say(*said: Order) -> None:
+            await stage.host.command(orders([encode_order(each) for each in said], clock.now_ns() // 1_000_000))
+
+        def answers() -> dict[str, Entry]:
+            return {each.command: each for each in stage.host.entries if each.command}
+
+        stage.be(150.0)
+        await eventually_async(lambda: len(stage.host.entries) == 1)
+        onset_ns = stage.host.entries[0].onset_ns
+        before_ns = clock.now_ns()
+        shelve = order("o1", Verb.SHELVE, clock.now_ns(), until_ns=clock.now_ns() + 600 * 10**9)
+        await say(shelve, shelve, order("o2", Verb.ACKNOWLEDGE, clock.now_ns(), onset_ns=onset_ns - 1))
+        await eventually_async(lambda: answers().keys() == {"o1", "o2"})
+        # What is shelved is not warned of.
+        await eventually_async(lambda: stage.outputs() == (0, 0))
+        assert (answers()["o1"].event, answers()["o1"].until_ns) == (Event.SHELVE, shelve.until_ns)
+        assert answers()["o1"].time_ns == shelve.at_ns
+        assert answers()["o2"].refusal == RefusalReason.ANOTHER_OCCURRENCE
+        wish = {"verb": "unshelve", "alarms": [ALARM], "who": "wang"}
+        told = json.loads(await asyncio.to_thread(tell, gateway.spool.parent, "/alarms", json.dumps(wish)))
+        assert told == {"outcomes": [{"alarm": ALARM, "refusal": ""}]}
+        await eventually_async(lambda: stage.outputs() == (1, 255))
+        born = stage.host.kinds().count("NBIRTH")
+        gateway.end(signal.SIGKILL)
+        gateway.start()
+        await eventually_async(lambda: stage.host.kinds().count("NBIRTH") > born)
+        late = order("o3", Verb.SHELVE, before_ns, until_ns=clock.now_ns() + 600 * 10**9)
+        await say(shelve, late, order("o4", Verb.ACKNOWLEDGE, clock.now_ns(), alarm="B/H"))
+        await say(order("o5", Verb.ACKNOWLEDGE, clock.now_ns(), onset_ns=onset_ns))
+        await eventually_async(lambda: {"o3", "o4", "o5"} <= answers().keys())
+        assert answers()["o3"].refusal == OVERTAKEN
+        assert answers()["o4"].refusal
+        assert (answers()["o5"].event, answers()["o5"].who) == (Event.ACKNOWLEDGE, "li")
+        assert [each.command for each in stage.host.entries].count("o1") == 1
+        await eventually_async(lambda: stage.outputs() == (0, 255))
+        assert stage.host.clashes == 0
+
+    play(gateway, broker.mqtt, story)
+
+
+def test_an_output_that_cannot_be_switched_is_a_fault(broker: Broker, gateway: Gateway) -> None:
+    """Told in the status, which then is not well, and in the figures; the sensor is read on."""
+
+    async def story(stage: Story) -> None:
+        stage.unit.fault = Fault.SILENT
+        stage.be(150.0)
+
+        def status() -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(ask(gateway.spool.parent, "/status"))
+            return found
+
+        await eventually_async(lambda: "output SIREN: no answer" in status()["faults"], timeout_s=30)
+        assert not status()["watching"]
+        assert 'tocsin_edge_output_failing{output="SIREN"} 1' in ask(gateway.spool.parent, "/metrics")
+        assert 'tocsin_edge_output_wanted{output="SIREN"} 1' in ask(gateway.spool.parent, "/metrics")
+        seen = len(stage.host.of("A"))
+        await eventually_async(lambda: len(stage.host.of("A")) > seen + 10)
+        stage.unit.fault = Fault.NONE
+        await eventually_async(lambda: stage.outputs() == (1, 255), timeout_s=30)
+        await eventually_async(lambda: status()["watching"])
+
+    play(gateway, broker.mqtt, story)
+
+
+def test_commands_are_checked_and_taken_on_the_socket_alone(broker: Broker, gateway: Gateway) -> None:
+    """What is no command is refused with the reason; an alarm that is not there, and one at rest, say so."""
+
+    async def story(stage: Story) -> None:
+        folder = gateway.spool.parent
+
+        async def refused(body: str) -> str:
+            with pytest.raises(ValueError, match=r"\w") as told:
+                await asyncio.to_thread(tell, folder, "/alarms", body)
+            return str(told.value)
+
+        assert "no others" in await refused('{"verb": "ack", "who": "x", "what": 1}')
+        assert "who" in await refused('{"verb": "ack"}')
+        assert "sing" in await refused('{"verb": "sing", "who": "x"}')
+        assert "duration_s" in await refused('{"verb": "shelve", "who": "x", "duration_s": -1}')
+        assert await refused("no JSON")
+        wish = {"verb": "ack", "alarms": [ALARM, "B/H"], "who": "x"}
+        told = json.loads(await asyncio.to_thread(tell, folder, "/alarms", json.dumps(wish)))
+        assert [each["refusal"] for each in told["outcomes"]] == [
+            RefusalReason.NOT_ACTIVE,
+            "no such alarm is decided here",
+        ]
+        await eventually_async(lambda: len(stage.host.of("A")) > 2)
+        assert stage.host.entries == []
+
+    play(gateway, broker.mqtt, story)
+
+
+def test_the_verbs_on_the_gateways_machine(broker: Broker, gateway: Gateway) -> None:
+    """List, shelve, take from the shelf and acknowledge; 1 where something is refused, 2 where nobody answers."""
+    data = gateway.spool.parents[2]
+
+    async def said(*words: str) -> tuple[int, str]:
+        arguments = [*words, "--data", str(data), "--gateway", "gw"]
+        result = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+        return result.exit_code, result.output
+
+    async def story(stage: Story) -> None:
+        assert (await said("ack"))[1] == "no alarm waits to be acknowledged\n"
+        stage.be(150.0)
+        await eventually_async(lambda: stage.outputs() == (1, 255))
+        assert await said("shelve", ALARM, "--reason", "tested", "--minutes", "9999", "--who", "wang") == (
+            1,
+            f"{ALARM}: {RefusalReason.TOO_LONG}\n",
+        )
+        assert (await said("shelve", ALARM, "--reason", "tested", "--minutes", "5", "--who", "wang"))[0] == 0
+        code, text = await said("alarms")
+        assert code == 0
+        assert f"{ALARM}  high  unacknowledged  shelved\n" in text
+        assert "siren SIREN: should be off" in text
+        assert (await said("unshelve", ALARM))[0] == 0
+        code, text = await said("ack", "--json")
+        assert json.loads(text) == {"outcomes": [{"alarm": ALARM, "refusal": ""}]}
+        await eventually_async(lambda: stage.outputs() == (0, 255))
+        await eventually_async(lambda: len(stage.host.entries) == 4)
+        assert stage.host.entries[1].who == "wang"
+        assert (await said("reset", ALARM))[0] == 1
+        gateway.end(signal.SIGTERM)
+        assert (await said("alarms"))[0] == 2
+
+    play(gateway, broker.mqtt, story)
