@@ -3,10 +3,9 @@
 import asyncio
 import json
 import os
-import signal
 import sys
 import tempfile
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import typer
 from rich.console import Console
 
 from tocsin_cli.bench.gateway_host import Host
+from tocsin_cli.bench.programs import END_S, TOCSIN, last_line, program
 from tocsin_cli.demo.ports import free_port
 from tocsin_cloud.adapters import nats_server
 from tocsin_core.clock import Clock, SystemClock
@@ -38,7 +38,6 @@ DRAIN_MOST_S: Final = 300.0
 ENOUGH_LIVE: Final = 3
 SPOOL_MB: Final = 512
 NS_PER_MS: Final = 1_000_000
-END_S: Final = 10.0
 LOG: Final = "edge.log"
 SITE: Final = "bench"
 NODE: Final = "gw"
@@ -85,34 +84,11 @@ def _points(device: str) -> tuple[str, ...]:
     return tuple(f"{device}p{n}" for n in range(POINTS))
 
 
-@asynccontextmanager
-async def _program(*arguments: str, log: Path, talks: bool = False) -> AsyncIterator[Process]:
-    """Run a program until left; it is told to end, and made to if it does not. If it `talks`, its lines are ours."""
-    with log.open("ab") as out:
-        begins = asyncio.create_subprocess_exec
-        if talks:
-            process = await begins(*arguments, stdin=PIPE, stdout=PIPE, stderr=out)
-        else:
-            process = await begins(*arguments, stdout=out, stderr=out)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(END_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
 async def _until(condition: Callable[[], bool], process: Process, bed: Bed, most_s: float, what: str) -> None:
     deadline = bed.clock.monotonic() + most_s
     while not condition():
         if process.returncode is not None:
-            said = (bed.folder / LOG).read_text(encoding="utf-8").strip().splitlines()
-            raise RuntimeError(f"the gateway ended with code {process.returncode}: {said[-1] if said else ''}")
+            raise RuntimeError(f"the gateway ended with code {process.returncode}: {last_line(bed.folder / LOG)}")
         if bed.clock.monotonic() > deadline:
             raise TimeoutError(f"{what} took more than {most_s:g} s")
         await asyncio.sleep(0.05)
@@ -130,8 +106,8 @@ async def _bed(folder: Path, clock: Clock) -> AsyncIterator[Bed]:
     )
     code = "from tocsin_cli.bench.gateway_devices import main; main()"
     async with (
-        _program(nats_server.program(), "-c", str(config), log=folder / "nats.log"),
-        _program(sys.executable, "-c", code, str(LINES), str(BAUD), log=folder / "devices.log", talks=True) as devices,
+        program(nats_server.program(), "-c", str(config), log=folder / "nats.log"),
+        program(sys.executable, "-c", code, str(LINES), str(BAUD), log=folder / "devices.log", talks=True) as devices,
     ):
         _write_plant(folder / "plant", mqtt, (await _told(devices))["ports"])
         await _until_listening(mqtt, clock)
@@ -156,8 +132,7 @@ async def _until_listening(port: int, clock: Clock) -> None:
 @asynccontextmanager
 async def _gateway(bed: Bed) -> AsyncIterator[Process]:
     command = ["edge", str(bed.folder / "plant"), "--gateway", NODE, "--data", str(bed.folder / "data")]
-    code = "from tocsin_cli.main import main; main()"
-    async with _program(sys.executable, "-c", code, *command, log=bed.folder / LOG) as process:
+    async with program(*TOCSIN, *command, log=bed.folder / LOG) as process:
         yield process
 
 

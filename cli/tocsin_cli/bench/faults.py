@@ -1,0 +1,246 @@
+"""`tocsin bench faults`: kills, cuts and instruments in trouble at random, and whether anything is lost or doubled."""
+
+import asyncio
+import json
+import tempfile
+from asyncio import TaskGroup
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from tocsin_cli.bench.faults_bed import (
+    Cloud,
+    Gateway,
+    cloud_side,
+    level_point,
+    number_point,
+    write_plant,
+)
+from tocsin_cli.bench.faults_devices import Device, Stalls, Walk
+from tocsin_cli.bench.faults_link import Link
+from tocsin_cli.bench.faults_script import Cycle, Trouble, script
+from tocsin_cli.bench.faults_tally import ON_DISK_S, Count, Told, Window, journal, readings
+from tocsin_cli.demo.ports import free_port
+from tocsin_core.clock import Clock, SystemClock
+from tocsin_edge.adapters.metrics_spool import spool_counters
+
+DEVICES: Final = 6
+CYCLES: Final = 200
+POLL_S: Final = 0.05
+READY_S: Final = 60.0
+# The rest of the backlog, and what the last kills left, has so long to go up after the last cycle.
+SETTLE_S: Final = 120.0
+CALM_S: Final = 3.0
+# What an instrument wrote just before it ended its connections may be thrown away with them.
+TORN_S: Final = 0.1
+# Around the end of a stall of this process its own record is not sure.
+UNSURE_S: Final = 0.2
+
+Say = Callable[[str], None]
+
+
+class Side(StrEnum):
+    """What is killed and cut off."""
+
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a run came to."""
+
+    cycles: int
+    kills: int
+    readings: Count
+    journal: Count
+
+    def figures(self) -> dict[str, int]:
+        """The figures by name."""
+        return {
+            "cycles": self.cycles,
+            "kills": self.kills,
+            "readings_expected": self.readings.expected,
+            "readings_lost": self.readings.lost,
+            "readings_doubled": self.readings.doubled,
+            "journal_lost": self.journal.lost,
+            "journal_doubled": self.journal.doubled,
+        }
+
+
+class Bench:
+    """One run: the parts, and what the bench itself did to them."""
+
+    def __init__(self, gateway: Gateway, cloud: Cloud, link: Link, devices: list[Device], clock: Clock) -> None:
+        """Do nothing yet."""
+        self._gateway = gateway
+        self._cloud = cloud
+        self._link = link
+        self._devices = devices
+        self._clock = clock
+        self._kept: dict[str, set[int]] = {}
+        self._windows: list[Window] = []
+        self.kills = 0
+
+    async def cycle(self, cycle: Cycle) -> None:
+        """Let one cycle happen; it ends once the gateway polls again and everything is mended."""
+        async with TaskGroup() as tasks:
+            tasks.create_task(asyncio.sleep(cycle.length_s), name="length")
+            if cycle.cut is not None:
+                cut, span = cycle.cut
+                tasks.create_task(self._during(span.begin_s, span.end_s, lambda: self._link.fail(cut), self._link.mend))
+            if cycle.trouble is not None:
+                trouble, place, span = cycle.trouble
+                device = self._devices[place]
+                tasks.create_task(self._during(span.begin_s, span.end_s, lambda: device.fail(trouble), device.mend))
+            if cycle.kill_s is not None:
+                tasks.create_task(self._kills(cycle.kill_s, cycle.kill_again_s), name="kills")
+
+    async def _during(
+        self, begin_s: float, end_s: float, fail: Callable[[], Awaitable[None]], mend: Callable[[], Awaitable[None]]
+    ) -> None:
+        await asyncio.sleep(begin_s)
+        await fail()
+        await asyncio.sleep(end_s - begin_s)
+        await mend()
+
+    async def _kills(self, kill_s: float, again_s: float | None) -> None:
+        await asyncio.sleep(kill_s)
+        await self._kill()
+        if again_s is not None:
+            await asyncio.sleep(again_s)
+            await self._kill()
+        await self.until_polled()
+
+    async def _kill(self) -> None:
+        begun_s = self._clock.monotonic()
+        await self._gateway.kill()
+        self.kills += 1
+        for point, number in await asyncio.to_thread(self._gateway.kept):
+            self._kept.setdefault(point, set()).add(number)
+        self._windows.append(Window(begun_s - ON_DISK_S, self._clock.monotonic()))
+        await self._gateway.start()
+
+    async def until_polled(self) -> None:
+        """Wait until some instrument has been asked anew."""
+        before = sum(len(device.answers) for device in self._devices)
+
+        async def polled() -> bool:
+            if self._gateway.ended:
+                raise RuntimeError(f"the gateway ended by itself; see {self._gateway.log}")
+            return sum(len(device.answers) for device in self._devices) > before
+
+        await self.until(polled, READY_S, "the gateway's first poll")
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], most_s: float, what: str) -> None:
+        """Wait for a condition.
+
+        Raises:
+            TimeoutError: it did not come.
+        """
+        deadline = self._clock.monotonic() + most_s
+        while not await condition():
+            if self._clock.monotonic() > deadline:
+                raise TimeoutError(f"{what} took more than {most_s:g} s")
+            await asyncio.sleep(POLL_S)
+
+    async def settle(self, say: Say) -> None:
+        """Let the instruments fall silent, the gateway send what it has, and end it; what does not arrive is lost."""
+        for device in self._devices:
+            await device.fail(Trouble.DEAD)
+        await asyncio.sleep(ON_DISK_S)
+        last = spool_counters(self._gateway.spool)
+
+        async def committed() -> bool:
+            now = spool_counters(self._gateway.spool)
+            return all(now[f"{lane}_committed"] >= last[f"{lane}_last"] for lane in ("batch", "journal"))
+
+        try:
+            await self.until(committed, SETTLE_S, "the rest of the backlog")
+        except TimeoutError as error:
+            say(str(error))
+        await self._gateway.end()
+        said, since_s = -1, self._clock.monotonic()
+
+        async def calm() -> bool:
+            nonlocal said, since_s
+            now = await self._cloud.readings() + sum(map(len, (await self._cloud.raised()).values()))
+            if now != said:
+                said, since_s = now, self._clock.monotonic()
+            return self._clock.monotonic() - since_s > CALM_S
+
+        await self.until(calm, SETTLE_S, "the cloud side's rest")
+
+    async def count(self, stalls: Stalls) -> tuple[Count, Count]:
+        """Count readings and journal over all instruments, once everything has settled."""
+        raised = await self._cloud.raised()
+        unsure = [Window(end_s - UNSURE_S, end_s + UNSURE_S) for end_s in stalls.ended_s]
+        of_readings, of_journal, different = Count(), Count(), 0
+        for place, device in enumerate(self._devices):
+            torn = [Window(begun_s - TORN_S, begun_s) for begun_s in device.restarts_s]
+            kept = self._kept.get(number_point(place), set())
+            told = Told(device.walk, device.answers, [*self._windows, *unsure, *torn], kept)
+            stored, rows = await self._cloud.stored(place, raised.get(level_point(place), []))
+            of_readings += readings(told, stored)
+            of_journal += journal(told, stored)
+            different += rows
+        # What the database reads once may have been stored more often: the cloud side counts what it stores.
+        return of_readings + Count(doubled=await self._cloud.readings() - different), of_journal
+
+
+async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say) -> Found:
+    """Run so many cycles, its files in `folder`, and count; `say` is told what is going on."""
+    async with AsyncExitStack() as stack:
+        stalls = await stack.enter_async_context(Stalls(clock).watched())
+        devices = [
+            await stack.enter_async_context(Device(Walk(seed * DEVICES + place), clock).open())
+            for place in range(DEVICES)
+        ]
+        mqtt, http = free_port(), free_port()
+        link = await stack.enter_async_context(Link(mqtt).open())
+        write_plant(folder / "plant", link.port, devices)
+        cloud, api = await stack.enter_async_context(cloud_side(folder, folder / "plant", mqtt, http, clock))
+        gateway = Gateway(folder / "plant", folder / "edge", folder / "edge.log")
+        stack.push_async_callback(gateway.end)
+        bench = Bench(gateway, cloud, link, devices, clock)
+        say("starting the cloud side")
+        await bench.until(api.ready, READY_S, "the cloud side's start")
+        await gateway.start()
+        await bench.until_polled()
+        for place, cycle in enumerate(script(cycles, DEVICES, seed), 1):
+            say(f"cycle {place} of {cycles}")
+            await bench.cycle(cycle)
+        say("waiting for what is still under way")
+        await bench.settle(say)
+        return Found(cycles, bench.kills, *await bench.count(stalls))
+
+
+def faults(
+    *,
+    side: Annotated[Side, typer.Option(help="What is killed and cut off.")] = Side.GATEWAY,
+    cycles: Annotated[int, typer.Option(min=1, help="How many cycles of random faults.")] = CYCLES,
+    seed: Annotated[int, typer.Option(min=0, help="The faults' seed: the same one draws the same faults.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
+) -> None:
+    """Kill a gateway, cut its link and trouble its instruments at random, and count what is lost or doubled.
+
+    Exits 1 where anything is.
+    """
+    console = Console(stderr=True)
+    title = f"[bold]{side.value}[/]: "
+    with console.status(title) as status, tempfile.TemporaryDirectory(prefix="tocsin-bench-") as folder:
+        found = asyncio.run(
+            measure(Path(folder), SystemClock(), cycles, seed, lambda text: status.update(title + text))
+        ).figures()
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        for key, value in found.items():
+            typer.echo(f"{key.replace('_', ' ')}: {value}")
+    if any(value for key, value in found.items() if key.endswith(("_lost", "_doubled"))):
+        raise typer.Exit(1)

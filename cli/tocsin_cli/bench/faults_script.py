@@ -1,0 +1,75 @@
+"""What goes wrong in each cycle of the fault benchmark: drawn from a seed, the same each time."""
+
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import Final
+
+KILL_SHARE: Final = 0.5
+CUT_SHARE: Final = 0.4
+DEVICE_SHARE: Final = 0.4
+# A gateway that has just been started again is killed again at once this often.
+KILL_AGAIN_SHARE: Final = 0.2
+
+
+class Cut(Enum):
+    """What becomes of the link; each ends with every connection broken."""
+
+    REFUSED = "connections are broken, and refused"
+    SILENT = "both directions are swallowed"
+    UP = "what the gateway says is swallowed"
+    DOWN = "what the cloud side says is swallowed"
+
+
+class Trouble(Enum):
+    """What an instrument does wrong."""
+
+    DEAD = "it does not answer"
+    SLOW = "it answers late, but in time"
+    LATE = "it answers when nobody waits any more"
+    RESTART = "it ends its connections and takes none for a while"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a cycle, in seconds from its beginning."""
+
+    begin_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One cycle: the link's trouble, one instrument's, and kills; each may be missing, but not all."""
+
+    length_s: float
+    cut: tuple[Cut, Span] | None
+    trouble: tuple[Trouble, int, Span] | None
+    kill_s: float | None
+    kill_again_s: float | None
+
+
+def script(cycles: int, devices: int, seed: int) -> list[Cycle]:
+    """Draw so many cycles of a plant of so many instruments."""
+    rng = Random(seed)  # noqa: S311 - faults, not secrets
+    return [_cycle(rng, devices) for _ in range(cycles)]
+
+
+def _cycle(rng: Random, devices: int) -> Cycle:
+    while True:
+        kill, cut, trouble = (rng.random() < share for share in (KILL_SHARE, CUT_SHARE, DEVICE_SHARE))
+        if kill or cut or trouble:
+            break
+    length_s = rng.uniform(0.8, 1.8)
+    return Cycle(
+        length_s,
+        (rng.choice(list(Cut)), _span(rng, length_s)) if cut else None,
+        (rng.choice(list(Trouble)), rng.randrange(devices), _span(rng, length_s)) if trouble else None,
+        rng.uniform(0.2, length_s) if kill else None,
+        rng.uniform(0.0, 1.5) if kill and rng.random() < KILL_AGAIN_SHARE else None,
+    )
+
+
+def _span(rng: Random, length_s: float) -> Span:
+    begin_s = rng.uniform(0.0, length_s / 2)
+    return Span(begin_s, rng.uniform(begin_s + 0.2, length_s + 0.2))

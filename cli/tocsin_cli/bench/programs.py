@@ -1,0 +1,44 @@
+"""Programs that a benchmark starts beside itself, and ends in any case."""
+
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+END_S: Final = 10.0
+# The command line in a process of its own, with whatever Python this one has.
+TOCSIN: Final = (sys.executable, "-c", "from tocsin_cli.main import main; main()")
+
+
+@asynccontextmanager
+async def program(
+    *arguments: str, log: Path, talks: bool = False, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Process]:
+    """Run a program until left; it is told to end, and made to if it does not. If it `talks`, its lines are ours."""
+    with log.open("ab") as out:
+        begins = asyncio.create_subprocess_exec
+        if talks:
+            process = await begins(*arguments, stdin=PIPE, stdout=PIPE, stderr=out, env=env)
+        else:
+            process = await begins(*arguments, stdout=out, stderr=out, env=env)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(END_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def last_line(log: Path) -> str:
+    """What a program said last."""
+    said = log.read_text(encoding="utf-8").strip().splitlines()
+    return said[-1] if said else ""

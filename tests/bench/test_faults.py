@@ -1,0 +1,135 @@
+"""The fault benchmark: what it counts as expected, lost and doubled, and a short run of real kills and cuts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import pytest
+from typer.testing import CliRunner
+
+from tocsin_cli.bench import app
+from tocsin_cli.bench.faults_devices import HIGH, LATE_S, LOW, PERIOD_S, SLOW_S, Answer, Walk
+from tocsin_cli.bench.faults_script import Cut, Trouble, script
+from tocsin_cli.bench.faults_tally import Count, Raised, Stored, Told, Window, journal, readings
+
+WALK: Final = Walk(1)
+QUICK_S: Final = 0.001
+NUMBERS: Final = range(60)
+
+
+def times(numbers: Sequence[int] = NUMBERS) -> dict[int, float]:
+    """Store each of these answers once, at the time of its poll in ms."""
+    return {round(number * PERIOD_S * 1000): float(number) for number in numbers}
+
+
+def told(windows: Sequence[Window] = (), kept: Sequence[int] = (), took: Mapping[int, float] | None = None) -> Told:
+    """An instrument that answered every poll; some answers may have taken longer."""
+    took_s = {number: (took or {}).get(number, QUICK_S) for number in NUMBERS}
+    answers = [Answer(number, number * PERIOD_S + took_s[number], took_s[number]) for number in NUMBERS]
+    return Told(WALK, answers, windows, kept)
+
+
+def stored(numbers: Sequence[int] = NUMBERS) -> Stored:
+    """Store these answers as a cloud side does that loses and doubles nothing, with the alarms that they are."""
+    by_time = times(numbers)
+    levels = {time_ms: WALK.level(int(value)) for time_ms, value in by_time.items()}
+    raised: list[Raised] = []
+    before = LOW
+    for time_ms, level in levels.items():
+        if level > before:
+            raised.append(Raised(time_ms, None))
+        elif level < before:
+            raised[-1] = Raised(raised[-1].raised_ms, time_ms)
+        before = level
+    return Stored(by_time, levels, raised)
+
+
+def test_what_arrived_once_is_neither_lost_nor_doubled() -> None:
+    """Each answer but the first is two expected readings; each run above the limit a raising and its return."""
+    right = stored()
+    # Nothing is known of how the gateway thought of the instrument before its first answer.
+    assert readings(told(), right) == Count(2 * (len(NUMBERS) - 1), 0, 0)
+    returns = sum(one.returned_ms is not None for one in right.raised)
+    assert len(right.raised) > 3
+    assert journal(told(), right) == Count(len(right.raised) + returns, 0, 0)
+
+
+def test_a_missing_reading_is_lost() -> None:
+    """An answer that is not stored is two readings lost; one without its level, or with another one's, is one."""
+    assert readings(told(), stored([n for n in NUMBERS if n != 20])).lost == 2
+    levels = dict(stored().levels)
+    (at,) = times([20])
+    levels[at] = HIGH if levels[at] == LOW else LOW
+    assert readings(told(), replace(stored(), levels=levels)).lost == 1
+    del levels[at]
+    assert readings(told(), replace(stored(), levels=levels)).lost == 1
+
+
+def test_a_reading_that_is_there_too_often_is_doubled() -> None:
+    """The same answer at two times; one that nobody waited for any more; one that was never given."""
+    twice = dict(stored().numbers) | {1: 20.0}
+    assert readings(told(), replace(stored(), numbers=twice)).doubled == 1
+    assert readings(told(took={20: LATE_S}), stored()).doubled == 1
+    invented = dict(stored().numbers) | {10**9: 4_000.0}
+    assert readings(told(), replace(stored(), numbers=invented)).doubled == 1
+
+
+def test_what_may_not_be_on_disk_at_a_kill_is_expected_only_where_the_file_has_it() -> None:
+    """In the window of a kill nothing is expected, nor what was asked for in it; what the file has is, all the same."""
+    numbers = [n for n in NUMBERS if n not in {20, 21}]
+    window = Window(20 * PERIOD_S - 0.01, 21 * PERIOD_S + 0.01)
+    assert readings(told([window]), stored(numbers)).lost == 0
+    assert readings(told([window], kept=[21]), stored(numbers)).lost == 2
+    asked = Window(20 * PERIOD_S - 0.01, 20 * PERIOD_S + 0.01)
+    slow = told([asked], took={20: SLOW_S})
+    assert readings(slow, stored([n for n in NUMBERS if n != 20])).lost == 0
+
+
+def test_the_first_answer_after_a_silence_is_not_expected() -> None:
+    """A gateway that takes an instrument for dead has little patience; the answers after the first are expected."""
+    late = dict.fromkeys(range(20, 24), LATE_S)
+    assert readings(told(took=late), stored([n for n in NUMBERS if not 20 <= n <= 24])).lost == 0
+    assert readings(told(took=late), stored([n for n in NUMBERS if not 20 <= n <= 25])).lost == 2
+
+
+def test_the_journal_is_held_against_the_stored_levels() -> None:
+    """A raising too few, a return too few, one too many in a run, and one before any run."""
+    right = stored()
+    assert journal(told(), replace(right, raised=right.raised[1:])).lost == 2
+    open_ = [replace(right.raised[0], returned_ms=None), *right.raised[1:]]
+    assert journal(told(), replace(right, raised=open_)).lost == 1
+    again = [*right.raised, replace(right.raised[0], raised_ms=right.raised[0].raised_ms + 1)]
+    assert journal(told(), replace(right, raised=again)).doubled == 1
+    stray = [*right.raised, Raised(0, 1)]
+    assert journal(told(), replace(right, raised=stray)).doubled == 1
+
+
+def test_a_script_is_drawn_from_its_seed() -> None:
+    """The same seed gives the same faults, another one others; every kind comes, and no cycle is without one."""
+    first = script(200, 6, 1)
+    assert script(200, 6, 1) == first != script(200, 6, 2)
+    assert {cycle.cut[0] for cycle in first if cycle.cut} == set(Cut)
+    assert {cycle.trouble[0] for cycle in first if cycle.trouble} == set(Trouble)
+    assert {cycle.trouble[1] for cycle in first if cycle.trouble} == set(range(6))
+    assert all(cycle.kill_s or cycle.cut or cycle.trouble for cycle in first)
+    assert any(cycle.kill_again_s for cycle in first)
+
+
+@pytest.mark.timeout(400)
+def test_a_short_run_loses_and_doubles_nothing() -> None:
+    """A real gateway, killed, cut off and lied to, against the real cloud side: all four figures are 0."""
+    result = CliRunner().invoke(app, ["faults", "--side", "gateway", "--cycles", "8", "--seed", "2", "--json"])
+    found = json.loads(result.stdout.strip().splitlines()[-1])
+    assert found["cycles"] == 8
+    assert found["kills"] >= 3
+    assert found["readings_expected"] > 100
+    assert [found[key] for key in ("readings_lost", "readings_doubled", "journal_lost", "journal_doubled")] == [0] * 4
+    assert result.exit_code == 0
+
+
+def test_a_wrong_side_is_one_clear_line() -> None:
+    """What cannot be killed is refused with exit code 2."""
+    result = CliRunner().invoke(app, ["faults", "--side", "moon"])
+    assert result.exit_code == 2
+    assert "moon" in result.output
