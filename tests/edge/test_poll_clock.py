@@ -6,6 +6,8 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
+from tests.edge.rig import one_reading
+from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_edge.adapters.clock_sync import ClockSync, clock_sync, judged
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.clock_watch import ClockWatch
@@ -92,3 +94,19 @@ def test_a_clock_that_was_set_is_counted(set_by_s: float, steps: int, backwards:
     assert (watch.steps, watch.backwards) == (steps, backwards)
     assert board.clock.since_ms == (then_ms if steps else START_MS)
     assert board.clock.step_s == (pytest.approx(set_by_s) if steps else None)
+
+
+def test_after_a_step_back_the_board_takes_what_is_read() -> None:
+    """Readings of the hour that comes again are not older than those that stand on the board; late ones still are."""
+    clock, device = HandClock(), EdgeDevice("D", (EdgeMetric("m"),))
+    board = Board((device,), START_MS)
+    watch = ClockWatch(clock, board, lambda: ClockSync(synchronised=True), lambda: None)
+
+    def read(after_ms: int, value: float) -> float:
+        board.update(device, one_reading(START_MS + after_ms, value), dead=False)
+        return float(board.last("D").value[0])
+
+    assert [read(1000, 1.0), read(500, 2.0)] == [1.0, 1.0]
+    clock.pass_s(10, set_by_s=-3600)
+    watch.look()
+    assert [read(-3_590_000, 3.0), read(-3_591_000, 4.0)] == [3.0, 3.0]

@@ -170,6 +170,17 @@ def test_a_will_turns_the_points_bad_at_once_even_where_the_sensors_clock_is_fas
     assert bench.readings[-1] == (0, 31_000, 2, GOOD)
 
 
+def test_a_gateways_clock_that_was_set_back_leaves_no_sensor_bad_until_it_has_caught_up() -> None:
+    """What was said an hour ahead, by the clock of before, does not stand behind the word that the sensor is gone."""
+    bench = Bench(UNTIMED)
+    bench.say({"v": 1})
+    bench.clock.ms -= 3_600_000
+    bench.sensor.gone("its will says that it is gone")
+    assert bench.readings[-1][1:2] + bench.readings[-1][3:] == (-3_600_000, BAD_NOT_CONNECTED)
+    bench.say({"v": 2}, 1000)
+    assert bench.readings[-1] == (0, -3_599_000, 2, GOOD)
+
+
 def test_silence_is_not_connected_within_two_periods_then_dead() -> None:
     """Three bad readings a period apart, the third of a dead device."""
 

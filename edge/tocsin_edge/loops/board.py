@@ -45,6 +45,11 @@ class Board:
         for device in heard:
             self.update(before[device], last[device], dead=device in dead)
 
+    def set_back(self, now_ms: int) -> None:
+        """Take note that the clock was set back to `now_ms`: what was read by it before is older than what comes."""
+        for last in self._last.values():
+            np.minimum(last.time_ms, now_ms, out=last.time_ms)
+
     def update(self, of: EdgeDevice, columns: Columns, *, dead: bool) -> None:
         """Take in readings that were kept; older ones than those on the board are left out.
 

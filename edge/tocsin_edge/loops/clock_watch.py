@@ -56,8 +56,10 @@ class ClockWatch:
         was_set = abs(step_s) > STEP_S + STEERED * passed_s
         if was_set:
             self.steps += 1
-            self.backwards += step_s < 0
             log.warning("clock was set", by_s=round(step_s, 3))
+            if step_s < 0:
+                self.backwards += 1
+                self._board.set_back(now_ns // NS_PER_MS)
         self._note(self._read(), step_s if was_set else None)
 
     def _note(self, found: ClockSync, step_s: float | None) -> None:

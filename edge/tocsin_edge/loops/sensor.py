@@ -12,7 +12,7 @@ from tocsin_core.clock import Clock
 from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.polling.health import GRACE_LEAST_S
 from tocsin_core.readings import BAD_NOT_CONNECTED
-from tocsin_core.sensors import WORDS, Reading, Window, parse, parse_path, sparkplug_source
+from tocsin_core.sensors import DEFAULT_WINDOW, WORDS, Reading, Window, parse, parse_path, sparkplug_source
 from tocsin_edge.adapters.sensors import Arrival
 from tocsin_edge.loops.health import Health
 from tocsin_edge.loops.keep import Sample
@@ -92,6 +92,7 @@ class Sensor:
         self.network = sparkplug_source(how.source.topic)
         self._reading = None if self.network is not None else reading_of(how.source, how.fields)
         self._period_ms = device.period_ns / NS_PER_MS
+        self._ahead_ms = (DEFAULT_WINDOW if self._reading is None else self._reading.window).ahead_ms
         self._clock = clock
         self._put = put
         self._health = Health(device.id, clock, 0.0)
@@ -195,8 +196,10 @@ class Sensor:
         self._reason = reason
         self._health.fail(reason)
         n = len(self.fields)
-        # A sensor whose clock is fast must not keep its last value good until the gateway's has come so far.
-        self.memory.newest_ms = max(self._now_ms(), self.memory.newest_ms + 1)
+        # A sensor whose clock is fast must not keep its last value good until the gateway's has come so far; what is
+        # farther ahead than any sensor may be was said before the gateway's own clock was set back.
+        now_ms, newest_ms = self._now_ms(), self.memory.newest_ms
+        self.memory.newest_ms = max(now_ms, newest_ms + 1) if newest_ms <= now_ms + self._ahead_ms else now_ms
         quality = np.full(n, BAD_NOT_CONNECTED, dtype=np.uint8)
         found = measured(self.device, np.full(n, np.nan), quality, self.memory.newest_ms)
         self._put(Sample(self.device, found.columns, dead=self._health.dead))
