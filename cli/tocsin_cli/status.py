@@ -140,7 +140,18 @@ def _screen(found: Status) -> list[str]:
         lines.append(f"link: {state} to {link['to']}; the database last took something {word}")
     if "clock" in found:
         lines.append(_clock(found["clock"], now_ms))
+    if found.get("slice"):
+        lines.append(_slice(found["slice"]))
     return lines
+
+
+def _slice(piece: Status) -> str:
+    version, answer = piece["version"], piece["answer"]
+    runs = f"version {version} from the cloud side" if version else "the gateway's own plant file"
+    last = (
+        "" if answer is None or answer["version"] == version else f"; version {answer['version']} {answer['outcome']}"
+    )
+    return f"plant: {runs} ({piece['hash'][:12]}), good versions kept: {len(piece['good'])}{last}"
 
 
 def _clock(clock: Status, now_ms: int) -> str:

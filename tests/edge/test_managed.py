@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,6 +47,11 @@ class ManagedGateway(Gateway):
         """What it says of itself."""
         found: dict[str, Any] = json.loads(ask(self.folder, "/status"))
         return found
+
+    def screen(self) -> str:
+        """What `tocsin status` shows of it."""
+        command = [sys.executable, "-m", "tocsin_cli", "status", "--data", str(self.folder.parents[1])]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def watches(self) -> bool:
         """Whether it answers, and watches all of its devices."""
@@ -224,7 +231,14 @@ def test_what_is_not_signed_newer_and_its_own_is_refused_and_touches_nothing(tmp
                     "refused: old version": 1,
                     "refused: invalid plant": 1,
                 }
-                assert "refused: invalid plant" in " ".join(gateway.status()["warnings"])
+                refusal = "version 8 from the cloud side was refused: invalid plant"
+                assert refusal in " ".join(gateway.status()["warnings"])
+                figures = ask(gateway.folder, "/metrics")
+                assert "tocsin_edge_slice_version 7\n" in figures
+                assert 'tocsin_edge_slices_total{outcome="refused: signature"} 2\n' in figures
+                screen = gateway.screen()
+                assert f"plant: version 7 from the cloud side ({hash_of(data)[:12]}), good versions kept: 1" in screen
+                assert "version 8 refused" in screen
                 assert cloud.host.kinds().count("NBIRTH") == births
                 await cloud.offer(8, data)
                 await cloud.until(8, Outcome.APPLIED)

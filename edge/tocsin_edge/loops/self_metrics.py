@@ -15,7 +15,8 @@ def metrics(report: SelfReport) -> str:
     """Every figure of the gateway, one sample a line; times in s, sizes in bytes."""
     lines = line_families(report.lines(), report.board.clock)
     alarms = alarm_report.families(report.alarms)
-    return exposed((*lines, *_devices(report), *alarms, *_spool(report), *_state(report), *_process(report)))
+    own = (*_spool(report), *_state(report), *_slices(report), *_process(report))
+    return exposed((*lines, *_devices(report), *alarms, *own))
 
 
 def _devices(report: SelfReport) -> tuple[Family, ...]:
@@ -148,6 +149,26 @@ def _state(report: SelfReport) -> tuple[Family, ...]:
             "gauge",
             "Which gateway this is.",
             [({"site": report.settings.site, "gateway": report.settings.gateway.id}, 1.0)],
+        ),
+    )
+
+
+def _slices(report: SelfReport) -> tuple[Family, ...]:
+    managed = report.managed
+    if managed is None:
+        return ()
+    return (
+        (
+            "tocsin_edge_slice_version",
+            "gauge",
+            "Version of the slice of the plant that is in force; 0: the gateway's own plant file.",
+            [({}, managed.standing.version)],
+        ),
+        (
+            "tocsin_edge_slices_total",
+            "counter",
+            "Slices that came from the cloud side, by what became of them.",
+            [({"outcome": outcome}, number) for outcome, number in managed.counts.items()],
         ),
     )
 
