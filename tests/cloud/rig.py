@@ -202,12 +202,13 @@ class CloudProcess:
     http: Address = field(default_factory=lambda: Address(HOST, free_port()))
     process: subprocess.Popen[bytes] | None = None
     role: str = "all"
+    history: str = "duckdb"
 
     def start(self) -> None:
         """Start it; it is not ready yet."""
         self.data.mkdir(parents=True, exist_ok=True)
         arguments = ["cloud", str(self.plant), "--data", str(self.data), "--http", str(self.http)]
-        arguments += ["--mqtt", str(self.mqtt), "--nats", self.nats, "--role", self.role]
+        arguments += ["--mqtt", str(self.mqtt), "--nats", self.nats, "--role", self.role, "--history", self.history]
         with (self.data / f"{self.role}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tocsin_cli", *arguments],

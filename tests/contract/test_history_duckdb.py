@@ -41,6 +41,12 @@ def test_readings_move_on_to_minutes_and_hours(tmp_path: Path) -> None:
         history = await DuckdbHistory.open(path, least_chunk_rows=1)
         for number in range(100):
             await history.commit(portion(history, number), {})
+        values = np.repeat(np.arange(100.0), ROWS)
+        for step_s in (3600, 60):
+            trend = await history.read("A", T0, T0 + 24 * HOUR, step_s * S, 9999)
+            by_step = [values[first : first + step_s] for first in range(0, len(values), step_s)]
+            wanted = [[step.mean(), step.min(), step.max()] for step in by_step]
+            np.testing.assert_allclose(np.stack([trend.mean, trend.low, trend.high]), np.transpose(wanted))
         await history.close()
 
     asyncio.run(story())

@@ -1,0 +1,58 @@
+"""The cloud side on a history that is a server: what it promises when that server is killed."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+from tests.cloud.rig import CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
+from tests.contract.history_stores import victoria
+from tests.support.wait import eventually_async
+
+RISES = "SELECT count(*) FROM transition WHERE event = 'raise' AND alarm = 'P1/H'"
+ALL = "points/P1/readings?start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z"
+
+
+def test_a_history_server_that_is_killed_costs_no_reading_and_holds_up_no_alarm(tmp_path: Path) -> None:
+    """Alarms rise while it is away; a gateway is told of nothing that the server may have lost; all is stored once."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, settings):
+            with victoria(tmp_path / "victoria") as history:
+                plant = plant_folder(tmp_path / "plant")
+                cloud = CloudProcess(plant, tmp_path / "data", server.url, settings.mqtt, history=history.address)
+                cloud.start()
+                try:
+                    await eventually_async(cloud.ready, 60)
+                    gateway = SpoolingGateway(settings.mqtt)
+                    async with gateway.connected():
+                        began = now_ms()
+
+                        async def send(values: list[float]) -> None:
+                            for value in values:
+                                await gateway.send({0: value}, time_ms=began + gateway.newest)
+
+                        async def on_server() -> bool:
+                            history.show()
+                            return any(series["point"] == "P1" for series in history.series())
+
+                        await send([10.0] * 50)
+                        await eventually_async(on_server, 30)
+                        history.end()
+                        assert gateway.committed == 0, "what the server has just lost was acknowledged"
+                        await send([10.0] * 50 + [90.0] * 50)
+                        await eventually_async(lambda: cloud.rows(RISES) == [(1,)], 30)
+                        cloud.end(signal.SIGKILL)
+                        cloud.start()
+                        await eventually_async(cloud.ready, 60)
+                        history.start()
+                        await send([90.0])
+                        await eventually_async(lambda: gateway.committed == gateway.newest == 151, 90)
+                    history.end()
+                    history.start()
+                    stored = await cloud.get(ALL)
+                    assert len(set(stored["time"])) == len(stored["time"])
+                    assert (stored["value"].count(10.0), stored["value"].count(90.0)) == (100, 51)
+                finally:
+                    cloud.end(signal.SIGKILL)
+
+    asyncio.run(story())
