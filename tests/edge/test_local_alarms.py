@@ -1,66 +1,305 @@
-"""The gateway's own alarms, driven by hand: what they make of the gateway's clock."""
+"""The gateway's alarms over restarts of every kind: the journal tells what an engine that never ended would."""
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+import pytest
 
-from tests.edge.rig import modbus_device, plant
-from tocsin_core.journal import decode
-from tocsin_core.lifecycle import Event
+from tests.edge.rig import plant
+from tocsin_core.engine import initial, step
+from tocsin_core.journal import Entry, decode
+from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import load_plant
-from tocsin_core.readings import GOOD
+from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
 from tocsin_core.sparkplug.edge import Columns
+from tocsin_edge.adapters.alarm_state import FILE, AlarmState, read_alarm_state, write_alarm_state
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.loops.alarm_restore import resume
 from tocsin_edge.loops.journal_feed import JournalFeed
-from tocsin_edge.loops.keep import Sample
-from tocsin_edge.loops.local_alarms import LocalAlarms
+from tocsin_edge.loops.keep import Sample, Verdict
+from tocsin_edge.loops.local_alarms import SNAPSHOT_EVERY_S, LocalAlarms, Wish
 from tocsin_edge.loops.spool_thread import SpoolThread
-from tocsin_edge.settings import compile_alarms, compile_settings
+from tocsin_edge.settings import EdgeSettings, compile_alarms, compile_settings
 
-HOUR_MS = 3_600_000
-NOW_MS = 1_800_000_000_000
-ALARMS = ", alarms: {H: {setpoint: 100, deadband: 1, off_delay_s: 0, priority: high}, bad: false}"
+START_MS: Final = 1_800_000_000_000
+NS_PER_MS: Final = 1_000_000
+POINTS: Final = ("P1", "P2", "P3")
+ALARMS: Final = (
+    "{H: {setpoint: 10, deadband: 1, on_delay_s: 5, off_delay_s: 3}, rate: {setpoint: 60, window_s: 20}, stale: false}",
+    "{H: {setpoint: 10, suppressed_by: {point: P1, above: 12}}, L: {setpoint: 1, latching: true}, stale: false}",
+    "{stuck: {window_s: 30}, H: {setpoint: 15}, stale: false}",
+)
 
 
-@dataclass
-class HandClock:
-    """A clock that somebody sets."""
+class Hands:
+    """A clock that is set by hand."""
 
-    ms: int
+    def __init__(self) -> None:
+        """Begin at START_MS."""
+        self.ms = START_MS
 
     def now_ns(self) -> int:
-        """Nanoseconds as set."""
-        return self.ms * 1_000_000
+        """The time, ns since 1970."""
+        return self.ms * NS_PER_MS
 
     def monotonic(self) -> float:
-        """Never moves: nothing here waits."""
-        return 0.0
+        """The time, s."""
+        return self.ms / 1000
 
 
-def test_a_clock_set_back_leaves_nobody_deaf(tmp_path: Path) -> None:
-    """Raised by a clock that is an hour ahead; once it is set right, the return and the next raise are told at once."""
-    device = modbus_device("A", 1502, period_ms=100, timeout_ms=300)[:-1] + ALARMS + "}"
-    settings = compile_settings(load_plant(plant(tmp_path / "plant", 1883, {"A": device})), "gw", tmp_path)
-    clock = HandClock(NOW_MS + HOUR_MS)
-    spool = Spool.open(tmp_path / "spool.db", 10, 600, clock.ms)
-    thread = SpoolThread(spool, clock)
-    compiled = compile_alarms(settings)
-    alarms = LocalAlarms(settings, compiled, resume(compiled, None, spool, clock.now_ns()), clock, JournalFeed(thread))
-    put = alarms.before(lambda _sample: None)
+@pytest.fixture
+def settings(tmp_path: Path) -> EdgeSettings:
+    """A gateway that reads three points with alarms of several kinds, and has a siren."""
+    points = ", ".join(
+        f"{{id: {name}, name: {name}, kind: generic, field: {name}, alarms: {alarms}}}"
+        for name, alarms in zip(POINTS, ALARMS, strict=True)
+    )
+    siren = "    outputs: [{id: S, kind: siren, modbus: {}, address: 0, min_priority: low}]"
+    folder = plant(tmp_path / "plant", 1, {"D": f"mqtt: {{topic: d}}\npoints: [{points}]"}, siren)
+    return compile_settings(load_plant(folder), "gw", tmp_path / "data")
 
-    def told(value: float, stamp_ms: int) -> list[Event | None]:
-        columns = Columns(np.asarray([0]), np.asarray([stamp_ms]), np.asarray([value]), np.asarray([GOOD], np.uint8))
-        put(Sample(settings.devices[0], columns))
-        return [decode(body).event for _, body in alarms.take().entries]
 
-    assert told(200.0, clock.ms) == [Event.RAISE]
-    clock.ms = NOW_MS
-    # A reading taken before the clock was set, and told after it.
-    assert told(200.0, NOW_MS + HOUR_MS + 100) == []
-    clock.ms = NOW_MS + 1000
-    assert told(5.0, clock.ms) == [Event.RETURN]
-    clock.ms = NOW_MS + 2000
-    assert told(200.0, clock.ms) == [Event.RAISE]
-    thread.close()
+class Run:
+    """One life of the gateway's alarms between two kills, on the files that there are."""
+
+    def __init__(self, settings: EdgeSettings, clock: Hands) -> None:
+        """Begin as the gateway does."""
+        self.settings, self.clock = settings, clock
+        self.folder = settings.spool.parent
+        self.spool = Spool.open(settings.spool, 64, 600, clock.ms)
+        self.thread = SpoolThread(self.spool, clock)
+        alarms = compile_alarms(settings)
+        resumed = resume(alarms, read_alarm_state(self.folder), self.spool, clock.now_ns())
+        self.alarms = LocalAlarms(settings, alarms, resumed, clock, JournalFeed(self.thread))
+        self._waiting: list[Sample] = []
+        self._put = self.alarms.before(self._waiting.append)
+
+    def read(self, values: list[float], quality: int = GOOD) -> None:
+        """Take one reading of each point at the clock's time."""
+        columns = Columns(
+            np.arange(3), np.full(3, self.clock.ms), np.array(values), np.array([quality, GOOD, GOOD], np.uint8)
+        )
+        self._put(Sample(self.settings.devices[0], columns))
+
+    def take(self) -> Verdict:
+        """Judge, and lose it unless it is kept."""
+        return self.alarms.take()
+
+    def keep(self, verdict: Verdict) -> None:
+        """Put everything on disk, as the keep loop does."""
+        device = self.settings.devices[0].sparkplug
+        names = tuple(metric.name for metric in device.metrics)
+        batches, entries = self.spool.keep([("D", names, each.columns) for each in self._waiting], verdict.entries)
+        self._waiting.clear()
+        verdict.kept(entries, max([self.spool.counters()["batch_last"], *batches]), on_disk=True)
+        asyncio.run(self.alarms.save())
+
+    def journal(self) -> list[Entry]:
+        """All that was ever told."""
+        return [decode(entry.body) for entry in self.spool.journal.since(0)]
+
+    def end(self) -> None:
+        """End without a word: what is not on disk is gone."""
+        self.thread.close()
+
+
+@contextmanager
+def living(settings: EdgeSettings, clock: Hands) -> Iterator[Run]:
+    """Give a life that ends without a word."""
+    run = Run(settings, clock)
+    try:
+        yield run
+    finally:
+        run.end()
+
+
+Told = tuple[str, Event | None, int, int]
+
+
+def told(entries: list[Entry]) -> list[Told]:
+    """Alarm, event, time and onset of each entry."""
+    return [(each.alarm, each.event, each.time_ns, each.onset_ns) for each in entries]
+
+
+def by_one_engine(settings: EdgeSettings, spool: Spool) -> list[Told]:
+    """What an engine that never ended says of all readings in the spool."""
+    alarms = compile_alarms(settings)
+    state, found = initial(alarms.rules, START_MS * NS_PER_MS), list[Told]()
+    numbers = np.array([alarms.points["D", name] for name in POINTS], np.int32)
+    for batch in spool.since(0, 1_000_000):
+        columns = batch.columns
+        frame = Frame(numbers[columns.metric], columns.time_ms * NS_PER_MS, columns.value, columns.quality)
+        state, result = step(state, alarms.rules, frame, [], int(frame.time_ns.max()))
+        found += [
+            (alarms.rules.definitions[each.definition].id, each.event, each.time_ns, each.onset_ns)
+            for each in result.transitions
+        ]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_random_the_journal_is_that_of_an_engine_that_never_ended(settings: EdgeSettings, seed: int) -> None:
+    """Delays, slopes, latches and suppressions go on over a kill; what was lost, was lost with its readings."""
+    rng, clock = np.random.default_rng(seed), Hands()
+    values, lives, kills = [5.0, 5.0, 5.0], 0, int(rng.integers(5, 60))
+    done = False
+    while not done:
+        lives += 1
+        with living(settings, clock) as run:
+            for _ in range(kills):
+                clock.ms += 1000
+                if rng.random() < 0.2:
+                    values[rng.integers(3)] = float(rng.choice([0.0, 5.0, 9.5, 11.0, 20.0]))
+                run.read(values, BAD_SENSOR_FAILURE if rng.random() < 0.03 else GOOD)
+                verdict = run.take()
+                if rng.random() < 0.05:
+                    # Killed between judging and the disk.
+                    break
+                run.keep(verdict)
+            done = clock.ms > START_MS + 900_000
+            if done:
+                assert told(run.journal()) == by_one_engine(settings, run.spool)
+                assert {each.event for each in run.journal()} >= {Event.RAISE, Event.RETURN, Event.SUPPRESS}
+    assert lives > 5
+
+
+def test_a_delay_goes_on_over_a_kill(settings: EdgeSettings) -> None:
+    """It began after the snapshot; the seconds before the kill and those after it are the five that the alarm waits."""
+    clock = Hands()
+    found: list[Entry] = []
+    for values in ((5.0, 11.0, 11.0, 11.0), (11.0, 11.0, 11.0)):
+        with living(settings, clock) as run:
+            for value in values:
+                clock.ms += 1000
+                run.read([value, 5.0, 5.0])
+                run.keep(run.take())
+            found = [entry for entry in run.journal() if entry.alarm == "P1/H"]
+    (raised,) = found
+    assert raised.onset_ns == (START_MS + 7000) * NS_PER_MS
+
+
+def test_answers_and_shelves_outlive_a_kill_and_end_in_time(settings: EdgeSettings) -> None:
+    """Who acknowledged and what is shelved stays; the shelf's end is told when its time has come."""
+    clock = Hands()
+
+    async def wishes(run: Run) -> None:
+        both = [
+            asyncio.create_task(run.alarms.wish(Wish(Verb.ACKNOWLEDGE, ("P3/H",), "li"))),
+            asyncio.create_task(run.alarms.wish(Wish(Verb.SHELVE, ("P3/H",), "li", "because", 60.0))),
+        ]
+        await asyncio.sleep(0)
+        verdict = run.take()
+        entries = run.spool.journal.append(verdict.entries)
+        verdict.kept(entries, 0, on_disk=True)
+        assert [outcome.refusal for each in await asyncio.gather(*both) for outcome in each] == ["", ""]
+
+    with living(settings, clock) as run:
+        clock.ms += 1000
+        run.read([5.0, 5.0, 20.0])
+        run.keep(run.take())
+        siren = run.alarms.switches[0]
+        wanted = [siren.figures.wanted]
+        asyncio.run(wishes(run))
+        assert [*wanted, siren.figures.wanted] == [True, False]
+    clock.ms += 30_000
+    with living(settings, clock) as run:
+        run.keep(run.take())
+        assert len(run.journal()) == 3
+        clock.ms += 30_001
+        run.keep(run.take())
+        last = run.journal()[-1]
+        assert (last.event, last.who, last.time_ns) == (Event.UNSHELVE, "", run.journal()[2].until_ns)
+        number = run.alarms.rules.index["P3/H"]
+        assert run.alarms.state.phase[number] == last.phase
+        assert run.alarms.state.onset_ns[number] == (START_MS + 1000) * NS_PER_MS
+
+
+def test_a_snapshot_is_taken_every_minute_and_at_the_end(settings: EdgeSettings) -> None:
+    """Not with each reading; the batch and the entry in it are those that the engine had seen."""
+    clock = Hands()
+    with living(settings, clock) as run:
+        seen = set()
+        for _ in range(90):
+            clock.ms += 1000
+            run.read([5.0, 5.0, 20.0])
+            run.keep(run.take())
+            saved = read_alarm_state(run.folder)
+            assert saved is not None
+            seen.add(saved.batch)
+        first = min(seen)
+        assert seen == {first, first + round(SNAPSHOT_EVERY_S)}
+        run.alarms.end()
+        run.keep(run.take())
+        saved = read_alarm_state(run.folder)
+        assert saved is not None
+        counters = run.spool.counters()
+        assert (saved.batch, saved.entry) == (counters["batch_last"], counters["journal_last"])
+
+
+@pytest.mark.parametrize("cut", [1, 10, 200])
+def test_a_torn_state_is_none(tmp_path: Path, cut: int) -> None:
+    """Whatever is missing at its end or altered in it, it is not believed; a whole one is as it was."""
+    state = AlarmState(b"\x00snapshot\n" * 30, 7, 3, {"o1": 5})
+    write_alarm_state(tmp_path, state)
+    assert read_alarm_state(tmp_path) == state
+    whole = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(whole[:-cut])
+    assert read_alarm_state(tmp_path) is None
+    (tmp_path / FILE).write_bytes(whole[:cut] + b"!" + whole[cut + 1 :])
+    assert read_alarm_state(tmp_path) is None
+
+
+def test_a_disk_that_hangs_holds_no_siren_up(settings: EdgeSettings) -> None:
+    """The keep loop does not come back: after 2 s alarms are judged and outputs switched all the same."""
+    clock = Hands()
+
+    async def story(run: Run) -> None:
+        ticking = asyncio.create_task(run.alarms.run())
+        clock.ms += 1000
+        run.read([5.0, 5.0, 5.0])
+        hanging = run.take()
+        clock.ms += 1000
+        run.read([5.0, 5.0, 20.0])
+        siren = run.alarms.switches[0]
+        async with asyncio.timeout(10):
+            while not siren.figures.wanted:
+                clock.ms += 1000
+                await asyncio.sleep(0.05)
+        # The verdict from before comes back late, and does not switch it off again.
+        hanging.kept([], 0, on_disk=True)
+        assert siren.figures.wanted
+        late = run.take()
+        assert [decode(body).event for _, body in late.entries] == [Event.RAISE]
+        ticking.cancel()
+
+    with living(settings, clock) as run:
+        asyncio.run(story(run))
+
+
+def test_under_another_plant_what_is_in_both_stands(settings: EdgeSettings) -> None:
+    """An alarm that stands goes on, one that is new begins; an output that is the same is the very same."""
+    clock = Hands()
+    with living(settings, clock) as run:
+        clock.ms += 1000
+        run.read([5.0, 5.0, 20.0])
+        run.keep(run.take())
+        siren = run.alarms.switches[0]
+        path = run.folder.parents[2] / "plant" / "plant.yaml"
+        text = path.read_text(encoding="utf-8").replace("id: P1,", "id: P0,")
+        path.write_text(text.replace("P1, above", "P0, above"), encoding="utf-8")
+        other = settings.under(load_plant(path.parent))
+        run.alarms.adopt(other, compile_alarms(other))
+        assert run.alarms.switches == (siren,)
+        assert siren.figures.wanted
+        assert "P1/H" not in run.alarms.rules.index
+        number = run.alarms.rules.index["P3/H"]
+        assert run.alarms.state.onset_ns[number] == (START_MS + 1000) * NS_PER_MS
+        # A sample of the former plant is on its way still.
+        clock.ms += 1000
+        run.read([5.0, 5.0, 5.0])
+        run.keep(run.take())
+        assert run.journal()[-1].event is Event.RETURN

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -48,15 +48,19 @@ class Kept:
     on_disk: bool = True
 
 
+class OnKept(Protocol):
+    """What is called when journal entries have these numbers, after all batches up to `batch`."""
+
+    def __call__(self, numbers: Sequence[int], batch: int, *, on_disk: bool) -> None:
+        """`on_disk`: they are; else the disk refused them, and they are in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The journal entries (time_ms, body) that all samples put until now have led to.
-
-    `kept` is told their numbers once they are on disk, or were refused by it, with the number of the last batch.
-    """
+    """The journal entries (time_ms, body) that all samples put until now have led to."""
 
     entries: Sequence[tuple[int, bytes]]
-    kept: Callable[[Sequence[int], int, bool], None]
+    kept: OnKept
 
 
 class Keeper:
@@ -150,7 +154,7 @@ class Keeper:
         self._last = max([self._last, *numbers])
         for sample in samples:
             self._board.update(sample.device.sparkplug, sample.columns, dead=sample.dead)
-        verdict.kept(entries, self._last, on_disk)
+        verdict.kept(entries, self._last, on_disk=on_disk)
         if kept:
             self._on_kept(kept)
         if not on_disk:

@@ -14,6 +14,7 @@ from tocsin_core.clock import Clock
 from tocsin_core.engine import Command, Refusal, overtaken, restore, set_back, snapshot, step
 from tocsin_core.journal import OVERTAKEN, Entry, Order, decode_order, encode, moved, not_carried_out, refused
 from tocsin_core.lifecycle import UNANSWERED, Phase, Verb
+from tocsin_core.owned import fingerprint
 from tocsin_core.readings import AHEAD_NS, I32, Bool, Frame
 from tocsin_core.rules import Rules
 from tocsin_edge.adapters.alarm_state import AlarmState, write_alarm_state
@@ -83,9 +84,9 @@ class LocalAlarms:
     def __init__(
         self, settings: EdgeSettings, alarms: AlarmSettings, resumed: Resumed, clock: Clock, journal: JournalFeed
     ) -> None:
-        """`wake`, once it is set, lets the keep loop ask soon; `journal` is told whether anything is decided here."""
+        """`wake`, once it is set, lets the keep loop ask soon; `journal` is told what is decided here."""
         self.journal = journal
-        journal.decides = bool(alarms.rules.definitions)
+        journal.decides = fingerprint(alarms.rules.definitions)
         self._folder = settings.spool.parent
         self._alarms = alarms
         self._clock = clock
@@ -127,7 +128,7 @@ class LocalAlarms:
         self._judge()
         self.state = restore(snapshot(self.state, self.rules), alarms.rules)
         self._alarms = alarms
-        self.journal.decides = self.decides
+        self.journal.decides = fingerprint(alarms.rules.definitions)
         self._numbers.clear()
         switches = {switch.output: switch for switch in self.switches}
         buttons = {each.button: each for each in self.buttons}
@@ -184,7 +185,8 @@ class LocalAlarms:
         engine: bytes | None,
         numbers: Sequence[int],
         batch: int,
-        on_disk: bool,  # noqa: FBT001 - as the keep loop calls it
+        *,
+        on_disk: bool,
     ) -> None:
         """Act on what is written down now, or was refused by the disk."""
         if numbers:
