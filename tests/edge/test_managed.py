@@ -48,6 +48,18 @@ class ManagedGateway(Gateway):
         found: dict[str, Any] = json.loads(ask(self.folder, "/status"))
         return found
 
+    def status_or(self, otherwise: dict[str, Any]) -> dict[str, Any]:
+        """What it says of itself, if it says anything."""
+        try:
+            return self.status()
+        except OSError:
+            return otherwise
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """The alarms that are not at rest."""
+        found: list[dict[str, Any]] = json.loads(ask(self.folder, "/alarms"))["alarms"]
+        return found
+
     def screen(self) -> str:
         """What `tocsin status` shows of it."""
         command = [sys.executable, "-m", "tocsin_cli", "status", "--data", str(self.folder.parents[1])]
@@ -55,10 +67,7 @@ class ManagedGateway(Gateway):
 
     def watches(self) -> bool:
         """Whether it answers, and watches all of its devices."""
-        try:
-            return all(each["watched"] for each in self.status()["devices"])
-        except OSError:
-            return False
+        return all(each["watched"] for each in self.status_or({"devices": [{"watched": False}]})["devices"])
 
 
 @dataclass
@@ -91,6 +100,10 @@ class Above:
         """What the gateway said last."""
         told = [fed.standing for fed in self.host.fed if fed.standing is not None]
         return Standing.of_text(told[-1]) if told else None
+
+    def told(self) -> list[tuple[str, str]]:
+        """The steps of alarms that the journal told: alarm and event."""
+        return [(entry.alarm, entry.event.name.lower()) for entry in self.host.entries if entry.event is not None]
 
     def answered(self, version: int, outcome: Outcome) -> bool:
         """Whether that is the gateway's answer."""
@@ -365,3 +378,82 @@ def test_without_a_cloud_it_runs_on_the_last_good_version(tmp_path: Path, broker
                 gateway.stop()
 
     asyncio.run(story())
+
+
+def test_a_standing_alarm_outlives_a_change_and_a_new_limit_counts_at_once(tmp_path: Path, broker: Broker) -> None:
+    """It stands with the same occurrence, raised once; the limit that a later version brings lets it return."""
+
+    async def story() -> None:
+        async with Slave({1: 500.0, 2: 2.0}).serve() as slave, above(tmp_path, broker) as cloud:
+
+            def watched(limit: int) -> str:
+                alarms = (
+                    f", alarms: {{H: {{setpoint: {limit}, deadband: 1, off_delay_s: 0, priority: high}}, bad: false}}"
+                )
+                return device("A", slave)[:-1] + alarms + "}"
+
+            gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, {"A": watched(100)}), tmp_path, 60)
+            gateway.start()
+            try:
+                await eventually_async(lambda: ("A/H", "raise") in cloud.told(), 30)
+                (before,) = gateway.alarms()
+                more = {"A": watched(100), "B": device("B", slave, 2)}
+                await cloud.offer(1, cloud.slice_of(more))
+                await cloud.until(1, Outcome.APPLIED)
+                assert gateway.alarms() == [before]
+                await cloud.offer(2, cloud.slice_of(more | {"A": watched(600)}))
+                await cloud.until(2, Outcome.APPLIED)
+                await eventually_async(lambda: ("A/H", "return") in cloud.told(), 30)
+                assert [step for alarm, step in cloud.told() if alarm == "A/H"] == ["raise", "return"]
+            finally:
+                gateway.stop()
+
+    asyncio.run(story())
+
+
+def test_sensors_are_heard_while_others_come_and_go(tmp_path: Path, broker: Broker) -> None:
+    """Of a sensor that stays, and of one whose rules change, every message is read, and once."""
+
+    async def story() -> None:
+        async with above(tmp_path, broker) as cloud:
+            one, two, three = (sensor(name) for name in ("ONE", "TWO", "THREE"))
+            gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, {"ONE": one, "TWO": two}), tmp_path, 60)
+            gateway.start()
+            sent = 0
+            try:
+                await eventually_async(lambda: gateway.status_or({}).get("sensors"), 30)
+
+                async def publish() -> bool:
+                    nonlocal sent
+                    sent += 1
+                    for name in ("ONE", "TWO", "THREE"):
+                        await cloud.client.publish(name, json.dumps({"v": sent}), qos=1)
+                    return all(len(cloud.host.of(name)) > 5 for name in ("ONE", "TWO"))
+
+                await eventually_async(publish, 30)
+                first = {name: cloud.host.of(name)[0][1] for name in ("ONE", "TWO")}
+                changed = two.replace("[0, 9999]", "[0, 5000]")
+                await cloud.offer(1, cloud.slice_of({"ONE": one, "TWO": changed, "THREE": three}))
+
+                async def applied() -> bool:
+                    await publish()
+                    return cloud.answered(1, Outcome.APPLIED) and len(cloud.host.of("THREE")) > 5
+
+                await eventually_async(applied, 60)
+                await eventually_async(lambda: cloud.host.of("ONE")[-1][1] == cloud.host.of("TWO")[-1][1] == sent, 30)
+            finally:
+                gateway.stop()
+            for name, value in first.items():
+                assert [reading[1] for reading in cloud.host.of(name)] == [
+                    float(n) for n in range(int(value), sent + 1)
+                ]
+
+    asyncio.run(story())
+
+
+def sensor(name: str) -> str:
+    """Write a sensor with one point, which both have this name."""
+    return (
+        f"period_ms: 1000\nmqtt: {{topic: {name}}}\n"
+        f"points:\n  - {{id: {name}, name: {name}, kind: generic, field: v, range: [0, 9999]}}"
+    )
