@@ -12,7 +12,7 @@ from tocsin_core.clock import SystemClock
 from tocsin_core.engine import Command, State
 from tocsin_core.journal import decode_order, encode, moved, refused
 from tocsin_core.lifecycle import Verb
-from tocsin_core.owned import alone
+from tocsin_core.owned import alone, fingerprint
 from tocsin_core.plant import Plant
 from tocsin_core.readings import GOOD, Frame
 from tocsin_core.rules import NS, Rules, compile_rules
@@ -31,10 +31,12 @@ class DecidingGateway(SpoolingGateway):
     said_committed: list[int] = field(default_factory=list)
     obeyed: list[str] = field(default_factory=list)
     decides: bool = True
+    another: str = ""  # the fingerprint of another plant's rules
     deaf: bool = False  # orders are not heard
 
     def on(self, plant: Plant) -> "DecidingGateway":
         """Have the rules of its part of `plant`."""
+        self.own = fingerprint(plant, GATEWAY)
         self.rules: Rules = compile_rules(alone(plant, GATEWAY))
         self.state: State = engine.initial(self.rules, SystemClock().now_ns())
         return self
@@ -81,7 +83,8 @@ class DecidingGateway(SpoolingGateway):
 
     async def _be_born(self) -> None:
         assert self._client is not None
-        numbers = JournalNumbers(self.journal_newest, self.journal_committed + 1) if self.decides else None
+        rules = self.another or self.own
+        numbers = JournalNumbers(self.journal_newest, self.journal_committed + 1, rules) if self.decides else None
         birth = self.session.nbirth(self.newest, self.committed + 1, now_ms(), journal=numbers)
         await self._client.publish(birth.topic, birth.payload, qos=0)
         if self.decides:

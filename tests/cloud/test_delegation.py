@@ -233,6 +233,30 @@ def test_a_gateway_that_decides_no_longer_leaves_it_to_the_cloud_side(tmp_path: 
     tell(tmp_path, story)
 
 
+def test_a_gateway_with_another_plant_file_does_not_decide(tmp_path: Path) -> None:
+    """It may not know of an alarm at all; its journal is answered and changes nothing, until its plant is the same."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.another = "0123456789abcdef"
+        async with gateway.connected():
+            await gateway.send({0: 60.0})
+            await eventually_async(lambda: phase_is(r, "unacknowledged"))
+            await gateway.read(70.0)
+            await eventually_async(lambda: gateway.journal_committed == gateway.journal_newest)
+            assert await steps(r) == [("raise", "unacknowledged")]
+            assert (await r.command("ack")).accepted
+            assert await r.all(sql.GatewayOrder) == []
+        gateway.another = ""
+        async with gateway.connected():
+            await gateway.read(10.0)
+            await committed(r, gateway)
+            # What the gateway raised meanwhile was not the one that stood here: it is recorded now, and over.
+            told = [event for event, _ in await steps(r)]
+            assert told == ["raise", "acknowledge", "return", "raise", "return"]
+
+    tell(tmp_path, story)
+
+
 def test_what_was_shelved_before_the_gateway_decided_is_shelved_there_too(tmp_path: Path) -> None:
     """It begins with nothing hidden; it is told, and the shelf here holds meanwhile."""
 

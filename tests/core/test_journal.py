@@ -112,19 +112,19 @@ def test_a_body_that_is_no_order_is_refused(body: bytes) -> None:
         decode_order(body)
 
 
-@given(NUMBERS, NUMBERS, NUMBERS, st.lists(st.binary(max_size=50), min_size=1, max_size=5))
+@given(NUMBERS, NUMBERS, TEXTS, NUMBERS, st.lists(st.binary(max_size=50), min_size=1, max_size=5))
 def test_what_our_edge_says_of_its_journal_our_host_hears(
-    newest: int, oldest: int, first: int, bodies: list[bytes]
+    newest: int, oldest: int, rules: str, first: int, bodies: list[bytes]
 ) -> None:
     """In the birth that it decides, in data the entries in their order, in other messages nothing."""
     edge = EdgeSession("g", "n", [])
     host = HostSession(lambda *_: None)
-    birth = edge.nbirth(1, 1, MS, journal=JournalNumbers(newest, oldest))
+    birth = edge.nbirth(1, 1, MS, journal=JournalNumbers(newest, oldest, rules))
     fed = host.feed(birth.topic, birth.payload, NOW)
-    assert (fed.journal, fed.faults) == (JournalPart(newest, oldest), ())
+    assert (fed.journal, fed.faults) == (JournalPart(newest, rules, oldest), ())
     data = edge.journal(first, bodies, oldest, MS)
     fed = host.feed(data.topic, data.payload, NOW)
-    assert (fed.journal, fed.faults) == (JournalPart(None, oldest, first, tuple(bodies)), ())
+    assert (fed.journal, fed.faults) == (JournalPart(None, None, oldest, first, tuple(bodies)), ())
     assert (len(fed.frame), fed.batch, fed.rebirth) == (0, None, False)
     for silent in (edge.nbirth(1, 1, MS), edge.ndata(1, MS)):
         assert host.feed(silent.topic, silent.payload, NOW).journal is None

@@ -8,7 +8,7 @@ import pytest
 from tests.core.plants import SECOND, START_NS
 from tocsin_core.engine import initial, step
 from tocsin_core.lifecycle import Event, Phase
-from tocsin_core.owned import alone, owned
+from tocsin_core.owned import alone, fingerprint, owned
 from tocsin_core.plant import AlarmKind, Plant, load_plant
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
 from tocsin_core.rules import Rules, compile_rules
@@ -143,3 +143,23 @@ def test_alone_the_same_alarms_are_raised_at_the_same_times(plant: Plant) -> Non
     here = told(part, compile_rules(part), rows)
     assert here == told(plant, compile_rules(plant), rows)
     assert {row[0] for row in here} >= names(plant, "a") - {"A1/stuck"}
+
+
+def test_who_decides_otherwise_is_known_by_the_fingerprint(plant: Plant, tmp_path: Path) -> None:
+    """Another limit or vote of its own is told; what belongs to another gateway is not."""
+
+    def changed(before: str, after: str) -> Plant:
+        assert before in PLANT
+        folder = tmp_path / "changed"
+        folder.mkdir(exist_ok=True)
+        (folder / "plant.yaml").write_text(PLANT.replace(before, after), encoding="utf-8")
+        return load_plant(folder)
+
+    mine = fingerprint(plant, "a")
+    assert mine == fingerprint(alone(plant, "a"), "a")
+    assert mine != fingerprint(plant, "b") != ""
+    assert fingerprint(plant, "c") == ""
+    theirs = "name: B1, field: B1, kind: generic, alarms: {H: {setpoint: "
+    assert fingerprint(changed(f"{theirs}10", f"{theirs}11"), "a") == mine
+    assert fingerprint(changed("L: {setpoint: 1}", "L: {setpoint: 2}"), "a") != mine
+    assert fingerprint(changed("of: [A1, A2, A7], need: 2", "of: [A1, A2, A7], need: 1"), "a") != mine

@@ -12,7 +12,7 @@ from tocsin_core import journal
 from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input, State
 from tocsin_core.journal import Entry, Order
 from tocsin_core.lifecycle import Verb
-from tocsin_core.owned import owned
+from tocsin_core.owned import fingerprint, owned
 from tocsin_core.plant import Plant
 from tocsin_core.rules import NS, Rules
 from tocsin_core.sparkplug.host import Fed, JournalPart
@@ -65,6 +65,7 @@ class Delegation:
         self._site = plant.site.id
         own = {gateway.id: np.flatnonzero(owned(plant, rules, gateway.id)) for gateway in plant.file.gateways}
         self._own = {gateway: tuple(numbers.tolist()) for gateway, numbers in own.items() if len(numbers)}
+        self._rules_of = {gateway: fingerprint(plant, gateway) for gateway in self._own}
         self._owner = {number: gateway for gateway, numbers in self._own.items() for number in numbers}
         self.positions: dict[str, int] = {}
 
@@ -131,7 +132,11 @@ class Delegation:
         return found
 
     def _born(self, gateway: str, part: JournalPart | None, state: State, now_ns: int) -> Words | None:
-        decides = part is not None and part.newest is not None
+        told = part is not None and part.newest is not None
+        decides = part is not None and told and part.rules == self._rules_of[gateway]
+        if told and not decides:
+            # Until it has today's plant it may not know of an alarm, or judge it by another limit.
+            log.warning("a gateway decides by another plant file; its alarms are decided here", gateway=gateway)
         words = Words(gateway, decides=decides)
         numbers = self._own[gateway]
         if ((state.elsewhere[list(numbers)] == HERE) == decides).any():

@@ -57,11 +57,13 @@ class Declared:
 class JournalPart:
     """What a node's message says of its alarm journal; a number that it does not say is None.
 
-    `newest` is the last number given out (a birth's word, and with it that the node decides alarms), below `oldest`
-    none will come any more, `entries` are bodies for `tocsin_core.journal.decode`, numbered from `first`.
+    `newest` is the last number given out (a birth's word, and with it that the node decides alarms, those that `rules`
+    is the `tocsin_core.owned.fingerprint` of), below `oldest` none will come any more, `entries` are bodies for
+    `tocsin_core.journal.decode`, numbered from `first`.
     """
 
     newest: int | None = None
+    rules: str | None = None
     oldest: int | None = None
     first: int | None = None
     entries: tuple[bytes, ...] = ()
@@ -141,6 +143,7 @@ class _Rows:
     clock: dict[str, float] = field(default_factory=dict)
     journal: dict[str, int] = field(default_factory=dict)
     entries: list[bytes] = field(default_factory=list)
+    rules: str | None = None
     standing: str | None = None
 
     def fault(self, reason: str, detail: str) -> None:
@@ -179,7 +182,7 @@ class _Rows:
             return None
         said = self.journal.get
         return JournalPart(
-            said(codec.JOURNAL), said(codec.JOURNAL_OLDEST), said(codec.JOURNAL_FIRST), tuple(self.entries)
+            said(codec.JOURNAL), self.rules, said(codec.JOURNAL_OLDEST), said(codec.JOURNAL_FIRST), tuple(self.entries)
         )
 
     def _clock(self) -> ClockState | None:
@@ -408,6 +411,8 @@ def _note_own(metric: Payload.Metric, name: str | None, rows: _Rows, now_ns: int
     elif name in JOURNAL:
         if not metric.is_null:
             rows.journal[name] = metric.long_value
+    elif name == codec.JOURNAL_RULES:
+        rows.rules = codec.text(metric, "string_value")
     elif name == codec.JOURNAL_ENTRY:
         if not metric.is_null:
             rows.entries.append(metric.bytes_value)

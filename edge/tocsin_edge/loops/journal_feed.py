@@ -14,12 +14,13 @@ CHUNK: Final = 200
 class JournalFeed:
     """Written by the keep loop, read by the uplink. `newest` is the last number given out.
 
-    `committed`: what came of all entries up to this number is safe uphill, as far as is known. `decides`: whether the
-    gateway decides any alarm at all. `on_news` is called when there are new entries.
+    `committed`: what came of all entries up to this number is safe uphill, as far as is known. `decides`: which
+    alarms the gateway decides (`tocsin_core.owned.fingerprint`), empty where there are none. `on_news` is called when
+    there are new entries.
     """
 
     on_news: Callable[[], None]
-    decides: bool = False
+    decides: str = ""
 
     def __init__(self, thread: SpoolThread) -> None:
         """Go on where the spool is."""

@@ -37,7 +37,9 @@ class JournalSender:
     async def reborn(self) -> JournalNumbers | None:
         """Send all that waits again after a birth; give the numbers that it tells, None where nothing is decided."""
         self._after = self._feed.committed
-        return JournalNumbers(self._feed.newest, await self._feed.oldest()) if self._feed.decides else None
+        if not self._feed.decides:
+            return None
+        return JournalNumbers(self._feed.newest, await self._feed.oldest(), self._feed.decides)
 
     async def send(self, session: EdgeSession) -> None:
         """Send what was not sent yet on this connection, and again what nobody has acknowledged for long."""
