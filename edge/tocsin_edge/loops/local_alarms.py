@@ -86,7 +86,7 @@ class LocalAlarms:
     ) -> None:
         """`wake`, once it is set, lets the keep loop ask soon; `journal` is told what is decided here."""
         self.journal = journal
-        journal.decides = fingerprint(alarms.rules.definitions)
+        journal.decides = fingerprint(settings.plant, settings.gateway.id)
         self._folder = settings.spool.parent
         self._alarms = alarms
         self._clock = clock
@@ -128,7 +128,7 @@ class LocalAlarms:
         self._judge()
         self.state = restore(snapshot(self.state, self.rules), alarms.rules)
         self._alarms = alarms
-        self.journal.decides = fingerprint(alarms.rules.definitions)
+        self.journal.decides = fingerprint(settings.plant, settings.gateway.id)
         self._numbers.clear()
         switches = {switch.output: switch for switch in self.switches}
         buttons = {each.button: each for each in self.buttons}
