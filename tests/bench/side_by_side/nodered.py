@@ -28,26 +28,34 @@ context.kept = flow.get("kept", "disk") || {};
 context.sent = {};
 context.next = 1 + Math.max(0, ...Object.keys(context.kept).map(Number));
 context.up = false;
+context.swept = 0;
 """
 KEEP: Final = """
 const kept = context.kept, sent = context.sent, now = Date.now();
+const give = key => { sent[key] = now; node.send({...kept[key], key}); };
+let key = null;
 if (msg.status) {
     const up = msg.status.fill === "green";
-    if (up && !context.up) for (const key of Object.keys(sent)) sent[key] = now;
+    if (up && !context.up) {
+        for (const each of Object.keys(sent)) sent[each] = now;
+        context.swept = 0;
+    }
     context.up = up;
 } else if (msg.key) {
     delete kept[msg.key];
     delete sent[msg.key];
     flow.set("kept", kept, "disk");
 } else {
-    kept[context.next++] = {topic: msg.topic, qos: 1, payload: JSON.stringify(msg.payload)};
+    key = String(context.next++);
+    kept[key] = {topic: msg.topic, qos: 1, payload: JSON.stringify(msg.payload)};
     flow.set("kept", kept, "disk");
 }
 if (!context.up) return;
-for (const key of Object.keys(kept)) {
-    if (key in sent && now - sent[key] < 15000) continue;
-    sent[key] = now;
-    node.send({...kept[key], key});
+if (now - context.swept > 1000) {
+    context.swept = now;
+    for (const each of Object.keys(kept)) if (!(each in sent) || now - sent[each] > 15000) give(each);
+} else if (key) {
+    give(key);
 }
 """
 FLUSH_S: Final = 1
