@@ -1,18 +1,4 @@
-"""What gateway and cloud write to each other about alarms: journal entries upward, people's orders downward.
-
-An entry tells one step of an alarm at the gateway that decides it, and how the alarm stands there after it. Whoever
-reads it moves the alarm there: `phase` and `onset_ns` always count, of what hides an alarm (`until_ns` with `once`,
-`out_of_service`, `suppressed`) only what the event is about. An entry with a `refusal` has no event; it tells why an
-order was not carried out, and there everything counts, so that both ends stand alike after it. The number of an entry
-is given by the spool that keeps it and travels beside the body.
-
-An order is a person's command on its way to the gateway. The gateway is the judge of what came first: of the
-acknowledging, the shelving and the service of an alarm the command with the later `at_ns` stands, at the same
-nanosecond the gateway's own. It obeys each `id` once and answers with an entry whose `command` is that id and whose
-`time_ns` is the order's `at_ns`, carried out or not.
-
-Both are JSON objects with exactly the keys of their class; a value that is not a number is null.
-"""
+"""What gateway and cloud write to each other about alarms: journal entries upward, people's orders downward, as JSON."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -31,7 +17,11 @@ _I64: Final = 1 << 63
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One step of the alarm `alarm` (its definition's id) at the gateway; times in ns UTC.
+    """One step of the alarm `alarm` (its definition's id) at the gateway, and how it stands there after it; ns UTC.
+
+    Whoever reads it moves the alarm there: `phase` and `onset_ns` always count, of what hides it only what the event is
+    about. With a `refusal` it has no event: an order was not carried out, and everything counts, so that both ends
+    stand alike. The number of an entry is given by the spool that keeps it, and travels beside the body.
 
     `onset_ns` is the onset of its occurrence (0: it never was raised), `superseded_ns` that of the one it replaced (0:
     none); `until_ns` the end of its shelf (0: not shelved), `once` whether its return ends that; `suppressed` by
@@ -70,7 +60,8 @@ class Entry:
 class Order:
     """What a person asked of the alarm `alarm` at `at_ns`; as `engine.Command`, with an `id` that is obeyed once.
 
-    `onset_ns` is the occurrence it is about (0: whichever there is).
+    `onset_ns` is the occurrence it is about (0: whichever there is). The gateway is the judge of what came first (see
+    `engine.overtaken`). It answers with an entry whose `command` is the id and whose `time_ns` is `at_ns`.
     """
 
     id: str
