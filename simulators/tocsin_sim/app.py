@@ -15,6 +15,7 @@ from tocsin_core.plant.model import Broker, Device
 from tocsin_sim.adapters.link_proxy import LinkProxy
 from tocsin_sim.adapters.modbus_server import ModbusDevices, by_address
 from tocsin_sim.adapters.mqtt_publisher import publish
+from tocsin_sim.adapters.switch_box import SwitchBox, wired_by_address
 from tocsin_sim.physics.sources import Row
 from tocsin_sim.player import RecordError, read_record
 from tocsin_sim.scenario import turns
@@ -76,6 +77,9 @@ async def run(plant: Plant, simulation: Simulation, world: World, settings: Sett
         group_of = by_address(devices)
         for address, units in group_of.items():
             await stack.enter_async_context(ModbusDevices(world, address, units))
+        boxes = wired_by_address(plant.file.gateways)
+        for address in boxes.keys() - group_of.keys():
+            await stack.enter_async_context(SwitchBox(address, boxes[address]))
         cut = links_cut(simulation, settings.scenario or simulation.default_scenario)
         links = [await stack.enter_async_context(LinkProxy(world, link)) for link in cut]
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -89,6 +93,7 @@ async def run(plant: Plant, simulation: Simulation, world: World, settings: Sett
             plant=plant.name,
             modbus=[f"{host}:{port}" for host, port in group_of],
             devices=len(devices),
+            switches=[f"{host}:{port}" for host, port in boxes],
         )
 
 

@@ -47,8 +47,11 @@ def uplink(plant: Plant) -> Address:
 
 
 def instruments(plant: Plant) -> set[Address]:
-    """The addresses of the plant's Modbus devices; those on a serial line have none."""
+    """The addresses of the plant's Modbus devices, outputs and push-buttons; those on a serial line have none."""
     found = [device.modbus for gateway in plant.file.gateways for device in gateway.devices]
+    for gateway in plant.file.gateways:
+        found += [output.modbus for output in gateway.outputs]
+        found += [button.modbus for button in gateway.acknowledge]
     return {(modbus.host, modbus.port) for modbus in found if modbus is not None and modbus.serial is None}
 
 
