@@ -1,4 +1,4 @@
-"""What gateway and cloud write to each other about alarms: journal entries upward, people's orders downward, as JSON."""
+"""What gateway and cloud write each other about alarms: journal entries upward, people's orders downward, as JSON."""
 
 import json
 from collections.abc import Callable, Mapping
