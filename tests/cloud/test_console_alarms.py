@@ -1,4 +1,4 @@
-"""The console page over the real cloud side: a flood, its figures, an acknowledgement taken back, a one-shot shelf."""
+"""The console page over the real cloud side: a flood, its figures, answers taken back, a shelf, a clock in doubt."""
 
 import asyncio
 import re
@@ -13,6 +13,7 @@ from playwright.async_api import Page, async_playwright, expect
 from tests.cloud.rig import CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
 from tests.support.need import need_library, need_program
 from tests.support.wait import eventually_async
+from tocsin_core.sparkplug import ClockState
 
 FLAGS: Final = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 PATIENCE_MS: Final = 30_000
@@ -53,11 +54,25 @@ def test_an_operator_sees_the_flood_and_takes_an_answer_back(tmp_path: Path) -> 
                     await the_flood_is_shown(page)
                     await an_answer_is_taken_back(page)
                     await a_shelf_ends_with_the_return(page, gateway)
+                    await a_clock_that_nobody_sets_is_shown(page, gateway)
             finally:
                 cloud.end(signal.SIGTERM)
 
     asyncio.run(story())
     assert not problems
+
+
+async def a_clock_that_nobody_sets_is_shown(page: Page, gateway: SpoolingGateway) -> None:
+    """With the gateway, and with the trend of what was read meanwhile."""
+    await page.get_by_test_id("tab-gateways").click()
+    clock = page.get_by_test_id("clock-gw")
+    await expect(clock).to_contain_text("—")
+    await gateway.tell_clock(ClockState(synchronised=False, since_ms=now_ms()))
+    await gateway.send({1: 3.0})
+    await expect(clock).to_contain_text("未同步", timeout=PATIENCE_MS)
+    await page.get_by_test_id("tab-points").click()
+    await page.get_by_test_id("point-P2").click()
+    await expect(page.get_by_test_id("times-in-doubt")).to_contain_text("读数时间可能不准")
 
 
 async def flood(gateway: SpoolingGateway) -> None:
