@@ -80,22 +80,27 @@ class JournalFeed:
     async def oldest(self) -> int:
         """Tell the lowest number that is still to be committed: none below it will come any more."""
         unreadable: list[Entry] | None = None
+        # What is given out from now on is not in what is read.
+        newest = self.newest
         first = await self.thread.attempt(unreadable, self.thread.spool.journal.waiting, self.committed, 1)
         if first is None:
             return self.committed + 1
         waits = [*first, *(entry for entry in self._held if entry.number > self.committed)]
-        return waits[0].number if waits else self.newest + 1
+        return waits[0].number if waits else newest + 1
 
     async def commit(self, number: int, now_ms: int) -> int:
         """Note that everything up to `number` is safe uphill; give the number up to which nothing waits."""
         self.committed = number
         await self.thread.attempt(number, self.thread.spool.journal.commit_upto, number, now_ms)
-        return await self.oldest() - 1
+        self.committed = await self.oldest() - 1
+        return self.committed
 
     async def reopen(self, number: int) -> int:
         """Take back all commits above `number`, as far as the entries are still kept; give how many."""
-        self.committed = number
-        return await self.thread.attempt(0, self.thread.spool.journal.reopen, number)
+        found = await self.thread.attempt(0, self.thread.spool.journal.reopen, number)
+        if found:
+            self.committed = number
+        return found
 
 
 def _nothing() -> None:

@@ -44,14 +44,16 @@ class JournalSender:
     async def send(self, session: EdgeSession) -> None:
         """Send what was not sent yet on this connection, and again what nobody has acknowledged for long."""
         self._after_silence()
-        while self._feed.newest > self._after:
+        while (newest := self._feed.newest) > self._after:
             entries = await self._feed.waiting(self._after)
             if entries is None:
                 return
             if not entries:
-                # Numbers were left out.
-                self._after = self._feed.newest
-                return
+                # Numbers were left out: none of them will ever wait.
+                if self._after <= self._feed.committed:
+                    self._feed.committed = newest
+                self._after = newest
+                continue
             oldest = await self._feed.oldest()
             for _, run in groupby(enumerate(entries), lambda placed: placed[1].number - placed[0]):
                 part = [entry for _, entry in run]
@@ -73,8 +75,9 @@ class JournalSender:
                 self._after = min(self._after, floor)
         elif number < feed.committed:
             again = await feed.reopen(number)
-            self._after = number
-            log.warning("host went back in the journal", to_entry=number, newest=feed.newest, sent_again=again)
+            if again:
+                self._after = number
+                log.warning("host went back in the journal", to_entry=number, newest=feed.newest, sent_again=again)
 
     async def settle(self) -> None:
         """Take the broker's word for all that was sent."""

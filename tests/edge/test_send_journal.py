@@ -1,0 +1,224 @@
+"""The journal on a connection: in order, again until it is acknowledged, and with every gap told."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import pytest
+
+from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, HostSession, Message
+from tocsin_core.sparkplug.edge import JournalNumbers
+from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Spool
+from tocsin_edge.loops.journal_feed import JournalFeed
+from tocsin_edge.loops.send_journal import RESEND_S, JournalSender
+from tocsin_edge.loops.spool_thread import SpoolThread
+
+if TYPE_CHECKING:
+    from tocsin_edge.adapters.uplink import Uplink
+
+NOW_MS: Final = 1_800_000_000_000
+RULES: Final = "0123456789abcdef"
+DEVICES: Final = [EdgeDevice("D", (EdgeMetric("A"),))]
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    s = 0.0
+
+    def now_ns(self) -> int:
+        """The time, ns since 1970."""
+        return NOW_MS * 1_000_000
+
+    def monotonic(self) -> float:
+        """The time, s."""
+        return self.s
+
+
+class Ear:
+    """Stands for the uplink: what is published is understood as a host understands it."""
+
+    def __init__(self, session: EdgeSession) -> None:
+        """Hear the birth."""
+        self._host = HostSession(lambda *_: 0)
+        self._session = session
+        self._host.feed(*self._plain(session.will(0, NOW_MS)), 0)
+        self._host.feed(*self._plain(session.nbirth(0, 1, NOW_MS, None, JournalNumbers(0, 1, RULES))), 0)
+        self.heard: list[tuple[int, list[bytes], int]] = []
+        """First number, bodies, and the oldest number that can still come, of each message."""
+
+    async def publish(self, message: Message) -> None:
+        """Take a message."""
+        fed = self._host.feed(*self._plain(message), 0)
+        assert fed.faults == ()
+        assert fed.journal is not None
+        assert fed.journal.first is not None
+        assert fed.journal.oldest is not None
+        self.heard.append((fed.journal.first, list(fed.journal.entries), fed.journal.oldest))
+
+    def taken(self) -> list[tuple[int, list[bytes], int]]:
+        """What was heard since the last time."""
+        heard, self.heard = self.heard, []
+        return heard
+
+    @staticmethod
+    def _plain(message: Message) -> tuple[str, bytes]:
+        return message.topic, message.payload
+
+
+class Bench:
+    """A journal sender over a real spool."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin with an empty spool; numbers are told from `first` on."""
+        self.clock = Hands()
+        self.spool = Spool.open(folder / "spool.sqlite", 64, 600, NOW_MS)
+        self.thread = SpoolThread(self.spool, self.clock)
+        self.feed = JournalFeed(self.thread)
+        self.first = self.feed.newest + 1
+        self.session = EdgeSession("site", "gw", DEVICES)
+        self.ear = Ear(self.session)
+        self.sender = self.connected()
+
+    def connected(self) -> JournalSender:
+        """A new connection's."""
+        return JournalSender(cast("Uplink", self.ear), self.feed, self.clock)
+
+    def kept(self, *bodies: bytes) -> None:
+        """Entries that are on disk."""
+        self.feed.kept(self.spool.journal.append([(NOW_MS, body) for body in bodies]))
+
+    async def sent(self) -> list[tuple[int, list[bytes], int]]:
+        """What goes out now, numbers counted from the first."""
+        await self.sender.send(self.session)
+        return [(first - self.first, bodies, oldest - self.first) for first, bodies, oldest in self.ear.taken()]
+
+    def waits(self) -> bool:
+        """Whether anything waits to be sent or acknowledged."""
+        return self.sender.unsettled
+
+    async def hears(self, number: int) -> None:
+        """Take the host's word for everything up to this number, counted from the first."""
+        await self.sender.heed(self.first + number)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Give one, and close it."""
+    made = Bench(tmp_path)
+    yield made
+    made.thread.close()
+
+
+def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a story."""
+    asyncio.run(story())
+
+
+def test_entries_go_out_once_in_order_and_the_new_after_them(bench: Bench) -> None:
+    """One message for numbers without a gap; what is acknowledged is committed in the spool."""
+
+    async def story() -> None:
+        assert await bench.sent() == []
+        bench.kept(b"a", b"b")
+        assert await bench.sent() == [(0, [b"a", b"b"], 0)]
+        assert await bench.sent() == []
+        await bench.hears(1)
+        assert not bench.waits()
+        bench.kept(b"c")
+        assert bench.waits()
+        assert await bench.sent() == [(2, [b"c"], 2)]
+        assert bench.spool.counters()["journal_committed"] == bench.first + 1
+
+    play(story)
+
+
+def test_what_nobody_acknowledges_goes_out_again(bench: Bench) -> None:
+    """After a while on one connection, at once on the next and after a birth."""
+
+    async def story() -> None:
+        bench.kept(b"a", b"b")
+        await bench.sent()
+        await bench.hears(0)
+        bench.clock.s += RESEND_S - 1
+        assert await bench.sent() == []
+        bench.clock.s += 2
+        assert await bench.sent() == [(1, [b"b"], 1)]
+        bench.sender = bench.connected()
+        assert await bench.sent() == [(1, [b"b"], 1)]
+        bench.feed.decides = RULES
+        assert await bench.sender.reborn() == JournalNumbers(bench.first + 1, bench.first + 1, RULES)
+        assert await bench.sent() == [(1, [b"b"], 1)]
+
+    play(story)
+
+
+def test_a_gap_is_told_once_all_before_it_is_committed(bench: Bench) -> None:
+    """Numbers that were left out never come: until the host knows that, it waits for them."""
+
+    async def story() -> None:
+        bench.kept(b"a")
+        bench.feed.leave_out()
+        assert bench.feed.hold([(NOW_MS, b"b")]) == [bench.first + NUMBERS_LEFT_OUT + 1]
+        far = NUMBERS_LEFT_OUT + 1
+        assert await bench.sent() == [(0, [b"a"], 0), (far, [b"b"], 0)]
+        await bench.hears(0)
+        assert await bench.sent() == [(far, [b"b"], far)]
+        await bench.hears(far)
+        assert await bench.sent() == []
+        assert not bench.waits()
+        assert bench.feed.held == 1
+        await bench.feed.put_back()
+        assert bench.feed.held == 0
+        assert [entry.number - bench.first for entry in bench.spool.journal.since(0)] == [0, far]
+
+    play(story)
+
+
+def test_numbers_left_out_after_the_last_entry_are_nobodys_concern(bench: Bench) -> None:
+    """Nothing waits then, nothing is sent again for ever, and a host that knows only the last entry did not go back."""
+
+    async def story() -> None:
+        bench.kept(b"a")
+        await bench.sent()
+        await bench.hears(0)
+        bench.feed.leave_out()
+        assert await bench.sent() == []
+        assert not bench.waits()
+        await bench.hears(0)
+        bench.clock.s += 2 * RESEND_S
+        assert await bench.sent() == []
+        assert not bench.waits()
+
+    play(story)
+
+
+def test_a_host_that_went_back_gets_what_is_still_kept(bench: Bench) -> None:
+    """Restored from an older state; one that names what was never sent is not heeded."""
+
+    async def story() -> None:
+        bench.kept(b"a", b"b", b"c")
+        await bench.sent()
+        await bench.hears(9)
+        assert bench.waits()
+        await bench.hears(2)
+        assert not bench.waits()
+        await bench.hears(0)
+        assert await bench.sent() == [(1, [b"b", b"c"], 1)]
+
+    play(story)
+
+
+def test_where_no_host_acknowledges_the_brokers_word_counts(bench: Bench) -> None:
+    """What was sent is settled; what came since is not."""
+
+    async def story() -> None:
+        bench.kept(b"a")
+        await bench.sent()
+        bench.kept(b"b")
+        await bench.sender.settle()
+        assert bench.waits()
+        assert await bench.sent() == [(1, [b"b"], 1)]
+
+    play(story)
