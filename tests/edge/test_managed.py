@@ -21,6 +21,7 @@ from tests.edge.rig import Gateway, Host, Slave, modbus_device, plant
 from tests.support.nats import Broker, nats_broker
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
+from tocsin_core.clock import SystemClock
 from tocsin_core.managed import KEY_FILE, Offer, Outcome, Standing, parts_of, seal
 from tocsin_core.plant import load_plant
 from tocsin_core.plant.slice import hash_of, slice_of
@@ -419,7 +420,7 @@ def test_sensors_are_heard_while_others_come_and_go(tmp_path: Path, broker: Brok
             one, two, three = (sensor(name) for name in ("ONE", "TWO", "THREE"))
             gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, {"ONE": one, "TWO": two}), tmp_path, 60)
             gateway.start()
-            sent = 0
+            sent, began_ms = 0, SystemClock().now_ns() // 1_000_000
             try:
                 await eventually_async(lambda: gateway.status_or({}).get("sensors"), 30)
 
@@ -427,7 +428,7 @@ def test_sensors_are_heard_while_others_come_and_go(tmp_path: Path, broker: Brok
                     nonlocal sent
                     sent += 1
                     for name in ("ONE", "TWO", "THREE"):
-                        await cloud.client.publish(name, json.dumps({"v": sent}), qos=1)
+                        await cloud.client.publish(name, json.dumps({"v": sent, "t": began_ms + sent}))
                     return all(len(cloud.host.of(name)) > 5 for name in ("ONE", "TWO"))
 
                 await eventually_async(publish, 30)
@@ -454,6 +455,6 @@ def test_sensors_are_heard_while_others_come_and_go(tmp_path: Path, broker: Brok
 def sensor(name: str) -> str:
     """Write a sensor with one point, which both have this name."""
     return (
-        f"period_ms: 1000\nmqtt: {{topic: {name}}}\n"
+        f"period_ms: 1000\nmqtt: {{topic: {name}, time: t}}\n"
         f"points:\n  - {{id: {name}, name: {name}, kind: generic, field: v, range: [0, 9999]}}"
     )

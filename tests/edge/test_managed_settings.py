@@ -1,14 +1,20 @@
 """A gateway on its slice of the plant is the gateway it is on the whole plant, and knows what a change concerns."""
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.edge.rig import modbus_device, plant
+from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 from tocsin_core.plant.slice import load_slice, slice_of
+from tocsin_edge.adapters.sensors import Arrival
+from tocsin_edge.loops.listen import Listener
 from tocsin_edge.settings import ModbusDevice, compile_settings
+
+if TYPE_CHECKING:
+    from tocsin_edge.loops.keep import Sample
 
 PLANTS: Final = Path(__file__).resolve().parents[2] / "simulators" / "plants"
 OWN: Final = [
@@ -68,3 +74,29 @@ def test_a_set_point_alone_leaves_the_reading_alone(tmp_path: Path) -> None:
     after = before.under(load_plant(plant(tmp_path, 1883, {"A": text.replace("500", "600")})))
     assert after.devices == before.devices
     assert after.plant.points[0].definitions != before.plant.points[0].definitions
+
+
+@pytest.mark.parametrize("own_time", [", time: t", ""])
+def test_a_message_that_two_listeners_hear_is_read_once(own_time: str, tmp_path: Path) -> None:
+    """While a sensor's rules change both listen for a moment: whichever comes second knows that it came before."""
+
+    def sensor(top: int) -> str:
+        points = f"points: [{{id: S, name: S, kind: generic, field: v, range: [0, {top}]}}]"
+        return f"period_ms: 60000\nmqtt: {{topic: s{own_time}}}\n{points}"
+
+    settings = compile_settings(load_plant(plant(tmp_path, 1883, {"S": sensor(10)})), "gw", tmp_path)
+    clock = SystemClock()
+    samples: list[Sample] = []
+    before = Listener.of(settings, clock, samples.append)
+    changed = settings.under(load_plant(plant(tmp_path, 1883, {"S": sensor(20)})))
+    after = Listener.of(changed, clock, samples.append, before)
+    assert after.sensors != before.sensors
+    now_ms = clock.now_ns() // 1_000_000
+    messages = [
+        Arrival("s", f'{{"v": {number}, "t": {now_ms + number}}}'.encode(), retained=False) for number in range(4)
+    ]
+    for number, first, second in ((0, before, after), (1, after, before), (2, before, after), (3, after, after)):
+        first.take(messages[number])
+        second.take(messages[number])
+    assert [float(sample.columns.value[0]) for sample in samples] == [0.0, 1.0, 2.0, 3.0]
+    assert Listener.of(changed, clock, samples.append, after).sensors == after.sensors
