@@ -100,7 +100,7 @@ def test_what_nobody_acknowledges_is_never_given_up(
 
     async def story() -> None:
         async with Slave({1: 1.5}).serve() as slave, Host(broker.mqtt).listen() as host:
-            plant(tmp_path / "plant", 1, {"A": modbus_device("A", slave.port, period_ms=1000)})
+            plant(tmp_path / "plant", 1, {"A": modbus_device("A", slave.port, period_ms=100)})
             async with gateway_here(tmp_path / "plant", tmp_path / "data", broker.mqtt) as settings:
                 await eventually_async(lambda: len(host.batches) > 1)
                 await eventually_async(lambda: counters(settings)["batch_committed"] > host.first)

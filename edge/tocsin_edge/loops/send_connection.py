@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -164,11 +165,11 @@ class Connection:
             self._live_becomes_history()
 
     async def _rest(self) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(TICK_S):
                 await self._wake.wait()
-        except TimeoutError:
-            self._after_silence()
+        # Of a gateway that reads all the time there is no second without a wake.
+        self._after_silence()
         self._wake.clear()
 
     @property
