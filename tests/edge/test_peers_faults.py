@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_a_unit_that_died_behind_one_address_lives_behind_another(broker: Broker
         assert {quality for _, _, quality in host.of("D")} == {BAD_COMM_FAILURE}
         assert {(value, quality) for _, value, quality in host.of("L")} == {(2.5, GOOD)}
         times = [time_ns // NS_PER_MS for time_ns, _, _ in host.of("L")]
-        assert max(later - earlier for earlier, later in pairwise(times)) < 400
+        assert 150 < median(later - earlier for earlier, later in pairwise(times)) < 250
 
     asyncio.run(story())
 
@@ -192,7 +193,7 @@ def test_devices_that_are_read_at_once_are_kept_in_one_write(
             plant(tmp_path / "plant", 1, devices)
             async with gateway_here(tmp_path / "plant", tmp_path / "data", broker.mqtt):
                 await eventually_async(lambda: sum(transactions) > 400, timeout_s=60)
-        assert sum(transactions) > 4 * len(transactions)
+        assert sum(transactions) > 2 * len(transactions)
 
     asyncio.run(story())
 
@@ -207,15 +208,15 @@ def test_a_disk_that_is_slow_holds_up_no_poll(broker: Broker, tmp_path: Path) ->
                 await eventually_async(lambda: len(host.batches) > 3)
                 with closing(sqlite3.connect(settings.spool, isolation_level=None)) as other:
                     other.execute("BEGIN IMMEDIATE")
-                    asked = len(slave.asked)
+                    asked, begun_ns = len(slave.asked), SystemClock().now_ns()
                     await eventually_async(lambda: len(slave.asked) > asked + 8)
+                    ended_ns = SystemClock().now_ns()
                     other.execute("ROLLBACK")
                 asked = len(slave.asked)
                 await eventually_async(lambda: len(slave.asked) > asked + 3)
             told = counters(settings)
             await eventually_async(lambda: len(host.readings) == told["readings_polled"])
-        times = [time_ns // NS_PER_MS for time_ns, _, _ in host.of("A")]
-        assert max(later - earlier for earlier, later in pairwise(times)) < 400
+        assert sum(begun_ns < time_ns < ended_ns for time_ns, _, _ in host.of("A")) > 6
 
     asyncio.run(story())
 
