@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, Self
 from urllib.parse import unquote
 
 LOOPBACK: Final = "127.0.0.1"
+SQL_FILE: Final = "tocsin.sqlite"
 
 
 class Address(NamedTuple):
@@ -167,7 +168,7 @@ class CloudSettings:
     @property
     def sql_file(self) -> Path:
         """The SQLite file."""
-        return self.data / "tocsin.sqlite"
+        return self.data / SQL_FILE
 
     @property
     def outbox(self) -> Path:

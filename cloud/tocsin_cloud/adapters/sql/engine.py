@@ -70,6 +70,12 @@ class Database:
         """
         address = make_url(url)
         await asyncio.to_thread(migrate, address)
+        return cls.as_it_is(address)
+
+    @classmethod
+    def as_it_is(cls, url: URL | str) -> Self:
+        """Open the database at `url` without migrating it: for looking at what is there."""
+        address = make_url(url)
         return cls(create_engine(address, writing=True), create_engine(address, writing=False))
 
     @asynccontextmanager

@@ -225,6 +225,32 @@ class Session(Base):
     expires_ns: Mapped[int]
 
 
+class Audit(Base):
+    """One entry of the audit log, never changed and never deleted; `hash` is over all of it and the hash before it."""
+
+    __tablename__ = "audit"
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at_ns: Mapped[int]
+    who: Mapped[str]
+    role: Mapped[str]
+    origin: Mapped[str]
+    action: Mapped[str]
+    target: Mapped[str]
+    outcome: Mapped[str]
+    detail: Mapped[str]
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditHead(Base):
+    """The last entry of the audit log: the one row that whoever appends must lock."""
+
+    __tablename__ = "audit_head"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    seq: Mapped[int]
+    hash: Mapped[str] = mapped_column(String(64))
+
+
 class AlarmState(Base):
     """What hides a definition from the operator, which may hold while it has no occurrence."""
 

@@ -1,0 +1,118 @@
+"""The audit log in SQL: entries appended under one lock, read in order, and the chain walked from end to end."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, fields
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tocsin_cloud.adapters.audit_chain import (
+    START,
+    Actor,
+    Break,
+    BreakKind,
+    Deed,
+    Entry,
+    Link,
+    flaw,
+    following,
+    moved,
+)
+from tocsin_cloud.adapters.sql import models as sql
+
+CHUNK: Final = 2000
+_COLUMNS: Final = tuple(field.name for field in fields(Entry))
+
+
+async def append(session: AsyncSession, at_ns: int, actor: Actor, deed: Deed) -> Link:
+    """Append an entry in the writing transaction of `session`, and return its link; best as its last statement.
+
+    The row of the chain's head is locked until the transaction ends (SQLite: the one writer is alone anyway), so that
+    no two entries follow the same one; an entry and what it tells of are committed together or not at all.
+    """
+    head = (await session.execute(select(sql.AuditHead).with_for_update())).scalar_one()
+    entry, link = following(Link(head.seq, head.hash), at_ns, actor, deed)
+    session.add(sql.Audit(**{name: getattr(entry, name) for name in _COLUMNS}, hash=link.hash))
+    head.seq, head.hash = link
+    await session.flush()
+    return link
+
+
+async def entries(session: AsyncSession, after: int = 0) -> AsyncIterator[tuple[Entry, str]]:
+    """Every entry after number `after`, in order, with the hash that is kept of it."""
+    while True:
+        rows = (
+            await session.scalars(select(sql.Audit).where(sql.Audit.seq > after).order_by(sql.Audit.seq).limit(CHUNK))
+        ).all()
+        for row in rows:
+            yield _entry(row), row.hash
+        if len(rows) < CHUNK:
+            return
+        after = rows[-1].seq
+        session.expunge_all()
+
+
+def _entry(row: sql.Audit) -> Entry:
+    return Entry(**{name: getattr(row, name) for name in _COLUMNS})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a walk found: how many entries hold, the link of the last of them, and the first break."""
+
+    entries: int
+    last: Link
+    broken: Break | None
+
+
+async def head(session: AsyncSession) -> Link:
+    """The link of the last entry that was appended."""
+    row = (await session.execute(select(sql.AuditHead))).scalar_one()
+    return Link(row.seq, row.hash)
+
+
+async def verify(session: AsyncSession, checkpoint: Link | None, progress: Callable[[int, int], None]) -> Verdict:
+    """Walk the chain from its first entry.
+
+    `checkpoint` is a link that was written down earlier, out of reach of whoever can write to this database: without
+    one, a chain that was made anew from some entry on, or cut with its head, cannot be told from a sound one.
+    `progress` is told how many entries are walked and how many there should be.
+    """
+    before = await head(session)
+    last, walked = START, 0
+    async for entry, hashed in entries(session):
+        broken = flaw(last, entry, hashed)
+        if broken is not None:
+            return Verdict(walked, last, await _moved(session, last) or broken)
+        last, walked = Link(entry.seq, hashed), walked + 1
+        if checkpoint is not None and last.seq == checkpoint.seq and last.hash != checkpoint.hash:
+            told = f"entry {last.seq} is another than when the checkpoint was taken: it or one before it was rewritten"
+            return Verdict(walked, last, Break(BreakKind.REWRITTEN, last.seq, told))
+        if walked % CHUNK == 0:
+            progress(walked, before.seq)
+    progress(walked, before.seq)
+    return Verdict(walked, last, _ending(last, before, await head(session), checkpoint))
+
+
+async def _moved(session: AsyncSession, last: Link) -> Break | None:
+    for row in await session.scalars(select(sql.Audit).where(sql.Audit.previous == last.hash)):
+        found = moved(last, _entry(row), row.hash)
+        if found is not None:
+            return found
+    return None
+
+
+def _ending(last: Link, before: Link, after: Link, checkpoint: Link | None) -> Break | None:
+    """What is wrong with the end; the head moves on while others write, so it is looked at before and after."""
+    known = max((before, checkpoint or START))
+    if last.seq < known.seq:
+        told = f"the log ends with entry {last.seq}, but {known.seq} were written: its end was cut off"
+        return Break(BreakKind.TRUNCATED, last.seq + 1, told)
+    if last.seq > after.seq:
+        told = f"entry {after.seq + 1} and what follows did not come in by the log's own way"
+        return Break(BreakKind.FOREIGN, after.seq + 1, told)
+    if last.seq == after.seq and last.hash != after.hash:
+        told = f"entry {last.seq} is not the one that was written last"
+        return Break(BreakKind.REPLACED, last.seq, told)
+    return None

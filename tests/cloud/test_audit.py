@@ -1,0 +1,273 @@
+"""The audit log: entries in one chain whoever writes at once, and every way of tampering told exactly."""
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import sqlite3
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.test_check import tocsin
+from tocsin_cloud.adapters.audit import Verdict, append, entries, verify
+from tocsin_cloud.adapters.audit_chain import GENESIS, Actor, Deed, Entry, Link, Outcome
+from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.settings import SQL_FILE
+
+WANG = Actor("wang", "operator", "10.0.0.7")
+Story = Callable[[Database], Awaitable[Any]]
+
+
+def tell(folder: Path, story: Story) -> Any:  # noqa: ANN401 -- whatever the story answers
+    """Run a story on the database in `folder`."""
+
+    async def run() -> Any:  # noqa: ANN401 -- whatever the story answers
+        database = await Database.open(sqlite_url(folder / SQL_FILE))
+        try:
+            return await story(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def deed(number: int) -> Deed:
+    """The numbered one of many acknowledgements."""
+    return Deed("alarm.ack", f"occurrence {number}", Outcome.DONE, {"reason": "看过", "number": number})
+
+
+async def write(database: Database, count: int) -> None:
+    """Write `count` entries, each in its transaction."""
+    for number in range(1, count + 1):
+        async with database.write() as session:
+            await append(session, 1_000 + number, WANG, deed(number))
+
+
+async def walk(database: Database, checkpoint: Link | None = None) -> Verdict:
+    """Verify the chain."""
+    async with database.read() as session:
+        return await verify(session, checkpoint, lambda _done, _total: None)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A folder with a log of nine entries."""
+    tell(tmp_path, lambda database: write(database, 9))
+    return tmp_path
+
+
+@contextmanager
+def tampering(folder: Path) -> Iterator[sqlite3.Connection]:
+    """A connection of somebody who owns the machine: the triggers are out of the way."""
+    with closing(sqlite3.connect(folder / SQL_FILE)) as connection, connection:
+        connection.execute("DROP TRIGGER audit_update")
+        connection.execute("DROP TRIGGER audit_delete")
+        yield connection
+
+
+def test_a_sound_log_is_sound(log: Path) -> None:
+    """Nine entries, each after the one before it, and what they say is what was written."""
+    verdict = tell(log, walk)
+    assert (verdict.entries, verdict.last.seq, verdict.broken) == (9, 9, None)
+
+    async def read(database: Database) -> list[tuple[Entry, str]]:
+        async with database.read() as session:
+            return [each async for each in entries(session)]
+
+    found = tell(log, read)
+    assert [entry.previous for entry, _ in found] == [GENESIS, *(hashed for _, hashed in found[:-1])]
+    first = found[0][0]
+    assert (first.at_ns, first.who, first.role, first.origin) == (1_001, "wang", "operator", "10.0.0.7")
+    assert (first.action, first.target, first.outcome) == ("alarm.ack", "occurrence 1", "done")
+    assert json.loads(first.detail) == {"reason": "看过", "number": 1}
+
+
+def test_the_hash_is_of_every_field() -> None:
+    """The canonical bytes do not change with a release, and no field can change without its hash."""
+    entry = Entry(1, 2, "王", "operator", "a", "b", "c", "done", "{}", GENESIS)
+    canonical = f'[1,2,"王","operator","a","b","c","done","{{}}","{GENESIS}"]'
+    assert entry.digest() == hashlib.sha256(canonical.encode()).hexdigest()
+    others: list[dict[str, Any]] = [
+        {field.name: 9 if field.type is int else "x"} for field in dataclasses.fields(entry)
+    ]
+    changed = {dataclasses.replace(entry, **other).digest() for other in others}
+    assert len(changed) == 10
+    assert entry.digest() not in changed
+
+
+def test_nobody_changes_an_entry(log: Path) -> None:
+    """The database itself refuses to change or delete entries."""
+    with closing(sqlite3.connect(log / SQL_FILE)) as connection:
+        for statement in ("UPDATE audit SET who = 'li' WHERE seq = 3", "DELETE FROM audit WHERE seq = 9"):
+            with pytest.raises(sqlite3.IntegrityError, match="only appended to"):
+                connection.execute(statement)
+
+
+TAMPERED = {
+    "altered": ("UPDATE audit SET who = 'li' WHERE seq = 5", "altered", 5),
+    "removed": ("DELETE FROM audit WHERE seq IN (5, 6)", "missing", 5),
+    "first removed": ("DELETE FROM audit WHERE seq = 1", "missing", 1),
+    "cut off": ("DELETE FROM audit WHERE seq > 7", "truncated", 8),
+    "emptied": ("DELETE FROM audit", "truncated", 1),
+    "moved to the end": ("UPDATE audit SET seq = 10 WHERE seq = 5", "moved", 5),
+    "relinked": ("UPDATE audit SET previous = 'x' WHERE seq = 2", "altered", 2),
+    "head set back": ("UPDATE audit_head SET seq = 8, hash = (SELECT hash FROM audit WHERE seq = 8)", "foreign", 9),
+    "head changed": ("UPDATE audit_head SET hash = 'x'", "replaced", 9),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_tampering_is_told_exactly(log: Path, how: str) -> None:
+    """Whatever was done, the first entry that is not right is named, and in which way."""
+    statement, kind, seq = TAMPERED[how]
+    with tampering(log) as connection:
+        connection.execute(statement)
+    broken = tell(log, walk).broken
+    assert (broken.kind, broken.seq) == (kind, seq)
+
+
+def test_entries_that_changed_places_are_told(log: Path) -> None:
+    """Two entries swapped: the first of the two places, and where its own entry stands now."""
+    with tampering(log) as connection:
+        connection.execute("UPDATE audit SET seq = 100 WHERE seq = 4")
+        connection.execute("UPDATE audit SET seq = 4 WHERE seq = 6")
+        connection.execute("UPDATE audit SET seq = 6 WHERE seq = 100")
+    broken = tell(log, walk).broken
+    assert (broken.kind, broken.seq) == ("moved", 4)
+    assert "place 6" in broken.told
+
+
+def rewritten(folder: Path, first: int, last: int) -> None:
+    """Make the entries from `first` to `last` anew, in another's name, with hashes that fit."""
+    with tampering(folder) as connection:
+        connection.row_factory = sqlite3.Row
+        previous = connection.execute("SELECT hash FROM audit WHERE seq = ?", (first - 1,)).fetchone()["hash"]
+        for seq in range(first, last + 1):
+            row = dict(connection.execute("SELECT * FROM audit WHERE seq = ?", (seq,)).fetchone())
+            del row["hash"]
+            entry = Entry(**{**row, "who": "li", "previous": previous})
+            previous = entry.digest()
+            connection.execute(
+                "UPDATE audit SET who = 'li', previous = ?, hash = ? WHERE seq = ?", (entry.previous, previous, seq)
+            )
+        if last == 9:
+            connection.execute("UPDATE audit_head SET hash = ?", (previous,))
+
+
+def test_an_entry_with_a_hash_of_its_own_is_found(log: Path) -> None:
+    """Whoever makes the hash of a changed entry fit still breaks the link to the next one."""
+    rewritten(log, 5, 5)
+    broken = tell(log, walk).broken
+    assert (broken.kind, broken.seq) == ("replaced", 5)
+
+
+def test_a_checkpoint_finds_what_the_log_alone_cannot(log: Path) -> None:
+    """A tail made anew, or cut off together with the head, is found by a link that was written down before."""
+    checkpoint = tell(log, walk).last
+    rewritten(log, 5, 9)
+    assert tell(log, walk).broken is None
+    broken = tell(log, lambda database: walk(database, checkpoint)).broken
+    assert (broken.kind, broken.seq) == ("rewritten", 9)
+    with closing(sqlite3.connect(log / SQL_FILE)) as connection, connection:
+        connection.execute("DELETE FROM audit WHERE seq > 6")
+        connection.execute("UPDATE audit_head SET seq = 6, hash = (SELECT hash FROM audit WHERE seq = 6)")
+    assert tell(log, walk).broken is None
+    broken = tell(log, lambda database: walk(database, checkpoint)).broken
+    assert (broken.kind, broken.seq) == ("truncated", 7)
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from tests.cloud.test_audit import write
+from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+
+async def run() -> None:
+    database = Database.as_it_is(sqlite_url(Path(sys.argv[1])))
+    await asyncio.gather(*(write(database, 10) for _ in range(3)))
+    await database.close()
+
+asyncio.run(run())
+"""
+
+
+def test_writers_at_once_never_fork_the_chain(log: Path) -> None:
+    """Three processes of three writers each: all entries stand in one chain."""
+
+    async def run() -> list[int]:
+        processes = [
+            await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, str(log / SQL_FILE)) for _ in range(3)
+        ]
+        return [await process.wait() for process in processes]
+
+    assert asyncio.run(run()) == [0, 0, 0]
+    verdict = tell(log, walk)
+    assert (verdict.entries, verdict.broken) == (9 + 3 * 3 * 10, None)
+
+
+def test_an_entry_goes_with_what_it_tells_of(log: Path) -> None:
+    """A transaction that fails leaves no entry, and the next one follows the last that holds."""
+
+    async def fail(database: Database) -> None:
+        async with database.write() as session:
+            await append(session, 1, WANG, deed(10))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        tell(log, fail)
+    tell(log, lambda database: write(database, 1))
+    verdict = tell(log, walk)
+    assert (verdict.entries, verdict.broken) == (10, None)
+
+
+def test_texts_that_strangers_choose_cannot_keep_an_entry_out(log: Path) -> None:
+    """Characters that no database takes are replaced, endless texts are cut, and the chain holds."""
+
+    async def odd(database: Database) -> None:
+        async with database.write() as session:
+            actor = Actor("a\0b\ud800", "", "x" * 10_000)
+            await append(session, 1, actor, Deed("session.open", "\0", Outcome.REFUSED, {"why": "\udfff"}))
+
+    tell(log, odd)
+    assert tell(log, walk).broken is None
+
+
+def test_the_verbs_say_what_the_log_is_worth(log: Path, tmp_path: Path) -> None:
+    """`verify` answers 0 and its JSON serves as the checkpoint; after tampering it answers 1 and names the entry."""
+    done = tocsin("audit", "verify", "--data", str(log), "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["sound"], result["entries"], result["last"]["seq"]) == (True, 9, 9)
+    checkpoint = tmp_path / "checkpoint.json"
+    checkpoint.write_text(done.stdout, encoding="utf-8")
+    lines = tmp_path / "audit.jsonl"
+    assert tocsin("audit", "export", str(lines), "--data", str(log), "--after", "4").returncode == 0
+    exported = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    assert [each["seq"] for each in exported] == [5, 6, 7, 8, 9]
+    assert exported[-1].pop("hash") == result["last"]["hash"] == Entry(**exported[-1]).digest()
+    rewritten(log, 5, 9)
+    assert tocsin("audit", "verify", "--data", str(log)).returncode == 0
+    done = tocsin("audit", "verify", "--data", str(log), "--checkpoint", str(checkpoint), "--json")
+    assert done.returncode == 1
+    broken = json.loads(done.stdout.splitlines()[-1])["broken"]
+    assert (broken["kind"], broken["seq"]) == ("rewritten", 9)
+
+
+def test_wrong_arguments_are_told_in_one_line(tmp_path: Path) -> None:
+    """No database, a file that is none, a checkpoint that is none: exit 2 and one line."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / SQL_FILE).write_bytes(b"not a database at all, not by far")
+    checkpoint = tmp_path / "checkpoint.json"
+    checkpoint.write_text("{}", encoding="utf-8")
+    for arguments in (
+        ["--data", str(tmp_path)],
+        ["--data", str(tmp_path / "broken")],
+        ["--data", str(tmp_path / "broken"), "--checkpoint", str(checkpoint)],
+    ):
+        done = tocsin("audit", "verify", *arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
