@@ -18,13 +18,23 @@ from sqlalchemy.exc import SQLAlchemyError
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer
 from tocsin_cloud.app import run
-from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, CloudSettings, HistoryAddress, HistoryKind, Role
+from tocsin_cloud.settings import (
+    LOOPBACK,
+    Address,
+    BrokerSettings,
+    CloudSettings,
+    HistorianSettings,
+    HistoryAddress,
+    HistoryKind,
+    Role,
+)
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 
 log = structlog.get_logger()
 
 DATA = Path("var")
+KEPT_DAYS: Final = HistorianSettings().retain_days
 # Accounts, readings and messages are nobody else's business on this machine.
 PRIVATE: Final = 0o077
 
@@ -46,7 +56,7 @@ def _history(text: str) -> HistoryAddress:
         raise typer.BadParameter(str(error)) from error
 
 
-def cloud(
+def cloud(  # noqa: PLR0913 -- each is an option
     plant: Annotated[Path, typer.Argument(help="Folder of the plant.", exists=True, file_okay=False)],
     *,
     data: Annotated[Path, typer.Option("--data", help="Where everything is kept.")] = DATA,
@@ -64,6 +74,9 @@ def cloud(
             "influxdb://HOST:PORT/ORG/BUCKET.",
         ),
     ] = HistoryKind.DUCKDB,
+    history_days: Annotated[
+        float, typer.Option("--history-days", min=1, help="Readings that are older are forgotten.")
+    ] = KEPT_DAYS,
     role: Annotated[
         Role, typer.Option("--role", help="`workers` and `api` apart share a broker (--nats) and the data folder.")
     ] = Role.ALL,
@@ -80,6 +93,7 @@ def cloud(
         nats_url=nats,
         role=role,
         history=_history(history),
+        historian=HistorianSettings(retain_days=history_days),
     )
     loaded = load_plant(plant)
 

@@ -18,5 +18,9 @@ if all(find_spec(needed) is not None for needed in ("aiomqtt", "nats")):
 
     app.command("faults")(faults)
     app.command("gateway")(gateway)
+if find_spec("duckdb") is not None:
+    from tocsin_cli.bench.history import history
+
+    app.command("history")(history)
 
 __all__ = ["app"]
