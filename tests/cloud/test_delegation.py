@@ -67,6 +67,11 @@ async def ordering(r: Rig) -> AsyncIterator[None]:
                 await sending
 
 
+async def soon(predicate: Callable[[], object]) -> None:
+    """Wait until it is so, however slow the machine."""
+    await eventually_async(predicate, 60)
+
+
 async def steps(r: Rig) -> list[tuple[str, str]]:
     """What happened, in order: event and the phase after it."""
     return [(row.event, row.phase_to) for row in await r.all(sql.Transition)]
@@ -80,7 +85,7 @@ async def journal(r: Rig) -> sql.GatewayJournal | None:
 
 async def committed(r: Rig, gateway: DecidingGateway) -> None:
     """Wait until all of the gateway's journal is committed, and it knows."""
-    await eventually_async(lambda: gateway.journal_committed == gateway.journal_newest)
+    await soon(lambda: gateway.journal_committed == gateway.journal_newest)
     row = await journal(r)
     assert row is not None
     assert row.position == gateway.journal_newest
@@ -103,7 +108,7 @@ def test_the_gateway_alone_raises_and_returns_and_each_is_recorded_once(tmp_path
             ]
             answers, repeated = len(gateway.said_committed), counted(r, "repeated")
             await gateway.send_journal(NEW_SPOOL + 1)
-            await eventually_async(lambda: len(gateway.said_committed) > answers)
+            await soon(lambda: len(gateway.said_committed) > answers)
             assert gateway.said_committed[-1] == gateway.journal_newest
             assert await steps(r) == told
             assert counted(r, "repeated") == (repeated or 0) + 3
@@ -121,7 +126,7 @@ def test_what_was_decided_while_nobody_heard_is_recorded_with_its_own_times(tmp_
 
     async def story(r: Rig, gateway: DecidingGateway) -> None:
         async with gateway.connected():
-            await eventually_async(lambda: gateway.said_committed)
+            await soon(lambda: gateway.said_committed)
         began = now_ms() - 600_000
         for number, value in enumerate((60.0, 10.0, 60.0, 10.0)):
             gateway.judge(value, began + 60_000 * number)
@@ -154,7 +159,7 @@ def test_an_order_is_obeyed_here_at_once_and_sent_until_the_gateway_answers(tmp_
             (order,) = await r.all(sql.GatewayOrder)
             assert (order.state, order.alarm, order.id) == ("waiting", "P1/H", answer.id)
             gateway.deaf = False
-            await eventually_async(lambda: order_state(r, answer.id, "done"), 20)
+            await soon(lambda: order_state(r, answer.id, "done"))
             assert gateway.obeyed == [answer.id]
             assert await steps(r) == [("raise", "unacknowledged"), ("acknowledge", "acknowledged")]
             await gateway.read(10.0)
@@ -177,7 +182,7 @@ def test_an_order_that_the_gateway_refuses_is_taken_back_here(tmp_path: Path) ->
             answer = await r.command("unacknowledge")
             assert (answer.accepted, await r.phase()) == (True, "unacknowledged")
             gateway.deaf = False
-            await eventually_async(lambda: order_state(r, answer.id, "refused"), 20)
+            await soon(lambda: order_state(r, answer.id, "refused"))
             assert await r.phase() == "normal"
             assert gateway.state.phase[gateway.rules.index["P1/H"]] == 0
 
@@ -197,7 +202,7 @@ def test_entries_that_come_too_early_wait_and_those_that_never_come_are_counted(
                 await pause()
             answers = len(gateway.said_committed)
             await gateway.send_journal(known + 3)
-            await eventually_async(lambda: len(gateway.said_committed) > answers)
+            await soon(lambda: len(gateway.said_committed) > answers)
             assert gateway.said_committed[-1] == known
             assert len(await steps(r)) == 1
             for number in (known + 1, known + 2):
@@ -225,9 +230,9 @@ def test_a_gateway_that_decides_no_longer_leaves_it_to_the_cloud_side(tmp_path: 
             answer = await r.command("shelve", duration_s=600)
         gateway.decides = False
         async with gateway.connected():
-            await eventually_async(lambda: order_state(r, answer.id, "refused"))
+            await soon(lambda: order_state(r, answer.id, "refused"))
             await gateway.send({0: 10.0})
-            await eventually_async(lambda: phase_is(r, "returned-unacknowledged"))
+            await soon(lambda: phase_is(r, "returned-unacknowledged"))
             assert [event for event, _ in await steps(r)] == ["raise", "shelve", "return"]
 
     tell(tmp_path, story)
@@ -240,9 +245,9 @@ def test_a_gateway_with_another_plant_file_does_not_decide(tmp_path: Path) -> No
         gateway.another = "0123456789abcdef"
         async with gateway.connected():
             await gateway.send({0: 60.0})
-            await eventually_async(lambda: phase_is(r, "unacknowledged"))
+            await soon(lambda: phase_is(r, "unacknowledged"))
             await gateway.read(70.0)
-            await eventually_async(lambda: gateway.journal_committed == gateway.journal_newest)
+            await soon(lambda: gateway.journal_committed == gateway.journal_newest)
             assert await steps(r) == [("raise", "unacknowledged")]
             assert (await r.command("ack")).accepted
             assert await r.all(sql.GatewayOrder) == []
@@ -257,6 +262,27 @@ def test_a_gateway_with_another_plant_file_does_not_decide(tmp_path: Path) -> No
     tell(tmp_path, story)
 
 
+def test_readings_that_long_say_otherwise_than_the_journal_are_counted(tmp_path: Path) -> None:
+    """Beyond the limit for longer than the delay and ten seconds, and no word of it: until the word comes."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        def differ() -> float | None:
+            return r.metrics.registry.get_sample_value("tocsin_disagreements", {"gateway": GATEWAY})
+
+        began = now_ms() - 30_000
+        async with gateway.connected():
+            for second in (0, 15):
+                gateway.judge(60.0, began + 1000 * second)
+                await gateway.send({0: 60.0}, time_ms=began + 1000 * second)
+            await soon(lambda: differ() == 1)
+            assert await steps(r) == []
+            await gateway.send_journal()
+            await soon(lambda: differ() == 0)
+            assert await steps(r) == [("raise", "unacknowledged")]
+
+    tell(tmp_path, story)
+
+
 def test_what_was_shelved_before_the_gateway_decided_is_shelved_there_too(tmp_path: Path) -> None:
     """It begins with nothing hidden; it is told, and the shelf here holds meanwhile."""
 
@@ -267,7 +293,7 @@ def test_what_was_shelved_before_the_gateway_decided_is_shelved_there_too(tmp_pa
             await r.command("shelve", duration_s=600)
         gateway.decides = True
         async with gateway.connected():
-            await eventually_async(lambda: gateway.obeyed, 20)
+            await soon(lambda: gateway.obeyed)
             number = gateway.rules.index["P1/H"]
             until_ns = int(gateway.state.shelved_until_ns[number])
             assert 0 < until_ns - SystemClock().now_ns() < minutes(10)
@@ -320,7 +346,7 @@ def test_kill_9_loses_and_doubles_nothing_of_the_journal(tmp_path: Path) -> None
                         if kill < 2:
                             cloud.end(signal.SIGKILL)
                             cloud.start()
-                    await eventually_async(lambda: resent(gateway), 60)
+                    await soon(lambda: resent(gateway))
                     counts: list[Any] = cloud.rows("SELECT event, count(*) FROM transition GROUP BY event")
                     assert sorted(counts) == [("raise", 75), ("return", 75)]
                     assert cloud.rows("SELECT count(*) FROM occurrence") == [(75,)]

@@ -67,6 +67,7 @@ class Delegation:
         self._own = {gateway: tuple(numbers.tolist()) for gateway, numbers in own.items() if len(numbers)}
         self._rules_of = {gateway: fingerprint(plant, gateway) for gateway in self._own}
         self._owner = {number: gateway for gateway, numbers in self._own.items() for number in numbers}
+        self._disagreed: dict[str, int] = {}
         self.positions: dict[str, int] = {}
 
     def adopt(self, positions: Mapping[str, int]) -> None:
@@ -123,6 +124,14 @@ class Delegation:
 
     def disagreements(self, state: State) -> dict[str, int]:
         """Of each gateway, on how many alarms the detectors here have long said otherwise than its journal."""
+        found = self._disagreements(state)
+        for gateway, alarms in found.items():
+            if alarms > self._disagreed.get(gateway, 0):
+                log.warning("readings say otherwise than the gateway's journal", gateway=gateway, alarms=alarms)
+        self._disagreed = found
+        return found
+
+    def _disagreements(self, state: State) -> dict[str, int]:
         found = dict.fromkeys(self._own, 0)
         open_ = np.flatnonzero((state.elsewhere == ELSEWHERE) & (state.since_ns >= 0))
         delay_ns = np.where(state.active[open_], self._rules.off_ns[open_], self._rules.on_ns[open_])
