@@ -1,7 +1,6 @@
 """The file with the alarms worker's snapshot: written beside, synced, then renamed over the old one."""
 
 import json
-import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tocsin_cloud.adapters.stream import Position
+from tocsin_cloud.adapters.whole_file import write_whole
 from tocsin_core.readings import F64, I64, U8
 
 FORMAT: Final = 1
@@ -58,17 +58,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
         value=snapshot.value,
         quality=snapshot.quality,
     )
-    beside = path.with_suffix(".new")
-    with beside.open("wb") as file:
-        file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, buffer.getbuffer())
 
 
 def load(path: Path) -> Snapshot | None:

@@ -1,10 +1,10 @@
-"""A small file written so that a crash at any moment leaves the old one or the new one, for its owner alone."""
+"""A file written so that a crash at any moment leaves the old one or the new one, for its owner alone."""
 
 import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Replace the file; it is on disk when this returns. Nobody but its owner may read it.
 
     Raises:
