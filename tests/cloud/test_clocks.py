@@ -9,10 +9,12 @@ from typing import Any
 import httpx
 
 from tests.cloud.rig import GATEWAY, POINT, CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
+from tests.edge.rig import Gateway, Slave, modbus_device, plant
 from tests.support.wait import eventually_async
 from tocsin_cloud.loops.clocks import MOST_STRETCHES, GatewayClock
 from tocsin_core.readings import Frame
 from tocsin_core.sparkplug import ClockState, Fed
+from tocsin_edge.adapters.clock_sync import clock_sync
 
 MS = 1_790_000_000_000
 UNSET = ClockState(synchronised=False, since_ms=MS)
@@ -33,10 +35,10 @@ def test_a_stretch_grows_with_its_readings_in_any_order() -> None:
     assert not clock.hear(batch(7, 45))
     assert not clock.hear(batch(None, 70))
     assert not clock.hear(batch(8))
-    assert clock.stretches == ((40, 60), (90, 90))
+    assert list(clock.stretches) == [(40, 60), (90, 90)]
     assert GatewayClock.from_json(clock.to_json()) == clock
     clock.forget(61)
-    assert clock.stretches == ((90, 90),)
+    assert list(clock.stretches) == [(90, 90)]
 
 
 def test_a_birth_tells_all_that_there_is_to_say() -> None:
@@ -117,6 +119,29 @@ def test_the_state_of_a_clock_reaches_who_looks_and_survives_kill_9(tmp_path: Pa
                     assert await doubts(cloud) == [unset]
                     assert 'tocsin_gateway_clock_synchronised{gateway="gw"} 1.0' in await figures(cloud)
             finally:
+                cloud.end(signal.SIGKILL)
+
+    asyncio.run(story())
+
+
+def test_a_real_gateways_clock_is_shown(tmp_path: Path) -> None:
+    """What the kernel of this machine says of its clock comes out of the interface, and marks the readings or not."""
+
+    async def story() -> None:
+        gateway = Gateway(tmp_path / "plant", tmp_path / "edge")
+        async with broker(tmp_path / "nats") as (server, settings), Slave({1: 1.5}).serve() as slave:
+            folder = plant(tmp_path / "plant", settings.mqtt.port, {"A": modbus_device("A", slave.port)})
+            cloud = CloudProcess(folder, tmp_path / "data", server.url, settings.mqtt)
+            cloud.start()
+            try:
+                await eventually_async(cloud.ready, 60)
+                gateway.start()
+                await eventually_async(lambda: gateway.counters().get("readings_committed", 0) > 3, 30)
+                shown = await gateway_shown(cloud)
+                assert shown["clock"]["synchronised"] is clock_sync().synchronised
+                assert (len(shown["unsynchronised"]) == 0) is shown["clock"]["synchronised"]
+            finally:
+                gateway.stop()
                 cloud.end(signal.SIGKILL)
 
     asyncio.run(story())
