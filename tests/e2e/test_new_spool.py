@@ -24,13 +24,14 @@ async def lived(gateway: Gateway, slave: Slave, polls: int, link: Link) -> int:
     """Let the gateway live until it polled so often, mend the link, end it, and give how many readings it kept."""
     polled = len(slave.asked)
     gateway.start()
-    await eventually_async(lambda: len(slave.asked) > polled + polls, timeout_s=30)
+    await eventually_async(lambda: len(slave.asked) > polled + polls, timeout_s=60)
     link.whole = True
-    await eventually_async(lambda: gateway.counters()["readings_committed"] > 0, timeout_s=30)
+    await eventually_async(lambda: gateway.counters()["readings_committed"] > 0, timeout_s=60)
     assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
     return gateway.counters()["readings_polled"]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("clock", ["right", "1970", "in the first life"])
 def test_a_new_spool_repeats_nothing(tmp_path: Path, clock: str) -> None:
     """Each reading of both lives is stored once, also where the second began without a link and with a wrong clock."""
@@ -46,7 +47,7 @@ def test_a_new_spool_repeats_nothing(tmp_path: Path, clock: str) -> None:
             cloud = CloudProcess(folder, tmp_path / "cloud", server.url, settings.mqtt)
             cloud.start()
             try:
-                await eventually_async(cloud.ready, 30)
+                await eventually_async(cloud.ready, 60)
                 first = await lived(gateway, slave, 40, link)
                 last = gateway.counters()["batch_last"]
                 shutil.rmtree(gateway.spool.parent)
@@ -60,7 +61,7 @@ def test_a_new_spool_repeats_nothing(tmp_path: Path, clock: str) -> None:
                     (own,) = await cloud.get("gateways")
                     return bool(own["committed"] == gateway.counters()["batch_last"])
 
-                await eventually_async(told, 30)
+                await eventually_async(told, 60)
                 (own,) = await cloud.get("gateways")
                 assert own["readings"] == first + second
                 times = await stored(cloud)
