@@ -27,10 +27,15 @@ def settings(folder: Path, **more: float) -> BrokerSettings:
 
 @pytest.mark.parametrize(
     ("asked", "refusal"),
-    [({"identifier": "a.b"}, "[code:133]"), ({"identifier": "a", "username": ""}, "[code:134]"), ({}, "")],
+    [
+        ({"identifier": "a.b"}, "[code:133]"),
+        ({"identifier": "a", "username": ""}, "[code:134]"),
+        ({"protocol": aiomqtt.ProtocolVersion.V5}, "[code:132]"),
+        ({}, ""),
+    ],
 )
-def test_what_the_mqtt_listener_refuses(tmp_path: Path, asked: dict[str, str], refusal: str) -> None:
-    """As docs/third-parties.md tells it: a client id with a dot, and an empty user name; none at all is welcome."""
+def test_what_the_mqtt_listener_refuses(tmp_path: Path, asked: dict[str, object], refusal: str) -> None:
+    """As docs/third-parties.md tells it: a client id with a dot, an empty user name, MQTT 5; none at all is welcome."""
 
     async def story() -> None:
         async with broker(tmp_path) as (_, config):
