@@ -305,6 +305,29 @@ def test_what_was_shelved_before_the_gateway_decided_is_shelved_there_too(tmp_pa
     tell(tmp_path, story)
 
 
+def test_what_the_gateway_may_decide_no_longer_is_decided_here(tmp_path: Path) -> None:
+    """The plant file changed: another gateway's point suppresses the alarm now, before the gateway is born again."""
+
+    async def run() -> None:
+        async with rig(tmp_path) as (r, gateway), gateway.connected():
+            async with r.working():
+                await gateway.read(10.0)
+                await soon(lambda: gateway.said_committed)
+            changed = tmp_path / "changed"
+            changed.mkdir()
+            text = (tmp_path / "plant" / "plant.yaml").read_text(encoding="utf-8")
+            suppressed = text.replace(
+                "H: {setpoint: 50, deadband: 5", "H: {suppressed_by: {point: X1, above: 5}, setpoint: 50, deadband: 5"
+            )
+            (changed / "plant.yaml").write_text(suppressed, encoding="utf-8")
+            r.plant = load_plant(changed)
+            async with r.working():
+                await gateway.send({0: 60.0})
+                await soon(lambda: phase_is(r, "unacknowledged"))
+
+    asyncio.run(run())
+
+
 def test_a_worker_without_its_snapshot_takes_the_same_journal_from_the_stream(tmp_path: Path) -> None:
     """Repeats in the stream are repeats again, and the alarm goes on where it was."""
 
