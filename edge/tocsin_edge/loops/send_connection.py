@@ -266,9 +266,7 @@ class Connection:
             return
         columns = self._under_todays_plant(batch)
         if columns is None:
-            floor = await self._thread.attempt(0, self._spool.commit, [batch.number], self._now_ms())
-            # A host that has all before it would wait for it.
-            self._tell_oldest |= floor >= batch.number
+            await self._leave_out(batch.number)
             return
         message = self._session.ddata(batch.device, columns, batch.number, self._now_ms(), historical=True)
         self._outstanding.sent(batch.number, historical=True)
@@ -299,12 +297,17 @@ class Connection:
             names = tuple(metric.name for metric in sample.device.sparkplug.metrics)
             columns = self._under_todays_plant(Batch(kept.number, device, names, sample.columns))
         if columns is None:
-            await self._thread.attempt(0, self._spool.commit, [kept.number], self._now_ms())
+            await self._leave_out(kept.number)
             return
         message = self._session.ddata(device, columns, kept.number, self._now_ms(), historical=False)
         if kept.on_disk:
             self._outstanding.sent(kept.number, historical=False)
         await self._uplink.publish(message)
+
+    async def _leave_out(self, number: int) -> None:
+        floor = await self._thread.attempt(0, self._spool.commit, [number], self._now_ms())
+        # A host that has all before it would wait for it.
+        self._tell_oldest |= floor >= number
 
     async def _birth_once(self, device: str) -> None:
         if device not in self._born:
