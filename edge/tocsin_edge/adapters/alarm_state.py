@@ -1,13 +1,14 @@
 """What the gateway's alarm engine remembers, in a file that is there whole or not at all."""
 
 import json
-import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import structlog
+
+from tocsin_edge.adapters.whole_file import write_whole
 
 FILE: Final = "alarms.state"
 MAGIC: Final = b"tocsin alarms 1\n"
@@ -37,17 +38,7 @@ def write_alarm_state(folder: Path, state: AlarmState) -> None:
     """
     head = json.dumps({"batch": state.batch, "entry": state.entry, "obeyed": state.obeyed}).encode()
     body = b"".join((MAGIC, head, b"\n", state.engine))
-    new = folder / f"{FILE}.new"
-    with new.open("wb") as file:
-        file.write(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little"))
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(folder / FILE)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(folder / FILE, body + zlib.crc32(body).to_bytes(CRC_BYTES, "little"))
 
 
 def read_alarm_state(folder: Path) -> AlarmState | None:

@@ -1,7 +1,6 @@
 """What devices' refusals taught the read plans, kept in a file so that a restart does not ask again."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -9,6 +8,7 @@ from typing import Final
 import structlog
 
 from tocsin_core.registers import Hole, holes_of
+from tocsin_edge.adapters.whole_file import write_whole
 
 FILE: Final = "refused.json"
 
@@ -34,9 +34,5 @@ def write_holes(folder: Path, holes: Mapping[str, Sequence[Hole]]) -> None:
     Raises:
         OSError: the disk does not take it.
     """
-    path, new = folder / FILE, folder / f"{FILE}.new"
-    with new.open("w", encoding="utf-8") as file:
-        json.dump({where: [hole.as_row() for hole in each] for where, each in sorted(holes.items())}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    content = {where: [hole.as_row() for hole in each] for where, each in sorted(holes.items())}
+    write_whole(folder / FILE, json.dumps(content).encode())

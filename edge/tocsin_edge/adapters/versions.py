@@ -1,10 +1,11 @@
 """The versions of its slice that a gateway keeps as files: on trial, good, or rolled back with the reason."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from tocsin_edge.adapters.whole_file import sync_folder, write_whole
 
 FOLDER: Final = "slices"
 KEPT: Final = 10
@@ -51,18 +52,18 @@ class Versions:
     def keep(self, version: int, sealed: bytes) -> None:
         """Keep a version that goes on trial: it is on disk before this returns."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._write(self._path(version, TRIAL), sealed)
+        write_whole(self._path(version, TRIAL), sealed)
 
     def confirm(self, version: int) -> None:
         """Make good the version that is on trial, and forget good ones beyond the ten newest."""
         self._prune(GOOD)
         self._path(version, TRIAL).replace(self._path(version, GOOD))
-        self._sync()
+        sync_folder(self._folder)
 
     def reject(self, version: int, reason: str) -> None:
         """Note that a version was rolled back; its content is forgotten, its number and the reason are not."""
         self._prune(BAD)
-        self._write(self._path(version, BAD), reason.encode())
+        write_whole(self._path(version, BAD), reason.encode())
         for state in (TRIAL, GOOD):
             self._path(version, state).unlink(missing_ok=True)
 
@@ -80,19 +81,3 @@ class Versions:
         """Leave room for one more."""
         for version in sorted((version for version, each in self._all() if each == state), reverse=True)[KEPT - 1 :]:
             self._path(version, state).unlink()
-
-    def _write(self, path: Path, content: bytes) -> None:
-        new = path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        self._sync()
-
-    def _sync(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
