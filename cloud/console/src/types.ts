@@ -266,6 +266,14 @@ export interface Gateway {
     readonly step_s: number | null;
   } | null;
   readonly unsynchronised: readonly Stretch[];
+  /** on which version of its part of the plant it runs; null where it is not managed from here */
+  readonly slice: {
+    readonly version: number;
+    readonly current: boolean | null;
+    readonly sent: number | null;
+    readonly outcome: "on trial" | "applied" | "refused" | "rolled back" | null;
+    readonly reason: string | null;
+  } | null;
 }
 
 export interface Quarantined {

@@ -65,6 +65,12 @@ function GatewayCard({ row }: { readonly row: Gateway }) {
           <dt>{t("gatewayClock")}</dt>
           <dd class={row.clock?.synchronised === false ? "wrong" : ""}>{clockText(row.clock, when)}</dd>
         </div>
+        {row.slice !== null && (
+          <div data-testid={`slice-${row.id}`} title={row.slice.reason ?? undefined}>
+            <dt>{t("slice")}</dt>
+            <dd class={row.slice.current === false ? "wrong" : ""}>{sliceText(row.slice)}</dd>
+          </div>
+        )}
       </dl>
       <ul class="devices" aria-label={t("devices")}>
         {row.devices.map((device) => (
@@ -84,6 +90,15 @@ function clockText(clock: Gateway["clock"], when: (at: string) => string): strin
   if (clock === null) return "—";
   if (!clock.synchronised) return t("clockUnset", { time: when(clock.since) });
   return clock.error_ms === null ? t("clockSet") : t("clockSetWithin", { ms: Math.ceil(clock.error_ms) });
+}
+
+function sliceText(slice: NonNullable<Gateway["slice"]>): string {
+  if (slice.current === true) return t("sliceCurrent");
+  if (slice.outcome === "refused" || slice.outcome === "rolled back") {
+    const outcome = t(slice.outcome === "refused" ? "sliceRefused" : "sliceRolledBack");
+    return `${outcome}${slice.reason ? t("sliceReason", { reason: slice.reason }) : ""}`;
+  }
+  return t("sliceUnderWay");
 }
 
 function Figure({ term, text }: { readonly term: string; readonly text: string }) {
