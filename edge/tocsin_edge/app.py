@@ -1,7 +1,6 @@
 """One gateway, wired in a straight line and taken down in reverse."""
 
 import asyncio
-import gc
 import signal
 from contextlib import AsyncExitStack
 from typing import Final, NamedTuple
@@ -12,6 +11,7 @@ from tocsin_core.clock import Clock
 from tocsin_edge.adapters.alarm_state import read_alarm_state
 from tocsin_edge.adapters.clock_sync import clock_sync
 from tocsin_edge.adapters.folder_lock import held
+from tocsin_edge.adapters.memory import settle
 from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.adapters.uplink_settings import UplinkSettings, read_uplink_settings
@@ -76,9 +76,7 @@ async def run(
         await stack.enter_async_context(answering(parts.report, parts.alarms, settings.spool.parent, metrics_at))
         before = spool.counters()
         log.info("gateway starts", gateway=settings.gateway.id, devices=len(settings.devices), **before)
-        # What was loaded stays: no later collection need look through it.
-        gc.collect()
-        gc.freeze()
+        settle()
         async with asyncio.TaskGroup() as outward:
             outward.create_task(parts.sender.run(), name="send")
             keeping = outward.create_task(parts.keeper.run(), name="keep")

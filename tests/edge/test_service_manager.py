@@ -91,7 +91,7 @@ from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.loops import watchdog
 watchdog.LINE_PATIENCE_S = watchdog.SPOOL_PATIENCE_S = 1.5
 folder = Path(os.environ["TOCSIN_TEST_HANG"])
-ask, append = ModbusLine.ask, Spool.append
+ask, keep = ModbusLine.ask, Spool.keep
 async def hang(self, *question):
     while (folder / "line").exists():
         await asyncio.sleep(3600)
@@ -99,8 +99,8 @@ async def hang(self, *question):
 def block(self, *parts):
     while (folder / "spool").exists():
         time.sleep(0.1)
-    return append(self, *parts)
-ModbusLine.ask, Spool.append = hang, block
+    return keep(self, *parts)
+ModbusLine.ask, Spool.keep = hang, block
 from tocsin_cli.main import main
 main()
 """
