@@ -55,7 +55,7 @@ class OfferError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A slice for one gateway of one site; of two versions the higher counts."""
+    """A slice for one gateway of one site; of two versions (1 to 2**64 - 1) the higher counts."""
 
     site: str
     gateway: str
@@ -94,7 +94,7 @@ def unseal(sealed: bytes, verify: Verify, site: str, gateway: str) -> Offer:
         (length,) = LENGTH.unpack_from(content, len(MAGIC))
         begin = len(MAGIC) + LENGTH.size
         head = json.loads(content[begin : begin + length])
-        offer = Offer(str(head["site"]), str(head["gateway"]), int(head["version"]), b"")
+        offer = Offer(str(head["site"]), str(head["gateway"]), _version(head["version"]), b"")
         size, said = int(head["bytes"]), str(head["hash"])
         data = _unpacked(content[begin + length :], size)
     except (struct.error, ValueError, KeyError, TypeError, zlib.error) as error:
@@ -104,6 +104,12 @@ def unseal(sealed: bytes, verify: Verify, site: str, gateway: str) -> Offer:
     if len(data) != size or hash_of(data) != said:
         raise OfferError(Refusal.DAMAGED, "the slice is not the one that was signed", offer.version)
     return Offer(site, gateway, offer.version, data)
+
+
+def _version(found: object) -> int:
+    if not isinstance(found, int) or not 0 < found < 1 << 64:
+        raise ValueError(f"version {found!r}")
+    return found
 
 
 def _unpacked(packed: bytes, size: int) -> bytes:

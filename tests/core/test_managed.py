@@ -66,6 +66,13 @@ def test_every_tampering_is_refused_with_its_reason() -> None:
     assert refusal(SEALED, site="elsewhere") is Refusal.NOT_MINE
 
 
+@pytest.mark.parametrize("version", [0, -1, 2**64])
+def test_a_version_that_is_none_is_damage(version: int) -> None:
+    """Versions are counted from 1 and held in 64 bits."""
+    assert refusal(seal(Offer("site", "gw", version, b"x"), KEY.sign)) is Refusal.DAMAGED
+    assert unseal(seal(Offer("site", "gw", 2**64 - 1, b"x"), KEY.sign), verify, "site", "gw").version == 2**64 - 1
+
+
 @pytest.mark.parametrize("head", [b"", b"[]", b"{}", b'{"site": "site"}', b"\xff", b"[" * 50])
 def test_a_signed_head_that_cannot_be_read_is_damage(head: bytes) -> None:
     """A signature that holds over nonsense does not make it sense."""

@@ -12,6 +12,8 @@ from tocsin_edge.settings import DeviceSettings, EdgeSettings, ModbusDevice
 NS_PER_S: Final = 1_000_000_000
 # A device that is read more rarely cannot show within the trial that it works.
 LEAST_READINGS: Final = 3
+# The reason goes up in one message, and is read by people.
+MOST_NAMES: Final = 5
 # The database took something so recently: it has to take something again.
 RECENT_MS: Final = 60_000
 
@@ -70,6 +72,8 @@ class Before:
         elif self._was_committing and (report.spool.committed_ms or 0) <= self._changed_ms:
             lacks.append("the database takes nothing")
         lacks += [f"{each.device.id}: {reason}" for each in self._sound if (reason := self._lacks(each))]
+        if len(lacks) > MOST_NAMES:
+            lacks[MOST_NAMES:] = [f"and {len(lacks) - MOST_NAMES} more"]
         return tuple(lacks)
 
     def _times(self, device: DeviceSettings) -> dict[str, int]:
@@ -92,5 +96,6 @@ class Before:
             elif device.report is None and int(last.time_ms[place]) <= after_ms:
                 silent += 1
         if wrong:
-            return f"{', '.join(wrong)} bad, and was not before"
+            more = f" and {len(wrong) - MOST_NAMES} more" if len(wrong) > MOST_NAMES else ""
+            return f"{', '.join(wrong[:MOST_NAMES])}{more} bad, and was not before"
         return f"{silent} points not read anew" if silent else ""
