@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.edge.rig import Gateway, Host, Slave, modbus_device, plant
+from tests.support.modbus_switches import SwitchUnit
+from tests.support.modbus_units import TcpUnits
 from tests.support.nats import Broker, nats_broker
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
@@ -29,6 +31,7 @@ from tocsin_core.sparkplug import slice_part
 from tocsin_edge.adapters.metrics import ask
 
 PERIOD_MS = 500
+COIL = 7
 KEY = Ed25519PrivateKey.generate()
 
 
@@ -458,3 +461,41 @@ def sensor(name: str) -> str:
         f"period_ms: 1000\nmqtt: {{topic: {name}, time: t}}\n"
         f"points:\n  - {{id: {name}, name: {name}, kind: generic, field: v, range: [0, 9999]}}"
     )
+
+
+def test_a_siren_sounds_on_over_a_change_and_one_that_would_not_sound_is_no_change(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """It is never switched off meanwhile; a version under which it cannot be switched is rolled back."""
+
+    async def story() -> None:
+        unit = SwitchUnit()
+        slaves, sirens = Slave({1: 500.0, 2: 2.0}).serve(), TcpUnits({1: unit})
+        async with slaves as slave, sirens as units, above(tmp_path, broker) as cloud:
+
+            def siren(port: int) -> str:
+                at = f"modbus: {{port: {port}, timeout_ms: 300}}"
+                return f"    outputs: [{{id: SIREN, kind: siren, {at}, address: {COIL}, refresh_ms: 500}}]"
+
+            alarms = ", alarms: {H: {setpoint: 100, deadband: 1, priority: high}, bad: false}}"
+            own = {"A": device("A", slave)[:-1] + alarms}
+            folder = plant(tmp_path / "plant", broker.mqtt, own, siren(units.port))
+            gateway = ManagedGateway(folder, tmp_path, 5)
+            gateway.start()
+            try:
+                await eventually_async(lambda: unit.coils.get(COIL) == 1, 30)
+                written = len(unit.written)
+                more = own | {"B": device("B", slave, 2)}
+                await cloud.offer(1, cloud.slice_of(more, siren(units.port)))
+                await cloud.until(1, Outcome.APPLIED)
+                await cloud.offer(2, cloud.slice_of(more, siren(free_port())))
+                standing = await cloud.until(2, Outcome.ROLLED_BACK)
+                assert standing.answer is not None
+                assert standing.answer.reason.startswith("output SIREN: ")
+                await eventually_async(lambda: not gateway.status()["faults"], 30)
+                assert len(unit.written) > written
+                assert {value for _, _, value in unit.written[written:]} == {1}
+            finally:
+                gateway.stop()
+
+    asyncio.run(story())

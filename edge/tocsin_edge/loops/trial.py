@@ -30,8 +30,8 @@ class Before:
     """How things were when it was made; once they have `changed`, `missing` tells what was well then and is not now.
 
     Every point that was not bad, and still is in the plant, has to be read anew and not be bad; nothing may stand
-    still; where there was a connection there has to be one to the broker that is set now, and where the database took
-    readings it has to take them again.
+    still; each output and push-button that did as it should has to do so; where there was a connection there has to be
+    one to the broker that is set now, and where the database took readings it has to take them again.
     """
 
     def __init__(
@@ -45,11 +45,15 @@ class Before:
         self._was_connected = connected_to() is not None
         self._was_committing = self._changed_ms - (report.spool.committed_ms or 0) < RECENT_MS
         self._took = not report.spool.trouble
+        enough_ns = trial_s * NS_PER_S / LEAST_READINGS
+        self._obedient = {
+            chore.name for chore in report.alarms.chores if not chore.reason and chore.job.period_ns <= enough_ns
+        }
         before = {device.id: device for device in report.settings.devices}
         self._sound = [
             _Sound(device, self._times(before[device.id]))
             for device in after.devices
-            if device.id in before and LEAST_READINGS * device.period_ns <= trial_s * NS_PER_S
+            if device.id in before and device.period_ns <= enough_ns
         ]
 
     def changed(self) -> None:
@@ -71,6 +75,8 @@ class Before:
             lacks.append(f"no connection to {self._broker.host}:{self._broker.port}")
         elif self._was_committing and (report.spool.committed_ms or 0) <= self._changed_ms:
             lacks.append("the database takes nothing")
+        chores = [chore for chore in report.alarms.chores if chore.name in self._obedient]
+        lacks += [f"{chore.name}: {chore.reason}" for chore in chores if chore.reason]
         lacks += [f"{each.device.id}: {reason}" for each in self._sound if (reason := self._lacks(each))]
         if len(lacks) > MOST_NAMES:
             lacks[MOST_NAMES:] = [f"and {len(lacks) - MOST_NAMES} more"]
