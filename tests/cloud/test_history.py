@@ -4,6 +4,8 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.cloud.rig import CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
 from tests.contract.history_stores import victoria
 from tests.support.wait import eventually_async
@@ -12,6 +14,7 @@ RISES = "SELECT count(*) FROM transition WHERE event = 'raise' AND alarm = 'P1/H
 ALL = "points/P1/readings?start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z"
 
 
+@pytest.mark.timeout(300)
 def test_a_history_server_that_is_killed_costs_no_reading_and_holds_up_no_alarm(tmp_path: Path) -> None:
     """Alarms rise while it is away; a gateway is told of nothing that the server may have lost; all is stored once."""
 

@@ -175,6 +175,7 @@ def test_influxdb_is_asked_as_its_documentation_says(tmp_path: Path, monkeypatch
         await history.commit(Frame.of([key], [T0], [1.5], [GOOD]), {"position": b"1"})
         assert await history.durable() == 1
         trend = await history.read('A "1"', T0, T0 + 60 * S, None, 10)
+        assert len((await history.read('A "1"', T0, T0, None, 10)).time_ns) == 0
         await history.retain(T0)
         await history.close()
         return trend

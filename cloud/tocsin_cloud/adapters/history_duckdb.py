@@ -19,6 +19,7 @@ from tocsin_cloud.adapters.history_duckdb_tables import (
     forget,
     insert,
     move_on,
+    name,
     prepare,
     read,
     rows,
@@ -32,10 +33,10 @@ T = TypeVar("T")
 # How DuckDB says that another process has the file; it has no type of its own for that.
 LOCKED: Final = "Could not set lock"
 # A trend of one point reads at least a block of 122,880 rows of each chunk, and everything that has not moved on yet: a
-# chunk holds some rows of each point, at least two blocks, and no more than can be sorted in memory (32 bytes a row).
+# chunk holds some rows of each point, at least two blocks, and no more than can be sorted in memory (100 bytes a row).
 CHUNK_ROWS_A_POINT: Final = 200
 LEAST_CHUNK_ROWS: Final = 250_000
-MOST_CHUNK_ROWS: Final = 16_000_000
+MOST_CHUNK_ROWS: Final = 8_000_000
 
 
 class DuckdbHistory:
@@ -193,7 +194,7 @@ class DuckdbHistory:
         }
         self._durable_keys = len(self._keys)
         self._state = {
-            name: bytes(body) for name, body in connection.execute("SELECT name, body FROM state").fetchall()
+            part: bytes(body) for part, body in connection.execute("SELECT name, body FROM state").fetchall()
         }
 
     def _commit(self, frame: Frame, fresh: list[tuple[str, int]], state: Mapping[str, bytes]) -> None:
@@ -201,11 +202,11 @@ class DuckdbHistory:
         connection.execute("BEGIN")
         try:
             if fresh:
-                connection.executemany("INSERT INTO points VALUES (?, ?)", [[key, point] for point, key in fresh])
+                name(connection, fresh)
             if len(frame):
                 insert(connection, frame, RECENT[self._active])
-            for name, body in state.items():
-                connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", [name, body])
+            for part, body in state.items():
+                connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", [part, body])
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")

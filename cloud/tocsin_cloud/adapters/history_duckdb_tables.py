@@ -121,13 +121,23 @@ def prepare(connection: DuckDBPyConnection) -> None:
 def insert(connection: DuckDBPyConnection, frame: Frame, recent: str) -> None:
     """Add readings as they came, inside the caller's transaction."""
     columns = {"point": frame.point, "time_ns": frame.time_ns, "value": frame.value, "quality": frame.quality}
+    # What is no number is stored as none: min and max would take it for one.
+    _take_over(connection, columns, recent, "point, time_ns, CASE WHEN isfinite(value) THEN value END, quality")
+
+
+def name(connection: DuckDBPyConnection, points: Sequence[tuple[str, int]]) -> None:
+    """Add the keys of new points, inside the caller's transaction."""
+    columns = {
+        "id": np.asarray([point for point, _ in points], object),
+        "key": np.asarray([key for _, key in points], np.int32),
+    }
+    _take_over(connection, columns, "points", "key, id")
+
+
+def _take_over(connection: DuckDBPyConnection, columns: Mapping[str, object], table: str, selected: str) -> None:
     connection.register("incoming", columns)
     try:
-        # What is no number is stored as none: min and max would take it for one.
-        connection.execute(
-            f"INSERT INTO {recent} "  # noqa: S608 -- constants
-            "SELECT point, time_ns, CASE WHEN isfinite(value) THEN value END, quality FROM incoming"
-        )
+        connection.execute(f"INSERT INTO {table} SELECT {selected} FROM incoming")  # noqa: S608 -- constants
     finally:
         connection.unregister("incoming")
 

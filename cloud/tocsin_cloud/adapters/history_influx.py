@@ -36,6 +36,7 @@ T = TypeVar("T")
 HOUR_S: Final = 3600
 HOUR_NS: Final = HOUR_S * 1000 * MILLISECOND
 ROLL_UPS: Final = {"mean": (VALUE, "mean"), "low": (VALUE, "min"), "high": (VALUE, "max"), QUALITY: (QUALITY, "min")}
+NOTHING: Final = trend_of_samples(dict.fromkeys((QUALITY, VALUE, BAD_VALUE), column([], [])), 0)
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -99,6 +100,9 @@ class InfluxHistory:
         Raises:
             HistoryError: the server is away or refuses.
         """
+        if start_ns >= end_ns:
+            # Flux takes no empty range.
+            return NOTHING
         query = (
             f"data = from(bucket: {_text(self._bucket)}) "
             f"|> range(start: time(v: {start_ns}), stop: time(v: {end_ns})) "

@@ -169,10 +169,11 @@ class VictoriaHistory:
             HistoryError: the server is away, or the state file does not take it.
         """
         before_ms = before_ns // MILLISECOND // HOUR_MS * HOUR_MS
-        kept = (await self._look()).flags.get(RETENTION_FLAG, "1")
-        kept_ms = float(kept.rstrip("hdwy")) * RETENTION_HOURS[kept.lstrip("0123456789.")] * HOUR_MS
-        if kept_ms < self._clock.now_ns() // MILLISECOND - before_ms - HOUR_MS:
-            log.error("VictoriaMetrics forgets too early", flag=f"-{RETENTION_FLAG}={kept}")
+        kept = (await self._look()).flags.get(RETENTION_FLAG, "")
+        wanted_hours = (self._clock.now_ns() // MILLISECOND - before_ms) / HOUR_MS - 1
+        number = re.fullmatch(r"([0-9.]+)([hdwy]?)", kept)
+        if number is None or float(number[1]) * RETENTION_HOURS[number[2]] < wanted_hours:
+            log.error("VictoriaMetrics may forget too early", flag=f"-{RETENTION_FLAG}={kept}", wanted_h=wanted_hours)
         if before_ms > self._retained_ms:
             await asyncio.to_thread(self._file.save, {RETAINED: str(before_ms).encode()})
             self._retained_ms = before_ms
