@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
+from tocsin_edge.adapters.memory import apart
 from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.app import run, stop_on_signals
 from tocsin_edge.loops.managed import TRIAL_S
@@ -34,7 +36,7 @@ def edge(
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object: the spool's counters.")] = False,
 ) -> None:
     """Run a gateway: read its instruments, keep every reading until the cloud has it, and send it up."""
-    loaded = load_plant(plant)
+    loaded = apart(partial(load_plant, plant))
     try:
         settings = compile_settings(loaded, gateway, data, uplink)
         counters = asyncio.run(_until_signal(settings, metrics, trial))

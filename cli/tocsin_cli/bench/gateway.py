@@ -39,6 +39,8 @@ ENOUGH_LIVE: Final = 3
 SPOOL_MB: Final = 512
 NS_PER_MS: Final = 1_000_000
 LOG: Final = "edge.log"
+# Beyond what the devices show, so that each reading is judged and none alarms; with `bad` and `stale` four a point.
+ALARMS: Final = "alarms: {HH: {setpoint: 98}, H: {setpoint: 95}}"
 SITE: Final = "bench"
 NODE: Final = "gw"
 
@@ -69,8 +71,9 @@ def _write_plant(folder: Path, mqtt: int, ports: list[int]) -> None:
         lines += [f"      - id: {device}", "        profile: bench", f"        period_ms: {round(PERIOD_S * 1000)}"]
         lines += [f"        modbus: {{host: 127.0.0.1, port: {ports[line]}, unit: {unit + 1}, timeout_ms: 1000}}"]
         lines += ["        points:"]
+        kind = f"kind: generic, unit: bar, range: [0, 100], {ALARMS}"
         lines += [
-            f"          - {{id: {name}, name: {name}, kind: generic, register: v{n}, unit: bar, range: [0, 100]}}"
+            f"          - {{id: {name}, name: {name}, register: v{n}, {kind}}}"
             for n, name in enumerate(_points(device))
         ]
     (folder / "plant.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
