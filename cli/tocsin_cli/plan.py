@@ -11,7 +11,7 @@ import typer
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.registers import ReadPlan, ReadRequest
-from tocsin_edge.settings import ModbusDevice, compile_settings
+from tocsin_edge.settings import EdgeSettings, ModbusDevice, compile_alarms, compile_settings
 
 HEADINGS: Final = (
     "connection",
@@ -71,22 +71,44 @@ class Polled:
         }
 
 
-def polled_by(plant: Plant, gateway: str) -> list[Polled]:
-    """What a gateway reads over Modbus, as it compiles it itself, in the order of the plant file.
+def _settings(plant: Plant, gateway: str) -> EdgeSettings:
+    """What a gateway has to do, as it compiles it itself.
 
     Raises:
         typer.BadParameter: there is no such gateway, or it is somebody else's.
     """
     try:
         # Nothing is opened or written: the folder of its data is of no matter here.
-        settings = compile_settings(plant, gateway, Path())
+        return compile_settings(plant, gateway, Path())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _polled(settings: EdgeSettings) -> list[Polled]:
+    """What a gateway reads over Modbus, in the order of the plant file."""
     return [
         Polled(device.id, device.input.address, device.period_ns // NS_PER_MS, part.plan, part.safety)
         for device in settings.devices
         if isinstance(device.input, ModbusDevice)
         for part in device.input.parts
+    ]
+
+
+def _writes(settings: EdgeSettings) -> list[dict[str, Any]]:
+    """All that a gateway may ever write: one coil or register for each output, and two values."""
+    return [
+        {
+            "output": output.id,
+            "kind": output.kind,
+            "connection": output.modbus.line,
+            "unit": output.modbus.unit,
+            "function": output.function,
+            "address": output.address,
+            "on": output.on,
+            "off": output.off,
+            "alarms": int(follows.sum()),
+        }
+        for output, follows in zip(settings.gateway.outputs, compile_alarms(settings).follows, strict=True)
     ]
 
 
@@ -134,7 +156,12 @@ def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: froze
         yield "  ".join(set_).rstrip()
 
 
-def _warnings(polled: Sequence[Polled], connections: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _warnings(
+    polled: Sequence[Polled], connections: Sequence[dict[str, Any]], writes: Sequence[dict[str, Any]]
+) -> Iterator[str]:
+    for write in writes:
+        if not write["alarms"]:
+            yield f"{write['kind']} {write['output']}: follows no alarm that this gateway decides"
     for line in connections:
         if line["use_percent"] > PERCENT:
             yield f"{line['connection']}: its devices ask for more than the line can give: periods will stretch"
@@ -156,11 +183,15 @@ def plan(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object.")] = False,
 ) -> None:
-    """Print the Modbus requests of a gateway: what each reads, wastes and costs, and how busy its lines are."""
-    polled = polled_by(load_plant(plant), gateway)
+    """Print the Modbus requests of a gateway: what each reads, wastes and costs, and how busy its lines are.
+
+    And all that it may ever write.
+    """
+    settings = _settings(load_plant(plant), gateway)
+    polled, writes = _polled(settings), _writes(settings)
     rows = [device.row(request) for device in polled for request in device.plan.requests]
     connections = _connections(polled)
-    warnings = list(_warnings(polled, connections))
+    warnings = list(_warnings(polled, connections, writes))
     if rows:
         typer.echo("\n".join(aligned(HEADINGS, [_cells(row) for row in rows], NUMBERS)))
     else:
@@ -171,8 +202,21 @@ def plan(
             f"{line['connection']}: units {line['units']}, requests {line['requests']}, "
             f"busy {line['use_percent']:.1f} % of the time (by {how})"
         )
+    for write in writes:
+        typer.echo(
+            f"{write['kind']} {write['output']}: writes {write['on']} or {write['off']} to {write['connection']}, "
+            f"unit {write['unit']}, function {write['function']}, address {write['address']}; "
+            f"alarms that it follows: {write['alarms']}"
+        )
     for warning in warnings:
         typer.echo(warning)
     if as_json:
-        result = {"ok": True, "gateway": gateway, "requests": rows, "connections": connections, "warnings": warnings}
+        result = {
+            "ok": True,
+            "gateway": gateway,
+            "requests": rows,
+            "connections": connections,
+            "writes": writes,
+            "warnings": warnings,
+        }
         typer.echo(json.dumps(result, ensure_ascii=False))

@@ -111,3 +111,30 @@ def test_a_gateway_that_is_not_ours_is_a_wrong_argument(serial: str, gateway: st
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_all_that_may_ever_be_written_is_listed() -> None:
+    """Each output with its address, its two values and how many alarms it follows."""
+    done = tocsin("plan", AMMONIA, "--gateway", "gw-tank-farm", "--json")
+    assert done.returncode == 0
+    siren, beacon = json.loads(done.stdout.splitlines()[-1])["writes"]
+    assert {key: siren[key] for key in ("unit", "function", "address", "on", "off")} == {
+        "unit": 1,
+        "function": 5,
+        "address": 0,
+        "on": 1,
+        "off": 0,
+    }
+    assert siren["alarms"] == beacon["alarms"] > 0
+    assert f"siren tank-farm-siren: writes 1 or 0 to {siren['connection']}, unit 1, function 5" in done.stdout
+
+
+def test_an_output_that_follows_nothing_is_told(tmp_path: Path) -> None:
+    """No point of its gateway belongs to what it is for."""
+    siren = "    outputs: [{id: S, kind: siren, modbus: {port: 503}, address: 0, sources: [yard]}]\n"
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "slow.yaml").write_text(SLOW, encoding="utf-8")
+    text = SERIAL.replace(HEAD, f"{HEAD}hazard_sources: [{{id: yard, name: Yard}}]\n")
+    folder = plant(tmp_path, text.replace("  - id: gw\n", f"  - id: gw\n{siren}"))
+    done = tocsin("plan", folder, "--gateway", "gw")
+    assert "siren S: follows no alarm that this gateway decides" in done.stdout
