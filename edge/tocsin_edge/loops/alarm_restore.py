@@ -118,7 +118,8 @@ def _stand(state: State, rules: Rules, entry: Entry) -> None:
     state.out_of_service[number] = entry.out_of_service
     if entry.event is Event.ACKNOWLEDGE:
         note_acknowledgement(state, rules, number, entry.time_ns)
-    if entry.event in ASPECT and entry.who:
+    # An end of a shelf that nobody asked for is no command.
+    if entry.event in ASPECT and (entry.who or entry.command):
         state.commanded_ns[number, ASPECT[entry.event]] = entry.time_ns
 
 

@@ -182,7 +182,7 @@ class LocalAlarms:
         self,
         judged: _Judged,
         outputs: tuple[bool, ...],
-        engine: bytes | None,
+        kept_state: tuple[bytes, dict[str, int]] | None,
         numbers: Sequence[int],
         batch: int,
         *,
@@ -197,8 +197,9 @@ class LocalAlarms:
         for answer, outcomes in judged.answers:
             if not answer.done():
                 answer.set_result(outcomes)
-        if engine is not None and on_disk:
-            self._unsaved = AlarmState(engine, batch, self._entry, dict(self._obeyed))
+        if kept_state is not None and on_disk:
+            engine, obeyed = kept_state
+            self._unsaved = AlarmState(engine, batch, self._entry, obeyed)
 
     async def run(self) -> None:
         """Let time pass for the engine each second, and keep its snapshots, for ever."""
@@ -235,12 +236,13 @@ class LocalAlarms:
         """Let the next verdict have a snapshot."""
         self._saved_s = self._clock.monotonic() - SNAPSHOT_EVERY_S
 
-    def _snapshot(self) -> bytes | None:
+    def _snapshot(self) -> tuple[bytes, dict[str, int]] | None:
+        """What the engine remembers and which orders were answered, where it is time to keep it."""
         now_s = self._clock.monotonic()
         if not self.decides or now_s - self._saved_s < SNAPSHOT_EVERY_S:
             return None
         self._saved_s = now_s
-        return snapshot(self.state, self.rules)
+        return snapshot(self.state, self.rules), dict(self._obeyed)
 
     def _judge(self) -> None:
         """Take all readings, then what was ordered and asked, into the engine."""
