@@ -1,29 +1,22 @@
 """`tocsin audit`: the chain of the cloud side's audit log walked from end to end, and the log written out."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sqlalchemy.exc import SQLAlchemyError
 
+from tocsin_cli.cloud_data import Data, Json, on_database
 from tocsin_cloud.adapters.audit import Verdict, entries, verify
 from tocsin_cloud.adapters.audit_chain import Link
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
-from tocsin_cloud.settings import SQL_FILE
+from tocsin_cloud.adapters.sql.engine import Database
 
 BROKEN_EXIT: Final = 1
-T = TypeVar("T")
 
 app = typer.Typer(help="Check and write out the audit log of the cloud side.")
-
-Data = Annotated[Path, typer.Option(help="Where the cloud side keeps its files.")]
-Json = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
 
 
 @app.command("verify")
@@ -49,7 +42,7 @@ def verify_log(
                     session, known, lambda done, total: progress.update(bar, completed=done, total=total)
                 )
 
-    found = _on_database(data, work)
+    found = on_database(data, work)
     if as_json:
         broken = None if found.broken is None else {**asdict(found.broken), "kind": str(found.broken.kind)}
         told = {"sound": broken is None, "entries": found.entries, "last": found.last._asdict(), "broken": broken}
@@ -81,7 +74,7 @@ def export(
                     written += 1
         return written
 
-    written = _on_database(data, work)
+    written = on_database(data, work)
     typer.echo(json.dumps({"entries": written, "file": str(file)}) if as_json else f"{file}: {written} entries")
 
 
@@ -91,21 +84,3 @@ def _link(checkpoint: Path) -> Link:
         return Link(int(last["seq"]), str(last["hash"]))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise typer.BadParameter(f"{checkpoint} is not what `tocsin audit verify --json` prints: {error}") from error
-
-
-def _on_database(data: Path, work: Callable[[Database], Awaitable[T]]) -> T:
-    path = data / SQL_FILE
-    if not path.is_file():
-        raise typer.BadParameter(f"the cloud side has no database in {data}")
-
-    async def run() -> T:
-        database = Database.as_it_is(sqlite_url(path))
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    try:
-        return asyncio.run(run())
-    except (SQLAlchemyError, OSError) as error:
-        raise typer.BadParameter(f"{path}: {getattr(error, 'orig', None) or error}") from error

@@ -29,6 +29,7 @@ VERBS: Final = {
     "status": Verb("tocsin_cli.status", "status", "tocsin_edge", ""),
     "gateway": Verb("tocsin_cli.gateway", "app", "tocsin_edge", ""),
     "cloud": Verb("tocsin_cloud.cli", "cloud", "fastapi", "cloud"),
+    "user": Verb("tocsin_cli.user", "app", "sqlalchemy", "cloud"),
     "audit": Verb("tocsin_cli.audit", "app", "sqlalchemy", "cloud"),
     "replay": Verb("tocsin_cli.replay.command", "replay", "tocsin_core", ""),
     "test-rules": Verb("tocsin_cli.rule_tests", "rule_tests", "tocsin_core", ""),

@@ -17,7 +17,6 @@ from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 
-from tocsin_cloud.adapters.accounts import ensure_administrator
 from tocsin_cloud.adapters.channels import Channels
 from tocsin_cloud.adapters.history import History
 from tocsin_cloud.adapters.history_open import open_history
@@ -30,6 +29,7 @@ from tocsin_cloud.adapters.signing import signing_key
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_event
+from tocsin_cloud.adapters.users import ensure_administrator
 from tocsin_cloud.api.build import build_api
 from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.api.ports import ApiPorts

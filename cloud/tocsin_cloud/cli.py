@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer
+from tocsin_cloud.adapters.users import UserError
 from tocsin_cloud.app import run
 from tocsin_cloud.settings import (
     LOOPBACK,
@@ -133,7 +134,7 @@ def _main(work: Work, *, as_json: bool) -> None:
     result: Mapping[str, Any] = {}
     try:
         result = asyncio.run(_until_signal(work))
-    except* (BrokerError, HistoryError, NatsError, SQLAlchemyError, OSError) as group:
+    except* (BrokerError, HistoryError, NatsError, SQLAlchemyError, UserError, OSError) as group:
         failed = _leaves(group)
     for error in failed:
         log.critical("ended", reason=str(error) or repr(error))

@@ -1,40 +1,54 @@
-"""Who may sign in: users, their password hashes, their sign-ins, and the first administrator."""
+"""Who is signed in: passwords checked, sessions begun and ended, tokens turned into accounts."""
 
 import asyncio
 import hashlib
 import secrets
 from dataclasses import dataclass
+from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
+from tocsin_cloud.adapters.audit import append
+from tocsin_cloud.adapters.audit_chain import Actor, Deed, Outcome
+from tocsin_cloud.adapters.roles import Permission, granted
 from tocsin_cloud.adapters.sql.engine import Database
-from tocsin_cloud.adapters.sql.models import Session, User
+from tocsin_cloud.adapters.sql.models import ApiToken, Session, User
 from tocsin_core.clock import Clock
 
-ADMINISTRATOR = "admin"
-SESSION_S = 12 * 3600
+SESSION_S: Final = 12 * 3600
 """A sign-in lasts one long shift (12 h)."""
 
-TOKEN_BYTES = 32
+TOKEN_BYTES: Final = 32
+# Says at a glance, to people and to programs that look for leaked secrets, what it is.
+API_TOKEN: Final = "tocsin_"  # noqa: S105 -- how one begins
+# The use of a token is noted at most this often: not every call shall cost a write.
+NOTE_USE_NS: Final = 60_000_000_000
 # Each argon2 run takes 64 MiB: more than this many at a time would let the sign-in page exhaust a small machine.
-HASHES_AT_ONCE = 2
+HASHES_AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who is signed in, until `expires_ns`."""
+    """Somebody who is signed in, and what they may do; `token` is the id of the API token, if it came by one."""
 
     name: str
     display: str
     role: str
-    expires_ns: int
+    may: frozenset[Permission]
+    token: str | None = None
+    address: str = ""
+
+    @property
+    def actor(self) -> Actor:
+        """Who this is in the audit log."""
+        return Actor(self.name, self.role, f"{self.address} token {self.token}" if self.token else self.address)
 
 
 def token_hash(token: str) -> str:
     """Return what is kept of `token`: SHA-256, so that a stolen database signs nobody in."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 class Accounts:
@@ -53,71 +67,82 @@ class Accounts:
         async with self._hashing:
             return await asyncio.to_thread(self._hasher.hash, password)
 
-    async def sign_in(self, user: str, password: str) -> tuple[Account, str] | None:
+    async def sign_in(self, user: str, password: str, address: str = "") -> tuple[Account, str] | None:
         """Return the account and a new token if `password` is `user`'s, else None; as slow for unknown users."""
-        async with self._database.read() as sql:
-            row = await sql.get(User, user)
-        if not await self._matches(None if row is None else row.password_hash, password) or row is None:
+        row = await self._user(user)
+        if not await self.is_password(row, password) or row is None:
             return None
         token = secrets.token_urlsafe(TOKEN_BYTES)
         now = self._clock.now_ns()
-        expires = now + SESSION_S * 1_000_000_000
+        account = Account(row.name, row.display, row.role, granted(row.role), address=address)
         async with self._database.write() as sql:
             await sql.execute(delete(Session).where(Session.expires_ns <= now))
-            sql.add(Session(token_hash=token_hash(token), user=user, created_ns=now, expires_ns=expires))
-        return Account(row.name, row.display, row.role, expires), token
+            expires = now + SESSION_S * 1_000_000_000
+            sql.add(Session(token_hash=token_hash(token), user=row.name, created_ns=now, expires_ns=expires))
+            await append(sql, now, account.actor, Deed("session.open", row.name, Outcome.DONE, {}))
+        return account, token
 
-    async def _matches(self, hashed: str | None, password: str) -> bool:
-        if hashed is None:
-            if self._nobody is None:
-                self._nobody = await self.hash(secrets.token_urlsafe(TOKEN_BYTES))
-            hashed, known = self._nobody, False
-        else:
-            known = True
+    async def known(self, user: str) -> bool:
+        """Say whether somebody of that name may sign in."""
+        return await self._user(user) is not None
+
+    async def _user(self, user: str) -> User | None:
+        async with self._database.read() as sql:
+            row = await sql.get(User, user)
+        return None if row is None or row.disabled else row
+
+    async def is_password(self, user: User | None, password: str) -> bool:
+        """Say whether `password` is that of `user`; False, as slowly, for nobody."""
+        if user is None and self._nobody is None:
+            self._nobody = await self.hash(secrets.token_urlsafe(TOKEN_BYTES))
+        hashed = str(self._nobody) if user is None else user.password_hash
         try:
             async with self._hashing:
                 await asyncio.to_thread(self._hasher.verify, hashed, password)
         except (VerificationError, InvalidHashError):
             return False
-        return known
+        return user is not None
 
     async def account(self, token: str) -> Account | None:
-        """Return who holds `token`, or None if it is unknown or has expired."""
+        """Return who holds `token`, or None if it is unknown, has expired or was revoked, or its user may no more."""
+        return await (self._by_api_token(token) if token.startswith(API_TOKEN) else self._by_session(token))
+
+    async def _by_session(self, token: str) -> Account | None:
         found = (
-            select(User.name, User.display, User.role, Session.expires_ns)
+            select(User.name, User.display, User.role)
             .join(Session, Session.user == User.name)
-            .where(Session.token_hash == token_hash(token), Session.expires_ns > self._clock.now_ns())
+            .where(Session.token_hash == token_hash(token), Session.expires_ns > self._clock.now_ns(), ~User.disabled)
         )
         async with self._database.read() as sql:
             row = (await sql.execute(found)).one_or_none()
-        return None if row is None else Account(row.name, row.display, row.role, row.expires_ns)
+        return None if row is None else Account(row.name, row.display, row.role, granted(row.role))
 
-    async def sign_out(self, token: str) -> None:
-        """Forget `token`."""
+    async def _by_api_token(self, token: str) -> Account | None:
+        now = self._clock.now_ns()
+        found = (
+            select(ApiToken, User)
+            .join(User, ApiToken.user == User.name)
+            .where(
+                ApiToken.token_hash == token_hash(token),
+                ApiToken.revoked_ns.is_(None),
+                ApiToken.expires_ns.is_(None) | (ApiToken.expires_ns > now),
+                ~User.disabled,
+            )
+        )
+        async with self._database.read() as sql:
+            row = (await sql.execute(found)).one_or_none()
+        if row is None:
+            return None
+        held, user = row
+        if held.last_used_ns is None or now - held.last_used_ns >= NOTE_USE_NS:
+            async with self._database.write() as sql:
+                await sql.execute(update(ApiToken).where(ApiToken.id == held.id).values(last_used_ns=now))
+        # Never more than its user may: whoever loses a role loses it for their programs too.
+        return Account(user.name, user.display, held.role, granted(held.role) & granted(user.role), held.id)
+
+    async def sign_out(self, account: Account, token: str) -> None:
+        """Forget the session of `token`."""
         async with self._database.write() as sql:
             await sql.execute(delete(Session).where(Session.token_hash == token_hash(token)))
-
-    async def add(self, user: str, display: str, role: str, password: str) -> None:
-        """Add a user.
-
-        Raises:
-            sqlalchemy.exc.IntegrityError: there is one of that name.
-        """
-        hashed = await self.hash(password)
-        now = self._clock.now_ns()
-        async with self._database.write() as sql:
-            sql.add(User(name=user, display=display, role=role, password_hash=hashed, created_ns=now))
-
-
-async def ensure_administrator(database: Database, clock: Clock, password: str | None = None) -> str | None:
-    """Make the user `admin` if there is no user at all, and answer its password, which is kept nowhere else.
-
-    `password` is for automated runs, which must know it beforehand; left out, it is made at random.
-    None means that users exist already: nothing was changed.
-    """
-    async with database.read() as sql:
-        if (await sql.execute(select(User.name).limit(1))).first() is not None:
-            return None
-    made = password or secrets.token_urlsafe(12)
-    await Accounts(database, clock).add(ADMINISTRATOR, "Administrator", "administrator", made)
-    return made
+            deed = Deed("session.close", account.name, Outcome.DONE, {})
+            await append(sql, self._clock.now_ns(), account.actor, deed)

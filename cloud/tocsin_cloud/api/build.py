@@ -12,6 +12,7 @@ from prometheus_client import Gauge
 from starlette.types import Lifespan
 
 from tocsin_cloud.adapters.accounts import Accounts
+from tocsin_cloud.adapters.users import Users
 from tocsin_cloud.api import problem
 from tocsin_cloud.api.brake import Brake
 from tocsin_cloud.api.console import Console, built, not_built
@@ -21,8 +22,10 @@ from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.ports import ApiPorts
 from tocsin_cloud.api.present import Points
 from tocsin_cloud.api.query import known_query
+from tocsin_cloud.api.recorder import Recorder
 from tocsin_cloud.api.routes import (
     alarms,
+    audit,
     events,
     gateways,
     health,
@@ -33,6 +36,7 @@ from tocsin_cloud.api.routes import (
     quarantine,
     session,
     tickets,
+    users,
 )
 from tocsin_cloud.api.security import COOKIE
 from tocsin_cloud.api.watch import watching
@@ -46,7 +50,20 @@ NO_TELEMETRY: Final[TelemetryConfig] = {
     "operation_spans": False,
     "auto_configure": False,
 }
-RESOURCES: Final = (session, plant, points, alarms, tickets, notifications, gateways, kpi, quarantine, events)
+RESOURCES: Final = (
+    session,
+    users,
+    plant,
+    points,
+    alarms,
+    tickets,
+    notifications,
+    gateways,
+    kpi,
+    quarantine,
+    audit,
+    events,
+)
 KNOWN_QUERY: Final = (Depends(known_query),)
 
 
@@ -93,10 +110,13 @@ class Interface(FastAPI):
 
 def build_api(ports: ApiPorts) -> FastAPI:
     """Return the ASGI application over `ports`; its lifespan runs what feeds the event streams."""
+    accounts = Accounts(ports.database, ports.clock)
     api = Api(
         ports=ports,
-        accounts=Accounts(ports.database, ports.clock),
+        accounts=accounts,
+        users=Users(ports.database, ports.clock, accounts),
         brake=Brake(ports.clock),
+        recorder=Recorder(ports.database, ports.clock),
         hub=Hub(ports.plant, ports.live),
         points=Points(ports.plant),
         version=version("tocsin"),

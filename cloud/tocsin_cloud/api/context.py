@@ -1,4 +1,4 @@
-"""What every route may use: ports, accounts, the brake on sign-ins, the hub of the event streams, the points."""
+"""What every route may use: ports, accounts, brake on sign-ins, audit log, hub of the event streams, points."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -6,10 +6,12 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from tocsin_cloud.adapters.accounts import Accounts
+from tocsin_cloud.adapters.users import Users
 from tocsin_cloud.api.brake import Brake
 from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.ports import ApiPorts
 from tocsin_cloud.api.present import Points
+from tocsin_cloud.api.recorder import Recorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,9 @@ class Api:
 
     ports: ApiPorts
     accounts: Accounts
+    users: Users
     brake: Brake
+    recorder: Recorder
     hub: Hub
     points: Points
     version: str

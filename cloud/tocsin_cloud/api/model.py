@@ -44,7 +44,6 @@ Phase = Literal[
     "latched-acknowledged",
     "normal",
 ]
-Role = Literal["operator", "shift-leader", "safety-officer", "regulator", "administrator"]
 Online = Literal["online", "offline", "unknown"]
 TicketState = Literal["rectifying", "awaiting-acceptance", "accepted"]
 MessageState = Literal["pending", "sending", "delivered", "failed", "cancelled"]
@@ -67,27 +66,6 @@ class Name(Shape):
 
     zh: str
     en: str
-
-
-class Credentials(Asked):
-    """Who signs in."""
-
-    user: str = Field(min_length=1, max_length=64)
-    password: str = Field(min_length=1, max_length=1024)
-
-
-class SignedIn(Shape):
-    """Who is signed in."""
-
-    user: str
-    name: str
-    role: Role
-
-
-class NewSession(SignedIn):
-    """Who is signed in now, and the token for `Authorization: Bearer`."""
-
-    token: str
 
 
 class Site(Shape):

@@ -19,6 +19,7 @@ class Problem(BaseModel):
     title: str = Field(description="The HTTP status in words.")
     status: int
     detail: str = Field(description="What was wrong with this very request.")
+    permission: str | None = Field(default=None, description="The permission that was missing, if one was.")
 
 
 class ProblemResponse(JSONResponse):
@@ -27,16 +28,28 @@ class ProblemResponse(JSONResponse):
     media_type = MEDIA_TYPE
 
 
-def refusal(status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> HTTPException:
+class Refusal(HTTPException):
+    """What is raised for an answer with a problem document; `permission` names the one that was missing."""
+
+    permission: str | None = None
+
+
+def refusal(
+    status: HTTPStatus, detail: str, headers: dict[str, str] | None = None, *, permission: str | None = None
+) -> Refusal:
     """Return the exception to raise for an answer with `status` and the reason `detail`."""
-    return HTTPException(status, detail, headers)
+    raised = Refusal(status, detail, headers)
+    raised.permission = permission
+    return raised
 
 
-def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> ProblemResponse:
+def problem(
+    status: int, detail: str, headers: dict[str, str] | None = None, *, permission: str | None = None
+) -> ProblemResponse:
     """Return the answer with `status` and the reason `detail`."""
     title = HTTPStatus(status).phrase
-    body = Problem(type="about:blank", title=title, status=status, detail=detail)
-    return ProblemResponse(body.model_dump(), status, headers)
+    body = Problem(type="about:blank", title=title, status=status, detail=detail, permission=permission)
+    return ProblemResponse(body.model_dump(exclude_none=True), status, headers)
 
 
 def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -50,7 +63,8 @@ def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 async def _refused(_request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 -- the registration below says so
     headers = None if error.headers is None else dict(error.headers)
-    return problem(error.status_code, str(error.detail), headers)
+    permission = error.permission if isinstance(error, Refusal) else None
+    return problem(error.status_code, str(error.detail), headers, permission=permission)
 
 
 async def _invalid(_request: Request, error: Exception) -> ProblemResponse:

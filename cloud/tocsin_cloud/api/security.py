@@ -1,38 +1,20 @@
-"""Who may do what over HTTP: tokens, the guard against forged requests, and what each role may do."""
+"""Who may do what over HTTP: tokens, the guard against forged requests, and the permission that each route needs."""
 
-from collections.abc import Awaitable, Callable
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
 from tocsin_cloud.adapters.accounts import Account
+from tocsin_cloud.adapters.audit_chain import Deed, Outcome
+from tocsin_cloud.adapters.roles import Permission
 from tocsin_cloud.api.context import Context
 from tocsin_cloud.api.problem import refusal
 
 COOKIE: Final = "tocsin_session"
 GUARD_HEADER: Final = "X-Tocsin"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
-
-
-class Right(StrEnum):
-    """What a role may be allowed beyond reading."""
-
-    ANSWER = "answer alarms"
-    TAKE_OUT = "take alarms out of service"
-    RECTIFY = "report a ticket as put right"
-    ACCEPT = "accept or reject a ticket"
-
-
-_SHIFT = frozenset({Right.ANSWER, Right.RECTIFY})
-RIGHTS: Final[dict[str, frozenset[Right]]] = {
-    "regulator": frozenset(),
-    "operator": _SHIFT,
-    "shift-leader": _SHIFT | {Right.TAKE_OUT},
-    "safety-officer": _SHIFT | {Right.TAKE_OUT, Right.ACCEPT},
-    "administrator": frozenset(Right),
-}
 
 
 def token_of(request: Request) -> tuple[str | None, bool]:
@@ -43,28 +25,40 @@ def token_of(request: Request) -> tuple[str | None, bool]:
     return request.cookies.get(COOKIE), True
 
 
-async def _signed_in(request: Request, api: Context) -> Account:
-    token, by_cookie = token_of(request)
-    account = None if not token else await api.accounts.account(token)
-    if account is None:
-        raise refusal(HTTPStatus.UNAUTHORIZED, "Sign in first.", {"WWW-Authenticate": "Bearer"})
-    # Another site can make a browser send the cookie, but not this header.
-    if by_cookie and request.method not in SAFE_METHODS and request.headers.get(GUARD_HEADER) != "1":
-        raise refusal(
-            HTTPStatus.FORBIDDEN, f"A call by cookie that changes something needs the header {GUARD_HEADER}: 1."
-        )
-    return account
+def address_of(request: Request) -> str:
+    """Return the address that `request` came from."""
+    return "" if request.client is None else request.client.host
 
 
-Reader = Annotated[Account, Depends(_signed_in)]
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """A dependency: whoever is signed in, if the role has `permission` (None: whatever the role); else a problem."""
 
+    permission: Permission | None
 
-def holder_of(right: Right) -> Callable[[Reader], Awaitable[Account]]:
-    """Return a dependency: whoever is signed in, if the role has `right`; else a 403 problem."""
-
-    async def check(account: Reader) -> Account:
-        if right not in RIGHTS.get(account.role, frozenset()):
-            raise refusal(HTTPStatus.FORBIDDEN, f"The role {account.role} may not {right}.")
+    async def __call__(self, request: Request, api: Context) -> Account:
+        """Answer who asks, or refuse: 401 to strangers, 403 to a forged call or where the permission is missing."""
+        token, by_cookie = token_of(request)
+        found = None if not token else await api.accounts.account(token)
+        if found is None:
+            raise refusal(HTTPStatus.UNAUTHORIZED, "Sign in first.", {"WWW-Authenticate": "Bearer"})
+        # Another site can make a browser send the cookie, but not this header.
+        if by_cookie and request.method not in SAFE_METHODS and request.headers.get(GUARD_HEADER) != "1":
+            raise refusal(
+                HTTPStatus.FORBIDDEN, f"A call by cookie that changes something needs the header {GUARD_HEADER}: 1."
+            )
+        account = replace(found, address=address_of(request))
+        if self.permission is not None and self.permission not in account.may:
+            detail = {"permission": self.permission}
+            asked = f"{request.method} {request.url.path}"
+            await api.recorder.refused(account.actor, Deed("permission", asked, Outcome.REFUSED, detail))
+            raise refusal(
+                HTTPStatus.FORBIDDEN,
+                f"The role {account.role} lacks the permission {self.permission}.",
+                permission=self.permission,
+            )
         return account
 
-    return check
+
+SignedIn = Annotated[Account, Depends(Needs(None))]
+Reader = Annotated[Account, Depends(Needs(Permission.READ))]

@@ -1,12 +1,13 @@
-"""Signing in and out, what each role may do, and how the interface defends itself."""
+"""Signing in and out, one's own password, and how the interface defends itself."""
 
 import pytest
 from sqlalchemy import select
 
 from tests.cloud.api.conftest import PASSWORD, Bench
-from tests.cloud.api.stand_ins import HandClock, occurrence, ticket
-from tocsin_cloud.adapters.accounts import SESSION_S, Accounts, ensure_administrator
+from tests.cloud.api.stand_ins import HandClock, occurrence
+from tocsin_cloud.adapters.accounts import SESSION_S, Accounts
 from tocsin_cloud.adapters.sql.models import Session, User
+from tocsin_cloud.adapters.users import ensure_administrator
 from tocsin_cloud.api.brake import FREE_FAILURES, MOST_KEYS, Brake
 
 pytestmark = pytest.mark.anyio
@@ -18,11 +19,13 @@ async def test_a_password_buys_a_token_and_a_cookie(bench: Bench) -> None:
         answer = await client.post("/session", json={"user": "operator", "password": PASSWORD})
         assert answer.status_code == 200
         token = answer.json().pop("token")
-        assert answer.json() == {"user": "operator", "name": "Operator", "role": "operator", "token": token}
+        may = ["alarms.answer", "plant.read", "tickets.rectify"]
+        who = {"user": "operator", "name": "Operator", "role": "operator", "may": may}
+        assert answer.json() == {**who, "token": token}
         cookie = answer.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
-        assert (await client.get("/session")).json() == {"user": "operator", "name": "Operator", "role": "operator"}
+        assert (await client.get("/session")).json() == who
         client.cookies.clear()
         assert (await client.get("/session", headers={"Authorization": f"Bearer {token}"})).status_code == 200
 
@@ -103,32 +106,6 @@ def test_the_record_of_guesses_is_bounded() -> None:
     assert brake.wait_s("operator", "10.0.0.1") == 0
 
 
-MAY = {
-    f"/alarms/{1:016x}/ack": ({}, {"operator", "shift-leader", "safety-officer", "administrator"}),
-    f"/alarms/{1:016x}/shelve": (
-        {"duration_s": 60, "reason": "test"},
-        {"operator", "shift-leader", "safety-officer", "administrator"},
-    ),
-    f"/alarms/{1:016x}/out-of-service": ({"reason": "test"}, {"shift-leader", "safety-officer", "administrator"}),
-    "/tickets/HD-1/submit": ({"measures": "x"}, {"operator", "shift-leader", "safety-officer", "administrator"}),
-    "/tickets/HD-2/accept": ({"comment": "x"}, {"safety-officer", "administrator"}),
-    "/tickets/HD-2/reject": ({"comment": "x"}, {"safety-officer", "administrator"}),
-}
-
-
-@pytest.mark.parametrize("path", MAY)
-@pytest.mark.parametrize("role", ["regulator", "operator", "shift-leader", "safety-officer", "administrator"])
-async def test_each_role_may_do_its_part(bench: Bench, path: str, role: str) -> None:
-    """A regulator only reads, a shift answers alarms, its leader takes them out, a safety officer accepts work."""
-    await bench.put(
-        occurrence(1, phase="normal"), ticket(1), ticket(2, state="awaiting-acceptance", submitted_by="wang")
-    )
-    body, allowed = MAY[path]
-    async with bench.client(role) as client:
-        answer = await client.post(path, json=body)
-    assert answer.status_code == (200 if role in allowed else 403), answer.text
-
-
 async def test_the_first_start_makes_one_administrator(bench: Bench) -> None:
     """The password is told once and works; a second start makes nobody."""
     assert await ensure_administrator(bench.database, bench.clock) is None
@@ -144,3 +121,50 @@ async def test_the_first_start_makes_one_administrator(bench: Bench) -> None:
     assert signed_in is not None
     assert signed_in[0].role == "administrator"
     assert await ensure_administrator(bench.database, bench.clock) is None
+
+
+async def test_signing_out_everywhere_ends_every_session_of_the_user(bench: Bench) -> None:
+    """Both of two sessions are over, another user's goes on."""
+    async with bench.client(None) as client, bench.client("operator") as second, bench.client("regulator") as other:
+        token = (await client.post("/session", json={"user": "operator", "password": PASSWORD})).json()["token"]
+        client.cookies.clear()
+        answer = await client.delete(
+            "/session", params={"everywhere": True}, headers={"Authorization": f"Bearer {token}"}
+        )
+        assert answer.status_code == 204
+        assert (await second.get("/session")).status_code == 401
+        assert (await other.get("/session")).status_code == 200
+
+
+async def test_one_s_own_password_wants_the_old_one_and_ends_every_session(bench: Bench) -> None:
+    """A wrong old one and a short new one are refused; afterwards only the new one signs in, and sessions are over."""
+    async with bench.client("operator") as client:
+        wrong = await client.post("/session/password", json={"old": "guess", "new": "a longer password"})
+        assert (wrong.status_code, wrong.json()["detail"]) == (403, "The old password is wrong.")
+        short = await client.post("/session/password", json={"old": PASSWORD, "new": "short"})
+        assert (short.status_code, short.json()["detail"]) == (409, "a password has at least 10 characters")
+        done = await client.post("/session/password", json={"old": PASSWORD, "new": "a longer password"})
+        assert done.status_code == 204
+        assert (await client.get("/session")).status_code == 401
+        old = await client.post("/session", json={"user": "operator", "password": PASSWORD})
+        new = await client.post("/session", json={"user": "operator", "password": "a longer password"})
+        assert (old.status_code, new.status_code) == (401, 200)
+
+
+async def test_old_passwords_cannot_be_guessed_at_leisure(bench: Bench) -> None:
+    """Whoever found an open session is slowed down like whoever signs in."""
+    async with bench.client("operator") as client:
+        for _ in range(FREE_FAILURES):
+            await client.post("/session/password", json={"old": "guess", "new": "a longer password"})
+        slowed = await client.post("/session/password", json={"old": PASSWORD, "new": "a longer password"})
+        assert slowed.status_code == 429
+
+
+async def test_odd_characters_are_a_wrong_password(bench: Bench) -> None:
+    """What no database takes as a text is refused like any wrong user or password."""
+    async with bench.client(None) as client:
+        for body in (b'{"user": "\\ud800", "password": "x"}', b'{"user": "a\\u0000", "password": "\\udfff"}'):
+            answer = await client.post("/session", content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code in {401, 422}, answer.text
+        odd = await client.get("/session", headers={b"Authorization": b"Bearer tocsin_\xff"})
+        assert odd.status_code == 401

@@ -205,7 +205,7 @@ class Message(Base):
 
 
 class User(Base):
-    """Somebody who may sign in; roles: operator, shift-leader, safety-officer, regulator, administrator."""
+    """Somebody who may sign in, unless `disabled`: the logs speak of users, so none is ever deleted."""
 
     __tablename__ = "user"
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -213,6 +213,7 @@ class User(Base):
     role: Mapped[str]
     password_hash: Mapped[str]
     created_ns: Mapped[int]
+    disabled: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Session(Base):
@@ -249,6 +250,22 @@ class AuditHead(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     seq: Mapped[int]
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class ApiToken(Base):
+    """A program's right to act for a user in a role, until it expires or is revoked; only its hash is kept."""
+
+    __tablename__ = "api_token"
+    __table_args__ = (UniqueConstraint("token_hash"),)
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    label: Mapped[str]
+    user: Mapped[str] = mapped_column(String(64), ForeignKey("user.name"))
+    role: Mapped[str]
+    token_hash: Mapped[str] = mapped_column(String(64))
+    created_ns: Mapped[int]
+    expires_ns: Mapped[int | None]
+    last_used_ns: Mapped[int | None]
+    revoked_ns: Mapped[int | None]
 
 
 class AlarmState(Base):

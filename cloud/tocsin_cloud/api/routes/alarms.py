@@ -10,12 +10,14 @@ from pydantic import AwareDatetime
 from sqlalchemy import select
 
 from tocsin_cloud.adapters.accounts import Account
+from tocsin_cloud.adapters.audit_chain import Deed, Outcome
+from tocsin_cloud.adapters.roles import Permission
 from tocsin_cloud.adapters.sql.models import GatewayOrder, Occurrence, Transition
 from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.context import Api, Context
 from tocsin_cloud.api.ports import CommandError, OperatorCommand, Verb
 from tocsin_cloud.api.problem import documented, refusal
-from tocsin_cloud.api.security import Reader, Right, holder_of
+from tocsin_cloud.api.security import Needs, Reader
 from tocsin_cloud.api.sorting import alarm_order
 from tocsin_core.lifecycle import Phase
 
@@ -24,8 +26,8 @@ router = APIRouter(tags=["alarms"])
 ANSWER_TIMEOUT_S: Final = 5.0
 MOST_ALARMS: Final = 5000
 
-Operator = Annotated[Account, Depends(holder_of(Right.ANSWER))]
-Leader = Annotated[Account, Depends(holder_of(Right.TAKE_OUT))]
+Operator = Annotated[Account, Depends(Needs(Permission.ANSWER))]
+Leader = Annotated[Account, Depends(Needs(Permission.TAKE_OUT))]
 REFUSALS: Final = documented(
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
@@ -144,18 +146,35 @@ async def _ask(
     if row is None:
         raise refusal(HTTPStatus.NOT_FOUND, f"There is no alarm {occurrence!r}.")
     command = OperatorCommand(uuid.uuid4().hex, verb, occurrence, row.alarm, account.name, reason, duration_s, once)
+    await _command(api, account, command)
+    async with api.ports.database.read() as session:
+        order = await session.get(GatewayOrder, command.id)
+        return rows.commanded(await session.get_one(Occurrence, occurrence), order)
+
+
+async def _command(api: Api, account: Account, command: OperatorCommand) -> None:
+    """Send `command` and wait for its answer; the audit log has it before it goes out, and then what became of it."""
+    detail = {"command": command.id, "alarm": command.alarm, "reason": command.reason}
+    if command.duration_s is not None:
+        detail |= {"duration_s": f"{command.duration_s:g}", "once": str(command.once).lower()}
+
+    async def record(outcome: Outcome, why: str = "") -> None:
+        told = {**detail, "why": why} if why else detail
+        await api.recorder.record(account.actor, Deed(f"alarm.{command.verb}", command.occurrence, outcome, told))
+
+    await record(Outcome.ASKED)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             answer = await api.ports.commands.send(command)
     except TimeoutError as error:
-        detail = "The alarms worker has not answered in time; the command may still be carried out."
-        raise refusal(HTTPStatus.GATEWAY_TIMEOUT, detail) from error
+        told = "The alarms worker has not answered in time; the command may still be carried out."
+        await record(Outcome.UNANSWERED)
+        raise refusal(HTTPStatus.GATEWAY_TIMEOUT, told) from error
     except CommandError as error:
-        raise refusal(
-            HTTPStatus.SERVICE_UNAVAILABLE, "The command could not be handed to the alarms worker."
-        ) from error
+        told = "The command could not be handed to the alarms worker."
+        await record(Outcome.REFUSED, told)
+        raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, told) from error
     if not answer.accepted:
+        await record(Outcome.REFUSED, answer.reason)
         raise refusal(HTTPStatus.CONFLICT, answer.reason)
-    async with api.ports.database.read() as session:
-        order = await session.get(GatewayOrder, command.id)
-        return rows.commanded(await session.get_one(Occurrence, occurrence), order)
+    await record(Outcome.DONE)

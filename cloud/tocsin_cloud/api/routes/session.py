@@ -1,18 +1,21 @@
-"""Routes of the sign-in: who is signed in, signing in, signing out."""
+"""Routes of the sign-in: who is signed in, signing in, signing out here or everywhere, one's own password."""
 
 from http import HTTPStatus
+from typing import Annotated, Final
 
-import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from tocsin_cloud.adapters.accounts import SESSION_S
-from tocsin_cloud.api import model
-from tocsin_cloud.api.context import Context
+from tocsin_cloud.adapters.accounts import SESSION_S, Account
+from tocsin_cloud.adapters.audit_chain import Actor, Deed, Outcome
+from tocsin_cloud.adapters.users import UserError
+from tocsin_cloud.api import model_accounts as model
+from tocsin_cloud.api.context import Api, Context
 from tocsin_cloud.api.problem import documented, refusal
-from tocsin_cloud.api.security import COOKIE, Reader, token_of
+from tocsin_cloud.api.security import COOKIE, SignedIn, address_of, token_of
 
-log = structlog.get_logger(__name__)
 router = APIRouter(tags=["session"])
+
+NO_SESSION: Final = "An API token has no session; it is revoked, not signed out."
 
 
 @router.post("/session", responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS))
@@ -20,37 +23,83 @@ async def sign_in(
     credentials: model.Credentials, request: Request, response: Response, api: Context
 ) -> model.NewSession:
     """Sign in; the token comes as a cookie for the page and in the body for programs."""
-    address = "" if request.client is None else request.client.host
-    wait_s = api.brake.wait_s(credentials.user, address)
-    if wait_s:
-        detail = f"Too many failed sign-ins; try again in {wait_s} s."
-        raise refusal(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": str(wait_s)})
-    # Counted before it is known: many guesses sent at once must not all pass the brake.
-    api.brake.failed(credentials.user, address)
-    found = await api.accounts.sign_in(credentials.user, credentials.password)
+    address = address_of(request)
+    await _brake(api, "session.open", Actor(credentials.user, "", address))
+    found = await api.accounts.sign_in(credentials.user, credentials.password, address)
     if found is None:
-        log.warning("sign-in refused", user=credentials.user, address=address)
+        await _refused(api, "session.open", Actor(credentials.user, "", address), "wrong user or password")
         raise refusal(HTTPStatus.UNAUTHORIZED, "User or password is wrong.")
     api.brake.succeeded(credentials.user, address)
     account, token = found
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, token, max_age=SESSION_S, httponly=True, samesite="strict", secure=secure)
-    log.info("signed in", user=account.name, address=address)
-    return model.NewSession.model_validate(
-        {"user": account.name, "name": account.display, "role": account.role, "token": token}
-    )
+    return model.NewSession(**_who(account), token=token)
 
 
 @router.get("/session")
-async def who(account: Reader) -> model.SignedIn:
-    """Who is signed in."""
-    return model.SignedIn.model_validate({"user": account.name, "name": account.display, "role": account.role})
+async def who(account: SignedIn) -> model.SignedIn:
+    """Who is signed in, and what they may do."""
+    return model.SignedIn(**_who(account))
 
 
-@router.delete("/session", status_code=HTTPStatus.NO_CONTENT)
-async def sign_out(_account: Reader, request: Request, response: Response, api: Context) -> None:
+@router.delete("/session", status_code=HTTPStatus.NO_CONTENT, responses=documented(HTTPStatus.CONFLICT))
+async def sign_out(
+    account: SignedIn,
+    request: Request,
+    response: Response,
+    api: Context,
+    *,
+    everywhere: Annotated[bool, Query(description="End one's sessions on every machine.")] = False,
+) -> None:
     """Sign out: the token is worth nothing afterwards."""
     token, _ = token_of(request)
-    if token is not None:
-        await api.accounts.sign_out(token)
+    if token is None or account.token is not None:
+        raise refusal(HTTPStatus.CONFLICT, NO_SESSION)
+    if everywhere:
+        await api.users.sign_out_everywhere(account.actor, account.name)
+    else:
+        await api.accounts.sign_out(account, token)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+
+
+@router.post(
+    "/session/password",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented(HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS),
+)
+async def password(body: model.NewPassword, account: SignedIn, response: Response, api: Context) -> None:
+    """Give oneself a new password; every session ends, this one too."""
+    if account.token is not None:
+        raise refusal(HTTPStatus.CONFLICT, NO_SESSION)
+    await _brake(api, "user.change", account.actor)
+    try:
+        changed = await api.users.change_own_password(account.actor, body.old, body.new)
+    except UserError as error:
+        raise refusal(HTTPStatus.CONFLICT, str(error)) from error
+    if not changed:
+        await _refused(api, "user.change", account.actor, "wrong old password")
+        raise refusal(HTTPStatus.FORBIDDEN, "The old password is wrong.")
+    api.brake.succeeded(account.name, account.address)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+
+
+def _who(account: Account) -> dict[str, object]:
+    return {"user": account.name, "name": account.display, "role": account.role, "may": sorted(account.may)}
+
+
+async def _brake(api: Api, action: str, who: Actor) -> None:
+    """Refuse whoever guessed too often; count one more guess otherwise, which `succeeded` takes back."""
+    wait_s = api.brake.wait_s(who.who, who.origin)
+    if wait_s:
+        await _refused(api, action, who, "too many guesses")
+        detail = f"Too many failed sign-ins; try again in {wait_s} s."
+        raise refusal(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": str(wait_s)})
+    # Counted before it is known: many guesses sent at once must not all pass the brake.
+    api.brake.failed(who.who, who.origin)
+
+
+async def _refused(api: Api, action: str, who: Actor, why: str) -> None:
+    # People type their password into the wrong field: what is no user's name is not written down for ever.
+    known = await api.accounts.known(who.who)
+    actor = who if known else Actor("", "", who.origin)
+    await api.recorder.refused(actor, Deed(action, actor.who, Outcome.REFUSED, {"why": why}))

@@ -8,12 +8,15 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.accounts import Account
+from tocsin_cloud.adapters.audit import append
+from tocsin_cloud.adapters.audit_chain import Deed, Outcome
+from tocsin_cloud.adapters.roles import Permission
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.context import Api, Context
 from tocsin_cloud.api.ports import Event
 from tocsin_cloud.api.problem import documented, refusal
-from tocsin_cloud.api.security import Reader, Right, holder_of
+from tocsin_cloud.api.security import Needs, Reader
 from tocsin_core.lifecycle import Phase
 from tocsin_core.tickets import TicketState, TicketVerb, TicketView, advance
 
@@ -22,8 +25,8 @@ router = APIRouter(tags=["tickets"])
 MOST_TICKETS: Final = 1000
 REFUSALS: Final = documented(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
-Rectifier = Annotated[Account, Depends(holder_of(Right.RECTIFY))]
-Inspector = Annotated[Account, Depends(holder_of(Right.ACCEPT))]
+Rectifier = Annotated[Account, Depends(Needs(Permission.RECTIFY))]
+Inspector = Annotated[Account, Depends(Needs(Permission.ACCEPT))]
 
 
 @router.get("/tickets")
@@ -79,21 +82,23 @@ async def _in_full(session: AsyncSession, row: sql.Ticket) -> model.TicketInFull
 
 async def _step(api: Api, account: Account, ticket: str, verb: TicketVerb, text: str) -> model.TicketInFull:
     # One writing transaction from reading to writing: two people cannot both take the same step.
+    now_ns = api.ports.clock.now_ns()
     async with api.ports.database.write() as session:
         row = await _get(session, ticket)
         view = TicketView(TicketState(row.state), row.submitted_by, await _active_alarms(session, ticket))
         step = advance(view, verb, account.name, text)
-        if step.state is None:
-            raise refusal(HTTPStatus.CONFLICT, str(step.refusal))
-        row.state = str(step.state)
-        row.submitted_by = account.name if verb is TicketVerb.SUBMIT else row.submitted_by
-        session.add(
-            sql.TicketLog(
-                ticket=ticket, at_ns=api.ports.clock.now_ns(), who=account.name, what={"text": f"{verb}: {text}"}
-            )
-        )
-        await session.flush()
+        if step.state is not None:
+            row.state = str(step.state)
+            row.submitted_by = account.name if verb is TicketVerb.SUBMIT else row.submitted_by
+            what = {"text": f"{verb}: {text}"}
+            session.add(sql.TicketLog(ticket=ticket, at_ns=now_ns, who=account.name, what=what))
+            await session.flush()
         shape = await _in_full(session, row)
+        why = {"text": text} if step.state is not None else {"text": text, "why": str(step.refusal)}
+        outcome = Outcome.REFUSED if step.state is None else Outcome.DONE
+        await append(session, now_ns, account.actor, Deed(f"ticket.{verb}", ticket, outcome, why))
+    if step.state is None:
+        raise refusal(HTTPStatus.CONFLICT, str(step.refusal))
     await api.ports.events.publish(Event("ticket", {"id": ticket}))
     return shape
 

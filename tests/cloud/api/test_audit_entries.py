@@ -1,0 +1,98 @@
+"""What the interface writes into the audit log: every command, every sign-in and every refusal, once and in order."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cloud.api.conftest import PASSWORD, Bench
+from tests.cloud.api.stand_ins import occurrence, ticket
+from tocsin_cloud.adapters.audit import verify
+from tocsin_cloud.api.recorder import REFUSALS_A_MINUTE
+
+pytestmark = pytest.mark.anyio
+
+
+async def entries(bench: Bench) -> list[dict[str, Any]]:
+    """The log as the regulator reads it, the earliest first; its chain holds."""
+    async with bench.client("regulator") as client:
+        found: list[dict[str, Any]] = (await client.get("/audit", params={"limit": 1000})).json()
+    async with bench.database.read() as session:
+        verdict = await verify(session, None, lambda _done, _total: None)
+    assert (verdict.broken, verdict.entries) == (None, len(found))
+    return found[::-1]
+
+
+def brief(entry: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Who did what, to what, and what came of it."""
+    return entry["who"], entry["action"], entry["target"], entry["outcome"]
+
+
+async def test_a_command_stands_before_and_after_its_answer(bench: Bench) -> None:
+    """What was asked is there whatever becomes of it; then that it was done, by whom and from where."""
+    await bench.put(occurrence(1))
+    identity = f"{1:016x}"
+    async with bench.client("operator") as client:
+        body = {"duration_s": 60, "reason": "维修"}
+        assert (await client.post(f"/alarms/{identity}/shelve", json=body)).status_code == 200
+    asked, done = await entries(bench)
+    assert [brief(asked), brief(done)] == [
+        ("operator", "alarm.shelve", identity, "asked"),
+        ("operator", "alarm.shelve", identity, "done"),
+    ]
+    assert (asked["role"], asked["origin"]) == ("operator", "127.0.0.1")
+    assert asked["detail"] == done["detail"]
+    assert (asked["detail"]["reason"], asked["detail"]["duration_s"]) == ("维修", "60")
+    assert asked["detail"]["command"] == bench.worker.commands[0].id
+
+
+async def test_tickets_sign_ins_and_refusals_are_entries(bench: Bench) -> None:
+    """The steps of a ticket with their words, a refused step, a missing permission, wrong passwords, signing out."""
+    await bench.put(ticket(1))
+    async with bench.client(None) as client:
+        await client.post("/session", json={"user": "operator", "password": "guess"})
+        await client.post("/session", json={"user": "my secret password", "password": "operator"})
+        token = (await client.post("/session", json={"user": "operator", "password": PASSWORD})).json()["token"]
+        client.cookies.clear()
+        client.headers["Authorization"] = f"Bearer {token}"
+        assert (await client.post("/tickets/HD-1/submit", json={"measures": "换垫片"})).status_code == 200
+        assert (await client.post("/tickets/HD-1/submit", json={"measures": "again"})).status_code == 409
+        assert (await client.post("/tickets/HD-1/accept", json={"comment": "x"})).status_code == 403
+        assert (await client.delete("/session")).status_code == 204
+    found = await entries(bench)
+    assert [brief(each) for each in found] == [
+        ("operator", "session.open", "operator", "refused"),
+        ("", "session.open", "", "refused"),
+        ("operator", "session.open", "operator", "done"),
+        ("operator", "ticket.submit", "HD-1", "done"),
+        ("operator", "ticket.submit", "HD-1", "refused"),
+        ("operator", "permission", "POST /api/v1/tickets/HD-1/accept", "refused"),
+        ("operator", "session.close", "operator", "done"),
+    ]
+    assert found[3]["detail"] == {"text": "换垫片"}
+    assert found[5]["detail"] == {"permission": "tickets.accept"}
+    assert "secret" not in json.dumps(found)
+    assert PASSWORD not in json.dumps(found)
+
+
+async def test_guesses_cannot_fill_the_disk(bench: Bench) -> None:
+    """Beyond so many refusals a minute they are counted, and the next entry says how many there were."""
+    async with bench.client("operator") as client:
+        for _ in range(REFUSALS_A_MINUTE + 7):
+            assert (await client.get("/audit")).status_code == 403
+        assert len(await entries(bench)) == REFUSALS_A_MINUTE
+        bench.clock.move(60)
+        assert (await client.get("/audit")).status_code == 403
+    last = (await entries(bench))[-1]
+    assert last["detail"] == {"permission": "audit.read", "unwritten": 7}
+
+
+async def test_the_log_is_read_page_by_page(bench: Bench) -> None:
+    """The newest first; `before` goes on where a page ended."""
+    async with bench.client("operator") as client:
+        for _ in range(5):
+            await client.get("/audit")
+    async with bench.client("safety-officer") as client:
+        first = (await client.get("/audit", params={"limit": 2})).json()
+        second = (await client.get("/audit", params={"limit": 2, "before": first[-1]["seq"]})).json()
+    assert [each["seq"] for each in [*first, *second]] == [5, 4, 3, 2]
