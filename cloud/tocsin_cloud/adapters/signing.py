@@ -41,7 +41,7 @@ def signing_key(folder: Path) -> Sign:
     try:
         key = load_pem_private_key(path.read_bytes(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyFileError(f"{path}: no private key: {error}") from error
+        raise KeyFileError(f"{path}: no private key in PEM") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyFileError(f"{path}: not an Ed25519 key")
     public = folder / KEY_FILE

@@ -22,8 +22,10 @@ def read_key(folder: Path) -> Verify:
     path = folder / KEY_FILE
     try:
         key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise TrustError(f"{path}: no public key: {error}") from error
+    except OSError as error:
+        raise TrustError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TrustError(f"{path}: no public key in PEM") from error
     if not isinstance(key, Ed25519PublicKey):
         raise TrustError(f"{path}: not an Ed25519 key")
 
