@@ -352,6 +352,41 @@ def test_killed_in_a_trial_it_starts_on_the_last_good_version(tmp_path: Path, br
     asyncio.run(story())
 
 
+def test_killed_at_any_moment_of_a_change_it_knows_where_it_stands(tmp_path: Path, broker: Broker) -> None:
+    """By kill -9 while a version comes, is kept, tried or made good: it runs on that one or on the one before."""
+
+    async def story() -> None:
+        async with Slave({1: 1.0}).serve() as slave, above(tmp_path, broker) as cloud:
+            own = {"A": device("A", slave)}
+            slices = [cloud.slice_of({"A": device("A", slave, timeout_ms=300 + n)}) for n in range(5)]
+            gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, own), tmp_path, 60)
+            gateway.start()
+            try:
+                await eventually_async(lambda: cloud.host.of("A"), 30)
+                assert cloud.standing is not None
+                good = (0, cloud.standing.hash)
+                for version, pause_s in enumerate((0.0, 0.05, 1.0, 7.0), 1):
+                    await cloud.offer(version, slices[version])
+                    await asyncio.sleep(pause_s)
+                    gateway.end(signal.SIGKILL)
+                    told = len(cloud.host.fed)
+                    gateway.start()
+                    await eventually_async(has_news(cloud, told), 60)
+                    standing = cloud.standing
+                    if (standing.version, standing.hash) != good:
+                        assert (standing.version, standing.hash) == (version, hash_of(slices[version]))
+                        assert cloud.answered(version, Outcome.APPLIED)
+                    good = (standing.version, standing.hash)
+                    await eventually_async(reads_on(cloud, "A"), 30)
+                await cloud.offer(9, slices[0])
+                await cloud.until(9, Outcome.APPLIED)
+                assert not list((gateway.folder / "slices").glob("*.trial"))
+            finally:
+                gateway.stop()
+
+    asyncio.run(story())
+
+
 def test_without_a_cloud_it_runs_on_the_last_good_version(tmp_path: Path, broker: Broker) -> None:
     """The broker is gone and the newest file is damaged: it starts on the version before, and reads its devices."""
 
