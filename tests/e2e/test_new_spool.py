@@ -13,6 +13,9 @@ from tests.edge.rig import Gateway, Link, Slave, modbus_device, plant
 from tests.support.wait import eventually_async
 from tocsin_edge.adapters.spool import Spool
 
+# It stands from the first reading of each life on.
+ALARM = ", alarms: {H: {setpoint: 1, deadband: 0.1, on_delay_s: 0, off_delay_s: 0}, bad: false, stale: false}"
+
 
 async def stored(cloud: CloudProcess) -> Counter[str]:
     """Count the stored readings of point A by time, without what the cloud side itself marked."""
@@ -34,7 +37,7 @@ async def lived(gateway: Gateway, slave: Slave, polls: int, link: Link) -> int:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("clock", ["right", "1970", "in the first life"])
 def test_a_new_spool_repeats_nothing(tmp_path: Path, clock: str) -> None:
-    """Each reading of both lives is stored once, also where the second began without a link and with a wrong clock."""
+    """Each reading and raising of both lives is kept once, also where the second began unheard and by a wrong clock."""
     gateway = Gateway(tmp_path / "plant", tmp_path / "edge")
 
     async def story() -> None:
@@ -43,7 +46,8 @@ def test_a_new_spool_repeats_nothing(tmp_path: Path, clock: str) -> None:
             Slave({1: 1.5}).serve() as slave,
             Link(settings.mqtt.port).open() as link,
         ):
-            folder = plant(tmp_path / "plant", link.port, {"A": modbus_device("A", slave.port, period_ms=100)})
+            device = modbus_device("A", slave.port, period_ms=100)[:-1] + ALARM + "}"
+            folder = plant(tmp_path / "plant", link.port, {"A": device})
             cloud = CloudProcess(folder, tmp_path / "cloud", server.url, settings.mqtt)
             cloud.start()
             try:
@@ -67,6 +71,12 @@ def test_a_new_spool_repeats_nothing(tmp_path: Path, clock: str) -> None:
                 times = await stored(cloud)
                 assert len(times) == first + second
                 assert set(times.values()) == {1}
+
+                async def raised() -> bool:
+                    return len(await cloud.get("alarms?state=all")) == 2
+
+                # One occurrence of each life: the second gateway knows nothing of the first one's.
+                await eventually_async(raised, 60)
             finally:
                 cloud.end(signal.SIGKILL)
 

@@ -131,7 +131,7 @@ class Metrics:
         own, put = self.registry, self._put
         for name, text in (
             ("repeated", "Alarm journal entries of a gateway that came again and were taken in already."),
-            ("lost", "Alarm journal entries of a gateway that never came, or could not be read."),
+            ("lost", "Gaps in a gateway's alarm journal that nothing fills, and entries that cannot be read."),
             ("gaps", "Messages of a gateway's alarm journal that came before earlier ones, and wait to come again."),
         ):
             put(f"journal_{name}", Counter(f"tocsin_journal_{name}", text, ["gateway"], registry=own))

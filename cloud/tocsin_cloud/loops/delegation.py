@@ -40,9 +40,9 @@ class GatewayOrder:
 class Words:
     """What one message of a gateway came to.
 
-    `inputs` are the engine's. `position` is the last journal number taken in (0: none), `lost` how many before it never
-    came. `answers` maps ids of orders to why they were refused ("": they were carried out). `decides` is what a birth
-    says, None for any other message. `news`: the entries tell of what has just happened.
+    `inputs` are the engine's. `position` is the last journal number taken in (0: none), `lost` counts gaps that nothing
+    fills and entries that cannot be read. `answers` maps ids of orders to why they were refused ("": they were carried
+    out). `decides` is what a birth says, None for any other message. `news`: the entries tell of what just happened.
     """
 
     gateway: str
@@ -155,9 +155,9 @@ class Delegation:
             return None
         position = self.positions.get(gateway, 0)
         if part is not None and part.newest is not None and part.newest < position:
-            # Entries that were committed here are lost there: their numbers will come again with others.
+            # Another spool: its numbers will come again with others, and what it has written so far is still to come.
             log.warning("a gateway's journal went back", gateway=gateway, newest=part.newest, known=position)
-            position = self.positions[gateway] = part.newest
+            position = self.positions[gateway] = (part.oldest or part.newest + 1) - 1
         words.position = position
         return words
 
@@ -167,9 +167,10 @@ class Delegation:
         # The first that is ever heard of a gateway is where its journal begins.
         position = self.positions.get(gateway, 0) or max(0, (first if part.entries else part.oldest or 1) - 1)
         if part.oldest is not None and part.oldest - 1 > position:
-            words.lost = part.oldest - 1 - position
+            # How many entries that were nobody knows: numbers are left out on purpose after a power cut, or a new disk.
+            words.lost = 1
+            log.error("journal entries never came", gateway=gateway, after=position, before=part.oldest)
             position = part.oldest - 1
-            log.error("journal entries never came", gateway=gateway, entries=words.lost, before=part.oldest)
         if part.entries and first > position + 1:
             words.gap = True
         else:
