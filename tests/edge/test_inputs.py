@@ -1,4 +1,4 @@
-"""What reads the instruments changes line by line: what is the same stays the very same, links stay open if they can."""
+"""What reads the instruments changes line by line: what is the same stays the very same, a link open if it can."""
 
 import asyncio
 from collections.abc import AsyncIterator
