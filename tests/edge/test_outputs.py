@@ -12,6 +12,7 @@ import pytest
 from tests.edge.rig import modbus_device, plant
 from tests.support.modbus_switches import Fault, SwitchUnit
 from tests.support.modbus_units import TcpUnits
+from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
@@ -23,6 +24,7 @@ from tocsin_edge.adapters.modbus import Answer, ModbusLine, NotAllowedError
 from tocsin_edge.loops.chores import Chore, PushButton, Switch
 from tocsin_edge.loops.poll import pollers_of
 from tocsin_edge.settings import compile_settings
+from tocsin_sim.adapters.switch_box import SwitchBox, Wired
 
 if TYPE_CHECKING:
     from tocsin_edge.loops.keep import Sample
@@ -33,11 +35,10 @@ CLOCK = SystemClock()
 class Rig:
     """A gateway's lines with an f32 device at unit 1 and what is in the plant file's `extra` lines."""
 
-    def __init__(self, folder: Path, port: int, extra: str, period_ms: int = 200) -> None:
+    def __init__(self, folder: Path, port: int, extra: str, framing: str = "tcp") -> None:
         """Compile it."""
-        settings = compile_settings(
-            load_plant(plant(folder, 1, {"A": modbus_device("A", port, period_ms=period_ms)}, extra)), "gw", folder
-        )
+        device = modbus_device("A", port).replace("unit: 1", f"framing: {framing}, unit: 1")
+        settings = compile_settings(load_plant(plant(folder, 1, {"A": device}, extra)), "gw", folder)
         settings.spool.parent.mkdir(parents=True)
         self.samples: list[Sample] = []
         self.presses: list[str] = []
@@ -262,3 +263,51 @@ def test_a_button_that_is_held_down_for_long_is_stuck() -> None:
     assert presses == ["ACK"]
     assert [read(down=down) for down in (True, True)] == ["", ""]
     assert presses == ["ACK", "ACK"]
+
+
+async def known(switches: list[Switch], *, on: bool) -> None:
+    """Wait until all of them are known to be so."""
+    await eventually_async(lambda: all(each.figures.known is on for each in switches))
+
+
+def test_a_server_that_is_not_ours_takes_every_write(tmp_path: Path) -> None:
+    """The server of pymodbus: four functions, each read back, on and off; and a push-button that is up."""
+
+    async def story() -> None:
+        port = free_port()
+        wired = [output(port, function, address) for address, function in enumerate((5, 6, 15, 16))]
+        extra = f"    outputs: [{', '.join(wired)}]\n    acknowledge: [{button(port, 'address: 3')}]"
+        rig = Rig(tmp_path, free_port(), extra)
+        switches: list[Wired] = [*(each.output for each in rig.switches), *(each.button for each in rig.buttons)]
+        async with SwitchBox(("127.0.0.1", port), switches), rig.running():
+            for on in (True, False):
+                for switch in rig.switches:
+                    switch.want(on=on)
+                await known(rig.switches, on=on)
+            assert all(switch.figures.reason == "" for switch in rig.switches)
+            await eventually_async(lambda: rig.buttons[0].figures.pressed is False)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("function", [5, 6])
+def test_on_an_rtu_line_outputs_and_devices_take_turns(tmp_path: Path, function: int) -> None:
+    """Frames with checksums: the sensor of the same line keeps its period while an output is switched to and fro."""
+
+    async def story() -> None:
+        unit = SwitchUnit()
+        async with TcpUnits({1: SwitchUnit(), 2: unit}, rtu=True) as server:
+            siren = output(server.port, function, rest=", refresh_ms: 500").replace("unit: 2", "framing: rtu, unit: 2")
+            rig = Rig(tmp_path, server.port, f"    outputs: [{siren}]", framing="rtu")
+            (switch,) = rig.switches
+            async with rig.running():
+                for on in (True, False) * 3:
+                    switch.want(on=on)
+                    await known([switch], on=on)
+                read = len(rig.samples)
+                await eventually_async(lambda: len(rig.samples) > read + 3)
+            assert switch.figures.failures == 0
+            assert all(is_good(sample.columns.quality).all() for sample in rig.samples)
+            assert {written[:2] for written in unit.written} == {(function, 7)}
+
+    asyncio.run(story())
