@@ -17,6 +17,12 @@ from tocsin_core.sparkplug import ClockState
 
 FLAGS: Final = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 PATIENCE_MS: Final = 30_000
+# Two tones a round for a high alarm.
+COUNT_TONES: Final = """
+window.tones = 0;
+const start = OscillatorNode.prototype.start;
+OscillatorNode.prototype.start = function (...when) { window.tones += 1; return start.apply(this, when); };
+"""
 
 
 @asynccontextmanager
@@ -28,6 +34,7 @@ async def page_of(cloud: CloudProcess, problems: list[str]) -> AsyncIterator[Pag
         browser = await playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         page = await browser.new_page(locale="zh-CN", viewport={"width": 1920, "height": 1080})
         page.set_default_timeout(PATIENCE_MS)
+        await page.add_init_script(COUNT_TONES)
         page.on("pageerror", lambda error: problems.append(str(error)))
         await page.goto(f"http://{cloud.http}/")
         await page.get_by_test_id("login-user").fill("admin")
@@ -38,7 +45,7 @@ async def page_of(cloud: CloudProcess, problems: list[str]) -> AsyncIterator[Pag
 
 
 def test_an_operator_sees_the_flood_and_takes_an_answer_back(tmp_path: Path) -> None:
-    """Twelve alarms in a moment: banner, figures and bars; then the buttons, each with what the journal says of it."""
+    """Twelve alarms in a moment: banner, figures, bars, and a sound until it is answered; then the buttons."""
     problems: list[str] = []
 
     async def story() -> None:
@@ -52,6 +59,7 @@ def test_an_operator_sees_the_flood_and_takes_an_answer_back(tmp_path: Path) -> 
                     await expect(page.get_by_test_id("flood-banner")).to_have_count(0)
                     await flood(gateway)
                     await the_flood_is_shown(page)
+                    await eventually_async(lambda: sounded(page), 30)
                     await an_answer_is_taken_back(page)
                     await a_shelf_ends_with_the_return(page, gateway)
                     await a_clock_that_nobody_sets_is_shown(page, gateway)
@@ -73,6 +81,11 @@ async def a_clock_that_nobody_sets_is_shown(page: Page, gateway: SpoolingGateway
     await page.get_by_test_id("tab-points").click()
     await page.get_by_test_id("point-P2").click()
     await expect(page.get_by_test_id("times-in-doubt")).to_contain_text("读数时间可能不准")
+
+
+async def sounded(page: Page) -> bool:
+    """Whether the sound came three times."""
+    return int(await page.evaluate("window.tones")) >= 6
 
 
 async def flood(gateway: SpoolingGateway) -> None:

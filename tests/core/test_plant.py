@@ -279,6 +279,13 @@ BROKEN: Final[dict[str, tuple[str, str, list[str]]]] = {
             ),
         ],
     ),
+    "a person without a channel": (
+        '["outbox://li"]',
+        "[]",
+        [
+            "plant.yaml:6: people[0].channels: is empty",
+        ],
+    ),
     "a key twice": (
         "tickets: {liable: li}",
         "tickets: {liable: li}\nnotify: {}",
