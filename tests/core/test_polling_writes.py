@@ -80,3 +80,11 @@ def test_what_was_written_is_read_back_where_it_was_written() -> None:
     """A coil with function 1, a register with function 3."""
     assert WriteRequest(output(15), on=True).back == ReadRequest(1, 0xAC, 1)
     assert WriteRequest(output(6), on=True).back == ReadRequest(3, 0xAC, 1)
+
+
+@pytest.mark.parametrize("function", [0, *range(5, 128)])
+def test_no_read_request_can_be_made_into_a_write(function: int) -> None:
+    """Only functions 1 to 4 are framed as questions, whatever a register map or a program asks for."""
+    for frame in (tcp_frame, rtu_frame):
+        with pytest.raises(ValueError, match="does not read"):
+            frame(Question(UNIT, ReadRequest(function, 0, 1)))

@@ -18,6 +18,7 @@ LENGTHS: Final = range(3, 255)
 # MODBUS over Serial Line 1.02, 2.5.1: address, function and checksum around the data.
 RTU_SHORTEST: Final = 5
 CRC_BYTES: Final = 2
+READS: Final = range(1, 5)
 BITS_PER_BYTE: Final = 8
 
 Content = NDArray[np.uint16] | NDArray[np.bool_]
@@ -56,10 +57,16 @@ class Question:
 
     @property
     def pdu(self) -> bytes:
-        """Function, address and count; of a write function, address and value."""
+        """Function, address and count; of a write function, address and value.
+
+        Raises:
+            ValueError: a read request of a function that does not read: it could be a write.
+        """
         request = self.request
         if isinstance(request, WriteRequest):
             return request.pdu
+        if request.function not in READS:
+            raise ValueError(f"function {request.function} does not read")
         return struct.pack(">BHH", request.function, request.address, request.count)
 
     @property
