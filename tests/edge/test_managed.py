@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
 
 import aiomqtt
@@ -227,7 +228,8 @@ def test_what_is_not_signed_newer_and_its_own_is_refused_and_touches_nothing(tmp
                     ("not for this gateway", seal(Offer("site", "gw2", 8, data), KEY.sign)),
                     ("not for this gateway", seal(Offer("elsewhere", "gw", 8, data), KEY.sign)),
                     ("old version", seal(Offer("site", "gw", 6, data), KEY.sign)),
-                    ("invalid plant", seal(Offer("site", "gw", 8, b"no slice"), KEY.sign)),
+                    # As long as the slice of many ten thousand points, in eleven commands.
+                    ("invalid plant", seal(Offer("site", "gw", 8, token_bytes(1_000_000)), KEY.sign)),
                 ]
                 for number, (reason, sealed) in enumerate(refused, 1):
                     told = len(cloud.host.fed)
