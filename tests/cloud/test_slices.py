@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.cloud.rig import plant_folder
 from tocsin_cloud.adapters.issued import Issued, IssuedError, IssuedFile
+from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.signing import KeyFileError, signing_key
 from tocsin_cloud.loops.live import Known, LiveView
 from tocsin_cloud.loops.points import PointTable
@@ -60,6 +61,7 @@ class Bench:
         self.plant, self.clock, self.folder = plant, HandClock(), folder
         self.live = LiveView(PointTable(plant, StrangerSettings()))
         self.sent: list[Offer] = []
+        self.metrics = Metrics()
         self.session = HostSession(lambda *_: None)
         self.node = EdgeSession("site", "gw", [])
         self.assembly = Assembly()
@@ -68,7 +70,7 @@ class Bench:
     def start(self) -> None:
         """Be a cloud side that has just started on this folder."""
         issued, sign = IssuedFile.open(self.folder), signing_key(self.folder)
-        self.slices = Slices(cast("Client", self), self.plant, self.live, issued, sign, self.clock)
+        self.slices = Slices(cast("Client", self), self.plant, self.live, issued, sign, self.metrics, self.clock)
         public = load_pem_public_key((self.folder / KEY_FILE).read_bytes())
         assert isinstance(public, Ed25519PublicKey)
         self.verify = verifying(public)
@@ -126,6 +128,11 @@ def test_a_gateway_that_runs_on_what_it_should_is_sent_nothing(bench: Bench) -> 
     assert bench.look() == []
     known = bench.live.gateways["site", "gw"]
     assert (known.standing, known.wanted) == (Standing(0, wanted), wanted)
+    figure = bench.metrics.gateway_slice.labels("gw")
+    assert next(iter(figure.collect())).samples[0].value == 1
+    bench.says(Standing(0, "other"), "NDATA")
+    bench.look()
+    assert next(iter(figure.collect())).samples[0].value == 0
 
 
 def test_another_slice_is_sent_once_and_again_ever_more_rarely_until_it_is_answered(bench: Bench) -> None:

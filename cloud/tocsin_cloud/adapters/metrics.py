@@ -23,6 +23,7 @@ class Metrics:
     rebirths: Counter = field(init=False)
     acknowledgements: Counter = field(init=False)
     gateway_clock: Gauge = field(init=False)
+    gateway_slice: Gauge = field(init=False)
     transitions: Counter = field(init=False)
     refused: Counter = field(init=False)
     late: Counter = field(init=False)
@@ -85,6 +86,15 @@ class Metrics:
         )
         put("rebirths", Counter("tocsin_rebirths_requested", "Rebirth commands sent to gateways.", registry=own))
         put("acknowledgements", Counter("tocsin_acknowledgements", "Acknowledgements sent to gateways.", registry=own))
+        put(
+            "gateway_slice",
+            Gauge(
+                "tocsin_gateway_slice_current",
+                "1 while a managed gateway runs on what the plant file has for it, else 0.",
+                ["gateway"],
+                registry=own,
+            ),
+        )
         put(
             "gateway_clock",
             Gauge(

@@ -10,6 +10,7 @@ from nats.errors import Error as NatsError
 
 from tocsin_cloud.adapters.gateways import send_slice
 from tocsin_cloud.adapters.issued import Issued, IssuedFile
+from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.loops.live import GatewayLive, LiveView
 from tocsin_core.clock import Clock
 from tocsin_core.managed import Answer, Offer, Outcome, Refusal, Sign, Standing, seal
@@ -42,9 +43,17 @@ class Slices:
     """Looks at what the gateways say that they run on."""
 
     def __init__(
-        self, client: Client, plant: Plant, live: LiveView, issued: IssuedFile, sign: Sign, clock: Clock
+        self,
+        client: Client,
+        plant: Plant,
+        live: LiveView,
+        issued: IssuedFile,
+        sign: Sign,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
         """Wire only."""
+        self._metrics = metrics
         self._client = client
         self._plant = plant
         self._live = live
@@ -75,6 +84,7 @@ class Slices:
             data = await asyncio.to_thread(slice_of, self._plant, known.id)
             wanted = self._wanted[known.id] = _Wanted(data, hash_of(data))
         known.wanted = wanted.hash
+        self._metrics.gateway_slice.labels(known.id).set(standing.hash == wanted.hash)
         if standing.hash == wanted.hash or self._clock.monotonic() < wanted.not_before_s:
             return
         issued = self._version_for(known.id, standing, wanted)
