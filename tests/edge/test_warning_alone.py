@@ -4,11 +4,12 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -20,11 +21,15 @@ from tests.support.nats import Broker, nats_broker
 from tests.support.wait import eventually_async
 from tocsin_cli.gateway import app
 from tocsin_core.clock import SystemClock
-from tocsin_core.engine import occurrence_id
-from tocsin_core.journal import OVERTAKEN, Entry, Order, encode_order
+from tocsin_core.engine import initial, occurrence_id, step
+from tocsin_core.journal import OVERTAKEN, Entry, Order, decode, encode_order
 from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
+from tocsin_core.plant import load_plant
 from tocsin_core.sparkplug import orders
 from tocsin_edge.adapters.metrics import ask, tell
+from tocsin_edge.adapters.spool import Spool
+from tocsin_edge.loops.alarm_restore import engine_numbers, heard
+from tocsin_edge.settings import compile_alarms, compile_settings
 
 ALARMS = ", alarms: {H: {setpoint: 100, deadband: 1, priority: high}, bad: false}"
 ALARM = "A/H"
@@ -393,3 +398,39 @@ def test_the_verbs_on_the_gateways_machine(broker: Broker, gateway: Gateway) -> 
         assert (await said("alarms"))[0] == 2
 
     play(gateway, broker.mqtt, story)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_any_moment_the_journal_is_that_of_one_engine_over_all_that_was_kept(
+    broker: Broker, gateway: Gateway, tmp_path: Path, seed: int
+) -> None:
+    """A sensor that swings, kill -9 whenever it comes: each step told once, with the times of the kept readings."""
+    rng = np.random.default_rng(seed)
+
+    async def more(stage: Story) -> None:
+        before = len(stage.host.of("A"))
+        await eventually_async(lambda: len(stage.host.of("A")) > before)
+
+    async def story(stage: Story) -> None:
+        for _ in range(6):
+            seen = len(stage.host.of("A"))
+            wanted = seen + int(rng.integers(3, 15))
+            while len(stage.host.of("A")) < wanted:
+                stage.be(float(rng.choice([1.0, 150.0])))
+                await more(stage)
+            gateway.end(signal.SIGKILL)
+            gateway.start()
+        await eventually_async(lambda: stage.figures()["outputs"] != [])
+        assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
+
+    play(gateway, broker.mqtt, story)
+    alarms = compile_alarms(compile_settings(load_plant(tmp_path / "plant"), "gw", tmp_path / "data"))
+    state, expected = initial(alarms.rules, 0), []
+    with closing(Spool.open(gateway.spool, 64, 600, 0)) as spool:
+        for batch in spool.since(0, 1_000_000):
+            frame = heard(batch.columns, engine_numbers(alarms, batch.device, batch.metrics))
+            state, result = step(state, alarms.rules, frame, [], int(frame.time_ns.max()))
+            expected += [(each.event, each.time_ns, each.onset_ns) for each in result.transitions]
+        told = [decode(entry.body) for entry in spool.journal.since(0)]
+    assert [(each.event, each.time_ns, each.onset_ns) for each in told] == expected
+    assert len(expected) > 4
