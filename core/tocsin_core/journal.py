@@ -19,9 +19,8 @@ _I64: Final = 1 << 63
 class Entry:
     """One step of the alarm `alarm` (its definition's id) at the gateway, and how it stands there after it; ns UTC.
 
-    Whoever reads it moves the alarm there: `phase` and `onset_ns` always count, of what hides it only what the event is
-    about. With a `refusal` it has no event: an order was not carried out, and everything counts, so that both ends
-    stand alike. The number of an entry is given by the spool that keeps it, and travels beside the body.
+    Whoever reads it moves the alarm there. With a `refusal` it has no event: an order was not carried out. The number
+    of an entry is given by the spool that keeps it, and travels beside the body.
 
     `onset_ns` is the onset of its occurrence (0: it never was raised), `superseded_ns` that of the one it replaced (0:
     none); `until_ns` the end of its shelf (0: not shelved), `once` whether its return ends that; `suppressed` by

@@ -412,27 +412,26 @@ class Oracle:
         if word.event == "raise" or 0 < word.onset_ns >= alarm.onset_ns:
             alarm.decider = "elsewhere"
             self._go(word, alarm)
-        if self._counts(word, "shelf", ("shelve", "unshelve")):
-            shelved = alarm.shelved_until_ns, alarm.once
-            if word.until_ns and shelved != (word.until_ns, word.once):
-                alarm.shelved_until_ns, alarm.once = word.until_ns, word.once
+        if self._counts(word, "shelf"):
+            over = word.until_ns <= self.now_ns and word.event != "shelve"
+            shelved, wanted = (alarm.shelved_until_ns, alarm.once), (0 if over else word.until_ns, word.once)
+            if wanted[0] and shelved != wanted:
+                alarm.shelved_until_ns, alarm.once = wanted
                 self._repeat(word, "shelve")
-            elif not word.until_ns and alarm.shelved_until_ns:
+            elif shelved[0] and not wanted[0]:
                 alarm.shelved_until_ns = 0
                 self._repeat(word, "unshelve")
-        served = self._counts(word, "service", ("out-of-service", "in-service"))
-        if served and word.out_of_service != alarm.out_of_service:
+        if self._counts(word, "service") and word.out_of_service != alarm.out_of_service:
             alarm.out_of_service = word.out_of_service
             self._repeat(word, "out-of-service" if word.out_of_service else "in-service")
-        designed = word.event in (None, "suppress", "unsuppress") and word.alarm in self.suppressing
-        if designed and word.suppressed != alarm.suppressed:
+        if word.alarm in self.suppressing and word.suppressed != alarm.suppressed:
             alarm.suppressed = word.suppressed
             self._repeat(word, "suppress" if word.suppressed else "unsuppress")
 
-    def _counts(self, word: Word, about: str, events: Sequence[str]) -> bool:
-        """Whether the word says anything of what hides the alarm that no command of this end stands against."""
+    def _counts(self, word: Word, about: str) -> bool:
+        """Whether no command of this end stands against the word: none is on its way, or the word is a later one's."""
         commanded_ns = self.alarms[word.alarm].commanded_ns.get(about, 0)
-        return commanded_ns == 0 if word.event is None else word.event in events and word.time_ns >= commanded_ns
+        return commanded_ns == 0 or (ABOUT.get(word.event or "") == about and word.time_ns >= commanded_ns)
 
     def _repeat(self, word: Word, event: str) -> None:
         self._tell(word.alarm, event, word.time_ns, word.value, who=word.who, reason=word.reason)
@@ -440,8 +439,6 @@ class Oracle:
     def _go(self, word: Word, alarm: Alarm) -> None:
         """Bring the alarm to the occurrence and the state of the word."""
         target, definition = word.state, self.definitions[word.alarm]
-        commanded_ns = alarm.commanded_ns.get("answer", 0)
-        answering = ABOUT.get(word.event or "") == "answer" and word.time_ns >= commanded_ns
         turning = word.event in ("return", "return-latched")
         steps: list[str] = []
         if word.onset_ns != alarm.onset_ns:
@@ -452,7 +449,7 @@ class Oracle:
             alarm_after = "B"
         else:
             alarm_after = alarm.state
-            if commanded_ns and not answering:
+            if not self._counts(word, "answer"):
                 target = STANDARD.get((alarm.state, str(word.event)), alarm.state) if turning else alarm.state
         if alarm_after != target:
             direct = STANDARD.get((alarm_after, str(word.event))) == target

@@ -251,6 +251,35 @@ def test_a_shelf_from_before_holds_until_the_gateway_answers() -> None:
     assert pair.cloud.shelved_until_ns[0] == 0
 
 
+def test_a_gateway_that_lost_its_state_hides_nothing_and_so_does_this_end() -> None:
+    """Its first word on the alarm ends the shelf here: what sounds at the plant must not be hidden from people."""
+    pair = Pair.of(HIGH)
+    pair.press(Command(Verb.SHELVE, 0, START_NS, "li", "repair", 0, START_NS + 600 * SECOND))
+    pair.heal()
+    pair.gateway = engine.initial(pair.rules, START_NS)
+    pair.read(at(1, 60.0))
+    pair.heal()
+    pair.assert_alike()
+    assert [(t.event.text, t.suppressed) for t in pair.at_cloud] == [
+        ("shelve", True),
+        ("raise", True),
+        ("unshelve", False),
+    ]
+
+
+def test_a_shelf_that_is_over_is_not_begun_again_by_an_older_word() -> None:
+    """It ended here by the clock; the journal, which comes late, still has it in what it tells of other things."""
+    pair = Pair.of(HIGH)
+    pair.press(Command(Verb.SHELVE, 0, START_NS, "li", "repair", 0, START_NS + 3 * SECOND))
+    pair.arrive_up()
+    pair.read(at(1, 60.0))
+    for second in range(1, 6):
+        pair.tick(START_NS + second * SECOND)
+    pair.heal()
+    pair.assert_alike()
+    assert [t.event.text for t in pair.at_cloud] == ["shelve", "unshelve", "raise"]
+
+
 def test_entries_that_are_missing_are_made_up_for_by_the_next() -> None:
     """The alarm goes through the standard's diagram to where it is, each occurrence once."""
     pair = Pair.of(HIGH)

@@ -52,10 +52,10 @@ def decide(state: State, decider: Decider) -> None:
 def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) -> None:
     """Move an alarm that the other end decides to where it is there; what it has reached already makes no transition.
 
-    The phase follows every word that is not of an older occurrence, what hides the alarm the words on that; after a
-    refusal everything does. A command of this end that the other has not answered yet (`commanded_ns`) stands against
-    words that are older: it is on its way, and the other end is the judge of it. Where words were lost, the alarm
-    goes to where it is by the shortest way through the standard's diagram.
+    What hides it follows every word, the phase those that are not of an older occurrence. A command of this end that
+    the other has not answered yet (`commanded_ns`) stands against words that are older: it is on its way, and the other
+    end is the judge of it. Where words were lost, the alarm goes to where it is by the shortest way through the
+    standard's diagram.
     """
     number = told.definition
     if state.elsewhere[number] == HERE:
@@ -122,25 +122,26 @@ def _step(state: State, rules: Rules, told: Told, event: Event) -> Transition:
 
 
 def _hide(state: State, rules: Rules, told: Told) -> Iterator[Event]:
-    """Take over what hides the alarm, as far as it was told of, one thing after the other.
+    """Take over what hides the alarm, one thing after the other.
 
-    By design that is only what can be suppressed here: of the rest nobody would end it when this end decides again.
+    A shelf whose time is up is begun by the word that tells of its beginning alone. By design that is only what can be
+    suppressed here: of the rest nobody would end it when this end decides again.
     """
-    number, event = told.definition, told.event
-    if event in (None, Event.SHELVE, Event.UNSHELVE) and not _stands(state, told, Aspect.SHELF):
+    number = told.definition
+    if not _stands(state, told, Aspect.SHELF):
+        wanted_ns = told.until_ns if told.event is Event.SHELVE or told.until_ns > state.now_ns else 0
         until_ns = int(state.shelved_until_ns[number])
-        if told.until_ns and (told.until_ns, told.once) != (until_ns, state.shelved_once[number]):
-            put_on_shelf(state, number, told.until_ns, once=told.once)
+        if wanted_ns and (wanted_ns, told.once) != (until_ns, state.shelved_once[number]):
+            put_on_shelf(state, number, wanted_ns, once=told.once)
             yield Event.SHELVE
-        elif until_ns and not told.until_ns:
+        elif until_ns and not wanted_ns:
             state.shelved_until_ns[number] = 0
             yield Event.UNSHELVE
-    served = event in (None, Event.OUT_OF_SERVICE, Event.IN_SERVICE) and not _stands(state, told, Aspect.SERVICE)
-    if served and told.out_of_service != state.out_of_service[number]:
+    if not _stands(state, told, Aspect.SERVICE) and told.out_of_service != state.out_of_service[number]:
         state.out_of_service[number] = told.out_of_service
         yield Event.OUT_OF_SERVICE if told.out_of_service else Event.IN_SERVICE
     gates = rules.special.suppressions
-    designed = event in (None, Event.SUPPRESS, Event.UNSUPPRESS) and gates is not None and number in gates.definition
+    designed = gates is not None and number in gates.definition
     if designed and told.suppressed != state.suppressed[number]:
         state.suppressed[number] = told.suppressed
         yield Event.SUPPRESS if told.suppressed else Event.UNSUPPRESS
