@@ -1,7 +1,10 @@
 """What the side-by-side run counts is true, shown on a gateway that miscounts on purpose and on made-up runs."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from tests.bench.side_by_side.devices import DEVICES, Fault, HandedOut, address_
 from tests.bench.side_by_side.fake import Fake, Sin
 from tests.bench.side_by_side.link import Wire
 from tests.bench.side_by_side.nodered import NodeRed
-from tests.bench.side_by_side.peer import Message
+from tests.bench.side_by_side.peer import Message, NotInstalledError, run_installer
 from tests.bench.side_by_side.run import SCRIPT, Plan, Step, run
 from tests.bench.side_by_side.thingsboard import ThingsBoard
 from tests.support.need import need_program
@@ -171,3 +174,10 @@ def test_the_peers_messages_are_understood() -> None:
     expected = Arrival(4, 6, value, 1_700_000_000_000, 2.0)
     assert ThingsBoard().arrivals([Message("v1/gateway/telemetry", of_thingsboard, 2.0)]) == [expected]
     assert NodeRed().arrivals([Message("bench/4/1", of_nodered, 2.0)])[1] == expected
+
+
+def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path) -> None:
+    """The package client's own words, without its warnings, are the reason."""
+    code = "import sys; sys.exit('npm warn old\\nno such package')"
+    with pytest.raises(NotInstalledError, match=r"\Ano such package\Z"):
+        run_installer((sys.executable, "-c", code), tmp_path, os.environ)
