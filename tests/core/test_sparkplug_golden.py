@@ -8,7 +8,9 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from tocsin_core.sparkplug import ClockState, EdgeDevice, EdgeMetric, EdgeSession, HostSession
+from tocsin_core.journal import Entry, decode, encode
+from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.sparkplug import ClockState, EdgeDevice, EdgeMetric, EdgeSession, HostSession, JournalNumbers
 from tocsin_core.sparkplug.edge import Columns, unknown_columns
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "golden" / "sparkplug"
@@ -67,3 +69,23 @@ def test_our_edge_still_writes_the_recorded_bytes() -> None:
     ]
     written = [(message.topic, message.payload.hex()) for message in messages]
     assert written == [(message["topic"], message["payload"]) for message in recorded("tocsin-edge")["messages"]]
+
+
+def test_our_edge_still_writes_the_recorded_journal() -> None:
+    """A birth of a node that decides, a step and a refusal: a gateway and a cloud side of two versions must get on."""
+    raised = Entry("P1/H", Event.RAISE, MS * 1_000_000, Phase.UNACKNOWLEDGED, MS * 1_000_000, value=61.5)
+    refused = replace(raised, event=None, value=None, command="7f", refusal="overtaken", until_ns=(MS + 60_000) * 10**6)
+    edge = EdgeSession("site", "gw", [])
+    edge.will(5, MS)
+    messages = [
+        edge.nbirth(7, 3, MS, journal=JournalNumbers(1002, 1001, "0123456789abcdef")),
+        edge.journal(1001, [encode(raised), encode(refused)], 1001, MS),
+    ]
+    held = recorded("tocsin-edge-deciding")["messages"]
+    assert [(message.topic, message.payload.hex()) for message in messages] == [
+        (message["topic"], message["payload"]) for message in held
+    ]
+    host = HostSession(lambda *_: None)
+    heard = [host.feed(each["topic"], bytes.fromhex(each["payload"]), MS * 1_000_000).journal for each in held]
+    assert heard[1] is not None
+    assert [decode(body) for body in heard[1].entries] == [raised, refused]
