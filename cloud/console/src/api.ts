@@ -1,6 +1,7 @@
 /** Owns the calls to the server: one typed function each, problems turned into `ApiError`. */
 import type {
   Alarm,
+  AuditEntry,
   Gateway,
   Instant,
   Kpi,
@@ -28,6 +29,8 @@ export class ApiError extends Error {
 }
 
 let onUnauthorised: () => void = () => undefined;
+/** Counts sign-ins and -outs: a refusal of what was asked before the last of them says nothing of the present session. */
+let period = 0;
 
 /** `handler` is called whenever the server says that nobody is signed in. */
 export function whenUnauthorised(handler: () => void): void {
@@ -41,6 +44,7 @@ async function request<T>(method: "GET" | "POST" | "DELETE", path: string, body?
   const headers: Record<string, string> = { Accept: "application/json" };
   if (method !== "GET") headers["X-Tocsin"] = "1";
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  const asked = period;
   let response: Response;
   let text: string;
   try {
@@ -56,8 +60,10 @@ async function request<T>(method: "GET" | "POST" | "DELETE", path: string, body?
   } catch (error) {
     throw new ApiError(0, error instanceof Error ? error.message : String(error));
   }
+  const signing = path === "/session" && method !== "GET";
+  if (signing && response.ok) period += 1;
   if (response.ok) return (text === "" ? undefined : JSON.parse(text)) as T;
-  if (response.status === 401 && !(method === "POST" && path === "/session")) onUnauthorised();
+  if (response.status === 401 && asked === period && !(signing && method === "POST")) onUnauthorised();
   throw new ApiError(response.status, problemDetail(text) ?? `HTTP ${response.status}`);
 }
 
@@ -111,4 +117,9 @@ export const api = {
   gateways: () => request<Gateway[]>("GET", "/gateways"),
   quarantine: (limit: number) => request<Quarantined[]>("GET", `/quarantine?limit=${limit}`),
   kpi: () => request<Kpi>("GET", "/kpi"),
+  audit: (limit: number, before?: number) => {
+    const query = new URLSearchParams({ limit: String(limit) });
+    if (before !== undefined) query.set("before", String(before));
+    return request<AuditEntry[]>("GET", `/audit?${query}`);
+  },
 };

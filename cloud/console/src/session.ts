@@ -1,7 +1,7 @@
 /** Owns who is signed in: the start of the page, signing in and out, and the end of a session. */
 import { batch } from "@preact/signals";
 import { ApiError, api, whenUnauthorised } from "./api.ts";
-import { chosenByHand, selectedPoint, selectedTicket, session, signedOutBecause } from "./store.ts";
+import { chosenByHand, selectedPoint, selectedTicket, session, signedOutBecause, tab } from "./store.ts";
 import { stream } from "./stream.ts";
 
 const ASK_AGAIN_MS = 2000;
@@ -9,7 +9,8 @@ const ASK_AGAIN_MS = 2000;
 /** Finds out whether somebody is signed in, asking again until the server answers. */
 export async function startSession(): Promise<void> {
   whenUnauthorised(() => {
-    if (session.value) signedOutBecause.value = "ended";
+    if (!session.value) return;
+    signedOutBecause.value = "ended";
     leave();
   });
   for (;;) {
@@ -48,5 +49,7 @@ function leave(): void {
     selectedPoint.value = null;
     chosenByHand.value = false;
     selectedTicket.value = null;
+    // Whoever signs in next may perhaps not see what was shown.
+    tab.value = "points";
   });
 }

@@ -8,6 +8,7 @@ import type {
   Flood,
   Gateway,
   Notification,
+  Permission,
   Plant,
   Point,
   Priority,
@@ -33,9 +34,13 @@ export interface PointState {
 }
 
 export type Connection = "connecting" | "live" | "lost";
-export type Tab = "points" | "tickets" | "notifications" | "gateways" | "kpi";
+export type Tab = "points" | "tickets" | "notifications" | "gateways" | "kpi" | "audit";
 
 export const session = signal<Session | null | undefined>(undefined);
+/** Whether whoever is signed in may do this; the server refuses it in any case. */
+export function may(permission: Permission): boolean {
+  return session.value?.may.includes(permission) ?? false;
+}
 export const signedOutBecause = signal<"ended" | null>(null);
 export const connection = signal<Connection>("connecting");
 /** The server's time of the last thing heard, ms since the epoch; null: nothing yet. */

@@ -40,6 +40,8 @@ export class Stream {
 
   stop(): void {
     this.stopped = true;
+    // Nothing is live any more: whatever reads while it is must not go on asking a server that refuses.
+    store.connection.value = "connecting";
     this.close();
     if (this.watchTimer !== null) clearInterval(this.watchTimer);
     for (const timer of [this.gathering, this.retryTimer]) if (timer !== null) clearTimeout(timer);

@@ -34,10 +34,34 @@ export type Phase =
   | "latched-acknowledged"
   | "normal";
 
+export type Permission =
+  | "plant.read"
+  | "alarms.answer"
+  | "alarms.take-out"
+  | "tickets.rectify"
+  | "tickets.accept"
+  | "audit.read"
+  | "users.manage";
+
 export interface Session {
   readonly user: string;
   readonly name: Name | string;
   readonly role: string;
+  readonly may: readonly Permission[];
+}
+
+/** One entry of the audit log. */
+export interface AuditEntry {
+  readonly seq: number;
+  readonly at: Instant;
+  readonly who: string;
+  readonly role: string;
+  readonly origin: string;
+  readonly action: string;
+  readonly target: string;
+  readonly outcome: "asked" | "done" | "refused" | "unanswered";
+  readonly detail: Readonly<Record<string, string | number>>;
+  readonly hash: string;
 }
 
 export interface HazardSource {

@@ -9,7 +9,7 @@ import { named, t, wordIfAny } from "../i18n.ts";
 import { codeWord, gradeOf, groupOf, lowSided } from "../kinds.ts";
 import { acknowledged, annunciated, asksForAnswer, conditionPresent, hiddenBy, latched } from "../order.ts";
 import { said } from "../sentences.ts";
-import { groupNames, openPoint, pointsById, zone } from "../store.ts";
+import { groupNames, may, openPoint, pointsById, zone } from "../store.ts";
 import { stream } from "../stream.ts";
 import { explain, say } from "../toast.ts";
 import type { Alarm, Because, Limit, Step } from "../types.ts";
@@ -69,7 +69,7 @@ export const AlarmRow = memo(function AlarmRow({ alarm, history }: Props) {
           <PriorityWord alarm={alarm} />
         </span>
       </button>
-      {asksForAnswer(alarm.phase) && !history && (
+      {asksForAnswer(alarm.phase) && !history && may("alarms.answer") && (
         <span class="alarm-actions">
           <AckButton alarm={alarm} />
         </span>
@@ -220,9 +220,26 @@ function reasonOf(step: Step): string | null {
 
 function Actions({ alarm }: { readonly alarm: Alarm }) {
   const { id } = alarm;
-  const shelved = alarm.shelved_until !== null && Date.parse(alarm.shelved_until) > now.peek();
   return (
     <div class="actions">
+      {may("alarms.answer") && <Answers alarm={alarm} />}
+      {may("alarms.take-out") &&
+        (alarm.out_of_service ? (
+          <Act label={t("returnToService")} aria={t("returnToService")} testId={`in-service-${id}`} act={() => api.inService(id)} />
+        ) : (
+          <button type="button" data-testid={`out-of-service-${id}`} onClick={() => suppressing("out-of-service", alarm)}>
+            {t("takeOutOfService")}…
+          </button>
+        ))}
+    </div>
+  );
+}
+
+function Answers({ alarm }: { readonly alarm: Alarm }) {
+  const { id } = alarm;
+  const shelved = alarm.shelved_until !== null && Date.parse(alarm.shelved_until) > now.peek();
+  return (
+    <>
       {acknowledged(alarm.phase) && (
         <Act
           label={t("unacknowledge")}
@@ -239,13 +256,6 @@ function Actions({ alarm }: { readonly alarm: Alarm }) {
           {t("shelve")}…
         </button>
       )}
-      {alarm.out_of_service ? (
-        <Act label={t("returnToService")} aria={t("returnToService")} testId={`in-service-${id}`} act={() => api.inService(id)} />
-      ) : (
-        <button type="button" data-testid={`out-of-service-${id}`} onClick={() => suppressing("out-of-service", alarm)}>
-          {t("takeOutOfService")}…
-        </button>
-      )}
-    </div>
+    </>
   );
 }

@@ -1,6 +1,7 @@
 /** Owns the middle of the screen: the tabs and what each of them shows. */
 import { t } from "../i18n.ts";
-import { gateways, notifications, type Tab, tab, tickets } from "../store.ts";
+import { gateways, may, notifications, type Tab, tab, tickets } from "../store.ts";
+import { Audit } from "./Audit.tsx";
 import { Gateways } from "./Gateways.tsx";
 import { Kpi } from "./Kpi.tsx";
 import { Notifications } from "./Notifications.tsx";
@@ -10,11 +11,15 @@ import { Trend } from "./Trend.tsx";
 
 const TABS: readonly Tab[] = ["points", "tickets", "notifications", "gateways", "kpi"];
 
+function tabs(): readonly Tab[] {
+  return may("audit.read") ? [...TABS, "audit"] : TABS;
+}
+
 export function Centre() {
   return (
     <main class="centre">
       <div class="tabs" role="tablist" onKeyDown={walk}>
-        {TABS.map((name) => (
+        {tabs().map((name) => (
           <TabButton key={name} name={name} />
         ))}
       </div>
@@ -28,7 +33,7 @@ export function Centre() {
 /** The arrows move between tabs, as the pattern for tabs asks. */
 function walk(event: KeyboardEvent): void {
   const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
-  const next = TABS[TABS.indexOf(tab.value) + step];
+  const next = tabs()[tabs().indexOf(tab.value) + step];
   if (step === 0 || next === undefined) return;
   tab.value = next;
   document.getElementById(`tab-${next}`)?.focus();
@@ -68,6 +73,7 @@ function Shown() {
   if (tab.value === "notifications") return <Notifications />;
   if (tab.value === "gateways") return <Gateways />;
   if (tab.value === "kpi") return <Kpi />;
+  if (tab.value === "audit") return <Audit />;
   return (
     <>
       <Trend />

@@ -9,7 +9,7 @@ import { shortInstant } from "../format.ts";
 import { named, t } from "../i18n.ts";
 import { trendWindow } from "../layout.ts";
 import { said } from "../sentences.ts";
-import { applyTicket, openPoint, plant, pointsById, zone } from "../store.ts";
+import { applyTicket, may, openPoint, plant, pointsById, zone } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { Evidence, Ticket } from "../types.ts";
 import { Chart } from "./Chart.tsx";
@@ -147,6 +147,7 @@ function NextStep({ ticket }: { readonly ticket: Ticket }) {
   const problem = useSignal<unknown>(null);
   if (ticket.state === "accepted") return null;
   const rectifying = ticket.state === "rectifying";
+  if (!may(rectifying ? "tickets.rectify" : "tickets.accept")) return null;
   const missing = text.value.trim() === "";
   const run = async (act: (id: string, text: string) => Promise<Ticket>): Promise<void> => {
     busy.value = true;

@@ -1,0 +1,80 @@
+"""The console page offers each role what it may do and nothing else, the audit log to those who may read it."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import httpx
+from playwright.async_api import Page, expect
+
+from tests.cloud.rig import CloudProcess, SpoolingGateway, broker, plant_folder
+from tests.cloud.test_console_alarms import PATIENCE_MS, page_of
+from tests.cloud.test_roles import signed_in
+from tests.support.wait import eventually_async
+
+PASSWORD = "a password for tests"
+
+
+def test_the_page_offers_what_the_role_may_do(tmp_path: Path) -> None:
+    """A regulator sees the alarm and the log and can answer nothing; an operator answers and sees no log."""
+    problems: list[str] = []
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, settings):
+            cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", server.url, settings.mqtt)
+            cloud.start()
+            try:
+                await eventually_async(cloud.ready, 60)
+                async with httpx.AsyncClient(base_url=f"http://{cloud.http}", trust_env=False, timeout=20) as client:
+                    await signed_in(client)
+                    for role in ("regulator", "operator"):
+                        user = {"user": role, "name": role, "role": role, "password": PASSWORD}
+                        (await client.post("/api/v1/users", json=user)).raise_for_status()
+                async with SpoolingGateway(settings.mqtt).connected() as gateway, page_of(cloud, problems) as page:
+                    await gateway.send({0: 90.0})
+                    await somebody_else(page, "regulator", "监管人员（只读）")
+                    await a_regulator_reads(page)
+                    await somebody_else(page, "operator", "值班员")
+                    await an_operator_answers(page)
+            finally:
+                cloud.end(signal.SIGTERM)
+
+    asyncio.run(story())
+    assert not problems
+
+
+async def somebody_else(page: Page, user: str, role: str) -> None:
+    """Sign out whoever is there, and `user` in; the page says who that is."""
+    await page.get_by_test_id("sign-out").click()
+    await page.get_by_test_id("login-user").fill(user)
+    await page.get_by_test_id("login-password").fill(PASSWORD)
+    await page.get_by_test_id("login-submit").click()
+    await expect(page.get_by_test_id("user-name")).to_have_text(user, timeout=PATIENCE_MS)
+    await expect(page.locator(".user")).to_contain_text(role)
+
+
+async def a_regulator_reads(page: Page) -> None:
+    """The alarm with its steps but without buttons, the ticket without its next step, and the log in both languages."""
+    row = page.get_by_test_id("alarm-list").locator('[data-alarm="P1/H"]').first
+    await row.locator(".alarm-main").click()
+    await expect(row.locator("[data-event]")).to_have_count(1)
+    await expect(row.get_by_role("button")).to_have_count(1)
+    await page.get_by_test_id("tab-audit").click()
+    opened = page.get_by_test_id("audit").locator('[data-action="session.open"]').first
+    await expect(opened).to_contain_text("登录 regulator")
+    await expect(opened).to_contain_text("监管人员（只读） · 127.0.0.1")
+    await expect(page.get_by_test_id("audit").locator('[data-action="user.add"]').first).to_contain_text("新增用户")
+    await page.get_by_test_id("lang-switch").click()
+    await expect(opened).to_contain_text("Sign in regulator")
+    await page.get_by_test_id("lang-switch").click()
+
+
+async def an_operator_answers(page: Page) -> None:
+    """In the row that is still open acknowledging and shelving are there, taking out of service is not; nor the log."""
+    await expect(page.get_by_test_id("tab-points")).to_have_attribute("aria-selected", "true")
+    await expect(page.get_by_test_id("tab-audit")).to_have_count(0)
+    row = page.get_by_test_id("alarm-list").locator('[data-alarm="P1/H"]').first
+    await row.get_by_role("button", name="确认报警 P1/H").click()
+    await expect(row).to_have_attribute("data-phase", "acknowledged")
+    await expect(row.locator('[data-testid^="shelve-"]')).to_have_count(1)
+    await expect(row.locator('[data-testid^="out-of-service-"]')).to_have_count(0)
