@@ -434,3 +434,48 @@ def test_killed_at_any_moment_the_journal_is_that_of_one_engine_over_all_that_wa
         told = [decode(entry.body) for entry in spool.journal.since(0)]
     assert [(each.event, each.time_ns, each.onset_ns) for each in told] == expected
     assert len(expected) > 4
+
+
+BROKEN = """
+from tocsin_edge.loops import local_alarms
+step = local_alarms.step
+def broken(state, rules, frame, *rest):
+    if len(frame) and frame.value.max() > 100.0:
+        raise ArithmeticError("the engine is broken")
+    return step(state, rules, frame, *rest)
+local_alarms.step = broken
+from tocsin_cli.main import main
+main()
+"""
+
+
+class BrokenGateway(Gateway):
+    """A real gateway process whose engine fails at the first alarm."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        """Start nothing yet."""
+        super().__init__(folder, data)
+        self._command[2] = BROKEN
+
+    def exit_code(self) -> int | None:
+        """How it ended, None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+
+def test_an_error_in_the_engine_ends_the_gateway(broker: Broker, tmp_path: Path) -> None:
+    """It does not go on reading as if it watched: it exits with an error, for its service manager to start it anew."""
+    gateway = BrokenGateway(tmp_path / "plant", tmp_path / "data")
+
+    async def story(stage: Story) -> None:
+        await eventually_async(lambda: len(stage.host.of("A")) > 3)
+        assert gateway.exit_code() is None
+        stage.be(150.0)
+        await eventually_async(lambda: gateway.exit_code() is not None)
+        assert gateway.exit_code() not in (0, None)
+        assert "the engine is broken" in gateway.log.read_text(encoding="utf-8")
+
+    try:
+        play(gateway, broker.mqtt, story)
+    finally:
+        gateway.stop()
