@@ -139,19 +139,16 @@ async def above(tmp_path: Path, broker: Broker) -> AsyncIterator[Above]:
         yield Above(tmp_path, broker, host, client)
 
 
-def ticks(host: Host, metric: str) -> list[int]:
-    """In which periods the metric was read well, counted by its own phase, in order."""
-    times = [time_ns // 1_000_000 for time_ns, _, quality in host.of(metric) if quality == 0xC0]
-    # The middle of the period is farthest from the moments at which it is read.
-    shift = times[0] % PERIOD_MS - PERIOD_MS // 2
-    return [(time - shift) // PERIOD_MS for time in times]
+def lost(host: Host, metric: str) -> int:
+    """How many good readings are lacking between the first and the last, one a period; negative: too many."""
+    times = [time_ns / 1e6 for time_ns, _, quality in host.of(metric) if quality == 0xC0]
+    return round((times[-1] - times[0]) / PERIOD_MS) + 1 - len(times)
 
 
-def missed(host: Host, metric: str) -> set[int]:
-    """The seconds in which a period of the metric is without a reading."""
-    return {
-        tick * PERIOD_MS // 1000 for before, after in pairwise(ticks(host, metric)) for tick in range(before + 1, after)
-    }
+def held_up(host: Host, metric: str) -> int:
+    """How often this busy machine held up a metric that is read all the time: steps that are not a period long."""
+    times = [time_ns / 1e6 for time_ns, _, _ in host.of(metric)]
+    return sum(abs(after - before - PERIOD_MS) > PERIOD_MS / 5 for before, after in pairwise(times))
 
 
 def device(name: str, slave: Slave, unit: int = 1, **other: int) -> str:
@@ -192,11 +189,9 @@ def test_a_version_is_applied_and_no_period_is_lost(tmp_path: Path, broker: Brok
                 gateway.stop()
             assert code == 0
             assert one.asked.count(1) <= len(cloud.host.of("A")) + 2
+            assert min(len(cloud.host.of("A")), len(cloud.host.of("B"))) > 12
             for name in "AB":
-                found = ticks(cloud.host, name)
-                assert len(found) == len(set(found)) > 12, name
-            # A machine that stands still for a while misses periods of every device.
-            assert missed(cloud.host, "B") <= missed(cloud.host, "A")
+                assert 0 <= lost(cloud.host, name) <= held_up(cloud.host, "A")
             assert {value for _, value, _ in cloud.host.of("D")} == {30.0}
             assert cloud.host.of("C")[-1][0] < cloud.host.of("B")[-1][0] - 3 * PERIOD_MS * 1_000_000
             assert not [fault for fed in cloud.host.fed for fault in fed.faults]
@@ -282,9 +277,9 @@ def test_a_version_under_which_less_works_is_rolled_back_by_the_gateway_itself(t
     """A wrong port, another broker where nobody is: each goes back, is told, and is not tried again."""
 
     async def story() -> None:
-        one, two = Slave({1: 1.0}), Slave({1: 2.0})
-        async with one.serve(), two.serve(), above(tmp_path, broker) as cloud:
-            devices = {"A": device("A", one), "B": device("B", two)}
+        one, two, three = Slave({1: 1.0}), Slave({1: 2.0}), Slave({1: 3.0})
+        async with one.serve(), two.serve(), three.serve(), above(tmp_path, broker) as cloud:
+            devices = {"A": device("A", one), "B": device("B", two), "C": device("C", three)}
             gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, devices), tmp_path, 4)
             gateway.start()
             try:
@@ -318,9 +313,9 @@ def test_a_version_under_which_less_works_is_rolled_back_by_the_gateway_itself(t
             finally:
                 gateway.end(signal.SIGTERM)
                 gateway.stop()
-            assert len(ticks(cloud.host, "B")) > 12
+            assert len(cloud.host.of("B")) > 12
             # The line of B was the same all the time, and nothing of it was lost while the uplink was elsewhere.
-            assert missed(cloud.host, "B") <= missed(cloud.host, "A")
+            assert 0 <= lost(cloud.host, "B") <= held_up(cloud.host, "C")
 
     asyncio.run(story())
 
