@@ -24,6 +24,7 @@ from tocsin_cloud.adapters.host_state import announce
 from tocsin_cloud.adapters.issued import IssuedFile
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.nats_server import NatsServer
+from tocsin_cloud.adapters.plant_record import note_plant
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.signing import signing_key
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
@@ -148,6 +149,7 @@ async def _workers(process: _Process, history: History, first_start: Announce) -
     # Whoever gave the password knows it: it has no business in a log.
     if password is not None and given is None:
         first_start("admin", password)
+    await note_plant(database, clock, plant.site.id, settings.plant)
     table = PointTable(plant, settings.strangers)
     live = LiveView(table)
     quarantine = Quarantine(database, metrics, settings.quarantine_kept)

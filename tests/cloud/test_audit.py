@@ -16,8 +16,10 @@ import pytest
 from tests.cli.test_check import tocsin
 from tocsin_cloud.adapters.audit import Verdict, append, entries, verify
 from tocsin_cloud.adapters.audit_chain import GENESIS, Actor, Deed, Entry, Link, Outcome
+from tocsin_cloud.adapters.plant_record import note_plant
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.settings import SQL_FILE
+from tocsin_core.clock import SystemClock
 
 WANG = Actor("wang", "operator", "10.0.0.7")
 Story = Callable[[Database], Awaitable[Any]]
@@ -235,6 +237,26 @@ def test_texts_that_strangers_choose_cannot_keep_an_entry_out(log: Path) -> None
 
     tell(log, odd)
     assert tell(log, walk).broken is None
+
+
+def test_the_files_of_the_plant_are_recorded(tmp_path: Path) -> None:
+    """At a start the log says which files the plant consists of, as `sha256sum` tells them; others do not matter."""
+    folder = tmp_path / "plant"
+    (folder / "profiles").mkdir(parents=True)
+    for name in ("plant.yaml", "profiles/b.yaml", "profiles/a.yaml", "notes.txt"):
+        (folder / name).write_text(name, encoding="utf-8")
+
+    async def start(database: Database) -> Entry:
+        await note_plant(database, SystemClock(), "north", folder)
+        async with database.read() as session:
+            ((entry, _),) = [each async for each in entries(session)]
+        return entry
+
+    entry = tell(tmp_path, start)
+    assert (entry.who, entry.action, entry.target) == ("tocsin", "plant.load", "north")
+    assert json.loads(entry.detail) == {
+        name: hashlib.sha256(name.encode()).hexdigest() for name in ("plant.yaml", "profiles/a.yaml", "profiles/b.yaml")
+    }
 
 
 def test_the_verbs_say_what_the_log_is_worth(log: Path, tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ async def a_regulator_reads(page: Page) -> None:
     await expect(opened).to_contain_text("登录 regulator")
     await expect(opened).to_contain_text("监管人员（只读） · 127.0.0.1")
     await expect(page.get_by_test_id("audit").locator('[data-action="user.add"]').first).to_contain_text("新增用户")
+    loaded = page.get_by_test_id("audit").locator('[data-action="plant.load"]')
+    await expect(loaded).to_contain_text("启用工厂文件")
     await page.get_by_test_id("lang-switch").click()
     await expect(opened).to_contain_text("Sign in regulator")
     await page.get_by_test_id("lang-switch").click()

@@ -1,0 +1,31 @@
+"""Puts into the audit log from which files the plant in force was read."""
+
+import asyncio
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from tocsin_cloud.adapters.audit import append
+from tocsin_cloud.adapters.audit_chain import SYSTEM, Deed, Outcome
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_core.clock import Clock
+from tocsin_core.plant.calibrations import CALIBRATIONS_FILE
+from tocsin_core.plant.load import MODELS_FOLDER, PLANT_FILE, POINTS_FILE, PROFILES_FOLDER
+
+FILES: Final = (PLANT_FILE, POINTS_FILE, CALIBRATIONS_FILE, f"{PROFILES_FOLDER}/*.yaml", f"{MODELS_FOLDER}/*.normal")
+
+
+async def note_plant(database: Database, clock: Clock, site: str, folder: Path) -> None:
+    """Append which files of `folder` the plant of `site` consists of, each with its SHA-256.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    files = await asyncio.to_thread(_hashes, folder)
+    async with database.write() as session:
+        await append(session, clock.now_ns(), SYSTEM, Deed("plant.load", site, Outcome.DONE, files))
+
+
+def _hashes(folder: Path) -> dict[str, str | int]:
+    found = [path for pattern in FILES for path in sorted(folder.glob(pattern))]
+    return {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in found}
