@@ -385,7 +385,7 @@ def test_killed_at_any_moment_of_a_change_it_knows_where_it_stands(tmp_path: Pat
 
 
 def test_without_a_cloud_it_runs_on_the_last_good_version(tmp_path: Path, broker: Broker) -> None:
-    """The broker is gone and the newest file is damaged: it starts on the version before, and reads its devices."""
+    """The broker is gone, the newest file damaged, an old one under a new name: it starts on the last good one."""
 
     async def story() -> None:
         async with Slave({1: 1.0, 2: 2.0}).serve() as slave:
@@ -404,12 +404,14 @@ def test_without_a_cloud_it_runs_on_the_last_good_version(tmp_path: Path, broker
             broker.stop()
             newest = gateway.folder / "slices" / f"{2:020d}.good"
             newest.write_bytes(newest.read_bytes()[:-1])
+            older = newest.with_name(f"{1:020d}.good")
+            newest.with_name(f"{7:020d}.good").write_bytes(older.read_bytes())
             gateway.start()
             try:
                 await eventually_async(gateway.watches, 30)
                 status = gateway.status()
                 assert [each["id"] for each in status["devices"]] == ["A", "B"]
-                assert (status["slice"]["version"], status["slice"]["good"]) == (1, [2, 1])
+                assert (status["slice"]["version"], status["slice"]["good"]) == (1, [7, 2, 1])
             finally:
                 gateway.stop()
 

@@ -9,7 +9,18 @@ from typing import Final, Protocol, Self
 import structlog
 
 from tocsin_core.clock import Clock
-from tocsin_core.managed import KEY_FILE, Answer, Assembly, OfferError, Outcome, Refusal, Standing, Verify, unseal
+from tocsin_core.managed import (
+    KEY_FILE,
+    Answer,
+    Assembly,
+    Offer,
+    OfferError,
+    Outcome,
+    Refusal,
+    Standing,
+    Verify,
+    unseal,
+)
 from tocsin_core.plant import PlantError
 from tocsin_core.plant.slice import SliceError, hash_of, load_slice, slice_of
 from tocsin_edge.adapters.versions import Versions
@@ -142,7 +153,7 @@ class Managed:
         good = self._versions.good()
         for version in good:
             try:
-                offer = unseal(self._versions.read(version), self._verify, self._own.site, self._own.gateway.id)
+                offer = self._kept(version)
                 self.settings = self._settings_of(offer.data)
             except (OfferError, OSError) as error:
                 log.error("kept version cannot be used", version=version, reason=str(error))  # noqa: TRY400 -- no fault of ours
@@ -157,6 +168,12 @@ class Managed:
         elif self.standing.version:
             answer = Answer(self.standing.version, Outcome.APPLIED)
         self._stand(self.standing, answer)
+
+    def _kept(self, version: int) -> Offer:
+        offer = unseal(self._versions.read(version), self._verify, self._own.site, self._own.gateway.id)
+        if offer.version != version:
+            raise OfferError(Refusal.OLD, f"the file of version {version} holds version {offer.version}")
+        return offer
 
     def _checked(self, sealed: bytes) -> tuple[int, str, EdgeSettings]:
         """The version in `sealed`, its hash and its settings, whole and valid, and kept on disk as one on trial."""
