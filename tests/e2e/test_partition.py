@@ -6,7 +6,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,12 +49,13 @@ def plant_file(folder: Path, mqtt: int, modbus: int) -> Path:
 
 @dataclass
 class Ends:
-    """Both ends of the link, and the sensors."""
+    """Both ends of the link, and the sensors; `raised` are the occurrences that the gateway's page has told of."""
 
     gateway: Gateway
     cloud: CloudProcess
     link: OneWayLink
     slave: Slave
+    raised: set[str] = field(default_factory=set)
 
     def be(self, sensor: str, value: float) -> None:
         """Let a sensor read this from now on."""
@@ -66,6 +67,8 @@ class Ends:
             found: dict[str, Any] = json.loads(ask(self.gateway.spool.parent, "/alarms"))
         except OSError:
             return {"alarms": [], "decided": 0, "journal": {"entries": []}}
+        raising = (each for each in found["journal"]["entries"] if each["event"] == "raise")
+        self.raised.update(occurrence_id(each["alarm"], each["onset_ns"]) for each in raising)
         return found
 
     async def at_gateway(self, verb: str, alarm: str, duration_s: float = 0.0) -> None:
@@ -119,10 +122,9 @@ class Ends:
     def agree(self) -> bool:
         """Whether both ends say the same of every alarm, nothing is under way, and no raising is at one end alone."""
         waiting = self.cloud.rows("SELECT count(*) FROM gateway_order WHERE state = 'waiting'")
-        entries = self.page()["journal"]["entries"]
-        raised = {occurrence_id(each["alarm"], each["onset_ns"]) for each in entries if each["event"] == "raise"}
+        there, here = self.gateways_view(), self.clouds_view()
         known = {row[0] for row in self.cloud.rows("SELECT id FROM occurrence")}
-        return waiting == [(0,)] and raised == known and self.gateways_view() == self.clouds_view()
+        return waiting == [(0,)] and self.raised == known and there == here
 
     async def phase_at_gateway(self, alarm: str, phase: str) -> None:
         """Wait until the gateway has the alarm in this phase."""
@@ -183,6 +185,37 @@ def test_both_ends_agree_after_a_partition(tmp_path: Path, cut: Cut) -> None:
             await eventually_async(ends.agree, LONG_S)
             assert_once(ends)
             assert all(ends.link.swallowed[way] for way in cut.value)
+
+    asyncio.run(story())
+
+
+@pytest.mark.timeout(600)
+def test_both_ends_agree_though_both_are_killed_meanwhile(tmp_path: Path) -> None:
+    """Kill -9 of the gateway and of the cloud side while nothing comes through: neither forgets or doubles anything."""
+
+    async def story() -> None:
+        async with both_ends(tmp_path) as ends:
+            ends.be("A", HIGH)
+            ends.be("B", HIGH)
+            for alarm in ("A/H", "B/H"):
+                await ends.phase_at_cloud(alarm, "unacknowledged")
+            ends.link.cut = Cut.BOTH
+            await divided(ends)
+            before = ends.gateways_view()
+            ends.gateway.end(signal.SIGKILL)
+            ends.cloud.end(signal.SIGKILL)
+            ends.gateway.start()
+            ends.cloud.start()
+            await eventually_async(lambda: ends.gateways_view() == before, LONG_S)
+            await eventually_async(ends.cloud.ready, LONG_S)
+            await ends.link.heal()
+            await eventually_async(ends.agree, LONG_S)
+            assert_as_meant(ends)
+            ends.be("A", LOW)
+            ends.be("C", LOW)
+            await ends.phase_at_gateway("C/H", "returned-unacknowledged")
+            await eventually_async(ends.agree, LONG_S)
+            assert_once(ends)
 
     asyncio.run(story())
 
