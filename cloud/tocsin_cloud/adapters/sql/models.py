@@ -282,7 +282,7 @@ class AlarmState(Base):
 
 
 class GatewayJournal(Base):
-    """How far the alarm journal of a gateway that decides is taken in: the last number, and how many never came."""
+    """How far the alarm journal of a gateway that decides is taken in, and how often entries before that never came."""
 
     __tablename__ = "gateway_journal"
     gateway: Mapped[str] = mapped_column(String(64), primary_key=True)
