@@ -36,6 +36,7 @@ def test_the_page_offers_what_the_role_may_do(tmp_path: Path) -> None:
                     await a_regulator_reads(page)
                     await somebody_else(page, "operator", "值班员")
                     await an_operator_answers(page)
+                    await one_s_own_password_is_changed(page)
             finally:
                 cloud.end(signal.SIGTERM)
 
@@ -46,11 +47,16 @@ def test_the_page_offers_what_the_role_may_do(tmp_path: Path) -> None:
 async def somebody_else(page: Page, user: str, role: str) -> None:
     """Sign out whoever is there, and `user` in; the page says who that is."""
     await page.get_by_test_id("sign-out").click()
-    await page.get_by_test_id("login-user").fill(user)
-    await page.get_by_test_id("login-password").fill(PASSWORD)
-    await page.get_by_test_id("login-submit").click()
+    await sign_in(page, user, PASSWORD)
     await expect(page.get_by_test_id("user-name")).to_have_text(user, timeout=PATIENCE_MS)
     await expect(page.locator(".user")).to_contain_text(role)
+
+
+async def sign_in(page: Page, user: str, password: str) -> None:
+    """Fill the form and press its button."""
+    await page.get_by_test_id("login-user").fill(user)
+    await page.get_by_test_id("login-password").fill(password)
+    await page.get_by_test_id("login-submit").click()
 
 
 async def a_regulator_reads(page: Page) -> None:
@@ -80,3 +86,25 @@ async def an_operator_answers(page: Page) -> None:
     await expect(row).to_have_attribute("data-phase", "acknowledged")
     await expect(row.locator('[data-testid^="shelve-"]')).to_have_count(1)
     await expect(row.locator('[data-testid^="out-of-service-"]')).to_have_count(0)
+
+
+async def one_s_own_password_is_changed(page: Page) -> None:
+    """Not with a wrong old one or two different new ones; then the page asks for the new one, and has it."""
+    await page.get_by_test_id("account").click()
+    problem, submit = page.get_by_test_id("account-problem"), page.get_by_test_id("password-submit")
+    await page.get_by_test_id("password-old").fill("not the password")
+    await page.get_by_test_id("password-new").fill("a newer password")
+    await page.get_by_test_id("password-again").fill("another password")
+    await expect(problem).to_have_text("两次输入的新密码不一致")
+    await expect(submit).to_be_disabled()
+    await page.get_by_test_id("password-again").fill("a newer password")
+    await submit.click()
+    await expect(problem).to_have_text("原密码不正确")
+    await page.get_by_test_id("password-old").fill(PASSWORD)
+    await submit.click()
+    await sign_in(page, "operator", "a newer password")
+    await expect(page.get_by_test_id("user-name")).to_have_text("operator", timeout=PATIENCE_MS)
+    await page.get_by_test_id("account").click()
+    await expect(page.get_by_test_id("password-old")).to_have_value("")
+    await page.get_by_test_id("sign-out-everywhere").click()
+    await expect(page.get_by_test_id("login-submit")).to_be_visible()

@@ -60,10 +60,10 @@ async function request<T>(method: "GET" | "POST" | "DELETE", path: string, body?
   } catch (error) {
     throw new ApiError(0, error instanceof Error ? error.message : String(error));
   }
-  const signing = path === "/session" && method !== "GET";
+  const signing = path.startsWith("/session") && method !== "GET";
   if (signing && response.ok) period += 1;
   if (response.ok) return (text === "" ? undefined : JSON.parse(text)) as T;
-  if (response.status === 401 && asked === period && !(signing && method === "POST")) onUnauthorised();
+  if (response.status === 401 && asked === period && !(method === "POST" && path === "/session")) onUnauthorised();
   throw new ApiError(response.status, problemDetail(text) ?? `HTTP ${response.status}`);
 }
 
@@ -83,7 +83,8 @@ const id = encodeURIComponent;
 
 export const api = {
   signIn: (user: string, password: string) => request<Session>("POST", "/session", { user, password }),
-  signOut: () => request<void>("DELETE", "/session"),
+  signOut: (everywhere: boolean) => request<void>("DELETE", everywhere ? "/session?everywhere=true" : "/session"),
+  changePassword: (old: string, fresh: string) => request<void>("POST", "/session/password", { old, new: fresh }),
   session: () => request<Session>("GET", "/session"),
   plant: () => request<Plant>("GET", "/plant"),
   points: () => request<Point[]>("GET", "/points"),

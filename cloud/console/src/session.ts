@@ -37,8 +37,15 @@ export async function signIn(user: string, password: string): Promise<void> {
   stream.start();
 }
 
-export async function signOut(): Promise<void> {
-  await api.signOut();
+export async function signOut(everywhere = false): Promise<void> {
+  await api.signOut(everywhere);
+  leave();
+}
+
+/** Every session ends with the old password, this one too. */
+export async function changePassword(old: string, fresh: string): Promise<void> {
+  await api.changePassword(old, fresh);
+  signedOutBecause.value = "ended";
   leave();
 }
 

@@ -46,6 +46,25 @@ async def test_a_command_stands_before_and_after_its_answer(bench: Bench) -> Non
     assert asked["detail"]["command"] == bench.worker.commands[0].id
 
 
+async def test_what_became_of_a_command_is_told_however_it_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused by the worker with its reason, not taken by the stream, never answered: each after what was asked."""
+    monkeypatch.setattr("tocsin_cloud.api.routes.alarms.ANSWER_TIMEOUT_S", 0.05)
+    await bench.put(occurrence(1))
+    path = f"/alarms/{1:016x}/ack"
+    async with bench.client("operator") as client:
+        bench.worker.refuses = "the alarm is not active"
+        assert (await client.post(path)).status_code == 409
+        bench.worker.unreachable = True
+        assert (await client.post(path)).status_code == 503
+        bench.worker.unreachable, bench.worker.silent = False, True
+        assert (await client.post(path)).status_code == 504
+    found = await entries(bench)
+    ends = ["refused", "refused", "unanswered"]
+    assert [each["outcome"] for each in found] == [word for end in ends for word in ("asked", end)]
+    assert found[1]["detail"]["why"] == "the alarm is not active"
+    assert [each["detail"]["command"] for each in found[::2]] == [command.id for command in bench.worker.commands]
+
+
 async def test_tickets_sign_ins_and_refusals_are_entries(bench: Bench) -> None:
     """The steps of a ticket with their words, a refused step, a missing permission, wrong passwords, signing out."""
     await bench.put(ticket(1))

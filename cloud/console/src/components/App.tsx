@@ -1,6 +1,7 @@
 /** Owns what the page shows: the sign-in, or the control-room screen. */
 import { t } from "../i18n.ts";
 import { connection, plant, session } from "../store.ts";
+import { AccountDialog } from "./AccountDialog.tsx";
 import { AlarmPanel } from "./AlarmPanel.tsx";
 import { FloodBanner, LostBanner, UpdateBanner } from "./Banner.tsx";
 import { Bell } from "./Bell.tsx";
@@ -33,6 +34,7 @@ export function App() {
         <AlarmPanel />
       </div>
       <SuppressDialog />
+      <AccountDialog />
       <Toasts />
     </div>
   );

@@ -7,6 +7,7 @@ import { signOut } from "../session.ts";
 import { soundUnlocked, soundWanted } from "../sound.ts";
 import { connection, plant, session, unacknowledgedByPriority, zone } from "../store.ts";
 import { explain, say } from "../toast.ts";
+import { showAccount } from "./AccountDialog.tsx";
 import { Bell } from "./Bell.tsx";
 import { Glyph } from "./Glyph.tsx";
 import { LangSwitch } from "./LangSwitch.tsx";
@@ -98,10 +99,10 @@ function User() {
   if (!who) return null;
   return (
     <div class="user">
-      <span>
+      <button type="button" class="who" data-testid="account" title={t("account")} onClick={showAccount}>
         <b data-testid="user-name">{named(who.name) || who.user}</b>
         <small>{roleWord(who.role)}</small>
-      </span>
+      </button>
       <button type="button" data-testid="sign-out" onClick={() => void signOut().catch((error: unknown) => say(explain(error)))}>
         {t("signOut")}
       </button>
