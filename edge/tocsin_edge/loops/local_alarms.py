@@ -18,6 +18,7 @@ from tocsin_core.owned import fingerprint
 from tocsin_core.readings import AHEAD_NS, I32, Bool, Frame
 from tocsin_core.rules import Rules
 from tocsin_edge.adapters.alarm_state import AlarmState, write_alarm_state
+from tocsin_edge.adapters.memory import give_back
 from tocsin_edge.loops.alarm_restore import Resumed, engine_numbers, heard
 from tocsin_edge.loops.chores import Chore, PushButton, Switch
 from tocsin_edge.loops.journal_feed import JournalFeed
@@ -225,6 +226,7 @@ class LocalAlarms:
             return
         try:
             await asyncio.to_thread(write_alarm_state, self._folder, state)
+            give_back()
         except OSError as error:
             if str(error) != self.trouble:
                 log.critical("the alarms' state is not kept", reason=str(error))
