@@ -117,6 +117,7 @@ TAMPERED = {
     "cut off": ("DELETE FROM audit WHERE seq > 7", "truncated", 8),
     "emptied": ("DELETE FROM audit", "truncated", 1),
     "moved to the end": ("UPDATE audit SET seq = 10 WHERE seq = 5", "moved", 5),
+    "moved and altered": ("UPDATE audit SET seq = 10, who = 'li' WHERE seq = 5", "missing", 5),
     "relinked": ("UPDATE audit SET previous = 'x' WHERE seq = 2", "altered", 2),
     "head set back": ("UPDATE audit_head SET seq = 8, hash = (SELECT hash FROM audit WHERE seq = 8)", "foreign", 9),
     "head changed": ("UPDATE audit_head SET hash = 'x'", "replaced", 9),

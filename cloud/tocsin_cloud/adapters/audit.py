@@ -26,7 +26,7 @@ _COLUMNS: Final = tuple(field.name for field in fields(Entry))
 
 
 async def append(session: AsyncSession, at_ns: int, actor: Actor, deed: Deed) -> Link:
-    """Append an entry in the writing transaction of `session`, and return its link; best as its last statement.
+    """Append an entry in the writing transaction of `session`, and return its link.
 
     The row of the chain's head is locked until the transaction ends (SQLite: the one writer is alone anyway), so that
     no two entries follow the same one; an entry and what it tells of are committed together or not at all.

@@ -50,7 +50,11 @@ class Change:
 
 
 class Users:
-    """The user and token tables."""
+    """The user and token tables.
+
+    Each change appends its entry first: the lock that this takes keeps apart two changes that would each be right
+    alone, as two administrators who shut each other out.
+    """
 
     def __init__(self, database: Database, clock: Clock, accounts: Accounts) -> None:
         """Work on `database`; `accounts` hashes the passwords."""
