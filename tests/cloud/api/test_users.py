@@ -1,12 +1,18 @@
 """Users and API tokens: made, changed and shut out by administrators, each change with its entry in the audit log."""
 
+import asyncio
+
 import httpx
 import pytest
 from sqlalchemy import select
 
 from tests.cloud.api.conftest import PASSWORD, Bench
 from tests.cloud.api.stand_ins import occurrence
+from tocsin_cloud.adapters.accounts import Accounts
+from tocsin_cloud.adapters.audit_chain import Actor
+from tocsin_cloud.adapters.roles import Role
 from tocsin_cloud.adapters.sql.models import ApiToken
+from tocsin_cloud.adapters.users import Change, UserError, Users
 
 pytestmark = pytest.mark.anyio
 
@@ -75,6 +81,17 @@ async def test_what_cannot_be_is_refused_and_recorded(bench: Bench) -> None:
         assert (await admin.get("/session")).json()["role"] == "administrator"
         assert {outcome for _, _, outcome in await actions(admin)} == {"refused"}
         assert len(await actions(admin)) == 8
+
+
+async def test_two_administrators_cannot_shut_each_other_out_at_once(bench: Bench) -> None:
+    """Asked at the same moment, one is carried out and the other refused."""
+    users = Users(bench.database, bench.clock, Accounts(bench.database, bench.clock))
+    here = Actor("root", "", "command line")
+    await users.add(here, "li", "李工", Role.ADMINISTRATOR, LI["password"])
+    asked = (users.change(here, user, Change(role=Role.REGULATOR)) for user in ("li", "administrator"))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers].count(UserError) == 1
+    assert [each.role for each in await users.everybody()].count("administrator") == 1
 
 
 async def test_an_administrator_signs_somebody_out_everywhere(bench: Bench) -> None:
