@@ -174,10 +174,11 @@ class Balanced:
         rule = self.rule
         read, unit = lasts[rule.level].value, self.units[rule.level]
         level = {"m": read, "mm": read / 1000, "%": read / 100 * rule.table[-1][0]}[unit]
-        if not rule.table[0][0] <= level <= rule.table[-1][0]:
+        slack = 1e-9 * rule.table[-1][0]
+        if not rule.table[0][0] - slack <= level <= rule.table[-1][0] + slack:
             return None, 0.0
         rows = list(zip(rule.table, rule.table[1:], strict=False))
-        (level_0, volume_0), (level_1, volume_1) = next(row for row in reversed(rows) if row[0][0] <= level)
+        (level_0, volume_0), (level_1, volume_1) = next((row for row in reversed(rows) if row[0][0] <= level), rows[0])
         area = (volume_1 - volume_0) / (level_1 - level_0)
         warmer = 0.0 if rule.temperature is None else lasts[rule.temperature].value - rule.reference
         volume = (volume_0 + area * (level - level_0)) * (1 + rule.gamma * warmer)

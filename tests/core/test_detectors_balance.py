@@ -173,3 +173,12 @@ def test_memory_of_a_tank() -> None:
     """What the documentation says a tank costs."""
     assert Balance.empty(2, HOUR).bytes_per_row() == 560
     assert Balance.empty(2, DAY).bytes_per_row() == 1040
+
+
+def test_a_full_tank_is_on_its_table_whatever_its_unit() -> None:
+    """100 % of 7 m is a last digit more than 7 m; a centimetre more, or 1e300, is off the table."""
+    tanks = balance.tanks_of([TankData(table=[(0.0, 0.0), (7.0, 1000.0)], density=1000.0)])
+    full = 100.0 * balance.metres_of("%", 7.0)
+    assert full > 7.0
+    told = balance.inventory(tanks, i64(0, 0, 0, 0), f64(full, 7.01, 1e300, -1e-10), f64(15, 15, 15, 15))
+    assert np.isfinite(told.mass).tolist() == [True, False, False, True]

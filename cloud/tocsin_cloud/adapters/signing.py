@@ -48,5 +48,4 @@ def signing_key(folder: Path) -> Sign:
     written = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     if not public.exists() or public.read_bytes() != written:
         write_whole(public, written)
-        public.chmod(0o644)
     return key.sign

@@ -25,6 +25,8 @@ SHELL_EXPANSION: Final = 22.4e-6
 # What one of each unit is in kg/s; of a volume flow, at 1 kg/m3.
 _MASS_FLOW: Final = {"kg/s": 1.0, "kg/h": 1.0 / 3600.0, "t/h": 1000.0 / 3600.0}
 _VOLUME_FLOW: Final = {"m3/h": 1.0 / 3600.0, "m³/h": 1.0 / 3600.0, "L/min": 0.001 / 60.0}
+# What the conversion of units may add to a level, of the table's top.
+EDGE: Final = 1e-9
 _LENGTH: Final = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
@@ -139,7 +141,11 @@ def inventory(tanks: Tanks, tank: I64, level: F64, temperature: F64) -> Inventor
     the table the mass is not known.
     """
     low, high = tanks.first[tank], tanks.first[tank + 1] - 1
-    on_table = (level >= tanks.level[low]) & (level <= tanks.level[high])
+    # A full tank stays on its table however its unit was converted.
+    slack = EDGE * tanks.level[high]
+    on_table = (level >= tanks.level[low] - slack) & (level <= tanks.level[high] + slack)
+    # Off the table nothing is told, and nothing may overflow on the way to that.
+    level = np.where(on_table, level, tanks.level[low])
     while (high - low > 1).any():
         middle = (low + high) // 2
         above = tanks.level[middle] <= level
