@@ -7,12 +7,14 @@ from math import isfinite, nan
 from typing import Any, Final
 
 from tocsin_core.engine import Refusal, State, Told, Transition
+from tocsin_core.foreign import parsed
 from tocsin_core.lifecycle import Event, Phase, Verb
 
 OVERTAKEN: Final = "overtaken"
 """The refusal of an order that is older than the gateway's last command on the same side of the alarm."""
 
 _I64: Final = 1 << 63
+SHOWN: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,21 +179,23 @@ def _plain(value: object) -> object:
 
 
 def _read(body: bytes, wanted: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    try:
-        told = json.loads(body)
-    except ValueError as error:
-        raise ValueError(f"no JSON: {error}") from error
+    told = parsed(body)
     if not isinstance(told, dict):
         raise ValueError("no JSON object")  # noqa: TRY004 -- one kind of error for bytes that are not ours
     for key in told.keys() ^ wanted.keys():
-        raise ValueError(f"{key}: {'missing' if key in wanted else 'nobody knows it'}")
+        raise ValueError(f"{_shown(key)[1:-1]}: {'missing' if key in wanted else 'nobody knows it'}")
     found = {}
     for key, read in wanted.items():
         try:
             found[key] = read(told[key])
         except (ValueError, LookupError, OverflowError) as error:
-            raise ValueError(f"{key}: {told[key]!r}") from error
+            raise ValueError(f"{key}: {_shown(told[key])}") from error
     return found
+
+
+def _shown(value: object) -> str:
+    # A log is no place for whatever a stranger sends, and what is nested may be too deep to be shown at all.
+    return type(value).__name__ if isinstance(value, list | dict) else ascii(value)[:SHOWN]
 
 
 def _text(value: object) -> str:

@@ -238,7 +238,13 @@ def test_a_command_that_makes_no_sense_is_answered(tmp_path: Path, more: dict[st
 
     async def story() -> None:
         async with rig(tmp_path) as r, r.working():
-            await r.client.jetstream().publish(f"tocsin.command.{SITE}", b"\xff not json")
+            for nonsense in (
+                b"\xff not json",
+                b"[" * 100_000,
+                b'{"id":"1","alarm":' + b"[" * 100_000,
+                b'{"id":"1","verb":[[]]}',
+            ):
+                await r.client.jetstream().publish(f"tocsin.command.{SITE}", nonsense)
             verb = str(more.get("verb", "ack"))
             answer = await r.command(verb, **{key: value for key, value in more.items() if key != "verb"})
             assert not answer.accepted

@@ -9,6 +9,7 @@ import structlog
 
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import Clock
+from tocsin_core.foreign import parsed
 from tocsin_core.sparkplug.topics import state_topic
 
 log = structlog.get_logger()
@@ -41,7 +42,7 @@ async def announce(mqtt: Address, clock: Clock) -> None:
                 pause = RETRY_FIRST_S
                 try:
                     async for message in client.messages:
-                        if _says_offline(message.payload):
+                        if says_offline(message.payload):
                             await client.publish(
                                 topic, _payload(online=True, now_ns=clock.now_ns()), qos=1, retain=True
                             )
@@ -54,11 +55,12 @@ async def announce(mqtt: Address, clock: Clock) -> None:
         pause = min(2 * pause, RETRY_MOST_S)
 
 
-def _says_offline(payload: object) -> bool:
+def says_offline(payload: object) -> bool:
+    """Whether a STATE message, or what stands for one, says anything else than that the host is online."""
     if not isinstance(payload, bytes):
         return False
     try:
-        told = json.loads(payload)
+        told = parsed(payload)
     except ValueError:
         return True
     return not (isinstance(told, dict) and told.get("online") is True)

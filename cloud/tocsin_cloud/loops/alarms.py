@@ -1,7 +1,6 @@
 """The alarms worker: the stream through `engine.step`, and what comes of it into SQL, one transaction at a time."""
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -40,6 +39,7 @@ from tocsin_cloud.settings import AlarmSettings
 from tocsin_core import engine
 from tocsin_core.clock import Clock
 from tocsin_core.engine import SnapshotError, State
+from tocsin_core.foreign import parsed
 from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import Plant
 from tocsin_core.readings import Frame
@@ -445,10 +445,12 @@ class AlarmsWorker:
 
 def _parsed(message: Message) -> dict[str, Any] | None:
     try:
-        told = json.loads(message.payload)
+        told = parsed(message.payload)
     except ValueError:
         return None
-    return told if isinstance(told, dict) else None
+    if not isinstance(told, dict) or any(isinstance(value, list | dict) for value in told.values()):
+        return None
+    return told
 
 
 def _command_id(message: Message) -> str | None:

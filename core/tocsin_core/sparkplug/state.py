@@ -1,8 +1,8 @@
 """A host's STATE message: whether it is online, and since when (Sparkplug 3.0, 6.4.28)."""
 
-import json
 from dataclasses import dataclass
 
+from tocsin_core.foreign import parsed
 from tocsin_core.sparkplug.payload import PayloadError
 
 
@@ -21,9 +21,9 @@ def parse_state(data: bytes) -> HostState:
         PayloadError: it is no JSON object with a boolean `online` and a number `timestamp`.
     """
     try:
-        held = json.loads(data)
+        held = parsed(data)
     except ValueError as error:
-        raise PayloadError(f"STATE is no JSON: {error}") from error
+        raise PayloadError(f"STATE is {error}") from error
     online, time_ms = (held.get("online"), held.get("timestamp")) if isinstance(held, dict) else (None, None)
     if not isinstance(online, bool) or isinstance(time_ms, bool) or not isinstance(time_ms, int):
         raise PayloadError("STATE without a boolean `online` and a number `timestamp`")

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from tocsin_core.engine import occurrence_id
+from tocsin_core.foreign import parsed
 from tocsin_core.journal import encode
 from tocsin_core.lifecycle import Phase, Verb
 from tocsin_edge.adapters.metrics_text import Family
@@ -56,12 +57,17 @@ async def obey(alarms: LocalAlarms, body: bytes) -> str:
     Raises:
         ValueError: it is none.
     """
-    outcomes = await alarms.wish(_wish(body))
+    outcomes = await alarms.wish(wish_of(body))
     return json.dumps({"outcomes": [asdict(outcome) for outcome in outcomes]}, ensure_ascii=False)
 
 
-def _wish(body: bytes) -> Wish:
-    told = json.loads(body)
+def wish_of(body: bytes) -> Wish:
+    """What a command (JSON) asks.
+
+    Raises:
+        ValueError: it is none.
+    """
+    told = parsed(body)
     if not isinstance(told, dict) or not told.keys() <= _KEYS:
         raise ValueError(f"a command has the keys {', '.join(sorted(_KEYS))}, and no others")
     names, duration_s, once = told.get("alarms"), told.get("duration_s", 0.0), told.get("once", False)
