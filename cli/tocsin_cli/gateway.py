@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from tocsin_cli.status import folder_of
+from tocsin_core.foreign import LONGEST_TEXT, is_writable
 from tocsin_core.lifecycle import Verb
 from tocsin_edge.adapters.metrics import ask, tell
 
@@ -101,8 +102,13 @@ def unshelve(
 
 def _do(folder: Path, who: str | None, *, as_json: bool, **wish: object) -> None:
     """Have the gateway of `folder` do as `who` wishes, and say what came of it; exit 1 if any of it was refused."""
+    wish["who"] = who or _user()
+    for name, value in wish.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not is_writable(text):
+                raise typer.BadParameter(f"{name}: not UTF-8, or longer than {LONGEST_TEXT} characters")
     try:
-        body = json.dumps({"who": who or _user(), **wish})
+        body = json.dumps(wish)
         found: dict[str, Any] = json.loads(tell(folder, "/alarms", body))
     except OSError as error:
         raise typer.BadParameter(f"the gateway does not answer: {error}") from error

@@ -7,7 +7,7 @@ from math import isfinite, nan
 from typing import Any, Final
 
 from tocsin_core.engine import Refusal, State, Told, Transition
-from tocsin_core.foreign import parsed
+from tocsin_core.foreign import is_writable, parsed
 from tocsin_core.lifecycle import Event, Phase, Verb
 
 OVERTAKEN: Final = "overtaken"
@@ -199,8 +199,8 @@ def _shown(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError  # noqa: TRY004 -- `_read` names the key
+    if not isinstance(value, str) or not is_writable(value):
+        raise ValueError
     return value
 
 

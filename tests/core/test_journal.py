@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tocsin_core.foreign import LONGEST_TEXT, is_writable
 from tocsin_core.journal import Entry, Order, decode, decode_order, encode, encode_order
 from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.sparkplug import (
@@ -23,7 +24,7 @@ from tocsin_core.sparkplug import (
 
 MS = 1_790_000_000_000
 NOW = MS * 1_000_000
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=20).filter(is_writable)
 TIMES = st.integers(0, 2**63 - 1)
 NUMBERS = st.integers(0, 2**64 - 1)
 
@@ -110,6 +111,17 @@ def test_a_body_that_is_no_order_is_refused(body: bytes) -> None:
     """A gateway does nothing that it does not understand whole."""
     with pytest.raises(ValueError, match=r"^\w+: "):
         decode_order(body)
+
+
+@pytest.mark.parametrize("key", ["alarm", "who", "reason", "command"])
+@pytest.mark.parametrize("text", ["\ud800", "a\0b", "x" * (LONGEST_TEXT + 1)], ids=["half", "nul", "long"])
+def test_text_that_no_disk_or_database_would_take_is_refused(key: str, text: str) -> None:
+    """In an entry as in an order, also where it is escaped so that the JSON itself is sound."""
+    for sound, read in ((encode(ENTRY), decode), (encode_order(ORDER), decode_order)):
+        told = json.loads(sound)
+        key = key if key in told else "id"
+        with pytest.raises(ValueError, match=f"^{key}: "):
+            read(json.dumps(told | {key: text}).encode())
 
 
 @given(NUMBERS, NUMBERS, TEXTS, NUMBERS, st.lists(st.binary(max_size=50), min_size=1, max_size=5))

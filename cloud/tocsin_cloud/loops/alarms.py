@@ -39,7 +39,7 @@ from tocsin_cloud.settings import AlarmSettings
 from tocsin_core import engine
 from tocsin_core.clock import Clock
 from tocsin_core.engine import SnapshotError, State
-from tocsin_core.foreign import parsed
+from tocsin_core.foreign import is_writable, parsed
 from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import Plant
 from tocsin_core.readings import Frame
@@ -339,7 +339,7 @@ class AlarmsWorker:
         told = _parsed(message)
         identity = _command_id(message)
         if told is None or identity is None:
-            log.warning("command without an id", topic=message.topic, size=len(message.payload))
+            log.warning("command without an id, or not to be read", topic=message.topic, size=len(message.payload))
             return None
         number = self._rules.index.get(str(told.get("alarm")))
         if number is None:
@@ -449,6 +449,9 @@ def _parsed(message: Message) -> dict[str, Any] | None:
     except ValueError:
         return None
     if not isinstance(told, dict) or any(isinstance(value, list | dict) for value in told.values()):
+        return None
+    if not all(is_writable(value) for value in told.values() if isinstance(value, str)):
+        # SQL would not take it, and the answer would bear it too.
         return None
     return told
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from tocsin_core.engine import occurrence_id
-from tocsin_core.foreign import parsed
+from tocsin_core.foreign import LONGEST_TEXT, is_writable, parsed
 from tocsin_core.journal import encode
 from tocsin_core.lifecycle import Phase, Verb
 from tocsin_edge.adapters.metrics_text import Family
@@ -76,6 +76,8 @@ def wish_of(body: bytes) -> Wish:
         raise ValueError("alarms: a list of alarms, or null for all that wait for an answer")
     if not isinstance(who, str) or not who or not isinstance(reason, str):
         raise ValueError("who, reason: texts, and somebody it must be")
+    if not all(is_writable(text) for text in (who, reason, *(names or ()))):
+        raise ValueError(f"who, reason, alarms: UTF-8 without NUL, of at most {LONGEST_TEXT} characters")
     if isinstance(duration_s, bool) or not isinstance(duration_s, int | float) or not 0 <= duration_s <= LONGEST_S:
         raise ValueError(f"duration_s: {duration_s!r}")
     if not isinstance(once, bool):
