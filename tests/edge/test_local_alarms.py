@@ -1,6 +1,7 @@
 """The gateway's alarms over restarts of every kind: the journal tells what an engine that never ended would."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.edge.rig import plant
+from tests.support.wait import eventually_async
 from tocsin_core.engine import initial, step
 from tocsin_core.journal import Entry, decode
 from tocsin_core.lifecycle import Event, Verb
@@ -18,6 +20,7 @@ from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.alarm_state import FILE, AlarmState, read_alarm_state, write_alarm_state
 from tocsin_edge.adapters.spool import Spool
+from tocsin_edge.loops import local_alarms
 from tocsin_edge.loops.alarm_restore import resume
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Sample, Verdict
@@ -275,6 +278,50 @@ def test_a_disk_that_hangs_holds_no_siren_up(settings: EdgeSettings) -> None:
         late = run.take()
         assert [decode(body).event for _, body in late.entries] == [Event.RAISE]
         ticking.cancel()
+
+    with living(settings, clock) as run:
+        asyncio.run(story(run))
+
+
+def test_a_disk_that_hangs_under_the_snapshot_holds_no_siren_up(
+    settings: EdgeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the heaviest of the writes; time goes on for the engine, and the last snapshot waits for the one before."""
+    clock, hangs, released, written = Hands(), threading.Event(), threading.Event(), list[AlarmState]()
+
+    def hanging(_: Path, state: AlarmState) -> None:
+        hangs.set()
+        released.wait(60)
+        written.append(state)
+
+    monkeypatch.setattr(local_alarms, "write_alarm_state", hanging)
+
+    async def story(run: Run) -> None:
+        ticking = asyncio.create_task(run.alarms.run())
+        clock.ms += 1000
+        run.read([5.0, 5.0, 5.0])
+        run.take().kept([], 0, on_disk=True)
+        try:
+            await eventually_async(hangs.is_set)
+            clock.ms += 1000
+            run.read([5.0, 5.0, 20.0])
+            siren = run.alarms.switches[0]
+
+            def sounds() -> bool:
+                clock.ms += 1000
+                return siren.figures.wanted
+
+            await eventually_async(sounds)
+            ticking.cancel()
+            run.alarms.end()
+            run.take().kept([1], 7, on_disk=True)
+            last = asyncio.create_task(run.alarms.save())
+            await asyncio.sleep(0)
+            assert written == []
+        finally:
+            released.set()
+        await last
+        assert [state.batch for state in written] == [0, 7]
 
     with living(settings, clock) as run:
         asyncio.run(story(run))

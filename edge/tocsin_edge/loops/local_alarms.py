@@ -104,6 +104,7 @@ class LocalAlarms:
         self._taken_s, self._ahead = clock.monotonic(), False
         self._saved_s = clock.monotonic() - SNAPSHOT_EVERY_S
         self._unsaved: AlarmState | None = None
+        self._saving: asyncio.Task[None] | None = None
         self.trouble = ""
         self.switches = tuple(Switch(output) for output in settings.gateway.outputs)
         self.buttons = tuple(PushButton(each, clock, self.press) for each in settings.gateway.acknowledge)
@@ -209,7 +210,12 @@ class LocalAlarms:
             self.wake()
             if self._clock.monotonic() - self._taken_s > DISK_PATIENCE_S:
                 self._go_ahead()
-            await self.save()
+            if self._saving is not None and self._saving.done():
+                self._saving.result()
+                self._saving = None
+            # Nothing in this loop waits for a disk: it is what outputs are switched by while one hangs.
+            if self._unsaved is not None and self._saving is None:
+                self._saving = asyncio.create_task(self._write(), name="save alarms")
 
     def _go_ahead(self) -> None:
         """Judge and switch although the keep loop does not come back from the disk; the journal follows later."""
@@ -220,7 +226,12 @@ class LocalAlarms:
         self._switch(self._outputs())
 
     async def save(self) -> None:
-        """Put the newest snapshot on disk, if there is one that is not."""
+        """Put the newest snapshot on disk, if there is one that is not, after the one that is being written."""
+        if self._saving is not None:
+            await self._saving
+        await self._write()
+
+    async def _write(self) -> None:
         state, self._unsaved = self._unsaved, None
         if state is None:
             return
