@@ -101,6 +101,10 @@ class Run:
         verdict.kept(entries, max([self.spool.counters()["batch_last"], *batches]), on_disk=True)
         asyncio.run(self.alarms.save())
 
+    def keep_entries(self, verdict: Verdict) -> None:
+        """Put on disk what was told, and nothing else."""
+        verdict.kept(self.spool.journal.append(verdict.entries), 0, on_disk=True)
+
     def journal(self) -> list[Entry]:
         """All that was ever told."""
         return [decode(entry.body) for entry in self.spool.journal.since(0)]
@@ -322,6 +326,39 @@ def test_a_disk_that_hangs_under_the_snapshot_holds_no_siren_up(
             released.set()
         await last
         assert [state.batch for state in written] == [0, 7]
+
+    with living(settings, clock) as run:
+        asyncio.run(story(run))
+
+
+def test_what_was_not_shown_yet_is_not_acknowledged(settings: EdgeSettings) -> None:
+    """Who presses the button or asks for all means what there is; what is raised before it is their turn waits on."""
+    clock = Hands()
+
+    async def story(run: Run) -> None:
+        clock.ms += 1000
+        run.read([5.0, 5.0, 20.0])
+        run.keep_entries(run.take())
+        siren = run.alarms.switches[0]
+        assert siren.figures.wanted
+        # The first is raised and not on disk yet, the second comes after the press.
+        clock.ms += 1000
+        run.read([5.0, 20.0, 20.0])
+        underway = run.take()
+        run.alarms.press("ACK")
+        all_of_them = asyncio.create_task(run.alarms.wish(Wish(Verb.ACKNOWLEDGE, None, "li")))
+        await asyncio.sleep(0)
+        run.keep_entries(underway)
+        clock.ms += 1000
+        run.read([5.0, 0.0, 20.0])
+        run.keep_entries(run.take())
+        assert [outcome.alarm for outcome in await all_of_them] == ["P3/H"]
+        acknowledged = [each for each in run.journal() if each.event is Event.ACKNOWLEDGE]
+        assert [(each.alarm, each.who) for each in acknowledged] == [("P3/H", "ACK")]
+        assert siren.figures.wanted
+        run.alarms.press("ACK")
+        run.keep_entries(run.take())
+        assert not siren.figures.wanted
 
     with living(settings, clock) as run:
         asyncio.run(story(run))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -15,7 +15,7 @@ from tocsin_core.engine import Command, Refusal, overtaken, restore, set_back, s
 from tocsin_core.journal import OVERTAKEN, Entry, Order, decode_order, encode, moved, not_carried_out, refused
 from tocsin_core.lifecycle import UNANSWERED, Phase, Verb
 from tocsin_core.owned import fingerprint
-from tocsin_core.readings import AHEAD_NS, I32, Bool, Frame
+from tocsin_core.readings import AHEAD_NS, I32, Frame
 from tocsin_core.rules import Rules
 from tocsin_edge.adapters.alarm_state import AlarmState, write_alarm_state
 from tocsin_edge.adapters.memory import give_back
@@ -63,6 +63,23 @@ class Outcome:
     refusal: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A wish, the occurrences that it is about (alarm, onset; 0: whichever there is), and who waits for the outcome."""
+
+    wish: Wish
+    about: tuple[tuple[str, int], ...]
+    answer: asyncio.Future[list[Outcome]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What people at the gateway are told by its outputs: which are on, and which occurrences wait for an answer."""
+
+    outputs: tuple[bool, ...]
+    waiting: tuple[tuple[str, int], ...]
+
+
 @dataclass
 class _Judged:
     """What was decided since the keep loop last asked."""
@@ -97,7 +114,7 @@ class LocalAlarms:
         self.recent: deque[tuple[int, Entry]] = deque(resumed.recent, maxlen=RECENT)
         self._fresh: list[Sample] = []
         self._orders: deque[Order] = deque()
-        self._wishes: deque[tuple[Wish, asyncio.Future[list[Outcome]] | None]] = deque()
+        self._wishes: deque[_Asked] = deque()
         self._judged = _Judged()
         self._entry = resumed.entry
         self._numbers: dict[str, tuple[DeviceSettings, I32]] = {}
@@ -108,7 +125,8 @@ class LocalAlarms:
         self.trouble = ""
         self.switches = tuple(Switch(output) for output in settings.gateway.outputs)
         self.buttons = tuple(PushButton(each, clock, self.press) for each in settings.gateway.acknowledge)
-        self._switch(self._outputs())
+        self._shown = self._outputs()
+        self._switch(self._shown)
 
     @property
     def chores(self) -> list[Chore]:
@@ -161,14 +179,16 @@ class LocalAlarms:
         self.wake()
 
     def press(self, button: str) -> None:
-        """Acknowledge, in the name of a push-button, all alarms that wait for it."""
-        self._wishes.append((Wish(Verb.ACKNOWLEDGE, None, button), None))
+        """Acknowledge, in the name of a push-button, all alarms that wait for it now."""
+        self._wishes.append(_Asked(Wish(Verb.ACKNOWLEDGE, None, button), self._shown.waiting))
         self.wake()
 
     async def wish(self, wish: Wish) -> list[Outcome]:
         """Do what somebody asks, and tell what became of it once it is on disk."""
         answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self._wishes.append((wish, answer))
+        # What is raised while this waits for its turn is not what was seen when it was asked.
+        about = self._shown.waiting if wish.alarms is None else tuple((alarm, 0) for alarm in wish.alarms)
+        self._wishes.append(_Asked(wish, about, answer))
         self.wake()
         return await answer
 
@@ -183,7 +203,7 @@ class LocalAlarms:
     def _kept(
         self,
         judged: _Judged,
-        outputs: tuple[bool, ...],
+        outputs: _Shown,
         kept_state: tuple[bytes, dict[str, int]] | None,
         numbers: Sequence[int],
         batch: int,
@@ -270,10 +290,10 @@ class LocalAlarms:
         while self._orders:
             self._obey(self._orders.popleft())
         while self._wishes:
-            wish, answer = self._wishes.popleft()
-            outcomes = self._fulfil(wish)
-            if answer is not None:
-                self._judged.answers.append((answer, outcomes))
+            asked = self._wishes.popleft()
+            outcomes = self._fulfil(asked.wish, asked.about)
+            if asked.answer is not None:
+                self._judged.answers.append((asked.answer, outcomes))
 
     def _frame(self) -> Frame:
         """The readings that came, in the order in which they did."""
@@ -327,44 +347,36 @@ class LocalAlarms:
         if len(self._obeyed) > RECENT:
             self._obeyed = {each: at_ns for each, at_ns in self._obeyed.items() if now_ns - at_ns < OBEYED_FOR_NS}
 
-    def _fulfil(self, wish: Wish) -> list[Outcome]:
-        rules = self.rules
+    def _fulfil(self, wish: Wish, about: Iterable[tuple[str, int]]) -> list[Outcome]:
         outcomes = []
-        if wish.alarms is None:
-            waiting = np.flatnonzero(_SOUNDS[self.state.phase] & ~self._hidden)
-            alarms = tuple(rules.definitions[number].id for number in waiting.tolist())
-        else:
-            alarms = wish.alarms
-        for alarm in alarms:
-            number = rules.index.get(alarm)
+        for alarm, onset_ns in about:
+            number = self.rules.index.get(alarm)
             refusals = [NOT_HERE]
             if number is not None:
                 # The gateway is the judge of what came first: what is asked here is later than all before it.
                 at_ns = max(self._clock.now_ns(), int(self.state.commanded_ns[number].max()) + 1)
                 until_ns = at_ns + round(wish.duration_s * NS_PER_S) if wish.duration_s else 0
-                command = Command(wish.verb, number, at_ns, wish.who, wish.reason, 0, until_ns, wish.once)
+                command = Command(wish.verb, number, at_ns, wish.who, wish.reason, onset_ns, until_ns, wish.once)
                 told = self._step(_NO_READINGS, [command], self.state.now_ns)
                 refusals = [str(each.reason) for each in told]
             outcomes.append(Outcome(alarm, "; ".join(refusals)))
         return outcomes
 
-    @property
-    def _hidden(self) -> Bool:
+    def _outputs(self) -> _Shown:
+        """Which outputs should be on, as the alarms are, and what waits for an answer."""
         state = self.state
-        return (state.shelved_until_ns > 0) | state.suppressed | state.out_of_service
-
-    def _outputs(self) -> tuple[bool, ...]:
-        """Which outputs should be on, as the alarms are."""
-        shown = ~self._hidden
-        on = {"siren": _SOUNDS[self.state.phase] & shown}
-        stands = _STANDS[self.state.phase] & shown
-        return tuple(
-            bool((follows & on.get(switch.output.kind, stands)).any())
+        shown = ~((state.shelved_until_ns > 0) | state.suppressed | state.out_of_service)
+        sounds, stands = _SOUNDS[state.phase] & shown, _STANDS[state.phase] & shown
+        outputs = tuple(
+            bool((follows & (sounds if switch.output.kind == "siren" else stands)).any())
             for switch, follows in zip(self.switches, self._alarms.follows, strict=True)
         )
+        waiting = ((self.rules.definitions[at].id, int(state.onset_ns[at])) for at in np.flatnonzero(sounds).tolist())
+        return _Shown(outputs, tuple(waiting))
 
-    def _switch(self, outputs: tuple[bool, ...]) -> None:
-        for switch, on in zip(self.switches, outputs, strict=True):
+    def _switch(self, shown: _Shown) -> None:
+        self._shown = shown
+        for switch, on in zip(self.switches, shown.outputs, strict=True):
             switch.want(on=on)
 
 
