@@ -164,8 +164,8 @@ class Delegation:
     def _told(self, gateway: str, part: JournalPart, now_ns: int) -> Words:
         words = Words(gateway)
         first = part.first or 1
-        # The first that is ever heard of a gateway is where its journal begins.
-        position = self.positions.get(gateway, 0) or max(0, (first if part.entries else part.oldest or 1) - 1)
+        # The first that is ever heard of a gateway need not be where its journal begins: a message may have been lost.
+        position = self.positions.get(gateway, 0) or max(0, (part.oldest or first) - 1)
         if part.oldest is not None and part.oldest - 1 > position:
             # How many entries that were nobody knows: numbers are left out on purpose after a power cut, or a new disk.
             words.lost = 1

@@ -1,0 +1,62 @@
+"""How far the journal of a gateway is taken in, whatever is lost on the way: decided on each message alone."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.rig import GATEWAY, SITE, plant_folder
+from tocsin_cloud.loops.delegation import Delegation, Words
+from tocsin_core import engine
+from tocsin_core.journal import Entry, encode
+from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.owned import fingerprint
+from tocsin_core.plant import Plant, load_plant
+from tocsin_core.rules import compile_rules
+from tocsin_core.sparkplug import EdgeSession, HostSession, JournalNumbers, Message
+
+NOW_MS = 1_800_000_000_000
+NOW_NS = NOW_MS * 1_000_000
+
+
+class Bench:
+    """What the alarms worker has of one gateway, without a stream."""
+
+    def __init__(self, plant: Plant) -> None:
+        """Know nothing of the gateway yet."""
+        rules = compile_rules(plant)
+        self.delegation = Delegation(plant, rules)
+        self.state = engine.initial(rules, NOW_NS)
+        self.host = HostSession(lambda *_: None)
+        self.node = EdgeSession(SITE, GATEWAY, [])
+        self.rules = fingerprint(plant, GATEWAY)
+
+    def hear(self, message: Message) -> Words | None:
+        """Take a message as the worker does."""
+        fed = self.host.feed(message.topic, message.payload, NOW_NS)
+        return self.delegation.heard(fed, self.state, NOW_NS)
+
+    def birth(self, newest: int, oldest: int) -> Words | None:
+        """Hear it be born with such a journal."""
+        return self.hear(self.node.nbirth(0, 1, NOW_MS, journal=JournalNumbers(newest, oldest, self.rules)))
+
+    def entries(self, first: int, n: int, oldest: int) -> Words:
+        """Hear `n` entries, the first of which has this number."""
+        body = encode(Entry("P1/H", Event.RAISE, NOW_NS, Phase.UNACKNOWLEDGED, NOW_NS, value=1.0))
+        words = self.hear(self.node.journal(first, [body] * n, oldest, NOW_MS))
+        assert words is not None
+        return words
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Give the small plant's gateway."""
+    return Bench(load_plant(plant_folder(tmp_path / "plant")))
+
+
+def test_a_first_message_that_was_lost_is_waited_for(bench: Bench) -> None:
+    """An acknowledgement is cumulative: one beyond what never came would have the gateway forget it."""
+    bench.birth(1300, 1001)
+    words = bench.entries(1201, 100, 1001)
+    assert (words.position, words.gap, words.inputs) == (1000, True, [])
+    words = bench.entries(1001, 300, 1001)
+    assert (words.position, words.gap, words.lost, len(words.inputs)) == (1300, False, 0, 300)
