@@ -9,11 +9,11 @@ from typing import Any, Final
 from tocsin_core.engine import Refusal, State, Told, Transition
 from tocsin_core.foreign import is_writable, parsed
 from tocsin_core.lifecycle import Event, Phase, Verb
+from tocsin_core.readings import EARLIEST_NS, LATEST_NS
 
 OVERTAKEN: Final = "overtaken"
 """The refusal of an order that is older than the gateway's last command on the same side of the alarm."""
 
-_I64: Final = 1 << 63
 SHOWN: Final = 80
 
 
@@ -211,9 +211,17 @@ def _flag(value: object) -> bool:
 
 
 def _time(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _I64:
+    # Not bounded below: a gateway whose clock nobody has set yet reads its own journal again after a power cut.
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < LATEST_NS:
         raise ValueError
     return value
+
+
+def _asked_at(value: object) -> int:
+    time_ns = _time(value)
+    if time_ns < EARLIEST_NS:
+        raise ValueError
+    return time_ns
 
 
 def _number(value: object) -> float | None:
@@ -261,7 +269,7 @@ _ORDER: Final[dict[str, Callable[[Any], Any]]] = {
     "id": _text,
     "verb": _verb,
     "alarm": _text,
-    "at_ns": _time,
+    "at_ns": _asked_at,
     "who": _text,
     "reason": _text,
     "onset_ns": _time,

@@ -230,6 +230,8 @@ def test_a_one_shot_shelf_ends_with_the_return(tmp_path: Path) -> None:
         ({"alarm": "nobody/H"}, "no such alarm"),
         ({"verb": "explode"}, "not understood"),
         ({"verb": "shelve", "duration_s": "long"}, "not understood"),
+        ({"verb": "shelve", "duration_s": 1e10}, "not understood"),
+        ({"verb": "shelve", "duration_s": float("inf")}, "not understood"),
         ({"verb": "ack", "occurrence": "0123456789abcdef"}, "not active"),
     ],
 )

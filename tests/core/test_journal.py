@@ -1,6 +1,7 @@
 """What gateway and cloud write to each other about alarms: every entry and order goes through, nothing else does."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tocsin_core.foreign import LONGEST_TEXT, is_writable
 from tocsin_core.journal import Entry, Order, decode, decode_order, encode, encode_order
 from tocsin_core.lifecycle import Event, Phase, Verb
+from tocsin_core.readings import EARLIEST_NS, LATEST_NS
 from tocsin_core.sparkplug import (
     EdgeSession,
     HostSession,
@@ -25,7 +27,8 @@ from tocsin_core.sparkplug import (
 MS = 1_790_000_000_000
 NOW = MS * 1_000_000
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20).filter(is_writable)
-TIMES = st.integers(0, 2**63 - 1)
+TIMES = st.integers(0, LATEST_NS - 1)
+Read = Callable[[bytes], Entry | Order]
 NUMBERS = st.integers(0, 2**64 - 1)
 
 ENTRIES = st.builds(
@@ -51,7 +54,7 @@ ORDERS = st.builds(
     id=TEXTS,
     verb=st.sampled_from(Verb),
     alarm=TEXTS,
-    at_ns=TIMES,
+    at_ns=st.integers(EARLIEST_NS, LATEST_NS - 1),
     who=TEXTS,
     reason=TEXTS,
     onset_ns=TIMES,
@@ -122,6 +125,25 @@ def test_text_that_no_disk_or_database_would_take_is_refused(key: str, text: str
         key = key if key in told else "id"
         with pytest.raises(ValueError, match=f"^{key}: "):
             read(json.dumps(told | {key: text}).encode())
+
+
+@pytest.mark.parametrize(
+    ("sound", "read", "key", "time_ns"),
+    [
+        *((encode(ENTRY), decode, key, LATEST_NS) for key in ("time_ns", "onset_ns", "superseded_ns", "until_ns")),
+        *((encode_order(ORDER), decode_order, key, 2**63 - 1) for key in ("at_ns", "onset_ns", "until_ns")),
+        (encode_order(ORDER), decode_order, "at_ns", EARLIEST_NS - 1),
+    ],
+)
+def test_a_time_that_no_reading_may_have_is_refused(sound: bytes, read: Read, key: str, time_ns: int) -> None:
+    """Nothing can come after the last one, and what nobody could overtake would silence an alarm for good."""
+    with pytest.raises(ValueError, match=f"^{key}: "):
+        read(json.dumps(json.loads(sound) | {key: time_ns}).encode())
+
+
+def test_a_gateway_whose_clock_was_never_set_reads_its_own_journal() -> None:
+    """It warns alone in 1970 too, and goes on after a power cut."""
+    assert decode(encode(replace(ENTRY, time_ns=5, onset_ns=4))).time_ns == 5
 
 
 @given(NUMBERS, NUMBERS, TEXTS, NUMBERS, st.lists(st.binary(max_size=50), min_size=1, max_size=5))

@@ -42,7 +42,7 @@ from tocsin_core.engine import SnapshotError, State
 from tocsin_core.foreign import is_writable, parsed
 from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import Plant
-from tocsin_core.readings import Frame
+from tocsin_core.readings import LATEST_NS, Frame
 from tocsin_core.rules import NS, Rules, compile_rules
 from tocsin_core.sparkplug.host import Fed, HostSession
 
@@ -346,7 +346,7 @@ class AlarmsWorker:
             return _Asked(identity, None, NO_SUCH_ALARM, told)
         try:
             order = self._order(told, number, message.time_ns)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return _Asked(identity, None, NOT_UNDERSTOOD, told)
         return _Asked(identity, order, "", told)
 
@@ -355,6 +355,8 @@ class AlarmsWorker:
         if not isinstance(once, bool):
             raise TypeError(once)
         until_ns = at_ns + round(float(told["duration_s"]) * NS) if verb is Verb.SHELVE else 0
+        if until_ns >= LATEST_NS:
+            raise ValueError(until_ns)
         onset_ns = 0
         if told.get("occurrence") and self._state is not None:
             present = int(self._state.onset_ns[number])
