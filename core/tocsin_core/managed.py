@@ -26,6 +26,9 @@ PART_BYTES: Final = 96 << 10
 """Of one command, well below the least that MQTT brokers commonly allow a packet to have (128 KiB)."""
 MOST_PARTS: Final = 256
 
+CUT_SHORT: Final = "the gateway ended in its trial"
+"""Why a version was rolled back that may be sound: a power cut ends a gateway too."""
+
 Sign = Callable[[bytes], bytes]
 Verify = Callable[[bytes, bytes], bool]
 """Whether a signature (first) is that of the bytes (second)."""

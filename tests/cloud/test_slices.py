@@ -25,7 +25,7 @@ from tocsin_cloud.loops.live import Known, LiveView
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.slices import AGAIN_FIRST_S, Slices
 from tocsin_cloud.settings import StrangerSettings
-from tocsin_core.managed import KEY_FILE, Answer, Assembly, Offer, Outcome, Standing, unseal
+from tocsin_core.managed import CUT_SHORT, KEY_FILE, Answer, Assembly, Offer, Outcome, Standing, unseal
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.plant.slice import hash_of, slice_of
 from tocsin_core.sparkplug import EdgeSession, Fed, parse_command
@@ -171,6 +171,17 @@ def test_what_a_gateway_would_not_have_comes_again_only_after_a_start_or_a_chang
     assert second == NOW_MS + 7_200_000
     assert json.loads((bench.folder / "slices.json").read_bytes())["gateways"]["gw"]["version"] == second
     bench.says(Standing(3, "other", Answer(second, *answer)), "NDATA")
+    assert bench.look(7200) == [NOW_MS, second]
+
+
+def test_a_trial_that_a_power_cut_ended_is_tried_once_more(bench: Bench) -> None:
+    """Under a higher number, and not for ever: it may be the version that ends the gateway."""
+    bench.says(Standing(3, "other"))
+    assert bench.look() == [NOW_MS]
+    bench.says(Standing(3, "other", Answer(NOW_MS, Outcome.ROLLED_BACK, CUT_SHORT)))
+    (_, second) = bench.look(AGAIN_FIRST_S)
+    assert second > NOW_MS
+    bench.says(Standing(3, "other", Answer(second, Outcome.ROLLED_BACK, CUT_SHORT)))
     assert bench.look(7200) == [NOW_MS, second]
 
 

@@ -13,7 +13,7 @@ from tocsin_cloud.adapters.issued import Issued, IssuedFile
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.loops.live import GatewayLive, LiveView
 from tocsin_core.clock import Clock
-from tocsin_core.managed import Answer, Offer, Outcome, Refusal, Sign, Standing, seal
+from tocsin_core.managed import CUT_SHORT, Answer, Offer, Outcome, Refusal, Sign, Standing, seal
 from tocsin_core.plant import Plant
 from tocsin_core.plant.slice import hash_of, slice_of
 
@@ -30,13 +30,14 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Wanted:
-    """What a gateway ought to run on, and when it is sent it next (monotonic s)."""
+    """What a gateway ought to run on, and when it is sent it next (monotonic s); `resumed` after a trial cut short."""
 
     data: bytes
     hash: str
     not_before_s: float = 0.0
     again_s: float = AGAIN_FIRST_S
     given: bool = False
+    resumed: bool = False
 
 
 class Slices:
@@ -98,13 +99,14 @@ class Slices:
     def _version_for(self, gateway: str, standing: Standing, wanted: _Wanted) -> Issued | None:
         """The version to send now; None where there is nothing to send.
 
-        A version that the gateway would not have comes again, under another number, only from the next start.
+        A version that the gateway would not have comes again, under another number, only from the next start; one whose
+        trial was cut short once more before that: the power may have failed, or the version is what ends the gateway.
         """
         last, answer = self._issued.last(gateway), standing.answer
         if last is not None and last.hash == wanted.hash:
             if answer is None or answer.version != last.version:
                 return last
-            if answer.outcome is Outcome.ON_TRIAL or (wanted.given and _is_final(answer)):
+            if answer.outcome is Outcome.ON_TRIAL or (wanted.given and _is_final(answer, wanted)):
                 return None
             if answer.outcome is Outcome.REFUSED and not answer.reason.startswith((*FINAL, Refusal.OLD)):
                 return last
@@ -116,6 +118,7 @@ class Slices:
         except OSError as error:
             log.error("no version given out", gateway=gateway, reason=str(error))  # noqa: TRY400 -- the disk's affair
             return None
+        wanted.resumed |= answer is not None and _is_cut_short(answer)
         return issued
 
     async def _send(self, gateway: str, issued: Issued, wanted: _Wanted) -> None:
@@ -128,6 +131,12 @@ class Slices:
             log.warning("slice not sent", gateway=gateway, reason=str(error) or repr(error))
 
 
-def _is_final(answer: Answer) -> bool:
+def _is_final(answer: Answer, wanted: _Wanted) -> bool:
+    if _is_cut_short(answer):
+        return wanted.resumed
     refused = answer.outcome is Outcome.REFUSED and answer.reason.startswith(FINAL)
     return refused or answer.outcome is Outcome.ROLLED_BACK
+
+
+def _is_cut_short(answer: Answer) -> bool:
+    return answer.outcome is Outcome.ROLLED_BACK and answer.reason == CUT_SHORT

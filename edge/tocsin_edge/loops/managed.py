@@ -10,6 +10,7 @@ import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_core.managed import (
+    CUT_SHORT,
     KEY_FILE,
     Answer,
     Assembly,
@@ -30,7 +31,6 @@ TRIAL_S: Final = 60.0
 LOOK_S: Final = 1.0
 # What is well for a moment only is not well.
 LOOKS: Final = 2
-CUT_SHORT: Final = "the gateway ended in its trial"
 
 
 class Watch(Protocol):
