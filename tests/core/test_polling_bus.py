@@ -104,6 +104,24 @@ def test_ticks_are_aligned_and_spread_and_the_same_on_every_start() -> None:
     assert again.begun == line.begun
 
 
+def test_each_job_of_a_unit_tells_that_it_is_dead_whichever_found_out() -> None:
+    """A push-button that is read often must not keep the readings of the same unit from being told bad."""
+    often, seldom = job("often", 1, 200, timeout_s=0.05), job("seldom", 1, 10_000, timeout_s=0.05)
+    line = Line([often, seldom], {1: 0.01})
+    line.run(30)
+    line.clear()
+    line.silent.add(1)
+    line.run(60)
+    assert len(line.told_bad["often"]) >= 3
+    assert len(line.told_bad["seldom"]) == 1
+    line.silent.clear()
+    line.run(30)
+    line.clear()
+    line.silent.add(1)
+    line.run(60)
+    assert len(line.told_bad["seldom"]) == 1
+
+
 def test_a_silent_unit_costs_the_others_only_its_own_slot() -> None:
     """On a line with room no healthy unit misses a tick when another dies, is dead, and comes back."""
     line = Line([job(f"d{i}", i, timeout_s=0.3) for i in range(1, 6)], dict.fromkeys(range(1, 6), 0.05))

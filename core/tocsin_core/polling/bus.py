@@ -106,6 +106,7 @@ class _Run:
     ready_s: float
     usual_interval_s: float
     begun: bool = False
+    told_dead: bool = False
     tries: int = 0
     answers: int = 0
     busy_s: float = 0.0
@@ -232,20 +233,24 @@ class Bus:
     def finish(self, turn: Turn, now: Moment) -> bool:
         """End the cycle and set the next tick; tells whether its readings are to be told.
 
-        A cycle that nobody answered counts as the unit's failure. Bad readings are told until the unit is dead, that
-        one included; of a unit that may still be starting nothing is told.
+        A cycle that nobody answered counts as the unit's failure. Bad readings are told until the unit is dead, each
+        job's first after that included, whichever job it died of; of a unit that may still be starting nothing is told.
         """
         job, run = self.jobs[turn.job], self._runs[turn.job]
         run.begun = False
-        before = self.health[job.unit]
+        tells = True
         if run.answers:
+            run.told_dead = False
             run.counts["cycles"] += 1
             run.usual_busy_s += (USUAL_WEIGHT if run.usual_busy_s else 1.0) * (run.busy_s - run.usual_busy_s)
         else:
             run.counts["failed"] += 1
+            before = self.health[job.unit]
             self.health[job.unit] = before.failed(now.s, self._draw())
+            tells = self.health[job.unit] != before and not run.told_dead
+            run.told_dead = self.health[job.unit].dead
         self._set_due(turn.job, now, late=run.answers > 0 and not turn.probe)
-        return run.answers > 0 or (not before.dead and self.health[job.unit] != before)
+        return tells
 
     def _set_due(self, at: int, now: Moment, *, late: bool) -> None:
         """Set the next tick; `late`: one that passed is made up for at once. A silent unit has no claim to that."""
