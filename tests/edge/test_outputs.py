@@ -117,6 +117,27 @@ def test_a_unit_that_was_restarted_is_switched_again(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize("fault", [Fault.SILENT, Fault.BUSY, Fault.TARGET_SILENT, Fault.NONE])
+def test_a_write_that_fails_is_soon_written_again(tmp_path: Path, fault: Fault, retries: int) -> None:
+    """However seldom it is written anew: nobody answers, it is refused, or (no fault) it is not done."""
+
+    async def story() -> None:
+        unit = SwitchUnit()
+        async with TcpUnits({1: SwitchUnit(), 2: unit}) as server:
+            told = output(server.port, rest=", refresh_ms: 60000").replace("retries: 0", f"retries: {retries}")
+            (switch,) = (rig := Rig(tmp_path, server.port, f"    outputs: [{told}]")).switches
+            async with rig.running():
+                await eventually_async(lambda: switch.figures.known is False)
+                unit.fault, unit.deaf = fault, fault is Fault.NONE
+                switch.want(on=True)
+                await eventually_async(lambda: switch.figures.failures > 0)
+                unit.fault, unit.deaf = Fault.NONE, False
+                await eventually_async(lambda: switch.figures.known is True)
+
+    asyncio.run(story())
+
+
 def test_what_reads_back_otherwise_is_told(tmp_path: Path) -> None:
     """A relay that says yes and does nothing is a fault; it is over once the relay follows."""
 

@@ -272,11 +272,12 @@ class Bus:
         elif stretch < KEPT:
             self._stretched.discard(at)
 
-    def hurry(self, at: int, now: Moment) -> None:
-        """Let the job's tick come now, if its cycle has not begun; a dead unit is probed when it would be."""
+    def hurry(self, at: int, now: Moment, after_s: float = 0.0) -> None:
+        """Let the job's next question be asked `after_s` from now at the latest; a dead unit is probed as it would."""
         run = self._runs[at]
+        run.ready_s = min(run.ready_s, now.s + after_s)
         if not run.begun:
-            run.due_s = run.ready_s = min(run.ready_s, now.s)
+            run.due_s = run.ready_s
 
     def line_back(self) -> None:
         """Note that the line itself is there again: what seemed dead with it is asked at once."""

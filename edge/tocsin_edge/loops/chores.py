@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import structlog
@@ -18,6 +19,9 @@ MS_PER_S: Final = 1000
 NS_PER_MS: Final = 1_000_000
 # A hand lets go of a button within seconds; after this it is stuck, or its wire is broken.
 STUCK_S: Final = 30.0
+# An output that is not as it should be is switched again after so long, which doubles up to the most.
+AGAIN_FIRST_S: Final = 0.25
+AGAIN_MOST_S: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -39,6 +43,11 @@ class Chore(ABC):
     def writes(self) -> tuple[tuple[int, Output], ...]:
         """The writes that it may ask for: unit and output."""
         return ()
+
+    @property
+    def again_s(self) -> float:
+        """In how many s at the latest it asks again; the period stands for itself."""
+        return inf
 
     @abstractmethod
     def request(self) -> ReadRequest | WriteRequest | None:
@@ -87,6 +96,7 @@ class Switch(Chore):
         self._failed = ""
         self._known: bool | None = None
         self._taken = self._failures = 0
+        self._again_s = inf
 
     @property
     def writes(self) -> tuple[tuple[int, Output], ...]:
@@ -101,10 +111,15 @@ class Switch(Chore):
             output.id, output.kind, self._wanted, self._known, self.reason, self._taken, self._failures
         )
 
+    @property
+    def again_s(self) -> float:
+        """Soon after a failure: `refresh_ms` is for what is as it should be."""
+        return self._again_s
+
     def want(self, *, on: bool) -> None:
         """Let the output be on or off; it is switched as soon as the line can do so."""
         if on != self._wanted:
-            self._wanted = on
+            self._wanted, self._again_s = on, inf
             log.warning("output", output=self.output.id, on=on)
             self.hurry()
 
@@ -137,6 +152,8 @@ class Switch(Chore):
     def finish(self) -> None:
         """Say what is wrong, if anything is; what was written is written again in the next cycle."""
         self._failures += bool(self._failed)
+        longer_s = AGAIN_FIRST_S if self._again_s == inf else min(2 * self._again_s, AGAIN_MOST_S)
+        self._again_s = longer_s if self._failed else inf
         self._judge(self._failed)
         self._written, self._open, self._failed = None, False, ""
 

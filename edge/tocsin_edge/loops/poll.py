@@ -20,7 +20,7 @@ from tocsin_core.readings import BAD_COMM_FAILURE, I64
 from tocsin_core.registers import Hole, Profile, ReadPlan, ReadRequest, Reply, compile_plan
 from tocsin_edge.adapters.modbus import BUSY, Answer, ModbusLine
 from tocsin_edge.adapters.modbus_holes import read_holes, write_holes
-from tocsin_edge.loops.chores import Chore
+from tocsin_edge.loops.chores import AGAIN_FIRST_S, Chore
 from tocsin_edge.loops.health import Complaints
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.measured import measured
@@ -237,12 +237,14 @@ class Poller:
         if request is not None:
             answer, step = await self._ask(turn, chore.modbus.unit, request)
             if step is Next.AGAIN:
+                self._bus.hurry(turn.job, self._now(), AGAIN_FIRST_S)
                 return
             chore.note(request, answer)
             if step is not Next.GIVEN_UP and chore.request() is not None:
                 return
         self._bus.finish(turn, self._now())
         chore.finish()
+        self._bus.hurry(turn.job, self._now(), chore.again_s)
 
     async def _ask(self, turn: Turn, unit: int, request: ReadRequest | WriteRequest) -> tuple[Answer, Next]:
         """Ask one question; tell what came back and how the cycle goes on."""
