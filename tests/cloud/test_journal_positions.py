@@ -7,8 +7,9 @@ import pytest
 from tests.cloud.rig import GATEWAY, SITE, plant_folder
 from tocsin_cloud.loops.delegation import Delegation, Words
 from tocsin_core import engine
+from tocsin_core.engine import Command
 from tocsin_core.journal import Entry, encode
-from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.owned import fingerprint
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.rules import compile_rules
@@ -26,6 +27,7 @@ class Bench:
         rules = compile_rules(plant)
         self.delegation = Delegation(plant, rules)
         self.state = engine.initial(rules, NOW_NS)
+        self.number = rules.index["P1/H"]
         self.host = HostSession(lambda *_: None)
         self.node = EdgeSession(SITE, GATEWAY, [])
         self.rules = fingerprint(plant, GATEWAY)
@@ -60,3 +62,22 @@ def test_a_first_message_that_was_lost_is_waited_for(bench: Bench) -> None:
     assert (words.position, words.gap, words.inputs) == (1000, True, [])
     words = bench.entries(1001, 300, 1001)
     assert (words.position, words.gap, words.lost, len(words.inputs)) == (1300, False, 0, 300)
+
+
+def test_a_gateway_apart_is_ordered_acknowledgements_of_its_own_occurrence_alone(bench: Bench) -> None:
+    """And nothing any more once it says that it decides nothing: what waits for it is given up."""
+    command = Command(Verb.ACKNOWLEDGE, bench.number, NOW_NS, "li")
+    bench.birth(0, 1)
+    assert bench.delegation.order(bench.state, command, "1") is None
+    bench.rules = "another"
+    bench.birth(0, 1)
+    bench.entries(1, 1, 1)
+    order = bench.delegation.order(bench.state, command, "1")
+    assert order is not None
+    assert (order.gateway, order.order.onset_ns) == (GATEWAY, NOW_NS)
+    shelve = Command(Verb.SHELVE, bench.number, NOW_NS, "li", "because", 0, NOW_NS + 1)
+    assert bench.delegation.order(bench.state, shelve, "2") is None
+    words = bench.hear(bench.node.nbirth(0, 1, NOW_MS))
+    assert words is not None
+    assert (words.decides, words.position) == (False, 1)
+    assert bench.delegation.order(bench.state, command, "1") is None

@@ -68,6 +68,9 @@ class Delegation:
         self._rules_of = {gateway: fingerprint(plant, gateway) for gateway in self._own}
         self._owner = {number: gateway for gateway, numbers in self._own.items() for number in numbers}
         self._disagreed: dict[str, int] = {}
+        # Gateways that judge by another plant file, and so are not followed; the occurrences that journals told of.
+        self._apart: set[str] = set()
+        self._onsets: dict[int, int] = {}
         self.positions: dict[str, int] = {}
 
     def adopt(self, positions: Mapping[str, int]) -> None:
@@ -93,10 +96,16 @@ class Delegation:
         return None
 
     def order(self, state: State, command: Command, identity: str) -> GatewayOrder | None:
-        """The order that a command just carried out in `state` becomes; None if its alarm is decided here."""
+        """The order that a command just carried out in `state` becomes; None if its alarm is decided here alone.
+
+        A gateway that judges by another plant file is told of acknowledgements all the same: its siren may be on.
+        """
         number = command.definition
+        onset_ns = int(state.onset_ns[number])
         if state.elsewhere[number] == HERE:
-            return None
+            if command.verb is not Verb.ACKNOWLEDGE or self._owner.get(number) not in self._apart:
+                return None
+            onset_ns = self._onsets.get(number) or onset_ns
         told = Order(
             id=identity,
             verb=command.verb,
@@ -104,7 +113,7 @@ class Delegation:
             at_ns=command.at_ns,
             who=command.who,
             reason=command.reason,
-            onset_ns=int(state.onset_ns[number]) if command.verb in _ANSWERS else 0,
+            onset_ns=onset_ns if command.verb in _ANSWERS else 0,
             until_ns=command.until_ns,
             once=command.once,
         )
@@ -148,10 +157,12 @@ class Delegation:
             log.warning("a gateway decides by another plant file; its alarms are decided here", gateway=gateway)
         words = Words(gateway, decides=decides)
         numbers = self._own[gateway]
+        was_apart = gateway in self._apart
+        (self._apart.add if told and not decides else self._apart.discard)(gateway)
         if ((state.elsewhere[list(numbers)] == HERE) == decides).any():
             log.info("who decides has changed", gateway=gateway, here=not decides, alarms=len(numbers))
             words.inputs.append(Decider(numbers, decides, now_ns))
-        elif not decides:
+        elif not (decides or (was_apart and not told)):
             return None
         position = self.positions.get(gateway, 0)
         if part is not None and part.newest is not None and part.newest < position:
@@ -196,6 +207,7 @@ class Delegation:
         if definition is None or self._owner.get(definition) != words.gateway:
             log.warning("journal entry on an alarm that is not the gateway's", gateway=words.gateway, alarm=entry.alarm)
             return
+        self._onsets[definition] = entry.onset_ns
         words.news &= _is_news(entry, now_ns)
         words.inputs.append(journal.word_of(entry, definition, answers=bool(entry.command)))
 
