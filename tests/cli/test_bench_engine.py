@@ -59,7 +59,7 @@ def test_the_verb_prints_one_object_with_every_figure() -> None:
     command = [sys.executable, "-m", "tocsin_cli", "bench", "engine", "--points", "1000", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
     found = json.loads(done.stdout.splitlines()[-1])
-    assert {"points", "definitions", "readings_per_second", "bytes_per_point"} < found.keys()
+    assert {"points", "definitions", "readings_per_second", "bytes_per_point", "rules_bytes_per_point"} < found.keys()
     assert (found["points"], found["definitions"]) == (1000, 7000)
     assert found["scaling"] == [{"points": 1000, "readings_per_second": found["readings_per_second"]}]
     assert found["bytes_per_point"] < 1000

@@ -166,8 +166,7 @@ def measure(points: int, clock: Clock, say: Say) -> dict[str, object]:
         "points": size,
         "definitions": len(bed.rules.definitions),
         "readings_per_second": scaling[-1]["readings_per_second"],
-        "bytes_per_point": round(state + rules),
-        "state_bytes_per_point": round(state),
+        "bytes_per_point": round(state),
         "rules_bytes_per_point": round(rules),
         "scaling": scaling,
         "sparse": {
