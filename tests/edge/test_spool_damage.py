@@ -155,6 +155,29 @@ def test_every_byte_of_the_tail_of_the_database(folder: Path, damage: Damage) ->
     assert aside > 0
 
 
+def test_a_salvage_keeps_what_the_journal_said_before(folder: Path) -> None:
+    """Entries that are safe uphill too: a start needs all since its snapshot. They are not sent again."""
+    written(folder)
+    with closing(Spool.open(folder / "whole", 64, 600, NOW)) as spool:
+        spool.journal.commit_upto(nth(4), NOW)
+    with closing(sqlite3.connect(folder / "whole")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    body = (folder / "whole").read_bytes()
+    kept = 0
+    for page in range(PAGE, len(body), PAGE):
+        for file in folder.glob("torn*"):
+            file.unlink()
+        (folder / "torn").write_bytes(body[:page] + bytes(PAGE) + body[page + PAGE :])
+        with closing(Spool.open(folder / "torn", 64, 600, NOW)) as spool:
+            said = [entry.number for entry in spool.journal.since(0)]
+            if not list(folder.glob("torn.damaged-*")) or not said:
+                continue
+            kept += 1
+            assert said == [nth(1 + n) for n in range(BATCHES)]
+            assert [entry.number for entry in spool.journal.waiting(0, 1000)] == said[4:]
+    assert kept > 0
+
+
 def test_after_a_power_cut_no_number_is_given_out_again(folder: Path) -> None:
     """In another run of the system, and not closed before: numbers are left out; after a mere kill they are not."""
     if not BOOT_ID.exists():
