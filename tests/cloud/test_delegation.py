@@ -16,12 +16,15 @@ from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import connect, ensure_stream
-from tocsin_cloud.loops.orders import OrderParts, keep_ordering
+from tocsin_cloud.loops.delegation import GatewayOrder
+from tocsin_cloud.loops.orders import MOST, OrderParts, keep_ordering, put_orders
 from tocsin_cloud.settings import StreamSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.engine import occurrence_id
+from tocsin_core.journal import Order
 from tocsin_core.lifecycle import Phase, Verb
 from tocsin_core.plant import load_plant
+from tocsin_core.readings import EARLIEST_NS
 
 Story = Callable[[Rig, DecidingGateway], Awaitable[None]]
 
@@ -165,6 +168,24 @@ def test_an_order_is_obeyed_here_at_once_and_sent_until_the_gateway_answers(tmp_
             await gateway.read(10.0)
             await committed(r, gateway)
             assert await r.phase() == "normal"
+
+    tell(tmp_path, story)
+
+
+def test_orders_whose_answers_were_lost_hold_up_no_others(tmp_path: Path) -> None:
+    """The gateway has obeyed them and says no more of them, more of them than go into one message; the rest is sent."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        async with gateway.connected():
+            await gateway.read(60.0)
+            await committed(r, gateway)
+            stale = [Order(f"lost-{each}", Verb.SHELVE, "P1/H", EARLIEST_NS + each, "li") for each in range(MOST)]
+            gateway.obeyed += [order.id for order in stale]
+            async with r.database.write() as session:
+                await put_orders(session, [GatewayOrder(GATEWAY, order) for order in stale])
+            answer = await r.command("ack")
+            await soon(lambda: order_state(r, answer.id, "done"))
+            assert gateway.obeyed[-1] == answer.id
 
     tell(tmp_path, story)
 

@@ -1,7 +1,8 @@
 """Orders to gateways that decide: written with the command they come of, sent until the gateway's journal answers."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -30,8 +31,11 @@ REFUSED: Final = "refused"
 DECIDED_HERE: Final = "the gateway decides no longer"
 
 RESEND_S: Final = 3.0
-# Of one gateway at a time: what is beyond goes out when these are answered.
+# Of one gateway at a time: what is beyond goes out next.
 MOST: Final = 100
+
+_Waiting = tuple[int, str, bytes]
+"""An order as it waits: `at_ns`, id, body."""
 
 
 async def put_orders(session: AsyncSession, orders: Iterable[GatewayOrder]) -> None:
@@ -86,11 +90,13 @@ class OrderParts:
 async def keep_ordering(parts: OrderParts) -> None:
     """Send what waits to the gateways that are there, again and again, oldest first; runs until cancelled.
 
-    All that waits goes in one message, so that no order overtakes another; the gateway obeys each once.
+    All that waits goes in one message, so that no order overtakes another; the gateway obeys each once. Where more wait
+    than go into one, all have their turn: those whose answers were lost hold up no others.
     """
+    sent: dict[str, _Waiting] = {}
     while True:
         try:
-            await _send_waiting(parts)
+            await _send_waiting(parts, sent)
         except OperationalError as error:
             log.error("orders cannot be read", reason=str(error.orig))  # noqa: TRY400 -- the message is the reason
         except (NatsError, OSError) as error:
@@ -103,8 +109,8 @@ async def keep_ordering(parts: OrderParts) -> None:
         parts.wake.clear()
 
 
-async def _send_waiting(parts: OrderParts) -> None:
-    columns = (sql.GatewayOrder.gateway, sql.GatewayOrder.body)
+async def _send_waiting(parts: OrderParts, sent: dict[str, _Waiting]) -> None:
+    columns = (sql.GatewayOrder.gateway, sql.GatewayOrder.at_ns, sql.GatewayOrder.id, sql.GatewayOrder.body)
     query = select(*columns).where(sql.GatewayOrder.state == WAITING).order_by(sql.GatewayOrder.gateway)
     async with parts.database.read() as session:
         rows = (await session.execute(query.order_by(sql.GatewayOrder.at_ns, sql.GatewayOrder.id))).all()
@@ -113,5 +119,12 @@ async def _send_waiting(parts: OrderParts) -> None:
     for gateway, theirs in groupby(rows, key=lambda row: str(row.gateway)):
         known = parts.live.gateways.get((site, gateway))
         if known is not None and known.state == "online":
-            bodies = [row.body for row in theirs][:MOST]
-            await send_orders(parts.client, site, gateway, bodies, parts.clock.now_ns())
+            turn = _turn([(row.at_ns, row.id, row.body) for row in theirs], sent.get(gateway))
+            sent[gateway] = turn[-1]
+            await send_orders(parts.client, site, gateway, [body for _, _, body in turn], parts.clock.now_ns())
+
+
+def _turn(waiting: Sequence[_Waiting], last: _Waiting | None) -> Sequence[_Waiting]:
+    """What goes out now of what waits, oldest first, where `last` went out last."""
+    after = 0 if last is None or len(waiting) <= MOST else bisect_right(waiting, last)
+    return waiting[after : after + MOST] or waiting[:MOST]
