@@ -13,7 +13,7 @@ import pytest
 from tests.edge.rig import plant
 from tests.support.wait import eventually_async
 from tocsin_core.engine import initial, step
-from tocsin_core.journal import Entry, decode
+from tocsin_core.journal import Entry, Order, decode, encode_order
 from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
@@ -362,6 +362,52 @@ def test_what_was_not_shown_yet_is_not_acknowledged(settings: EdgeSettings) -> N
 
     with living(settings, clock) as run:
         asyncio.run(story(run))
+
+
+@pytest.mark.parametrize("ahead_ns", [60 * 10**9 + NS_PER_MS, 365 * 24 * 3600 * 10**9])
+def test_an_order_of_a_time_to_come_is_refused_and_overtakes_nothing(settings: EdgeSettings, ahead_ns: int) -> None:
+    """A wrong clock or a stranger does not silence an alarm for long, nor make orders after that come too late."""
+    clock = Hands()
+    with living(settings, clock) as run:
+        clock.ms += 1000
+        run.read([5.0, 5.0, 20.0])
+        run.keep(run.take())
+        siren = run.alarms.switches[0]
+        at_ns = clock.now_ns() + ahead_ns
+        for number, verb in enumerate((Verb.SHELVE, Verb.ACKNOWLEDGE)):
+            until_ns = at_ns + 600 * 10**9
+            run.alarms.order(encode_order(Order(f"o{number}", verb, "P3/H", at_ns, "li", "why", 0, until_ns)))
+        run.keep(run.take())
+        found = {each.command: each for each in run.journal() if each.command}
+        assert [found[name].refusal for name in ("o0", "o1")] == [local_alarms.AHEAD] * 2
+        assert {each.time_ns for each in found.values()} == {clock.now_ns()}
+        sounded = siren.figures.wanted
+        clock.ms += 1000
+        run.alarms.order(encode_order(Order("o2", Verb.ACKNOWLEDGE, "P3/H", clock.now_ns(), "li", "why")))
+        run.keep(run.take())
+        assert run.journal()[-1].event is Event.ACKNOWLEDGE
+        assert [sounded, siren.figures.wanted] == [True, False]
+        run.alarms.press("ACK")
+        run.keep(run.take())
+
+
+def test_an_order_of_a_clock_a_little_ahead_is_of_now(settings: EdgeSettings) -> None:
+    """Its shelf lasts as long as was asked by the gateway's clock; what is asked here next is later."""
+    clock = Hands()
+    with living(settings, clock) as run:
+        clock.ms += 1000
+        run.read([5.0, 5.0, 20.0])
+        run.keep(run.take())
+        at_ns, ten_minutes_ns = clock.now_ns() + 30 * 10**9, 600 * 10**9
+        run.alarms.order(encode_order(Order("o", Verb.SHELVE, "P3/H", at_ns, "li", "why", 0, at_ns + ten_minutes_ns)))
+        run.keep(run.take())
+        last = run.journal()[-1]
+        assert (last.event, last.refusal) == (Event.SHELVE, "")
+        assert (last.time_ns, last.until_ns) == (clock.now_ns(), clock.now_ns() + ten_minutes_ns)
+        clock.ms += 1000
+        run.alarms.order(encode_order(Order("p", Verb.UNSHELVE, "P3/H", clock.now_ns(), "li", "why")))
+        run.keep(run.take())
+        assert run.journal()[-1].event is Event.UNSHELVE
 
 
 def test_under_another_plant_what_is_in_both_stands(settings: EdgeSettings) -> None:

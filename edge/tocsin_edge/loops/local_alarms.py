@@ -34,6 +34,9 @@ DISK_PATIENCE_S: Final = 2.0
 # An order that was answered is known for so long, should it come again.
 OBEYED_FOR_NS: Final = 7 * 24 * 3600 * NS_PER_S
 RECENT: Final = 500
+# The cloud side's clock and this one may differ by so much, as those of instruments may.
+ORDER_AHEAD_NS: Final = 60 * NS_PER_S
+AHEAD: Final = "its time is ahead of the gateway's clock"
 NOT_HERE: Final = "no such alarm is decided here"
 
 _SOUNDS: Final = np.isin(np.arange(len(Phase)), UNANSWERED)
@@ -325,21 +328,23 @@ class LocalAlarms:
         if order.id in self._obeyed:
             return
         self._remember(order.id)
+        # What was carried out at a time to come would overtake all that is asked until then.
+        ahead_ns = max(0, order.at_ns - self._clock.now_ns())
+        at_ns, until_ns = order.at_ns - ahead_ns, max(0, order.until_ns - ahead_ns)
         number = self.rules.index.get(order.alarm)
         if number is None:
             log.warning("order for an alarm that is not decided here", alarm=order.alarm, order=order.id)
-            entry = Entry(order.alarm, None, order.at_ns, Phase.NORMAL, command=order.id, refusal=NOT_HERE)
+            entry = Entry(order.alarm, None, at_ns, Phase.NORMAL, command=order.id, refusal=NOT_HERE)
             self._judged.told.append(entry)
             return
-        command = Command(
-            order.verb, number, order.at_ns, order.who, order.reason, order.onset_ns, order.until_ns, order.once
-        )
-        if overtaken(self.state, command):
-            entry = not_carried_out(order.alarm, number, order.at_ns, self.state, order.id, OVERTAKEN)
-            self._judged.told.append(entry)
+        command = Command(order.verb, number, at_ns, order.who, order.reason, order.onset_ns, until_ns, order.once)
+        refusal = AHEAD if ahead_ns > ORDER_AHEAD_NS else OVERTAKEN if overtaken(self.state, command) else ""
+        if refusal:
+            log.warning("order not carried out", alarm=order.alarm, order=order.id, reason=refusal)
+            self._judged.told.append(not_carried_out(order.alarm, number, at_ns, self.state, order.id, refusal))
             return
-        for refusal in self._step(_NO_READINGS, [command], self.state.now_ns, order.id):
-            self._judged.told.append(refused(order.alarm, refusal, self.state, order.id))
+        for each in self._step(_NO_READINGS, [command], self.state.now_ns, order.id):
+            self._judged.told.append(refused(order.alarm, each, self.state, order.id))
 
     def _remember(self, order: str) -> None:
         now_ns = self._clock.now_ns()
