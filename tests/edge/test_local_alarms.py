@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
 from tocsin_core.sparkplug.edge import Columns
-from tocsin_edge.adapters.alarm_state import FILE, AlarmState, read_alarm_state, write_alarm_state
+from tocsin_edge.adapters.alarm_state import CRC_BYTES, FILE, MAGIC, AlarmState, read_alarm_state, write_alarm_state
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.loops import local_alarms
 from tocsin_edge.loops.alarm_restore import resume
@@ -81,10 +82,13 @@ class Run:
         self._waiting: list[Sample] = []
         self._put = self.alarms.before(self._waiting.append)
 
-    def read(self, values: list[float], quality: int = GOOD) -> None:
-        """Take one reading of each point at the clock's time."""
+    def read(self, values: list[float], quality: int = GOOD, ahead_ms: int = 0) -> None:
+        """Take one reading of each point at the clock's time, or of a sensor's clock that is ahead of it."""
         columns = Columns(
-            np.arange(3), np.full(3, self.clock.ms), np.array(values), np.array([quality, GOOD, GOOD], np.uint8)
+            np.arange(3),
+            np.full(3, self.clock.ms + ahead_ms),
+            np.array(values),
+            np.array([quality, GOOD, GOOD], np.uint8),
         )
         self._put(Sample(self.settings.devices[0], columns))
 
@@ -189,6 +193,25 @@ def test_a_delay_goes_on_over_a_kill(settings: EdgeSettings) -> None:
     assert raised.onset_ns == (START_MS + 7000) * NS_PER_MS
 
 
+def test_a_sensor_whose_clock_is_ahead_sets_nothing_back_over_a_kill(settings: EdgeSettings) -> None:
+    """Its stamps count as of when they came, live and replayed: shelves last as long as asked, windows go on."""
+    clock, until_ns = Hands(), (START_MS + 600_000) * NS_PER_MS
+    with living(settings, clock) as run:
+        for second in range(3):
+            clock.ms += 1000
+            run.read([5.0, 5.0, 20.0], ahead_ms=30_000)
+            if second == 1:
+                shelf = Order("o", Verb.SHELVE, "P3/H", clock.now_ns(), "li", "why", 0, until_ns)
+                run.alarms.order(encode_order(shelf))
+            run.keep(run.take())
+    clock.ms += 1000
+    with living(settings, clock) as run:
+        assert run.alarms.state.now_ns <= clock.now_ns()
+        run.read([5.0, 5.0, 20.0], ahead_ms=30_000)
+        run.keep(run.take())
+        assert run.alarms.state.shelved_until_ns[run.alarms.rules.index["P3/H"]] == until_ns
+
+
 def test_answers_and_shelves_outlive_a_kill_and_end_in_time(settings: EdgeSettings) -> None:
     """Who acknowledged and what is shelved stays; the shelf's end is told when its time has come."""
     clock = Hands()
@@ -257,6 +280,16 @@ def test_a_torn_state_is_none(tmp_path: Path, cut: int) -> None:
     (tmp_path / FILE).write_bytes(whole[:-cut])
     assert read_alarm_state(tmp_path) is None
     (tmp_path / FILE).write_bytes(whole[:cut] + b"!" + whole[cut + 1 :])
+    assert read_alarm_state(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "head", ['{"batch": 7, "entry": 3, "obeyed": {}, "colour": 1}', '{"batch": 7}', "[7, 3]", "{", "[" * 9]
+)
+def test_a_state_of_another_version_is_none(tmp_path: Path, head: str) -> None:
+    """A gateway that went back to an older program starts all the same: its alarms stand as the journal says."""
+    body = MAGIC + head.encode() + b"\nsnapshot"
+    (tmp_path / FILE).write_bytes(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little"))
     assert read_alarm_state(tmp_path) is None
 
 

@@ -55,4 +55,8 @@ def read_alarm_state(folder: Path) -> AlarmState | None:
         log.critical("the alarms' state is damaged", bytes=len(data))
         return None
     head, _, engine = body.removeprefix(MAGIC).partition(b"\n")
-    return AlarmState(engine, **json.loads(head))
+    try:
+        return AlarmState(engine, **json.loads(head))
+    except (ValueError, TypeError) as error:
+        log.critical("the alarms' state is of another version", reason=str(error))
+        return None

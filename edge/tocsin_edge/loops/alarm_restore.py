@@ -79,7 +79,7 @@ def resume(alarms: AlarmSettings, saved: AlarmState | None, spool: Spool, now_ns
             obeyed[entry.command] = entry.time_ns
     replayed = 0
     if saved is not None:
-        remembers, replayed = _replay(remembers, alarms, spool, batches_after)
+        remembers, replayed = _replay(remembers, alarms, spool, batches_after, now_ns)
     log.info("alarms go on", snapshot=saved is not None, entries=len(entries), readings=replayed)
     return Resumed(
         _joined(remembers, stands, rules), entries[-1][0] if entries else entries_after, obeyed, tuple(entries)
@@ -123,13 +123,16 @@ def _stand(state: State, rules: Rules, entry: Entry) -> None:
         state.commanded_ns[number, ASPECT[entry.event]] = entry.time_ns
 
 
-def _replay(state: State, alarms: AlarmSettings, spool: Spool, after: int) -> tuple[State, int]:
-    """Take the readings kept after batch `after` into `state`, and tell how many they were."""
+def _replay(state: State, alarms: AlarmSettings, spool: Spool, after: int, now_ns: int) -> tuple[State, int]:
+    """Take the readings kept after batch `after` into `state` at `now_ns`, and tell how many they were."""
     readings = 0
     while batches := _read(partial(spool.since, after, CHUNK)):
         frame = Frame.concat(heard(each.columns, engine_numbers(alarms, each.device, each.metrics)) for each in batches)
         readings += len(frame)
-        state, _ = step(state, alarms.rules, frame, [], max(state.now_ns, int(frame.time_ns.max(initial=0))))
+        # A sensor's clock that is ahead must not put the engine ahead: that would be taken for a clock set back.
+        frame = frame.not_ahead(now_ns)
+        until_ns = min(now_ns, int(frame.time_ns.max(initial=0)))
+        state, _ = step(state, alarms.rules, frame, [], max(state.now_ns, until_ns))
         after = batches[-1].number
     return state, readings
 
