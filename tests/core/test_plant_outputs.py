@@ -62,6 +62,11 @@ def test_outputs_and_buttons_are_read(tmp_path: Path) -> None:
             "outputs[0].points[1]: 'B1' is a point of gateway 'b', not of this one",
         ),
         ([SIREN, SIREN.replace("SIREN", "HORN")], [], "outputs[1].address: the same as that of output 'SIREN'"),
+        (
+            [SIREN.replace("port: 510", "port: 510, unit: 0")],
+            [],
+            "outputs[0].modbus.unit: 0 is every unit of the line: name the one that has the output",
+        ),
         ([SIREN], [BUTTON.replace("ACK", "SIREN")], "acknowledge[0].id: output or button 'SIREN' is already there"),
         ([], [f"{BUTTON}, bit: 3"], "acknowledge[0]: functions 3 and 4 name a bit, 1 and 2 do not"),
         ([], [f"{BUTTON}, function: 4"], "acknowledge[0]: functions 3 and 4 name a bit, 1 and 2 do not"),

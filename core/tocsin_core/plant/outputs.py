@@ -93,6 +93,8 @@ def check_outputs(found: Iterable[tuple[Path, str, Output]], of: dict[str, str],
     taken: dict[tuple[str, int, bool, int], str] = {}
     for path, gateway, output in found:
         modbus = output.modbus
+        if modbus.unit == 0:
+            source.problem((*path, "modbus", "unit"), "0 is every unit of the line: name the one that has the output")
         # A port file belongs to its gateway's own machine; a host and port is the same place for everybody.
         line = f"{gateway} {modbus.line}" if modbus.serial is not None else modbus.line
         key = (line, modbus.unit, output.coil, output.address)
