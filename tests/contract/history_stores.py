@@ -23,6 +23,7 @@ from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.history_open import FILE, open_history
 from tocsin_cloud.settings import HistoryAddress
 from tocsin_core.clock import SystemClock
+from tocsin_core.rules import NS
 
 INFLUX_URL: Final = "TOCSIN_TEST_INFLUX_URL"
 INFLUX_PLACE: Final = ("TOCSIN_TEST_INFLUX_ORG", "TOCSIN_TEST_INFLUX_BUCKET")
@@ -97,6 +98,7 @@ class Victoria:
         self._program = need_program("victoria-metrics")
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._began_s = 0
 
     @property
     def address(self) -> str:
@@ -104,7 +106,9 @@ class Victoria:
         return f"victoriametrics://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers; in another second than before, for it tells its start in whole ones."""
+        eventually(lambda: SystemClock().now_ns() // NS > self._began_s + 1, 5)
+        self._began_s = SystemClock().now_ns() // NS
         command = [self._program, f"-storageDataPath={self._folder}", f"-httpListenAddr=127.0.0.1:{self.port}"]
         self._process = subprocess.Popen([*command, *self._flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         eventually(self._answers, 30)

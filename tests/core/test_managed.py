@@ -92,9 +92,10 @@ def test_a_slice_that_unpacks_to_more_than_it_says_is_refused() -> None:
         assert refusal(content + KEY.sign(content)) is Refusal.DAMAGED
 
 
-@given(st.integers(1, 5 * PART_BYTES), st.randoms(use_true_random=False))
-def test_parts_make_the_whole_in_any_order(size: int, order: random.Random) -> None:
+@given(st.integers(1, 5 * PART_BYTES), st.integers(0, 2**32))
+def test_parts_make_the_whole_in_any_order(size: int, seed: int) -> None:
     """Shuffled, and with some that came twice, parts make the whole exactly once."""
+    order = random.Random(seed)  # noqa: S311 - an order to be had again, no secret
     whole = order.randbytes(size)
     parts = parts_of(whole)
     sent = parts[:-1] * 2 + parts[-1:]

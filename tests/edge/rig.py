@@ -340,7 +340,13 @@ class Gateway:
         if not self.spool.exists():
             return {}
         with closing(sqlite3.connect(f"file:{self.spool}?mode=ro", uri=True)) as database:
-            return dict(database.execute("SELECT name, value FROM counters"))
+            try:
+                return dict(database.execute("SELECT name, value FROM counters"))
+            except sqlite3.OperationalError as error:
+                # The gateway has just made the file, and nothing in it yet.
+                if "no such table" in str(error):
+                    return {}
+                raise
 
     def kept(self) -> set[int]:
         """Read the numbers of all batches in the spool."""
