@@ -112,6 +112,8 @@ async def run(
         # What was loaded lives as long as the process: each full collection over it would hold up an alarm burst.
         gc.collect()
         gc.freeze()
+        # Else DuckDB's binding complains at the end of the process about all that it could not collect.
+        stack.callback(gc.unfreeze)
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(_part(name, work), name=name) for name, work in works]
             async with outlet:

@@ -161,6 +161,7 @@ def measure(points: int, clock: Clock, say: Say) -> dict[str, object]:
     say(f"{size} points: small frames, and {BURST} transitions at once")
     sparse_us = _sparse(bed)
     burst = _burst(bed)
+    gc.unfreeze()
     state, rules = (_bytes(columns) / size for columns in (bed.state, bed.rules))
     return {
         "points": size,
