@@ -74,7 +74,7 @@ def resume(alarms: AlarmSettings, saved: AlarmState | None, spool: Spool, now_ns
     entries = _decoded(spool, entries_after)
     obeyed = dict(saved.obeyed) if saved is not None else {}
     for _, entry in entries:
-        _stand(stands, rules, entry)
+        _stand(stands, rules, entry, now_ns)
         if entry.command:
             obeyed[entry.command] = entry.time_ns
     replayed = 0
@@ -104,7 +104,7 @@ def _read(read: Callable[[], list[T]]) -> list[T]:
         return []
 
 
-def _stand(state: State, rules: Rules, entry: Entry) -> None:
+def _stand(state: State, rules: Rules, entry: Entry, now_ns: int) -> None:
     """Let an alarm stand as after `entry`; of one that is no longer in the plant nothing is known."""
     number = rules.index.get(entry.alarm)
     if number is None:
@@ -116,11 +116,13 @@ def _stand(state: State, rules: Rules, entry: Entry) -> None:
     state.shelved_once[number] = entry.once
     state.suppressed[number] = entry.suppressed
     state.out_of_service[number] = entry.out_of_service
+    # The answer to an order bears the order's time, which another clock told.
+    at_ns = min(entry.time_ns, now_ns)
     if entry.event is Event.ACKNOWLEDGE:
-        note_acknowledgement(state, rules, number, entry.time_ns)
+        note_acknowledgement(state, rules, number, at_ns)
     # An end of a shelf that nobody asked for is no command.
     if entry.event in ASPECT and (entry.who or entry.command):
-        state.commanded_ns[number, ASPECT[entry.event]] = entry.time_ns
+        state.commanded_ns[number, ASPECT[entry.event]] = at_ns
 
 
 def _replay(state: State, alarms: AlarmSettings, spool: Spool, after: int, now_ns: int) -> tuple[State, int]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -328,15 +328,22 @@ class LocalAlarms:
         if order.id in self._obeyed:
             return
         self._remember(order.id)
-        # What was carried out at a time to come would overtake all that is asked until then.
-        ahead_ns = max(0, order.at_ns - self._clock.now_ns())
-        at_ns, until_ns = order.at_ns - ahead_ns, max(0, order.until_ns - ahead_ns)
+        before = len(self._judged.told)
         number = self.rules.index.get(order.alarm)
         if number is None:
             log.warning("order for an alarm that is not decided here", alarm=order.alarm, order=order.id)
-            entry = Entry(order.alarm, None, at_ns, Phase.NORMAL, command=order.id, refusal=NOT_HERE)
+            entry = Entry(order.alarm, None, order.at_ns, Phase.NORMAL, command=order.id, refusal=NOT_HERE)
             self._judged.told.append(entry)
-            return
+        else:
+            self._carry_out(order, number)
+        # The other end knows its order by the time that it gave it, whatever time it counts as here.
+        told = self._judged.told
+        told[before:] = [replace(each, time_ns=order.at_ns) for each in told[before:]]
+
+    def _carry_out(self, order: Order, number: int) -> None:
+        # What was carried out at a time to come would overtake all that is asked until then.
+        ahead_ns = max(0, order.at_ns - self._clock.now_ns())
+        at_ns, until_ns = order.at_ns - ahead_ns, max(0, order.until_ns - ahead_ns)
         command = Command(order.verb, number, at_ns, order.who, order.reason, order.onset_ns, until_ns, order.once)
         refusal = AHEAD if ahead_ns > ORDER_AHEAD_NS else OVERTAKEN if overtaken(self.state, command) else ""
         if refusal:
