@@ -60,13 +60,11 @@ async def run(
         TrustError: the cloud side's key beside the spool is none.
     """
     async with AsyncExitStack() as stack:
-        now_ms = clock.now_ns() // NS_PER_MS
         stack.enter_context(held(settings.spool.parent))
         uplink = read_uplink_settings(settings.spool.parent)
         managed = Managed.of(settings, clock, trial_s)
         settings = settings if managed is None else managed.settings
-        keep = settings.gateway.spool
-        spool = Spool.open(settings.spool, keep.max_mb, keep.keep_after_commit_s, now_ms)
+        spool = _spool(settings, clock)
         thread = SpoolThread(spool, clock)
         stack.callback(thread.close)
         parts = _wire(settings, uplink, managed, thread, clock)
@@ -101,6 +99,11 @@ async def run(
         counters = await thread.attempt(before, spool.counters)
         log.info("gateway ends", gateway=settings.gateway.id, **counters)
         return counters
+
+
+def _spool(settings: EdgeSettings, clock: Clock) -> Spool:
+    keep = settings.gateway.spool
+    return Spool.open(settings.spool, keep.max_mb, keep.keep_after_commit_s, clock.now_ns() // NS_PER_MS)
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

@@ -1,6 +1,7 @@
 """The fault benchmark's link between gateway and cloud side: a TCP relay that can be cut in several ways."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,11 +12,15 @@ from tocsin_cli.bench.faults_script import Cut
 
 @dataclass
 class Link:
-    """A relay on a free loopback port to the port `to`; `cut` tells what is wrong with it now."""
+    """A relay on a free loopback port to the port `to`; `cut` tells what is wrong with it now.
+
+    `swallowed` counts the bytes that a cut took, by their direction.
+    """
 
     to: int
     port: int = 0
     cut: Cut | None = None
+    swallowed: Counter[Cut] = field(default_factory=Counter)
     _carrying: set[asyncio.Task[None]] = field(default_factory=set)
 
     @asynccontextmanager
@@ -70,7 +75,9 @@ class Link:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Cut) -> None:
         while chunk := await reader.read(65536):
-            if self.cut not in {Cut.SILENT, direction}:
-                writer.write(chunk)
-                await writer.drain()
+            if self.cut in {Cut.SILENT, direction}:
+                self.swallowed[direction] += len(chunk)
+                continue
+            writer.write(chunk)
+            await writer.drain()
         raise ConnectionResetError

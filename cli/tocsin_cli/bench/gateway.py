@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from tocsin_cli.bench.gateway_host import Host
-from tocsin_cli.bench.programs import END_S, TOCSIN, last_line, program
+from tocsin_cli.bench.programs import END_S, TOCSIN, last_line, program, until_listening
 from tocsin_cli.demo.ports import free_port
 from tocsin_cloud.adapters import nats_server
 from tocsin_core.clock import Clock, SystemClock
@@ -113,23 +113,9 @@ async def _bed(folder: Path, clock: Clock) -> AsyncIterator[Bed]:
         program(sys.executable, "-c", code, str(LINES), str(BAUD), log=folder / "devices.log", talks=True) as devices,
     ):
         _write_plant(folder / "plant", mqtt, (await _told(devices))["ports"])
-        await _until_listening(mqtt, clock)
+        await until_listening(mqtt, clock)
         async with Host(SITE, NODE, mqtt, clock).listen() as host:
             yield Bed(folder, devices, host, clock)
-
-
-async def _until_listening(port: int, clock: Clock) -> None:
-    deadline = clock.monotonic() + END_S
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            if clock.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.05)
-        else:
-            writer.close()
-            return
 
 
 @asynccontextmanager

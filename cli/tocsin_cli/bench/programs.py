@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from tocsin_core.clock import Clock
+
 END_S: Final = 10.0
 # The command line in a process of its own, with whatever Python this one has.
 TOCSIN: Final = (sys.executable, "-c", "from tocsin_cli.main import main; main()")
@@ -36,6 +38,25 @@ async def program(
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+async def until_listening(port: int, clock: Clock) -> None:
+    """Wait until something on this machine accepts connections.
+
+    Raises:
+        OSError: nothing does within 10 s.
+    """
+    deadline = clock.monotonic() + END_S
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            if clock.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
 
 
 def last_line(log: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import aiomqtt
 
@@ -17,9 +17,8 @@ from tests.bench.side_by_side.devices import Fault
 from tests.bench.side_by_side.link import Link
 from tests.bench.side_by_side.peer import Message
 from tests.support.ports import free_port
+from tocsin_cli.bench.programs import until_listening
 from tocsin_core.clock import SystemClock
-
-END_S: Final = 10.0
 
 
 @dataclass
@@ -94,21 +93,6 @@ async def bed(folder: Path, mosquitto: str, seed: int) -> AsyncIterator[Bed]:
                 hearing.cancel()
                 with suppress(asyncio.CancelledError):
                     await hearing
-
-
-async def until_listening(port: int, clock: SystemClock) -> None:
-    """Wait until something accepts connections."""
-    deadline = clock.monotonic() + END_S
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            if clock.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.05)
-        else:
-            writer.close()
-            return
 
 
 async def _hear(client: aiomqtt.Client, made: Bed) -> None:
