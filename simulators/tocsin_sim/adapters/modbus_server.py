@@ -1,22 +1,19 @@
 """Simulated devices on Modbus TCP: one server for each host and port, with all the units that live there."""
 
-from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Final, Self
+from collections.abc import Sequence
+from typing import Final
 
 from pymodbus.constants import ExcCodes
 from pymodbus.exceptions import NoSuchIdException
-from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from tocsin_core.plant.model import Device
+from tocsin_sim.adapters.modbus_address import Address, ModbusAddress
 from tocsin_sim.world import World
 
 REGISTER_FUNCTIONS: Final = frozenset({3, 4})
 ADDRESSES: Final = 65536
 ANY_OTHER_UNIT: Final = 0
-
-Address = tuple[str, int]
 
 
 def by_address(devices: Sequence[Device]) -> dict[Address, list[Device]]:
@@ -28,40 +25,16 @@ def by_address(devices: Sequence[Device]) -> dict[Address, list[Device]]:
     return groups
 
 
-class ModbusDevices:
+class ModbusDevices(ModbusAddress):
     """The server of one address; read-only, and silent for a unit while the scenario says so."""
 
     def __init__(self, world: World, address: Address, devices: Sequence[Device]) -> None:
         self._world = world
-        self._address = address
-        self._units: Mapping[int, str] = {
-            device.modbus.unit: device.id for device in devices if device.modbus is not None
-        }
-        self._server: ModbusTcpServer | None = None
-
-    async def __aenter__(self) -> Self:
-        """Listen.
-
-        Raises:
-            RuntimeError: the address is taken.
-        """
-        units = [self._unit(unit, device) for unit, device in self._units.items()]
-        if ANY_OTHER_UNIT not in self._units:
+        present = {device.modbus.unit: device.id for device in devices if device.modbus is not None}
+        units = [self._unit(unit, device) for unit, device in present.items()]
+        if ANY_OTHER_UNIT not in present:
             units.append(_sim_device(ANY_OTHER_UNIT, _nobody_there))
-        # A NoSuchIdException out of a unit's action is how this server is made to say nothing at all.
-        self._server = ModbusTcpServer(units, address=self._address, ignore_missing_devices=True)
-        try:
-            await self._server.serve_forever(background=True)
-        except RuntimeError as error:
-            raise RuntimeError(f"Modbus {self._address[0]}:{self._address[1]} cannot be listened on") from error
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop listening and drop every connection."""
-        if self._server is not None:
-            await self._server.shutdown()  # type: ignore[no-untyped-call]
+        super().__init__(address, units)
 
     def _unit(self, unit: int, device: str) -> SimDevice:
         async def answer(
@@ -73,6 +46,7 @@ class ModbusDevices:
             written: list[int] | list[bool] | None,
         ) -> ExcCodes | None:
             if device in self._world.moment.silent:
+                # This is how the server is made to say nothing at all.
                 raise NoSuchIdException(f"{device} is silent in this scenario")
             if function not in REGISTER_FUNCTIONS or written is not None:
                 return ExcCodes.ILLEGAL_FUNCTION

@@ -2,21 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import structlog
 from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from tocsin_core.plant.model import Gateway
 from tocsin_core.plant.outputs import Button, Output
+from tocsin_sim.adapters.modbus_address import Address, ModbusAddress
 
 SERVED: Final = 64
 """Addresses of each kind that a box has; beyond them there is nothing."""
 
-Address = tuple[str, int]
 Wired = Output | Button
 
 log = structlog.get_logger()
@@ -33,37 +31,15 @@ def wired_by_address(gateways: Sequence[Gateway]) -> dict[Address, list[Wired]]:
     return groups
 
 
-class SwitchBox:
+class SwitchBox(ModbusAddress):
     """The server of one address: it takes writes to what the plant file wires there, and to nothing else."""
 
     def __init__(self, address: Address, wired: Sequence[Wired]) -> None:
-        self._address = address
-        self._units: dict[int, list[Wired]] = defaultdict(list)
+        units: dict[int, list[Wired]] = defaultdict(list)
         for each in wired:
-            self._units[each.modbus.unit].append(each)
+            units[each.modbus.unit].append(each)
         self._state: dict[str, int] = {}
-        self._server: ModbusTcpServer | None = None
-
-    async def __aenter__(self) -> Self:
-        """Listen.
-
-        Raises:
-            RuntimeError: the address is taken.
-        """
-        units = [self._unit(unit, wired) for unit, wired in self._units.items()]
-        self._server = ModbusTcpServer(units, address=self._address, ignore_missing_devices=True)
-        try:
-            await self._server.serve_forever(background=True)
-        except RuntimeError as error:
-            raise RuntimeError(f"Modbus {self._address[0]}:{self._address[1]} cannot be listened on") from error
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop listening and drop every connection."""
-        if self._server is not None:
-            await self._server.shutdown()  # type: ignore[no-untyped-call]
+        super().__init__(address, [self._unit(unit, there) for unit, there in units.items()])
 
     def _unit(self, unit: int, wired: Sequence[Wired]) -> SimDevice:
         outputs: dict[tuple[int, int], Output] = {
