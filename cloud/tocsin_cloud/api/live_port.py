@@ -5,7 +5,7 @@ from typing import Final
 
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.api import ports
-from tocsin_cloud.loops.live import GatewayLive, LiveView
+from tocsin_cloud.loops.live import GatewayLive, LiveView, Outlook
 from tocsin_core.kpi import Flood
 
 NS_PER_MS: Final = 1_000_000
@@ -33,22 +33,9 @@ class LivePort:
             for one in live.table.undeclared
         ]
 
-    def projections(self) -> Mapping[str, ports.Projection]:
+    def projections(self) -> Mapping[str, Outlook]:
         """By point id."""
-        return {
-            point: ports.Projection(
-                time_ns=ahead.time_ns,
-                level=ahead.level,
-                slope_per_s=ahead.slope_per_s,
-                slope_low_per_s=ahead.slope_low_per_s,
-                slope_high_per_s=ahead.slope_high_per_s,
-                limit=ahead.limit,
-                limit_kind=ahead.limit_kind,
-                horizon_s=ahead.horizon_s,
-                reaches_in_s=ahead.reaches_in_s,
-            )
-            for point, ahead in self._live.outlooks.items()
-        }
+        return dict(self._live.outlooks)
 
     def flood(self) -> Flood | None:
         """The flood that goes on."""

@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from tocsin_cloud.adapters.history import Trend
 from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.loops.live import Outlook
 from tocsin_core.clock import Clock
 from tocsin_core.kpi import Flood
-from tocsin_core.plant import AlarmKind, Plant
+from tocsin_core.plant import Plant
 from tocsin_core.readings import F64, I64, U8
 
 Online = Literal["online", "offline", "unknown"]
@@ -44,21 +45,6 @@ class Undeclared:
     unit: str
     gateway: str
     device: str
-
-
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """Where a point is heading: fitted level, slope (unit a second, with its bounds), against one limit."""
-
-    time_ns: int
-    level: float
-    slope_per_s: float
-    slope_low_per_s: float
-    slope_high_per_s: float
-    limit: float
-    limit_kind: AlarmKind
-    horizon_s: float
-    reaches_in_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +121,7 @@ class Live(Protocol):
     def undeclared(self) -> Sequence[Undeclared]:
         """Return the metrics that arrived without being in the plant file."""
 
-    def projections(self) -> Mapping[str, Projection]:
+    def projections(self) -> Mapping[str, Outlook]:
         """Return by point id where the points that have a trend are heading."""
 
     def flood(self) -> Flood | None:

@@ -9,7 +9,8 @@ import numpy as np
 from tocsin_cloud.api import model
 from tocsin_cloud.api.computed import computed, stale_after_s
 from tocsin_cloud.api.model import number
-from tocsin_cloud.api.ports import GatewayStatus, Latest, Live, Projection, Undeclared
+from tocsin_cloud.api.ports import GatewayStatus, Latest, Live, Undeclared
+from tocsin_cloud.loops.live import Outlook
 from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Text
 from tocsin_core.plant.brought import GRADES, LIMITS
@@ -162,7 +163,7 @@ def _undeclared(point: Undeclared) -> model.Point:
     )
 
 
-def projection(found: Projection) -> model.Projection:
+def projection(found: Outlook) -> model.Projection:
     """Return where a point is heading."""
     return model.Projection.model_validate(
         {

@@ -27,11 +27,11 @@ from tocsin_cloud.api.ports import (
     GatewayStatus,
     Latest,
     Live,
-    Projection,
     Ready,
     SliceStatus,
     Undeclared,
 )
+from tocsin_cloud.loops.live import Outlook
 from tocsin_core.clock import Clock
 from tocsin_core.kpi import Flood
 
@@ -167,9 +167,9 @@ class RemoteLive:
         """Metrics that are not in the plant file."""
         return [Undeclared(**one) for one in self._rest["undeclared"]]
 
-    def projections(self) -> Mapping[str, Projection]:
+    def projections(self) -> Mapping[str, Outlook]:
         """By point id."""
-        return {point: Projection(**ahead) for point, ahead in self._rest["projections"].items()}
+        return {point: Outlook(**ahead) for point, ahead in self._rest["projections"].items()}
 
     def flood(self) -> Flood | None:
         """The alarm flood that goes on."""

@@ -19,9 +19,9 @@ from tocsin_cloud.api.ports import (
     GatewayStatus,
     Latest,
     OperatorCommand,
-    Projection,
     Undeclared,
 )
+from tocsin_cloud.loops.live import Outlook
 from tocsin_core.kpi import Flood
 from tocsin_core.readings import BAD_WAITING, GOOD
 
@@ -82,7 +82,7 @@ class LiveTable:
     time_ns: list[int] = field(default_factory=lambda: [0, 0])
     value: list[float] = field(default_factory=lambda: [float("nan")] * 2)
     quality: list[int] = field(default_factory=lambda: [BAD_WAITING] * 2)
-    heading: dict[str, Projection] = field(default_factory=dict)
+    heading: dict[str, Outlook] = field(default_factory=dict)
     strangers: list[Undeclared] = field(default_factory=list)
     known: list[GatewayStatus] = field(default_factory=list)
     counters: Figures = field(default_factory=Figures)
@@ -101,7 +101,7 @@ class LiveTable:
         """Return the undeclared metrics."""
         return self.strangers
 
-    def projections(self) -> Mapping[str, Projection]:
+    def projections(self) -> Mapping[str, Outlook]:
         """Return the projections."""
         return self.heading
 

@@ -7,8 +7,8 @@ import pytest
 from tests.cloud.api.stand_ins import START_NS, LiveTable
 from tests.cloud.rig import COMPUTED, plant_folder
 from tocsin_cloud.api import model
-from tocsin_cloud.api.ports import Projection
 from tocsin_cloud.api.present import Points, gateways, projection
+from tocsin_cloud.loops.live import Outlook
 from tocsin_core.plant import AlarmKind, Plant, load_plant
 from tocsin_core.readings import BAD_WAITING
 
@@ -59,7 +59,7 @@ def test_gateways_count_what_they_read(plant: Plant, live: LiveTable) -> None:
 
 def test_a_grade_may_be_foreseen() -> None:
     """Time to limit of a tailings pond looks ahead to a colour."""
-    shown = projection(Projection(START_NS, 1.0, 0.1, 0.0, 0.2, 2.0, AlarmKind.ORANGE, 600.0, 10.0))
+    shown = projection(Outlook(START_NS, 1.0, 0.1, 0.0, 0.2, 2.0, AlarmKind.ORANGE, 600.0, 10.0))
     assert shown.limit_kind == "orange"
 
 

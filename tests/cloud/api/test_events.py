@@ -17,8 +17,9 @@ from tests.cloud.api.stand_ins import START_NS, message, occurrence, ticket, tra
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.sql.models import TicketLog
 from tocsin_cloud.api.mailbox import MOST_EVENTS, Mailbox
-from tocsin_cloud.api.ports import Event, GatewayStatus, Projection
+from tocsin_cloud.api.ports import Event, GatewayStatus
 from tocsin_cloud.api.server import Listening, serving
+from tocsin_cloud.loops.live import Outlook
 from tocsin_core.clock import SystemClock
 from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmKind
@@ -84,7 +85,7 @@ async def test_a_stream_tells_of_everything_that_changes(bench: Bench) -> None:
         await bench.bus.publish(Event("notification", {"id": f"{1:016x}"}))
         bench.live.read(0, START_NS, 12.5)
         bench.live.known = [GatewayStatus("gw-1", "online", START_NS)]
-        bench.live.heading["NH3-101"] = Projection(START_NS, 12.0, 0.1, 0.08, 0.12, 25.0, AlarmKind.H, 600.0, None)
+        bench.live.heading["NH3-101"] = Outlook(START_NS, 12.0, 0.1, 0.08, 0.12, 25.0, AlarmKind.H, 600.0, None)
         await eventually_async(lambda: reader.of("projection") and reader.of("notification"))
         (alarm,) = reader.of("transition")
         assert (alarm["id"], alarm["phase"]) == (raised.id, "unacknowledged")

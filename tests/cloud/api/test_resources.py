@@ -11,7 +11,8 @@ from tests.cloud.api.stand_ins import START_NS, message, occurrence, ticket, tra
 from tocsin_cloud.adapters.sql.models import Quarantine, TicketLog, TicketOccurrence
 from tocsin_cloud.api.model import rfc3339
 from tocsin_cloud.api.openapi import description
-from tocsin_cloud.api.ports import ClockStatus, DeviceStatus, Figures, GatewayStatus, Projection, Undeclared
+from tocsin_cloud.api.ports import ClockStatus, DeviceStatus, Figures, GatewayStatus, Undeclared
+from tocsin_cloud.loops.live import Outlook
 from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import BAD_COMM_FAILURE
@@ -72,7 +73,7 @@ async def test_points_show_their_reading_and_never_make_one_up(bench: Bench) -> 
 
 async def test_a_point_shows_where_it_is_heading(bench: Bench) -> None:
     """The projection comes with the single point."""
-    bench.live.heading["NH3-101"] = Projection(START_NS, 12.0, 0.1, 0.08, 0.12, 25.0, AlarmKind.H, 600.0, 130.0)
+    bench.live.heading["NH3-101"] = Outlook(START_NS, 12.0, 0.1, 0.08, 0.12, 25.0, AlarmKind.H, 600.0, 130.0)
     async with bench.client() as client:
         point = (await client.get("/points/NH3-101")).json()
         assert point["projection"]["limit_kind"] == "H"
