@@ -1,12 +1,12 @@
 """A gateway that decides its own alarms, in a few lines: the engine, a journal, and orders obeyed once."""
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiomqtt
 
 from tests.cloud.rig import DEVICE, GATEWAY, SpoolingGateway, columns, now_ms
+from tests.support.wait import eventually_async
 from tocsin_core import engine
 from tocsin_core.clock import SystemClock
 from tocsin_core.engine import Command, State
@@ -123,8 +123,9 @@ class DecidingGateway(SpoolingGateway):
 
 
 async def pause() -> None:
-    """Let the stamps of two readings differ."""
-    await asyncio.sleep(0.002)
+    """Let the stamps of two readings differ, which are in whole milliseconds."""
+    before = now_ms()
+    await eventually_async(lambda: now_ms() > before, interval_s=0.001)
 
 
 def minutes(count: float) -> int:
