@@ -33,7 +33,7 @@ VERBS: Final = {
     "audit": Verb("tocsin_cli.audit", "app", "sqlalchemy", "cloud"),
     "replay": Verb("tocsin_cli.replay.command", "replay", "tocsin_core", ""),
     "test-rules": Verb("tocsin_cli.rule_tests", "rule_tests", "tocsin_core", ""),
-    "broker": Verb("tocsin_cloud.cli", "broker", "nats", "cloud"),
+    "broker": Verb("tocsin_cli.broker", "app", "nats", "cloud"),
     "sim": Verb("tocsin_sim.cli", "sim", "pymodbus", "sim"),
     "learn": Verb("tocsin_cli.learn", "learn", "tocsin_core", ""),
     "plan": Verb("tocsin_cli.plan", "plan", "tocsin_core", ""),

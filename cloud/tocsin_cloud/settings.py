@@ -84,13 +84,43 @@ class HistoryAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """What a nats-server needs to be one of several."""
+
+    name: str
+    listen: Address
+    # HOST:PORT of every server's `listen`, its own among them.
+    routes: tuple[Address, ...]
+
+    @property
+    def replicas(self) -> int:
+        """Copies of what the MQTT listener keeps: three as soon as there are three servers to hold them."""
+        return 3 if len(self.routes) >= 3 else 1  # noqa: PLR2004 -- of two, none would be a majority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerTls:
+    """The PEM files of a nats-server that takes nobody without a certificate of the authority `ca`."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerSettings:
-    """The embedded nats-server."""
+    """One nats-server: the embedded one, or one of a cluster."""
 
     folder: Path
     nats: Address
     mqtt: Address
     server_name: str = "tocsin"
+    cluster: ClusterSettings | None = None
+    tls: BrokerTls | None = None
+    # Where it answers health checks; None: nowhere.
+    monitor: Address | None = None
+    # Left out, it logs to its standard error.
+    log_file: Path | None = None
     # A crash of the machine loses at most this much of the stream; the gateways still hold it.
     sync_interval: str = "1s"
     max_payload: int = 4 << 20

@@ -14,7 +14,8 @@ import pytest
 from tests.cloud.rig import HOST, broker
 from tests.support.ports import free_port
 from tests.support.wait import eventually, eventually_async
-from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer, config_text, server_name_at
+from tocsin_cloud.adapters.nats_config import config_text
+from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer, server_name_at
 from tocsin_cloud.settings import Address, BrokerSettings
 from tocsin_core.clock import SystemClock
 

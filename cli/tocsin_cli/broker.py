@@ -1,0 +1,93 @@
+"""`tocsin broker`: a nats-server of one's own beside the cloud side, and the configuration of a cluster's servers."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from tocsin_cloud.adapters.nats_config import config_text, server_files
+from tocsin_cloud.cli import broker as run
+from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, ClusterSettings
+
+# The ports that NATS and MQTT are known by (IANA: 1883 mqtt, 8883 secure-mqtt; nats-server: 4222, 6222, 8222).
+CLIENT_PORT: Final = 4222
+ROUTE_PORT: Final = 6222
+MONITOR_PORT: Final = 8222
+PLAIN_PORT: Final = 1883
+SECURE_PORT: Final = 8883
+ANY: Final = "0.0.0.0"  # noqa: S104 -- a cluster's server is there for other machines
+
+app = typer.Typer(invoke_without_command=True, help="Run the broker alone, or write a cluster's configuration.")
+
+DATA: Final = Path("var")
+STORE: Final = Path("/data")
+
+
+@app.callback()
+def broker(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option("--data", help="Where the stream is kept, in the folder `nats`.")] = DATA,
+    mqtt: Annotated[
+        str, typer.Option("--mqtt", help="HOST:PORT on which gateways connect.")
+    ] = f"{LOOPBACK}:{PLAIN_PORT}",
+    nats: Annotated[str, typer.Option("--nats", help="HOST:PORT for the cloud side.")] = f"{LOOPBACK}:{CLIENT_PORT}",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object.")] = False,
+) -> None:
+    """Run the broker alone: a nats-server with its stream and its MQTT listener."""
+    if context.invoked_subcommand is None:
+        run(data=data, mqtt=mqtt, nats=nats, as_json=as_json)
+
+
+@app.command()
+def config(  # noqa: PLR0913 -- each is an option
+    name: Annotated[str, typer.Option("--name", help="The server's name, another one for each.")],
+    routes: Annotated[
+        str, typer.Option("--routes", help="HOST[:PORT] of every server of the cluster, this one too, by commas.")
+    ],
+    *,
+    cluster: Annotated[str, typer.Option("--cluster", help="The cluster's name, the same for all.")] = "tocsin",
+    listen: Annotated[str, typer.Option("--listen", help="Address on which it listens.")] = ANY,
+    store: Annotated[Path, typer.Option("--store", help="Folder of the stream, on the server.")] = STORE,
+    mqtt: Annotated[
+        int | None, typer.Option("--mqtt", min=1, max=65535, help="Port for gateways; 1883, with TLS 8883.")
+    ] = None,
+    nats: Annotated[int, typer.Option("--nats", min=1, max=65535, help="Port for the cloud side.")] = CLIENT_PORT,
+    route: Annotated[int, typer.Option("--route", min=1, max=65535, help="Port for the other servers.")] = ROUTE_PORT,
+    monitor: Annotated[
+        int, typer.Option("--monitor", min=1, max=65535, help="Port for health checks, on 127.0.0.1.")
+    ] = MONITOR_PORT,
+    tls: Annotated[
+        Path | None,
+        typer.Option("--tls", help="Folder on the server with ca.pem, server.pem and server.key; none is no TLS."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write the configuration of one server of a cluster to the standard output."""
+    settings = BrokerSettings(
+        folder=store,
+        nats=Address(listen, nats),
+        mqtt=Address(listen, mqtt or (PLAIN_PORT if tls is None else SECURE_PORT)),
+        server_name=_word(name, "--name"),
+        monitor=Address(LOOPBACK, monitor),
+        cluster=ClusterSettings(
+            name=_word(cluster, "--cluster"), listen=Address(listen, route), routes=_addresses(routes)
+        ),
+        tls=None if tls is None else server_files(tls),
+    )
+    text = config_text(settings)
+    typer.echo(json.dumps({"config": text}) if as_json else text, nl=as_json)
+
+
+def _word(text: str, option: str) -> str:
+    if not text or any(character.isspace() or character in ".*>" for character in text):
+        raise typer.BadParameter(f"{option}: {text!r} is not one word without `.`, `*` and `>`")
+    return text
+
+
+def _addresses(text: str) -> tuple[Address, ...]:
+    try:
+        return tuple(Address.parse(each if ":" in each else f"{each}:{ROUTE_PORT}") for each in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"--routes: {error}") from error
