@@ -22,5 +22,9 @@ if find_spec("duckdb") is not None:
     from tocsin_cli.bench.history import history
 
     app.command("history")(history)
+if all(find_spec(needed) is not None for needed in ("duckdb", "nats")):
+    from tocsin_cli.bench.pipeline import pipeline
+
+    app.command("pipeline")(pipeline)
 
 __all__ = ["app"]

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from tocsin_cli.bench.gateway_host import Host
-from tocsin_cli.bench.programs import END_S, TOCSIN, last_line, program, until_listening
+from tocsin_cli.bench.programs import END_S, TOCSIN, cpu_s, last_line, program, until_listening
 from tocsin_cli.demo.ports import free_port
 from tocsin_cloud.adapters import nats_server
 from tocsin_core.clock import Clock, SystemClock
@@ -125,12 +125,6 @@ async def _gateway(bed: Bed) -> AsyncIterator[Process]:
         yield process
 
 
-def _cpu_s(pid: int) -> float:
-    """Seconds of processor time, of all threads, that a process has used (proc(5), /proc/pid/stat fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def _rss_mb(pid: int) -> float:
     """Memory that a process holds now, in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
@@ -157,7 +151,7 @@ async def steady(bed: Bed, seconds: int) -> dict[str, float]:
         await _until(lambda: len(bed.host.live_delays_s) > first, process, bed, 3 * END_S, "the first readings")
         await asyncio.sleep(WARM_S)
         bed.host.forget()
-        begun, used, lines = bed.clock.monotonic(), _cpu_s(process.pid), await _counts(bed.devices)
+        begun, used, lines = bed.clock.monotonic(), cpu_s(process.pid), await _counts(bed.devices)
         await asyncio.sleep(seconds)
         took = bed.clock.monotonic() - begun
         after = await _counts(bed.devices)
@@ -165,7 +159,7 @@ async def steady(bed: Bed, seconds: int) -> dict[str, float]:
             "points": LINES * UNITS * POINTS,
             "devices": LINES * UNITS,
             "period_s": PERIOD_S,
-            "cpu_percent_of_one_core": round(100 * (_cpu_s(process.pid) - used) / took, 1),
+            "cpu_percent_of_one_core": round(100 * (cpu_s(process.pid) - used) / took, 1),
             "rss_mb": round(_rss_mb(process.pid), 1),
             "bus_utilisation": round((after["busy_s"] - lines["busy_s"]) / took / LINES, 3),
             "polls_per_second": round((after["asked"] - lines["asked"]) / took, 2),

@@ -1,6 +1,7 @@
 """Programs that a benchmark starts beside itself, and ends in any case."""
 
 import asyncio
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -63,3 +64,18 @@ def last_line(log: Path) -> str:
     """What a program said last."""
     said = log.read_text(encoding="utf-8").strip().splitlines()
     return said[-1] if said else ""
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process and those that it started have used, all threads of them.
+
+    proc(5): /proc/pid/stat, fields 14 to 17; what has ended counts with who waited for it.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    own = sum(int(fields[place]) for place in range(11, 15)) / os.sysconf("SC_CLK_TCK")
+    started = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text(encoding="ascii").split()
+    ]
+    return own + sum(cpu_s(child) for child in started)

@@ -1,0 +1,31 @@
+"""One process of the cloud side in the pipeline benchmark: the deployed program on a plant that no file holds."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from tocsin_cli.bench.pipeline_plant import plant
+from tocsin_cloud.app import run
+from tocsin_cloud.settings import Address, CloudSettings, Role
+from tocsin_core.clock import SystemClock
+
+
+async def _run(role: str, gateways: int, data: Path, nats_url: str, http: str, mqtt: str) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    settings = CloudSettings(
+        plant=data,
+        data=data,
+        http=Address.parse(http),
+        mqtt=Address.parse(mqtt),
+        nats_url=nats_url,
+        role=Role(role),
+    )
+    await run(settings, plant(gateways), SystemClock(), stop, lambda _user, _password: None)
+
+
+def main() -> None:
+    """Run the role (argv 1) on a plant of so many gateways (2) until SIGTERM; data, nats, http and mqtt follow."""
+    role, gateways, data, nats_url, http, mqtt = sys.argv[1:]
+    asyncio.run(_run(role, int(gateways), Path(data), nats_url, http, mqtt))

@@ -1,0 +1,66 @@
+"""The pipeline benchmark: its gateways send what real ones do, and a short run loses nothing and finds every alarm."""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tocsin_cli.bench.pipeline import Plan, measure
+from tocsin_cli.bench.pipeline_gateways import Encoder, columns
+from tocsin_cli.bench.pipeline_plant import DEVICE, GATEWAY_POINTS, SITE, Course, gateway_id, plant, point_id
+from tocsin_core import engine
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant import AlarmKind
+from tocsin_core.readings import Frame
+from tocsin_core.rules import NS, compile_rules
+from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession
+
+BEGIN_MS = 1_800_000_000_000
+RULES = {"HH", "H", "L", "LL", "rate", "time-to-limit", "stale"}
+
+
+def test_the_messages_are_those_of_a_gateway_of_ours() -> None:
+    """Byte for byte what `EdgeSession` makes, births and every second's data."""
+    course, encoder = Course.of(2, 3, 4, BEGIN_MS), Encoder(1)
+    metrics = tuple(EdgeMetric(point_id(GATEWAY_POINTS + n), "kPa", 0.0, 100.0) for n in range(GATEWAY_POINTS))
+    session = EdgeSession(SITE, gateway_id(1), [EdgeDevice(DEVICE, metrics)])
+    values = course.values(1, 0)
+    births = [session.nbirth(0, 1, BEGIN_MS), session.dbirth(DEVICE, columns(BEGIN_MS, values), 0, BEGIN_MS)]
+    assert encoder.births(BEGIN_MS, values) == births
+    for number in range(1, 300):
+        due_ms, values = course.due_ms(1, number), course.values(1, number)
+        message = session.ddata(DEVICE, columns(due_ms, values), number, due_ms, historical=False)
+        assert (encoder.topic, encoder.data(number, due_ms, values)) == (message.topic, message.payload)
+
+
+def test_the_alarms_expected_are_those_of_the_rules() -> None:
+    """The engine alone, on the same readings, raises exactly them of all limits; every point has the seven rules."""
+    made, course = plant(2), Course.of(2, 2, 8, BEGIN_MS)
+    assert {str(each.kind) for each in made.points[-1].definitions} == RULES
+    rules = compile_rules(made)
+    state = engine.initial(rules, BEGIN_MS * NS // 1000)
+    raised: set[str] = set()
+    for second in range(course.warm_s + course.seconds):
+        for gateway in range(course.gateways):
+            point = np.arange(GATEWAY_POINTS, dtype=np.int32) + gateway * GATEWAY_POINTS
+            time_ns = np.full(GATEWAY_POINTS, course.due_ms(gateway, second) * NS // 1000)
+            frame = Frame.of(point, time_ns, course.values(gateway, second), np.full(GATEWAY_POINTS, 192))
+            state, result = engine.step(state, rules, frame, [], int(time_ns[0]))
+            for each in result.transitions:
+                definition = rules.definitions[each.definition]
+                if definition.kind in (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL):
+                    raised.add(engine.occurrence_id(definition.id, each.onset_ns))
+    assert len(raised) >= 4
+    assert raised == course.expected().keys()
+
+
+@pytest.mark.timeout(120)
+def test_a_short_run_loses_nothing_and_raises_what_is_expected(tmp_path: Path) -> None:
+    """Real broker, history and alarms: every reading is stored once, every alarm is there, and each has its delay."""
+    found = asyncio.run(measure(tmp_path, Plan(1, 1, 3), SystemClock(), lambda _: None))
+    assert found["points"] == GATEWAY_POINTS
+    assert (found["readings_lost"], found["alarms_wrong"]) == (0, 0)
+    assert found["alarms_raised"] == found["alarms_expected"] > 0
+    assert found["latency_ms"]["p99"] >= found["latency_ms"]["p50"] > 0
+    assert found["cpu_seconds_per_million_readings"] > 0
