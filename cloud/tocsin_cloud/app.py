@@ -23,6 +23,7 @@ from tocsin_cloud.adapters.history_open import open_history
 from tocsin_cloud.adapters.host_state import announce
 from tocsin_cloud.adapters.issued import IssuedFile
 from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.plant_record import note_plant
 from tocsin_cloud.adapters.quarantine import Quarantine
@@ -42,6 +43,7 @@ from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.historian import Historian, HistorianParts, retain
 from tocsin_cloud.loops.live import LiveView
+from tocsin_cloud.loops.look import LookParts, keep_looking
 from tocsin_cloud.loops.notify import Notifier
 from tocsin_cloud.loops.orders import OrderParts, keep_ordering
 from tocsin_cloud.loops.points import PointTable
@@ -168,6 +170,7 @@ async def _workers(process: _Process, history: History, first_start: Announce) -
     issued, sign = IssuedFile.open(settings.data), signing_key(settings.data)
     slices = Slices(client, plant, live, issued, sign, metrics, clock)
     evidence = EvidenceParts(client, database, history, plant, clock, settings.alarms)
+    look = LookParts(client, database, plant, live, WatchMetrics(metrics.registry), clock, settings.data)
     publish = partial(publish_event, client)
     notifier = Notifier(database, Channels(settings.outbox), publish, plant, clock, metrics.registry)
     ports = ApiPorts(
@@ -193,6 +196,7 @@ async def _workers(process: _Process, history: History, first_start: Announce) -
         ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
         ("evidence", partial(keep_evidence, evidence)),
         ("notify", notifier.run),
+        ("look", partial(keep_looking, look)),
         ("host-state", partial(announce, settings.mqtt, clock)),
     ]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -14,11 +14,15 @@ class Metrics:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     lag: Gauge = field(init=False)
     position: Gauge = field(init=False)
+    position_time: Gauge = field(init=False)
     stored: Counter = field(init=False)
     repeated: Counter = field(init=False)
     spools_anew: Counter = field(init=False)
     commits: Counter = field(init=False)
     commit_seconds: Histogram = field(init=False)
+    commit_failures: Counter = field(init=False)
+    not_durable: Gauge = field(init=False)
+    computed_waiting: Gauge = field(init=False)
     quarantined: Counter = field(init=False)
     rebirths: Counter = field(init=False)
     acknowledgements: Counter = field(init=False)
@@ -41,7 +45,8 @@ class Metrics:
     disagreements: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the figures in the registry."""
+        """Make the figures in the registry, with those of the process itself."""
+        ProcessCollector(registry=self.registry)
         self._of_the_stream()
         self._of_alarms()
         self._of_deciding_gateways()
@@ -66,6 +71,15 @@ class Metrics:
                 "tocsin_stream_position", "Stream sequence number that a role has committed.", ["role"], registry=own
             ),
         )
+        put(
+            "position_time",
+            Gauge(
+                "tocsin_stream_position_timestamp_seconds",
+                "When the stream took the message that a role has committed last; ticks come every second.",
+                ["role"],
+                registry=own,
+            ),
+        )
         put("stored", Counter("tocsin_readings_stored", "Readings committed to the history.", registry=own))
         put(
             "repeated",
@@ -79,6 +93,23 @@ class Metrics:
         put(
             "commit_seconds",
             Histogram("tocsin_commit_seconds", "Duration of a commit.", ["role"], buckets=LATENCY_S, registry=own),
+        )
+        put(
+            "commit_failures",
+            Counter(
+                "tocsin_commit_failures",
+                "Commits that a database refused and that are tried again.",
+                ["role"],
+                registry=own,
+            ),
+        )
+        put(
+            "not_durable",
+            Gauge(
+                "tocsin_commits_not_durable",
+                "Commits of the history that are not known to be durable: gateways are not told of them yet.",
+                registry=own,
+            ),
         )
         put(
             "quarantined",
@@ -121,6 +152,14 @@ class Metrics:
                 "tocsin_alarm_latency_seconds",
                 "From a reading's time stamp to the commit of the transition it caused.",
                 buckets=LATENCY_S,
+                registry=own,
+            ),
+        )
+        put(
+            "computed_waiting",
+            Gauge(
+                "tocsin_computed_waiting",
+                "Readings of computed points that the stream does not hold yet.",
                 registry=own,
             ),
         )

@@ -142,6 +142,25 @@ async def ensure_stream(client: Client, settings: StreamSettings) -> None:
         await manager.update_stream(config)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamFigures:
+    """What the stream holds, and how many bytes it may (0: no bound)."""
+
+    messages: int
+    bytes: int
+    most_bytes: int
+
+
+async def stream_figures(client: Client) -> StreamFigures:
+    """Ask the server what the stream holds.
+
+    Raises:
+        nats.errors.Error: it does not answer, or has no such stream.
+    """
+    found = await client.jsm().stream_info(STREAM)
+    return StreamFigures(found.state.messages, found.state.bytes, max(0, found.config.max_bytes or 0))
+
+
 class Feed:
     """The stream's messages in order, each exactly once, from behind a given position.
 

@@ -1,10 +1,10 @@
-"""How a computed point is worked out, in words, and when what it shows is too old."""
+"""How a computed point is worked out, in words."""
 
 from typing import Final
 
 from tocsin_cloud.api import model
 from tocsin_core.plant import Plant, PlantPoint
-from tocsin_core.plant.computed import Compute, Normal, Vote, points_of
+from tocsin_core.plant.computed import Compute, Vote, points_of
 
 _TOLD: Final = {
     "median": model.Name(zh="中位值", en="median"),
@@ -28,11 +28,3 @@ def _told(rule: Compute) -> model.Name:
     if isinstance(rule, Vote):
         return model.Name(zh=f"{len(rule.of)} 取 {rule.need} 表决", en=f"vote, {rule.need} out of {len(rule.of)}")
     return _TOLD[rule.rule]
-
-
-def stale_after_s(point: PlantPoint, plant: Plant) -> float:
-    """Return after how many seconds without a new reading the value of a computed `point` is too old."""
-    rule = point.compute
-    # A unit is judged once a period, when the next one begins.
-    period_s = plant.models[rule.model].period_s if isinstance(rule, Normal) else 0.0
-    return point.longest_s + 2 * period_s

@@ -7,10 +7,11 @@ from typing import Final
 import numpy as np
 
 from tocsin_cloud.api import model
-from tocsin_cloud.api.computed import computed, stale_after_s
+from tocsin_cloud.api.computed import computed
 from tocsin_cloud.api.model import number
 from tocsin_cloud.api.ports import GatewayStatus, Latest, Live, Undeclared
 from tocsin_cloud.loops.live import Outlook
+from tocsin_cloud.loops.silence import silences
 from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Text
 from tocsin_core.plant.brought import GRADES, LIMITS
@@ -55,20 +56,20 @@ class Points:
     """The plant's points with their latest readings; what never changes is rendered once."""
 
     def __init__(self, plant: Plant) -> None:
-        """Render the points of `plant`."""
+        """Render the points of `plant`; `allowed_ns` says for how long each may be silent, 0: for ever."""
         self._plant = plant
         self._declared = [_declared(point, plant) for point in plant.points]
-        self._stale_ns = [_stale_ns(point, plant) for point in plant.points]
+        self.allowed_ns = silences(plant)
 
     def all(self, live: Live, now_ns: int) -> list[model.Point]:
         """Return every point, the plant file's first."""
         latest = live.latest()
         declared = [
-            point.model_copy(update=_reading(latest, index, self._stale_ns[index], now_ns))
+            point.model_copy(update=_reading(latest, index, int(self.allowed_ns[index]), now_ns))
             for index, point in enumerate(self._declared)
         ]
         return declared + [
-            _undeclared(point).model_copy(update=_reading(latest, point.index, None, now_ns))
+            _undeclared(point).model_copy(update=_reading(latest, point.index, 0, now_ns))
             for point in live.undeclared()
         ]
 
@@ -78,9 +79,9 @@ class Points:
         if found is None:
             return None
         index, bare = found
-        stale_ns = self._stale_ns[index] if bare.declared else None
+        allowed_ns = int(self.allowed_ns[index]) if bare.declared else 0
         ahead = live.projections().get(point_id)
-        fields = bare.model_dump() | _reading(live.latest(), index, stale_ns, now_ns)
+        fields = bare.model_dump() | _reading(live.latest(), index, allowed_ns, now_ns)
         return model.PointInFull.model_validate(fields | {"projection": None if ahead is None else projection(ahead)})
 
     def bare(self, point_id: str, live: Live) -> model.Point | None:
@@ -95,19 +96,12 @@ class Points:
         return next(((point.index, _undeclared(point)) for point in live.undeclared() if point.id == point_id), None)
 
 
-def _stale_ns(point: PlantPoint, plant: Plant) -> int | None:
-    after = next((definition.after_s for definition in point.definitions if definition.kind is AlarmKind.STALE), None)
-    if after is None and point.compute is not None:
-        after = stale_after_s(point, plant)
-    return None if after is None else int(after * 1e9)
-
-
-def _reading(latest: Latest, index: int, stale_ns: int | None, now_ns: int) -> dict[str, object]:
+def _reading(latest: Latest, index: int, allowed_ns: int, now_ns: int) -> dict[str, object]:
     if index >= len(latest.time_ns) or latest.time_ns[index] == 0:
         return {"time": None, "value": None, "quality": BAD_WAITING, "quality_text": quality_text(BAD_WAITING)}
     time_ns, quality = int(latest.time_ns[index]), int(latest.quality[index])
     bad = bool(is_bad(np.asarray([quality], dtype=np.uint8))[0])
-    stale = stale_ns is not None and now_ns - time_ns > stale_ns and not bad
+    stale = 0 < allowed_ns < now_ns - time_ns and not bad
     return {
         "time": time_ns,
         "value": None if bad else number(float(latest.value[index])),

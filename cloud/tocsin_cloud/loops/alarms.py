@@ -165,6 +165,7 @@ class AlarmsWorker:
                     self._floods.show(self._state.now_ns)
                     for gateway, alarms in self._delegation.disagreements(self._state).items():
                         parts.metrics.disagreements.labels(gateway).set(alarms)
+                parts.metrics.computed_waiting.set(parts.outlet.waiting)
                 shown = now
             if now - kept >= parts.settings.snapshot_interval_s and self._read != self._kept:
                 # A snapshot ends the replay that computes again what is not in the stream yet.
@@ -375,6 +376,7 @@ class AlarmsWorker:
         self._floods.take(batch.steps)
         parts.metrics.commits.labels(ROLE).inc()
         parts.metrics.position.labels(ROLE).set(batch.position.sequence)
+        parts.metrics.position_time.labels(ROLE).set(batch.position.time_ns / 1e9)
         for step in batch.steps:
             parts.metrics.transitions.labels(step.transition.event.text).inc()
         for latency_ns in done.latencies_ns:
@@ -390,6 +392,7 @@ class AlarmsWorker:
                 async with parts.database.write() as session:
                     return await journal.record(session, batch, self._kept.sequence, parts.clock.now_ns())
             except OperationalError as error:
+                parts.metrics.commit_failures.labels(ROLE).inc()
                 # The engine has moved on already: these consequences are committed before anything else happens.
                 log.error("database refuses", reason=str(error.orig), again_in_s=RETRY_S)  # noqa: TRY400 -- the message is the reason
             await asyncio.sleep(RETRY_S)

@@ -40,6 +40,11 @@ class Outlet:
         self._rows = 0
 
     @property
+    def waiting(self) -> int:
+        """How many readings wait."""
+        return self._rows
+
+    @property
     def full(self) -> bool:
         """Whether so much waits that whoever computes should let it out first."""
         return self._rows >= MOST_WAITING

@@ -104,6 +104,7 @@ class Historian:
                     await self._commit(now - committed_at)
                     committed_at = now
                 await self._acknowledge()
+                parts.metrics.not_durable.set(len(self._due))
         finally:
             await self._feed.close()
 
@@ -240,6 +241,7 @@ class Historian:
                 break
             except HistoryError as error:
                 # What is not stored stays in the stream and at the gateways: nothing is given up, nothing acknowledged.
+                parts.metrics.commit_failures.labels(ROLE).inc()
                 log.error("history refuses", reason=str(error), again_in_s=RETRY_S)  # noqa: TRY400 -- the message is the reason
                 await asyncio.sleep(RETRY_S)
         self._position = self._last
@@ -247,6 +249,7 @@ class Historian:
         parts.metrics.commits.labels(ROLE).inc()
         parts.metrics.stored.inc(self._counted)
         parts.metrics.position.labels(ROLE).set(self._position.sequence)
+        parts.metrics.position_time.labels(ROLE).set(self._position.time_ns / 1e9)
         said = {address: self._ledgers[address].committed for address in self._touched}
         self._commits += 1
         self._due.append((self._commits, said))

@@ -1,17 +1,17 @@
 """Route of the plant: the site, its hazard sources with their worst state, its gateways."""
 
-from typing import NamedTuple
+import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter
-from sqlalchemy import func, select
+from fastapi import APIRouter, Query, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.api import model
-from tocsin_cloud.api.context import Api, Context
+from tocsin_cloud.api.context import Context
+from tocsin_cloud.api.plant_figures import limit_figures, point_counts, source_figures, text_of
 from tocsin_cloud.api.present import flood, name, plain_name
 from tocsin_cloud.api.security import Reader
-from tocsin_cloud.api.sorting import EARLY_KINDS, STANDING_TEXT, UNANSWERED_TEXT
-from tocsin_core.lifecycle import Phase
+from tocsin_cloud.api.standing import Pending, pending_alarms, ticket_counts
 from tocsin_core.plant import Priority
 from tocsin_core.plant.model import HazardSource
 
@@ -22,7 +22,7 @@ router = APIRouter(tags=["plant"])
 async def plant(_account: Reader, api: Context) -> model.Plant:
     """The plant as a whole."""
     file = api.ports.plant.file
-    pending = await _pending(api)
+    pending = await pending_alarms(api)
     going_on = api.ports.live.flood()
     return model.Plant(
         site=model.Site(id=file.site.id, name=name(file.site.name), timezone=file.site.timezone),
@@ -40,37 +40,34 @@ async def plant(_account: Reader, api: Context) -> model.Plant:
     )
 
 
-class _Pending(NamedTuple):
-    source: str | None
-    kind: str
-    priority: str
-    phase: str
-    alarms: int
+@router.get("/plant/metrics", response_class=Response)
+async def plant_metrics(_account: Reader, api: Context) -> Response:
+    """What stands on each hazard source, in the Prometheus text format: for a scrape every some seconds."""
+    ports = api.ports
+    families = source_figures(ports.plant, await pending_alarms(api), await ticket_counts(api))
+    families += point_counts(ports.plant, ports.live.latest(), api.points.allowed_ns, ports.clock.now_ns())
+    return Response(text_of(families), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _pending(api: Api) -> list[_Pending]:
-    now = api.ports.clock.now_ns()
-    groups = (Occurrence.source, Occurrence.kind, Occurrence.priority, Occurrence.phase)
-    shelved = Occurrence.shelved_until_ns.is_not(None) & (Occurrence.shelved_until_ns > now)
-    # A shelf whose time is up hides nothing, also where nobody is at work to say so.
-    by_design = Occurrence.suppressed & Occurrence.shelved_until_ns.is_(None)
-    query = (
-        select(*groups, func.count())
-        .where(Occurrence.phase != Phase.NORMAL.text, ~Occurrence.out_of_service, ~shelved, ~by_design)
-        .group_by(*groups)
-    )
-    async with api.ports.database.read() as session:
-        return [_Pending(*row) for row in (await session.execute(query))]
+@router.get("/plant/limits", response_class=Response)
+async def plant_limits(
+    _account: Reader,
+    api: Context,
+    source: Annotated[str | None, Query(description="Of this hazard source alone.")] = None,
+) -> Response:
+    """The names, units and limits of the points, in the Prometheus text format: for a scrape every some minutes."""
+    points = [point for point in api.ports.plant.points if source is None or point.source == source]
+    return Response(await asyncio.to_thread(lambda: text_of(limit_figures(points))), media_type=CONTENT_TYPE_LATEST)
 
 
-def _source(source: HazardSource, pending: list[_Pending]) -> model.HazardSource:
-    standing = [row for row in pending if row.phase in STANDING_TEXT]
+def _source(source: HazardSource, pending: list[Pending]) -> model.HazardSource:
+    standing = [row for row in pending if row.standing]
     return model.HazardSource(
         id=source.id,
         name=name(source.name),
         level=source.level,
         worst=max((Priority(row.priority) for row in pending), key=lambda priority: priority.rank, default=None),
         active=sum(row.alarms for row in standing),
-        unacknowledged=sum(row.alarms for row in pending if row.phase in UNANSWERED_TEXT),
-        early_warning=any(row.kind in EARLY_KINDS for row in standing),
+        unacknowledged=sum(row.alarms for row in pending if row.unanswered),
+        early_warning=any(row.early for row in standing),
     )
