@@ -1,7 +1,7 @@
 /** Owns how a trend is drawn with uPlot: band, line, limits, raised marks, bad stretches and the early-warning fan. */
 import uPlot from "uplot";
 import { badRuns, type Columns } from "./columns.ts";
-import { clockTime, fixed, plain } from "./format.ts";
+import { fixed, plain, shortInstant, tickLabel } from "./format.ts";
 import { codeWord, groupOf } from "./kinds.ts";
 import { rowsOf, verticalRange } from "./layout.ts";
 import { fan } from "./projection.ts";
@@ -93,7 +93,7 @@ export function createChart(
         ...axisStyle(),
         size: 26,
         space: 76,
-        values: (_u, splits, _axis, _space, step_s) => splits.map((s) => clockTime(s * 1000, zone).slice(0, step_s < 60 ? 8 : 5)),
+        values: (_u, splits, _axis, _space, step_s) => splits.map((s) => tickLabel(s * 1000, zone, step_s)),
       },
       { ...axisStyle(), size: 56 },
     ],
@@ -260,7 +260,7 @@ function drawFan(u: uPlot, projection: Projection, model: ChartModel): void {
 /** What the cursor stands on, in words: time, mean, and the band when there is one. */
 export function readout(model: ChartModel, index: number): string {
   const { x, mean, min, max, bad } = model.columns;
-  const time = clockTime((x[index] ?? 0) * 1000, model.zone);
+  const time = shortInstant((x[index] ?? 0) * 1000, model.zone, model.window[1] * 1000);
   const value = mean[index] ?? null;
   if (value === null) return `${time}  ${bad[index] ? model.badWord : "—"}`;
   const low = min[index] ?? value;

@@ -34,10 +34,10 @@ export function toColumns(readings: Pick<Readings, "time" | "value" | "min" | "m
 }
 
 /** Adds the newest value unless it is older than what is there; drops what lies before `from` (s) but for one row, so that the line reaches the edge. */
-export function append(columns: Columns, time: number, value: number | null, quality: number, from: number): boolean {
+export function append(columns: Columns, time: number, value: number | null, quality: number, from: number, step_s: number | null): boolean {
   const last = columns.x.at(-1);
   if (last !== undefined && time <= last) return false;
-  push(columns, time, value, value, value, quality, SILENCE_S);
+  push(columns, time, value, value, value, quality, silence(step_s));
   let drop = 0;
   while (drop < columns.x.length - 1 && (columns.x[drop + 1] ?? 0) < from) drop += 1;
   if (drop > 0) for (const column of Object.values(columns) as unknown[][]) column.splice(0, drop);

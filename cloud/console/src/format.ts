@@ -39,6 +39,13 @@ export function shortInstant(at: string | number, zone: string, nowMs: number): 
   return day === calendarDate(nowMs, zone) ? time : `${day.slice(5)} ${time}`;
 }
 
+/** What an axis writes at a tick: the day where one begins, else the time; the day alone when ticks are days apart. */
+export function tickLabel(at: number, zone: string, apart_s: number): string {
+  const time = clockTime(at, zone);
+  if (apart_s >= 86_400 || time === "00:00:00") return calendarDate(at, zone).slice(apart_s >= 28 * 86_400 ? 0 : 5);
+  return time.slice(0, apart_s < 60 ? 8 : 5);
+}
+
 /** The offset of the zone at that moment, such as UTC+8. */
 export function zoneLabel(at: number, zone: string): string {
   const part = formatter(zone, "zone")

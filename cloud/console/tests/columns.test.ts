@@ -44,10 +44,19 @@ test("appending refuses what is older and drops what left the window but for the
     [11, 2, GOOD],
     [12, 3, GOOD],
   ]);
-  assert.ok(!append(columns, 12, 9, GOOD, 0));
-  assert.ok(append(columns, 13, 4, GOOD, 12));
+  assert.ok(!append(columns, 12, 9, GOOD, 0, null));
+  assert.ok(append(columns, 13, 4, GOOD, 12, null));
   assert.deepEqual(columns.x, [11, 12, 13]);
   assert.deepEqual(columns.mean, [2, 3, 4]);
+});
+
+test("a value that follows rows of a step is no silence within three of them", () => {
+  const rows = { time: [at(0), at(900)], value: [5, 6], min: [4, 5], max: [6, 7], quality: [GOOD, GOOD], step_s: 900 };
+  const [drawn, broken] = [toColumns(rows), toColumns(rows)];
+  append(drawn, 1790, 7, GOOD, 0, 900);
+  append(broken, 1790, 7, GOOD, 0, null);
+  assert.deepEqual(drawn.mean, [5, 6, 7]);
+  assert.deepEqual(broken.mean, [5, 6, null, 7]);
 });
 
 test("a quality byte is read with its limit bits and with unknown substatus", () => {

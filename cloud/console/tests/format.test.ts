@@ -1,7 +1,7 @@
 /** Owns the proof that numbers, times and durations are written as promised. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { calendarDate, clockTime, duration, fixed, fraction, grouped, plain, shortInstant, zoneLabel } from "../src/format.ts";
+import { calendarDate, clockTime, duration, fixed, fraction, grouped, plain, shortInstant, tickLabel, zoneLabel } from "../src/format.ts";
 
 test("a value that is not known is a dash and never a 0", () => {
   for (const nothing of [null, undefined, Number.NaN, Number.POSITIVE_INFINITY]) assert.equal(fixed(nothing, 1), "—");
@@ -26,6 +26,16 @@ test("another day's time carries its date", () => {
   const now = Date.parse("2026-11-22T04:00:00Z");
   assert.equal(shortInstant("2026-11-22T03:00:00Z", "Asia/Shanghai", now), "11:00:00");
   assert.equal(shortInstant("2026-11-21T03:00:00Z", "Asia/Shanghai", now), "11-21 11:00:00");
+});
+
+test("a tick shows the day where one begins or when ticks are days apart, and the time otherwise", () => {
+  const midnight = Date.parse("2026-11-21T16:00:00Z");
+  const zone = "Asia/Shanghai";
+  assert.equal(tickLabel(midnight + 30_000, zone, 10), "00:00:30");
+  assert.equal(tickLabel(midnight + 3_600_000, zone, 3600), "01:00");
+  assert.equal(tickLabel(midnight, zone, 3600), "11-22");
+  assert.equal(tickLabel(midnight + 3_600_000, zone, 86_400), "11-22");
+  assert.equal(tickLabel(midnight, zone, 30 * 86_400), "2026-11-22");
 });
 
 test("durations have at most two steps", () => {

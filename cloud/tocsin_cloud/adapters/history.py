@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from tocsin_core.readings import F64, I64, U8, Frame
+
+# Steps of whole ones of these, begun at one, may be answered from what is kept for long trends.
+MINUTE: Final = 60_000_000_000
+HOUR: Final = 60 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,9 @@ import numpy as np
 from duckdb import DuckDBPyConnection
 from numpy.typing import NDArray
 
+from tocsin_cloud.adapters.history import HOUR, MINUTE
 from tocsin_core.readings import GOOD, QUALITY_MASK, UNCERTAIN, Frame
 
-MINUTE: Final = 60_000_000_000
-HOUR: Final = 60 * MINUTE
 # Where readings gather: one table takes the commits while the other is moved on.
 RECENT: Final = ("recent_0", "recent_1")
 SORTED: Final = "sorted"

@@ -259,6 +259,15 @@ async def test_a_step_is_given_in_seconds(bench: Bench) -> None:
         assert (await client.get("/points/NH3-101/readings", params=span)).json()["step_s"] == 5.0
 
 
+@pytest.mark.parametrize(("step", "start"), [(None, 3723), (90, 3723), (120, 3680), (7200, 3200)])
+async def test_a_long_trend_begins_where_roll_ups_do(bench: Bench, step: int | None, start: int) -> None:
+    """A start goes down to the whole hour or minute when the steps are whole ones, and the answer tells so."""
+    assert START_NS % 3600e9 == 400e9
+    span = {"start": at(3723), "end": at(90_000)} | ({} if step is None else {"step": str(step)})
+    async with bench.client() as client:
+        assert (await client.get("/points/NH3-101/readings", params=span)).json()["start"] == at(start)
+
+
 async def test_acknowledging_tells_the_worker_who_it_was(bench: Bench) -> None:
     """The command carries the person and the alarm; the answer is the alarm as it stands afterwards."""
     await bench.put(occurrence(1))

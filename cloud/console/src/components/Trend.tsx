@@ -22,6 +22,10 @@ const SPANS = [
   { key: "span_10min", span_s: 600, step_s: null, again_s: 120 },
   { key: "span_1h", span_s: 3600, step_s: 5, again_s: 60 },
   { key: "span_8h", span_s: 28_800, step_s: 30, again_s: 120 },
+  { key: "span_24h", span_s: 86_400, step_s: 120, again_s: 300 },
+  { key: "span_7d", span_s: 604_800, step_s: 900, again_s: 600 },
+  { key: "span_30d", span_s: 2_592_000, step_s: 3600, again_s: 1800 },
+  { key: "span_1y", span_s: 31_536_000, step_s: 43_200, again_s: 3600 },
 ] as const;
 type Span = (typeof SPANS)[number];
 
@@ -78,7 +82,7 @@ export function startTrend(): void {
     const { columns, point: shown, ...rest } = untracked(() => history.value);
     const time = Date.parse(live.time) / 1000;
     const from = serverNow() / 1000 - span.peek().span_s;
-    if (shown === point && append(columns, time, live.value, live.quality, from)) history.value = { point, columns, ...rest };
+    if (shown === point && append(columns, time, live.value, live.quality, from, span.peek().step_s)) history.value = { point, columns, ...rest };
   });
 }
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
-from tocsin_cloud.adapters.history import HistoryError, Trend
+from tocsin_cloud.adapters.history import HOUR, MINUTE, HistoryError, Trend
 from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Context
 from tocsin_cloud.api.present import unsynchronised
@@ -32,7 +32,8 @@ Step = Annotated[
         ge=SHORTEST_STEP_S,
         le=366 * 86400,
         allow_inf_nan=False,
-        description="Seconds of one row; the samples themselves if left out.",
+        description="Seconds of one row; the samples themselves if left out. With whole minutes or hours `start` is taken "
+        "down to the whole minute or hour, where what is kept for long trends begins.",
     ),
 ]
 
@@ -60,6 +61,7 @@ async def readings(
     if end_ns <= start_ns:
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "query.end: must be after start")
     step_ns = None if step is None else round(step * 1e9)
+    start_ns -= start_ns % _unit(step_ns)
     too_many = f"This range holds more than {MOST_ROWS} rows; ask for a longer step or a shorter range."
     if step_ns is not None and math.ceil((end_ns - start_ns) / step_ns) > MOST_ROWS:
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, too_many)
@@ -88,6 +90,11 @@ async def point(point: str, _account: Reader, api: Context) -> model.PointInFull
     if found is None:
         raise refusal(HTTPStatus.NOT_FOUND, f"There is no point {point!r}.")
     return found
+
+
+def _unit(step_ns: int | None) -> int:
+    """What the start of a trend by steps is a multiple of: a year of hours is else made of every reading in it."""
+    return next((unit for unit in (HOUR, MINUTE) if step_ns is not None and step_ns % unit == 0), 1)
 
 
 async def _in_turns(pieces: Iterator[str]) -> AsyncIterator[str]:
