@@ -82,6 +82,7 @@ async def run(
                 parts.inputs.start(inward)
                 looking = (parts.alarms, parts.watch, parts.pulse, parts.report.spool, watchdog)
                 tasks = [inward.create_task(looks.run(), name=type(looks).__name__) for looks in looking]
+                tasks.append(inward.create_task(parts.alarms.leaving.run(parts.let_go), name="outputs leaving"))
                 if managed is not None:
                     parts.sender.tell_standing(managed.standing.to_text())
                     tasks.append(inward.create_task(_manage(managed, parts, trial_s), name="manage"))
@@ -129,13 +130,24 @@ class _Parts(NamedTuple):
     progress: Progress
     pulse: SpoolPulse
     report: SelfReport
+    changing: asyncio.Lock
 
     async def adopt(self, changed: EdgeSettings) -> None:
         """Go on under other settings; returns when everything reads and sends under them."""
+        async with self.changing:
+            await self._adopt(changed)
+
+    async def let_go(self) -> None:
+        """Go on without the outputs that have left."""
+        async with self.changing:
+            await self._read_on(self.inputs.settings)
+
+    async def _adopt(self, changed: EdgeSettings) -> None:
         keep = changed.gateway.spool
         await self.thread.call(self.thread.spool.resize, keep.max_mb, keep.keep_after_commit_s)
         settings = with_known_devices(self.inputs.settings, changed)
         compiled = await asyncio.to_thread(compile_alarms, settings)
+        await self.alarms.leaving.expect(settings.gateway.outputs)
         # Nothing waits from here until all know the same devices.
         self.alarms.adopt(settings, compiled)
         devices = [device.sparkplug for device in settings.devices]
@@ -143,6 +155,9 @@ class _Parts(NamedTuple):
         self.tally.adopt(settings.devices)
         self.reporter.adopt(settings.devices)
         self.sender.adopt(settings)
+        await self._read_on(settings)
+
+    async def _read_on(self, settings: EdgeSettings) -> None:
         await self.inputs.adopt(settings, self.alarms.chores)
         self.progress.adopt(witnesses_of(settings, self.inputs.pollers, self.tally, self.pulse))
 
@@ -165,7 +180,22 @@ def _wire(
     pulse, spool_watch = SpoolPulse(thread), SpoolWatch(settings.spool, thread, keeper, clock)
     progress = Progress(witnesses_of(settings, inputs.pollers, tally, pulse), clock)
     report = SelfReport(inputs, clock, board, tally, spool_watch, progress, alarms, managed)
-    return _Parts(clock, thread, board, alarms, sender, keeper, watch, tally, reporter, inputs, progress, pulse, report)
+    return _Parts(
+        clock,
+        thread,
+        board,
+        alarms,
+        sender,
+        keeper,
+        watch,
+        tally,
+        reporter,
+        inputs,
+        progress,
+        pulse,
+        report,
+        asyncio.Lock(),
+    )
 
 
 def _alarms(settings: EdgeSettings, spool: Spool, clock: Clock, journal: JournalFeed) -> LocalAlarms:
@@ -179,7 +209,7 @@ async def _manage(managed: Managed, parts: _Parts, trial_s: float) -> None:
     def watch(after: EdgeSettings) -> Before:
         return Before(parts.report, after, lambda: parts.sender.connected_to, trial_s)
 
-    await managed.run(parts.adopt, watch, parts.sender.tell_standing)
+    await managed.run(parts.adopt, watch, parts.alarms.leaving.settle, parts.sender.tell_standing)
 
 
 def _ignored(_: bytes) -> None:

@@ -500,16 +500,19 @@ def sensor(name: str) -> str:
 def test_a_siren_sounds_on_over_a_change_and_one_that_would_not_sound_is_no_change(
     tmp_path: Path, broker: Broker
 ) -> None:
-    """It is never switched off meanwhile; a version under which it cannot be switched is rolled back."""
+    """It is never switched off meanwhile; a version under which it cannot be switched is rolled back.
+
+    Where it moves to another coil for good the former one is switched off, and so is one that only a trial had.
+    """
 
     async def story() -> None:
         unit = SwitchUnit()
         slaves, sirens = Slave({1: 500.0, 2: 2.0}).serve(), TcpUnits({1: unit})
         async with slaves as slave, sirens as units, above(tmp_path, broker) as cloud:
 
-            def siren(port: int) -> str:
+            def siren(port: int, coil: int = COIL) -> str:
                 at = f"modbus: {{port: {port}, timeout_ms: 300}}"
-                return f"    outputs: [{{id: SIREN, kind: siren, {at}, address: {COIL}, refresh_ms: 500}}]"
+                return f"    outputs: [{{id: SIREN, kind: siren, {at}, address: {coil}, refresh_ms: 500}}]"
 
             alarms = ", alarms: {H: {setpoint: 100, deadband: 1, priority: high}, bad: false}}"
             own = {"A": device("A", slave)[:-1] + alarms}
@@ -527,8 +530,21 @@ def test_a_siren_sounds_on_over_a_change_and_one_that_would_not_sound_is_no_chan
                 assert standing.answer is not None
                 assert standing.answer.reason.startswith("output SIREN: ")
                 await eventually_async(lambda: not gateway.status()["faults"], 30)
+                lost = more | {"A": modbus_device("A", free_port(), 1, PERIOD_MS)[:-1] + alarms}
+                await cloud.offer(3, cloud.slice_of(lost, siren(units.port, COIL + 1)))
+                await eventually_async(lambda: unit.coils.get(COIL + 1) == 1, 30)
+                await cloud.until(3, Outcome.ROLLED_BACK)
+                await eventually_async(lambda: unit.coils[COIL + 1] == 0, 30)
                 assert len(unit.written) > written
-                assert {value for _, _, value in unit.written[written:]} == {1}
+                assert {value for _, coil, value in unit.written[written:] if coil == COIL} == {1}
+                await cloud.offer(4, cloud.slice_of(more, siren(units.port, COIL + 2)))
+                await cloud.until(4, Outcome.APPLIED)
+                assert unit.coils[COIL + 2] == 1
+                await eventually_async(lambda: unit.coils[COIL] == 0, 30)
+                # Nobody knows of the one that was never reached.
+                await eventually_async(lambda: len(gateway.status()["warning_alone"]["leaving"]) == 1, 30)
+                assert 'tocsin_edge_outputs_left_total{as="off"} 2\n' in ask(gateway.folder, "/metrics")
+                assert unit.coils == {COIL: 0, COIL + 1: 0, COIL + 2: 1}
             finally:
                 gateway.stop()
 

@@ -189,7 +189,8 @@ def test_a_line_writes_to_no_other_unit_or_output() -> None:
             told = {"id": "S", "kind": "siren", "address": 7, "modbus": Modbus(port=server.port)}
             mine = Output.model_validate(told)
             other = Output.model_validate(told | {"address": 8})
-            line = ModbusLine(Modbus(port=server.port), CLOCK, lambda: 0.5, [(1, mine)])
+            line = ModbusLine(Modbus(port=server.port), CLOCK, lambda: 0.5)
+            line.allow([(1, mine)])
             for number, wanted in ((2, mine), (1, other)):
                 with pytest.raises(NotAllowedError):
                     await line.ask(number, WriteRequest(wanted, on=True), 0.5)

@@ -61,6 +61,11 @@ class Output(Strict):
         """Whether it is a coil, and not a holding register."""
         return self.function in COILS
 
+    @property
+    def place(self) -> tuple[str, int, bool, int]:
+        """What it switches, under whatever id: line, unit, whether a coil, address."""
+        return self.modbus.line, self.modbus.unit, self.coil, self.address
+
 
 class Button(Strict):
     """A push-button that acknowledges the alarms of its gateway: one input, coil, or bit of a register."""
@@ -90,14 +95,13 @@ class Button(Strict):
 
 def check_outputs(found: Iterable[tuple[Path, str, Output]], of: dict[str, str], source: Source) -> None:
     """Note in `source` what is wrong with outputs (path, gateway's id, itself); `of` is the gateway of each point."""
-    taken: dict[tuple[str, int, bool, int], str] = {}
+    taken: dict[tuple[str, tuple[str, int, bool, int]], str] = {}
     for path, gateway, output in found:
         modbus = output.modbus
         if modbus.unit == 0:
             source.problem((*path, "modbus", "unit"), "0 is every unit of the line: name the one that has the output")
         # A port file belongs to its gateway's own machine; a host and port is the same place for everybody.
-        line = f"{gateway} {modbus.line}" if modbus.serial is not None else modbus.line
-        key = (line, modbus.unit, output.coil, output.address)
+        key = (gateway if modbus.serial is not None else "", output.place)
         if key in taken:
             source.problem((*path, "address"), f"the same as that of output {taken[key]!r}")
         taken[key] = output.id

@@ -124,18 +124,12 @@ class ModbusLine:
     is passed over. After a failed connect nobody tries again until a random wait (full jitter, doubling to 5 s) is
     over; it does not grow in the first 10 s, in which the other end may still be starting.
 
-    Of writes only those to `allowed` units and outputs ever reach the line.
+    Of writes only those that were allowed (`allow`) ever reach the line, at first none.
     """
 
-    def __init__(
-        self,
-        modbus: Modbus,
-        clock: Clock,
-        draw: Callable[[], float],
-        allowed: Collection[tuple[int, Output]] = (),
-    ) -> None:
+    def __init__(self, modbus: Modbus, clock: Clock, draw: Callable[[], float]) -> None:
         """Open nothing yet; `draw` gives random numbers [0, 1)."""
-        self._allowed = tuple(allowed)
+        self._allowed: tuple[tuple[int, Output], ...] = ()
         serial = modbus.serial
         self.name = modbus.line
         self.counts: Counter[str] = Counter()
@@ -156,6 +150,10 @@ class ModbusLine:
     def up(self) -> bool:
         """Whether the line is open."""
         return self._link.is_open
+
+    def allow(self, writes: Collection[tuple[int, Output]]) -> None:
+        """Let these, unit and output, be all that may be written from now on."""
+        self._allowed = tuple(writes)
 
     async def ask(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float) -> Answer:
         """Ask `unit` once; `timeout_s` includes connecting, but not the time that the bytes take on a serial line.

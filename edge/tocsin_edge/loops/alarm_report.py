@@ -11,6 +11,7 @@ from tocsin_core.foreign import LONGEST_TEXT, is_writable, parsed
 from tocsin_core.journal import encode
 from tocsin_core.lifecycle import Phase, Verb
 from tocsin_edge.adapters.metrics_text import Family
+from tocsin_edge.loops.leaving import OFF, UNKNOWN
 from tocsin_edge.loops.local_alarms import LocalAlarms, Wish
 
 # Far beyond what any alarm may be shelved for, and short enough for the clock's numbers.
@@ -92,6 +93,7 @@ def status(alarms: LocalAlarms) -> dict[str, object]:
     return {
         "decided": len(alarms.rules.definitions),
         "outputs": [asdict(switch.figures) for switch in alarms.switches],
+        "leaving": [asdict(switch.figures) for switch in alarms.leaving.switches],
         "buttons": [asdict(button.figures) for button in alarms.buttons],
     }
 
@@ -104,6 +106,7 @@ def faults(alarms: LocalAlarms) -> tuple[str, ...]:
 def warnings(alarms: LocalAlarms) -> tuple[str, ...]:
     """What else does not do as it should, one line each."""
     found = [f"{button.name}: {button.reason}" for button in alarms.buttons if button.reason]
+    found += alarms.leaving.warnings()
     if alarms.journal.held:
         found.append(f"{alarms.journal.held} entries of the alarm journal are in memory alone")
     if alarms.trouble:
@@ -153,6 +156,12 @@ def families(alarms: LocalAlarms) -> tuple[Family, ...]:
             "counter",
             "Cycles in which the output was not switched, or read back otherwise.",
             [(of, each.failures) for of, each in outputs],
+        ),
+        (
+            "tocsin_edge_outputs_left_total",
+            "counter",
+            "Outputs that left the plant file, by what they were left as.",
+            [({"as": each}, alarms.leaving.counts[each]) for each in (OFF, UNKNOWN)],
         ),
         ("tocsin_edge_button_presses_total", "counter", "Presses.", [(of, each.presses) for of, each in buttons]),
         (

@@ -123,6 +123,11 @@ class Switch(Chore):
             log.warning("output", output=self.output.id, on=on)
             self.hurry()
 
+    def leave(self) -> None:
+        """Let the output be off, whatever it was, and know of it only what its unit says from now on."""
+        self._wanted, self._again_s, self._known = False, inf, None
+        self.hurry()
+
     def request(self) -> ReadRequest | WriteRequest | None:
         """The write, again if it should be otherwise by now, then the question whether it was taken."""
         if self._failed:

@@ -23,6 +23,7 @@ from tocsin_edge.loops.alarm_restore import Resumed, engine_numbers, heard
 from tocsin_edge.loops.chores import Chore, PushButton, Switch
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Sample, Verdict
+from tocsin_edge.loops.leaving import Leaving
 from tocsin_edge.settings import AlarmSettings, DeviceSettings, EdgeSettings
 
 NS_PER_S: Final = 1_000_000_000
@@ -97,7 +98,8 @@ class LocalAlarms:
     Samples come by `before`, with nothing left out of them; the keep loop asks (`take`) for the journal entries that
     they led to, puts both on disk at once, and says so (`kept`). Only then are outputs switched and people answered. An
     error in here ends the gateway: its service manager starts it anew, and nobody believes that silence is safety.
-    `recent` are the newest journal entries with their numbers; `trouble` is why the engine's state is not on disk.
+    `recent` are the newest journal entries with their numbers; `trouble` is why the engine's state is not on disk;
+    `leaving` are outputs that another plant file had.
     """
 
     wake: Callable[[], None]
@@ -126,15 +128,21 @@ class LocalAlarms:
         self._unsaved: AlarmState | None = None
         self._saving: asyncio.Task[None] | None = None
         self.trouble = ""
+        self.leaving = Leaving(self._folder, settings.gateway.outputs, clock)
         self.switches = tuple(Switch(output) for output in settings.gateway.outputs)
         self.buttons = tuple(PushButton(each, clock, self.press) for each in settings.gateway.acknowledge)
         self._shown = self._outputs()
         self._switch(self._shown)
 
     @property
+    def in_force(self) -> list[Chore]:
+        """The outputs and push-buttons of the plant file."""
+        return [*self.switches, *self.buttons]
+
+    @property
     def chores(self) -> list[Chore]:
         """What the lines have to do for the alarms."""
-        return [*self.switches, *self.buttons]
+        return [*self.in_force, *self.leaving.switches]
 
     @property
     def rules(self) -> Rules:
@@ -147,14 +155,18 @@ class LocalAlarms:
         return bool(self.rules.definitions)
 
     def adopt(self, settings: EdgeSettings, alarms: AlarmSettings) -> None:
-        """Go on under another plant file: what is in both stands as it stood, and is switched as it was."""
+        """Go on under another plant file: what is in both stands as it stood, and is switched as it was.
+
+        Outputs that are not in it leave once that is settled.
+        """
         self._judge()
         self.state = restore(snapshot(self.state, self.rules), alarms.rules)
         self._alarms = alarms
         self.journal.decides = fingerprint(settings.plant, settings.gateway.id)
         self._numbers.clear()
-        switches = {switch.output: switch for switch in self.switches}
+        switches = {switch.output: switch for switch in (*self.switches, *self.leaving.held)}
         buttons = {each.button: each for each in self.buttons}
+        self.leaving.adopt(self.switches, settings.gateway.outputs)
         self.switches = tuple(switches.get(output) or Switch(output) for output in settings.gateway.outputs)
         self.buttons = tuple(
             buttons.get(each) or PushButton(each, self._clock, self.press) for each in settings.gateway.acknowledge

@@ -109,9 +109,10 @@ class Managed:
         self,
         adopt: Adopt,
         watch: Callable[[EdgeSettings], Watch],
+        settle: Callable[[], None],
         tell: Callable[[str], None],
     ) -> None:
-        """Take what comes for ever, one version after the other."""
+        """Take what comes for ever, one version after the other; `settle` is called when a trial is over."""
         self._told = tell
         while True:
             await self._news.wait()
@@ -130,6 +131,7 @@ class Managed:
                 self._refuse(OfferError(Refusal.INVALID, repr(error)))
                 continue
             await self._try(Standing(version, content), settings, adopt, watch(settings))
+            settle()
 
     def status(self) -> dict[str, object]:
         """Give as data what is in force, what became of the newest version that came, and how often what happened."""

@@ -336,10 +336,9 @@ class OnLine:
         return [write for chore in self.chores for write in chore.writes]
 
     def reached_like(self, other: "OnLine") -> bool:
-        """Whether one link serves for both: the same way there, and the same writes on it."""
+        """Whether one link serves for both: the same way there."""
         one, two = self.address, other.address
-        way = (one.line, one.serial, one.framing) == (two.line, two.serial, two.framing)
-        return way and self.writes == other.writes
+        return (one.line, one.serial, one.framing) == (two.line, two.serial, two.framing)
 
 
 def lines_of(settings: EdgeSettings, chores: Sequence[Chore] = ()) -> dict[str, OnLine]:
@@ -359,7 +358,8 @@ def poller_of(
 ) -> Poller:
     """Make the poller of a line; it goes on with `line` where that is given."""
     draw = SystemRandom().random
-    line = line or ModbusLine(on.address, clock, draw, on.writes)
+    line = line or ModbusLine(on.address, clock, draw)
+    line.allow(on.writes)
     return Poller(on.devices, line, holes, clock, put, draw, on.chores)
 
 

@@ -47,7 +47,7 @@ class Before:
         self._took = not report.spool.trouble
         enough_ns = trial_s * NS_PER_S / LEAST_READINGS
         self._obedient = {
-            chore.name for chore in report.alarms.chores if not chore.reason and chore.job.period_ns <= enough_ns
+            chore.name for chore in report.alarms.in_force if not chore.reason and chore.job.period_ns <= enough_ns
         }
         before = {device.id: device for device in report.settings.devices}
         self._sound = [
@@ -75,7 +75,7 @@ class Before:
             lacks.append(f"no connection to {self._broker.host}:{self._broker.port}")
         elif self._was_committing and (report.spool.committed_ms or 0) <= self._changed_ms:
             lacks.append("the database takes nothing")
-        chores = [chore for chore in report.alarms.chores if chore.name in self._obedient]
+        chores = [chore for chore in report.alarms.in_force if chore.name in self._obedient]
         lacks += [f"{chore.name}: {chore.reason}" for chore in chores if chore.reason]
         lacks += [f"{each.device.id}: {reason}" for each in self._sound if (reason := self._lacks(each))]
         if len(lacks) > MOST_NAMES:
