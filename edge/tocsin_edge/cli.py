@@ -4,14 +4,15 @@ import asyncio
 import json
 import os
 import sqlite3
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import NoReturn
 
 from tocsin_core.clock import SystemClock
-from tocsin_core.plant import load_plant
+from tocsin_core.plant import PlantError, load_plant
 from tocsin_edge.adapters.memory import apart
 from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.app import run, stop_on_signals
@@ -19,34 +20,66 @@ from tocsin_edge.loops.managed import TRIAL_S
 from tocsin_edge.settings import EdgeSettings, compile_settings
 
 
-def edge(
-    plant: Annotated[Path, typer.Argument(help="Folder of the plant.", exists=True, file_okay=False)],
-    gateway: Annotated[str, typer.Option(help="Which of the plant's gateways this is.")],
-    data: Annotated[Path, typer.Option(help="Where it keeps its files.")] = Path("var"),
-    *,
-    uplink: Annotated[
-        str | None, typer.Option(help="HOST:PORT at which the broker is reached, where it is not the plant file's.")
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="PORT of 127.0.0.1, or HOST:PORT, at which Prometheus gets its figures.")
-    ] = None,
-    trial: Annotated[
-        float, typer.Option(min=1.0, help="Seconds in which a plant file sent from the cloud side must prove good.")
-    ] = TRIAL_S,
-    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object: the spool's counters.")] = False,
-) -> None:
+class _Parser(ArgumentParser):
+    """Python's own: a gateway that is started anew is not to wait for a larger one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong."""
+        self.exit(2, f"tocsin: {message}\n")
+
+
+def edge(arguments: Sequence[str]) -> int:
     """Run a gateway: read its instruments, keep every reading until the cloud has it, and send it up."""
-    loaded = apart(partial(load_plant, plant))
+    parser = _parser()
+    given = parser.parse_args(arguments)
     try:
-        settings = compile_settings(loaded, gateway, data, uplink)
-        counters = asyncio.run(_until_signal(settings, metrics, trial))
+        loaded = apart(partial(load_plant, given.plant))
+        settings = compile_settings(loaded, given.gateway, given.data, given.uplink)
+        counters = asyncio.run(_until_signal(settings, given))
+    except PlantError as error:
+        parser.error(error.line)
     except (ValueError, OSError, sqlite3.Error) as error:
-        raise typer.BadParameter(str(error)) from error
-    if as_json:
-        typer.echo(json.dumps(counters))
+        parser.error(str(error))
+    if given.json:
+        sys.stdout.write(f"{json.dumps(counters)}\n")
+    return 0
 
 
-async def _until_signal(settings: EdgeSettings, metrics: str | None, trial_s: float) -> dict[str, int]:
+def _parser() -> ArgumentParser:
+    parser = _Parser("tocsin edge", description=edge.__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("plant", type=_folder, metavar="PLANT", help="Folder of the plant.")
+    add("--gateway", required=True, metavar="ID", help="Which of the plant's gateways this is.")
+    add("--data", type=Path, default=Path("var"), metavar="DIR", help="Where it keeps its files (default: var).")
+    where = "HOST:PORT at which the broker is reached, where it is not the plant file's."
+    add("--uplink", metavar="HOST:PORT", help=where)
+    where = "PORT of 127.0.0.1, or HOST:PORT, at which Prometheus gets its figures."
+    add("--metrics", metavar="PORT", help=where)
+    until = f"Seconds in which a plant file sent from the cloud side must prove good (default: {TRIAL_S:g})."
+    add("--trial", type=_trial, default=TRIAL_S, metavar="SECONDS", help=until)
+    add("--json", action="store_true", help="End with one JSON object: the spool's counters.")
+    return parser
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text)
+    if not folder.is_dir():
+        raise ArgumentTypeError(f"{text!r} is a file, not a folder" if folder.exists() else f"{text!r} does not exist")
+    return folder
+
+
+def _trial(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1.0 <= seconds < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds from 1 on")
+    return seconds
+
+
+async def _until_signal(settings: EdgeSettings, given: Namespace) -> dict[str, int]:
     stop = asyncio.Event()
     stop_on_signals(stop)
-    return await run(settings, SystemClock(), stop, ServiceManager.of(os.environ, os.getpid()), metrics, trial_s)
+    manager = ServiceManager.of(os.environ, os.getpid())
+    return await run(settings, SystemClock(), stop, manager, given.metrics, given.trial)

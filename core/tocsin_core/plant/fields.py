@@ -32,7 +32,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 class Strict(BaseModel):
     """A frozen model in which an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, defer_build=True)
 
 
 def _both_languages(value: object) -> object:

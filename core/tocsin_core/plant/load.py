@@ -36,6 +36,12 @@ class PlantError(Exception):
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
 
+    @property
+    def line(self) -> str:
+        """What is wrong in one line, for whoever wanted to use the plant and not to check it."""
+        more = len(self.problems) - 1
+        return f"{self.problems[0]}" + (f" (and {more} more: `tocsin check PLANT` lists them)" if more else "")
+
 
 @dataclass(frozen=True)
 class Plant:

@@ -116,7 +116,7 @@ _QUALITY_BYTE: Final[dict[StatusQuality, int]] = {
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 def _tuple(value: object) -> object:

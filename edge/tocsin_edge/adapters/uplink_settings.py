@@ -25,7 +25,7 @@ class _AtOnce(ssl.SSLContext):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class _Tls(_Strict):
