@@ -1,6 +1,7 @@
 """Work on the cloud side's database from the command line, beside a cloud side that runs or without one."""
 
 import asyncio
+import getpass
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Final, TypeVar
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
+from tocsin_cloud.adapters.audit_chain import Actor
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.settings import SQL_FILE
 
@@ -47,3 +49,13 @@ def on_database(data: Path, work: Callable[[Database], Awaitable[T]], *, fresh: 
         return asyncio.run(run())
     except (SQLAlchemyError, OSError) as error:
         raise typer.BadParameter(f"{path}: {getattr(error, 'orig', None) or error}") from error
+
+
+def command_line() -> Actor:
+    """Who works here: the user of this machine."""
+    try:
+        who = getpass.getuser()
+    except (KeyError, OSError):
+        # A machine that does not know its user by name.
+        who = ""
+    return Actor(who, "", "command line")

@@ -31,6 +31,8 @@ VERBS: Final = {
     "cloud": Verb("tocsin_cloud.cli", "cloud", "fastapi", "cloud"),
     "user": Verb("tocsin_cli.user", "app", "sqlalchemy", "cloud"),
     "audit": Verb("tocsin_cli.audit", "app", "sqlalchemy", "cloud"),
+    "backup": Verb("tocsin_cli.backup", "backup", "sqlalchemy", "cloud"),
+    "restore": Verb("tocsin_cli.backup", "restore", "sqlalchemy", "cloud"),
     "replay": Verb("tocsin_cli.replay.command", "replay", "tocsin_core", ""),
     "test-rules": Verb("tocsin_cli.rule_tests", "rule_tests", "tocsin_core", ""),
     "broker": Verb("tocsin_cli.broker", "app", "nats", "cloud"),

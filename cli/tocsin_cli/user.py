@@ -1,6 +1,5 @@
 """`tocsin user`: the users of the cloud side, made and changed on its own machine, whether it runs or not."""
 
-import getpass
 import json
 import secrets
 from collections.abc import Awaitable, Callable
@@ -9,9 +8,8 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from tocsin_cli.cloud_data import Data, Json, on_database
+from tocsin_cli.cloud_data import Data, Json, command_line, on_database
 from tocsin_cloud.adapters.accounts import Accounts
-from tocsin_cloud.adapters.audit_chain import Actor
 from tocsin_cloud.adapters.roles import Role
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.users import Change, UnknownError, UserError, Users
@@ -38,7 +36,7 @@ def add(
 ) -> None:
     """Add a user; the first one of a plant has to be an administrator."""
     password = _password(ask=ask)
-    _run(data, lambda users: users.add(_here(), user, name or user, role, password), fresh=True)
+    _run(data, lambda users: users.add(command_line(), user, name or user, role, password), fresh=True)
     _say(user, password, asked=ask, as_json=as_json)
 
 
@@ -46,7 +44,7 @@ def add(
 def password(user: User, data: Data = Path("var"), *, ask: Ask = False, as_json: Json = False) -> None:
     """Give a user a new password; every session of theirs ends."""
     new = _password(ask=ask)
-    _run(data, lambda users: users.change(_here(), user, Change(password=new)))
+    _run(data, lambda users: users.change(command_line(), user, Change(password=new)))
     _say(user, new, asked=ask, as_json=as_json)
 
 
@@ -66,7 +64,7 @@ def change(
     wanted = Change(display=name, role=role, disabled=disabled)
     if wanted == Change():
         raise typer.BadParameter("nothing to change: --role, --name, --disable or --enable")
-    _run(data, lambda users: users.change(_here(), user, wanted))
+    _run(data, lambda users: users.change(command_line(), user, wanted))
     typer.echo(json.dumps({"user": user, **wanted.told()}, ensure_ascii=False) if as_json else f"{user}: changed")
 
 
@@ -93,15 +91,6 @@ def _say(user: str, password: str, *, asked: bool, as_json: bool) -> None:
         typer.echo(json.dumps({"user": user, **({} if asked else {"password": password})}, ensure_ascii=False))
     else:
         typer.echo(f"{user}: done" if asked else f"{user}: the password is {password} (it is not shown again)")
-
-
-def _here() -> Actor:
-    try:
-        who = getpass.getuser()
-    except (KeyError, OSError):
-        # A machine that does not know its user by name.
-        who = ""
-    return Actor(who, "", "command line")
 
 
 def _run(data: Path, work: Callable[[Users], Awaitable[T]], *, fresh: bool = False) -> T:

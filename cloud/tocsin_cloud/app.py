@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 
 from tocsin_cloud.adapters.channels import Channels
 from tocsin_cloud.adapters.history import History
+from tocsin_cloud.adapters.history_copies import copying
 from tocsin_cloud.adapters.history_open import open_history
 from tocsin_cloud.adapters.host_state import announce
 from tocsin_cloud.adapters.issued import IssuedFile
@@ -27,6 +28,7 @@ from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.plant_record import note_plant
 from tocsin_cloud.adapters.quarantine import Quarantine
+from tocsin_cloud.adapters.settings_file import note_settings
 from tocsin_cloud.adapters.signing import signing_key
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.sql.models import Occurrence
@@ -94,8 +96,10 @@ async def run(
         history = None
         if settings.role is not Role.API:
             history = await open_history(settings.history, settings.data, clock)
+        note_settings(settings, plant.site.id)
         if history is not None:
             stack.push_async_callback(history.close)
+            await stack.enter_async_context(copying(history, settings.data))
         server, url = await _broker(settings, clock, stack)
         client = await connect(url, f"tocsin-{settings.role}")
         stack.push_async_callback(client.close)

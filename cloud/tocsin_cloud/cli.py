@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer
+from tocsin_cloud.adapters.restore import UNFINISHED
 from tocsin_cloud.adapters.users import UserError
 from tocsin_cloud.app import run
 from tocsin_cloud.settings import (
@@ -86,6 +87,8 @@ def cloud(  # noqa: PLR0913 -- each is an option
     """Run the cloud side: broker, history, alarms, messages, API and page."""
     if role is not Role.ALL and nats is None:
         raise typer.BadParameter(f"--role {role} needs the broker that it shares with the other one: --nats URL")
+    if (data / UNFINISHED).exists():
+        raise typer.BadParameter(f"a restore into {data} was cut short: empty the folder, and restore once more")
     settings = CloudSettings(
         plant=plant,
         data=data,

@@ -112,6 +112,34 @@ def test_the_state_of_what_is_durable_is_found_again(store: Store) -> None:
     store.tell(write, look, look)
 
 
+def test_a_copy_is_of_one_moment_and_takes_the_stores_place(store: Store, tmp_path: Path) -> None:
+    """Commits go on while it is made; the copy has what was committed before, its readings not behind its state."""
+    point = store.point("A")
+    copied = tmp_path / "copied"
+    copied.mkdir()
+
+    async def write(history: History) -> None:
+        await history.commit(frame(history, point, [(0, 0.0, GOOD)]), {"last": b"0"})
+        await until_durable(history, store, 1)
+        copying = asyncio.create_task(history.copy(copied))
+        number = 0
+        while not copying.done():
+            number += 1
+            await history.commit(frame(history, point, [(number * S, 1.0, GOOD)]), {"last": str(number).encode()})
+        await copying
+        await until_durable(history, store, number + 1)
+
+    async def read(history: History) -> None:
+        last = int(history.state["last"])
+        assert len((await shown(history, store, point)).time_ns) >= last + 1
+
+    store.tell(write)
+    there, store.folder = store.folder, copied
+    store.tell(read)
+    store.folder = there
+    store.tell(read)
+
+
 def test_a_reading_that_comes_twice_is_read_once(store: Store) -> None:
     """The same point and time stored again, at once or later, changes neither samples nor means."""
     point = store.point("A")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from tocsin_core.readings import F64, I64, U8, Frame
@@ -73,6 +74,15 @@ class History(Protocol):
 
         Raises:
             HistoryError: nothing was forgotten.
+        """
+
+    async def copy(self, folder: Path) -> None:
+        """Write what the store keeps on this machine, as it is at one moment, into a file in `folder`.
+
+        It has the file's own name and can be opened in its place. Commits and reads go on meanwhile.
+
+        Raises:
+            HistoryError: it could not be written whole.
         """
 
     async def close(self) -> None:

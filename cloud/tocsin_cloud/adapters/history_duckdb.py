@@ -16,6 +16,7 @@ from tocsin_cloud.adapters.history_duckdb_tables import (
     RECENT,
     FormatError,
     Span,
+    copy,
     forget,
     insert,
     move_on,
@@ -48,9 +49,14 @@ class DuckdbHistory:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, committing: ThreadPoolExecutor, least_chunk_rows: int
+        self,
+        path: Path,
+        connection: duckdb.DuckDBPyConnection,
+        committing: ThreadPoolExecutor,
+        least_chunk_rows: int,
     ) -> None:
         """Keep what `open` made."""
+        self._path = path
         self._connection = connection
         self._committing = committing
         self._tidying = ThreadPoolExecutor(1, thread_name_prefix="history-tidying")
@@ -75,7 +81,7 @@ class DuckdbHistory:
         try:
             connection = await loop.run_in_executor(thread, duckdb.connect, str(path))
             try:
-                history = cls(connection, thread, least_chunk_rows)
+                history = cls(path, connection, thread, least_chunk_rows)
                 await loop.run_in_executor(thread, history._load)
             except BaseException:
                 connection.close()
@@ -136,6 +142,17 @@ class DuckdbHistory:
             HistoryError: DuckDB refused.
         """
         await self._in(self._tidying, lambda: self._aside(lambda cursor: forget(cursor, before_ns)))
+
+    async def copy(self, folder: Path) -> None:
+        """Write the store into another file, as the port says.
+
+        Raises:
+            HistoryError: DuckDB refused, or is just making another copy.
+        """
+        try:
+            await asyncio.to_thread(self._aside, lambda cursor: copy(cursor, folder / self._path.name))
+        except duckdb.Error as error:
+            raise HistoryError(str(error)) from error
 
     async def close(self) -> None:
         """Let a chunk that moves on finish, move the log into the file and close it.

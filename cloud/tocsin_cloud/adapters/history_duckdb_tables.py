@@ -7,6 +7,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ ROLLED: Final = ("minutes_recent", "minutes", "hours_recent", "hours")
 SOURCES: Final = {HOUR: ("hours", "hours_recent", "minutes_recent"), MINUTE: ("minutes", "minutes_recent")}
 
 FORMAT: Final = 2
+COPIED: Final = "tocsin_copy"
 READING: Final = "(point INTEGER NOT NULL, time_ns BIGINT NOT NULL, value DOUBLE, quality UTINYINT NOT NULL)"
 ROLL_UP: Final = (
     "(point INTEGER NOT NULL, time_ns BIGINT NOT NULL, low DOUBLE, high DOUBLE, total DOUBLE, number BIGINT NOT NULL, "
@@ -115,6 +117,22 @@ def prepare(connection: DuckDBPyConnection) -> None:
             connection.execute(statement)
         connection.execute("INSERT INTO meta VALUES (?)", [FORMAT])
     connection.execute("COMMIT")
+
+
+def copy(connection: DuckDBPyConnection, path: Path) -> None:
+    """Write all tables into a new file, as they are in one transaction.
+
+    Raises:
+        duckdb.Error: the file is there already, cannot be written, or another copy is being made.
+    """
+    (own,) = connection.execute("SELECT current_database()").fetchall()[0]
+    place = str(path).replace("'", "''")
+    connection.execute(f"ATTACH '{place}' AS {COPIED}")
+    try:
+        connection.execute(f'COPY FROM DATABASE "{own}" TO {COPIED}')
+    finally:
+        # Moves its log into the file.
+        connection.execute(f"DETACH {COPIED}")
 
 
 def insert(connection: DuckDBPyConnection, frame: Frame, recent: str) -> None:

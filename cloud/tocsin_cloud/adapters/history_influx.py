@@ -134,6 +134,14 @@ class InfluxHistory:
         until = datetime.fromtimestamp(before_ns // HOUR_NS * HOUR_S, UTC)
         await self._ask(self._deletes.delete, EPOCH, until, f'_measurement="{MEASUREMENT}"', self._bucket)
 
+    async def copy(self, folder: Path) -> None:
+        """Write the state file; the readings are on the server.
+
+        Raises:
+            HistoryError: the file could not be written.
+        """
+        await asyncio.to_thread(self._file.copy, folder)
+
     async def close(self) -> None:
         """Let go of the server and the state file."""
         self._file.close()

@@ -1,6 +1,7 @@
 """The historian's state beside a history on a server: one SQLite file in the data folder, held by one process."""
 
 import sqlite3
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +22,8 @@ class StateFile:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Keep what `open` made."""
         self._connection = connection
+        # A copy must not see half a `save`.
+        self._whole = threading.Lock()
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -56,17 +59,33 @@ class StateFile:
             HistoryError: nothing was replaced.
         """
         try:
-            self._connection.execute("BEGIN")
-            try:
-                self._connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(parts.items()))
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+            with self._whole:
+                self._save(parts)
         except sqlite3.Error as error:
             raise HistoryError(f"{FILE}: {error}") from error
+
+    def copy(self, folder: Path) -> None:
+        """Write what is saved into a file of the same name in `folder`.
+
+        Raises:
+            HistoryError: it could not be written.
+        """
+        try:
+            with self._whole, closing(sqlite3.connect(folder / FILE)) as copy:
+                self._connection.backup(copy)
+        except sqlite3.Error as error:
+            raise HistoryError(f"{folder / FILE}: {error}") from error
 
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+
+    def _save(self, parts: Mapping[str, bytes]) -> None:
+        self._connection.execute("BEGIN")
+        try:
+            self._connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(parts.items()))
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise

@@ -181,6 +181,14 @@ class VictoriaHistory:
             await asyncio.to_thread(self._file.save, {RETAINED: str(before_ms).encode()})
             self._retained_ms = before_ms
 
+    async def copy(self, folder: Path) -> None:
+        """Write the state file; the readings are on the server.
+
+        Raises:
+            HistoryError: the file could not be written.
+        """
+        await asyncio.to_thread(self._file.copy, folder)
+
     async def close(self) -> None:
         """Let go of the server and the state file."""
         self._file.close()

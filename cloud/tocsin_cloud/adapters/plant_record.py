@@ -1,4 +1,4 @@
-"""Puts into the audit log from which files the plant in force was read."""
+"""The files that a plant consists of, and the audit log's entry of those that the plant in force was read from."""
 
 import asyncio
 from hashlib import sha256
@@ -26,6 +26,10 @@ async def note_plant(database: Database, clock: Clock, site: str, folder: Path) 
         await append(session, clock.now_ns(), SYSTEM, Deed("plant.load", site, Outcome.DONE, files))
 
 
+def plant_files(folder: Path) -> list[Path]:
+    """The files of which the plant in `folder` consists."""
+    return [path for pattern in FILES for path in sorted(folder.glob(pattern))]
+
+
 def _hashes(folder: Path) -> dict[str, str | int]:
-    found = [path for pattern in FILES for path in sorted(folder.glob(pattern))]
-    return {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in found}
+    return {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in plant_files(folder)}

@@ -90,3 +90,16 @@ def load(path: Path) -> Snapshot | None:
             )
     except (OSError, KeyError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} is no snapshot: {error}") from error
+
+
+def position_of(data: bytes) -> Position:
+    """The place in the stream up to which a snapshot knows everything, by the bytes of its file.
+
+    Raises:
+        ValueError: they are no snapshot.
+    """
+    try:
+        with np.load(BytesIO(data), allow_pickle=False) as columns:
+            return Position(*json.loads(columns["head"].tobytes())["position"])
+    except (OSError, KeyError, EOFError, TypeError, BadZipFile) as error:
+        raise ValueError(f"no snapshot: {error}") from error

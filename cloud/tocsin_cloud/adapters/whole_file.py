@@ -18,8 +18,17 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have on disk what the file holds, or which files the folder has.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    opened = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)

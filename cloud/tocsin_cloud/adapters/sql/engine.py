@@ -9,6 +9,7 @@ from typing import Self
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -98,7 +99,17 @@ class Database:
 
 def migrate(url: URL) -> None:
     """Bring the database at `url` to the newest tables; does nothing if it has them. Blocks: call it in a thread."""
-    config = Config()
-    config.set_main_option("script_location", str(files("tocsin_cloud.adapters.sql") / "migrations"))
+    config = _steps()
     config.attributes["url"] = url
     command.upgrade(config, "head")
+
+
+def known_revisions() -> frozenset[str]:
+    """The revisions of the tables, from the first to the newest, that this version can open."""
+    return frozenset(step.revision for step in ScriptDirectory.from_config(_steps()).walk_revisions())
+
+
+def _steps() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("tocsin_cloud.adapters.sql") / "migrations"))
+    return config

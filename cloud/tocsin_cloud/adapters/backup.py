@@ -1,0 +1,201 @@
+"""Makes a backup of the cloud side, whether it runs or not: a folder that is there whole, or not at all."""
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import structlog
+
+from tocsin_cloud.adapters import history_copies, history_duckdb_tables, history_open, history_state, snapshot
+from tocsin_cloud.adapters.backup_manifest import DATA, FILE, PLANT, BackupError, Kept, Manifest, Say, hashed_copy
+from tocsin_cloud.adapters.history import HistoryError
+from tocsin_cloud.adapters.plant_record import plant_files
+from tocsin_cloud.adapters.settings_file import noted_settings
+from tocsin_cloud.adapters.whole_file import sync
+from tocsin_cloud.settings import SQL_FILE
+from tocsin_core.clock import Clock
+
+# What is no part of a backup: the stream, which gateways fill again; a gateway's own folder, whose batch numbers must
+# never be given out twice; the demo's logs; a plant that was restored, which has its own place in the backup.
+LEFT_OUT: Final = ("nats", "gateways", "logs", PLANT)
+PASSING: Final = (".new", ".lock", ".log", ".sock", ".wal", "-wal", "-shm", "-journal")
+HISTORY_FILES: Final = (history_open.FILE, history_state.FILE)
+SNAPSHOTS: Final = "alarms-*.npz"
+# The alarms worker makes a snapshot every 10 s; right after one its state and the tables are of the same moment.
+AT_ONCE_S: Final = 30.0
+LOOK_S: Final = 0.05
+PAGES: Final = 2000
+
+log = structlog.get_logger()
+
+
+def make_backup(data: Path, target: Path, clock: Clock, say: Say) -> tuple[Path, Manifest]:
+    """Back up the cloud side whose files are in `data` to the folder `target`; one that exists gets it as a subfolder.
+
+    Returns the folder of the backup. While it is being made its name ends in `.partial`.
+
+    Raises:
+        BackupError: there is nothing to back up, `target` is no place for it, or a part cannot be copied whole.
+        OSError: the disk does not take it.
+    """
+    if not (data / SQL_FILE).is_file():
+        raise BackupError(f"the cloud side has no database in {data}")
+    settings = _settings(data)
+    made_at = datetime.fromtimestamp(clock.now_ns() / 1e9, UTC)
+    if target.is_dir():
+        target /= f"tocsin-{settings['site']}-{made_at:%Y%m%dT%H%M%SZ}"
+    if target.exists():
+        raise BackupError(f"{target} exists already")
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        partial.mkdir(mode=0o700)
+    except FileExistsError as error:
+        raise BackupError(f"{partial} is another backup that is being made, or was cut short: remove it") from error
+    try:
+        kept = partial / DATA
+        kept.mkdir()
+        runs = _copy_history(data, kept, say)
+        at_once, revision = _copy_tables(data, kept, clock, AT_ONCE_S if runs else 0.0, say)
+        _copy_files(data, _rest(data), kept)
+        _copy_files(Path(settings["plant"]), plant_files(Path(settings["plant"])), partial / PLANT)
+        manifest = Manifest(
+            tocsin=version("tocsin"), made_at=made_at.isoformat(timespec="seconds"), site=settings["site"],
+            revision=revision, history=settings["history"]["kind"], alarms_at_once=at_once,
+            files=_summed(partial, say),
+        )  # fmt: skip
+        (partial / FILE).write_bytes(manifest.to_bytes())
+        for path in (partial / FILE, partial):
+            sync(path)
+        partial.rename(target)
+        sync(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target, manifest
+
+
+def _settings(data: Path) -> dict[str, Any]:
+    try:
+        settings = noted_settings(data)
+    except ValueError as error:
+        raise BackupError(str(error)) from error
+    if not settings:
+        raise BackupError(f"{data} does not tell which plant it is of: start the cloud side on it once")
+    return settings
+
+
+def _copy_history(data: Path, kept: Path, say: Say) -> bool:
+    """Copy the history by the process that has it, or, where none has, by ourselves; tells whether one has."""
+    held = [name for name in HISTORY_FILES if (data / name).is_file()]
+    say("history", 0, 0)
+    try:
+        if history_copies.ask_for_copy(data, kept):
+            return True
+        for name in held:
+            _copy_held(data / name, kept)
+    except (HistoryError, duckdb.Error) as error:
+        raise BackupError(f"the history is not copied: {error}") from error
+    return False
+
+
+def _copy_held(path: Path, kept: Path) -> None:
+    if path.name == history_state.FILE:
+        state = history_state.StateFile.open(path.parent)
+        try:
+            state.copy(kept)
+        finally:
+            state.close()
+        return
+    with duckdb.connect(str(path)) as connection:
+        history_duckdb_tables.copy(connection, kept / path.name)
+
+
+def _copy_tables(data: Path, kept: Path, clock: Clock, patience_s: float, say: Say) -> tuple[bool, str]:
+    """Copy the alarms' snapshots and the SQL tables, of the same moment if that comes within `patience_s`.
+
+    Returns whether it came, and the tables' revision.
+    """
+    deadline = clock.monotonic() + patience_s
+    with closing(sqlite3.connect(data / SQL_FILE, isolation_level=None)) as source:
+        while True:
+            # First the snapshots: one of a later moment than the tables would be of no use.
+            held = {path.name: path.read_bytes() for path in data.glob(SNAPSHOTS)}
+            # The copy is of this transaction's moment, however long it takes and whatever is committed meanwhile.
+            source.execute("BEGIN")
+            at_once = _nothing_since(source, min(map(_taken_ns, held.values()), default=0))
+            if at_once or clock.monotonic() >= deadline:
+                break
+            source.execute("COMMIT")
+            time.sleep(LOOK_S)
+        for name, content in held.items():
+            (kept / name).write_bytes(content)
+        with closing(sqlite3.connect(kept / SQL_FILE)) as copy:
+            source.backup(copy, pages=PAGES, progress=lambda _, left, all_: say("database", all_ - left, all_))
+            (revision,) = copy.execute("SELECT version_num FROM alembic_version").fetchone()
+        source.execute("COMMIT")
+    return at_once, str(revision)
+
+
+def _taken_ns(content: bytes) -> int:
+    """When the stream took the last message that the snapshot knows of."""
+    try:
+        return snapshot.position_of(content).time_ns
+    except ValueError as error:
+        log.warning("a snapshot of the alarms cannot be read", reason=str(error))
+        return 0
+
+
+def _nothing_since(tables: sqlite3.Connection, time_ns: int) -> bool:
+    """Whether nothing in the tables came of a message that the stream took after `time_ns`."""
+    later = (
+        "SELECT EXISTS (SELECT 1 FROM transition WHERE now_ns > ?) OR EXISTS (SELECT 1 FROM command WHERE at_ns > ?)"
+    )
+    return not tables.execute(later, (time_ns, time_ns)).fetchone()[0]
+
+
+def _copy_files(folder: Path, paths: Iterable[Path], kept: Path) -> None:
+    """Copy files of `folder` to the same places in `kept`."""
+    for path in paths:
+        place = kept / path.relative_to(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, place)
+
+
+def _rest(data: Path) -> Iterator[Path]:
+    """All other files of `data` that are to be kept: keys, versions given out, messages left in the outbox."""
+    for folder, folders, names in os.walk(data):
+        here = Path(folder)
+        if here == data:
+            folders[:] = [name for name in folders if name not in LEFT_OUT]
+        for name in names:
+            path = here / name
+            copied = here == data and (name in (SQL_FILE, *HISTORY_FILES) or path.match(SNAPSHOTS))
+            if not copied and not name.endswith(PASSING):
+                yield path
+
+
+def _summed(backup: Path, say: Say) -> dict[str, Kept]:
+    """Every file of the backup with its size and hash; each is on disk when this returns."""
+    paths = sorted(path for path in backup.rglob("*") if path.is_file())
+    total, done = sum(path.stat().st_size for path in paths), 0
+    found: dict[str, Kept] = {}
+
+    def told(size: int) -> None:
+        nonlocal done
+        done += size
+        say("checksums", done, total)
+
+    for path in paths:
+        with path.open("rb") as file:
+            found[path.relative_to(backup).as_posix()] = hashed_copy(file, None, told)
+        sync(path)
+    for folder in (path for path in backup.rglob("*") if path.is_dir()):
+        sync(folder)
+    return found

@@ -1,0 +1,51 @@
+"""The settings with which the cloud side was started last, in a file beside its data: a backup finds the plant by."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from tocsin_cloud.adapters.whole_file import write_whole
+from tocsin_cloud.settings import CloudSettings
+
+FILE: Final = "settings.json"
+
+
+def note_settings(settings: CloudSettings, site: str) -> None:
+    """Write the settings down, and the plant's site.
+
+    Raises:
+        OSError: the disk does not take them.
+    """
+    held = asdict(settings) | {"plant": str(settings.plant.resolve()), "site": site}
+    content = json.dumps(held, default=str, indent=1, ensure_ascii=False).encode()
+    path = settings.data / FILE
+    if not path.exists() or path.read_bytes() != content:
+        write_whole(path, content)
+
+
+def noted_settings(data: Path) -> dict[str, Any]:
+    """The settings that were written down in `data`, as plain values; none where the cloud side never ran.
+
+    Raises:
+        ValueError: the file is something else.
+        OSError: it cannot be read.
+    """
+    path = data / FILE
+    if not path.exists():
+        return {}
+    held = json.loads(path.read_bytes())
+    if not isinstance(held, dict):
+        raise ValueError(f"{path} holds no settings")  # noqa: TRY004 -- the file's content is wrong, not an argument
+    return held
+
+
+def note_plant_folder(data: Path, plant: Path) -> None:
+    """Change in what is written down in `data` where the plant lies.
+
+    Raises:
+        ValueError: the file is something else.
+        OSError: it cannot be read or written.
+    """
+    held = noted_settings(data) | {"plant": str(plant)}
+    write_whole(data / FILE, json.dumps(held, indent=1, ensure_ascii=False).encode())
