@@ -14,6 +14,9 @@ from tocsin_core.readings import EARLIEST_NS, LATEST_NS
 OVERTAKEN: Final = "overtaken"
 """The refusal of an order that is older than the gateway's last command on the same side of the alarm."""
 
+OBEYED: Final = "carried out before"
+"""The refusal of an order that came again after it was carried out and answered: its answer was lost."""
+
 SHOWN: Final = 80
 
 
@@ -62,7 +65,8 @@ class Order:
     """What a person asked of the alarm `alarm` at `at_ns`; as `engine.Command`, with an `id` that is obeyed once.
 
     `onset_ns` is the occurrence it is about (0: whichever there is). The gateway is the judge of what came first (see
-    `engine.overtaken`). It answers with an entry whose `command` is the id and whose `time_ns` is `at_ns`.
+    `engine.overtaken`). It answers with an entry whose `command` is the id and whose `time_ns` is `at_ns`, and again
+    where the order comes again although the other end has that entry.
     """
 
     id: str

@@ -10,7 +10,7 @@ from tests.support.wait import eventually_async
 from tocsin_core import engine
 from tocsin_core.clock import SystemClock
 from tocsin_core.engine import Command, State
-from tocsin_core.journal import decode_order, encode, moved, refused
+from tocsin_core.journal import OBEYED, Entry, decode_order, encode, moved, not_carried_out, refused
 from tocsin_core.lifecycle import Verb
 from tocsin_core.owned import alone, fingerprint
 from tocsin_core.plant import Plant
@@ -33,6 +33,7 @@ class DecidingGateway(SpoolingGateway):
     decides: bool = True
     another: str = ""  # the fingerprint of another plant's rules
     deaf: bool = False  # orders are not heard
+    again: bool = False  # orders that come again are answered again
 
     def on(self, plant: Plant) -> "DecidingGateway":
         """Have the rules of its part of `plant`."""
@@ -78,8 +79,11 @@ class DecidingGateway(SpoolingGateway):
             refused(self.rules.definitions[r.command.definition].id, r, self.state, command) for r in result.refusals
         ]
         for entry in told:
-            self.journal_newest += 1
-            self.entries[self.journal_newest] = encode(entry)
+            self._note(entry)
+
+    def _note(self, entry: Entry) -> None:
+        self.journal_newest += 1
+        self.entries[self.journal_newest] = encode(entry)
 
     async def _be_born(self) -> None:
         assert self._client is not None
@@ -119,6 +123,10 @@ class DecidingGateway(SpoolingGateway):
                 order.until_ns, order.once,
             )  # fmt: skip
             self._step(Frame.empty(), [asked], order.id)
+            await self.send_journal()
+        elif self.again:
+            number = self.rules.index[order.alarm]
+            self._note(not_carried_out(order.alarm, number, order.at_ns, self.state, order.id, OBEYED))
             await self.send_journal()
 
 

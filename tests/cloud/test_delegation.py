@@ -173,7 +173,10 @@ def test_an_order_is_obeyed_here_at_once_and_sent_until_the_gateway_answers(tmp_
 
 
 def test_orders_whose_answers_were_lost_hold_up_no_others(tmp_path: Path) -> None:
-    """The gateway has obeyed them and says no more of them, more of them than go into one message; the rest is sent."""
+    """The gateway has obeyed them and says no more of them, more of them than go into one message; the rest is sent.
+
+    Once it says that it carried them out before they are done, and what was said meanwhile stands.
+    """
 
     async def story(r: Rig, gateway: DecidingGateway) -> None:
         async with gateway.connected():
@@ -186,6 +189,9 @@ def test_orders_whose_answers_were_lost_hold_up_no_others(tmp_path: Path) -> Non
             answer = await r.command("ack")
             await soon(lambda: order_state(r, answer.id, "done"))
             assert gateway.obeyed[-1] == answer.id
+            gateway.again = True
+            await soon(lambda: order_state(r, "lost-0", "done"))
+            assert await r.phase() == "acknowledged"
 
     tell(tmp_path, story)
 

@@ -19,7 +19,15 @@ from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
 from tocsin_core.sparkplug.edge import Columns
-from tocsin_edge.adapters.alarm_state import CRC_BYTES, FILE, MAGIC, AlarmState, read_alarm_state, write_alarm_state
+from tocsin_edge.adapters.alarm_state import (
+    CRC_BYTES,
+    FILE,
+    MAGIC,
+    AlarmState,
+    Answered,
+    read_alarm_state,
+    write_alarm_state,
+)
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.loops import local_alarms
 from tocsin_edge.loops.alarm_restore import resume
@@ -273,7 +281,7 @@ def test_a_snapshot_is_taken_every_minute_and_at_the_end(settings: EdgeSettings)
 @pytest.mark.parametrize("cut", [1, 10, 200])
 def test_a_torn_state_is_none(tmp_path: Path, cut: int) -> None:
     """Whatever is missing at its end or altered in it, it is not believed; a whole one is as it was."""
-    state = AlarmState(b"\x00snapshot\n" * 30, 7, 3, {"o1": 5})
+    state = AlarmState(b"\x00snapshot\n" * 30, 7, 3, {"o1": Answered(5, 3, "overtaken")})
     write_alarm_state(tmp_path, state)
     assert read_alarm_state(tmp_path) == state
     whole = (tmp_path / FILE).read_bytes()

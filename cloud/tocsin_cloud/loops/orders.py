@@ -21,7 +21,7 @@ from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.loops.delegation import GatewayOrder
 from tocsin_cloud.loops.live import LiveView
 from tocsin_core.clock import Clock
-from tocsin_core.journal import encode_order
+from tocsin_core.journal import OBEYED, encode_order
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,8 @@ async def put_orders(session: AsyncSession, orders: Iterable[GatewayOrder]) -> N
 
 async def note_answers(session: AsyncSession, gateway: str, answers: Mapping[str, str]) -> None:
     """Note what a gateway answered to orders, by id: why they were refused, "" for those that were carried out."""
-    for identity, refusal in answers.items():
+    for identity, answer in answers.items():
+        refusal = "" if answer == OBEYED else answer
         await session.execute(
             update(sql.GatewayOrder)
             .where(sql.GatewayOrder.id == identity, sql.GatewayOrder.gateway == gateway)

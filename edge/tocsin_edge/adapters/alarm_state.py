@@ -4,7 +4,7 @@ import json
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -17,17 +17,28 @@ CRC_BYTES: Final = 4
 log = structlog.get_logger()
 
 
+class Answered(NamedTuple):
+    """When (ns) an order of the cloud side was answered, by which journal entry (None: it has no number yet), and how.
+
+    `refusal` is why it was not carried out, empty where it was.
+    """
+
+    at_ns: int
+    entry: int | None
+    refusal: str
+
+
 @dataclass(frozen=True, slots=True)
 class AlarmState:
     """The engine's snapshot after all batches up to number `batch` and all journal entries up to `entry`.
 
-    `obeyed` are the orders of the cloud side that were answered: when (ns), by id.
+    `obeyed` are the orders of the cloud side that were answered, by id.
     """
 
     engine: bytes
     batch: int
     entry: int
-    obeyed: dict[str, int] = field(default_factory=dict)
+    obeyed: dict[str, Answered] = field(default_factory=dict)
 
 
 def write_alarm_state(folder: Path, state: AlarmState) -> None:
@@ -56,7 +67,9 @@ def read_alarm_state(folder: Path) -> AlarmState | None:
         return None
     head, _, engine = body.removeprefix(MAGIC).partition(b"\n")
     try:
-        return AlarmState(engine, **json.loads(head))
-    except (ValueError, TypeError) as error:
+        told = json.loads(head)
+        told["obeyed"] = {order: Answered(*row) for order, row in told["obeyed"].items()}
+        return AlarmState(engine, **told)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         log.critical("the alarms' state is of another version", reason=str(error))
         return None

@@ -17,7 +17,7 @@ from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.readings import I32, Frame
 from tocsin_core.rules import Rules
 from tocsin_core.sparkplug.edge import Columns
-from tocsin_edge.adapters.alarm_state import AlarmState
+from tocsin_edge.adapters.alarm_state import AlarmState, Answered
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.settings import AlarmSettings
 
@@ -50,7 +50,7 @@ class Resumed:
 
     state: State
     entry: int = 0
-    obeyed: dict[str, int] = field(default_factory=dict)
+    obeyed: dict[str, Answered] = field(default_factory=dict)
     recent: tuple[tuple[int, Entry], ...] = ()
 
 
@@ -73,10 +73,10 @@ def resume(alarms: AlarmSettings, saved: AlarmState | None, spool: Spool, now_ns
             saved = None
     entries = _decoded(spool, entries_after)
     obeyed = dict(saved.obeyed) if saved is not None else {}
-    for _, entry in entries:
+    for number, entry in entries:
         _stand(stands, rules, entry, now_ns)
         if entry.command:
-            obeyed[entry.command] = entry.time_ns
+            obeyed[entry.command] = Answered(entry.time_ns, number, entry.refusal)
     replayed = 0
     if saved is not None:
         remembers, replayed = _replay(remembers, alarms, spool, batches_after, now_ns)

@@ -12,12 +12,12 @@ import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_core.engine import Command, Refusal, overtaken, restore, set_back, snapshot, step
-from tocsin_core.journal import OVERTAKEN, Entry, Order, decode_order, encode, moved, not_carried_out, refused
+from tocsin_core.journal import OBEYED, OVERTAKEN, Entry, Order, decode_order, encode, moved, not_carried_out, refused
 from tocsin_core.lifecycle import UNANSWERED, Phase, Verb
 from tocsin_core.owned import fingerprint
 from tocsin_core.readings import AHEAD_NS, I32, Frame
 from tocsin_core.rules import Rules
-from tocsin_edge.adapters.alarm_state import AlarmState, write_alarm_state
+from tocsin_edge.adapters.alarm_state import AlarmState, Answered, write_alarm_state
 from tocsin_edge.adapters.memory import give_back
 from tocsin_edge.loops.alarm_restore import Resumed, engine_numbers, heard
 from tocsin_edge.loops.chores import Chore, PushButton, Switch
@@ -219,7 +219,7 @@ class LocalAlarms:
         self,
         judged: _Judged,
         outputs: _Shown,
-        kept_state: tuple[bytes, dict[str, int]] | None,
+        kept_state: tuple[bytes, dict[str, Answered]] | None,
         numbers: Sequence[int],
         batch: int,
         *,
@@ -229,6 +229,12 @@ class LocalAlarms:
         if numbers:
             self._entry = numbers[-1]
         self.recent.extend(zip(numbers, judged.told, strict=True))
+        answered = {
+            entry.command: Answered(self._clock.now_ns(), number, entry.refusal)
+            for number, entry in zip(numbers, judged.told, strict=True)
+            if entry.command
+        }
+        self._obeyed |= answered
         # While the disk hung, outputs may have gone ahead of it.
         self._switch(self._outputs() if self._ahead else outputs)
         for answer, outcomes in judged.answers:
@@ -236,7 +242,7 @@ class LocalAlarms:
                 answer.set_result(outcomes)
         if kept_state is not None and on_disk:
             engine, obeyed = kept_state
-            self._unsaved = AlarmState(engine, batch, self._entry, obeyed)
+            self._unsaved = AlarmState(engine, batch, self._entry, obeyed | answered)
 
     async def run(self) -> None:
         """Let time pass for the engine each second, and keep its snapshots, for ever."""
@@ -284,7 +290,7 @@ class LocalAlarms:
         """Let the next verdict have a snapshot."""
         self._saved_s = self._clock.monotonic() - SNAPSHOT_EVERY_S
 
-    def _snapshot(self) -> tuple[bytes, dict[str, int]] | None:
+    def _snapshot(self) -> tuple[bytes, dict[str, Answered]] | None:
         """What the engine remembers and which orders were answered, where it is time to keep it."""
         now_s = self._clock.monotonic()
         if not self.decides or now_s - self._saved_s < SNAPSHOT_EVERY_S:
@@ -337,7 +343,9 @@ class LocalAlarms:
 
     def _obey(self, order: Order) -> None:
         """Carry out an order once, unless somebody here has spoken later; either way the journal tells."""
-        if order.id in self._obeyed:
+        known = self._obeyed.get(order.id)
+        if known is not None and (known.entry is None or known.entry > self.journal.committed):
+            # Its answer is on its way.
             return
         self._remember(order.id)
         before = len(self._judged.told)
@@ -346,8 +354,13 @@ class LocalAlarms:
             log.warning("order for an alarm that is not decided here", alarm=order.alarm, order=order.id)
             entry = Entry(order.alarm, None, order.at_ns, Phase.NORMAL, command=order.id, refusal=NOT_HERE)
             self._judged.told.append(entry)
-        else:
+        elif known is None:
             self._carry_out(order, number)
+        else:
+            log.warning("order came again, its answer was lost", alarm=order.alarm, order=order.id)
+            refusal = known.refusal or OBEYED
+            told_again = not_carried_out(order.alarm, number, order.at_ns, self.state, order.id, refusal)
+            self._judged.told.append(told_again)
         # The other end knows its order by the time that it gave it, whatever time it counts as here.
         told = self._judged.told
         told[before:] = [replace(each, time_ns=order.at_ns) for each in told[before:]]
@@ -367,9 +380,9 @@ class LocalAlarms:
 
     def _remember(self, order: str) -> None:
         now_ns = self._clock.now_ns()
-        self._obeyed[order] = now_ns
+        self._obeyed[order] = Answered(now_ns, None, "")
         if len(self._obeyed) > RECENT:
-            self._obeyed = {each: at_ns for each, at_ns in self._obeyed.items() if now_ns - at_ns < OBEYED_FOR_NS}
+            self._obeyed = {each: known for each, known in self._obeyed.items() if now_ns - known.at_ns < OBEYED_FOR_NS}
 
     def _fulfil(self, wish: Wish, about: Iterable[tuple[str, int]]) -> list[Outcome]:
         outcomes = []
