@@ -1,12 +1,19 @@
-"""Settings of every test run: repeatable hypothesis profiles, and the heavy folders on one worker."""
+"""Settings of every test run: repeatable hypothesis profiles, the heavy folders on one worker, SQL of both makes."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import settings
+from sqlalchemy.engine import URL
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from tests.support.postgres import Postgres, postgres
+from tocsin_cloud.adapters.sql.engine import SQLITE, sqlite_url
+from tocsin_cloud.settings import SQL_FILE
 
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("local", deadline=None)
@@ -37,3 +44,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the heavy tests first, so that the light ones fill the other worker meanwhile."""
     items.sort(key=lambda item: not item.nodeid.startswith(HEAVY))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """Return the one PostgreSQL of this run."""
+    with postgres(tmp_path_factory.mktemp("postgresql") / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
+    """Return the address of an empty database: SQLite's, or what a test that is marked `on_both` asks for."""
+    if getattr(request, "param", SQLITE) == SQLITE:
+        return sqlite_url(tmp_path / SQL_FILE)
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.with_tables()

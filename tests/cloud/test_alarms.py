@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 from sqlalchemy import select
+from sqlalchemy.engine import URL
 
 from tests.cloud.rig import SITE, SpoolingGateway, broker, now_ms, plant_folder
+from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.metrics import Metrics
@@ -103,12 +105,12 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(folder: Path) -> AsyncIterator[Rig]:
-    """Everything but the worker itself, with the gateway connected."""
+async def rig(folder: Path, url: URL | None = None) -> AsyncIterator[Rig]:
+    """Everything but the worker itself, with the gateway connected; on the database at `url`, else on SQLite."""
     async with broker(folder / "nats") as (server, settings):
         client = await connect(server.url, "test")
         await ensure_stream(client, StreamSettings(max_bytes=1 << 28))
-        database = await Database.open(sqlite_url(folder / "db"))
+        database = await Database.open(url or sqlite_url(folder / "db"))
         try:
             async with SpoolingGateway(settings.mqtt).connected() as gateway:
                 yield Rig(folder, client, database, gateway)
@@ -117,11 +119,12 @@ async def rig(folder: Path) -> AsyncIterator[Rig]:
             await client.close()
 
 
-def test_an_alarm_lives_through_raise_acknowledge_and_return(tmp_path: Path) -> None:
+@on_both
+def test_an_alarm_lives_through_raise_acknowledge_and_return(tmp_path: Path, sql_url: URL) -> None:
     """Each step is one row with who, when and the latency; a second acknowledgement is refused with the reason."""
 
     async def story() -> None:
-        async with rig(tmp_path) as r, r.working():
+        async with rig(tmp_path, sql_url) as r, r.working():
             await r.gateway.send({0: 60.0})
             await eventually_async(lambda: _is(r, "unacknowledged"))
             first = await r.command("ack")
@@ -282,11 +285,12 @@ def test_a_command_in_the_stream_twice_is_obeyed_once_also_in_a_replay(tmp_path:
     asyncio.run(story())
 
 
-def test_a_worker_that_lost_its_partition_cannot_commit(tmp_path: Path) -> None:
+@on_both
+def test_a_worker_that_lost_its_partition_cannot_commit(tmp_path: Path, sql_url: URL) -> None:
     """When a second worker takes over, the first one ends with an error and the alarm is raised once."""
 
     async def story() -> None:
-        async with rig(tmp_path) as r, r.working() as first, r.working():
+        async with rig(tmp_path, sql_url) as r, r.working() as first, r.working():
             await r.gateway.send({0: 60.0})
             await eventually_async(lambda: _is(r, "unacknowledged"))
             await publish_tick(r.client, SITE, SystemClock().now_ns())

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
 from tests.cli.test_check import tocsin
+from tests.support.postgres import on_both
 from tocsin_cloud.adapters.audit import Verdict, append, entries, verify
 from tocsin_cloud.adapters.audit_chain import GENESIS, Actor, Deed, Entry, Link, Outcome
 from tocsin_cloud.adapters.plant_record import note_plant
@@ -25,11 +29,11 @@ WANG = Actor("wang", "operator", "10.0.0.7")
 Story = Callable[[Database], Awaitable[Any]]
 
 
-def tell(folder: Path, story: Story) -> Any:  # noqa: ANN401 -- whatever the story answers
-    """Run a story on the database in `folder`."""
+def tell(where: Path | URL, story: Story) -> Any:  # noqa: ANN401 -- whatever the story answers
+    """Run a story on the database in a folder, or at an address."""
 
     async def run() -> Any:  # noqa: ANN401 -- whatever the story answers
-        database = await Database.open(sqlite_url(folder / SQL_FILE))
+        database = await Database.open(where if isinstance(where, URL) else sqlite_url(where / SQL_FILE))
         try:
             return await story(database)
         finally:
@@ -61,6 +65,13 @@ def log(tmp_path: Path) -> Path:
     """A folder with a log of nine entries."""
     tell(tmp_path, lambda database: write(database, 9))
     return tmp_path
+
+
+@pytest.fixture
+def chain(sql_url: URL) -> URL:
+    """The address of a log of nine entries."""
+    tell(sql_url, lambda database: write(database, 9))
+    return sql_url
 
 
 @contextmanager
@@ -102,12 +113,17 @@ def test_the_hash_is_of_every_field() -> None:
     assert entry.digest() not in changed
 
 
-def test_nobody_changes_an_entry(log: Path) -> None:
+@on_both
+@pytest.mark.parametrize("statement", ["UPDATE audit SET who = 'li' WHERE seq = 3", "DELETE FROM audit WHERE seq = 9"])
+def test_nobody_changes_an_entry(chain: URL, statement: str) -> None:
     """The database itself refuses to change or delete entries."""
-    with closing(sqlite3.connect(log / SQL_FILE)) as connection:
-        for statement in ("UPDATE audit SET who = 'li' WHERE seq = 3", "DELETE FROM audit WHERE seq = 9"):
-            with pytest.raises(sqlite3.IntegrityError, match="only appended to"):
-                connection.execute(statement)
+
+    async def tamper(database: Database) -> None:
+        async with database.write() as session:
+            await session.execute(text(statement))
+
+    with pytest.raises(DBAPIError, match="only appended to"):
+        tell(chain, tamper)
 
 
 TAMPERED = {
@@ -186,12 +202,11 @@ def test_a_checkpoint_finds_what_the_log_alone_cannot(log: Path) -> None:
 
 WRITER = """
 import asyncio, sys
-from pathlib import Path
 from tests.cloud.test_audit import write
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 
 async def run() -> None:
-    database = Database.as_it_is(sqlite_url(Path(sys.argv[1])))
+    database = Database.as_it_is(sys.argv[1])
     await asyncio.gather(*(write(database, 10) for _ in range(3)))
     await database.close()
 
@@ -199,21 +214,22 @@ asyncio.run(run())
 """
 
 
-def test_writers_at_once_never_fork_the_chain(log: Path) -> None:
+@on_both
+def test_writers_at_once_never_fork_the_chain(chain: URL) -> None:
     """Three processes of three writers each: all entries stand in one chain."""
 
     async def run() -> list[int]:
-        processes = [
-            await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, str(log / SQL_FILE)) for _ in range(3)
-        ]
+        where = chain.render_as_string(hide_password=False)
+        processes = [await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, where) for _ in range(3)]
         return [await process.wait() for process in processes]
 
     assert asyncio.run(run()) == [0, 0, 0]
-    verdict = tell(log, walk)
+    verdict = tell(chain, walk)
     assert (verdict.entries, verdict.broken) == (9 + 3 * 3 * 10, None)
 
 
-def test_an_entry_goes_with_what_it_tells_of(log: Path) -> None:
+@on_both
+def test_an_entry_goes_with_what_it_tells_of(chain: URL) -> None:
     """A transaction that fails leaves no entry, and the next one follows the last that holds."""
 
     async def fail(database: Database) -> None:
@@ -222,13 +238,14 @@ def test_an_entry_goes_with_what_it_tells_of(log: Path) -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        tell(log, fail)
-    tell(log, lambda database: write(database, 1))
-    verdict = tell(log, walk)
+        tell(chain, fail)
+    tell(chain, lambda database: write(database, 1))
+    verdict = tell(chain, walk)
     assert (verdict.entries, verdict.broken) == (10, None)
 
 
-def test_texts_that_strangers_choose_cannot_keep_an_entry_out(log: Path) -> None:
+@on_both
+def test_texts_that_strangers_choose_cannot_keep_an_entry_out(chain: URL) -> None:
     """Characters that no database takes are replaced, endless texts are cut, and the chain holds."""
 
     async def odd(database: Database) -> None:
@@ -236,8 +253,8 @@ def test_texts_that_strangers_choose_cannot_keep_an_entry_out(log: Path) -> None
             actor = Actor("a\0b\ud800", "", "x" * 10_000)
             await append(session, 1, actor, Deed("session.open", "\0", Outcome.REFUSED, {"why": "\udfff"}))
 
-    tell(log, odd)
-    assert tell(log, walk).broken is None
+    tell(chain, odd)
+    assert tell(chain, walk).broken is None
 
 
 def test_the_files_of_the_plant_are_recorded(tmp_path: Path) -> None:

@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
+from sqlalchemy.engine import URL
 from sqlalchemy.orm import DeclarativeBase
 
 from tests.cloud.api.stand_ins import PLANT, START_NS, HandClock, message, occurrence
+from tests.support.postgres import on_both
 from tocsin_cloud.adapters.channels import ChannelError, Letter
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Message, Occurrence
 from tocsin_cloud.loops.notify import ATTEMPTS, Notifier
 from tocsin_cloud.loops.outbox import end_calls
 from tocsin_core.plant import load_plant
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_both]
 
 
 @dataclass
@@ -70,11 +72,11 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
+async def office(tmp_path: Path, sql_url: URL) -> AsyncIterator[Office]:
     """Return an outbox worker over an empty database; the plant calls wang at once and li after a minute."""
     (tmp_path / "north").mkdir()
     (tmp_path / "north" / "plant.yaml").write_text(PLANT, encoding="utf-8")
-    database = await Database.open(sqlite_url(tmp_path / "tocsin.sqlite"))
+    database = await Database.open(sql_url)
     clock, post, told = HandClock(), Post(), list[object]()
 
     async def publish(kind: str, body: object) -> None:

@@ -2,32 +2,43 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy import inspect, select, text
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import OperationalError
 
+from tests.support.postgres import Postgres, on_both, postgres
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.sql import engine as sql_engine
-from tocsin_cloud.adapters.sql.engine import Database, migrate, sqlite_url
-from tocsin_cloud.adapters.sql.models import AlarmState, Base
+from tocsin_cloud.adapters.sql.engine import Database, create_engine, migrate, server_url, sqlite_url
+from tocsin_cloud.adapters.sql.models import AlarmState, Base, GatewayOrder, Ticket
 from tocsin_cloud.adapters.sql.models import Quarantine as Row
+from tocsin_core.readings import LATEST_NS
 
 Story = Callable[[Database], Awaitable[None]]
+TICKET: Final[dict[str, Any]] = {
+    "id": "t", "title": {"zh": "罐"}, "source": None, "level": "general", "state": "rectifying", "deadline_ns": 1,
+    "reason": "r", "alarm": "P/H", "liable": None, "submitted_by": None,
+}  # fmt: skip
 
 
-def tell(path: Path, story: Story) -> None:
-    """Run a story on the database in `path`."""
+def tell(url: URL, story: Story) -> None:
+    """Run a story on the database at `url`."""
 
     async def run() -> None:
-        database = await Database.open(sqlite_url(path))
+        database = await Database.open(url)
         try:
             await story(database)
         finally:
@@ -36,31 +47,67 @@ def tell(path: Path, story: Story) -> None:
     asyncio.run(run())
 
 
-def test_the_migrations_make_the_tables_of_the_models(tmp_path: Path) -> None:
+@on_both
+def test_the_migrations_make_the_tables_of_the_models(sql_url: URL) -> None:
     """Nothing is in the one that is not in the other; doing it again changes nothing."""
-    path = tmp_path / "db"
-    migrate(sqlite_url(path))
-    migrate(sqlite_url(path))
-    plain = create_engine(f"sqlite:///{path}")
-    with plain.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-    plain.dispose()
+    migrate(sql_url)
+    migrate(sql_url)
+
+    async def story(database: Database) -> None:
+        async with database.read() as session:
+            connection = await session.connection()
+            assert await connection.run_sync(_differences) == []
+
+    tell(sql_url, story)
 
 
-def test_the_migrations_can_be_undone(tmp_path: Path) -> None:
+def _differences(connection: Connection) -> list[Any]:
+    return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+
+
+@on_both
+def test_the_migrations_can_be_undone(sql_url: URL) -> None:
     """Back at the beginning no table of ours is left."""
-    path = tmp_path / "db"
-    migrate(sqlite_url(path))
-    command.downgrade(alembic_config(path), "base")
-    plain = create_engine(f"sqlite:///{path}")
-    assert inspect(plain).get_table_names() == ["alembic_version"]
-    plain.dispose()
+    migrate(sql_url)
+    command.downgrade(alembic_config(sql_url), "base")
+
+    async def run() -> list[str]:
+        engine = create_engine(sql_url, writing=False)
+        async with engine.connect() as connection:
+            names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+        await engine.dispose()
+        return names
+
+    assert asyncio.run(run()) == ["alembic_version"]
+
+
+MIGRATION: Final = """
+import sys
+from sqlalchemy.engine import make_url
+from tocsin_cloud.adapters.sql.engine import migrate
+
+migrate(make_url(sys.argv[1]))
+"""
+
+
+def test_workers_that_start_at_once_make_the_tables_once(postgres_server: Postgres) -> None:
+    """Two processes on an empty server each find today's tables; SQLite lies on one machine, which starts one."""
+    url = postgres_server.make("empty")
+    command = [sys.executable, "-c", MIGRATION, url.render_as_string()]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    tell(url, _nothing_waits)
+
+
+async def _nothing_waits(database: Database) -> None:
+    async with database.read() as session:
+        assert (await session.scalars(select(AlarmState))).all() == []
 
 
 def test_an_older_database_keeps_its_callings_and_what_is_hidden(tmp_path: Path) -> None:
     """A message of before belongs to the calling of its raising; whatever was shelved or out of service is hidden."""
     path = tmp_path / "db"
-    config = alembic_config(path)
+    config = alembic_config(sqlite_url(path))
     command.upgrade(config, "0001")
     occurrences = [("shown", None, 0), ("shelved", 17, 0), ("out", None, 1)]
     with closing(sqlite3.connect(path)) as older, older:
@@ -92,21 +139,32 @@ def test_an_older_database_keeps_its_callings_and_what_is_hidden(tmp_path: Path)
         assert older.execute("SELECT id FROM message").fetchall() == [("m",)]
 
 
-def alembic_config(path: Path) -> Config:
-    """What alembic needs to know to work on the database in `path`."""
+def alembic_config(url: URL) -> Config:
+    """What alembic needs to know to work on the database at `url`."""
     config = Config()
     config.set_main_option("script_location", str(Path(sql_engine.__file__).with_name("migrations")))
-    config.attributes["url"] = sqlite_url(path)
+    config.attributes["url"] = url
     return config
 
 
-def test_a_commit_is_synced_and_readers_hold_up_nobody(tmp_path: Path) -> None:
-    """WAL with full syncing on both sides; a reader sees what was there when it began while a writer commits."""
+def test_sqlite_syncs_every_commit(tmp_path: Path) -> None:
+    """WAL with full syncing on both sides."""
+
+    async def story(database: Database) -> None:
+        for side in (database.read(), database.write()):
+            async with side as session:
+                for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
+                    assert await session.scalar(text(f"PRAGMA {pragma}")) == value
+
+    tell(sqlite_url(tmp_path / "db"), story)
+
+
+@on_both
+def test_readers_hold_up_nobody(sql_url: URL) -> None:
+    """A reader sees what was there when it began while a writer commits."""
 
     async def story(database: Database) -> None:
         async with database.read() as reading:
-            for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
-                assert await reading.scalar(text(f"PRAGMA {pragma}")) == value
             assert (await reading.scalars(select(AlarmState))).all() == []
             async with database.write() as writing:
                 writing.add(AlarmState(alarm="a", shelved_until_ns=None, out_of_service=False, who=None, reason=None))
@@ -114,30 +172,37 @@ def test_a_commit_is_synced_and_readers_hold_up_nobody(tmp_path: Path) -> None:
         async with database.read() as reading:
             assert len((await reading.scalars(select(AlarmState))).all()) == 1
 
-    tell(tmp_path / "db", story)
+    tell(sql_url, story)
 
 
-def test_writers_that_read_first_never_lose_an_update(tmp_path: Path) -> None:
-    """Twenty that each read, wait and add one end at twenty, without an error."""
+@on_both
+def test_writers_that_read_first_never_lose_an_update(sql_url: URL) -> None:
+    """Twenty, half of them of another process, that each read, wait and add one end at twenty, without an error."""
 
     async def story(database: Database) -> None:
         async with database.write() as session:
             session.add(AlarmState(alarm="a", shelved_until_ns=0, out_of_service=False, who=None, reason=None))
 
-        async def add_one() -> None:
-            async with database.write() as session:
+        other = Database.as_it_is(sql_url)
+        async with other.write():
+            pass  # connected: both begin at once
+
+        async def add_one(by: Database) -> None:
+            async with by.write() as session:
                 row = await session.get_one(AlarmState, "a")
                 await asyncio.sleep(0)
                 row.shelved_until_ns = (row.shelved_until_ns or 0) + 1
 
-        await asyncio.gather(*(add_one() for _ in range(20)))
+        await asyncio.gather(*(add_one(by) for by in (database, other) for _ in range(10)))
+        await other.close()
         async with database.read() as session:
             assert (await session.get_one(AlarmState, "a")).shelved_until_ns == 20
 
-    tell(tmp_path / "db", story)
+    tell(sql_url, story)
 
 
-def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
+@on_both
+def test_a_failed_transaction_leaves_nothing(sql_url: URL) -> None:
     """An error inside rolls all of it back, and the next writer is served."""
 
     async def story(database: Database) -> None:
@@ -152,10 +217,11 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
         async with database.write() as session:
             assert (await session.scalars(select(AlarmState))).all() == []
 
-    tell(tmp_path / "db", story)
+    tell(sql_url, story)
 
 
-def test_the_quarantine_keeps_the_newest_and_counts_all(tmp_path: Path) -> None:
+@on_both
+def test_the_quarantine_keeps_the_newest_and_counts_all(sql_url: URL) -> None:
     """Over its bound the oldest go; counts, sizes and the first bytes stay right; odd characters do no harm."""
 
     async def story(database: Database) -> None:
@@ -173,4 +239,87 @@ def test_the_quarantine_keeps_the_newest_and_counts_all(tmp_path: Path) -> None:
         assert len(rows[0].head) < 100
         assert len(rows[0].detail) < 9999
 
-    tell(tmp_path / "db", story)
+    tell(sql_url, story)
+
+
+@on_both
+def test_numbers_and_texts_come_back_as_they_were(sql_url: URL) -> None:
+    """Nanoseconds of any year, Chinese in JSON, bytes with zeros: what is written is what is read."""
+
+    async def story(database: Database) -> None:
+        evidence = {"zh": "高报", "time": [LATEST_NS], "value": [0.1, None]}
+        async with database.write() as session:
+            session.add(Ticket(**TICKET, opened_ns=LATEST_NS, evidence=evidence))
+            session.add(GatewayOrder(id="o", gateway="g", alarm="a", body=bytes(range(256)), at_ns=-LATEST_NS,
+                                     state="waiting", answer=""))  # fmt: skip
+        async with database.read() as session:
+            ticket = await session.get_one(Ticket, "t")
+            assert (ticket.opened_ns, ticket.evidence) == (LATEST_NS, evidence)
+            order = await session.get_one(GatewayOrder, "o")
+            assert (order.body, order.at_ns) == (bytes(range(256)), -LATEST_NS)
+
+    tell(sql_url, story)
+
+
+def test_a_server_that_is_away_may_be_asked_again(tmp_path: Path) -> None:
+    """Killed in a transaction, away, and back: each time it is said like a busy SQLite, and then the work goes on."""
+    with postgres(tmp_path / "server", settings=()) as server:
+
+        async def interrupted(database: Database) -> None:
+            async with database.write() as session:
+                session.add(_state("interrupted"))
+                await session.flush()
+                await asyncio.to_thread(server.stop)
+
+        async def story(database: Database) -> None:
+            with pytest.raises(OperationalError):
+                await interrupted(database)
+            with pytest.raises(OperationalError):
+                await _nothing_waits(database)
+            await asyncio.to_thread(server.start)
+            await _nothing_waits(database)
+            async with database.write() as session:
+                session.add(_state("after"))
+
+        tell(server.with_tables(), story)
+
+
+def test_a_writer_that_stands_still_is_ended(postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was stopped in its transaction holds the others up for a bounded time, and learns of it."""
+    monkeypatch.setattr(sql_engine, "IDLE_TIMEOUT_MS", 200)
+
+    url = postgres_server.with_tables()
+
+    async def stopped(database: Database, other: Database) -> None:
+        async with database.write() as session:
+            session.add(_state("a"))
+            await session.flush()
+            async with other.write() as meanwhile:
+                meanwhile.add(_state("a"))
+
+    async def story(database: Database) -> None:
+        other = Database.as_it_is(url)
+        with pytest.raises(OperationalError):
+            await stopped(database, other)
+        await other.close()
+
+    tell(url, story)
+
+
+def _state(alarm: str) -> AlarmState:
+    return AlarmState(alarm=alarm, shelved_until_ns=None, out_of_service=False, who=None, reason=None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sqlite:///x", "postgresql:///db", "postgresql://host", "postgresql://u:secret@host/db", "db", "mysql://h/d"],
+)
+def test_an_address_of_something_else_is_refused(text: str) -> None:
+    """Only a PostgreSQL server and its database will do, without a password that everybody on the machine could see."""
+    with pytest.raises(ValueError, match=r"postgresql://|password"):
+        server_url(text)
+
+
+def test_the_address_of_a_server_names_the_driver() -> None:
+    """People write what PostgreSQL's own tools take."""
+    assert str(server_url("postgresql://tocsin@db:5433/north")) == "postgresql+asyncpg://tocsin@db:5433/north"

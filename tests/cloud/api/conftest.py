@@ -10,11 +10,12 @@ import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from sqlalchemy.engine import URL
 from sqlalchemy.orm import DeclarativeBase
 
 from tests.cloud.api.stand_ins import PLANT, START_NS, AlarmsWorker, Bus, HandClock, LiveTable, StoredTrend
 from tocsin_cloud.adapters.accounts import SESSION_S, token_hash
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Session, User
 from tocsin_cloud.api.build import build_api
 from tocsin_cloud.api.ports import ApiPorts
@@ -76,11 +77,11 @@ def password_hash() -> str:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path, console: Path, password_hash: str) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, sql_url: URL, console: Path, password_hash: str) -> AsyncIterator[Bench]:
     """Return the interface over an empty database, with one user for each role, named like it, signed in."""
     (tmp_path / "north").mkdir()
     (tmp_path / "north" / "plant.yaml").write_text(PLANT, encoding="utf-8")
-    database = await Database.open(sqlite_url(tmp_path / "tocsin.sqlite"))
+    database = await Database.open(sql_url)
     clock, live, bus, missing = HandClock(), LiveTable(), Bus(), list[str]()
     history, worker = StoredTrend(60), AlarmsWorker(database, clock)
     ports = ApiPorts(

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cloud.api.conftest import Bench
 from tests.cloud.api.stand_ins import START_NS, message, occurrence, ticket, transition
+from tests.support.postgres import on_both
 from tocsin_cloud.adapters.sql.models import Quarantine, TicketLog, TicketOccurrence
 from tocsin_cloud.api.model import rfc3339
 from tocsin_cloud.api.openapi import description
@@ -27,6 +28,7 @@ def at(seconds: float) -> str:
     return rfc3339(START_NS + round(seconds * 1e9))
 
 
+@on_both
 async def test_a_hazard_source_shows_its_worst_alarm(bench: Bench) -> None:
     """Hidden alarms do not count, one that returned is not active; an early warning is."""
     await bench.put(
@@ -163,6 +165,7 @@ async def test_a_silent_history_is_no_crash(bench: Bench) -> None:
     assert "fire" not in answer.text
 
 
+@on_both
 async def test_alarms_are_sorted_for_the_operator(bench: Bench) -> None:
     """Unacknowledged first, then priority, then the newest."""
     await bench.put(
@@ -204,6 +207,7 @@ async def test_alarms_are_sorted_for_the_operator(bench: Bench) -> None:
         assert len(every) == 6
 
 
+@on_both
 async def test_paging_through_alarms_loses_none(bench: Bench) -> None:
     """Even where a page ends among alarms of one millisecond, the pages together hold every alarm once."""
     for number in range(1, 10):
@@ -221,6 +225,7 @@ async def test_paging_through_alarms_loses_none(bench: Bench) -> None:
     assert sorted(seen) == [f"{number:016x}" for number in range(1, 10)]
 
 
+@on_both
 async def test_alarms_since_a_time_are_all_of_them(bench: Bench) -> None:
     """The one raised at that very time is the first, and paging backwards ends there."""
     for number in range(1, 8):
@@ -302,6 +307,7 @@ async def test_a_shelf_may_end_with_the_return(bench: Bench) -> None:
     assert [command.once for command in bench.worker.commands] == [False, True]
 
 
+@on_both
 async def test_an_alarm_tells_what_happened_to_it(bench: Bench) -> None:
     """Step by step as the journal holds it; one without any step is none."""
     raised = occurrence(1)
@@ -356,6 +362,7 @@ async def test_shelving_needs_a_bound_and_a_reason(bench: Bench, body: dict[str,
     assert not bench.worker.commands
 
 
+@on_both
 async def test_a_ticket_goes_round_its_loop(bench: Bench) -> None:
     """Submitted by one, not accepted by the same, not while its alarm is active, then accepted by another."""
     raised = occurrence(1)
@@ -386,6 +393,7 @@ async def test_a_ticket_goes_round_its_loop(bench: Bench) -> None:
     assert [event.data for event in bench.bus.published] == [{"id": "HD-1"}, {"id": "HD-1"}]
 
 
+@on_both
 async def test_evidence_is_shown_as_it_was_kept(bench: Bench) -> None:
     """The trend of a ticket passes through with its gaps and its limits; its times become RFC 3339."""
     kept = {
@@ -442,6 +450,7 @@ async def test_gateways_with_their_devices(bench: Bench) -> None:
     assert (heard["clock"], heard["unsynchronised"]) == (None, [])
 
 
+@on_both
 async def test_the_figures(bench: Bench) -> None:
     """Counts come from the tables, counters from the process, the latency from transitions that readings caused."""
     raised = occurrence(1)
@@ -460,6 +469,7 @@ async def test_the_figures(bench: Bench) -> None:
     assert kpi["messages_delivered"] == 1
 
 
+@on_both
 async def test_the_figures_of_the_alarm_system(bench: Bench) -> None:
     """Over the hours since `since`: of what was told to the operator, with the floods and the alarms that need work."""
     hour = 3600
@@ -508,6 +518,7 @@ async def test_a_flood_is_part_of_the_plant(bench: Bench) -> None:
     assert flood == {"since": at(0), "until": None, "alarms": 12, "first": "NH3-101/H"}
 
 
+@on_both
 async def test_the_quarantine_shows_why(bench: Bench) -> None:
     """The newest refused payload first, without its bytes."""
     row = {"topic": "spBv1.0/x", "reason": "not protobuf", "detail": "truncated", "size": 9, "head": b"\xff"}

@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from tests.cloud.api.conftest import PASSWORD, Bench
 from tests.cloud.api.stand_ins import HandClock, occurrence
+from tests.support.postgres import on_both
 from tocsin_cloud.adapters.accounts import SESSION_S, Accounts
 from tocsin_cloud.adapters.sql.models import Session, User
 from tocsin_cloud.adapters.users import ensure_administrator
@@ -160,6 +161,7 @@ async def test_old_passwords_cannot_be_guessed_at_leisure(bench: Bench) -> None:
         assert slowed.status_code == 429
 
 
+@on_both
 async def test_odd_characters_are_a_wrong_password(bench: Bench) -> None:
     """What no database takes as a text is refused like any wrong user or password."""
     async with bench.client(None) as client:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from tests.cloud.api.conftest import PASSWORD, Bench
 from tests.cloud.api.stand_ins import occurrence
+from tests.support.postgres import on_both
 from tocsin_cloud.adapters.accounts import Accounts
 from tocsin_cloud.adapters.audit_chain import Actor
 from tocsin_cloud.adapters.roles import Role
@@ -30,6 +31,7 @@ async def actions(client: httpx.AsyncClient) -> list[tuple[str, str, str]]:
     return [(each["action"], each["target"], each["outcome"]) for each in found]
 
 
+@on_both
 async def test_a_user_is_made_changed_and_shut_out(bench: Bench) -> None:
     """A role counts at once; a new password and shutting out end the sessions; nothing shows a password."""
     async with bench.client("administrator") as admin, bench.client(None) as client:
@@ -83,6 +85,7 @@ async def test_what_cannot_be_is_refused_and_recorded(bench: Bench) -> None:
         assert len(await actions(admin)) == 8
 
 
+@on_both
 async def test_two_administrators_cannot_shut_each_other_out_at_once(bench: Bench) -> None:
     """Asked at the same moment, one is carried out and the other refused."""
     users = Users(bench.database, bench.clock, Accounts(bench.database, bench.clock))
@@ -102,6 +105,7 @@ async def test_an_administrator_signs_somebody_out_everywhere(bench: Bench) -> N
         assert (await admin.get("/session")).status_code == 200
 
 
+@on_both
 async def test_a_token_acts_for_its_user_until_it_is_revoked(bench: Bench) -> None:
     """It is told once and kept as a digest; its use is noted to the minute; the log names it and its user."""
     await bench.put(occurrence(1))

@@ -1,27 +1,58 @@
-"""Connections to the SQL database: a writing and a reading side, SQLite's settings, the migration to today's tables."""
+"""Connections to the SQL database: the writing and the reading side on SQLite and PostgreSQL, and the migration."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Self
+from typing import Any, Final, Self
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import URL, Connection, ExceptionContext, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-BUSY_TIMEOUT_MS = 10_000
+SQLITE: Final = "sqlite+aiosqlite"
+POSTGRESQL: Final = "postgresql+asyncpg"
+BUSY_TIMEOUT_MS: Final = 10_000
+CONNECT_TIMEOUT_S: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 15.0
+# A writer that stands still in its transaction holds up every other one: PostgreSQL ends it after this long.
+IDLE_TIMEOUT_MS: Final = 5_000
+WRITERS: Final = 0x746F6373696E
+"""The advisory lock of whoever writes: the name of the program in ASCII."""
+
+# Classes and codes of PostgreSQL's SQLSTATE (appendix A of its manual) that say nothing of the statement itself:
+# connection, serialization and deadlock, resources, locks, an operator's hand, the system, a server that only reads.
+TRY_AGAIN: Final = ("08", "40", "53", "55P03", "57", "58", "25P03", "25006")
 
 
 def sqlite_url(path: Path) -> URL:
     """The address of the SQLite database in the file `path`."""
-    return URL.create("sqlite+aiosqlite", database=str(path))
+    return URL.create(SQLITE, database=str(path))
+
+
+def server_url(text: str) -> URL:
+    """The address `postgresql://[USER@]HOST[:PORT]/DATABASE`; a password comes from PGPASSWORD or PGPASSFILE.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise ValueError(f"{text!r} is not postgresql://USER@HOST:PORT/DATABASE") from error
+    if url.password is not None:
+        raise ValueError("a password does not belong into the address: other users of the machine see it")
+    if url.drivername != "postgresql" or not url.host or not url.database:
+        raise ValueError(f"{text!r} is not postgresql://USER@HOST:PORT/DATABASE")
+    return url.set(drivername=POSTGRESQL)
 
 
 def _set_up_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -43,14 +74,48 @@ def _begin_reading(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
+def _write_alone(connection: Connection) -> None:
+    # The writers of a database come one after the other, as on SQLite: none works on what another is changing, none
+    # deadlocks with another, and rows are numbered in the order in which they become visible.
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
+
+
+def _say_try_again(context: ExceptionContext) -> OperationalError | None:
+    """Say with the class that SQLite's driver has for it that the database could not do it now, but may later."""
+    error = context.original_exception
+    state = str(getattr(error, "sqlstate", None) or "")
+    if context.is_disconnect or isinstance(error, OSError) or state.startswith(TRY_AGAIN):
+        return OperationalError(context.statement, None, error)
+    return None
+
+
 def create_engine(url: URL, *, writing: bool) -> AsyncEngine:
     """An engine on `url`, set up for transactions that write, or for those that only read."""
-    if url.get_backend_name() != "sqlite":
-        return create_async_engine(url)
-    # One writing connection: SQLite has one writer anyway, and waiting in the pool is fairer than its busy loop.
-    engine = create_async_engine(url, pool_size=1, max_overflow=0) if writing else create_async_engine(url)
-    event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-    event.listen(engine.sync_engine, "begin", _begin_writing if writing else _begin_reading)
+    # One writing connection: a database has one writer anyway, and waiting in the pool is fairer than elsewhere.
+    pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if writing else {}
+    if url.get_backend_name() == "sqlite":
+        engine = create_async_engine(url, **pool)
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_writing if writing else _begin_reading)
+        return engine
+    settings = {
+        "application_name": f"tocsin {'writes' if writing else 'reads'}",
+        "idle_in_transaction_session_timeout": str(IDLE_TIMEOUT_MS),
+        "lock_timeout": str(BUSY_TIMEOUT_MS),
+    }
+    # Behind the lock each statement has to see what was committed before it; a reader sees one moment throughout.
+    engine = create_async_engine(
+        url,
+        isolation_level="READ COMMITTED" if writing else "REPEATABLE READ",
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S, "command_timeout": ANSWER_TIMEOUT_S, "server_settings": settings,
+        },
+        **pool,
+    )  # fmt: skip
+    event.listen(engine.sync_engine, "handle_error", _say_try_again, retval=True)
+    if writing:
+        event.listen(engine.sync_engine, "begin", _write_alone)
     return engine
 
 
@@ -81,20 +146,38 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """A session in one writing transaction: committed at the end, rolled back on an error."""
+        """A session in one writing transaction: committed at the end, rolled back on an error.
+
+        Raises:
+            sqlalchemy.exc.OperationalError: the database cannot do it now. Where that happens at the end, on
+                PostgreSQL, the transaction may have been committed all the same.
+        """
         async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+            await _connect(session)
             yield session
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A session in one reading transaction: a consistent view, which holds up no writer."""
+        """A session in one reading transaction: a consistent view, which holds up no writer.
+
+        Raises:
+            sqlalchemy.exc.OperationalError: the database cannot do it now.
+        """
         async with AsyncSession(self._reader, expire_on_commit=False) as session, session.begin():
+            await _connect(session)
             yield session
 
     async def close(self) -> None:
         """Close every connection."""
         await self._reader.dispose()
         await self._writer.dispose()
+
+
+async def _connect(session: AsyncSession) -> None:
+    try:
+        _ = await session.connection()
+    except (OSError, PoolTimeoutError) as error:
+        raise OperationalError(None, None, error) from error
 
 
 def migrate(url: URL) -> None:
