@@ -135,6 +135,8 @@ class StreamSettings:
     max_age_s: float = 7 * 86400.0
     max_bytes: int = 8 << 30
     partitions: int = 16
+    # Of each message on a cluster; a single server keeps one.
+    copies: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,15 +3,16 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
@@ -21,7 +22,7 @@ from nats.js.api import (
     StreamConfig,
     SubjectTransform,
 )
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from tocsin_cloud.settings import StreamSettings
 from tocsin_core.clock import Clock
@@ -30,12 +31,23 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 STREAM: Final = "READINGS"
 # The MQTT listener writes a dot inside a topic level as "//" (nats-server, MQTT topic mapping).
 SPARKPLUG: Final = "spBv1//0"
 HEARTBEAT_S: Final = 1.0
 SILENT_S: Final = 3.5
+# A cluster that lost a leader has another one after 4 to 5 s (measured); one that starts takes longer.
+PATIENCE_S: Final = 20.0
+COMMAND_PATIENCE_S: Final = 8.0
+AGAIN_S: Final = 0.5
+CATCH_UP_S: Final = 5.0
+API_TIMEOUT_S: Final = 2.0
+# What nats-server answers: no leader at the moment, too few servers for the copies, not a cluster at all.
+UNAVAILABLE: Final = 503
+TOO_FEW_SERVERS: Final = 10005
+NO_CLUSTER: Final = 10074
 PENDING_MESSAGES: Final = 2_000_000
 PENDING_BYTES: Final = 128 << 20
 
@@ -88,6 +100,8 @@ class Message:
 async def connect(url: str, name: str) -> Client:
     """Connect to the nats-server at `url`; the connection comes back by itself for as long as the process lives.
 
+    `url` may name every server of a cluster, by commas: whichever answers will do.
+
     Raises:
         nats.errors.NoServersError: nothing answers there.
     """
@@ -104,23 +118,27 @@ async def connect(url: str, name: str) -> Client:
 
     client = Client()
     await client.connect(
-        url,
+        url.split(","),
         name=name,
         error_cb=on_error,
         disconnected_cb=on_disconnected,
         reconnected_cb=on_reconnected,
         reconnect_time_wait=1,
         max_reconnect_attempts=-1,
-        ping_interval=5,
+        # A server that stands still is left for another one of the cluster after the third unanswered ping.
+        ping_interval=2,
     )
     return client
 
 
 async def ensure_stream(client: Client, settings: StreamSettings) -> None:
-    """Create the stream, or bring an existing one's limits up to date.
+    """Create the stream, or bring an existing one's limits and copies up to date.
+
+    A cluster that is electing, or whose servers have not all come yet, is waited for.
 
     Raises:
-        nats.js.errors.APIError: the server refuses it (no room for `max_bytes`, other subjects).
+        nats.js.errors.APIError: the server refuses it (no room for `max_bytes`, other subjects, too few servers).
+        nats.errors.Error: no server answers.
     """
     config = StreamConfig(
         name=STREAM,
@@ -133,13 +151,39 @@ async def ensure_stream(client: Client, settings: StreamSettings) -> None:
             src=f"{SPARKPLUG}.*.>", dest=f"readings.{{{{partition({settings.partitions},1)}}}}.{{{{wildcard(1)}}}}.>"
         ),
     )
-    manager = client.jsm()
+    await _patiently(lambda: _ensure(client, replace(config, num_replicas=settings.copies)), PATIENCE_S)
+
+
+async def _ensure(client: Client, config: StreamConfig) -> None:
+    manager = client.jsm(timeout=API_TIMEOUT_S)
     try:
-        await manager.stream_info(STREAM)
-    except NotFoundError:
-        await manager.add_stream(config)
-    else:
-        await manager.update_stream(config)
+        try:
+            await manager.stream_info(STREAM)
+        except NotFoundError:
+            await manager.add_stream(config)
+        else:
+            await manager.update_stream(config)
+    except APIError as error:
+        if error.err_code != NO_CLUSTER:
+            raise
+        await _ensure(client, replace(config, num_replicas=1))
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]], patience_s: float) -> T:
+    """Make the attempt again and again for `patience_s`, as long as what fails is a matter of time."""
+    failed: Exception = NatsTimeoutError()
+    try:
+        async with asyncio.timeout(patience_s):
+            while True:
+                try:
+                    return await attempt()
+                except (NatsError, TimeoutError) as error:
+                    if isinstance(error, APIError) and error.code != UNAVAILABLE and error.err_code != TOO_FEW_SERVERS:
+                        raise
+                    failed = error
+                await asyncio.sleep(AGAIN_S)
+    except TimeoutError:
+        raise failed from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +224,7 @@ class Feed:
         self._heard = 0.0
         self._caught_up = False
         self._reached = False
+        self._behind_since: float | None = None
         self.pending = 0  # messages in the stream behind the last one taken
         self.restarts = 0
 
@@ -291,7 +336,7 @@ class Feed:
             self._caught_up = False
             self._heard = self._clock.monotonic()
             self._subscription = subscription
-            await self._client.jsm().add_consumer(STREAM, config)
+            await self._client.jsm(timeout=API_TIMEOUT_S).add_consumer(STREAM, config)
         except (NatsError, TimeoutError, OSError) as error:
             await self._drop(f"cannot start: {error!r}")
             return False
@@ -321,10 +366,12 @@ class Feed:
         return config
 
     async def _is_rebuilt(self) -> bool:
-        manager = self._client.jsm()
-        state = (await manager.stream_info(STREAM)).state
+        manager = self._client.jsm(timeout=API_TIMEOUT_S)
+        found = await manager.stream_info(STREAM)
+        state = found.state
         if state.last_seq < self._last.sequence:
-            return True
+            return (found.config.num_replicas or 1) == 1 or self._stays_behind()
+        self._behind_since = None
         if state.first_seq > self._last.sequence:
             return False
         try:
@@ -332,6 +379,19 @@ class Feed:
         except NotFoundError:
             return False
         return kept.time is not None and abs(kept.time.timestamp() - self._last.time_ns / 1e9) > 1e-3  # noqa: PLR2004 -- the client rounds to 1 µs
+
+    def _stays_behind(self) -> bool:
+        """Whether a cluster's stream really ends before what was taken: a new leader may not show yet all it holds.
+
+        Raises:
+            nats.errors.Error: it is too early to tell.
+        """
+        now = self._clock.monotonic()
+        self._behind_since = self._behind_since or now
+        if now - self._behind_since < CATCH_UP_S:
+            raise NatsError(f"the stream's new leader is still behind message {self._last.sequence}")
+        self._behind_since = None
+        return True
 
 
 async def publish_tick(client: Client, site: str, time_ns: int) -> None:
@@ -357,14 +417,16 @@ async def publish_computed(client: Client, site: str, body: bytes) -> None:
 async def publish_command(client: Client, site: str, command: Mapping[str, Any]) -> int:
     """Put a person's command into the stream; returns its sequence number. Sent twice (same `id`), it is kept once.
 
+    While a cluster has no leader it is sent again and again.
+
     Raises:
         nats.errors.Error: the stream did not take it.
     """
-    ack = await client.jetstream().publish(
-        f"tocsin.command.{site}",
-        json.dumps(command, ensure_ascii=False).encode(),
-        headers={"Nats-Msg-Id": str(command["id"])},
-        timeout=5.0,
+    body = json.dumps(command, ensure_ascii=False).encode()
+    headers = {"Nats-Msg-Id": str(command["id"])}
+    subject = f"tocsin.command.{site}"
+    ack = await _patiently(
+        lambda: client.jetstream().publish(subject, body, headers=headers, timeout=2.0), COMMAND_PATIENCE_S
     )
     return ack.seq
 
