@@ -3,13 +3,14 @@
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from tocsin_core import readings
 from tocsin_core.readings import Frame
 from tocsin_core.sparkplug import payload as codec
 from tocsin_core.sparkplug.edge import ClockState
+from tocsin_core.sparkplug.layout import FUTURE_NS, Layout, Read
 from tocsin_core.sparkplug.payload import NS_PER_MS, NUMERIC, DataType, PayloadError
 from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
 from tocsin_core.sparkplug.topics import Topic, parse_topic
@@ -17,8 +18,12 @@ from tocsin_core.sparkplug.topics import Topic, parse_topic
 Resolve = Callable[[str, str, str | None, str], int | None]
 
 SEQ_MODULUS: Final = 256
-# Further ahead of the host is a wrong clock, not a fast one; such a reading would stand as the newest for ever.
-FUTURE_NS: Final = 86_400_000_000_000
+# Of one device: the numbers in its messages have one byte or two.
+MOST_LAYOUTS: Final = 4
+# A device whose messages never look alike is not learned again and again.
+PATIENCE: Final = 8
+SELDOM: Final = 64
+DATA: Final = ("NDATA", "DDATA")
 SNAPSHOT_VERSION: Final = 1
 JOURNAL: Final = frozenset({codec.JOURNAL, codec.JOURNAL_OLDEST, codec.JOURNAL_FIRST})
 # The metrics of a clock's state, by their types.
@@ -113,6 +118,44 @@ class _Metric:
 class _Device:
     metrics: dict[str, _Metric] = field(default_factory=dict)
     aliases: dict[int, str] = field(default_factory=dict)
+    # By the length of the message. A birth makes another device, with none.
+    layouts: dict[int, Layout] = field(default_factory=dict)
+    # Messages since the last that was read by a layout.
+    unlike: int = 0
+    # What a snapshot keeps of it, once it was asked for: a plant's births are much more than what changes.
+    text: str | None = None
+
+    def read(self, payload: bytes, now_ns: int) -> Read | None:
+        """What `payload` says, if an earlier message looked as it does."""
+        layout = self.layouts.get(len(payload))
+        read = None if layout is None else layout.read(payload, now_ns)
+        self.unlike = 0 if read is not None else self.unlike + 1
+        return read
+
+    def kept(self) -> str:
+        """What a snapshot keeps, as JSON."""
+        if self.text is None:
+            metrics = {
+                name: {"datatype": metric.datatype, "told": metric.told} for name, metric in self.metrics.items()
+            }
+            self.text = _json({"metrics": metrics, "aliases": self.aliases})
+        return self.text
+
+    def learn(self, payload: bytes, frame: Frame) -> None:
+        """Read the next messages like `payload` faster, if it is of a plain shape."""
+        if self.unlike > PATIENCE and self.unlike % SELDOM:
+            return
+        wanted = {
+            alias: self.metrics[name].point if self.metrics[name].datatype in NUMERIC else None
+            for alias, name in self.aliases.items()
+        }
+        layout = Layout.learn(payload, wanted, frame)
+        if layout is None:
+            return
+        self.layouts.pop(len(payload), None)
+        if len(self.layouts) >= MOST_LAYOUTS:
+            del self.layouts[next(iter(self.layouts))]
+        self.layouts[len(payload)] = layout
 
 
 @dataclass(slots=True)
@@ -121,6 +164,11 @@ class _Node:
     seq: int | None = None
     # The node's own metrics stand under "", which no device can be called.
     devices: dict[str, _Device] = field(default_factory=dict)
+
+    def kept(self) -> str:
+        """What a snapshot keeps, as JSON."""
+        devices = ",".join(f"{_json(name)}:{device.kept()}" for name, device in self.devices.items())
+        return f'{{"bd_seq":{_json(self.bd_seq)},"seq":{_json(self.seq)},"devices":{{{devices}}}}}'
 
 
 @dataclass(slots=True)
@@ -132,6 +180,8 @@ class _Rows:
     value: list[float] = field(default_factory=list)
     quality: list[int] = field(default_factory=list)
     late: int = 0
+    # All of the readings, where a layout gave them.
+    read: Frame | None = None
     batch: int | None = None
     oldest: int | None = None
     incomplete: bool = False
@@ -158,18 +208,21 @@ class _Rows:
 
     def fed(self, topic: Topic) -> Fed:
         birth = topic.kind == "NBIRTH"
+        frame = self.read
+        if frame is None:
+            frame = Frame.of(self.point, self.time_ns, self.value, self.quality)
         return Fed(
-            frame=Frame.of(self.point, self.time_ns, self.value, self.quality),
+            frame=frame,
             group=topic.group,
             gateway=topic.node,
             device=topic.device,
             kind=topic.kind,
-            batch=self.batch if topic.kind in ("NDATA", "DDATA") and not self.incomplete else None,
+            batch=self.batch if topic.kind in DATA and not self.incomplete else None,
             newest_batch=self.batch if birth else None,
             oldest_batch=self.oldest,
             faults=tuple(Fault(reason, self.details[reason], n) for reason, n in self.counts.items()),
             rebirth=self.rebirth,
-            historical=bool(self.point) and self.late == len(self.point),
+            historical=bool(len(frame)) and self.late == len(frame),
             births=tuple(self.births),
             clock=self._clock() if topic.device is None else None,
             unsynchronised_ms=self._since(codec.UNSYNCHRONISED) if topic.kind == "DDATA" else None,
@@ -211,12 +264,27 @@ class HostSession:
         if where is None:
             return Fed(Frame.empty(), faults=(Fault("not-sparkplug", topic[:200]),))
         rows = _Rows()
+        node = self._nodes.get((where.group, where.node))
+        device = None if node is None or where.kind not in DATA else node.devices.get(where.device or "")
+        if node is not None and device is not None:
+            read = device.read(payload, now_ns)
+            if read is not None:
+                _check_seq(node, read.seq, rows, where)
+                rows.read, rows.batch, rows.late = read.frame, read.batch, read.late
+                return rows.fed(where)
         try:
             message = codec.parse(payload)
         except PayloadError as error:
             rows.fault("undecodable", f"{where}: {error}")
-            rows.rebirth = where.kind in ("NBIRTH", "DBIRTH", "NDATA", "DDATA")
+            rows.rebirth = where.kind in (*DATA, "NBIRTH", "DBIRTH")
             return rows.fed(where)
+        self._take(where, message, rows, now_ns)
+        fed = rows.fed(where)
+        if device is not None and not fed.faults:
+            device.learn(payload, fed.frame)
+        return fed
+
+    def _take(self, where: Topic, message: Payload, rows: _Rows, now_ns: int) -> None:
         match where.kind:
             case "NBIRTH":
                 self._node_birth(where, message, rows, now_ns)
@@ -228,14 +296,13 @@ class HostSession:
                 self._node_death(where, message, rows, now_ns)
             case "DDEATH":
                 self._device_death(where, message, rows, now_ns)
-        return rows.fed(where)
 
     def snapshot(self) -> bytes:
         """Everything that is remembered, as bytes for `restore`."""
-        nodes = [[group, node, asdict(state)] for (group, node), state in sorted(self._nodes.items())]
-        return json.dumps(
-            {"version": SNAPSHOT_VERSION, "nodes": nodes}, separators=(",", ":"), ensure_ascii=False
-        ).encode()
+        nodes = ",".join(
+            f"[{_json(group)},{_json(name)},{self._nodes[group, name].kept()}]" for group, name in sorted(self._nodes)
+        )
+        return f'{{"version":{SNAPSHOT_VERSION},"nodes":[{nodes}]}}'.encode()
 
     @classmethod
     def restore(cls, snapshot: bytes, resolve: Resolve) -> Self:
@@ -266,7 +333,7 @@ class HostSession:
 
     def _node_birth(self, where: Topic, message: Payload, rows: _Rows, now_ns: int) -> None:
         node = self._nodes[where.group, where.node] = _Node()
-        _check_seq(node, message, rows, str(where), born=True)
+        _check_seq(node, _seq(message), rows, where, born=True)
         node.bd_seq = _bd_seq(message)
         if node.bd_seq is None:
             rows.fault("no-bdseq", f"{where}: a birth without bdSeq; its death cannot be told from an older one")
@@ -278,7 +345,7 @@ class HostSession:
             rows.fault("not-born", f"{where}: a device's birth before its node's")
             rows.rebirth = True
             node = self._nodes[where.group, where.node] = _Node()
-        _check_seq(node, message, rows, str(where))
+        _check_seq(node, _seq(message), rows, where)
         self._declare(where, node, message, rows, now_ns)
 
     def _declare(self, where: Topic, node: _Node, message: Payload, rows: _Rows, now_ns: int) -> None:
@@ -310,7 +377,7 @@ class HostSession:
         node = self._nodes.get((where.group, where.node))
         device = None if node is None else node.devices.get(where.device or "")
         if node is not None:
-            _check_seq(node, message, rows, str(where))
+            _check_seq(node, _seq(message), rows, where)
         if device is None:
             rows.fault("not-born", f"{where}: data before the birth")
             rows.rebirth = True
@@ -356,6 +423,7 @@ class HostSession:
             if not known.told:
                 rows.fault("not-numeric", f"{where}: {known.name} has data type {known.datatype}")
                 known.told = True
+                self._forget_text(where)
             return
         time_ns = _time_ns(metric, message, rows, known.name, now_ns)
         if time_ns is None:
@@ -377,6 +445,12 @@ class HostSession:
         rows.late += metric.is_historical
         rows.add(known.point, time_ns, value, quality)
 
+    def _forget_text(self, where: Topic) -> None:
+        node = self._nodes.get((where.group, where.node))
+        device = None if node is None else node.devices.get(where.device or "")
+        if device is not None:
+            device.text = None
+
     def _node_death(self, where: Topic, message: Payload, rows: _Rows, now_ns: int) -> None:
         node = self._nodes.get((where.group, where.node))
         if node is None:
@@ -393,13 +467,17 @@ class HostSession:
         node = self._nodes.get((where.group, where.node))
         if node is None:
             return
-        _check_seq(node, message, rows, str(where))
+        _check_seq(node, _seq(message), rows, where)
         device = node.devices.pop(where.device or "", None)
         if device is not None:
             # A device is offline from the time its node says (tck-id-operational-behavior-edge-node-termination-host-
             # action-ddeath-devices-offline); the node itself from now on: its will was written when it connected.
             said_ns = message.timestamp * NS_PER_MS
             _mark_dead(device, rows, said_ns if _may_be(said_ns, now_ns) else now_ns)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _note_own(metric: Payload.Metric, name: str | None, rows: _Rows, now_ns: int) -> bool:
@@ -446,15 +524,19 @@ def _bd_seq(message: Payload) -> int | None:
     return None
 
 
-def _check_seq(node: _Node, message: Payload, rows: _Rows, where: str, *, born: bool = False) -> None:
-    """Compare the message's seq with the one that is due; a gap asks for a rebirth and the count goes on from here."""
-    if not message.HasField("seq") or message.seq >= SEQ_MODULUS:
+def _seq(message: Payload) -> int | None:
+    return message.seq if message.HasField("seq") else None
+
+
+def _check_seq(node: _Node, seq: int | None, rows: _Rows, where: Topic, *, born: bool = False) -> None:
+    """Compare a message's seq with the one that is due; a gap asks for a rebirth and the count goes on from here."""
+    if seq is None or seq >= SEQ_MODULUS:
         rows.fault("no-seq", f"{where}: no seq from 0 to 255")
         return
-    if not born and node.seq is not None and message.seq != node.seq:
-        rows.fault("sequence-gap", f"{where}: seq {message.seq} where {node.seq} was due")
+    if not born and node.seq is not None and seq != node.seq:
+        rows.fault("sequence-gap", f"{where}: seq {seq} where {node.seq} was due")
         rows.rebirth = True
-    node.seq = (message.seq + 1) % SEQ_MODULUS
+    node.seq = (seq + 1) % SEQ_MODULUS
 
 
 def _time_ns(metric: Payload.Metric, message: Payload, rows: _Rows, name: str, now_ns: int) -> int | None:

@@ -1,0 +1,281 @@
+"""Data messages that look as one before them did, but for times, values and numbers: read in columns, not by metric."""
+
+# A device sends the same metrics in the same order from second to second: all tags, lengths, aliases, types and
+# qualities stand in the same places. What was learned of one such message reads the next ones with a few array
+# operations. Whatever differs by one byte beyond what may differ is not read here.
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tocsin_core.readings import EARLIEST_NS, F64, I32, I64, LATEST_NS, U8, Frame
+from tocsin_core.sparkplug.payload import BATCH, NS_PER_MS
+
+# Further ahead of the host is a wrong clock, not a fast one; such a reading would stand as the newest for ever.
+FUTURE_NS: Final = 86_400_000_000_000
+
+# Protobuf tags, field number * 8 + wire type, of what a layout may hold (sparkplug_b.proto); all of one byte.
+_TIMESTAMP, _METRIC, _SEQ = 0x08, 0x12, 0x18
+_NAME, _ALIAS, _TIME, _TYPE, _HISTORICAL, _NULL, _PROPERTIES = 0x0A, 0x10, 0x18, 0x20, 0x28, 0x38, 0x4A
+_LONG, _DOUBLE = 0x58, 0x69
+_READING: Final = frozenset({_ALIAS, _TIME, _TYPE, _HISTORICAL, _NULL, _PROPERTIES, _DOUBLE})
+_VARINT, _FIXED64, _BYTES = 0, 1, 2
+_WORD: Final = 8
+_MORE: Final = 0x80
+# A varint of so many bytes fits into an i64.
+_LONGEST: Final = 8
+# Of ms since 1970 from 2000 to 2100; read as a word of 8 bytes, of which these bits count.
+_TIME_BYTES: Final = 6
+_TIME_BITS: Final = np.uint64(0x7F7F_7F7F_7F7F)
+_SEVEN: Final = np.uint64(0x7F)
+# Readings that stand at even distances are read at once. With more such runs nothing would be gained.
+_MOST_RUNS: Final = 32
+_EARLIEST_MS: Final = EARLIEST_NS // NS_PER_MS
+_LATEST_MS: Final = LATEST_NS // NS_PER_MS
+
+
+class _OtherError(Exception):
+    """The message is not of the plain shape that can be learned."""
+
+
+class _Field(NamedTuple):
+    """One protobuf field: its tag, and where its content begins and ends."""
+
+    tag: int
+    begin: int
+    end: int
+
+
+class _Run(NamedTuple):
+    """Words of 8 bytes in a message: where the first stands, how far it is to the next, and how many there are."""
+
+    begin: int
+    stride: int
+    size: int
+
+
+class Read(NamedTuple):
+    """What a message of a known layout says; `late` of its readings are marked as historical."""
+
+    frame: Frame
+    seq: int
+    batch: int | None
+    late: int
+
+
+@dataclass(slots=True)
+class _Found:
+    """The places in a message where something other may stand in the next one."""
+
+    varints: list[_Field] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    values: list[int] = field(default_factory=list)
+    unwanted: list[int] = field(default_factory=list)
+    points: list[int] = field(default_factory=list)
+    valued: list[int] = field(default_factory=list)
+    seq: _Field | None = None
+    batch: _Field | None = None
+    late: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """One shape of a device's data messages.
+
+    `fixed` and `expected`, u8 a byte of the message: the bits that must be as expected; of a varint whose number may be
+    another they are those that tell its length. `times` are the places of the times of all n readings, `values` those
+    of the values of those, at `valued`, that have one.
+    """
+
+    fixed: U8
+    expected: U8
+    times: tuple[_Run, ...]
+    values: tuple[_Run, ...]
+    valued: I64
+    point: I32
+    quality: U8
+    seq: _Field
+    batch: _Field | None
+    late: int
+
+    @classmethod
+    def learn(cls, payload: bytes, points: Mapping[int, int | None], frame: Frame) -> Self | None:
+        """The layout of `payload`, a data message that came to `frame` without a fault; None where it is not plain.
+
+        `points` tells by alias which point a metric is; None where nobody wants its readings. Plain is: seq; each
+        metric by alias, with its time, a Double or null; of what our gateways say beside, their batch's number alone.
+        """
+        found = _Found()
+        try:
+            for part in _fields(payload, 0, len(payload)):
+                _learn_part(payload, part, points, found)
+        except _OtherError:
+            return None
+        if found.seq is None or found.points != frame.point.tolist():
+            return None
+        times, values = _runs(found.times), _runs(found.values)
+        if len(times) + len(values) > _MOST_RUNS or (found.times and found.times[-1] + _WORD > len(payload)):
+            return None
+        fixed = np.full(len(payload), 0xFF, np.uint8)
+        for varint in found.varints:
+            fixed[varint.begin : varint.end] = _MORE
+        for begin in (*found.values, *found.unwanted):
+            fixed[begin : begin + _WORD] = 0
+        return cls(
+            fixed, np.frombuffer(payload, np.uint8) & fixed, times, values, np.asarray(found.valued, np.int64),
+            frame.point, frame.quality, found.seq, found.batch, found.late,
+        )  # fmt: skip
+
+    def read(self, payload: bytes, now_ns: int) -> Read | None:
+        """What `payload`, which arrived at `now_ns`, says; None where it is of another layout or needs a closer look.
+
+        That is where a value is not finite, or a time cannot be one.
+        """
+        data = np.frombuffer(payload, np.uint8)
+        if len(data) != len(self.fixed) or not np.array_equal(data & self.fixed, self.expected):
+            return None
+        n = len(self.point)
+        time_ms = _times_ms(_words(payload, self.times, n, np.dtype("<u8")))
+        if n and (time_ms.min() < _EARLIEST_MS or time_ms.max() > _last_ms(now_ns)):
+            return None
+        own: F64 = _words(payload, self.values, len(self.valued), np.dtype("<f8"))
+        if not np.isfinite(own).all():
+            return None
+        value = own
+        if len(own) < n:
+            value = np.full(n, np.nan)
+            value[self.valued] = own
+        frame = Frame(self.point, time_ms * NS_PER_MS, value, self.quality)
+        batch = None if self.batch is None else _number(payload, self.batch)
+        return Read(frame, _number(payload, self.seq), batch, self.late)
+
+
+def _runs(begins: Sequence[int]) -> tuple[_Run, ...]:
+    runs: list[_Run] = []
+    for begin in begins:
+        if runs:
+            last = runs[-1]
+            ahead = begin - last.begin
+            if last.size == 1 or ahead == last.stride * last.size:
+                runs[-1] = _Run(last.begin, ahead if last.size == 1 else last.stride, last.size + 1)
+                continue
+        runs.append(_Run(begin, _WORD, 1))
+    return tuple(runs)
+
+
+def _words(payload: bytes, runs: Sequence[_Run], n: int, kind: np.dtype[Any]) -> NDArray[Any]:
+    """The n words of `runs`, as native numbers of the `kind` that they are little-endian ones of."""
+    words = np.empty(n, kind.newbyteorder("="))
+    done = 0
+    for run in runs:
+        words[done : done + run.size] = np.ndarray(run.size, kind, payload, run.begin, (run.stride,))
+        done += run.size
+    return words
+
+
+def _times_ms(words: NDArray[np.uint64]) -> I64:
+    """The numbers of 6 bytes each that `words` begin with as varints."""
+    words &= _TIME_BITS
+    # Mostly a device was read at once.
+    alike = len(words) > 1 and bool((words == words[0]).all())
+    kept = words[:1] if alike else words
+    time_ms = kept & _SEVEN
+    for place in range(1, _TIME_BYTES):
+        # Each byte gives seven bits: its place moves by one bit a byte.
+        time_ms |= (kept >> np.uint64(place)) & (_SEVEN << np.uint64(7 * place))
+    own: I64 = time_ms.astype(np.int64)
+    return np.full(len(words), own[0]) if alike else own
+
+
+def _last_ms(now_ns: int) -> int:
+    return min(_LATEST_MS - 1, (now_ns + FUTURE_NS) // NS_PER_MS)
+
+
+def _varint_end(payload: bytes, at: int, end: int) -> int:
+    for place in range(at, min(end, at + _LONGEST)):
+        if payload[place] < _MORE:
+            return place + 1
+    raise _OtherError
+
+
+def _number(payload: bytes, varint: _Field) -> int:
+    number = 0
+    for place in range(varint.end - 1, varint.begin - 1, -1):
+        number = number << 7 | payload[place] & ~_MORE
+    return number
+
+
+def _fields(payload: bytes, at: int, end: int) -> list[_Field]:
+    """The fields between two places, all of tags of one byte."""
+    found: list[_Field] = []
+    while at < end:
+        tag = payload[at]
+        at += 1
+        if tag >= _MORE:
+            raise _OtherError
+        begin, wire = at, tag & 7
+        if wire == _VARINT:
+            at = _varint_end(payload, at, end)
+        elif wire == _FIXED64:
+            at += _WORD
+        elif wire == _BYTES:
+            begin = _varint_end(payload, at, end)
+            at = begin + _number(payload, _Field(tag, at, begin))
+        else:
+            raise _OtherError
+        if at > end:
+            raise _OtherError
+        found.append(_Field(tag, begin, at))
+    return found
+
+
+def _learn_part(payload: bytes, part: _Field, points: Mapping[int, int | None], found: _Found) -> None:
+    if part.tag == _METRIC:
+        fields = _fields(payload, part.begin, part.end)
+        by_tag = {each.tag: each for each in fields}
+        if len(by_tag) < len(fields):
+            raise _OtherError
+        if _NAME in by_tag:
+            _learn_batch(payload, by_tag, found)
+        else:
+            _learn_reading(payload, by_tag, points, found)
+    elif part.tag == _TIMESTAMP:
+        found.varints.append(part)
+    elif part.tag == _SEQ and found.seq is None:
+        found.seq = part
+        found.varints.append(part)
+    else:
+        raise _OtherError
+
+
+def _learn_batch(payload: bytes, by_tag: dict[int, _Field], found: _Found) -> None:
+    name = by_tag[_NAME]
+    if by_tag.keys() != {_NAME, _TIME, _TYPE, _LONG} or found.batch is not None:
+        raise _OtherError
+    if payload[name.begin : name.end] != BATCH.encode():
+        raise _OtherError
+    found.batch = by_tag[_LONG]
+    found.varints += [by_tag[_TIME], found.batch]
+
+
+def _learn_reading(payload: bytes, by_tag: dict[int, _Field], points: Mapping[int, int | None], found: _Found) -> None:
+    if not {_ALIAS, _TIME} <= by_tag.keys() <= _READING:
+        raise _OtherError
+    alias, time, value = _number(payload, by_tag[_ALIAS]), by_tag[_TIME], by_tag.get(_DOUBLE)
+    null = _NULL in by_tag and _number(payload, by_tag[_NULL]) != 0
+    if alias not in points or time.end - time.begin != _TIME_BYTES or null is not (value is None):
+        raise _OtherError
+    found.varints.append(time)
+    point = points[alias]
+    if point is None:
+        found.unwanted += [] if value is None else [value.begin]
+        return
+    found.times.append(time.begin)
+    if value is not None:
+        found.valued.append(len(found.points))
+        found.values.append(value.begin)
+    found.points.append(point)
+    found.late += _HISTORICAL in by_tag and _number(payload, by_tag[_HISTORICAL]) != 0
