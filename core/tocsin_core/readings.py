@@ -131,13 +131,13 @@ class Frame:
             qualities = np.where(broken, np.uint8(BAD_SENSOR_FAILURE), qualities)
         return cls(np.asarray(point, dtype=np.int32), np.asarray(time_ns, dtype=np.int64), values, qualities)
 
-    def not_ahead(self, now_ns: int) -> Self:
-        """The same, with none more than 5 s ahead of `now_ns`, when they came: what is, is taken to be of then.
+    def not_ahead(self, now_ns: int, most_ns: int = AHEAD_NS) -> Self:
+        """The same, with none more than `most_ns` ahead of `now_ns`, when they came: what is, is taken to be of then.
 
         A clock that is ahead is set back some day. Whoever believed its stamps would hold all readings after that for
         late ones, and be deaf to them until it has caught up.
         """
-        ahead = self.time_ns > now_ns + AHEAD_NS
+        ahead = self.time_ns > now_ns + most_ns
         return replace(self, time_ns=np.where(ahead, now_ns, self.time_ns)) if ahead.any() else self
 
     @classmethod

@@ -93,3 +93,4 @@ def test_no_reading_is_of_a_time_to_come() -> None:
     frame = Frame.of([1, 2, 3], [now_ns - 1, now_ns + AHEAD_NS, now_ns + AHEAD_NS + 1], [1.0] * 3, [GOOD] * 3)
     assert frame.not_ahead(now_ns).time_ns.tolist() == [now_ns - 1, now_ns + AHEAD_NS, now_ns]
     assert frame.not_ahead(now_ns + 1) is frame
+    assert frame.not_ahead(now_ns, 0).time_ns.tolist() == [now_ns - 1, now_ns, now_ns]

@@ -131,8 +131,9 @@ def _replay(state: State, alarms: AlarmSettings, spool: Spool, after: int, now_n
     while batches := _read(partial(spool.since, after, CHUNK)):
         frame = Frame.concat(heard(each.columns, engine_numbers(alarms, each.device, each.metrics)) for each in batches)
         readings += len(frame)
-        # A sensor's clock that is ahead must not put the engine ahead: that would be taken for a clock set back.
-        frame = frame.not_ahead(now_ns)
+        # What is ahead of the clock now, because a sensor's was or this one was set back, would make late ones of all
+        # that is read until then.
+        frame = frame.not_ahead(now_ns, 0)
         until_ns = min(now_ns, int(frame.time_ns.max(initial=0)))
         state, _ = step(state, alarms.rules, frame, [], max(state.now_ns, until_ns))
         after = batches[-1].number
