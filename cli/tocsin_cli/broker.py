@@ -6,9 +6,16 @@ from typing import Annotated, Final
 
 import typer
 
-from tocsin_cloud.adapters.nats_config import config_text, server_files
+from tocsin_cli.cloud_data import Data, Json
+from tocsin_cloud.adapters.authority import CA_FILE
+from tocsin_cloud.adapters.enrolment import Enrolment, moment
+from tocsin_cloud.adapters.nats_config import USERS_FILE, config_text, server_files
+from tocsin_cloud.adapters.own_certificates import server_certificate
+from tocsin_cloud.adapters.permissions import Users
+from tocsin_cloud.adapters.whole_file import write_whole
 from tocsin_cloud.cli import broker as run
-from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, ClusterSettings
+from tocsin_cloud.settings import AUTHORITY, LOOPBACK, Address, BrokerSettings, ClusterSettings
+from tocsin_core.clock import SystemClock
 
 # The ports that NATS and MQTT are known by (IANA: 1883 mqtt, 8883 secure-mqtt; nats-server: 4222, 6222, 8222).
 CLIENT_PORT: Final = 4222
@@ -33,11 +40,17 @@ def broker(
     ] = f"{LOOPBACK}:{PLAIN_PORT}",
     nats: Annotated[str, typer.Option("--nats", help="HOST:PORT for the cloud side.")] = f"{LOOPBACK}:{CLIENT_PORT}",
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object.")] = False,
+    mqtt_tls: Annotated[
+        bool, typer.Option("--mqtt-tls", help="Take gateways by the certificates of `tocsin gateway enroll` alone.")
+    ] = False,
+    host: Annotated[
+        list[str] | None, typer.Option("--host", help="A name or address by which gateways reach it; repeatable.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Run the broker alone: a nats-server with its stream and its MQTT listener."""
     if context.invoked_subcommand is None:
-        run(data=data, mqtt=mqtt, nats=nats, as_json=as_json)
+        run(data, mqtt, nats, hosts=(host or ()) if mqtt_tls else None, as_json=as_json)
 
 
 @app.command()
@@ -62,7 +75,7 @@ def config(  # noqa: PLR0913 -- each is an option
         Path | None,
         typer.Option("--tls", help="Folder on the server with ca.pem, server.pem and server.key; none is no TLS."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write the configuration of one server of a cluster to the standard output."""
     settings = BrokerSettings(
@@ -78,6 +91,42 @@ def config(  # noqa: PLR0913 -- each is an option
     )
     text = config_text(settings)
     typer.echo(json.dumps({"config": text}) if as_json else text, nl=as_json)
+
+
+@app.command()
+def certificate(
+    host: Annotated[list[str], typer.Option("--host", help="A name or address by which it is reached; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for what the server gets.")],
+    data: Data = DATA,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Issue the certificate of one server of a cluster; with it goes whom it lets in."""
+    clock, folder = SystemClock(), data / AUTHORITY
+    try:
+        made = server_certificate(folder, host, moment(clock.now_ns()))
+        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files = server_files(out)
+        write_whole(files.certificate, made.certificate)
+        write_whole(files.key, made.key)
+        write_whole(files.ca, (folder / CA_FILE).read_bytes())
+        write_whole(out / USERS_FILE, Users(Enrolment(folder), clock).text().encode())
+    except OSError as error:
+        raise typer.BadParameter(str(error)) from error
+    told = {"serial": made.serial, "ends": made.not_after.isoformat(), "folder": str(out)}
+    typer.echo(
+        json.dumps(told, ensure_ascii=False) if as_json else f"certificate until {made.not_after:%Y-%m-%d}: {out}"
+    )
+
+
+@app.command()
+def users(data: Data = DATA, *, as_json: Json = False) -> None:
+    """Write whom a cluster's servers let in to the standard output: their file `users.conf`, after each change."""
+    try:
+        text = Users(Enrolment(data / AUTHORITY), SystemClock()).text()
+    except OSError as error:
+        raise typer.BadParameter(str(error)) from error
+    typer.echo(json.dumps({"users": text}) if as_json else text, nl=as_json)
 
 
 def _word(text: str, option: str) -> str:

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,7 +16,15 @@ from tocsin_edge.adapters.metrics import ask, tell
 REFUSED_EXIT: Final = 1
 MINUTE_S: Final = 60.0
 
-app = typer.Typer(help="See and answer the alarms of a gateway on its own machine, with or without the cloud side.")
+app = typer.Typer(help="The alarms of a gateway, on its own machine; its certificates, on the cloud side's.")
+# A gateway's box has neither the cloud side's libraries nor its data.
+if find_spec("nats") is not None:
+    from tocsin_cli import enrolment
+
+    app.command()(enrolment.enroll)
+    app.command()(enrolment.renew)
+    app.command()(enrolment.revoke)
+    app.command("list")(enrolment.list_certificates)
 
 Data = Annotated[Path, typer.Option(help="Where the gateway keeps its files.")]
 Which = Annotated[str | None, typer.Option(help="Which one, where there are several in the folder.")]

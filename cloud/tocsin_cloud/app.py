@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from ssl import SSLContext
 from typing import Final, NamedTuple
 
 import structlog
@@ -26,6 +27,7 @@ from tocsin_cloud.adapters.issued import IssuedFile
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.nats_server import NatsServer
+from tocsin_cloud.adapters.own_certificates import cloud_context, secured
 from tocsin_cloud.adapters.plant_record import note_plant
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.settings_file import note_settings
@@ -100,10 +102,11 @@ async def run(
         if history is not None:
             stack.push_async_callback(history.close)
             await stack.enter_async_context(copying(history, settings.data))
-        server, url = await _broker(settings, clock, stack)
-        client = await connect(url, f"tocsin-{settings.role}")
+        server, url = await _broker(settings, plant, clock, stack)
+        tls = _certified(settings, clock)
+        client = await connect(url, f"tocsin-{settings.role}", tls)
         stack.push_async_callback(client.close)
-        process = _Process(settings, plant, clock, client, stack)
+        process = _Process(settings, plant, clock, client, stack, tls)
         if history is None:
             try:
                 ports, works = await _interface(process, stop)
@@ -114,6 +117,7 @@ async def run(
             ports, works = await _workers(process, history, first_start)
         if server is not None:
             works.append(("broker", server.supervise))
+            works.append(("broker-users", partial(server.keep_users, ports.metrics)))
         outlet = answering(client, ports) if settings.role is Role.WORKERS else _page(ports, settings)
         # What was loaded lives as long as the process: each full collection over it would hold up an alarm burst.
         gc.collect()
@@ -136,6 +140,7 @@ class _Process(NamedTuple):
     clock: Clock
     client: Client
     stack: AsyncExitStack
+    tls: SSLContext | None
 
 
 async def _summary(role: Role, ports: ApiPorts) -> Summary:
@@ -147,7 +152,7 @@ async def _summary(role: Role, ports: ApiPorts) -> Summary:
 
 async def _workers(process: _Process, history: History, first_start: Announce) -> tuple[ApiPorts, list[Work]]:
     """History, alarms, tickets and messages, and what the interface needs of them in this process."""
-    settings, plant, clock, client, stack = process
+    settings, plant, clock, client, stack, _ = process
     metrics = Metrics()
     await ensure_stream(client, settings.stream)
     database = await Database.open(sqlite_url(settings.sql_file))
@@ -201,13 +206,13 @@ async def _workers(process: _Process, history: History, first_start: Announce) -
         ("evidence", partial(keep_evidence, evidence)),
         ("notify", notifier.run),
         ("look", partial(keep_looking, look)),
-        ("host-state", partial(announce, settings.mqtt, clock)),
+        ("host-state", partial(announce, settings.mqtt, clock, process.tls if settings.mqtt_tls else None)),
     ]
 
 
 async def _interface(process: _Process, stop: asyncio.Event) -> tuple[ApiPorts, list[Work]]:
     """The interface alone, on what the workers answer; once they have, the tables are there."""
-    settings, plant, clock, client, stack = process
+    settings, plant, clock, client, stack, _ = process
     live = RemoteLive(client, plant.site.id, clock)
     await live.hear(stop)
     database = await Database.open(sqlite_url(settings.sql_file))
@@ -245,15 +250,27 @@ async def _part(name: str, work: Callable[[], Awaitable[None]]) -> None:
     raise PartEndedError(name)
 
 
-async def _broker(settings: CloudSettings, clock: Clock, stack: AsyncExitStack) -> tuple[NatsServer | None, str]:
+async def _broker(
+    settings: CloudSettings, plant: Plant, clock: Clock, stack: AsyncExitStack
+) -> tuple[NatsServer | None, str]:
     if settings.nats_url is not None:
         return None, settings.nats_url
-    address = Address(LOOPBACK, _free_port())
-    server = await NatsServer.start(
-        BrokerSettings(folder=settings.broker_folder, nats=address, mqtt=settings.mqtt), clock
-    )
+    tls = users = None
+    if settings.mqtt_tls:
+        hosts = [settings.mqtt.host, *(gateway.uplink.host for gateway in plant.file.gateways)]
+        tls, users = secured(settings.authority_folder, hosts, clock)
+    nats = Address(LOOPBACK, _free_port())
+    broker = BrokerSettings(folder=settings.broker_folder, nats=nats, mqtt=settings.mqtt, tls=tls)
+    server = await NatsServer.start(broker, clock, users)
     stack.push_async_callback(server.stop)
     return server, server.url
+
+
+def _certified(settings: CloudSettings, clock: Clock) -> SSLContext | None:
+    """With what the broker is called that wants a certificate."""
+    if settings.mqtt_tls or (settings.nats_url or "").startswith("tls://"):
+        return cloud_context(settings.authority_folder, clock)
+    return None
 
 
 def _free_port() -> int:

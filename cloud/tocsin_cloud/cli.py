@@ -4,9 +4,8 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,10 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer
+from tocsin_cloud.adapters.own_certificates import secured
 from tocsin_cloud.adapters.restore import UNFINISHED
 from tocsin_cloud.adapters.users import UserError
 from tocsin_cloud.app import run
 from tocsin_cloud.settings import (
+    AUTHORITY,
     LOOPBACK,
     Address,
     BrokerSettings,
@@ -64,6 +65,9 @@ def cloud(  # noqa: PLR0913 -- each is an option
     data: Annotated[Path, typer.Option("--data", help="Where everything is kept.")] = DATA,
     http: Annotated[str, typer.Option("--http", help="HOST:PORT of the page and the API.")] = f"{LOOPBACK}:8080",
     mqtt: Annotated[str, typer.Option("--mqtt", help="HOST:PORT on which gateways connect.")] = f"{LOOPBACK}:1883",
+    mqtt_tls: Annotated[
+        bool, typer.Option("--mqtt-tls", help="Take gateways by the certificates of `tocsin gateway enroll` alone.")
+    ] = False,
     nats: Annotated[
         str | None, typer.Option("--nats", help="URL of a running nats-server instead of an own one.")
     ] = None,
@@ -94,6 +98,7 @@ def cloud(  # noqa: PLR0913 -- each is an option
         data=data,
         http=_address(http),
         mqtt=_address(mqtt),
+        mqtt_tls=mqtt_tls,
         nats_url=nats,
         role=role,
         history=_history(history),
@@ -107,25 +112,34 @@ def cloud(  # noqa: PLR0913 -- each is an option
     _main(work, as_json=as_json)
 
 
-def broker(
-    *,
-    data: Annotated[Path, typer.Option("--data", help="Where the stream is kept, in the folder `nats`.")] = DATA,
-    mqtt: Annotated[str, typer.Option("--mqtt", help="HOST:PORT on which gateways connect.")] = f"{LOOPBACK}:1883",
-    nats: Annotated[str, typer.Option("--nats", help="HOST:PORT for the cloud side.")] = f"{LOOPBACK}:4222",
-    as_json: Json = False,
-) -> None:
-    """Run the broker alone: a nats-server with its stream and its MQTT listener."""
-    settings = BrokerSettings(folder=(data / "nats").resolve(), nats=_address(nats), mqtt=_address(mqtt))
-    _main(partial(_broker, settings), as_json=as_json)
+def broker(data: Path, mqtt: str, nats: str, *, hosts: Sequence[str] | None, as_json: bool) -> None:
+    """Run the broker alone, with TLS where `hosts` says by which names it is reached.
+
+    Raises:
+        typer.BadParameter: `mqtt` or `nats` is no address.
+        typer.Exit: it ended with an error.
+    """
+    listen = _address(mqtt), _address(nats)
+
+    async def work(stop: asyncio.Event) -> Mapping[str, Any]:
+        clock, tls, users = SystemClock(), None, None
+        if hosts is not None:
+            names = [*(address.host for address in listen), *hosts]
+            tls, users = secured(data / AUTHORITY, names, clock)
+        settings = BrokerSettings(folder=(data / "nats").resolve(), mqtt=listen[0], nats=listen[1], tls=tls)
+        return await _broker(await NatsServer.start(settings, clock, users), stop)
+
+    _main(work, as_json=as_json)
 
 
-async def _broker(settings: BrokerSettings, stop: asyncio.Event) -> Mapping[str, Any]:
-    server = await NatsServer.start(settings, SystemClock())
+async def _broker(server: NatsServer, stop: asyncio.Event) -> Mapping[str, Any]:
     try:
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(server.supervise(), name="broker")
+            keeping = tasks.create_task(server.keep_users(), name="broker-users")
             await stop.wait()
             watching.cancel()
+            keeping.cancel()
     finally:
         await server.stop()
     return {"restarts": server.restarts}

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 LOOPBACK: Final = "127.0.0.1"
 SQL_FILE: Final = "tocsin.sqlite"
+AUTHORITY: Final = "authority"
 
 
 class Address(NamedTuple):
@@ -187,6 +188,8 @@ class CloudSettings:
     data: Path
     http: Address
     mqtt: Address
+    # Whether the MQTT listener takes gateways by their certificates alone, of an own broker the NATS listener too.
+    mqtt_tls: bool = False
     # The address of a running nats-server; None: start one.
     nats_url: str | None = None
     role: Role = Role.ALL
@@ -211,6 +214,11 @@ class CloudSettings:
     def broker_folder(self) -> Path:
         """The folder of the embedded nats-server."""
         return self.data / "nats"
+
+    @property
+    def authority_folder(self) -> Path:
+        """The folder of our own certificate authority."""
+        return self.data / AUTHORITY
 
     @property
     def snapshot_file(self) -> Path:

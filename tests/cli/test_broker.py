@@ -3,12 +3,20 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack, redirect_stdout
+from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.support.ports import free_port
+from tests.support.wait import eventually
 from tocsin_cli.main import main
+from tocsin_cloud.adapters.enrolment import Enrolment, moment
 from tocsin_cloud.adapters.nats_server import program
+from tocsin_cloud.settings import AUTHORITY
+from tocsin_core.clock import SystemClock
 
 CLUSTER = ("broker", "config", "--name", "n1", "--routes", "n1,n2,n3:7222")
 
@@ -16,6 +24,8 @@ CLUSTER = ("broker", "config", "--name", "n1", "--routes", "n1,n2,n3:7222")
 def tocsin(patch: pytest.MonkeyPatch, *words: str) -> int:
     """Run the command line with these words in this process, and return its exit code."""
     patch.setattr(sys, "argv", ["tocsin", *words])
+    # The logs of the tests that follow would go to a standard error that is closed by then.
+    patch.setattr("tocsin_cli.main.log_to_stderr", lambda: None)
     with pytest.raises(SystemExit) as ended:
         main()
     assert isinstance(ended.value.code, int)
@@ -37,6 +47,49 @@ def test_the_server_takes_what_is_written(
     assert "stream_replicas: 3" in text
     assert tocsin(monkeypatch, *words, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"config": text}
+
+
+def test_servers_take_each_other_by_their_certificates_and_no_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two real servers with TLS as written are one cluster; one that shows a gateway's certificate joins nobody."""
+    names, data = ("n1", "n2", "rogue"), tmp_path / "data"
+    monitors = {name: free_port() for name in names}
+    ports = {name: free_port() for name in names}
+    routes = ",".join(f"localhost:{port}" for port in ports.values())
+
+    def start(name: str) -> None:
+        folder = str(tmp_path / name)
+        words = ["--name", name, "--routes", routes, "--listen", "127.0.0.1", "--store", folder, "--tls", folder]
+        words += ["--route", str(ports[name]), "--monitor", str(monitors[name])]
+        words += ["--nats", str(free_port()), "--mqtt", str(free_port())]
+        path = tmp_path / name / "nats.conf"
+        with path.open("w", encoding="utf-8") as file, redirect_stdout(file):
+            assert tocsin(monkeypatch, "broker", "config", *words) == 0
+        server = subprocess.Popen([program(), "-c", str(path), "-l", str(path.with_name("log"))])
+        stack.callback(server.wait, 10)
+        stack.callback(server.terminate)
+
+    for name in names:
+        words = ("--host", "localhost", "--data", str(data), "--out", str(tmp_path / name))
+        assert tocsin(monkeypatch, "broker", "certificate", *words) == 0
+    gateway = Enrolment(data / AUTHORITY).enroll("s", "gw", moment(SystemClock().now_ns()), timedelta(days=1))
+    (tmp_path / "rogue" / "server.pem").write_bytes(gateway.certificate)
+    (tmp_path / "rogue" / "server.key").write_bytes(gateway.key)
+    with ExitStack() as stack:
+        for name in names:
+            start(name)
+        eventually(lambda: _neighbours(monitors["n1"]) == {"n2"})
+        eventually(lambda: "authentication error" in (tmp_path / "n1" / "log").read_text(encoding="utf-8"))
+        assert _neighbours(monitors["n2"]) == {"n1"}
+
+
+def _neighbours(monitor: int) -> set[str]:
+    try:
+        found = httpx.get(f"http://127.0.0.1:{monitor}/routez", trust_env=False).json()
+    except httpx.TransportError:
+        return set()
+    return {route["remote_name"] for route in found["routes"]}
 
 
 @pytest.mark.parametrize("wrong", [("--routes", "n1,n2:0"), ("--name", "n 1"), ("--mqtt", "70000")])

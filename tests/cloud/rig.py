@@ -193,7 +193,7 @@ def now_ms() -> int:
 
 @dataclass
 class CloudProcess:
-    """`tocsin cloud` in a process of its own on somebody else's broker."""
+    """`tocsin cloud` in a process of its own, on somebody else's broker unless `nats` is empty."""
 
     plant: Path
     data: Path
@@ -203,12 +203,15 @@ class CloudProcess:
     process: subprocess.Popen[bytes] | None = None
     role: str = "all"
     history: str = "duckdb"
+    more: tuple[str, ...] = ()
 
     def start(self) -> None:
         """Start it; it is not ready yet."""
         self.data.mkdir(parents=True, exist_ok=True)
         arguments = ["cloud", str(self.plant), "--data", str(self.data), "--http", str(self.http)]
-        arguments += ["--mqtt", str(self.mqtt), "--nats", self.nats, "--role", self.role, "--history", self.history]
+        arguments += ["--mqtt", str(self.mqtt), "--role", self.role, "--history", self.history, *self.more]
+        if self.nats:
+            arguments += ["--nats", self.nats]
         with (self.data / f"{self.role}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tocsin_cli", *arguments],

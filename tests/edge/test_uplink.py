@@ -40,7 +40,7 @@ async def mute(port: int = 0) -> AsyncIterator[int]:
 
 async def connect(port: int) -> None:
     """Connect an uplink to `port` of this machine and leave it."""
-    async with Uplink.connect(Broker(port=port), "gw", Message("will", b""), "command"):
+    async with Uplink.connect(Broker(port=port), ("site", "gw"), Message("will", b""), "command"):
         pass
 
 

@@ -50,7 +50,7 @@ def tls_broker(folder: Path) -> Iterator[Running]:
 async def connect(port: int, tls: Tls | None) -> bool:
     """Connect an uplink, tell whether it was encrypted, and leave it."""
     settings = UplinkSettings(tls)
-    async with Uplink.connect(Broker(port=port), "gw", Message("will", b""), "command", settings) as uplink:
+    async with Uplink.connect(Broker(port=port), ("site", "gw"), Message("will", b""), "command", settings) as uplink:
         await uplink.broker_has_all()
         return uplink.encrypted
 
@@ -165,3 +165,12 @@ def test_the_page_shows_a_file_that_is_obeyed(tmp_path: Path) -> None:
     read = read_uplink_settings(tmp_path)
     assert read == UplinkSettings(Tls(tmp_path / "ca.pem", tmp_path / "gw.pem", tmp_path / "gw.key"), "scada")
     assert set(re.findall(r"`((?:readings|files|journal)_\w+)`", page)) <= set(COUNTERS)
+
+
+def test_the_client_id_fits_every_broker_and_cannot_be_guessed() -> None:
+    """No dot, which nats-server refuses; the same at each connect; with a key it is not the one made without."""
+    plain = UplinkSettings().client_id("s.1", "gw.1")
+    assert re.fullmatch(r"s-1-gw-1-[0-9a-f]{16}", plain)
+    assert UplinkSettings().client_id("s.1", "gw-1") != plain
+    ours = UplinkSettings(Tls(MADE / "ca.pem", MADE / "gateway.pem", MADE / "gateway.key"))
+    assert ours.client_id("s.1", "gw.1") == ours.client_id("s.1", "gw.1") != plain

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import secrets
+from ssl import SSLContext
 from typing import Final
 
 import aiomqtt
@@ -24,9 +26,11 @@ def _payload(*, online: bool, now_ns: int) -> bytes:
     return json.dumps({"online": online, "timestamp": now_ns // 1_000_000}).encode()
 
 
-async def announce(mqtt: Address, clock: Clock) -> None:
+async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None) -> None:
     """Be online until cancelled, then say that we are not; comes back whenever the connection is lost."""
     topic = state_topic(HOST)
+    # A name that nobody can guess: whoever connects under it ends this connection, and our will says that we died.
+    identifier = f"{HOST}-host-{secrets.token_hex(8)}"
     pause = RETRY_FIRST_S
     while True:
         now_ns = clock.now_ns()
@@ -34,7 +38,7 @@ async def announce(mqtt: Address, clock: Clock) -> None:
         will = aiomqtt.Will(topic, _payload(online=False, now_ns=now_ns), qos=1, retain=True)
         try:
             async with aiomqtt.Client(
-                mqtt.host, mqtt.port, identifier=f"{HOST}-host", will=will, keepalive=KEEP_ALIVE_S
+                mqtt.host, mqtt.port, identifier=identifier, will=will, keepalive=KEEP_ALIVE_S, tls_context=tls
             ) as client:
                 # An old death, or our own will delivered late, must not stand: whoever says offline is answered.
                 await client.subscribe(topic, qos=1)

@@ -1,10 +1,11 @@
-"""The embedded nats-server: its process, and its restart when it dies."""
+"""The embedded nats-server: its process, its restart when it dies, and whom it lets in."""
 
 import asyncio
 import fcntl
 import json
 import os
 import shutil
+import signal
 import sys
 from asyncio.subprocess import Process
 from dataclasses import replace
@@ -12,8 +13,12 @@ from pathlib import Path
 from typing import Self
 
 import structlog
+from prometheus_client import CollectorRegistry, Counter
 
-from tocsin_cloud.adapters.nats_config import config_text
+from tocsin_cloud.adapters.broker_log import BrokerLog
+from tocsin_cloud.adapters.nats_config import USERS_FILE, config_text
+from tocsin_cloud.adapters.permissions import Users
+from tocsin_cloud.adapters.whole_file import write_whole
 from tocsin_cloud.settings import Address, BrokerSettings
 from tocsin_core.clock import Clock
 
@@ -22,6 +27,7 @@ log = structlog.get_logger()
 RESTART_FIRST_S = 0.2
 RESTART_MOST_S = 5.0
 POLL_S = 0.05
+USERS_S = 1.0
 
 
 class BrokerError(RuntimeError):
@@ -62,22 +68,24 @@ class NatsServer:
     store, even when the first one's parent was killed.
     """
 
-    def __init__(self, settings: BrokerSettings, clock: Clock) -> None:
+    def __init__(self, settings: BrokerSettings, clock: Clock, users: Users | None = None) -> None:
         """Prepare; `start` starts it."""
         self._settings = settings
         self._log_file = settings.folder / "server.log"
         self._clock = clock
+        self._users = users
+        self._given = ""
         self._process: Process | None = None
         self.restarts = 0
 
     @classmethod
-    async def start(cls, settings: BrokerSettings, clock: Clock) -> Self:
-        """Start the server and wait until both listeners answer.
+    async def start(cls, settings: BrokerSettings, clock: Clock, users: Users | None = None) -> Self:
+        """Start the server and wait until both listeners answer; with TLS it lets in the `users`.
 
         Raises:
             BrokerError: it did not come up in time; the message has the reason.
         """
-        server = cls(settings, clock)
+        server = cls(settings, clock, users)
         try:
             await server._launch()
         except BaseException:
@@ -88,7 +96,8 @@ class NatsServer:
     @property
     def url(self) -> str:
         """Address for NATS clients."""
-        return f"nats://{self._settings.nats}"
+        scheme = "nats" if self._settings.tls is None else "tls"
+        return f"{scheme}://{self._settings.nats}"
 
     @property
     def pid(self) -> int | None:
@@ -111,6 +120,27 @@ class NatsServer:
                 pause = min(2 * pause, RESTART_MOST_S)
                 log.error("broker does not start", reason=str(problem), again_in_s=pause)  # noqa: TRY400 -- the message is the reason
 
+    async def keep_users(self, registry: CollectorRegistry | None = None) -> None:
+        """Bring the users that the server lets in up to date, and count what it refused; runs until cancelled."""
+        heard = BrokerLog(self._log_file)
+        refused = Counter(
+            "tocsin_broker_refused", "What the broker refused its clients.", ["reason"], registry=registry
+        )
+        while True:
+            await asyncio.sleep(USERS_S)
+            try:
+                if self._users is not None and self._users.text() != self._given and self._process is not None:
+                    self._write_users(self._users)
+                    # The server disconnects whom it no longer knows, and nobody else.
+                    self._process.send_signal(signal.SIGHUP)
+                    log.info("broker lets in other certificates from now on")
+                counts = heard.refused()
+            except OSError as error:
+                log.error("broker's users are not brought up to date", reason=str(error))  # noqa: TRY400 -- the message is the reason
+                continue
+            for reason, count in counts.items():
+                refused.labels(reason).inc(count)
+
     async def stop(self) -> None:
         """End the server; kill it when it does not end in time."""
         process, self._process = self._process, None
@@ -129,6 +159,8 @@ class NatsServer:
         settings = self._settings
         settings.folder.mkdir(parents=True, exist_ok=True)
         config = settings.folder / "server.conf"
+        if self._users is not None:
+            self._write_users(self._users)
         config.write_text(config_text(replace(settings, log_file=self._log_file)), encoding="utf-8")
         deadline = self._clock.monotonic() + settings.ready_timeout_s
         lock = os.open(settings.folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -145,6 +177,10 @@ class NatsServer:
             os.close(lock)
         await self._until_ready(self._process, deadline)
         log.info("broker ready", nats=str(settings.nats), mqtt=str(settings.mqtt), pid=self._process.pid)
+
+    def _write_users(self, users: Users) -> None:
+        self._given = users.text()
+        write_whole(self._settings.folder / USERS_FILE, self._given.encode())
 
     async def _take(self, lock: int, deadline: float) -> None:
         while True:

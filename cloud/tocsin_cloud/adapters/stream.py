@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -97,10 +98,10 @@ class Message:
     payload: bytes
 
 
-async def connect(url: str, name: str) -> Client:
+async def connect(url: str, name: str, tls: SSLContext | None = None) -> Client:
     """Connect to the nats-server at `url`; the connection comes back by itself for as long as the process lives.
 
-    `url` may name every server of a cluster, by commas: whichever answers will do.
+    `url` may name every server of a cluster, by commas: whichever answers will do. `tls` is for a `tls://` address.
 
     Raises:
         nats.errors.NoServersError: nothing answers there.
@@ -127,6 +128,7 @@ async def connect(url: str, name: str) -> Client:
         max_reconnect_attempts=-1,
         # A server that stands still is left for another one of the cluster after the third unanswered ping.
         ping_interval=2,
+        tls=tls,
     )
     return client
 

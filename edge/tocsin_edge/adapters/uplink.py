@@ -58,9 +58,16 @@ class Uplink:
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, broker: Broker, identifier: str, will: Message, command_topic: str, settings: UplinkSettings = PLAIN
+        cls,
+        broker: Broker,
+        gateway: tuple[str, str],
+        will: Message,
+        command_topic: str,
+        settings: UplinkSettings = PLAIN,
     ) -> AsyncIterator[Self]:
-        """Connect with `will` (QoS 1) and subscribe to the commands and a host's STATE; a clean disconnect at the end.
+        """Connect a `gateway` (site, id) with `will` (QoS 1) and subscribe to its commands and a host's STATE.
+
+        A clean disconnect at the end.
 
         Raises:
             NotReachedError: there is no connection, so that the will was not given to anybody.
@@ -68,6 +75,7 @@ class Uplink:
         """
         try:
             encryption = None if settings.tls is None else settings.tls.context()
+            identifier = settings.client_id(*gateway)
         except OSError as error:
             raise NotReachedError(f"a certificate or key cannot be used: {error}") from error
         client = aiomqtt.Client(

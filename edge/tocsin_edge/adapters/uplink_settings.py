@@ -1,5 +1,7 @@
 """What of the uplink belongs to the box and not to the plant file: certificates, and the host that it waits for."""
 
+import hashlib
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,20 @@ class UplinkSettings:
 
     tls: Tls | None = None
     primary_host: str | None = None
+
+    def client_id(self, site: str, gateway: str) -> str:
+        """The MQTT client id of a gateway: the same at each connect, of characters that every broker takes.
+
+        A broker ends the connection of whoever had the id before: with a certificate it comes of the secret key, so
+        that no other gateway can guess it.
+
+        Raises:
+            OSError: the key cannot be read.
+        """
+        held = None if self.tls is None else self.tls.key or self.tls.certificate
+        secret = b"" if held is None else held.read_bytes()
+        mark = hashlib.blake2s(f"{site}/{gateway}".encode(), key=hashlib.sha256(secret).digest(), digest_size=8)
+        return f"{re.sub('[^A-Za-z0-9]', '-', f'{site}-{gateway}')}-{mark.hexdigest()}"
 
 
 def read_uplink_settings(folder: Path) -> UplinkSettings:

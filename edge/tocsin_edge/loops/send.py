@@ -151,9 +151,8 @@ class Sender:
 
     async def _send_until_the_end(self, will: Message) -> None:
         gateway = self._settings.gateway
-        identifier = f"{self._settings.site}-{gateway.id}"
-        topic = self._session.command_topic
-        async with Uplink.connect(gateway.uplink, identifier, will, topic, self._uplink) as uplink:
+        named, topic = (self._settings.site, gateway.id), self._session.command_topic
+        async with Uplink.connect(gateway.uplink, named, will, topic, self._uplink) as uplink:
             log.info("uplink connected", host=gateway.uplink.host, port=gateway.uplink.port, tls=uplink.encrypted)
             counters = await self._thread.attempt(self._counters, self._thread.spool.counters)
             # Numbers may have been given out that the disk did not take.

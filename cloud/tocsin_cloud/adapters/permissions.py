@@ -1,0 +1,68 @@
+"""What a nats-server lets each certificate do: a gateway speaks as itself and hears its own commands, nothing else."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from tocsin_cloud.adapters.enrolment import Certificate, Enrolment, moment
+from tocsin_cloud.adapters.stream import to_subject
+from tocsin_core.clock import Clock
+from tocsin_core.sparkplug.topics import NAMESPACE
+
+CLOUD: Final = "tocsin:cloud"
+"""The user that the cloud side's own certificate is; it may do everything."""
+
+NODE_SAYS: Final = ("NBIRTH", "NDATA", "NDEATH")
+DEVICE_SAYS: Final = ("DBIRTH", "DDATA", "DDEATH")
+
+
+def users_text(certificates: Iterable[Certificate], now: datetime) -> str:
+    """The users of a server's `authorization`: the cloud side and every certificate that counts at `now`."""
+    users = [{"user": CLOUD}, *(_gateway(each) for each in certificates if each.counts(now))]
+    return "\n".join(["users: [", *(f"  {json.dumps(user)}" for user in users), "]", ""])
+
+
+def _gateway(certificate: Certificate) -> dict[str, Any]:
+    site, gateway = certificate.site, certificate.gateway
+    says = [_subject(site, kind, gateway) for kind in NODE_SAYS]
+    says += [f"{_subject(site, kind, gateway)}.*" for kind in DEVICE_SAYS]
+    hears = [_subject(site, "NCMD", gateway), f"{_subject(site, 'DCMD', gateway)}.*", f"{_subject('STATE')}.*"]
+    return {
+        "user": certificate.user,
+        "permissions": {"publish": {"allow": says}, "subscribe": {"allow": hears}},
+        "allowed_connection_types": ["MQTT"],
+    }
+
+
+def _subject(*levels: str) -> str:
+    return to_subject("/".join((NAMESPACE, *levels)))
+
+
+class Users:
+    """The users as they are now; read anew when a certificate was issued or revoked, or ends."""
+
+    def __init__(self, enrolment: Enrolment, clock: Clock) -> None:
+        """Nothing is read yet."""
+        self._enrolment = enrolment
+        self._clock = clock
+        self._stamp: tuple[int, int] | None = None
+        self._until: datetime | None = None
+        self._text = ""
+
+    def text(self) -> str:
+        """What the server's file of users has to say.
+
+        Raises:
+            OSError: the list of certificates cannot be read; the users stay as they were.
+        """
+        now = moment(self._clock.now_ns())
+        path = self._enrolment.path
+        held = path.stat() if path.exists() else None
+        stamp = (0, 0) if held is None else (held.st_mtime_ns, held.st_ino)
+        if stamp != self._stamp or (self._until is not None and now >= self._until):
+            certificates = self._enrolment.certificates()
+            self._text = users_text(certificates, now)
+            self._stamp = stamp
+            self._until = min((each.end for each in certificates if each.counts(now)), default=None)
+        return self._text
