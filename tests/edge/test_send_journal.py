@@ -11,7 +11,7 @@ from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, HostSessi
 from tocsin_core.sparkplug.edge import JournalNumbers
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Spool
 from tocsin_edge.loops.journal_feed import JournalFeed
-from tocsin_edge.loops.send_journal import RESEND_S, JournalSender
+from tocsin_edge.loops.send_journal import RESEND_FIRST_S, RESEND_MOST_S, JournalSender
 from tocsin_edge.loops.spool_thread import SpoolThread
 
 if TYPE_CHECKING:
@@ -141,15 +141,52 @@ def test_what_nobody_acknowledges_goes_out_again(bench: Bench) -> None:
         bench.kept(b"a", b"b")
         await bench.sent()
         await bench.hears(0)
-        bench.clock.s += RESEND_S - 1
+        bench.clock.s += RESEND_FIRST_S - 1
         assert await bench.sent() == []
+        # That more is told meanwhile is no reason to wait longer.
+        bench.kept(b"c")
+        assert await bench.sent() == [(2, [b"c"], 1)]
         bench.clock.s += 2
-        assert await bench.sent() == [(1, [b"b"], 1)]
+        assert await bench.sent() == [(1, [b"b", b"c"], 1)]
+        await bench.hears(2)
+        bench.kept(b"d")
+        assert await bench.sent() == [(3, [b"d"], 3)]
         bench.sender = bench.connected()
-        assert await bench.sent() == [(1, [b"b"], 1)]
+        assert await bench.sent() == [(3, [b"d"], 3)]
         bench.feed.decides = RULES
-        assert await bench.sender.reborn() == JournalNumbers(bench.first + 1, bench.first + 1, RULES)
-        assert await bench.sent() == [(1, [b"b"], 1)]
+        assert await bench.sender.reborn() == JournalNumbers(bench.first + 3, bench.first + 3, RULES)
+        assert await bench.sent() == [(3, [b"d"], 3)]
+
+    play(story)
+
+
+def test_to_a_host_that_takes_its_time_it_does_not_go_out_twice(bench: Bench) -> None:
+    """Ever more rarely while nobody answers; once it is known how long the host takes, no more than once."""
+
+    async def story() -> None:
+        async def messages(seconds: int) -> int:
+            found = 0
+            for _ in range(seconds):
+                bench.clock.s += 1
+                found += len(await bench.sent())
+            return found
+
+        bench.kept(b"a")
+        await bench.sent()
+        assert await messages(60) == 5
+        await bench.hears(0)
+        for entry in range(1, 6):
+            bench.kept(b"slow")
+            await bench.sent()
+            assert await messages(6) == 0
+            await bench.hears(entry)
+        for entry in range(6, 9):
+            bench.kept(b"quick")
+            await bench.sent()
+            await bench.hears(entry)
+        bench.kept(b"lost")
+        await bench.sent()
+        assert await messages(int(RESEND_FIRST_S) + 1) == 1
 
     play(story)
 
@@ -187,7 +224,7 @@ def test_numbers_left_out_after_the_last_entry_are_nobodys_concern(bench: Bench)
         assert await bench.sent() == []
         assert not bench.waits()
         await bench.hears(0)
-        bench.clock.s += 2 * RESEND_S
+        bench.clock.s += 2 * RESEND_MOST_S
         assert await bench.sent() == []
         assert not bench.waits()
 

@@ -12,8 +12,11 @@ from tocsin_edge.adapters.uplink import Uplink
 from tocsin_edge.loops.journal_feed import JournalFeed
 
 NS_PER_MS: Final = 1_000_000
-# A host commits within a second or two; what it has not committed by then was lost on the way.
-RESEND_S: Final = 15.0
+# Where for so long no more was acknowledged a message was lost on the way: all that waits is sent again, then ever more
+# rarely. A host that takes its time is given twice what it took last.
+RESEND_FIRST_S: Final = 3.0
+RESEND_MOST_S: Final = 15.0
+PATIENCE: Final = 2.0
 
 log = structlog.get_logger()
 
@@ -28,6 +31,8 @@ class JournalSender:
         self._clock = clock
         self._after = feed.committed
         self._moved_s = clock.monotonic()
+        self._resend_s = RESEND_FIRST_S
+        self._sent_again = False
 
     @property
     def unsettled(self) -> bool:
@@ -44,6 +49,7 @@ class JournalSender:
     async def send(self, session: EdgeSession) -> None:
         """Send what was not sent yet on this connection, and again what nobody has acknowledged for long."""
         self._after_silence()
+        first = self._after <= self._feed.committed
         while (newest := self._feed.newest) > self._after:
             entries = await self._feed.waiting(self._after)
             if entries is None:
@@ -60,7 +66,8 @@ class JournalSender:
                 bodies = [entry.body for entry in part]
                 await self._uplink.publish(session.journal(part[0].number, bodies, oldest, self._now_ms()))
             self._after = entries[-1].number
-            self._moved_s = self._clock.monotonic()
+            if first:
+                self._moved_s = self._clock.monotonic()
 
     async def heed(self, number: int) -> None:
         """Take the host's word, cumulative: it has what came of everything up to `number`."""
@@ -68,7 +75,7 @@ class JournalSender:
         if number > feed.newest:
             log.warning("host commits what was never sent of the journal", entry=number, newest=feed.newest)
         elif number > feed.committed:
-            self._moved_s = self._clock.monotonic()
+            self._progressed()
             floor = await feed.commit(number, self._now_ms())
             if floor > number:
                 # Above it numbers were left out: the host waits for them until it is told that none will come.
@@ -87,9 +94,18 @@ class JournalSender:
         now_s = self._clock.monotonic()
         if self._after <= self._feed.committed:
             self._moved_s = now_s
-        elif now_s - self._moved_s > RESEND_S:
-            log.warning("nothing of the journal acknowledged, sending again", after_s=RESEND_S)
+        elif now_s - self._moved_s > self._resend_s:
+            log.warning("nothing of the journal acknowledged, sending again", after_s=self._resend_s)
             self._after, self._moved_s = self._feed.committed, now_s
+            self._resend_s, self._sent_again = min(2 * self._resend_s, RESEND_MOST_S), True
+
+    def _progressed(self) -> None:
+        """Learn how long the host takes; what was sent twice does not tell which of them it answers."""
+        now_s = self._clock.monotonic()
+        if not self._sent_again:
+            took_s = now_s - self._moved_s
+            self._resend_s = min(max(PATIENCE * took_s, RESEND_FIRST_S), RESEND_MOST_S)
+        self._moved_s, self._sent_again = now_s, False
 
     def _now_ms(self) -> int:
         return self._clock.now_ns() // NS_PER_MS
