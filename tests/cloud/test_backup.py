@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -34,6 +35,14 @@ for verb in (backup, restore, cloud):
     VERBS.command(verb.__name__)(verb)
 VERBS.add_typer(user.app, name="user")
 VERBS.add_typer(audit.app, name="audit")
+
+
+@pytest.fixture(autouse=True)
+def own_umask() -> Iterator[None]:
+    """The verbs set it for their process, which here is everybody's."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

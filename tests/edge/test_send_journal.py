@@ -21,6 +21,9 @@ NOW_MS: Final = 1_800_000_000_000
 RULES: Final = "0123456789abcdef"
 DEVICES: Final = [EdgeDevice("D", (EdgeMetric("A"),))]
 
+Heard = tuple[int, list[bytes], int | None]
+"""First number, bodies, and the oldest number that can still come where it is told, of one message."""
+
 
 class Hands:
     """A clock that is set by hand."""
@@ -45,8 +48,7 @@ class Ear:
         self._session = session
         self._host.feed(*self._plain(session.will(0, NOW_MS)), 0)
         self._host.feed(*self._plain(session.nbirth(0, 1, NOW_MS, None, JournalNumbers(0, 1, RULES))), 0)
-        self.heard: list[tuple[int, list[bytes], int]] = []
-        """First number, bodies, and the oldest number that can still come, of each message."""
+        self.heard: list[Heard] = []
 
     async def publish(self, message: Message) -> None:
         """Take a message."""
@@ -54,10 +56,9 @@ class Ear:
         assert fed.faults == ()
         assert fed.journal is not None
         assert fed.journal.first is not None
-        assert fed.journal.oldest is not None
         self.heard.append((fed.journal.first, list(fed.journal.entries), fed.journal.oldest))
 
-    def taken(self) -> list[tuple[int, list[bytes], int]]:
+    def taken(self) -> list[Heard]:
         """What was heard since the last time."""
         heard, self.heard = self.heard, []
         return heard
@@ -89,10 +90,13 @@ class Bench:
         """Entries that are on disk."""
         self.feed.kept(self.spool.journal.append([(NOW_MS, body) for body in bodies]))
 
-    async def sent(self) -> list[tuple[int, list[bytes], int]]:
+    async def sent(self) -> list[Heard]:
         """What goes out now, numbers counted from the first."""
         await self.sender.send(self.session)
-        return [(first - self.first, bodies, oldest - self.first) for first, bodies, oldest in self.ear.taken()]
+        return [
+            (first - self.first, bodies, None if oldest is None else oldest - self.first)
+            for first, bodies, oldest in self.ear.taken()
+        ]
 
     def waits(self) -> bool:
         """Whether anything waits to be sent or acknowledged."""
@@ -122,7 +126,7 @@ def test_entries_go_out_once_in_order_and_the_new_after_them(bench: Bench) -> No
     async def story() -> None:
         assert await bench.sent() == []
         bench.kept(b"a", b"b")
-        assert await bench.sent() == [(0, [b"a", b"b"], 0)]
+        assert await bench.sent() == [(0, [b"a", b"b"], None)]
         assert await bench.sent() == []
         await bench.hears(1)
         assert not bench.waits()
@@ -152,10 +156,10 @@ def test_what_nobody_acknowledges_goes_out_again(bench: Bench) -> None:
         bench.kept(b"d")
         assert await bench.sent() == [(3, [b"d"], 3)]
         bench.sender = bench.connected()
-        assert await bench.sent() == [(3, [b"d"], 3)]
+        assert await bench.sent() == [(3, [b"d"], None)]
         bench.feed.decides = RULES
         assert await bench.sender.reborn() == JournalNumbers(bench.first + 3, bench.first + 3, RULES)
-        assert await bench.sent() == [(3, [b"d"], 3)]
+        assert await bench.sent() == [(3, [b"d"], None)]
 
     play(story)
 
@@ -199,7 +203,7 @@ def test_a_gap_is_told_once_all_before_it_is_committed(bench: Bench) -> None:
         bench.feed.leave_out()
         assert bench.feed.hold([(NOW_MS, b"b")]) == [bench.first + NUMBERS_LEFT_OUT + 1]
         far = NUMBERS_LEFT_OUT + 1
-        assert await bench.sent() == [(0, [b"a"], 0), (far, [b"b"], 0)]
+        assert await bench.sent() == [(0, [b"a"], None), (far, [b"b"], None)]
         await bench.hears(0)
         assert await bench.sent() == [(far, [b"b"], far)]
         await bench.hears(far)
@@ -247,6 +251,48 @@ def test_a_host_that_went_back_gets_what_is_still_kept(bench: Bench) -> None:
     play(story)
 
 
+def test_nothing_is_given_up_before_the_host_has_said_what_it_has(bench: Bench) -> None:
+    """On a new connection: a restored host first hears only of new entries, and asks for those that it lacks."""
+
+    async def story() -> None:
+        bench.kept(b"a", b"b", b"c")
+        await bench.sent()
+        await bench.hears(2)
+        bench.sender = bench.connected()
+        bench.kept(b"d")
+        assert await bench.sent() == [(3, [b"d"], None)]
+        await bench.hears(0)
+        assert await bench.sent() == [(1, [b"b", b"c", b"d"], 1)]
+
+    play(story)
+
+
+def test_a_host_that_was_never_told_of_a_gap_is_told_at_its_first_word(bench: Bench) -> None:
+    """It has all before the numbers that were left out: what comes after them it must not wait for."""
+
+    async def story() -> None:
+        bench.kept(b"a")
+        await bench.sent()
+        await bench.hears(0)
+        bench.sender = bench.connected()
+        bench.feed.leave_out()
+        bench.feed.hold([(NOW_MS, b"b")])
+        far = NUMBERS_LEFT_OUT + 1
+        assert await bench.sent() == [(far, [b"b"], None)]
+        await bench.hears(0)
+        assert await bench.sent() == [(far, [b"b"], far)]
+        await bench.hears(0)
+        assert await bench.sent() == []
+        # Nor is there anything for one that went back to before all that is kept.
+        bench.spool.journal.forget(NOW_MS + 1)
+        bench.sender = bench.connected()
+        assert await bench.sent() == [(far, [b"b"], None)]
+        await bench.hears(-5)
+        assert await bench.sent() == [(far, [b"b"], far)]
+
+    play(story)
+
+
 def test_where_no_host_acknowledges_the_brokers_word_counts(bench: Bench) -> None:
     """What was sent is settled; what came since is not."""
 
@@ -256,6 +302,6 @@ def test_where_no_host_acknowledges_the_brokers_word_counts(bench: Bench) -> Non
         bench.kept(b"b")
         await bench.sender.settle()
         assert bench.waits()
-        assert await bench.sent() == [(1, [b"b"], 1)]
+        assert await bench.sent() == [(1, [b"b"], None)]
 
     play(story)

@@ -190,10 +190,11 @@ class EdgeSession:
         _put_standing(payload, standing, now_ms)
         return self._numbered("NDATA", payload)
 
-    def journal(self, first: int, bodies: Sequence[bytes], oldest: int, now_ms: int) -> Message:
-        """Tell journal entries, numbered from `first` without a gap; `oldest` as in `JournalNumbers`."""
+    def journal(self, first: int, bodies: Sequence[bytes], oldest: int | None, now_ms: int) -> Message:
+        """Tell journal entries, numbered from `first` without a gap; `oldest` as in `JournalNumbers`, None: not told."""
         payload = Payload(timestamp=now_ms)
-        codec.put_number(payload, codec.JOURNAL_OLDEST, oldest, now_ms)
+        if oldest is not None:
+            codec.put_number(payload, codec.JOURNAL_OLDEST, oldest, now_ms)
         codec.put_number(payload, codec.JOURNAL_FIRST, first, now_ms)
         for body in bodies:
             codec.put_bytes(payload, codec.JOURNAL_ENTRY, body, now_ms)

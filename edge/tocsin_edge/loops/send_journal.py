@@ -33,6 +33,9 @@ class JournalSender:
         self._moved_s = clock.monotonic()
         self._resend_s = RESEND_FIRST_S
         self._sent_again = False
+        # A host that was restored has less than was committed: before it has said what it has, nothing is told that
+        # would have it give up entries which it only has to ask for.
+        self._host_said = False
 
     @property
     def unsettled(self) -> bool:
@@ -42,6 +45,7 @@ class JournalSender:
     async def reborn(self) -> JournalNumbers | None:
         """Send all that waits again after a birth; give the numbers that it tells, None where nothing is decided."""
         self._after = self._feed.committed
+        self._host_said = False
         if not self._feed.decides:
             return None
         return JournalNumbers(self._feed.newest, await self._feed.oldest(), self._feed.decides)
@@ -60,7 +64,7 @@ class JournalSender:
                     self._feed.committed = newest
                 self._after = newest
                 continue
-            oldest = await self._feed.oldest()
+            oldest = await self._feed.oldest() if self._host_said else None
             for _, run in groupby(enumerate(entries), lambda placed: placed[1].number - placed[0]):
                 part = [entry for _, entry in run]
                 bodies = [entry.body for entry in part]
@@ -74,17 +78,22 @@ class JournalSender:
         feed = self._feed
         if number > feed.newest:
             log.warning("host commits what was never sent of the journal", entry=number, newest=feed.newest)
-        elif number > feed.committed:
+            return
+        first_word, self._host_said = not self._host_said, True
+        if number > feed.committed:
             self._progressed()
             floor = await feed.commit(number, self._now_ms())
             if floor > number:
                 # Above it numbers were left out: the host waits for them until it is told that none will come.
                 self._after = min(self._after, floor)
-        elif number < feed.committed:
-            again = await feed.reopen(number)
-            if again:
-                self._after = number
-                log.warning("host went back in the journal", to_entry=number, newest=feed.newest, sent_again=again)
+            return
+        again = await feed.reopen(number) if number < feed.committed else 0
+        if again:
+            self._after = number
+            log.warning("host went back in the journal", to_entry=number, newest=feed.newest, sent_again=again)
+        elif first_word and await feed.oldest() > number + 1:
+            # What was sent so far did not tell that what is in between will never come.
+            self._after = min(self._after, feed.committed)
 
     async def settle(self) -> None:
         """Take the broker's word for all that was sent."""
