@@ -191,7 +191,7 @@ class EdgeSession:
         return self._numbered("NDATA", payload)
 
     def journal(self, first: int, bodies: Sequence[bytes], oldest: int | None, now_ms: int) -> Message:
-        """Tell journal entries, numbered from `first` without a gap; `oldest` as in `JournalNumbers`, None: not told."""
+        """Tell journal entries, numbered from `first` without a gap; `oldest` as in `JournalNumbers`, None: untold."""
         payload = Payload(timestamp=now_ms)
         if oldest is not None:
             codec.put_number(payload, codec.JOURNAL_OLDEST, oldest, now_ms)
