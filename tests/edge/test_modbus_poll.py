@@ -1,7 +1,8 @@
 """Devices over TCP that go wrong in every way the field knows, and what their neighbours notice of it: nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
@@ -16,10 +17,11 @@ from tocsin_core.clock import SystemClock
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.ranges import Ranges
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_CONFIGURATION, GOOD
-from tocsin_core.registers import TCP, Profile, compile_plan
+from tocsin_core.registers import TCP, Hole, Profile, compile_plan
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_edge.adapters.modbus import ModbusLine
-from tocsin_edge.adapters.modbus_holes import read_holes
+from tocsin_edge.adapters.modbus_holes import read_holes, write_holes
+from tocsin_edge.loops import poll
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.poll import Holes, Poller
 from tocsin_edge.settings import DeviceSettings, ModbusDevice, Part
@@ -60,14 +62,14 @@ def to(port: int, framing: str = "tcp") -> Modbus:
 async def polled(folder: Path, *lines: list[DeviceSettings]) -> AsyncIterator[tuple[list[Sample], list[Poller]]]:
     """Poll the devices of each line; gives what they put, and the pollers."""
     samples: list[Sample] = []
-    pollers = []
+    pollers, holes = [], Holes(folder)
     draws = cycle((0.1, 0.9, 0.5, 0.3, 0.7))
     for devices in lines:
         how = devices[0].input
         assert isinstance(how, ModbusDevice)
         line = ModbusLine(how.address, CLOCK, lambda: next(draws))
-        pollers.append(Poller(devices, line, Holes(folder), CLOCK, samples.append, lambda: next(draws)))
-    tasks = [asyncio.create_task(poller.run()) for poller in pollers]
+        pollers.append(Poller(devices, line, holes, CLOCK, samples.append, lambda: next(draws)))
+    tasks = [asyncio.create_task(run) for run in (holes.run(), *(poller.run() for poller in pollers))]
     try:
         yield samples, pollers
     finally:
@@ -204,6 +206,32 @@ def test_what_a_device_refuses_is_learned_and_kept_over_a_restart(tmp_path: Path
                 await eventually_async(lambda: len(samples) >= 3)
             together = [(at, at + count) for _, at, count in unit.asked if at <= 9 < at + count]
             assert {last - first for first, last in together} == {1}
+
+    asyncio.run(story())
+
+
+def test_what_is_learned_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk hangs while a refusal is written down: the line polls on, and it is kept once the disk answers."""
+    goes_on = threading.Event()
+
+    def hanging(folder: Path, holes: Mapping[str, Sequence[Hole]]) -> None:
+        goes_on.wait(60)
+        write_holes(folder, holes)
+
+    monkeypatch.setattr(poll, "write_holes", hanging)
+
+    async def story() -> None:
+        unit = Unit(words(7, 20), illegal=frozenset({9}))
+        async with (
+            TcpUnits({1: unit}) as server,
+            polled(tmp_path, [device(to(server.port), 1, [0, 9, 19], 200)]) as (samples, _),
+        ):
+            try:
+                await eventually_async(lambda: len(samples) > 4)
+                assert read_holes(tmp_path) == {}
+            finally:
+                goes_on.set()
+            await eventually_async(lambda: read_holes(tmp_path))
 
     asyncio.run(story())
 

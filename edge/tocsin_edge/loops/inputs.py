@@ -59,6 +59,7 @@ class Inputs:
             self._start(poller, _polling(poller))
         for key, job in self._jobs(self.listener).items():
             self._start(key, job)
+        self._start(self._holes, Job("learned refusals", self._holes.run))
 
     def cancel(self) -> None:
         """Read no more."""

@@ -56,24 +56,32 @@ class LineFigures:
 
 
 class Holes:
-    """What was learned of all devices of the gateway, kept in its folder."""
+    """What was learned of all devices of the gateway, kept in its folder by `run`."""
 
     def __init__(self, folder: Path) -> None:
         """Read what was learned before."""
         self._folder = folder
         self._holes = read_holes(folder)
+        self._news = asyncio.Event()
 
     def of(self, where: str) -> tuple[Hole, ...]:
         """Get what the device there refused."""
         return self._holes.get(where, ())
 
-    async def learn(self, where: str, holes: tuple[Hole, ...]) -> None:
-        """Keep what the device there refused, on disk if it takes it."""
+    def learn(self, where: str, holes: tuple[Hole, ...]) -> None:
+        """Know what the device there refused; never waits."""
         self._holes[where] = holes
-        try:
-            await asyncio.to_thread(write_holes, self._folder, dict(self._holes))
-        except OSError as error:
-            log.warning("learned refusals not kept", where=where, reason=str(error))
+        self._news.set()
+
+    async def run(self) -> None:
+        """Put on disk for ever what is learned, if it takes it: no line waits for that."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                await asyncio.to_thread(write_holes, self._folder, dict(self._holes))
+            except OSError as error:
+                log.warning("learned refusals not kept", reason=str(error))
 
 
 @dataclass
@@ -268,7 +276,7 @@ class Poller:
             return
         answer, step = await self._ask(turn, reading.how.address.unit, request)
         if request not in reading.plan.requests:
-            await self._settle_doubt(turn, reading, request, answer)
+            self._settle_doubt(turn, reading, request, answer)
             return
         if step is Next.AGAIN:
             reading.complaints.reasons[answer.reason] += 1
@@ -278,11 +286,11 @@ class Poller:
             reading.note(request, answer)
         else:
             reading.learned = True
-            await self._learn(reading, plan, request, answer)
+            self._learn(reading, plan, request, answer)
         if step is Next.GIVEN_UP or reading.request(self._clock.monotonic()) is None:
             self._finish(turn, reading)
 
-    async def _settle_doubt(self, turn: Turn, reading: _Reading, request: ReadRequest, answer: Answer) -> None:
+    def _settle_doubt(self, turn: Turn, reading: _Reading, request: ReadRequest, answer: Answer) -> None:
         """End the cycle, and learn from the answer to a question that was asked besides the plan's own."""
         self._finish(turn, reading)
         plan = reading.plan.refused(request, answer.exception)
@@ -292,12 +300,12 @@ class Poller:
             # Nobody answered, or not to the point: it is not worth a time-out in every period.
             reading.doubt_after_s = self._clock.monotonic() + DOUBT_AGAIN_S
         else:
-            await self._learn(reading, plan, request, answer)
+            self._learn(reading, plan, request, answer)
 
-    async def _learn(self, reading: _Reading, plan: ReadPlan, request: ReadRequest, answer: Answer) -> None:
+    def _learn(self, reading: _Reading, plan: ReadPlan, request: ReadRequest, answer: Answer) -> None:
         log.info("plan learned", device=reading.device.id, asked=str(request), answer=answer.reason or "data")
         reading.follow(plan)
-        await self._holes.learn(reading.where, plan.holes)
+        self._holes.learn(reading.where, plan.holes)
 
     def _finish(self, turn: Turn, reading: _Reading) -> None:
         told = self._bus.finish(turn, self._now())
