@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tocsin_core.owned import idle_outputs
 from tocsin_core.plant import Plant, PlantError, PlantPoint, load_plant
 from tocsin_core.plant.computed import Normal, Vote, points_of
 
@@ -34,7 +35,7 @@ def check(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
 ) -> None:
-    """Print every problem of a plant and exit 1, or say what the plant holds."""
+    """Print every problem of a plant and exit 1, or say what the plant holds, and what of it looks like a mistake."""
     try:
         loaded = load_plant(plant)
     except PlantError as error:
@@ -48,6 +49,10 @@ def check(
     least = loaded.file.notify.min_priority
     definitions = [definition for point in loaded.points for definition in point.definitions]
     untold = sum(definition.priority.rank < least.rank for definition in definitions)
+    warnings = [
+        f"gateway {gateway}: {output.kind} {output.id} follows no alarm that is decided there: nothing switches it on"
+        for gateway, output in idle_outputs(loaded)
+    ]
     summary = {
         "ok": True,
         "site": loaded.site.id,
@@ -58,6 +63,7 @@ def check(
         "alarms": len(definitions),
         "untold": untold,
         "computed": computed,
+        "warnings": warnings,
     }
     if as_json:
         typer.echo(json.dumps(summary, ensure_ascii=False))
@@ -72,4 +78,7 @@ def check(
     if untold:
         below = f"below notify.min_priority ({least}): shown, but told to nobody by message"
         typer.echo(f"{untold} of {len(definitions)} alarm definitions are {below}")
-    typer.echo(f"{plant}: {loaded.site.name.zh} / {loaded.site.name.en}: {counts}; nothing is wrong")
+    for warning in warnings:
+        typer.echo(f"warning: {warning}")
+    wrong = "nothing else is wrong" if warnings else "nothing is wrong"
+    typer.echo(f"{plant}: {loaded.site.name.zh} / {loaded.site.name.en}: {counts}; {wrong}")

@@ -1,4 +1,4 @@
-"""Which alarms a gateway decides by itself, and the part of the plant on which it decides them."""
+"""Which alarms a gateway decides by itself, the part of the plant on which it does, and which its outputs follow."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,10 +6,11 @@ from hashlib import blake2b
 
 import numpy as np
 
-from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint
+from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Priority
 from tocsin_core.plant.computed import points_of
+from tocsin_core.plant.outputs import Output
 from tocsin_core.readings import Bool
-from tocsin_core.rules import Rules
+from tocsin_core.rules import Rules, compile_rules
 
 
 def owned(plant: Plant, rules: Rules, gateway_id: str) -> Bool:
@@ -65,6 +66,27 @@ def alone(plant: Plant, gateway_id: str) -> Plant:
         for index, point in enumerate(point for point in plant.points if point.id in wanted)
     )
     return replace(plant, points=points, first_out={})
+
+
+def follows(output: Output, part: Plant, rules: Rules) -> Bool:
+    """Which of `rules`, those of the `part` of the plant on which its gateway decides `alone`, it follows: bool[D]."""
+    sources, points = set(output.sources), set(output.points)
+    chosen = [
+        not (sources or points) or point.source in sources or point.id in points
+        for point in (part.points[number] for number in rules.point.tolist())
+    ]
+    return np.asarray(chosen, np.bool_) & (rules.priority >= Priority(output.min_priority).rank)
+
+
+def idle_outputs(plant: Plant) -> list[tuple[str, Output]]:
+    """The outputs that follow no alarm that their gateway decides, each with the gateway's id."""
+    found = []
+    for gateway in plant.file.gateways:
+        if gateway.outputs:
+            part = alone(plant, gateway.id)
+            rules = compile_rules(part)
+            found += [(gateway.id, output) for output in gateway.outputs if not follows(output, part, rules).any()]
+    return found
 
 
 def _decided(plant: Plant, gateway_id: str) -> Iterator[tuple[PlantPoint, AlarmDefinition]]:

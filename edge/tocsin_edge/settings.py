@@ -3,14 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from tocsin_core.owned import alone
+from tocsin_core.owned import alone, follows
 from tocsin_core.plant import AlarmKind, Plant, PlantPoint, Priority
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.model import Gateway
 from tocsin_core.plant.mqtt import Mqtt
-from tocsin_core.plant.outputs import Output
 from tocsin_core.plant.standards import GAS_KINDS, defaults_of
 from tocsin_core.ranges import Ranges
 from tocsin_core.readings import Bool
@@ -141,18 +138,8 @@ def compile_alarms(settings: EdgeSettings) -> AlarmSettings:
     return AlarmSettings(
         rules,
         {(point.device.id, point.metric): point.index for point in part.points if point.compute is None},
-        tuple(_follows(output, part, rules) for output in settings.gateway.outputs),
+        tuple(follows(output, part, rules) for output in settings.gateway.outputs),
     )
-
-
-def _follows(output: Output, part: Plant, rules: Rules) -> Bool:
-    sources, points = set(output.sources), set(output.points)
-    least = Priority(output.min_priority).rank
-    chosen = [
-        not (sources or points) or point.source in sources or point.id in points
-        for point in (part.points[number] for number in rules.point.tolist())
-    ]
-    return np.asarray(chosen, np.bool_) & (rules.priority >= least)
 
 
 def _device(plant: Plant, points: list[PlantPoint]) -> DeviceSettings:

@@ -41,7 +41,7 @@ def test_a_sound_plant_passes(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout.splitlines()[-1]) == {
         "ok": True, "site": "s1", "hazard_sources": 0, "gateways": 1, "devices": 1, "points": 1, "alarms": 4,
-        "untold": 3, "computed": [],
+        "untold": 3, "computed": [], "warnings": [],
     }  # fmt: skip
 
 
@@ -56,6 +56,27 @@ def test_alarms_of_which_nobody_gets_a_message_are_counted(tmp_path: Path) -> No
     ):
         assert tocsin("check", plant(tmp_path, GOOD + notify)).stdout.splitlines()[:-1] == [line]
     assert "told to nobody" not in tocsin("check", plant(tmp_path, GOOD + "notify: {min_priority: low}\n")).stdout
+
+
+def test_an_output_that_nothing_switches_on_is_warned_of(tmp_path: Path) -> None:
+    """Its gateway decides no alarm of its priority; a plant in which that is so runs all the same."""
+    outputs = """
+    outputs:
+      - {id: S-1, kind: siren, modbus: {}, address: 0, min_priority: %s}
+      - {id: S-2, kind: beacon, modbus: {}, address: 1, min_priority: low}
+"""
+    read = GOOD.replace("    external: true\n", "").replace("id: d1\n", "id: d1\n        mqtt: {topic: t}\n")
+    read = read.replace("name: 温度, kind", "name: 温度, field: t, kind")
+    for priority, warnings in (
+        ("critical", ["gateway gw: siren S-1 follows no alarm that is decided there: nothing switches it on"]),
+        ("low", []),
+    ):
+        folder = plant(tmp_path, read + outputs.lstrip("\n") % priority)
+        done = tocsin("check", folder, "--json")
+        assert (done.returncode, json.loads(done.stdout.splitlines()[-1])["warnings"]) == (0, warnings)
+        lines = tocsin("check", folder).stdout.splitlines()
+        assert [line for line in lines if line.startswith("warning: ")] == [f"warning: {each}" for each in warnings]
+        assert lines[-1].endswith("nothing else is wrong" if warnings else "nothing is wrong")
 
 
 def test_computed_points_are_listed_with_what_they_are_computed_of(tmp_path: Path) -> None:
