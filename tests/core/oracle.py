@@ -174,11 +174,11 @@ class Oracle:
     """The engine of one plant."""
 
     def __init__(self, plant: Plant, now_ns: int) -> None:
-        """Nothing has been seen; silence counts from `now_ns`."""
+        """Nothing has been seen; the first silence counts from 50 s after `now_ns`."""
         self.now_ns = now_ns
         self.points = plant.points
         self.alarms = {d.id: Alarm() for point in plant.points for d in point.definitions}
-        self.places = {point.id: Place(now_ns) for point in plant.points}
+        self.places = {point.id: Place(now_ns + 50 * SECOND) for point in plant.points}
         self.definitions = {d.id: d for point in plant.points for d in point.definitions}
         self.rough = {point.id for point in plant.points if isinstance(point.compute, Balance)}
         self.detectors = {

@@ -173,8 +173,8 @@ def test_silence_is_told_by_the_clock_alone() -> None:
 
 
 def test_a_point_that_never_spoke_goes_stale_too() -> None:
-    """Silence counts from the start of the engine."""
-    assert ticking(Story.of(STALE), 1, 10).told == [("raise", 10)]
+    """Its silence counts from 50 s after the start of the engine: a plant whose gateways come up is no flood."""
+    assert ticking(Story.of(STALE), 1, 60).told == [("raise", 60)]
 
 
 def test_a_point_known_to_be_bad_does_not_go_stale_as_well() -> None:
@@ -192,14 +192,14 @@ def test_a_gateway_that_dies_is_told_though_its_last_word_was_bad() -> None:
 
 def test_time_without_ticks_is_nobodys_silence() -> None:
     """Of an hour in which no worker ran five seconds count: no point is accused of having been silent for an hour."""
-    story = ticking(Story.of(STALE), 1, 3).tick(3600)
+    story = ticking(Story.of(STALE).read(0, 1.0), 1, 3).tick(3600)
     assert ticking(story, 3601, 3601).told == []
     assert story.tick(3602).told == [("raise", 3602)]
 
 
 def test_slow_ticks_find_silence_too() -> None:
     """A clock that ticks every six seconds finds silence later, not never."""
-    story = Story.of(STALE)
+    story = Story.of(STALE).read(0, 1.0)
     for second in range(6, 60, 6):
         story.tick(second)
     assert story.told == [("raise", 12)]
@@ -242,7 +242,7 @@ def test_a_doubled_reading_is_ignored() -> None:
 
 def test_a_clock_set_back_is_counted_and_not_obeyed() -> None:
     """Ticks that go back change nothing; silence does not shrink."""
-    story = ticking(Story.of(STALE), 1, 9).tick(3)
+    story = ticking(Story.of(STALE).read(0, 1.0), 1, 9).tick(3)
     assert (story.steps_back, story.told) == (1, [])
     assert story.tick(10).told == [("raise", 10)]
 
@@ -473,7 +473,7 @@ def test_a_large_frame_is_taken_in_portions_without_a_trace() -> None:
 def test_all_points_fall_silent_at_once() -> None:
     """A cut link raises one stale alarm a point, in the order of the points, with the time at which each was missed."""
     rules = compile_rules(plant_of([[replace(STALE, id=f"P{i}/stale", point=f"P{i}")] for i in range(3)]))
-    story = Story(rules).tick(1).read(0, 1.0, point=1)
+    story = Story(rules).read(0, 1.0, point=0).read(0, 1.0, point=2).tick(1).read(1, 1.0, point=1)
     ticking(story, 2, 11)
     assert [(each.definition, (each.onset_ns - START_NS) / SECOND) for each in story.log] == [(0, 10), (2, 10), (1, 11)]
 

@@ -757,6 +757,8 @@ KINDS: Final = (
 @pytest.mark.parametrize(
     ("points", "expected"),
     [
+        (CSV.replace("decimals", '"a\n"'), [r"points.csv:1: unknown columns: 'a\n'; known: " + HEAD_KNOWN]),
+        (CSV.replace("decimals", "a" * 50), ["points.csv:1: unknown columns: " + "a" * 40 + "…; known: " + HEAD_KNOWN]),
         (CSV.replace(",decimals,", ",digits,"), ["points.csv:1: unknown columns: digits; known: " + HEAD_KNOWN]),
         ("gateway,id\n", ["points.csv:1: columns are missing: device, kind"]),
         ("", ["points.csv:1: columns are missing: gateway, device, id, kind"]),

@@ -109,20 +109,20 @@ def test_a_replay_tells_what_live_told(seed: int) -> None:
 def test_silence_before_the_first_reading_and_after_the_last_counts() -> None:
     """A point that comes late or goes early was silent meanwhile, as long as others were heard."""
     rules = compile_rules(plant_of([[stale("P0")], [stale("P1")]]))
-    rows = [(0, float(second), 1.0) for second in range(100)] + [(1, float(second), 1.0) for second in range(40, 60)]
+    rows = [(0, float(second), 1.0) for second in range(100)] + [(1, float(second), 1.0) for second in range(80, 90)]
     told = [
         (each.definition, each.event.text, (each.time_ns - START_NS) // SECOND)
         for each in played(rules, frame_of(rows))
     ]
-    assert told == [(1, "raise", 10), (1, "return", 40), (1, "raise", 69)]
+    assert told == [(1, "raise", 60), (1, "return", 80), (1, "raise", 99)]
 
 
 def test_a_silence_that_ends_between_two_resting_ticks_is_found() -> None:
-    """Of eleven seconds, at the very second: neither the tick at 10 nor the one at 15 would have seen it."""
+    """Of eleven seconds, at the very second: neither the tick before nor the one after would have seen it."""
     rules = compile_rules(plant_of([[definition("P0", AlarmKind.H, 10.0)], [stale("P1", 11.0)]]))
-    everybody = [(0, float(second), 1.0) for second in range(60)]
-    late, gap = [12.5, *range(13, 30)], [*range(20), 31.5, *range(32, 60)]
-    for seconds, raised, returned in ((late, 11.0, 12.5), (gap, 30.0, 31.5)):
+    everybody = [(0, float(second), 1.0) for second in range(90)]
+    late, gap = [62.5, *range(63, 80)], [*range(20), 31.5, *range(32, 60)]
+    for seconds, raised, returned in ((late, 61.0, 62.5), (gap, 30.0, 31.5)):
         told = played(rules, frame_of([*everybody, *((1, float(second), 1.0) for second in seconds)]))
         times = [(each.event.text, (each.time_ns - START_NS) / SECOND) for each in told]
         assert times[:2] == [("raise", raised), ("return", returned)]

@@ -6,6 +6,7 @@ from tocsin_core.engine.outlook import Projection, projections
 from tocsin_core.engine.snapshots import SnapshotError, restore, snapshot
 from tocsin_core.engine.state import (
     ELSEWHERE,
+    FIRST_WORD_NS,
     HERE,
     PORTION,
     Command,
@@ -23,6 +24,7 @@ from tocsin_core.engine.stepping import Input, step
 
 __all__ = [
     "ELSEWHERE",
+    "FIRST_WORD_NS",
     "HERE",
     "LONGEST_TICK_NS",
     "PORTION",

@@ -12,7 +12,7 @@ from tocsin_core.detectors.columns import Columns
 from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
 from tocsin_core.normal import NormalState
 from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Bool, Frame
-from tocsin_core.rules import Rules
+from tocsin_core.rules import NS, Rules
 
 NEVER: Final = np.int64(-1)
 FAR: Final = 1 << 62  # nanoseconds; later than any reading may be
@@ -33,6 +33,10 @@ _STANDING: Final = (
     "out_of_service",
     "elsewhere",
 )
+
+# At a start gateways come one after the other, and a plant of which nobody has heard yet is no flood of silences: the
+# silence of a point that has said nothing yet begins so much later. Our own number.
+FIRST_WORD_NS: Final = 50 * NS
 
 ASPECTS: Final = 3  # of `commands.Aspect`
 
@@ -148,8 +152,9 @@ class State:
     decides, it has answered).
 
     Of length P: `time_ns` i64 of the last reading (-1: none), its `value` f64 and `quality` u8, `seen_ns` i64 the tick
-    after which it came. Of length T: `trend_ns` i64 of the last good reading and `trend_value` f64, what the trend took
-    it for; `sums` f64[9, T], the columns of `trend`; `surprise` f64[2, T], those of `detect.Surprise`.
+    after which it came (while none has, when its silence begins). Of length T: `trend_ns` i64 of the last good reading
+    and `trend_value` f64, what the trend took it for; `sums` f64[9, T], the columns of `trend`; `surprise` f64[2, T],
+    those of `detect.Surprise`.
     Of length R: `acknowledged_ns` i64 of the last acknowledgement (0: none).
     `now_ns` is the last tick. `tables` are those of `Rules.special`, by name, `units` the states of normal-operation
     models, by computed point.
@@ -213,13 +218,14 @@ def set_back(state: State, rules: Rules, now_ns: int) -> State:
     for name in _STANDING:
         getattr(fresh, name)[:] = getattr(state, name)
     fresh.shelved_until_ns[fresh.shelved_until_ns > 0] -= by_ns
+    fresh.seen_ns[state.time_ns != NEVER] = now_ns
     np.minimum(state.acknowledged_ns, now_ns, out=fresh.acknowledged_ns)
     np.minimum(state.commanded_ns, now_ns, out=fresh.commanded_ns)
     return fresh
 
 
 def initial(rules: Rules, now_ns: int) -> State:
-    """The state in which nothing has been seen; staleness counts from `now_ns`."""
+    """The state in which nothing has been seen; silence counts from `FIRST_WORD_NS` after `now_ns`."""
     d, p, t = len(rules.definitions), len(rules.points), len(rules.trend_point)
     return State(
         phase=np.zeros(d, np.uint8),
@@ -235,7 +241,7 @@ def initial(rules: Rules, now_ns: int) -> State:
         time_ns=np.full(p, NEVER),
         value=np.full(p, np.nan),
         quality=np.full(p, BAD_WAITING, np.uint8),
-        seen_ns=np.full(p, now_ns, np.int64),
+        seen_ns=np.full(p, now_ns + FIRST_WORD_NS, np.int64),
         trend_ns=np.full(t, NEVER),
         trend_value=np.full(t, np.nan),
         sums=np.zeros((len(Trend._fields), t)),

@@ -137,9 +137,12 @@ def _walk(node: Node, path: Path, file: str, source: Source) -> object:
     try:
         return _scalar(tag, text)
     except ValueError:
-        shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
-        source.problem(path, f"{shown!r} is not a number")
+        source.problem(path, f"{_short(text)!r} is not a number")
         return None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def read_yaml(text: str, file: str) -> Source:
@@ -268,8 +271,9 @@ def add_points_csv(source: Source, text: str, file: str) -> None:
         unknown = [name for name in columns if name not in COLUMNS]
         missing = [name for name in NEEDED_COLUMNS if name not in columns]
         if unknown:
+            named = ", ".join(name if name.isprintable() else repr(name) for name in map(_short, unknown))
             known = ", ".join(COLUMNS)
-            source.problems.append(Problem(file, 1, "", f"unknown columns: {', '.join(unknown)}; known: {known}"))
+            source.problems.append(Problem(file, 1, "", f"unknown columns: {named}; known: {known}"))
         if missing:
             source.problems.append(Problem(file, 1, "", f"columns are missing: {', '.join(missing)}"))
             return

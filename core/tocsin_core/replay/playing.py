@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from tocsin_core import engine
-from tocsin_core.engine import LONGEST_TICK_NS, Transition
+from tocsin_core.engine import FIRST_WORD_NS, LONGEST_TICK_NS, Transition
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import I64, Bool, Frame
@@ -131,10 +131,11 @@ def _silences(rules: Rules, frame: Frame) -> list[I64]:
     usual = _usual_interval_ns(frame, len(rules.points))
     wait[usual >= wait] = np.iinfo(np.int64).max // 4
     known = np.flatnonzero(usual >= 0)
-    # A point is listened to from the first reading of the whole to the last, whoever's they are.
+    # A point is listened to until the last reading of the whole, whoever's it is.
+    first_ns = np.full(len(rules.points), frame.time_ns[0] + FIRST_WORD_NS)
+    np.minimum.at(first_ns, frame.point, frame.time_ns)
     point = np.concatenate([known, frame.point, known])
-    edges = np.full(len(known), frame.time_ns[0]), np.full(len(known), frame.time_ns[-1])
-    time_ns = np.concatenate([edges[0], frame.time_ns, edges[1]])
+    time_ns = np.concatenate([first_ns[known], frame.time_ns, np.full(len(known), frame.time_ns[-1])])
     order = np.lexsort((time_ns, point))
     point, time_ns = point[order], time_ns[order]
     silent = np.flatnonzero((point[1:] == point[:-1]) & (np.diff(time_ns) >= wait[point[1:]] - SLACK_NS))
