@@ -43,8 +43,9 @@ console: ## build the console page alone
 demo: setup ## run the simulated plant, gateways, cloud side and page (ARGS="--headless --seconds 90")
 	@exec $(BIN)/tocsin demo $(ARGS)
 
-test: setup-dev console ## run every test on two workers (ARGS="-k words" for some)
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
+# Three on two cores: the one with the whole systems (tests/conftest.py) waits for most of its time.
+test: setup-dev console ## run every test on three workers (ARGS="-k words" for some)
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
 
 check: setup-dev ## the static checks: ruff, mypy --strict, import contracts, the page's types
 	$(BIN)/ruff check
