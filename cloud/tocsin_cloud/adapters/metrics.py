@@ -1,8 +1,11 @@
 """The process's own figures for Prometheus: one object, handed to whoever counts."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from tocsin_core.lifecycle import Event
 
 LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -50,6 +53,16 @@ class Metrics:
         self._of_the_stream()
         self._of_alarms()
         self._of_deciding_gateways()
+
+    def begin(self, gateways: Iterable[str]) -> None:
+        """Show what has not happened yet as 0: a figure that appears with its first event would hide that one."""
+        for role in ("alarms", "historian"):
+            self.commit_failures.labels(role)
+        for event in Event:
+            self.transitions.labels(event.text)
+        for gateway in gateways:
+            for figure in (self.journal_repeated, self.journal_lost, self.journal_gaps):
+                figure.labels(gateway)
 
     def _put(self, name: str, figure: Gauge | Counter | Histogram) -> None:
         object.__setattr__(self, name, figure)

@@ -36,7 +36,9 @@ class WatchMetrics:
             "gateway_devices", "Devices of a gateway by whether they are there.", ["gateway", "state"]
         )
         self.gateway_waiting = gauge(
-            "gateway_batches_waiting", "Batches that came of a gateway and are not acknowledged yet.", ["gateway"]
+            "gateway_batches_waiting",
+            "Batches between what of a gateway is committed without a gap and the newest heard of.",
+            ["gateway"],
         )
         self.points = gauge(
             "points", "Points of the plant file by the quality of their latest reading; none: never read.", ["quality"]

@@ -104,6 +104,7 @@ class AlarmsWorker:
         self._answered: dict[str, int] = {}
         self._floods = Floods(self._rules, parts.live, parts.metrics)
         self._delegation = Delegation(parts.plant, self._rules)
+        parts.metrics.begin(gateway.id for gateway in parts.plant.file.gateways)
 
     @property
     def position(self) -> Position:

@@ -26,6 +26,7 @@ NS: Final = 1_000_000_000
 POLL_S: Final = 0.5
 AT_ONCE: Final = 8
 ATTEMPTS: Final = 6
+RETRIED: Final = "retried"
 FIRST_RETRY_S: Final = 2.0
 LONGEST_RETRY_S: Final = 60.0
 # Longer than a channel's time limit: a message still "sending" after this belongs to a worker that died.
@@ -75,6 +76,8 @@ class Notifier:
         self._clock = clock
         what = "Messages to people by outcome of the attempt."
         self._outcomes = Counter("tocsin_messages", what, ("outcome",), registry=metrics)
+        for outcome in (DELIVERED, RETRIED, FAILED, CANCELLED):
+            self._outcomes.labels(outcome)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -137,7 +140,7 @@ class Notifier:
                 log.warning("a message was taken by another worker meanwhile", message=letter.id)
                 return
             touched = await self._settle(session, row, error)
-            outcome = row.state if error is None or row.state == FAILED else "retried"
+            outcome = row.state if error is None or row.state == FAILED else RETRIED
         self._outcomes.labels(outcome).inc()
         told = log.bind(id=letter.id, to=letter.to, channel=kind_of(letter.channel), attempt=item.attempt)
         if error is None:
