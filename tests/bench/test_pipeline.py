@@ -9,6 +9,7 @@ import pytest
 from tocsin_cli.bench.pipeline import Plan, measure
 from tocsin_cli.bench.pipeline_gateways import Encoder, columns
 from tocsin_cli.bench.pipeline_plant import DEVICE, GATEWAY_POINTS, SITE, Course, gateway_id, plant, point_id
+from tocsin_cli.bench.pipeline_victoria import MOST_ROUNDS, Round, next_size
 from tocsin_core import engine
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import AlarmKind
@@ -53,6 +54,25 @@ def test_the_alarms_expected_are_those_of_the_rules() -> None:
                     raised.add(engine.occurrence_id(definition.id, each.onset_ns))
     assert len(raised) >= 4
     assert raised == course.expected().keys()
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_the_alternative_is_tried_at_sizes_between_what_it_keeps_pace_with_and_what_not(power: float) -> None:
+    """With a limit of 37,000 points, however its rounds take longer, the search ends little below it."""
+    good: Round | None = None
+    bad, points, tried = 440_001, 10_000, set[int]()
+    while True:
+        tried.add(points)
+        found = Round(points, points <= 37_000, (points / 37_000) ** power, 0.0)
+        good, bad = (found, bad) if found.kept_pace else (good, points)
+        wanted = next_size(found, good, bad, 440_000)
+        if wanted is None:
+            break
+        assert wanted not in tried
+        points = wanted
+    assert len(tried) <= MOST_ROUNDS
+    assert good is not None
+    assert 33_000 <= good.points <= 37_000
 
 
 @pytest.mark.timeout(120)

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from tocsin_cli.bench.pipeline_gateways import BIRTHS_S
 from tocsin_cli.bench.pipeline_plant import GATEWAY_POINTS, LIMITS, SITE, Course, gateway_id
+from tocsin_cli.bench.pipeline_victoria import MissingError, measure_victoria
 from tocsin_cli.bench.programs import TOCSIN, cpu_s, last_line, program, until_listening
 from tocsin_cli.demo.ports import free_port
 from tocsin_cloud.adapters.stream import STREAM, connect, ensure_stream, to_subject
@@ -121,7 +122,7 @@ async def _bed(folder: Path, gateways: int, clock: Clock, say: Say) -> AsyncIter
         run = stack.enter_async_context
         ports = ("--nats", f"127.0.0.1:{nats}", "--mqtt", f"127.0.0.1:{mqtt}")
         broker = await run(program(*TOCSIN, "broker", "--data", str(data), *ports, log=folder / "broker.log"))
-        await until_listening(mqtt, clock)
+        await until_listening(mqtt, clock, START_MOST_S)
         client = await connect(f"nats://127.0.0.1:{nats}", "bench")
         stack.push_async_callback(client.close)
         heard = Heard()
@@ -258,12 +259,22 @@ async def measure(folder: Path, plan: Plan, clock: Clock, say: Say) -> dict[str,
     return found
 
 
+def _alternative(folder: Path, points: int, say: Say) -> dict[str, Any]:
+    try:
+        return asyncio.run(measure_victoria(folder, points, SystemClock(), say))
+    except MissingError as error:
+        raise typer.BadParameter(f"{error}; --no-alternative goes without", param_hint="--alternative") from error
+
+
 def pipeline(
     *,
     points: Annotated[
         int, typer.Option(min=GATEWAY_POINTS, help="Points, each read once a second; a multiple of 1000.")
     ] = POINTS,
     seconds: Annotated[int, typer.Option(min=1, help="Seconds to measure over.")] = SECONDS,
+    alternative: Annotated[
+        bool, typer.Option("--alternative/--no-alternative", help="Measure VictoriaMetrics and vmalert too.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
 ) -> None:
     """Measure the cloud side whole: from MQTT into history and alarms, all on this machine."""
@@ -273,6 +284,8 @@ def pipeline(
     with console.status("") as status, TemporaryDirectory(prefix="tocsin-bench-") as folder:
         plan = Plan(points // GATEWAY_POINTS, WARM_S + points // WARM_POINTS_A_SECOND, seconds)
         found = asyncio.run(measure(Path(folder), plan, SystemClock(), status.update))
+        if alternative:
+            found["alternative"] = _alternative(Path(folder), points, status.update)
     if as_json:
         typer.echo(json.dumps(found))
         return

@@ -49,7 +49,7 @@ def plant(gateways: int) -> Plant:
     points = []
     for index in range(gateways * GATEWAY_POINTS):
         name = point_id(index)
-        config = Point.model_construct(**{**model.config.__dict__, "id": name})
+        config = Point.model_construct(model.config.model_fields_set, **{**model.config.__dict__, "id": name})
         own = tuple(replace(each, id=f"{name}/{each.kind}", point=name) for each in model.definitions)
         points.append(
             PlantPoint(
