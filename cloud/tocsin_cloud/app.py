@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 
 from tocsin_cloud.adapters.channels import Channels
+from tocsin_cloud.adapters.enrolment import Enrolment
 from tocsin_cloud.adapters.history import History
 from tocsin_cloud.adapters.history_copies import copying
 from tocsin_cloud.adapters.history_open import open_history
@@ -43,6 +44,7 @@ from tocsin_cloud.api.remote import RemoteHistory, RemoteLive, WorkersMetrics, W
 from tocsin_cloud.api.server import serving
 from tocsin_cloud.api.stream_ports import StreamCommands, StreamEvents
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
+from tocsin_cloud.loops.certificates import CertificateParts, keep_certificates
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.historian import Historian, HistorianParts, retain
@@ -106,7 +108,7 @@ async def run(
         tls = _certified(settings, clock)
         client = await connect(url, f"tocsin-{settings.role}", tls)
         stack.push_async_callback(client.close)
-        process = _Process(settings, plant, clock, client, stack, tls)
+        process = _Process(settings, plant, clock, client, stack, tls, server)
         if history is None:
             try:
                 ports, works = await _interface(process, stop)
@@ -117,7 +119,6 @@ async def run(
             ports, works = await _workers(process, history, first_start)
         if server is not None:
             works.append(("broker", server.supervise))
-            works.append(("broker-users", partial(server.keep_users, ports.metrics)))
         outlet = answering(client, ports) if settings.role is Role.WORKERS else _page(ports, settings)
         # What was loaded lives as long as the process: each full collection over it would hold up an alarm burst.
         gc.collect()
@@ -141,6 +142,7 @@ class _Process(NamedTuple):
     client: Client
     stack: AsyncExitStack
     tls: SSLContext | None
+    server: NatsServer | None
 
 
 async def _summary(role: Role, ports: ApiPorts) -> Summary:
@@ -152,7 +154,7 @@ async def _summary(role: Role, ports: ApiPorts) -> Summary:
 
 async def _workers(process: _Process, history: History, first_start: Announce) -> tuple[ApiPorts, list[Work]]:
     """History, alarms, tickets and messages, and what the interface needs of them in this process."""
-    settings, plant, clock, client, stack, _ = process
+    settings, plant, clock, client, stack, *_ = process
     metrics = Metrics()
     await ensure_stream(client, settings.stream)
     database = await Database.open(sqlite_url(settings.sql_file))
@@ -179,7 +181,9 @@ async def _workers(process: _Process, history: History, first_start: Announce) -
     issued, sign = IssuedFile.open(settings.data), signing_key(settings.data)
     slices = Slices(client, plant, live, issued, sign, metrics, clock)
     evidence = EvidenceParts(client, database, history, plant, clock, settings.alarms)
-    look = LookParts(client, database, plant, live, WatchMetrics(metrics.registry), clock, settings.data)
+    watched = WatchMetrics(metrics.registry)
+    certificates = CertificateParts(Enrolment(settings.authority_folder), live, watched, clock)
+    look = LookParts(client, database, plant, live, watched, clock, settings.data)
     publish = partial(publish_event, client)
     notifier = Notifier(database, Channels(settings.outbox), publish, plant, clock, metrics.registry)
     ports = ApiPorts(
@@ -194,7 +198,7 @@ async def _workers(process: _Process, history: History, first_start: Announce) -
         ready=lambda: None if alarms.ready else "the alarms worker is catching up",
         console=CONSOLE,
     )
-    return ports, [
+    works: list[Work] = [
         ("historian", historian.run),
         ("retention", partial(retain, history, settings.historian, clock)),
         ("quarantine", partial(keep_quarantine, quarantine)),
@@ -205,14 +209,18 @@ async def _workers(process: _Process, history: History, first_start: Announce) -
         ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
         ("evidence", partial(keep_evidence, evidence)),
         ("notify", notifier.run),
+        ("certificates", partial(keep_certificates, certificates)),
         ("look", partial(keep_looking, look)),
         ("host-state", partial(announce, settings.mqtt, clock, process.tls if settings.mqtt_tls else None)),
     ]
+    if process.server is not None:
+        works.append(("broker-users", partial(process.server.keep_users, watched.broker_refused)))
+    return ports, works
 
 
 async def _interface(process: _Process, stop: asyncio.Event) -> tuple[ApiPorts, list[Work]]:
     """The interface alone, on what the workers answer; once they have, the tables are there."""
-    settings, plant, clock, client, stack, _ = process
+    settings, plant, clock, client, stack, *_ = process
     live = RemoteLive(client, plant.site.id, clock)
     await live.hear(stop)
     database = await Database.open(sqlite_url(settings.sql_file))

@@ -20,6 +20,7 @@ from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.authority import Authority, Made
 from tocsin_cloud.adapters.enrolment import Enrolment, EnrolmentError, identity, moment
+from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.own_certificates import cloud_context, secured
 from tocsin_cloud.adapters.stream import connect
@@ -105,7 +106,7 @@ async def running(folder: Path) -> AsyncIterator[Secured]:
         async for message in cloud.messages:
             around.heard.append(str(message.topic))
 
-    tasks = [asyncio.create_task(server.keep_users(registry))]
+    tasks = [asyncio.create_task(server.keep_users(WatchMetrics(registry).broker_refused))]
     try:
         async with around.client(context, "cloud") as cloud:
             await cloud.subscribe([("spBv1.0/#", 0), ("tocsin/#", 0)])

@@ -27,7 +27,7 @@ def test_a_gateway_is_enrolled_heard_and_revoked(tmp_path: Path) -> None:
             files = box / "gateways" / "gw"
             done = await asyncio.to_thread(tocsin, "gateway", "enroll", *words, "--out", str(files), "--json")
             assert done.returncode == 0, done.stderr
-            serial = json.loads(done.stdout)["serial"]
+            serial, ends = (json.loads(done.stdout)[key] for key in ("serial", "ends"))
             assert {path.name for path in files.iterdir()} == {"ca.pem", "gateway.pem", "uplink.yaml"}
             cloud = CloudProcess(Path(folder), data, "", Address(HOST, mqtt), more=("--mqtt-tls",))
             gateway = Gateway(Path(folder), box)
@@ -41,7 +41,9 @@ def test_a_gateway_is_enrolled_heard_and_revoked(tmp_path: Path) -> None:
                     (shown,) = await cloud.get("gateways")
                     return bool(shown["state"] == "online")
 
-                assert await online()
+                (shown,) = await cloud.get("gateways")
+                assert (shown["state"], shown["skewed"], abs(shown["skew_s"]) < 30) == ("online", False, True)
+                assert shown["certificate_ends"].startswith(ends[:19])
                 gone = await asyncio.to_thread(tocsin, "gateway", "revoke", *words, "--json")
                 assert json.loads(gone.stdout) == {"gateway": "gw", "revoked": [serial]}
 

@@ -298,6 +298,11 @@ export interface Gateway {
     readonly outcome: "on trial" | "applied" | "refused" | "rolled back" | null;
     readonly reason: string | null;
   } | null;
+  /** by how much its clock was ahead of the cloud side's; null where nothing told */
+  readonly skew_s: number | null;
+  readonly skewed: boolean;
+  /** when its last certificate ends; null where it has none */
+  readonly certificate_ends: Instant | null;
 }
 
 export interface Quarantined {

@@ -32,6 +32,16 @@ class WatchMetrics:
             "When a gateway was heard last; none before it ever was.",
             ["gateway"],
         )
+        self.gateway_skew = gauge(
+            "gateway_clock_skew_seconds",
+            "By how much a gateway's clock was ahead of ours when it was heard last: a wrong clock beyond 30 s.",
+            ["gateway"],
+        )
+        self.certificate_ends = gauge(
+            "gateway_certificate_ends_timestamp_seconds",
+            "When the last certificate of a gateway ends; none where it has none that counts.",
+            ["gateway"],
+        )
         self.gateway_devices = gauge(
             "gateway_devices", "Devices of a gateway by whether they are there.", ["gateway", "state"]
         )
@@ -79,6 +89,9 @@ class WatchMetrics:
             "Looks at the broker, the database or the disk that failed: their figures stay as they were.",
             ["what"],
             registry=self._registry,
+        )
+        self.broker_refused = Counter(
+            "tocsin_broker_refused", "What the broker refused its clients.", ["reason"], registry=self._registry
         )
         for what in ("broker", "database", "disk"):
             self.look_failures.labels(what)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import Counter
 
 from tocsin_cloud.adapters.broker_log import BrokerLog
 from tocsin_cloud.adapters.nats_config import USERS_FILE, config_text
@@ -120,12 +120,9 @@ class NatsServer:
                 pause = min(2 * pause, RESTART_MOST_S)
                 log.error("broker does not start", reason=str(problem), again_in_s=pause)  # noqa: TRY400 -- the message is the reason
 
-    async def keep_users(self, registry: CollectorRegistry | None = None) -> None:
+    async def keep_users(self, refused: Counter | None = None) -> None:
         """Bring the users that the server lets in up to date, and count what it refused; runs until cancelled."""
         heard = BrokerLog(self._log_file)
-        refused = Counter(
-            "tocsin_broker_refused", "What the broker refused its clients.", ["reason"], registry=registry
-        )
         while True:
             await asyncio.sleep(USERS_S)
             try:
@@ -138,8 +135,9 @@ class NatsServer:
             except OSError as error:
                 log.error("broker's users are not brought up to date", reason=str(error))  # noqa: TRY400 -- the message is the reason
                 continue
-            for reason, count in counts.items():
-                refused.labels(reason).inc(count)
+            if refused is not None:
+                for reason, count in counts.items():
+                    refused.labels(reason).inc(count)
 
     async def stop(self) -> None:
         """End the server; kill it when it does not end in time."""

@@ -74,6 +74,8 @@ class LivePort:
             else ports.ClockStatus(clock.synchronised, clock.since_ms * NS_PER_MS, clock.error_ms, clock.step_s),
             unsynchronised=() if stored is None else stored.unsynchronised,
             slice=_slice(known),
+            skew_s=known.skew.seconds,
+            certificate_ends_ns=known.certificate_ends_ns,
         )
 
 

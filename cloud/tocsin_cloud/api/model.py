@@ -423,6 +423,9 @@ class Gateway(Shape):
     clock: GatewayClock | None = Field(description="null where the gateway does not tell.")
     unsynchronised: list[Stretch] = Field(description=UNSYNCHRONISED)
     slice: GatewaySlice | None = Field(description="null where the gateway is not managed.")
+    skew_s: float | None = Field(description="By how much its clock was ahead of ours when it was heard last.")
+    skewed: bool = Field(description="Whether that is more than 30 s: the clock is wrong.")
+    certificate_ends: Instant | None = Field(description="When its last certificate ends; null where it has none.")
 
 
 class Quarantined(Shape):

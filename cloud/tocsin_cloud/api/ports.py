@@ -85,7 +85,8 @@ class GatewayStatus:
     """Whether a gateway is there, since when, and how far its readings have come.
 
     `slice`: None where it is not managed; `clock`: what it said of it, None where it says nothing; `unsynchronised`:
-    first and last time (ns) of each stretch of readings that were stamped by a clock that nobody had set.
+    first and last time (ns) of each stretch of readings that were stamped by a clock that nobody had set; `skew_s`: by
+    how much its clock is ahead of ours, None where nothing told; `certificate_ends_ns`: None where it has none.
     """
 
     id: str
@@ -99,6 +100,8 @@ class GatewayStatus:
     clock: ClockStatus | None = None
     unsynchronised: tuple[tuple[int, int], ...] = ()
     slice: SliceStatus | None = None
+    skew_s: float | None = None
+    certificate_ends_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from tocsin_cloud.api.model import number
 from tocsin_cloud.api.ports import GatewayStatus, Latest, Live, Undeclared
 from tocsin_cloud.loops.live import Outlook
 from tocsin_cloud.loops.silence import silences
+from tocsin_cloud.loops.skew import is_skewed
 from tocsin_core.kpi import Flood
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Text
 from tocsin_core.plant.brought import GRADES, LIMITS
@@ -236,6 +237,9 @@ def _gateway(
         clock=_clock(status),
         unsynchronised=[model.Stretch(first=first, last=last) for first, last in status.unsynchronised],
         slice=None if status.slice is None else model.GatewaySlice.model_validate(asdict(status.slice)),
+        skew_s=number(status.skew_s),
+        skewed=is_skewed(status.skew_s),
+        certificate_ends=status.certificate_ends_ns,
     )
 
 

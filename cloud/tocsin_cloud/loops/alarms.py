@@ -45,6 +45,7 @@ from tocsin_core.plant import Plant
 from tocsin_core.readings import LATEST_NS, Frame
 from tocsin_core.rules import NS, Rules, compile_rules
 from tocsin_core.sparkplug.host import Fed, HostSession
+from tocsin_core.sparkplug.payload import sent_ms
 
 log = structlog.get_logger()
 
@@ -265,7 +266,7 @@ class AlarmsWorker:
         frame = fed.frame.not_ahead(message.time_ns)
         self._parts.metrics.ahead.inc(int(np.count_nonzero(frame.time_ns != fed.frame.time_ns)))
         self._parts.live.take(frame)
-        self._parts.live.hear(fed, message.time_ns)
+        self._parts.live.hear(fed, message.time_ns, sent_ms(message.payload))
         self._follow(batch, fed, message.time_ns)
         if not len(fed.frame):
             return

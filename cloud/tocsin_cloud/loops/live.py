@@ -8,6 +8,7 @@ import structlog
 
 from tocsin_cloud.loops.hearing import is_birth
 from tocsin_cloud.loops.points import PointTable
+from tocsin_cloud.loops.skew import Skew
 from tocsin_core.managed import Standing
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Frame
@@ -28,7 +29,8 @@ class GatewayLive:
     """What the messages of a gateway tell of it; `devices` by device id.
 
     `standing`: on which slice of the plant it runs, None where it does not say; `wanted`: the hash of the one that the
-    plant file has for it, None while nobody asked.
+    plant file has for it, None while nobody asked; `certificate_ends_ns`: when its last certificate ends, None where it
+    has none.
     """
 
     group: str
@@ -39,8 +41,10 @@ class GatewayLive:
     devices: dict[str, State] = field(default_factory=dict)
     standing: Standing | None = None
     wanted: str | None = None
+    skew: Skew = field(default_factory=Skew)
+    certificate_ends_ns: int | None = None
 
-    def told(self, fed: Fed, now_ns: int) -> None:
+    def told(self, fed: Fed, now_ns: int, sent_ms: int | None = None) -> None:
         """Take in one message: the births and deaths say who is there (Sparkplug 3.0, 5.4 and 5.6)."""
         if fed.kind == "NDEATH":
             # The death of an earlier session comes back as a fault and says nothing about this one.
@@ -52,6 +56,8 @@ class GatewayLive:
         if not born and self.state != "online":
             return
         self.last_seen_ns = now_ns
+        if sent_ms is not None:
+            self.skew.hear(sent_ms, now_ns)
         if self.state != "online":
             self.state, self.since_ns = "online", now_ns
         if fed.kind == "NBIRTH" or fed.standing is not None:
@@ -144,8 +150,8 @@ class LiveView:
         self.value[point] = frame.value[rows]
         self.quality[point] = frame.quality[rows]
 
-    def hear(self, fed: Fed, now_ns: int) -> None:
-        """Take in what a message tells of its gateway."""
+    def hear(self, fed: Fed, now_ns: int, sent_ms: int | None = None) -> None:
+        """Take in what a message tells of its gateway, which sent it at `sent_ms` by its own clock."""
         if fed.group is None or fed.gateway is None:
             return
         for birth in fed.births:
@@ -156,7 +162,7 @@ class LiveView:
             self.gateways[address] = GatewayLive(*address)
         known = self.gateways.get(address)
         if known is not None:
-            known.told(fed, now_ns)
+            known.told(fed, now_ns, sent_ms)
 
     def known(self) -> "Known":
         """A copy of what a restart needs."""

@@ -89,6 +89,9 @@ class Look:
             metrics.gateway_online.labels(name).set(gateway.state == "online")
             if gateway.last_seen_ns is not None:
                 metrics.gateway_seen.labels(name).set(gateway.last_seen_ns / NS)
+            seconds = gateway.skew.seconds
+            if seconds is not None:
+                metrics.gateway_skew.labels(name).set(seconds)
             metrics.show_devices(name, Counter(gateway.devices.values()))
             stored = live.stored.get(address)
             if stored is not None and stored.batch:

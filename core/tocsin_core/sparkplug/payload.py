@@ -37,6 +37,10 @@ BD_SEQ: Final = "bdSeq"
 QUALITY: Final = "Quality"
 OPC_QUALITY: Final = "OpcQuality"
 NS_PER_MS: Final = 1_000_000
+# Protobuf: field 1, a varint; of 10 bytes at most, each but the last with its highest bit set.
+TIMESTAMP_TAG: Final = b"\x08"
+VARINT_BYTES: Final = 11
+VARINT_MORE: Final = 0x80
 
 # Sparkplug 3.0, 6.4.14: the three values that the property Quality may have.
 QUALITY_BAD: Final = 0
@@ -84,6 +88,22 @@ def parse(data: bytes) -> Payload:
     except DecodeError as error:
         raise PayloadError(str(error)) from error
     return payload
+
+
+def sent_ms(data: bytes) -> int | None:
+    """When the payload in `data` says that it was sent (ms since 1970); None where that is not its first field.
+
+    The field of the lowest number comes first where an encoder writes them in order, as all that are known do; looked
+    at by itself so that nobody has to read the rest twice.
+    """
+    if data[:1] != TIMESTAMP_TAG:
+        return None
+    number = 0
+    for place, byte in enumerate(data[1:VARINT_BYTES]):
+        number |= (byte & 0x7F) << 7 * place
+        if byte < VARINT_MORE:
+            return number
+    return None
 
 
 def text(message: Payload.Metric | Payload.PropertyValue, field: str) -> str | None:

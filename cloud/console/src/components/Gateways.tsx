@@ -10,6 +10,7 @@ import type { Gateway, Kpi, Quarantined } from "../types.ts";
 
 const AGAIN_MS = 5000;
 const QUARANTINE_ROWS = 50;
+const CERTIFICATE_WARN_MS = 30 * 86_400_000;
 const kpi = signal<Kpi | null>(null);
 const quarantine = signal<readonly Quarantined[]>([]);
 
@@ -63,8 +64,16 @@ function GatewayCard({ row }: { readonly row: Gateway }) {
         <Figure term={t("backlog")} text={grouped(backlog)} />
         <div data-testid={`clock-${row.id}`}>
           <dt>{t("gatewayClock")}</dt>
-          <dd class={row.clock?.synchronised === false ? "wrong" : ""}>{clockText(row.clock, when)}</dd>
+          <dd class={row.skewed || row.clock?.synchronised === false ? "wrong" : ""}>{clockText(row, when)}</dd>
         </div>
+        {row.certificate_ends !== null && (
+          <div data-testid={`certificate-${row.id}`}>
+            <dt>{t("certificate")}</dt>
+            <dd class={Date.parse(row.certificate_ends) - now.value < CERTIFICATE_WARN_MS ? "wrong" : ""}>
+              {t("until", { time: when(row.certificate_ends) })}
+            </dd>
+          </div>
+        )}
         {row.slice !== null && (
           <div data-testid={`slice-${row.id}`} title={row.slice.reason ?? undefined}>
             <dt>{t("slice")}</dt>
@@ -86,7 +95,8 @@ function GatewayCard({ row }: { readonly row: Gateway }) {
   );
 }
 
-function clockText(clock: Gateway["clock"], when: (at: string) => string): string {
+function clockText({ clock, skew_s, skewed }: Gateway, when: (at: string) => string): string {
+  if (skewed && skew_s !== null) return t(skew_s > 0 ? "clockAhead" : "clockBehind", { duration: duration(Math.abs(skew_s)) });
   if (clock === null) return "—";
   if (!clock.synchronised) return t("clockUnset", { time: when(clock.since) });
   return clock.error_ms === null ? t("clockSet") : t("clockSetWithin", { ms: Math.ceil(clock.error_ms) });
