@@ -20,6 +20,7 @@ DEBIAN: Final = {
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
     "victoria-metrics": "victoria-metrics",
+    "vmalert": "victoria-metrics",
     "libatomic.so.1": "libatomic1",
 }
 
