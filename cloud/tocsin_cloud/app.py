@@ -1,15 +1,16 @@
-"""One cloud process: wired in a straight line, taken down in reverse."""
+"""One cloud process: its roles wired in a straight line, taken down in reverse."""
 
 import asyncio
 import gc
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from secrets import token_hex
 from ssl import SSLContext
 from typing import Final, NamedTuple
 
@@ -20,11 +21,12 @@ from sqlalchemy import func, select
 
 from tocsin_cloud.adapters.channels import Channels
 from tocsin_cloud.adapters.enrolment import Enrolment
-from tocsin_cloud.adapters.history import History
+from tocsin_cloud.adapters.history import StoredReadings
 from tocsin_cloud.adapters.history_copies import copying
-from tocsin_cloud.adapters.history_open import open_history
+from tocsin_cloud.adapters.history_open import OwnHistory
 from tocsin_cloud.adapters.host_state import announce
 from tocsin_cloud.adapters.issued import IssuedFile
+from tocsin_cloud.adapters.lease import Lease, LeaseLostError, hold
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.nats_server import NatsServer
@@ -35,12 +37,12 @@ from tocsin_cloud.adapters.settings_file import note_settings
 from tocsin_cloud.adapters.signing import signing_key
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.sql.models import Occurrence
-from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_event
+from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_event, subjects_of
 from tocsin_cloud.adapters.users import ensure_administrator
 from tocsin_cloud.api.build import build_api
 from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.api.ports import ApiPorts
-from tocsin_cloud.api.remote import RemoteHistory, RemoteLive, WorkersMetrics, WorkersSilentError, answering
+from tocsin_cloud.api.remote import RemoteHistory, RemoteLive, Told, WorkersMetrics, WorkersSilentError, answering
 from tocsin_cloud.api.server import serving
 from tocsin_cloud.api.stream_ports import StreamCommands, StreamEvents
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
@@ -49,14 +51,14 @@ from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.historian import Historian, HistorianParts, retain
 from tocsin_cloud.loops.live import LiveView
-from tocsin_cloud.loops.look import LookParts, keep_looking
+from tocsin_cloud.loops.look import LookParts, keep_looking, keep_looking_at_stored
 from tocsin_cloud.loops.notify import Notifier
 from tocsin_cloud.loops.orders import OrderParts, keep_ordering
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.quarantine import keep_quarantine
 from tocsin_cloud.loops.slices import Slices
 from tocsin_cloud.loops.ticker import tick
-from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, CloudSettings, Role
+from tocsin_cloud.settings import ALL, LOOPBACK, WORKERS, Address, BrokerSettings, CloudSettings, Role, Roles, name_of
 from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant
 
@@ -74,9 +76,9 @@ class PartEndedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a process knows at its end: stored and raised over the data's life, quarantined since the workers' start.
+    """What a process knows at its end: stored and raised over the data's life, quarantined since the historian's start.
 
-    None where the interface never heard from the workers.
+    None where the interface never heard from the alarms worker.
     """
 
     role: str
@@ -88,7 +90,7 @@ class Summary:
 async def run(
     settings: CloudSettings, plant: Plant, clock: Clock, stop: asyncio.Event, first_start: Announce
 ) -> Summary:
-    """Run the process's role until `stop`; `first_start(user, password)` is called when the first user was made.
+    """Run the process's roles until `stop`; `first_start(user, password)` is called when the first user was made.
 
     Raises:
         HistoryError: another process works on this data folder.
@@ -96,43 +98,32 @@ async def run(
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        # The history's file is also what keeps a second process off the folder: nothing else is touched before.
-        history = None
-        if settings.role is not Role.API:
-            history = await open_history(settings.history, settings.data, clock)
-        note_settings(settings, plant.site.id)
-        if history is not None:
-            stack.push_async_callback(history.close)
-            await stack.enter_async_context(copying(history, settings.data))
+        history = OwnHistory(settings.history, settings.data, clock)
+        stack.push_async_callback(history.close)
+        if settings.nats_url is None:
+            # The history's file is also what keeps a second process off the folder: nothing else is touched before.
+            await history.open()
         server, url = await _broker(settings, plant, clock, stack)
         tls = _certified(settings, clock)
-        client = await connect(url, f"tocsin-{settings.role}", tls)
+        client = await connect(url, f"tocsin-{name_of(settings.roles)}", tls)
         stack.push_async_callback(client.close)
         process = _Process(settings, plant, clock, client, stack, tls, server)
-        if history is None:
-            try:
-                ports, works = await _interface(process, stop)
-            except WorkersSilentError as error:
-                log.info("cloud side ends", role=settings.role, reason=str(error))
-                return Summary(settings.role)
-        else:
-            ports, works = await _workers(process, history, first_start)
+        crew = await _crew(process, history) if settings.roles & WORKERS else None
+        works = [] if crew is None else _works(crew, first_start)
         if server is not None:
             works.append(("broker", server.supervise))
-        outlet = answering(client, ports) if settings.role is Role.WORKERS else _page(ports, settings)
         # What was loaded lives as long as the process: each full collection over it would hold up an alarm burst.
         gc.collect()
         gc.freeze()
         # Else DuckDB's binding complains at the end of the process about all that it could not collect.
         stack.callback(gc.unfreeze)
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(_part(name, work), name=name) for name, work in works]
-            async with outlet:
-                await stop.wait()
-            log.info("cloud side ends", role=settings.role)
+            running = _started(tasks, works)
+            ports = await _open_doors(process, crew, stop, lambda work: running.extend(_started(tasks, [work])))
+            log.info("cloud side ends", role=name_of(settings.roles))
             for task in running:
                 task.cancel()
-        return await _summary(settings.role, ports)
+        return await _summary(settings.roles, ports)
 
 
 class _Process(NamedTuple):
@@ -145,89 +136,203 @@ class _Process(NamedTuple):
     server: NatsServer | None
 
 
-async def _summary(role: Role, ports: ApiPorts) -> Summary:
-    figures = ports.live.figures()
-    async with ports.database.read() as session:
-        raised = await session.scalar(select(func.count()).select_from(Occurrence))
-    return Summary(role, figures.readings_stored, raised, sum(figures.quarantined.values()))
+@dataclass(frozen=True, slots=True)
+class _Crew:
+    """What the roles of this process work with that are done by lease; each role's state is where its lease is held."""
+
+    process: _Process
+    name: str
+    database: Database
+    leases: Mapping[Role, Lease]
+    metrics: Metrics
+    watch: WatchMetrics
+    table: PointTable
+    live: LiveView
+    quarantine: Quarantine
+    own: OwnHistory
+    alarms: AlarmsWorker | None
+    outlet: Outlet
+    ordered: asyncio.Event
+
+    @property
+    def history(self) -> StoredReadings:
+        """The history to read from."""
+        site = self.process.plant.site.id
+        return self.own if Role.HISTORIAN in self.leases else RemoteHistory(self.process.client, site)
+
+    @property
+    def port(self) -> LivePort:
+        """The present state, as far as it is this process's."""
+        return LivePort(self.live, self.quarantine)
+
+    def ready(self) -> str | None:
+        """What is missing; None when nothing is."""
+        if self.alarms is None or self.alarms.ready:
+            return None
+        return "the alarms worker stands by, or is catching up"
 
 
-async def _workers(process: _Process, history: History, first_start: Announce) -> tuple[ApiPorts, list[Work]]:
-    """History, alarms, tickets and messages, and what the interface needs of them in this process."""
+async def _crew(process: _Process, own: OwnHistory) -> _Crew:
     settings, plant, clock, client, stack, *_ = process
     metrics = Metrics()
     await ensure_stream(client, settings.stream)
-    database = await Database.open(sqlite_url(settings.sql_file))
+    database = await Database.open(settings.sql or sqlite_url(settings.sql_file))
     stack.push_async_callback(database.close)
+    name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+    leases = {role: Lease(database, role, name, clock) for role in sorted(settings.roles & WORKERS)}
+    table = PointTable(plant, settings.strangers)
+    live, outlet, ordered = LiveView(table), Outlet(client, table), asyncio.Event()
+    quarantine = Quarantine(database, metrics, settings.quarantine_kept)
+    stack.push_async_callback(quarantine.flush)
+    alarms = None
+    if Role.ALARMS in leases:
+        alarms = AlarmsWorker(
+            AlarmParts(
+                client, database, leases[Role.ALARMS], plant, live, metrics, clock, settings.alarms,
+                settings.snapshot_file, outlet, ordered, _subjects(process),
+            )
+        )  # fmt: skip
+    watch = WatchMetrics(metrics.registry)
+    return _Crew(process, name, database, leases, metrics, watch, table, live, quarantine, own, alarms, outlet, ordered)
+
+
+def _subjects(process: _Process) -> tuple[str, ...]:
+    """What is read of the stream: of one's own broker everything, of a shared one what is the plant's."""
+    return () if process.settings.nats_url is None else subjects_of(process.plant.site.id)
+
+
+def _works(crew: _Crew, first_start: Announce) -> list[Work]:
+    """The roles, each of which waits for its lease."""
+    settings, plant, clock, client, _, tls, server = crew.process
+    works: list[Work] = []
+    if Role.HISTORIAN in crew.leases:
+        lease = crew.leases[Role.HISTORIAN]
+        works.append(("historian", partial(hold, lease, partial(_keep_history, crew, lease))))
+    if crew.alarms is not None:
+        lease = crew.leases[Role.ALARMS]
+        take_charge = partial(_take_charge, crew, lease, crew.alarms, first_start)
+        works.append(("alarms", partial(hold, lease, take_charge, crew.alarms.follow)))
+        # Also while it stands by: the host is there for as long as somebody can take the work over.
+        works.append(("host-state", partial(announce, settings.mqtt, clock, tls if settings.mqtt_tls else None)))
+    if Role.NOTIFY in crew.leases:
+        lease, publish, channels = crew.leases[Role.NOTIFY], partial(publish_event, client), Channels(settings.outbox)
+        notifier = Notifier(crew.database, lease, channels, publish, plant, clock, crew.metrics.registry)
+        works.append(("notify", partial(hold, lease, notifier.run)))
+    if server is not None:
+        works.append(("broker-users", partial(server.keep_users, crew.watch.broker_refused)))
+    return works
+
+
+async def _keep_history(crew: _Crew, lease: Lease) -> None:
+    """Be the historian until cancelled."""
+    settings, plant, clock, client, *_ = crew.process
+    history = await crew.own.wait_open()
+    try:
+        historian = Historian(
+            HistorianParts(
+                client, history, lease, crew.table, crew.live, crew.quarantine, crew.metrics, clock,
+                settings.historian, _subjects(crew.process),
+            )
+        )  # fmt: skip
+        note_settings(settings, plant.site.id)
+        async with copying(history, settings.data), asyncio.TaskGroup() as tasks:
+            _started(
+                tasks,
+                [
+                    ("stream to history", historian.run),
+                    ("retention", partial(retain, history, settings.historian, clock)),
+                    ("quarantine", partial(keep_quarantine, crew.quarantine)),
+                    ("look", partial(keep_looking_at_stored, crew.live, crew.watch)),
+                ],
+            )
+    finally:
+        # Before the lease goes to somebody else, who then finds the files free.
+        await crew.own.close()
+
+
+async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, first_start: Announce) -> None:
+    """Be the alarms worker, with all that goes with it, until cancelled."""
+    settings, plant, clock, client, *_ = crew.process
     given = os.environ.get(PASSWORD_VARIABLE)
-    password = await ensure_administrator(database, clock, given)
+    password = await ensure_administrator(crew.database, clock, given)
     # Whoever gave the password knows it: it has no business in a log.
     if password is not None and given is None:
         first_start("admin", password)
-    await note_plant(database, clock, plant.site.id, settings.plant)
-    table = PointTable(plant, settings.strangers)
-    live = LiveView(table)
-    quarantine = Quarantine(database, metrics, settings.quarantine_kept)
-    stack.push_async_callback(quarantine.flush)
-    historian = Historian(HistorianParts(client, history, table, live, quarantine, metrics, clock, settings.historian))
-    outlet = Outlet(client, table)
-    ordered = asyncio.Event()
-    alarms = AlarmsWorker(
-        AlarmParts(
-            client, database, plant, live, metrics, clock, settings.alarms, settings.snapshot_file, outlet, ordered
-        )
-    )
-    orders = OrderParts(client, database, live, metrics, clock, ordered)
+    await note_plant(crew.database, clock, plant.site.id, settings.plant)
     issued, sign = IssuedFile.open(settings.data), signing_key(settings.data)
-    slices = Slices(client, plant, live, issued, sign, metrics, clock)
-    evidence = EvidenceParts(client, database, history, plant, clock, settings.alarms)
-    watched = WatchMetrics(metrics.registry)
-    certificates = CertificateParts(Enrolment(settings.authority_folder), live, watched, clock)
-    look = LookParts(client, database, plant, live, watched, clock, settings.data)
-    publish = partial(publish_event, client)
-    notifier = Notifier(database, Channels(settings.outbox), publish, plant, clock, metrics.registry)
-    ports = ApiPorts(
+    slices = Slices(client, plant, crew.live, issued, sign, crew.metrics, clock)
+    orders = OrderParts(client, crew.database, crew.live, crew.metrics, clock, crew.ordered)
+    evidence = EvidenceParts(client, crew.database, lease, crew.history, plant, clock, settings.alarms)
+    certificates = CertificateParts(Enrolment(settings.authority_folder), crew.live, crew.watch, clock)
+    look = LookParts(client, crew.database, plant, crew.live, crew.watch, clock, settings.data)
+    async with asyncio.TaskGroup() as tasks:
+        _started(
+            tasks,
+            [
+                ("stream to alarms", alarms.work),
+                ("orders", partial(keep_ordering, orders)),
+                ("slices", slices.run),
+                ("computed", crew.outlet.run),
+                ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
+                ("evidence", partial(keep_evidence, evidence)),
+                ("certificates", partial(keep_certificates, certificates)),
+                ("look", partial(keep_looking, look)),
+            ],
+        )
+
+
+async def _open_doors(
+    process: _Process, crew: _Crew | None, stop: asyncio.Event, start: Callable[[Work], None]
+) -> ApiPorts | None:
+    """Answer other processes and people until `stop`; returns what there was to show, None where that was nothing."""
+    roles, ports = process.settings.roles, None
+    async with AsyncExitStack() as doors:
+        if crew is not None:
+            told = Told(
+                process.plant.site.id, crew.name, crew.leases, crew.port, crew.own, crew.ready, crew.metrics.registry
+            )
+            await doors.enter_async_context(answering(process.client, told))
+            ports = _ports_of(crew)
+        if Role.API in roles:
+            if ports is None or roles != ALL:
+                live = RemoteLive(process.client, process.plant.site.id, process.clock)
+                try:
+                    await live.hear(stop)
+                except WorkersSilentError as error:
+                    log.info("nothing to show", reason=str(error))
+                    return ports
+                start(("ask workers", live.follow))
+                ports = await _remote_ports(process, live)
+            await doors.enter_async_context(_page(ports, process.settings))
+        await stop.wait()
+    return ports
+
+
+def _ports_of(crew: _Crew) -> ApiPorts:
+    """For an interface in the process that has all roles."""
+    _, plant, clock, client, *_ = crew.process
+    return ApiPorts(
         plant=plant,
-        database=database,
-        history=history,
-        live=LivePort(live, quarantine),
-        commands=StreamCommands(client, plant.site.id, database),
+        database=crew.database,
+        history=crew.own,
+        live=crew.port,
+        commands=StreamCommands(client, plant.site.id, crew.database),
         events=StreamEvents(client),
         clock=clock,
-        metrics=metrics.registry,
-        ready=lambda: None if alarms.ready else "the alarms worker is catching up",
+        metrics=crew.metrics.registry,
+        ready=crew.ready,
         console=CONSOLE,
     )
-    works: list[Work] = [
-        ("historian", historian.run),
-        ("retention", partial(retain, history, settings.historian, clock)),
-        ("quarantine", partial(keep_quarantine, quarantine)),
-        ("alarms", alarms.run),
-        ("orders", partial(keep_ordering, orders)),
-        ("slices", slices.run),
-        ("computed", outlet.run),
-        ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
-        ("evidence", partial(keep_evidence, evidence)),
-        ("notify", notifier.run),
-        ("certificates", partial(keep_certificates, certificates)),
-        ("look", partial(keep_looking, look)),
-        ("host-state", partial(announce, settings.mqtt, clock, process.tls if settings.mqtt_tls else None)),
-    ]
-    if process.server is not None:
-        works.append(("broker-users", partial(process.server.keep_users, watched.broker_refused)))
-    return ports, works
 
 
-async def _interface(process: _Process, stop: asyncio.Event) -> tuple[ApiPorts, list[Work]]:
-    """The interface alone, on what the workers answer; once they have, the tables are there."""
+async def _remote_ports(process: _Process, live: RemoteLive) -> ApiPorts:
+    """For an interface that asks the others; they have answered, so the tables are there."""
     settings, plant, clock, client, stack, *_ = process
-    live = RemoteLive(client, plant.site.id, clock)
-    await live.hear(stop)
-    database = await Database.open(sqlite_url(settings.sql_file))
+    database = await Database.open(settings.sql or sqlite_url(settings.sql_file))
     stack.push_async_callback(database.close)
     metrics = CollectorRegistry()
     metrics.register(WorkersMetrics(live))
-    ports = ApiPorts(
+    return ApiPorts(
         plant=plant,
         database=database,
         history=RemoteHistory(client, plant.site.id),
@@ -239,7 +344,15 @@ async def _interface(process: _Process, stop: asyncio.Event) -> tuple[ApiPorts, 
         ready=live.ready,
         console=CONSOLE,
     )
-    return ports, [("workers", live.follow)]
+
+
+async def _summary(roles: Roles, ports: ApiPorts | None) -> Summary:
+    if ports is None:
+        return Summary(name_of(roles))
+    figures = ports.live.figures()
+    async with ports.database.read() as session:
+        raised = await session.scalar(select(func.count()).select_from(Occurrence))
+    return Summary(name_of(roles), figures.readings_stored, raised, sum(figures.quarantined.values()))
 
 
 @asynccontextmanager
@@ -249,9 +362,16 @@ async def _page(ports: ApiPorts, settings: CloudSettings) -> AsyncIterator[None]
         yield
 
 
+def _started(tasks: asyncio.TaskGroup, works: Iterable[Work]) -> list[asyncio.Task[None]]:
+    return [tasks.create_task(_part(name, work), name=name) for name, work in works]
+
+
 async def _part(name: str, work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
+    except (LeaseLostError, ExceptionGroup):
+        # The one is told at the end, and the parts of the other have been told.
+        raise
     except Exception:
         log.exception("part failed", part=name)
         raise

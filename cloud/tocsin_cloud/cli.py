@@ -15,12 +15,16 @@ from nats.errors import Error as NatsError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin_cloud.adapters.history import HistoryError
+from tocsin_cloud.adapters.lease import LeaseLostError
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer
 from tocsin_cloud.adapters.own_certificates import secured
 from tocsin_cloud.adapters.restore import UNFINISHED
+from tocsin_cloud.adapters.sql.engine import server_url
 from tocsin_cloud.adapters.users import UserError
 from tocsin_cloud.app import run
+from tocsin_cloud.loops.alarms import DatabaseSetBackError
 from tocsin_cloud.settings import (
+    ALL,
     AUTHORITY,
     LOOPBACK,
     Address,
@@ -29,7 +33,8 @@ from tocsin_cloud.settings import (
     HistorianSettings,
     HistoryAddress,
     HistoryKind,
-    Role,
+    Roles,
+    parse_roles,
 )
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
@@ -42,6 +47,11 @@ KEPT_DAYS: Final = HistorianSettings().retain_days
 PRIVATE: Final = 0o077
 
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
+# What ends a process with one line: whoever watches over it starts it again.
+ENDS: Final = (
+    *(BrokerError, DatabaseSetBackError, HistoryError, LeaseLostError, NatsError, SQLAlchemyError, UserError),
+    OSError,
+)
 Work = Callable[[asyncio.Event], Awaitable[Mapping[str, Any]]]
 
 
@@ -55,6 +65,20 @@ def _address(text: str) -> Address:
 def _history(text: str) -> HistoryAddress:
     try:
         return HistoryAddress.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _roles(text: str) -> Roles:
+    try:
+        return parse_roles(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _sql(text: str) -> str:
+    try:
+        return str(server_url(text))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -83,14 +107,28 @@ def cloud(  # noqa: PLR0913 -- each is an option
     history_days: Annotated[
         float, typer.Option("--history-days", min=1, help="Readings that are older are forgotten.")
     ] = KEPT_DAYS,
+    sql: Annotated[
+        str | None,
+        typer.Option(
+            "--sql",
+            metavar="URL",
+            help="postgresql://USER@HOST:PORT/DATABASE, instead of a file in --data. The password: PGPASSWORD.",
+        ),
+    ] = None,
     role: Annotated[
-        Role, typer.Option("--role", help="`workers` and `api` apart share a broker (--nats) and the data folder.")
-    ] = Role.ALL,
+        str,
+        typer.Option(
+            "--role",
+            help="What this process does: all, or some of historian,alarms,notify,api (`workers`: the first three). "
+            "Apart they share a broker (--nats) and the SQL database.",
+        ),
+    ] = "all",
     as_json: Json = False,
 ) -> None:
     """Run the cloud side: broker, history, alarms, messages, API and page."""
-    if role is not Role.ALL and nats is None:
-        raise typer.BadParameter(f"--role {role} needs the broker that it shares with the other one: --nats URL")
+    roles = _roles(role)
+    if roles != ALL and nats is None:
+        raise typer.BadParameter(f"--role {role} needs the broker that it shares with the others: --nats URL")
     if (data / UNFINISHED).exists():
         raise typer.BadParameter(f"a restore into {data} was cut short: empty the folder, and restore once more")
     settings = CloudSettings(
@@ -100,7 +138,8 @@ def cloud(  # noqa: PLR0913 -- each is an option
         mqtt=_address(mqtt),
         mqtt_tls=mqtt_tls,
         nats_url=nats,
-        role=role,
+        sql=None if sql is None else _sql(sql),
+        roles=roles,
         history=_history(history),
         historian=HistorianSettings(retain_days=history_days),
     )
@@ -151,7 +190,7 @@ def _main(work: Work, *, as_json: bool) -> None:
     result: Mapping[str, Any] = {}
     try:
         result = asyncio.run(_until_signal(work))
-    except* (BrokerError, HistoryError, NatsError, SQLAlchemyError, UserError, OSError) as group:
+    except* ENDS as group:
         failed = _leaves(group)
     for error in failed:
         log.critical("ended", reason=str(error) or repr(error))

@@ -173,11 +173,38 @@ class StrangerSettings:
 
 
 class Role(StrEnum):
-    """What one process of the cloud side does."""
+    """A part of the cloud side's work; a process does one or several."""
 
-    ALL = "all"
-    WORKERS = "workers"  # history, alarms, tickets, messages
+    HISTORIAN = "historian"  # the stream into the history, and the acknowledgements to the gateways
+    ALARMS = "alarms"  # engine, tickets, orders
+    NOTIFY = "notify"  # messages to people
     API = "api"  # the HTTP interface and the page
+
+
+Roles = frozenset[Role]
+ALL: Final[Roles] = frozenset(Role)
+# What is done by one process at a time, by lease.
+WORKERS: Final[Roles] = ALL - {Role.API}
+_NAMED: Final = {"all": ALL, "workers": WORKERS}
+
+
+def parse_roles(text: str) -> Roles:
+    """Read `all`, `workers`, or roles with commas between them.
+
+    Raises:
+        ValueError: one of them is no role.
+    """
+    if text in _NAMED:
+        return _NAMED[text]
+    try:
+        return frozenset(Role(name) for name in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not all, workers, or some of {','.join(Role)}") from error
+
+
+def name_of(roles: Roles) -> str:
+    """What `parse_roles` reads as `roles`."""
+    return next((name for name, named in _NAMED.items() if named == roles), ",".join(sorted(roles)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,9 +217,11 @@ class CloudSettings:
     mqtt: Address
     # Whether the MQTT listener takes gateways by their certificates alone, of an own broker the NATS listener too.
     mqtt_tls: bool = False
-    # The address of a running nats-server; None: start one.
+    # The address of a running nats-server, which several sites may share; None: start one that is the plant's alone.
     nats_url: str | None = None
-    role: Role = Role.ALL
+    # The address of the SQL database; None: a file in the data folder.
+    sql: str | None = None
+    roles: Roles = ALL
     history: HistoryAddress = field(default_factory=HistoryAddress)
     quarantine_kept: int = 1000
     stream: StreamSettings = field(default_factory=StreamSettings)

@@ -9,15 +9,20 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
 import aiomqtt
 import httpx
 import numpy as np
+from sqlalchemy import update
 
 from tests.support.ports import free_port
+from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.nats_server import NatsServer
+from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.settings import Address, BrokerSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.readings import GOOD
@@ -25,6 +30,7 @@ from tocsin_core.sparkplug import ClockState, EdgeDevice, EdgeMetric, EdgeSessio
 from tocsin_core.sparkplug.edge import Columns
 
 HOST = "127.0.0.1"
+_NUMBERS = count()
 SITE, GATEWAY, DEVICE, POINT = "site", "gw", "D1", "P1"
 
 PLANT = """
@@ -184,6 +190,24 @@ class SpoolingGateway:
             if command.rebirth:
                 self.rebirths += 1
                 await self._be_born()
+
+
+def candidate(database: Database, name: str = "alarms") -> Lease:
+    """A new candidate for a lease."""
+    return Lease(database, name, f"test-{next(_NUMBERS)}", SystemClock())
+
+
+async def held(database: Database, name: str) -> Lease:
+    """A lease that nobody had, and that nobody keeps: it is there for transactions."""
+    lease = candidate(database, name)
+    assert await lease.take()
+    return lease
+
+
+async def depose(database: Database, name: str = "alarms") -> None:
+    """Make the next candidate take a lease at once, as if its holder had stood still."""
+    async with database.write() as session:
+        await session.execute(update(sql.Lease).where(sql.Lease.name == name).values(holder=""))
 
 
 def now_ms() -> int:

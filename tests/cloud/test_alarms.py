@@ -12,10 +12,11 @@ from nats.aio.client import Client
 from sqlalchemy import select
 from sqlalchemy.engine import URL
 
-from tests.cloud.rig import SITE, SpoolingGateway, broker, now_ms, plant_folder
+from tests.cloud.rig import SITE, SpoolingGateway, broker, candidate, depose, held, now_ms, plant_folder
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
+from tocsin_cloud.adapters.lease import LeaseLostError
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
@@ -23,7 +24,6 @@ from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_command
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
-from tocsin_cloud.loops.journal import FencedError
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.settings import AlarmSettings, StrangerSettings, StreamSettings
@@ -54,6 +54,7 @@ class Rig:
         parts = AlarmParts(
             self.client,
             self.database,
+            candidate(self.database),
             self.plant,
             self.live,
             self.metrics,
@@ -290,18 +291,20 @@ def test_a_worker_that_lost_its_partition_cannot_commit(tmp_path: Path, sql_url:
     """When a second worker takes over, the first one ends with an error and the alarm is raised once."""
 
     async def story() -> None:
-        async with rig(tmp_path, sql_url) as r, r.working() as first, r.working():
-            await r.gateway.send({0: 60.0})
-            await eventually_async(lambda: _is(r, "unacknowledged"))
-            await publish_tick(r.client, SITE, SystemClock().now_ns())
-            await eventually_async(first.done)
-            assert isinstance(first.exception(), FencedError)
-            assert len(await r.all(sql.Transition)) == 1
-            first.cancel()
-            with suppress(FencedError):
-                await first
+        async with rig(tmp_path, sql_url) as r, r.working() as first:
+            await depose(r.database)
+            async with r.working():
+                await fenced(r, first)
 
-    with pytest.raises(FencedError):
+    async def fenced(r: Rig, first: asyncio.Task[None]) -> None:
+        await r.gateway.send({0: 60.0})
+        await eventually_async(lambda: _is(r, "unacknowledged"))
+        await publish_tick(r.client, SITE, SystemClock().now_ns())
+        await eventually_async(first.done)
+        assert isinstance(first.exception(), LeaseLostError)
+        assert len(await r.all(sql.Transition)) == 1
+
+    with pytest.raises(LeaseLostError):
         asyncio.run(story())
 
 
@@ -351,7 +354,9 @@ def test_a_ticket_gets_its_evidence_and_gets_it_again_when_the_alarm_has_returne
         async with rig(tmp_path) as r, r.working():
             history = await DuckdbHistory.open(tmp_path / "history")
             settings = AlarmSettings(evidence_interval_s=0.05)
-            parts = EvidenceParts(r.client, r.database, history, r.plant, SystemClock(), settings)
+            parts = EvidenceParts(
+                r.client, r.database, await held(r.database, "evidence"), history, r.plant, SystemClock(), settings
+            )
             keeping = asyncio.create_task(keep_evidence(parts))
 
             async def evidence() -> dict[str, Any] | None:

@@ -13,11 +13,12 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tests.cloud.rig import PLANT, SITE, now_ms
+from tests.cloud.rig import PLANT, SITE, candidate, now_ms
 from tests.cloud.test_alarms import Rig, rig
 from tests.cloud.test_notify import Post
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.lease import hold
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import publish_command
@@ -101,8 +102,9 @@ async def sending(r: Rig, post: Post, database: Database) -> AsyncIterator[None]
 
     async def publish(_kind: str, _body: object) -> None: ...
 
-    notifier = Notifier(database, post, publish, r.plant, SystemClock(), CollectorRegistry())
-    task = asyncio.create_task(notifier.run())
+    lease = candidate(database, "notify")
+    notifier = Notifier(database, lease, post, publish, r.plant, SystemClock(), CollectorRegistry())
+    task = asyncio.create_task(hold(lease, notifier.run))
     try:
         yield
     finally:

@@ -12,8 +12,10 @@ import aiomqtt
 import duckdb
 import httpx
 
-from tests.cloud.rig import GATEWAY, CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
+from tests.cloud.rig import GATEWAY, HOST, CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
+from tests.support.ports import free_port
 from tests.support.wait import eventually_async
+from tocsin_cloud.settings import Address
 from tocsin_core.sparkplug.payload import DataType
 from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
 
@@ -38,6 +40,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[tuple[CloudProcess, SpoolingGatew
         with started(cloud):
             await eventually_async(cloud.ready, 30)
             yield cloud, SpoolingGateway(settings.mqtt)
+
+
+@asynccontextmanager
+async def alone(tmp_path: Path) -> AsyncIterator[tuple[CloudProcess, SpoolingGateway]]:
+    """A cloud side with a broker of its own, where it reads everything, and a gateway that is not connected yet."""
+    mqtt = Address(HOST, free_port())
+    cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", "", mqtt)
+    with started(cloud):
+        await eventually_async(cloud.ready, 30)
+        yield cloud, SpoolingGateway(mqtt)
 
 
 def stored(data: Path, point: str) -> list[tuple[int, float | None]]:
@@ -153,7 +165,7 @@ def test_third_parties_points_are_stored_and_declared_ones_alarmed(tmp_path: Pat
     """A node that knows nothing of batches: its declared metric is our point with its alarm, the other gets a name."""
 
     async def story() -> None:
-        async with rig(tmp_path) as (cloud, gateway):
+        async with alone(tmp_path) as (cloud, gateway):
             async with aiomqtt.Client(*gateway.mqtt) as node:
                 birth = Payload(timestamp=now_ms(), seq=0)
                 birth.metrics.add(name="bdSeq", datatype=DataType.INT64, long_value=0, timestamp=now_ms())
@@ -230,7 +242,7 @@ def test_garbage_is_quarantined_with_the_reason_and_asks_for_a_rebirth(tmp_path:
     """Nonsense on the topics is counted and kept; where a rebirth helps it is asked for, but not in a storm."""
 
     async def story() -> None:
-        async with rig(tmp_path) as (cloud, gateway), gateway.connected():
+        async with alone(tmp_path) as (cloud, gateway), gateway.connected():
             await gateway.send({0: 1.0})
             await eventually_async(lambda: gateway.committed == 1, 20)
             async with aiomqtt.Client(*gateway.mqtt) as vandal:

@@ -14,9 +14,20 @@ import pytest
 from nats.aio.client import Client
 from sqlalchemy import select
 
-from tests.cloud.rig import COMPUTED, SITE, CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
+from tests.cloud.rig import (
+    COMPUTED,
+    SITE,
+    CloudProcess,
+    SpoolingGateway,
+    broker,
+    candidate,
+    depose,
+    now_ms,
+    plant_folder,
+)
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
+from tocsin_cloud.adapters.lease import LeaseLostError
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.sql import models as sql
@@ -25,7 +36,6 @@ from tocsin_cloud.adapters.stream import STREAM, connect, ensure_stream, publish
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet, decode, encode
 from tocsin_cloud.loops.historian import Historian, HistorianParts
-from tocsin_cloud.loops.journal import FencedError
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.settings import AlarmSettings, HistorianSettings, StrangerSettings, StreamSettings
@@ -158,8 +168,8 @@ class Plant:
         outlet = Outlet(self.client, table)
         settings = AlarmSettings(snapshot_interval_s=snapshot_interval_s)
         parts = AlarmParts(
-            self.client, self.database, self.plant, LiveView(table), Metrics(), self.clock, settings,
-            self.folder / "s.npz", outlet,
+            self.client, self.database, candidate(self.database), self.plant, LiveView(table), Metrics(), self.clock,
+            settings, self.folder / "s.npz", outlet,
         )  # fmt: skip
         return AlarmsWorker(parts), outlet
 
@@ -171,7 +181,15 @@ class Plant:
         settings = HistorianSettings(commit_interval_s=0.05)
         return Historian(
             HistorianParts(
-                self.client, self.history, table, LiveView(table), self.quarantine, metrics, self.clock, settings
+                self.client,
+                self.history,
+                candidate(self.database, "historian"),
+                table,
+                LiveView(table),
+                self.quarantine,
+                metrics,
+                self.clock,
+                settings,
             )
         )
 
@@ -206,7 +224,7 @@ async def running(*tasks: asyncio.Task[None]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         for task in tasks:
-            with suppress(asyncio.CancelledError, FencedError):
+            with suppress(asyncio.CancelledError, LeaseLostError):
                 await task
 
 
@@ -231,6 +249,7 @@ def test_a_takeover_computes_again_what_the_first_worker_did_not_get_out(tmp_pat
                 await eventually_async(all_taken)
                 assert await plant.times() == []
                 second, outlet = plant.worker()
+                await depose(plant.database)
                 tasks = (asyncio.create_task(second.run()), asyncio.create_task(outlet.run()))
                 async with running(*tasks):
                     for step in range(40, 60):

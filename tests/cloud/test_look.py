@@ -13,7 +13,7 @@ from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.sql.models import GatewayOrder, Quarantine
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_tick
 from tocsin_cloud.loops.live import GatewayLive, LiveView, Stored
-from tocsin_cloud.loops.look import Look, LookParts
+from tocsin_cloud.loops.look import Look, LookParts, show_stored
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.settings import StrangerSettings, StreamSettings
 from tocsin_core.plant import load_plant
@@ -69,6 +69,7 @@ def test_what_stands_and_waits_is_in_the_figures(tmp_path: Path) -> None:
             await publish_tick(client, SITE, now)
             parts = LookParts(client, database, plant, live, WatchMetrics(registry), clock, tmp_path)
             await Look(parts).once()
+            show_stored(live, parts.metrics)
             assert figure("broker_connected") == 1
             await client.close()
             await Look(parts).once()

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.orm import DeclarativeBase
 
 from tests.cloud.api.stand_ins import PLANT, START_NS, HandClock, message, occurrence
+from tests.cloud.rig import held
 from tests.support.postgres import on_both
 from tocsin_cloud.adapters.channels import ChannelError, Letter
 from tocsin_cloud.adapters.sql.engine import Database
@@ -82,7 +83,8 @@ async def office(tmp_path: Path, sql_url: URL) -> AsyncIterator[Office]:
     async def publish(kind: str, body: object) -> None:
         told.append((kind, body))
 
-    notifier = Notifier(database, post, publish, load_plant(tmp_path / "north"), clock, CollectorRegistry())
+    lease = await held(database, "notify")
+    notifier = Notifier(database, lease, post, publish, load_plant(tmp_path / "north"), clock, CollectorRegistry())
     yield Office(database, clock, post, notifier, told)
     await database.close()
 

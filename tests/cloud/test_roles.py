@@ -99,7 +99,7 @@ async def outlives_the_workers(
     await eventually_async(not_ready, 15)
     assert (await client.get("/api/v1/points/P1")).json()["value"] == 90.0
     refused = await client.get("/api/v1/events")
-    assert (refused.status_code, refused.json()["detail"]) == (503, "the workers do not answer")
+    assert (refused.status_code, refused.json()["detail"]) == (503, "the alarms worker does not answer")
     workers.start()
     await eventually_async(page.ready, 40)
     await gateway.send({0: 20.0})

@@ -14,6 +14,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from prometheus_client import CollectorRegistry
 
 from tests.cloud.api.stand_ins import PLANT, HandClock, message, occurrence
+from tests.cloud.rig import held
 from tests.support.ports import free_port
 from tocsin_cloud.adapters.channels import Channels
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
@@ -88,7 +89,15 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         """Nobody listens."""
 
     plant = load_plant(tmp_path / "north")
-    notifier = Notifier(database, Channels(tmp_path / "outbox"), publish, plant, clock, CollectorRegistry())
+    notifier = Notifier(
+        database,
+        await held(database, "notify"),
+        Channels(tmp_path / "outbox"),
+        publish,
+        plant,
+        clock,
+        CollectorRegistry(),
+    )
     raised = occurrence(1)
     channel = f"mailto://127.0.0.1:{port}?from=tocsin@north.example&to=wang@north.example&mode=insecure"
     async with database.write() as session:

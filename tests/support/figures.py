@@ -10,6 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from tests.cloud.api.stand_ins import AlarmsWorker, Bus, HandClock, LiveTable, StoredTrend
 from tests.support.need import ROOT
 from tocsin_cloud.adapters.channels import Channels
+from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
@@ -39,7 +40,8 @@ async def every_figure(folder: Path) -> list[Figure]:
     metrics, clock, plant = Metrics(), HandClock(), load_plant(DEMO_PLANT)
     WatchMetrics(metrics.registry)
     database = Database.as_it_is(sqlite_url(folder / "none.sqlite"))
-    Notifier(database, Channels(folder), _nobody, plant, clock, metrics.registry)
+    lease = Lease(database, "notify", "nobody", clock)
+    Notifier(database, lease, Channels(folder), _nobody, plant, clock, metrics.registry)
     ports = ApiPorts(
         plant=plant,
         database=database,

@@ -25,13 +25,13 @@ from tocsin_cli.bench.pipeline_victoria import MissingError, measure_victoria
 from tocsin_cli.bench.programs import TOCSIN, cpu_s, last_line, program, until_listening
 from tocsin_cli.demo.ports import free_port
 from tocsin_cloud.adapters.stream import STREAM, connect, ensure_stream, to_subject
-from tocsin_cloud.settings import Role, StreamSettings
+from tocsin_cloud.settings import StreamSettings
 from tocsin_core.clock import Clock, SystemClock
 from tocsin_core.sparkplug import Topic, parse_command
 
 POINTS: Final = 440_000
 SECONDS: Final = 60
-ROLES: Final = (Role.WORKERS, Role.API)
+ROLES: Final = ("workers", "api")
 # Before anything is measured: the births are read, and the trends of the points have their windows.
 WARM_S: Final = 10
 WARM_POINTS_A_SECOND: Final = 20_000

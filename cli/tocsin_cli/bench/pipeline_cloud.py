@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tocsin_cli.bench.pipeline_plant import plant
 from tocsin_cloud.app import run
-from tocsin_cloud.settings import Address, CloudSettings, Role
+from tocsin_cloud.settings import Address, CloudSettings, parse_roles
 from tocsin_core.clock import SystemClock
 
 
@@ -20,12 +20,12 @@ async def _run(role: str, gateways: int, data: Path, nats_url: str, http: str, m
         http=Address.parse(http),
         mqtt=Address.parse(mqtt),
         nats_url=nats_url,
-        role=Role(role),
+        roles=parse_roles(role),
     )
     await run(settings, plant(gateways), SystemClock(), stop, lambda _user, _password: None)
 
 
 def main() -> None:
-    """Run the role (argv 1) on a plant of so many gateways (2) until SIGTERM; data, nats, http and mqtt follow."""
+    """Run the roles (argv 1) on a plant of so many gateways (2) until SIGTERM; data, nats, http and mqtt follow."""
     role, gateways, data, nats_url, http, mqtt = sys.argv[1:]
     asyncio.run(_run(role, int(gateways), Path(data), nats_url, http, mqtt))

@@ -26,7 +26,22 @@ class Trend:
     quality: U8
 
 
-class History(Protocol):
+class StoredReadings(Protocol):
+    """The reading side of a time-series store."""
+
+    async def read(self, point_id: str, start_ns: int, end_ns: int, step_ns: int | None, limit: int) -> Trend:
+        """At most `limit` rows of a point in [start_ns, end_ns), oldest first; none for an unknown id.
+
+        With `step_ns` (whole milliseconds) one row for each step that has readings, stamped with the step's begin:
+        mean, least and greatest of the values that are not bad, and the worst quality. Without it the readings
+        themselves. Steps of whole hours or minutes, begun at one, may be answered from what is kept for long trends.
+
+        Raises:
+            HistoryError: the store does not answer.
+        """
+
+
+class History(StoredReadings, Protocol):
     """A time-series store for one writing historian and any number of readers.
 
     Points are named by `key`, a number that belongs to a point's id for as long as the store is open. Times are kept
@@ -58,17 +73,6 @@ class History(Protocol):
             HistoryError: the store does not tell.
         """
 
-    async def read(self, point_id: str, start_ns: int, end_ns: int, step_ns: int | None, limit: int) -> Trend:
-        """At most `limit` rows of a point in [start_ns, end_ns), oldest first; none for an unknown id.
-
-        With `step_ns` (whole milliseconds) one row for each step that has readings, stamped with the step's begin:
-        mean, least and greatest of the values that are not bad, and the worst quality. Without it the readings
-        themselves. Steps of whole hours or minutes, begun at one, may be answered from what is kept for long trends.
-
-        Raises:
-            HistoryError: the store does not answer.
-        """
-
     async def retain(self, before_ns: int) -> None:
         """Show no reading any more that is older than the whole hour before `before_ns`, and free its room in time.
 
@@ -95,3 +99,7 @@ class History(Protocol):
 
 class HistoryError(RuntimeError):
     """The time-series store refused or did not answer."""
+
+
+class HistoryBusyError(HistoryError):
+    """Another process has the store's files."""

@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from tocsin_cloud.adapters.history import HistoryError, Trend
+from tocsin_cloud.adapters.history import HistoryBusyError, HistoryError, Trend
 from tocsin_cloud.adapters.history_duckdb_tables import (
     RECENT,
     FormatError,
@@ -89,7 +89,7 @@ class DuckdbHistory:
         except (duckdb.Error, FormatError) as error:
             thread.shutdown()
             if LOCKED in str(error):
-                raise HistoryError(f"another process works on {path.parent}: it holds {path.name}") from error
+                raise HistoryBusyError(f"another process works on {path.parent}: it holds {path.name}") from error
             raise HistoryError(f"{path}: {error}") from error
         except BaseException:
             thread.shutdown()

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
 
-from tocsin_cloud.adapters.history import HistoryError
+from tocsin_cloud.adapters.history import HistoryBusyError, HistoryError
 
 FILE: Final = "history-state.sqlite"
 
@@ -43,7 +43,7 @@ class StateFile:
         except sqlite3.Error as error:
             connection.close()
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-                raise HistoryError(f"another process works on {folder}: it holds {FILE}") from error
+                raise HistoryBusyError(f"another process works on {folder}: it holds {FILE}") from error
             raise HistoryError(f"{folder / FILE}: {error}") from error
         return cls(connection)
 

@@ -27,7 +27,11 @@ def _payload(*, online: bool, now_ns: int) -> bytes:
 
 
 async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None) -> None:
-    """Be online until cancelled, then say that we are not; comes back whenever the connection is lost."""
+    """Be online until cancelled, then say that we are not; comes back whenever the connection is lost.
+
+    Several processes may be the host together: where one says that it ends, or its will does, the others answer that
+    the host is there.
+    """
     topic = state_topic(HOST)
     # A name that nobody can guess: whoever connects under it ends this connection, and our will says that we died.
     identifier = f"{HOST}-host-{secrets.token_hex(8)}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tocsin_cloud.adapters.whole_file import write_whole
-from tocsin_cloud.settings import CloudSettings
+from tocsin_cloud.settings import CloudSettings, name_of
 
 FILE: Final = "settings.json"
 
@@ -17,7 +17,7 @@ def note_settings(settings: CloudSettings, site: str) -> None:
     Raises:
         OSError: the disk does not take them.
     """
-    held = asdict(settings) | {"plant": str(settings.plant.resolve()), "site": site}
+    held = asdict(settings) | {"plant": str(settings.plant.resolve()), "site": site, "roles": name_of(settings.roles)}
     content = json.dumps(held, default=str, indent=1, ensure_ascii=False).encode()
     path = settings.data / FILE
     if not path.exists() or path.read_bytes() != content:

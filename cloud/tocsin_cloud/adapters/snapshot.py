@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -38,9 +39,21 @@ class Snapshot:
 def save(path: Path, snapshot: Snapshot) -> None:
     """Replace the file; after a crash at any moment it is the old one or the new one. Blocks: call it in a thread.
 
+    Holder and candidates may share a folder: whoever finds another just writing leaves it at that one's, which is as
+    good.
+
     Raises:
         OSError: it could not be written; the old one stands.
     """
+    with path.with_suffix(".lock").open("w") as lock:
+        try:
+            flock(lock, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return
+        write_whole(path, _packed(snapshot))
+
+
+def _packed(snapshot: Snapshot) -> memoryview:
     head = {
         "format": FORMAT,
         "position": [snapshot.position.sequence, snapshot.position.time_ns],
@@ -58,7 +71,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
         value=snapshot.value,
         quality=snapshot.quality,
     )
-    write_whole(path, buffer.getbuffer())
+    return buffer.getbuffer()
 
 
 def load(path: Path) -> Snapshot | None:

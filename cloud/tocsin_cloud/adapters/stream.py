@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ssl import SSLContext
@@ -67,6 +67,11 @@ def to_topic(subject: str) -> str:
     if levels[0] == "readings":
         levels[0:2] = [SPARKPLUG]
     return "/".join("" if level == "/" else level.replace("//", ".") for level in levels)
+
+
+def subjects_of(site: str) -> tuple[str, ...]:
+    """The stream's subjects that are `site`'s, where several sites share it."""
+    return (f"readings.*.{to_subject(site)}.>", f"tocsin.*.{site}")
 
 
 def is_data(topic: str) -> bool:
@@ -214,10 +219,11 @@ class Feed:
     connection, a restarted server or a missing message all end in a new consumer from the last message taken.
     """
 
-    def __init__(self, client: Client, start: Position, clock: Clock) -> None:
-        """Read behind `start`; nothing happens before the first `take`."""
+    def __init__(self, client: Client, start: Position, clock: Clock, subjects: Sequence[str] = ()) -> None:
+        """Read behind `start`, only messages under `subjects` if any are given; nothing happens before `take`."""
         self._client = client
         self._clock = clock
+        self._subjects = list(subjects)
         self._last = start
         self._waiting: deque[Msg] = deque()
         self._arrived = asyncio.Event()
@@ -354,6 +360,7 @@ class Feed:
             mem_storage=True,
             num_replicas=1,
             max_deliver=1,
+            filter_subjects=self._subjects or None,
         )
         if self._last.sequence == 0:
             config.deliver_policy = DeliverPolicy.ALL

@@ -1,11 +1,11 @@
 """What the HTTP interface asks of the present state, answered from the live view and the quarantine of this process."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.api import ports
-from tocsin_cloud.loops.live import GatewayLive, LiveView, Outlook
+from tocsin_cloud.loops.live import GatewayLive, LiveView, Outlook, Stored
 from tocsin_core.kpi import Flood
 
 NS_PER_MS: Final = 1_000_000
@@ -56,27 +56,38 @@ class LivePort:
             quarantined=dict(self._quarantine.counts),
         )
 
+    def stored(self) -> Mapping[str, Mapping[str, Any]]:
+        """By gateway id, those fields of its status that the historian knows."""
+        live = self._live
+        return {live.table.gateway_id(*address): _stored(stored) for address, stored in live.stored.items()}
+
     def _gateway(self, address: tuple[str, str]) -> ports.GatewayStatus:
         live = self._live
         known, stored = live.gateways[address], live.stored.get(address)
-        clock = None if stored is None else stored.clock
         return ports.GatewayStatus(
             id=live.table.gateway_id(known.group, known.id),
             state=known.state,
             since_ns=known.since_ns,
             last_seen_ns=known.last_seen_ns,
-            readings=0 if stored is None else stored.readings,
-            batch=0 if stored is None else stored.batch,
-            committed=0 if stored is None else stored.committed,
             devices=tuple(ports.DeviceStatus(device, state) for device, state in known.devices.items()),
-            clock=None
-            if clock is None
-            else ports.ClockStatus(clock.synchronised, clock.since_ms * NS_PER_MS, clock.error_ms, clock.step_s),
-            unsynchronised=() if stored is None else stored.unsynchronised,
             slice=_slice(known),
             skew_s=known.skew.seconds,
             certificate_ends_ns=known.certificate_ends_ns,
+            **({} if stored is None else _stored(stored)),
         )
+
+
+def _stored(stored: Stored) -> Mapping[str, Any]:
+    clock = stored.clock
+    return {
+        "readings": stored.readings,
+        "batch": stored.batch,
+        "committed": stored.committed,
+        "clock": None
+        if clock is None
+        else ports.ClockStatus(clock.synchronised, clock.since_ms * NS_PER_MS, clock.error_ms, clock.step_s),
+        "unsynchronised": stored.unsynchronised,
+    }
 
 
 def _slice(known: GatewayLive) -> ports.SliceStatus | None:

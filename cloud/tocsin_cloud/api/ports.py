@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from tocsin_cloud.adapters.history import Trend
+from tocsin_cloud.adapters.history import StoredReadings
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.loops.live import Outlook
 from tocsin_core.clock import Clock
@@ -18,13 +18,6 @@ from tocsin_core.readings import F64, I64, U8
 
 Online = Literal["online", "offline", "unknown"]
 Verb = Literal["ack", "unacknowledge", "shelve", "unshelve", "out-of-service", "in-service", "reset"]
-
-
-class StoredReadings(Protocol):
-    """The reading side of the history port."""
-
-    async def read(self, point_id: str, start_ns: int, end_ns: int, step_ns: int | None, limit: int) -> Trend:
-        """Read as `tocsin_cloud.adapters.history.History.read` does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""The HTTP interface in a process of its own: the workers answer for present state and history over the broker."""
+"""The HTTP interface apart from the workers: who holds a role answers for its present state and history, by NATS."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any, Final
 
@@ -15,34 +16,37 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from tocsin_cloud.adapters.history import HistoryError, Trend
+from tocsin_cloud.adapters.history import HistoryError, StoredReadings, Trend
+from tocsin_cloud.adapters.lease import Lease
+from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.api.ports import (
-    ApiPorts,
     ClockStatus,
     DeviceStatus,
     Figures,
     GatewayStatus,
     Latest,
-    Live,
     Ready,
     SliceStatus,
     Undeclared,
 )
 from tocsin_cloud.loops.live import Outlook
+from tocsin_cloud.settings import WORKERS, Role
 from tocsin_core.clock import Clock
 from tocsin_core.kpi import Flood
 
 log = structlog.get_logger(__name__)
 
-LIVE: Final = "tocsin.ask.live"
-HISTORY: Final = "tocsin.ask.history"
+ASK: Final = "tocsin.ask"
+HISTORY: Final = f"{ASK}.history"
 LOOK_S: Final = 0.5
 PATIENCE_S: Final = 2.0
 HISTORY_PATIENCE_S: Final = 15.0
-SILENT_S: Final = 5.0  # the workers are held to be gone when they have not answered for this long
+SILENT_S: Final = 5.0  # a role is held to be done by nobody when nobody has answered for it for this long
+PORTION: Final = 100_000  # readings in one answer: a broker takes no message of any size
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -60,29 +64,27 @@ def _unpack(data: bytes) -> tuple[Columns, Any]:
     return columns, json.loads(columns.pop("rest").tobytes())
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a process has to tell of its roles: the leases by role, and where its state is."""
+
+    site: str
+    process: str
+    leases: Mapping[Role, Lease]
+    live: LivePort
+    history: StoredReadings
+    ready: Ready
+    metrics: CollectorRegistry
+
+
 @asynccontextmanager
-async def answering(client: Client, ports: ApiPorts) -> AsyncIterator[None]:
-    """Answer, while the context lasts, what the interface's process asks of the workers."""
-    site = ports.plant.site.id
-
-    async def live(message: Msg) -> None:
-        await message.respond(_pack(*_present(ports.live, ports.ready, ports.metrics)))
-
-    async def history(message: Msg) -> None:
-        asked = json.loads(message.data)
-        try:
-            trend = await ports.history.read(*asked)
-        except HistoryError as error:
-            await message.respond(_pack({}, str(error) or repr(error)))
-        else:
-            columns = {name: getattr(trend, name) for name in Trend.__slots__}
-            await message.respond(_pack(columns, None))
-
-    subscriptions = [
-        await client.subscribe(f"{LIVE}.{site}", cb=live),
-        await client.subscribe(f"{HISTORY}.{site}", cb=history),
-    ]
-    log.info("workers answer", site=site)
+async def answering(client: Client, told: Told) -> AsyncIterator[None]:
+    """Answer, while the context lasts, what the interface asks of the roles that this process holds then."""
+    asked = {f"{ASK}.{role}.{told.site}": partial(_answer_state, told, role) for role in told.leases}
+    if Role.HISTORIAN in told.leases:
+        asked[f"{HISTORY}.{told.site}"] = partial(_answer_history, told)
+    subscriptions = [await client.subscribe(subject, cb=answer) for subject, answer in asked.items()]
+    log.info("worker answers", site=told.site, roles=sorted(told.leases))
     try:
         yield
     finally:
@@ -91,72 +93,131 @@ async def answering(client: Client, ports: ApiPorts) -> AsyncIterator[None]:
                 await subscription.unsubscribe()
 
 
-def _present(live: Live, ready: Ready, metrics: CollectorRegistry) -> tuple[Columns, dict[str, Any]]:
-    latest = live.latest()
-    rest = {
-        "undeclared": [asdict(one) for one in live.undeclared()],
-        "projections": {point: asdict(ahead) for point, ahead in live.projections().items()},
-        "gateways": [asdict(gateway) for gateway in live.gateways()],
-        "figures": asdict(live.figures()),
-        "flood": live.flood(),
-        "ready": ready(),
-        "metrics": generate_latest(metrics).decode(),
-    }
-    return {"time_ns": latest.time_ns, "value": latest.value, "quality": latest.quality}, rest
+async def _answer_state(told: Told, role: Role, message: Msg) -> None:
+    # A candidate is silent: the one who holds the lease answers.
+    if told.leases[role].trusted:
+        await message.respond(_pack(*_present(role, told, int(message.data or b"0"))))
+
+
+async def _answer_history(told: Told, message: Msg) -> None:
+    if not told.leases[Role.HISTORIAN].trusted:
+        return
+    asked = json.loads(message.data)
+    try:
+        trend = await told.history.read(*asked)
+    except HistoryError as error:
+        await message.respond(_pack({}, str(error) or repr(error)))
+    else:
+        columns = {name: getattr(trend, name) for name in Trend.__slots__}
+        await message.respond(_pack(columns, None))
+
+
+def _present(role: Role, told: Told, first: int) -> tuple[Columns, dict[str, Any]]:
+    """What is known of `role`; of the latest readings, of which there may be many, those from point `first` on."""
+    live = told.live
+    rest: dict[str, Any] = {"process": told.process}
+    columns: Columns = {}
+    if role is Role.ALARMS:
+        latest = live.latest()
+        rest["points"] = len(latest.time_ns)
+        part = slice(first, first + PORTION)
+        columns = {name: getattr(latest, name)[part] for name in Latest.__slots__}
+    if first:
+        return columns, rest
+    rest["metrics"] = generate_latest(told.metrics).decode()
+    if role is Role.HISTORIAN:
+        rest["stored"] = {
+            gateway: {**fields, "clock": None if fields["clock"] is None else asdict(fields["clock"])}
+            for gateway, fields in live.stored().items()
+        }
+    if role is Role.ALARMS:
+        rest |= {
+            "undeclared": [asdict(one) for one in live.undeclared()],
+            "projections": {point: asdict(ahead) for point, ahead in live.projections().items()},
+            "gateways": [asdict(gateway) for gateway in live.gateways()],
+            "flood": live.flood(),
+            "ready": told.ready(),
+        }
+    if role in (Role.ALARMS, Role.HISTORIAN):
+        rest["figures"] = asdict(live.figures())
+    return columns, rest
 
 
 class WorkersSilentError(RuntimeError):
-    """The workers have never answered."""
+    """The alarms worker has never answered."""
 
 
 class RemoteLive:
-    """The workers' present state as they last told it, at most `LOOK_S` old while they answer."""
+    """The present state as those who hold the roles last told it, at most `LOOK_S` old while they answer."""
 
     def __init__(self, client: Client, site: str, clock: Clock) -> None:
         """Nothing is known before `hear` has returned."""
         self._client = client
-        self._subject = f"{LIVE}.{site}"
+        self._site = site
         self._clock = clock
         self._columns: Columns = {}
-        self._rest: dict[str, Any] = {}
-        self._last = clock.monotonic()
-        self._silent = False
+        self._rest: dict[Role, dict[str, Any]] = {}
+        self._last: dict[Role, float] = {}
+        self._silent: set[Role] = set()
 
     async def hear(self, stop: asyncio.Event) -> None:
-        """Wait for the workers' first answer.
+        """Wait for the alarms worker's first answer: without it there is nothing to show, perhaps no table.
 
         Raises:
             WorkersSilentError: `stop` was set before one came.
         """
-        while not await self._ask():
+        while not await self._ask(Role.ALARMS):
             if stop.is_set():
-                raise WorkersSilentError("ended before the workers had answered")
+                raise WorkersSilentError("ended before the alarms worker had answered")
             await asyncio.sleep(LOOK_S)
 
     async def follow(self) -> None:
-        """Ask again and again until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            await self._ask()
+        """Ask again and again until cancelled; one role that is silent holds up no other."""
+        async with asyncio.TaskGroup() as tasks:
+            for role in sorted(WORKERS):
+                tasks.create_task(self._follow(role), name=f"ask {role}")
 
-    async def _ask(self) -> bool:
+    async def _follow(self, role: Role) -> None:
+        while True:
+            await self._ask(role)
+            await asyncio.sleep(LOOK_S)
+
+    async def _ask(self, role: Role) -> bool:
         try:
-            reply = await self._client.request(self._subject, b"", timeout=PATIENCE_S)
+            columns, rest = await self._portion(role, 0)
+            parts = [columns]
+            have = len(columns.get("time_ns", ()))
+            while have < rest.get("points", 0):
+                more, _ = await self._portion(role, have)
+                if not len(more["time_ns"]):
+                    break
+                parts.append(more)
+                have += len(more["time_ns"])
         except NatsError as error:
-            # Told once: a worker that is away is away for many questions.
-            if not self._silent:
-                log.warning("the workers do not answer", reason=str(error) or repr(error))
-            self._silent = True
+            # Told once: one that is away is away for many questions.
+            if role not in self._silent:
+                log.warning("nobody answers", role=role, reason=str(error) or repr(error))
+            self._silent.add(role)
             return False
-        self._columns, self._rest = _unpack(reply.data)
-        self._last, self._silent = self._clock.monotonic(), False
+        if columns:
+            self._columns = {name: np.concatenate([part[name] for part in parts]) for name in columns}
+        self._rest[role], self._last[role] = rest, self._clock.monotonic()
+        self._silent.discard(role)
         return True
 
+    async def _portion(self, role: Role, first: int) -> tuple[Columns, Any]:
+        subject = f"{ASK}.{role}.{self._site}"
+        return _unpack((await self._client.request(subject, str(first).encode(), timeout=PATIENCE_S)).data)
+
+    def answers(self, role: Role) -> bool:
+        """Whether somebody does the work of `role`, as far as was heard."""
+        return role in self._last and self._clock.monotonic() - self._last[role] <= SILENT_S
+
     def ready(self) -> str | None:
-        """None while the workers answer and are ready, else what is missing."""
-        if self._clock.monotonic() - self._last > SILENT_S:
-            return "the workers do not answer"
-        reason: str | None = self._rest["ready"]
+        """None while the alarms worker answers and is ready, else what is missing. Alarms wait for no other role."""
+        if not self.answers(Role.ALARMS):
+            return "the alarms worker does not answer"
+        reason: str | None = self._rest[Role.ALARMS]["ready"]
         return reason
 
     def latest(self) -> Latest:
@@ -165,29 +226,31 @@ class RemoteLive:
 
     def undeclared(self) -> Sequence[Undeclared]:
         """Metrics that are not in the plant file."""
-        return [Undeclared(**one) for one in self._rest["undeclared"]]
+        return [Undeclared(**one) for one in self._rest[Role.ALARMS]["undeclared"]]
 
     def projections(self) -> Mapping[str, Outlook]:
         """By point id."""
-        return {point: Outlook(**ahead) for point, ahead in self._rest["projections"].items()}
+        return {point: Outlook(**ahead) for point, ahead in self._rest[Role.ALARMS]["projections"].items()}
 
     def flood(self) -> Flood | None:
         """The alarm flood that goes on."""
-        told = self._rest["flood"]
+        told = self._rest[Role.ALARMS]["flood"]
         return None if told is None else Flood(*told)
 
     def gateways(self) -> Sequence[GatewayStatus]:
-        """Every gateway heard of."""
-        return [_gateway(told) for told in self._rest["gateways"]]
+        """Every gateway heard of: the alarms worker knows whether it is there, the historian what it has of it."""
+        stored = self._rest.get(Role.HISTORIAN, {}).get("stored", {})
+        return [_gateway(told | stored.get(told["id"], {})) for told in self._rest[Role.ALARMS]["gateways"]]
 
     def figures(self) -> Figures:
-        """The workers' counters."""
-        return Figures(**self._rest["figures"])
+        """The workers' counters; 0 of a role that was never heard."""
+        alarms, nothing = self._rest[Role.ALARMS]["figures"], asdict(Figures())
+        stored = self._rest.get(Role.HISTORIAN, {}).get("figures", nothing)
+        return Figures(**(stored | {name: alarms[name] for name in ("late_readings", "clock_steps_back")}))
 
-    def metrics(self) -> str:
-        """The workers' figures in the Prometheus text format."""
-        text: str = self._rest["metrics"]
-        return text
+    def metrics(self) -> Mapping[str, str]:
+        """By process that does some of the work, its figures in the Prometheus text format."""
+        return {rest["process"]: rest["metrics"] for role, rest in self._rest.items() if self.answers(role)}
 
 
 def _gateway(told: dict[str, Any]) -> GatewayStatus:
@@ -202,7 +265,7 @@ def _gateway(told: dict[str, Any]) -> GatewayStatus:
 
 
 class WorkersMetrics(Collector):
-    """The workers' figures among the interface's own."""
+    """The workers' figures among the interface's own; what several processes count is added up."""
 
     def __init__(self, live: RemoteLive) -> None:
         """Pass on what `live` last heard."""
@@ -214,28 +277,57 @@ class WorkersMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The metric families."""
-        return text_string_to_metric_families(self._live.metrics())
+        told = "1 while somebody does the work of a role, as far as this interface hears."
+        answers = GaugeMetricFamily("tocsin_role_answers", told, labels=["role"])
+        for role in sorted(WORKERS):
+            answers.add_metric([role], self._live.answers(role))
+        return [answers, *added(self._live.metrics())]
+
+
+def added(texts: Mapping[str, str]) -> Iterable[Metric]:
+    """The families of several processes as one each; those of the processes themselves are told apart by name.
+
+    A figure of ours is moved by whoever does the work, and stands at 0 everywhere else: so the sum is right for gauges
+    too.
+    """
+    families: dict[str, Metric] = {}
+    sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for process, text in texts.items():
+        for family in text_string_to_metric_families(text):
+            # When a counter was made means nothing for the sum of several.
+            if family.name.endswith("_created"):
+                continue
+            families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            of = sums.setdefault(family.name, {})
+            more = {} if family.name.startswith("tocsin_") else {"process": process}
+            for sample in family.samples:
+                key = sample.name, tuple((sample.labels | more).items())
+                of[key] = of.get(key, 0.0) + sample.value
+    for name, family in families.items():
+        for (sample_name, labels), value in sums[name].items():
+            family.add_sample(sample_name, dict(labels), value)
+    return families.values()
 
 
 class RemoteHistory:
-    """The reading side of the history, answered by the workers."""
+    """The reading side of the history, answered by the historian."""
 
     def __init__(self, client: Client, site: str) -> None:
-        """Ask the workers of `site`."""
+        """Ask the historian of `site`."""
         self._client = client
         self._subject = f"{HISTORY}.{site}"
 
     async def read(self, point_id: str, start_ns: int, end_ns: int, step_ns: int | None, limit: int) -> Trend:
-        """As `tocsin_cloud.adapters.history.History.read`.
+        """As `tocsin_cloud.adapters.history.StoredReadings.read`.
 
         Raises:
-            HistoryError: the store, or the workers, do not answer.
+            HistoryError: the store, or the historian, does not answer.
         """
         asked = json.dumps([point_id, start_ns, end_ns, step_ns, limit]).encode()
         try:
             reply = await self._client.request(self._subject, asked, timeout=HISTORY_PATIENCE_S)
         except NatsError as error:
-            raise HistoryError(f"the workers do not answer: {error!r}") from error
+            raise HistoryError(f"the historian does not answer: {error!r}") from error
         columns, refused = _unpack(reply.data)
         if refused is not None:
             raise HistoryError(refused)

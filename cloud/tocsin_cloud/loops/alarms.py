@@ -1,9 +1,10 @@
 """The alarms worker: the stream through `engine.step`, and what comes of it into SQL, one transaction at a time."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,10 +12,12 @@ import numpy as np
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from prometheus_client import Counter
 from sqlalchemy.exc import OperationalError
 
 from tocsin_cloud.adapters import snapshot as snapshots
 from tocsin_cloud.adapters.gateways import send_journal_committed
+from tocsin_cloud.adapters.lease import Lease, hold
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.snapshot import Snapshot
 from tocsin_cloud.adapters.sql.engine import Database
@@ -28,11 +31,12 @@ from tocsin_cloud.loops.journal import (
     Batch,
     Committed,
     Journal,
+    Progress,
     Step,
     answered_at,
     close_orphans,
     journal_positions,
-    take_partition,
+    progress_of,
 )
 from tocsin_cloud.loops.live import Known, LiveView, Outlook
 from tocsin_cloud.settings import AlarmSettings
@@ -54,6 +58,7 @@ TAKE: Final = 1000
 WAIT_S: Final = 0.25
 POSITION_S: Final = 1.0
 RETRY_S: Final = 0.5
+SNAPSHOT_REST: Final = 50
 TICK: Final = "tocsin/tick/"
 COMMAND: Final = "tocsin/command/"
 NOT_UNDERSTOOD: Final = "the command is not understood"
@@ -66,6 +71,7 @@ class AlarmParts:
 
     client: Client
     database: Database
+    lease: Lease
     plant: Plant
     live: LiveView
     metrics: Metrics
@@ -74,6 +80,8 @@ class AlarmParts:
     snapshot_file: Path
     outlet: Outlet
     ordered: asyncio.Event = field(default_factory=asyncio.Event)
+    # The subjects of the stream that are the plant's; all of them where none are given.
+    subjects: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +94,23 @@ class _Asked:
     told: Mapping[str, Any]
 
 
+class DatabaseSetBackError(RuntimeError):
+    """What the database says is committed lies behind what it said before: whoever went on from that begins anew."""
+
+
 class AlarmsWorker:
-    """Owns one partition: the engine's state, the Sparkplug session and the live view move only here."""
+    """Works on one site: the engine's state, the Sparkplug session and the live view move only here.
+
+    As a candidate for the lease it follows the holder through the stream, in silence and never further than what is
+    committed. What the engine arrives at does not depend on how the stream is portioned, so it can go on from there.
+    """
 
     def __init__(self, parts: AlarmParts) -> None:
         """Prepare; `run` does the rest."""
         self._parts = parts
         self._rules: Rules = compile_rules(parts.plant)
+        self._journal = Journal(parts.plant, self._rules, parts.settings.partition)
+        self._feed: Feed | None = None
         self._state: State | None = None
         self._session = HostSession(parts.live.table.resolve)
         self._frames: list[Frame] = []
@@ -100,6 +118,8 @@ class AlarmsWorker:
         self._read = START  # everything up to here is in the engine
         self._committed = START
         self._kept = START  # the snapshot in the file
+        self._keep_at = 0.0  # when the next snapshot is due (monotonic s)
+        self._saving: asyncio.Task[None] | None = None
         self._caught_up = False
         self._clean = False  # nothing in the engine waits for its commit
         self._answered: dict[str, int] = {}
@@ -114,41 +134,99 @@ class AlarmsWorker:
 
     @property
     def ready(self) -> bool:
-        """Whether it has caught up with what an earlier run committed and works on what is new."""
+        """Whether it has caught up with what was committed before it, and works on what is new."""
         return self._caught_up
 
     async def run(self) -> None:
-        """Take the partition over and work until cancelled.
+        """Stand by until the lease is ours, then work until cancelled.
 
         Raises:
-            FencedError: another worker took the partition.
+            LeaseLostError: another worker has taken over.
+            DatabaseSetBackError: the database was put back to an older state while we stood by.
+        """
+        await hold(self._parts.lease, self.work, self.follow)
+
+    async def follow(self, seconds: float) -> None:
+        """Stand by for `seconds`: take in what the holder has committed, without consequences."""
+        parts = self._parts
+        deadline = parts.clock.monotonic() + seconds
+        try:
+            progress = await self._progress()
+            feed = await self._opened(progress)
+            await self._catch_up(feed, progress.position, deadline)
+            parts.outlet.drop(progress.computed)
+            if parts.outlet.first is None and self._snapshot_is_due():
+                self._keep_snapshot()
+        except OperationalError as error:
+            log.warning("standing by without the database", reason=str(error.orig))
+        await asyncio.sleep(max(0.0, deadline - parts.clock.monotonic()))
+
+    async def work(self) -> None:
+        """Take over from what is committed, and work until cancelled. The lease must be ours.
+
+        Raises:
+            LeaseLostError: another worker has taken over.
         """
         parts = self._parts
-        async with parts.database.write() as session:
-            epoch, self._committed = await take_partition(session, parts.settings.partition)
-        journal = Journal(parts.plant, self._rules, parts.settings.partition, epoch)
-        self._load()
-        feed = Feed(parts.client, self._read, parts.clock)
         try:
-            await self._replay(feed)
-            await self._reconcile()
-            async with parts.database.read() as session:
-                await self._floods.load(session, parts.clock.now_ns())
-                self._delegation.adopt(await journal_positions(session))
-            self._caught_up = True
-            await self._work(feed, journal)
+            feed = await self._take_over()
+            await self._work(feed)
         except asyncio.CancelledError:
             # Consequences that are not committed must be found again: a snapshot behind them would lose them.
             if self._clean and self._read != self._kept and await parts.outlet.flush():
-                await self._commit(journal, Batch(self._read))
-                await self._save()
+                await self._commit(Batch(self._read))
+                # Whoever takes over need not wait for the file.
+                await parts.lease.release()
+                if self._saving is not None:
+                    await self._saving
+                self._keep_snapshot()
+            if self._saving is not None:
+                await self._saving
             raise
         finally:
-            await feed.close()
+            if self._feed is not None:
+                await self._feed.close()
 
-    async def _work(self, feed: Feed, journal: Journal) -> None:
+    async def _progress(self) -> Progress:
+        async with self._parts.database.read() as session:
+            return await progress_of(session, self._parts.settings.partition)
+
+    async def _opened(self, progress: Progress) -> Feed:
+        """The stream behind what the engine knows: at first, that is what the snapshot holds."""
+        if self._feed is None:
+            await self._load(progress.position)
+            self._feed = Feed(self._parts.client, self._read, self._parts.clock, self._parts.subjects)
+        elif progress.position.sequence < self._read.sequence and progress.position.time_ns < self._read.time_ns:
+            raise DatabaseSetBackError(
+                f"committed is message {progress.position.sequence}, after {self._read.sequence} was"
+            )
+        return self._feed
+
+    async def _take_over(self) -> Feed:
         parts = self._parts
-        noted = shown = kept = parts.clock.monotonic()
+        progress = await self._progress()
+        feed = await self._opened(progress)
+        started, before = parts.clock.monotonic(), self._read.sequence
+        parts.outlet.drop(progress.computed)
+        await self._catch_up(feed, progress.position, inf)
+        parts.outlet.drop(progress.computed)
+        self._committed, self._clean = self._read, True
+        await self._reconcile()
+        async with parts.database.read() as session:
+            await self._floods.load(session, parts.clock.now_ns())
+            self._delegation.adopt(await journal_positions(session))
+        self._caught_up = True
+        log.info(
+            "alarms worker ready",
+            position=self._read.sequence,
+            replayed=self._read.sequence - before,
+            replayed_s=round(parts.clock.monotonic() - started, 3),
+        )
+        return feed
+
+    async def _work(self, feed: Feed) -> None:
+        parts = self._parts
+        noted = shown = parts.clock.monotonic()
         while True:
             messages = await feed.take(TAKE, WAIT_S)
             parts.metrics.lag.labels(ROLE).set(feed.pending)
@@ -158,69 +236,71 @@ class AlarmsWorker:
                 self._clean = not batch
                 now = parts.clock.monotonic()
                 if batch or now - noted >= POSITION_S:
-                    await self._commit(journal, batch)
+                    await self._commit(batch)
                     noted = now
             now = parts.clock.monotonic()
             if now - shown >= parts.settings.outlook_interval_s:
-                if self._state is not None:
-                    parts.live.outlooks = _outlooks(self._state, self._rules)
-                    self._floods.show(self._state.now_ns)
-                    for gateway, alarms in self._delegation.disagreements(self._state).items():
-                        parts.metrics.disagreements.labels(gateway).set(alarms)
+                self._show()
                 parts.metrics.computed_waiting.set(parts.outlet.waiting)
                 shown = now
-            if now - kept >= parts.settings.snapshot_interval_s and self._read != self._kept:
-                # A snapshot ends the replay that computes again what is not in the stream yet.
-                if await parts.outlet.flush():
-                    await self._commit(journal, Batch(self._read))
-                    await self._save()
-                kept = now
+            # A snapshot ends the replay that computes again what is not in the stream yet.
+            if self._snapshot_is_due() and await parts.outlet.flush():
+                await self._commit(Batch(self._read))
+                self._keep_snapshot()
             if parts.outlet.full:
                 await parts.outlet.flush()
             await asyncio.sleep(0)
 
-    def _load(self) -> None:
+    def _show(self) -> None:
+        if self._state is None:
+            return
+        self._parts.live.outlooks = _outlooks(self._state, self._rules)
+        self._floods.show(self._state.now_ns)
+        for gateway, alarms in self._delegation.disagreements(self._state).items():
+            self._parts.metrics.disagreements.labels(gateway).set(alarms)
+
+    async def _load(self, committed: Position) -> None:
         """Start from the snapshot, or from nothing where there is none that can be used."""
         parts = self._parts
+        self._keep_at = parts.clock.monotonic() + parts.settings.snapshot_interval_s
         try:
-            held = snapshots.load(parts.snapshot_file)
+            held = await asyncio.to_thread(snapshots.load, parts.snapshot_file)
             if held is None:
                 return
-            if held.position.sequence > self._committed.sequence:
+            if held.position.sequence > committed.sequence:
                 # SQL was put back to an older state: what it lacks must be decided again.
                 log.warning("snapshot is ahead of the database and is left aside", snapshot=held.position.sequence)
                 return
-            self._state = engine.restore(held.engine, self._rules)
-            self._session = HostSession.restore(held.session, parts.live.table.resolve)
+            state = await asyncio.to_thread(engine.restore, held.engine, self._rules)
+            session = HostSession.restore(held.session, parts.live.table.resolve)
         except (ValueError, SnapshotError) as error:
             log.error("snapshot cannot be used: replaying the stream", reason=str(error))  # noqa: TRY400 -- the message is the reason
-            self._state, self._session = None, HostSession(parts.live.table.resolve)
             return
+        self._state, self._session = state, session
         parts.live.restore(Known(held.gateways, held.ids, held.time_ns, held.value, held.quality))
-        self._delegation.disown(self._state)
+        self._delegation.disown(state)
         self._delegation.adopt(held.journals)
         self._read = self._kept = held.position
 
-    async def _replay(self, feed: Feed) -> None:
-        """Bring the engine to the committed position in silence: what came of these messages is in the database.
+    async def _catch_up(self, feed: Feed, committed: Position, deadline: float) -> None:
+        """Bring the engine to `committed` in silence, or as far as it gets until `deadline` (monotonic s).
 
-        Computed readings alone are told again: the stream may lack the last of them.
+        What came of these messages is in the database. Computed readings alone are kept: the stream may lack the last.
         """
-        behind = self._committed
-        started = self._parts.clock.monotonic()
-        while self._read.sequence < behind.sequence:
-            messages = await feed.take(TAKE, WAIT_S, until=behind)
+        clock, outlet = self._parts.clock, self._parts.outlet
+        while self._read.sequence < committed.sequence or self._read.time_ns < committed.time_ns:
+            left = deadline - clock.monotonic()
+            if left <= 0:
+                return
+            messages = await feed.take(TAKE, min(WAIT_S, left), until=committed)
             if messages:
                 await self._look_up(messages)
                 self._advance(messages)
-                if self._parts.outlet.full:
-                    await self._parts.outlet.flush()
+                if outlet.full and self._parts.lease.trusted:
+                    await outlet.flush()
             elif feed.idle:
                 # The stream no longer holds what was committed (it was rebuilt or trimmed): nothing to catch up with.
-                break
-        self._committed, self._clean = self._read, True
-        seconds = round(self._parts.clock.monotonic() - started, 3)
-        log.info("alarms worker ready", position=self._read.sequence, replayed_s=seconds)
+                return
 
     async def _reconcile(self) -> None:
         if self._state is None:
@@ -264,7 +344,7 @@ class AlarmsWorker:
     def _hear(self, batch: Batch, message: Message) -> None:
         fed = hear(self._session, self._parts.live.table, message)
         frame = fed.frame.not_ahead(message.time_ns)
-        self._parts.metrics.ahead.inc(int(np.count_nonzero(frame.time_ns != fed.frame.time_ns)))
+        self._count(self._parts.metrics.ahead, int(np.count_nonzero(frame.time_ns != fed.frame.time_ns)))
         self._parts.live.take(frame)
         self._parts.live.hear(fed, message.time_ns, sent_ms(message.payload))
         self._follow(batch, fed, message.time_ns)
@@ -297,11 +377,11 @@ class AlarmsWorker:
         self._state, result = engine.step(self._state, self._rules, frame, inputs, now_ns)
         live, metrics = self._parts.live, self._parts.metrics
         live.take(result.computed)
-        self._parts.outlet.put(result.computed)
+        self._parts.outlet.put(result.computed, self._read.sequence)
         live.late += result.late
         live.clock_steps_back += result.clock_steps_back
-        metrics.late.inc(result.late)
-        metrics.clock_steps_back.inc(result.clock_steps_back)
+        self._count(metrics.late, result.late)
+        self._count(metrics.clock_steps_back, result.clock_steps_back)
         for transition in result.transitions:
             of_reading = self._timely and transition.event <= Event.RETURN_LATCHED and isfinite(transition.value)
             until = int(self._state.shelved_until_ns[transition.definition])
@@ -370,10 +450,15 @@ class AlarmsWorker:
             verb, number, at_ns, str(told["who"]), str(told.get("reason") or ""), onset_ns, until_ns, once
         )
 
-    async def _commit(self, journal: Journal, batch: Batch) -> None:
+    def _count(self, figure: Counter, number: int) -> None:
+        """Count what is new; what is only repeated was counted by whoever committed it."""
+        if self._caught_up:
+            figure.inc(number)
+
+    async def _commit(self, batch: Batch) -> None:
         parts = self._parts
         with parts.metrics.commit_seconds.labels(ROLE).time():
-            done = await self._recorded(journal, batch)
+            done = await self._recorded(batch)
         self._committed, self._clean = batch.position, True
         self._floods.take(batch.steps)
         parts.metrics.commits.labels(ROLE).inc()
@@ -387,12 +472,14 @@ class AlarmsWorker:
         await self._announce(done)
         await self._answer_gateways(batch)
 
-    async def _recorded(self, journal: Journal, batch: Batch) -> Committed:
+    async def _recorded(self, batch: Batch) -> Committed:
         parts = self._parts
         while True:
+            first = parts.outlet.first
+            computed = batch.position.sequence if first is None else first - 1
             try:
-                async with parts.database.write() as session:
-                    return await journal.record(session, batch, self._kept.sequence, parts.clock.now_ns())
+                async with parts.lease.write() as session:
+                    return await self._journal.record(session, batch, computed, parts.clock.now_ns())
             except OperationalError as error:
                 parts.metrics.commit_failures.labels(ROLE).inc()
                 # The engine has moved on already: these consequences are committed before anything else happens.
@@ -427,27 +514,39 @@ class AlarmsWorker:
         if batch.orders or any(words.decides for words in batch.words):
             parts.ordered.set()
 
-    def _snapshot(self) -> Snapshot | None:
-        if self._state is None:
-            return None
-        live = self._parts.live
-        known = live.known()
-        return Snapshot(
-            self._read, engine.snapshot(self._state, self._rules), self._session.snapshot(), known.gateways,
-            dict(self._delegation.positions), known.ids, known.time_ns, known.value, known.quality,
-        )  # fmt: skip
+    def _snapshot_is_due(self) -> bool:
+        free = self._saving is None or self._saving.done()
+        return free and self._read != self._kept and self._parts.clock.monotonic() >= self._keep_at
 
-    async def _save(self) -> None:
-        held = self._snapshot()
-        if held is None:
+    def _keep_snapshot(self) -> None:
+        """Begin to save a snapshot of this moment; the work goes on meanwhile."""
+        if self._state is None:
             return
+        read, state, session = self._read, deepcopy(self._state), self._session.snapshot()
+        known, journals = self._parts.live.known(), dict(self._delegation.positions)
+
+        def save() -> None:
+            held = Snapshot(
+                read, engine.snapshot(state, self._rules), session, known.gateways, journals, known.ids, known.time_ns,
+                known.value, known.quality,
+            )  # fmt: skip
+            snapshots.save(self._parts.snapshot_file, held)
+
+        self._saving = asyncio.create_task(self._save(save, read), name="snapshot")
+
+    async def _save(self, save: Callable[[], None], read: Position) -> None:
+        """Write the file in a thread; it may cost a fiftieth of the time, however large the plant is."""
+        clock = self._parts.clock
+        began = clock.monotonic()
         try:
-            await asyncio.to_thread(snapshots.save, self._parts.snapshot_file, held)
+            await asyncio.to_thread(save)
         except OSError as error:
             log.error("snapshot not written", reason=str(error))  # noqa: TRY400 -- the message is the reason
-            return
-        self._kept = held.position
-        self._parts.metrics.snapshots.inc()
+        else:
+            self._kept = read
+            self._parts.metrics.snapshots.inc()
+        took = clock.monotonic() - began
+        self._keep_at = clock.monotonic() + max(self._parts.settings.snapshot_interval_s, SNAPSHOT_REST * took)
 
 
 def _parsed(message: Message) -> dict[str, Any] | None:

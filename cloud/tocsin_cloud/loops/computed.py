@@ -27,14 +27,15 @@ class Outlet:
     """What the engine has computed and the stream does not hold yet, in the order in which it was computed.
 
     The engine waits for none of it. What a crash loses here is computed again: no snapshot of the engine is kept before
-    everything up to it is in the stream.
+    everything up to it is in the stream. A worker that stands by keeps here what it may have to put in after the
+    takeover; whoever puts it in meanwhile says how far it has come.
     """
 
     def __init__(self, client: Client, table: PointTable) -> None:
         """Start with nothing."""
         self._client = client
         self._table = table
-        self._waiting: deque[Frame] = deque()
+        self._waiting: deque[tuple[int, Frame]] = deque()
         self._some = asyncio.Event()
         self._sending = asyncio.Lock()
         self._rows = 0
@@ -49,19 +50,29 @@ class Outlet:
         """Whether so much waits that whoever computes should let it out first."""
         return self._rows >= MOST_WAITING
 
-    def put(self, frame: Frame) -> None:
-        """Take in readings of computed points; never waits."""
+    @property
+    def first(self) -> int | None:
+        """The message of the stream after which the oldest was computed that waits; None where nothing does."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def put(self, frame: Frame, sequence: int) -> None:
+        """Take in readings of computed points, computed after message `sequence`; never waits."""
         if len(frame):
-            self._waiting.append(frame)
+            self._waiting.append((sequence, frame))
             self._rows += len(frame)
             self._some.set()
+
+    def drop(self, sequence: int) -> None:
+        """Let go of what was computed up to message `sequence`: somebody else has put it into the stream."""
+        while self._waiting and self._waiting[0][0] <= sequence:
+            self._rows -= len(self._waiting.popleft()[1])
 
     async def flush(self) -> bool:
         """Put into the stream what waits; returns whether it holds everything now."""
         async with self._sending:
             while self._waiting:
                 count = len(self._waiting)
-                frame = Frame.concat(self._waiting)
+                frame = Frame.concat([frame for _, frame in self._waiting])
                 try:
                     for first in range(0, len(frame), PORTION):
                         body = encode(frame.take(slice(first, first + PORTION)), self._table)
@@ -70,7 +81,7 @@ class Outlet:
                     log.warning("computed readings wait", readings=self._rows, reason=str(error) or repr(error))
                     return False
                 for _ in range(count):
-                    self._rows -= len(self._waiting.popleft())
+                    self._rows -= len(self._waiting.popleft()[1])
         return True
 
     async def run(self) -> None:

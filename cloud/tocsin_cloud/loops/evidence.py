@@ -11,7 +11,8 @@ from nats.errors import Error as NatsError
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from tocsin_cloud.adapters.history import History, HistoryError
+from tocsin_cloud.adapters.history import HistoryError, StoredReadings
+from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Occurrence, Ticket
 from tocsin_cloud.adapters.stream import publish_event
@@ -36,7 +37,8 @@ class EvidenceParts:
 
     client: Client
     database: Database
-    history: History
+    lease: Lease
+    history: StoredReadings
     plant: Plant
     clock: Clock
     settings: AlarmSettings
@@ -98,7 +100,7 @@ async def _keep(parts: EvidenceParts, ticket: Ticket, occurrence: Occurrence) ->
         "raised_at": occurrence.raised_ns,
         "complete": occurrence.returned_ns is not None,
     }
-    async with parts.database.write() as session:
+    async with parts.lease.write() as session:
         row = await session.get(Ticket, ticket.id)
         if row is not None:
             row.evidence = evidence

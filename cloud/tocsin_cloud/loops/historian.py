@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from nats.errors import Error as NatsError
 
 from tocsin_cloud.adapters.gateways import ask_rebirth, send_committed
 from tocsin_cloud.adapters.history import History, HistoryError
+from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data
@@ -51,12 +53,15 @@ class HistorianParts:
 
     client: Client
     history: History
+    lease: Lease
     table: PointTable
     live: LiveView
     quarantine: Quarantine
     metrics: Metrics
     clock: Clock
     settings: HistorianSettings
+    # The subjects of the stream that are the plant's; all of them where none are given.
+    subjects: Sequence[str] = ()
 
 
 class Historian:
@@ -75,7 +80,7 @@ class Historian:
         self._ask_store_at = 0.0
         self._keys: I32 = np.empty(0, dtype=np.int32)
         self._load()
-        self._feed = Feed(parts.client, self._session_position, parts.clock)
+        self._feed = Feed(parts.client, self._session_position, parts.clock, parts.subjects)
 
     @property
     def position(self) -> Position:
@@ -309,7 +314,7 @@ class Historian:
 
     async def _acknowledge(self) -> None:
         parts = self._parts
-        if not self._due or parts.clock.monotonic() < self._ask_store_at:
+        if not self._due or parts.clock.monotonic() < self._ask_store_at or not parts.lease.trusted:
             return
         try:
             durable = await parts.history.durable()

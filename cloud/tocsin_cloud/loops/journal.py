@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
-from tocsin_cloud.adapters.stream import Position
+from tocsin_cloud.adapters.stream import START, Position
 from tocsin_cloud.loops.delegation import GatewayOrder, Words
 from tocsin_cloud.loops.orders import note_answers, put_orders, withdraw
 from tocsin_cloud.loops.outbox import CHUNK, Waiting, end_calls, put_in, waiting
@@ -23,10 +23,6 @@ from tocsin_core.tickets import AlarmEvent, TicketAction, TicketPolicy, TicketSt
 from tocsin_core.wording import alarm_message
 
 HOUR_S: Final = 3600.0
-
-
-class FencedError(RuntimeError):
-    """Another worker has taken the partition: this one must stop at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +72,14 @@ class Batch:
         return bool(self.steps or self.answers or self.words)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The last message whose consequences are committed; what was computed up to `computed` is in the stream again."""
+
+    position: Position
+    computed: int
+
+
 @dataclass(slots=True)
 class Committed:
     """What listeners are told after the commit: ids, each once, in order."""
@@ -87,14 +91,13 @@ class Committed:
 
 
 class Journal:
-    """Writes batches of one partition under one fencing epoch."""
+    """Writes batches of one partition."""
 
-    def __init__(self, plant: Plant, rules: Rules, partition: int, epoch: int) -> None:
-        """Write as the worker that holds `epoch`."""
+    def __init__(self, plant: Plant, rules: Rules, partition: int) -> None:
+        """Write what the rules of `plant` led to."""
         self._plant = plant
         self._rules = rules
         self._partition = partition
-        self._epoch = epoch
         self._sources: dict[str, Text] = {source.id: source.name for source in plant.file.hazard_sources}
         self._groups = {group.id: group.name for group in plant.file.first_out}
         setting = plant.file.tickets
@@ -102,13 +105,12 @@ class Journal:
             setting.min_priority, setting.deadline_h * HOUR_S, setting.liable, plant.site.timezone
         )
 
-    async def record(self, session: AsyncSession, batch: Batch, snapshot_position: int, committed_ns: int) -> Committed:
-        """Put `batch` into the transaction of `session`.
+    async def record(self, session: AsyncSession, batch: Batch, computed: int, committed_ns: int) -> Committed:
+        """Put `batch` into the transaction of `session`, which only the partition's worker may commit.
 
-        Raises:
-            FencedError: another worker has the partition; the transaction must be rolled back.
+        What was computed up to the message `computed` is in the stream again.
         """
-        await self._fence(session, batch.position, snapshot_position)
+        await _note_progress(session, self._partition, Progress(batch.position, computed))
         done = Committed()
         if batch.answers:
             await session.execute(insert(sql.Command), [_command_row(answer) for answer in batch.answers])
@@ -123,16 +125,6 @@ class Journal:
         await self._open_tickets(session, events, committed_ns, done)
         await self._plan_messages(session, events, before, committed_ns, done)
         return done
-
-    async def _fence(self, session: AsyncSession, position: Position, snapshot_position: int) -> None:
-        result = await session.execute(
-            update(sql.Worker)
-            .where(sql.Worker.partition == self._partition, sql.Worker.epoch == self._epoch)
-            .values(position=position.sequence, updated_ns=position.time_ns, snapshot_position=snapshot_position)
-            .returning(sql.Worker.partition)
-        )
-        if result.one_or_none() is None:
-            raise FencedError(f"partition {self._partition} is another worker's now (epoch {self._epoch} is over)")
 
     async def _apply(
         self, session: AsyncSession, steps: Sequence[Step], committed_ns: int, done: Committed
@@ -226,14 +218,29 @@ class Journal:
         done.messages.update(dict.fromkeys(await put_in(session, decision.messages)))
 
 
-async def take_partition(session: AsyncSession, partition: int) -> tuple[int, Position]:
-    """Become the worker of `partition`: the new fencing epoch, and the position where the last one stopped."""
-    worker = await session.get(sql.Worker, partition, with_for_update=True)
+async def progress_of(session: AsyncSession, partition: int) -> Progress:
+    """Where the partition's worker is; at the stream's beginning before the first commit."""
+    worker = await session.get(sql.Worker, partition)
     if worker is None:
-        worker = sql.Worker(partition=partition, epoch=0, position=0, snapshot_position=0, updated_ns=0)
-        session.add(worker)
-    worker.epoch += 1
-    return worker.epoch, Position(worker.position, worker.updated_ns)
+        return Progress(START, 0)
+    return Progress(Position(worker.position, worker.updated_ns), worker.computed_position)
+
+
+async def _note_progress(session: AsyncSession, partition: int, progress: Progress) -> None:
+    values = {
+        "position": progress.position.sequence,
+        "updated_ns": progress.position.time_ns,
+        "computed_position": progress.computed,
+    }
+    known = await session.scalar(
+        update(sql.Worker)
+        .where(sql.Worker.partition == partition)
+        .values(values)
+        .returning(sql.Worker.partition)
+        .execution_options(synchronize_session=False)
+    )
+    if known is None:
+        await session.execute(insert(sql.Worker), [{"partition": partition, **values}])
 
 
 async def journal_positions(session: AsyncSession) -> dict[str, int]:

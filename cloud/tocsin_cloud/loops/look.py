@@ -58,6 +58,21 @@ async def keep_looking(parts: LookParts) -> None:
         await asyncio.sleep(INTERVAL_S)
 
 
+async def keep_looking_at_stored(live: LiveView, metrics: WatchMetrics) -> None:
+    """Show every two seconds until cancelled what the historian of this process has stored, and has yet to."""
+    while True:
+        show_stored(live, metrics)
+        await asyncio.sleep(INTERVAL_S)
+
+
+def show_stored(live: LiveView, metrics: WatchMetrics) -> None:
+    """Show what the historian has stored of each gateway, and has yet to."""
+    for address, stored in tuple(live.stored.items()):
+        if stored.batch:
+            metrics.gateway_waiting.labels(live.table.gateway_id(*address)).set(stored.batch - stored.committed)
+    metrics.rate.set(live.readings_per_second)
+
+
 class Look:
     """One who looks."""
 
@@ -93,10 +108,6 @@ class Look:
             if seconds is not None:
                 metrics.gateway_skew.labels(name).set(seconds)
             metrics.show_devices(name, Counter(gateway.devices.values()))
-            stored = live.stored.get(address)
-            if stored is not None and stored.batch:
-                metrics.gateway_waiting.labels(name).set(stored.batch - stored.committed)
-        metrics.rate.set(live.readings_per_second)
 
     def _at_points(self, now_ns: int) -> None:
         live, metrics = self._parts.live, self._parts.metrics

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.channels import ChannelError, Letter, kind_of
+from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Message, Occurrence
 from tocsin_cloud.loops.outbox import CANCELLED, DELIVERED, FAILED, PENDING, SENDING, put_in, waiting
@@ -30,7 +31,7 @@ RETRIED: Final = "retried"
 FIRST_RETRY_S: Final = 2.0
 LONGEST_RETRY_S: Final = 60.0
 # Longer than a channel's time limit: a message still "sending" after this belongs to a worker that died.
-LEASE_NS: Final = 30 * NS
+CLAIM_NS: Final = 30 * NS
 
 
 class Sender(Protocol):
@@ -50,18 +51,24 @@ Publish = Callable[[str, object], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A message that this worker has leased; `attempt` tells its lease from a later one."""
+    """A message that this worker has claimed; `attempt` tells its claim from a later one."""
 
     letter: Letter
     attempt: int
 
 
 class Notifier:
-    """Sends what stands in the outbox. Several may run on one database: a lease gives each message to one."""
+    """Sends what stands in the outbox, while this process has the lease.
+
+    Each message is claimed before it is sent, so that one who takes over leaves what may be on its way alone for as
+    long as it can be. How a claimed message ended is written down by whoever claimed it, lease or not: else somebody
+    would send it again.
+    """
 
     def __init__(
         self,
         database: Database,
+        lease: Lease,
         channels: Sender,
         publish: Publish,
         plant: Plant,
@@ -70,6 +77,7 @@ class Notifier:
     ) -> None:
         """Send over `channels`; outcomes are counted in `metrics`."""
         self._database = database
+        self._lease = lease
         self._channels = channels
         self._publish = publish
         self._file = plant.file
@@ -86,7 +94,7 @@ class Notifier:
             try:
                 handled = await self.send_due()
             except* SQLAlchemyError:
-                # What was taken stays leased, and is sent again when the lease is over.
+                # What was taken stays claimed, and is sent again when the claim is over.
                 log.exception("the outbox cannot be read or written")
             if not handled:
                 await asyncio.sleep(POLL_S)
@@ -114,7 +122,7 @@ class Notifier:
                 return [], []
         taken: list[_Taken] = []
         cancelled: list[str] = []
-        async with self._database.write() as session:
+        async with self._lease.write() as session:
             for row in (await session.scalars(due.with_for_update(skip_locked=True))).all():
                 if not await self._waits_for_answer(session, row):
                     row.state = CANCELLED
@@ -122,7 +130,7 @@ class Notifier:
                     continue
                 row.state = SENDING
                 row.attempts += 1
-                row.due_ns = now + LEASE_NS
+                row.due_ns = now + CLAIM_NS
                 taken.append(_Taken(Letter(row.id, row.to_person, row.channel, row.subject, row.body), row.attempts))
         self._outcomes.labels(CANCELLED).inc(len(cancelled))
         return taken, cancelled
@@ -130,6 +138,10 @@ class Notifier:
     async def _deliver(self, item: _Taken) -> None:
         letter = item.letter
         error: str | None = None
+        if not self._lease.trusted:
+            # This process stood still since the claim: somebody else may have it by now.
+            log.warning("a message is left to whoever has the lease", message=letter.id)
+            return
         try:
             await self._channels.send(letter)
         except ChannelError as failure:

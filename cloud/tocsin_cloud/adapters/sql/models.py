@@ -45,14 +45,29 @@ class Base(DeclarativeBase):
     }
 
 
+class Lease(Base):
+    """Who does the work of a role: nobody where `holder` is empty.
+
+    `epoch` counts the takeovers, `beat` the holder's signs of life; `adapters.lease` alone changes them.
+    """
+
+    __tablename__ = "lease"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    holder: Mapped[str]
+    epoch: Mapped[int]
+    beat: Mapped[int]
+
+
 class Worker(Base):
-    """How far one partition of the stream is processed, and under which fencing epoch."""
+    """How far one partition of the stream is processed: the last message, and its time stamp in `updated_ns`.
+
+    `computed_position`: what was computed up to there is in the stream again.
+    """
 
     __tablename__ = "worker"
     partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    epoch: Mapped[int]
     position: Mapped[int]
-    snapshot_position: Mapped[int]
+    computed_position: Mapped[int]
     updated_ns: Mapped[int]
 
 

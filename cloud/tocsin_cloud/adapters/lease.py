@@ -1,0 +1,213 @@
+"""Who does the work of a role: a row in SQL that its holder renews, and that another takes when it stands still."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_core.clock import Clock
+
+log = structlog.get_logger()
+
+LOOK_S: Final = 0.25
+BEAT_S: Final = 0.5
+# A row that has not moved for so long by the candidate's own clock may be taken.
+PATIENCE_S: Final = 2.0
+# For so long after a renewal began, its holder knows that nobody can have taken the row yet.
+TRUST_S: Final = 1.5
+
+
+class LeaseLostError(RuntimeError):
+    """Another process does this work now: whoever did it has to stop at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What stands in the table; nobody holds the lease where `holder` is empty."""
+
+    holder: str
+    epoch: int
+    beat: int
+
+
+NOBODY: Final = Row("", 0, 0)
+
+
+class Watch:
+    """A candidate's patience: decides when a row has stood still for long enough. No machine's clocks are compared."""
+
+    def __init__(self) -> None:
+        """Have seen nothing yet."""
+        self._seen: Row | None = None
+        self._since_s = 0.0
+
+    def may_take(self, row: Row, now_s: float) -> bool:
+        """Whether the lease may be taken, having just read `row`; `now_s` is the own monotonic clock."""
+        if row != self._seen:
+            self._seen, self._since_s = row, now_s
+        return not row.holder or now_s - self._since_s >= PATIENCE_S
+
+
+class Lease:
+    """One process's part in the lease `name`: candidate first, then holder until it lets go or loses it."""
+
+    def __init__(self, database: Database, name: str, holder: str, clock: Clock) -> None:
+        """Be a candidate; `holder` names this process and no other one, ever."""
+        self._database = database
+        self._clock = clock
+        self._watch = Watch()
+        self._renewed_s: float | None = None
+        self.name = name
+        self.holder = holder
+        self.epoch = 0
+
+    @property
+    def trusted(self) -> bool:
+        """Whether nobody can have taken the lease yet: asked before anything is done that no transaction guards."""
+        return self._renewed_s is not None and self._clock.monotonic() - self._renewed_s < TRUST_S
+
+    async def take(self) -> bool:
+        """Look at the row, and take the lease if nobody has it or its holder has stood still.
+
+        Raises:
+            SQLAlchemyError, OSError: the database does not answer.
+        """
+        async with self._database.read() as session:
+            row = await _row(session, self.name)
+        began_s = self._clock.monotonic()
+        if not self._watch.may_take(row, began_s):
+            return False
+        async with self._database.write() as session:
+            taken = await _take(session, self.name, self.holder, row)
+        if taken:
+            self.epoch, self._renewed_s = row.epoch + 1, began_s
+            log.info("lease taken", lease=self.name, holder=self.holder, epoch=self.epoch, before=row.holder or None)
+        return taken
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A writing transaction that only the holder can commit; it renews the lease as well.
+
+        Raises:
+            LeaseLostError: the lease is another's; nothing is written.
+        """
+        began_s = self._clock.monotonic()
+        async with self._database.write() as session:
+            # The lock on the row is held until the commit: nobody can take the lease in between.
+            found = await session.scalar(
+                update(sql.Lease)
+                .where(sql.Lease.name == self.name, sql.Lease.epoch == self.epoch, sql.Lease.holder == self.holder)
+                .values(beat=sql.Lease.beat + 1)
+                .returning(sql.Lease.beat)
+                .execution_options(synchronize_session=False)
+            )
+            if found is None:
+                self._renewed_s = None
+                raise LeaseLostError(f"another process has taken over: {self.name} (epoch {self.epoch} is over)")
+            yield session
+        if self._renewed_s is None or began_s > self._renewed_s:
+            self._renewed_s = began_s
+
+    async def keep(self) -> None:
+        """Renew until cancelled.
+
+        Raises:
+            LeaseLostError: another process has taken over.
+        """
+        while True:
+            renewed_s = self._renewed_s
+            left_s = 0.0 if renewed_s is None else renewed_s + BEAT_S - self._clock.monotonic()
+            if left_s > 0:
+                await asyncio.sleep(left_s)
+                continue
+            try:
+                async with self.write():
+                    pass
+            except (SQLAlchemyError, OSError) as error:
+                log.error("lease not renewed", lease=self.name, reason=_reason(error))  # noqa: TRY400 -- the message is the reason
+                await asyncio.sleep(BEAT_S)
+
+    async def release(self) -> None:
+        """Let go of the lease, if it is still held: a candidate takes it without waiting."""
+        if self._renewed_s is None:
+            return
+        self._renewed_s = None
+        ours = (sql.Lease.name == self.name, sql.Lease.epoch == self.epoch, sql.Lease.holder == self.holder)
+        try:
+            async with self._database.write() as session:
+                await session.execute(update(sql.Lease).where(*ours).values(holder=""))
+        except (SQLAlchemyError, OSError) as error:
+            # Whoever waits for it takes it a little later.
+            log.warning("lease not released", lease=self.name, reason=_reason(error))
+
+
+async def hold(
+    lease: Lease,
+    work: Callable[[], Awaitable[None]],
+    meanwhile: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Wait for the lease, spending each look's pause (s) in `meanwhile`; then `work` until cancelled, and release it.
+
+    `meanwhile` is called once before the first look, for what is better done before others wait for this process.
+
+    Raises:
+        LeaseLostError: another process has taken over; `work` was cancelled.
+    """
+    await meanwhile(0.0)
+    while not await _taken(lease):
+        await meanwhile(LOOK_S)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(lease.keep(), name=f"lease {lease.name}")
+            await work()
+            keeping.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
+    finally:
+        await lease.release()
+
+
+async def _taken(lease: Lease) -> bool:
+    try:
+        return await lease.take()
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("lease cannot be looked at", lease=lease.name, reason=_reason(error))
+        return False
+
+
+async def _row(session: AsyncSession, name: str) -> Row:
+    found = await session.get(sql.Lease, name)
+    return NOBODY if found is None else Row(found.holder, found.epoch, found.beat)
+
+
+async def _take(session: AsyncSession, name: str, holder: str, seen: Row) -> bool:
+    """Take the lease if it still stands as `seen`; several may try, and one of them has it."""
+    if seen is NOBODY:
+        try:
+            async with session.begin_nested():
+                session.add(sql.Lease(name=name, holder=holder, epoch=1, beat=0))
+        except IntegrityError:
+            return False
+        return True
+    found = await session.scalar(
+        update(sql.Lease)
+        .where(sql.Lease.name == name, sql.Lease.epoch == seen.epoch, sql.Lease.beat == seen.beat)
+        .values(holder=holder, epoch=seen.epoch + 1, beat=seen.beat + 1)
+        .returning(sql.Lease.epoch)
+        .execution_options(synchronize_session=False)
+    )
+    return found is not None
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error) or repr(error)

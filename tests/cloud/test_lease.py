@@ -1,0 +1,183 @@
+"""The lease: who may take it and when, by clocks moved by hand; no transaction of a former holder is committed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.cloud.api.stand_ins import HandClock
+from tests.cloud.rig import depose
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.lease import BEAT_S, NOBODY, PATIENCE_S, TRUST_S, Lease, LeaseLostError, Row, Watch, hold
+from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_core.clock import SystemClock
+
+
+class Bearers(RuleBasedStateMachine):
+    """Three processes, each with a clock of its own rate and origin; any of them stands still whenever it likes."""
+
+    @initialize(rates=st.lists(st.floats(0.95, 1.05), min_size=3, max_size=3))
+    def begin(self, rates: list[float]) -> None:
+        """Nobody has the lease."""
+        self.now, self.rates = 0.0, rates
+        self.row = NOBODY
+        self.watches = [Watch() for _ in rates]
+        self.epochs = [-1] * len(rates)
+        self.renewed: list[float | None] = [None] * len(rates)
+
+    def clock(self, who: int) -> float:
+        """The process's own monotonic clock."""
+        return 1000.0 * who + self.now * self.rates[who]
+
+    @rule(seconds=st.floats(0.0, 3.0))
+    def pass_time(self, seconds: float) -> None:
+        """Time passes while nobody does anything."""
+        self.now += seconds
+
+    @rule(who=st.integers(0, 2), seconds=st.floats(0.0, 1.0), still=st.floats(0.0, 1.0))
+    def look(self, who: int, seconds: float, still: float) -> None:
+        """A candidate reads the row, may hesitate, decides, may hesitate again, and swaps what it has seen."""
+        if self.renewed[who] is not None:
+            return
+        seen = self.row
+        self.now += seconds
+        began = self.clock(who)
+        if not self.watches[who].may_take(seen, began):
+            return
+        self.now += still
+        if self.row == seen:
+            self.row = Row(f"p{who}", seen.epoch + 1, seen.beat + 1)
+            self.epochs[who], self.renewed[who] = self.row.epoch, began
+
+    @rule(who=st.integers(0, 2), slow=st.floats(0.0, 5.0))
+    def renew(self, who: int, slow: float) -> None:
+        """A holder renews, as slowly as its database is; one that lost the lease hears it then."""
+        if self.renewed[who] is None:
+            return
+        began = self.clock(who)
+        self.now += slow
+        if self.row.epoch == self.epochs[who] and self.row.holder == f"p{who}":
+            self.row = Row(self.row.holder, self.row.epoch, self.row.beat + 1)
+            self.renewed[who] = began
+        else:
+            self.renewed[who] = None
+
+    @rule(who=st.integers(0, 2))
+    def release(self, who: int) -> None:
+        """A holder lets go."""
+        if self.renewed[who] is not None:
+            if self.row.epoch == self.epochs[who]:
+                self.row = Row("", self.row.epoch, self.row.beat)
+            self.renewed[who] = None
+
+    @invariant()
+    def at_most_one_is_trusted(self) -> None:
+        """Whoever trusts its lease is the one who has it: two never send at the same time."""
+        if not hasattr(self, "row"):
+            return
+        for who, renewed in enumerate(self.renewed):
+            if renewed is not None and self.clock(who) - renewed < TRUST_S:
+                assert (self.row.holder, self.row.epoch) == (f"p{who}", self.epochs[who])
+
+
+TestBearers = Bearers.TestCase
+
+
+@given(st.lists(st.floats(0.0, PATIENCE_S * 0.99), min_size=1, max_size=20))
+def test_a_holder_that_renews_in_time_keeps_its_lease(pauses: list[float]) -> None:
+    """However the looks fall between the renewals, and only a row that stands still for long enough is taken."""
+    watch, now = Watch(), 50.0
+    for beat, pause in enumerate(pauses):
+        assert not watch.may_take(Row("p", 1, beat), now)
+        assert not watch.may_take(Row("p", 1, beat), now + pause)
+        now += pause
+    assert watch.may_take(Row("p", 1, len(pauses) - 1), now + PATIENCE_S)
+
+
+def test_a_released_lease_is_taken_without_waiting() -> None:
+    """Nobody's lease is anybody's, at once."""
+    watch = Watch()
+    assert watch.may_take(NOBODY, 0.0)
+    assert not watch.may_take(Row("p", 1, 0), 1.0)
+    assert watch.may_take(Row("", 1, 0), 1.0)
+
+
+def tell(path: Path, story: Callable[[Database], Awaitable[None]]) -> None:
+    """Run `story` on a new database."""
+
+    async def run() -> None:
+        database = await Database.open(sqlite_url(path))
+        try:
+            await story(database)
+        finally:
+            await database.close()
+
+    asyncio.run(run())
+
+
+def test_a_transaction_of_a_former_holder_is_refused(tmp_path: Path) -> None:
+    """A holder that stood still trusts itself no more, and commits nothing once another has the lease."""
+
+    async def story(database: Database) -> None:
+        clock = HandClock()
+        first, second = (Lease(database, "alarms", name, clock) for name in ("first", "second"))
+        assert await first.take()
+        assert not await second.take()
+        clock.move(TRUST_S)
+        trusted = [first.trusted]
+        async with first.write():
+            pass
+        assert [*trusted, first.trusted] == [False, True]
+        # The renewal began the candidate's wait anew.
+        assert not await second.take()
+        clock.move(PATIENCE_S)
+        assert await second.take()
+        assert (first.epoch, second.epoch, second.trusted) == (1, 2, True)
+        with pytest.raises(LeaseLostError):
+            async with first.write():
+                pytest.fail("the transaction of a former holder began")
+        assert not first.trusted
+        await first.release()
+        assert not await first.take()
+        await second.release()
+        assert await first.take()
+
+    tell(tmp_path / "db", story)
+
+
+def test_who_loses_its_lease_ends_and_who_is_cancelled_releases_it(tmp_path: Path) -> None:
+    """The work of a deposed holder is cancelled and the loss told; the next one has the lease until it ends."""
+
+    async def story(database: Database) -> None:
+        worked: list[str] = []
+
+        async def work(name: str) -> None:
+            worked.append(name)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                worked.append(f"{name} ended")
+
+        leases = [Lease(database, "alarms", name, SystemClock()) for name in ("first", "second")]
+        first, second = (asyncio.create_task(hold(lease, partial(work, lease.holder))) for lease in leases)
+        await eventually_async(lambda: len(worked) == 1)
+        await asyncio.sleep(BEAT_S)
+        assert len(worked) == 1
+        await depose(database)
+        tasks = {"first": first, "second": second}
+        loser = tasks.pop(worked[0])
+        with pytest.raises(LeaseLostError):
+            await loser
+        ((other, task),) = tasks.items()
+        await eventually_async(lambda: other in worked)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await Lease(database, "alarms", "third", SystemClock()).take()
+
+    tell(tmp_path / "db", story)
