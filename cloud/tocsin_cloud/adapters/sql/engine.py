@@ -83,6 +83,9 @@ def _write_alone(connection: Connection) -> None:
 def _say_try_again(context: ExceptionContext) -> OperationalError | None:
     """Say with the class that SQLite's driver has for it that the database could not do it now, but may later."""
     error = context.original_exception
+    if not isinstance(error, Exception):
+        # Whoever is cancelled while the database works has to hear that, and nothing of the connection it cost.
+        return None
     state = str(getattr(error, "sqlstate", None) or "")
     if context.is_disconnect or isinstance(error, OSError) or state.startswith(TRY_AGAIN):
         return OperationalError(context.statement, None, error)

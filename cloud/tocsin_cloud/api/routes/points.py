@@ -32,8 +32,8 @@ Step = Annotated[
         ge=SHORTEST_STEP_S,
         le=366 * 86400,
         allow_inf_nan=False,
-        description="Seconds of one row; the samples themselves if left out. With whole minutes or hours `start` is taken "
-        "down to the whole minute or hour, where what is kept for long trends begins.",
+        description="Seconds of one row; the samples themselves if left out. With whole minutes or hours `start` is "
+        "taken down to the whole minute or hour, where what is kept for long trends begins.",
     ),
 ]
 
