@@ -14,9 +14,10 @@ from tocsin_edge.adapters.folder_lock import held
 from tocsin_edge.adapters.memory import settle
 from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.adapters.spool import Spool
+from tocsin_edge.adapters.steady_clock import SteadyClock
 from tocsin_edge.adapters.uplink_settings import UplinkSettings, read_uplink_settings
 from tocsin_edge.api import answering
-from tocsin_edge.loops.alarm_restore import resume
+from tocsin_edge.loops.alarm_restore import last_stamp_ns, resume
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.by_exception import Reporter
 from tocsin_edge.loops.clock_watch import ClockWatch
@@ -64,10 +65,12 @@ async def run(
         uplink = read_uplink_settings(settings.spool.parent)
         managed = Managed.of(settings, clock, trial_s)
         settings = settings if managed is None else managed.settings
-        spool = _spool(settings, clock)
-        thread = SpoolThread(spool, clock)
+        steady = SteadyClock(clock)
+        spool = _spool(settings, steady)
+        steady.go_on_from(last_stamp_ns(settings, spool))
+        thread = SpoolThread(spool, steady)
         stack.callback(thread.close)
-        parts = _wire(settings, uplink, managed, thread, clock)
+        parts = _wire(settings, uplink, managed, thread, steady, clock)
         stack.callback(parts.inputs.close)
         manager = manager or ServiceManager()
         watchdog = Watchdog(manager, parts.progress, parts.report.line)
@@ -163,14 +166,19 @@ class _Parts(NamedTuple):
 
 
 def _wire(
-    settings: EdgeSettings, uplink: UplinkSettings, managed: Managed | None, thread: SpoolThread, clock: Clock
+    settings: EdgeSettings,
+    uplink: UplinkSettings,
+    managed: Managed | None,
+    thread: SpoolThread,
+    clock: SteadyClock,
+    machine: Clock,
 ) -> _Parts:
     board = Board(tuple(device.sparkplug for device in settings.devices), clock.now_ns() // NS_PER_MS)
     journal = JournalFeed(thread)
     alarms = _alarms(settings, thread.spool, clock, journal)
     on_slice = _ignored if managed is None else managed.take
     sender = Sender(settings, uplink, journal, board, clock, on_slice, alarms.order)
-    watch = ClockWatch(clock, board, clock_sync, sender.on_clock)
+    watch = ClockWatch(machine, board, clock_sync, sender.on_clock)
     tally = Tally(settings.devices, clock)
     on_kept = tally.before_kept(sender.on_kept)
     keeper = Keeper(journal, board, clock, alarms.take, on_kept, sender.on_lost, sender.on_back)

@@ -53,16 +53,10 @@ class Hands:
     def __init__(self) -> None:
         """Begin at START_MS."""
         self.ms = START_MS
-        self.behind_ms = 0
-
-    @property
-    def utc_ms(self) -> int:
-        """What it shows, which somebody may have set back."""
-        return self.ms - self.behind_ms
 
     def now_ns(self) -> int:
         """The time, ns since 1970."""
-        return self.utc_ms * NS_PER_MS
+        return self.ms * NS_PER_MS
 
     def monotonic(self) -> float:
         """The time, s."""
@@ -100,7 +94,7 @@ class Run:
         """Take one reading of each point at the clock's time, or of a sensor's clock that is ahead of it."""
         columns = Columns(
             np.arange(3),
-            np.full(3, self.clock.utc_ms + ahead_ms),
+            np.full(3, self.clock.ms + ahead_ms),
             np.array(values),
             np.array([quality, GOOD, GOOD], np.uint8),
         )
@@ -224,40 +218,6 @@ def test_a_sensor_whose_clock_is_ahead_sets_nothing_back_over_a_kill(settings: E
         run.read([5.0, 5.0, 20.0], ahead_ms=30_000)
         run.keep(run.take())
         assert run.alarms.state.shelved_until_ns[run.alarms.rules.index["P3/H"]] == until_ns
-
-
-@pytest.mark.parametrize("kill", [False, True])
-def test_a_clock_that_is_set_back_a_little_leaves_nothing_unjudged(settings: EdgeSettings, kill: bool) -> None:  # noqa: FBT001 - a parameter
-    """A limit is seen at the next reading, a delay lasts as long as it is, and after a while stamps are the clock's."""
-    clock = Hands()
-    raised: dict[str, int] = {}
-
-    def seconds(run: Run, values: list[float], count: int) -> None:
-        for _ in range(count):
-            clock.ms += 1000
-            run.read(values)
-            run.keep(run.take())
-            for entry in run.journal():
-                raised.setdefault(entry.alarm, clock.ms - START_MS)
-
-    with living(settings, clock) as run:
-        seconds(run, [5.0, 5.0, 5.0], 10)
-        seconds(run, [11.0, 5.0, 5.0], 2)
-        clock.behind_ms = 4000
-        if not kill:
-            seconds(run, [11.0, 5.0, 20.0], 6)
-    if kill:
-        with living(settings, clock) as run:
-            seconds(run, [11.0, 5.0, 20.0], 6)
-    # The delay of 5 s began with the 11th reading, and the seconds are a tenth longer while the clock is caught up
-    # with; by stamps of a time to come it does not go on after a kill.
-    assert raised == {"P3/H": 13_000, "P1/H": 18_000 if kill else 17_000}
-    with living(settings, clock) as run:
-        seconds(run, [5.0, 5.0, 20.0], 60)
-        clock.ms += 1000
-        run.read([5.0, 11.0, 20.0])
-        run.keep(run.take())
-        assert run.journal()[-1].onset_ns == clock.now_ns()
 
 
 def test_a_sensor_whose_clock_is_ahead_is_heard_at_once_after_a_start(settings: EdgeSettings) -> None:

@@ -19,7 +19,7 @@ from tocsin_core.rules import Rules
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.alarm_state import AlarmState, Answered
 from tocsin_edge.adapters.spool import Spool
-from tocsin_edge.settings import AlarmSettings
+from tocsin_edge.settings import AlarmSettings, EdgeSettings, ModbusDevice
 
 CHUNK: Final = 256
 NS_PER_MS: Final = 1_000_000
@@ -83,6 +83,16 @@ def resume(alarms: AlarmSettings, saved: AlarmState | None, spool: Spool, now_ns
     log.info("alarms go on", snapshot=saved is not None, entries=len(entries), readings=replayed)
     return Resumed(
         _joined(remembers, stands, rules), entries[-1][0] if entries else entries_after, obeyed, tuple(entries)
+    )
+
+
+def last_stamp_ns(settings: EdgeSettings, spool: Spool) -> int:
+    """The newest stamp of the readings kept last that the gateway's own clock has stamped; 0 where there is none."""
+    own = {each.id for each in settings.devices if isinstance(each.input, ModbusDevice)}
+    after = spool.counters()["batch_last"] - CHUNK
+    batches = _read(partial(spool.since, after, CHUNK))
+    return (
+        max((int(each.columns.time_ms.max(initial=0)) for each in batches if each.device in own), default=0) * NS_PER_MS
     )
 
 

@@ -20,7 +20,6 @@ from tocsin_core.rules import Rules
 from tocsin_edge.adapters.alarm_state import AlarmState, Answered, write_alarm_state
 from tocsin_edge.adapters.memory import give_back
 from tocsin_edge.loops.alarm_restore import Resumed, engine_numbers, heard
-from tocsin_edge.loops.alarm_time import AlarmTime
 from tocsin_edge.loops.chores import Chore, PushButton, Switch
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Sample, Verdict
@@ -125,7 +124,6 @@ class LocalAlarms:
         self._entry = resumed.entry
         self._numbers: dict[str, tuple[DeviceSettings, I32]] = {}
         self._taken_s, self._ahead = clock.monotonic(), False
-        self._time = AlarmTime(clock, resumed.state.now_ns)
         self._saved_s = clock.monotonic() - SNAPSHOT_EVERY_S
         self._unsaved: AlarmState | None = None
         self._saving: asyncio.Task[None] | None = None
@@ -304,14 +302,12 @@ class LocalAlarms:
         """Take all readings, then what was ordered and asked, into the engine."""
         if not self.decides:
             self._fresh.clear()
-        now_ns = self._time.look()
+        now_ns = self._clock.now_ns()
         if now_ns < self.state.now_ns - AHEAD_NS:
             log.warning("windows and delays begin anew", ahead_s=(self.state.now_ns - now_ns) / NS_PER_S)
             self.state = set_back(self.state, self.rules, now_ns)
-            self._time.follow()
         if self.decides:
-            frame, lead_ns = self._frame().not_ahead(now_ns), self._time.lead_ns
-            self._step(replace(frame, time_ns=frame.time_ns + lead_ns), [], now_ns + lead_ns)
+            self._step(self._frame().not_ahead(now_ns), [], now_ns)
         while self._orders:
             self._obey(self._orders.popleft())
         while self._wishes:
