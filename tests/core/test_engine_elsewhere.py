@@ -292,11 +292,23 @@ def test_entries_that_are_missing_are_made_up_for_by_the_next() -> None:
 
 
 def test_a_state_of_an_earlier_version_decides_everything_itself() -> None:
-    """Its snapshots know nothing of another end."""
+    """Its snapshots know nothing of another end, keep alarms at rest too, and texts as numpy's."""
     pair = Pair.of(HIGH)
-    with np.load(BytesIO(engine.snapshot(pair.cloud, pair.rules))) as file:
-        columns = {name: file[name] for name in file.files if name not in ("elsewhere", "commanded_ns")}
+    pair.at_the_gateway(at(1, 60.0), [])
+    state, rules = pair.gateway, pair.rules
+    with np.load(BytesIO(engine.snapshot(state, rules))) as file:
+        columns = {name: file[name] for name in file.files}
+    for name in ("trend_point", "trend_tau_s", "elsewhere", "commanded_ns"):
+        del columns[name]
+    for name in ("phase", "active", "since_ns", "onset_ns", "shelved_until_ns", "shelved_once", "suppressed"):
+        columns[name] = getattr(state, name)
+    columns["out_of_service"] = state.out_of_service
+    columns["definitions"] = np.asarray([definition.id for definition in rules.definitions], np.str_)
+    columns["points"] = np.asarray(rules.points, np.str_)
+    columns["trends"] = np.asarray([], np.str_)
     older = BytesIO()
     np.savez(older, **columns)
-    restored = engine.restore(older.getvalue(), pair.rules)
+    restored = engine.restore(older.getvalue(), rules)
     assert (restored.elsewhere.tolist(), restored.commanded_ns.tolist()) == ([engine.HERE], [[0, 0, 0]])
+    assert restored.onset_ns.tolist() == state.onset_ns.tolist() != [0]
+    assert restored.value.tolist() == [60.0]

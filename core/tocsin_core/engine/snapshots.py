@@ -2,20 +2,22 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from io import BytesIO
 from typing import Final
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tocsin_core import normal
 from tocsin_core.detect import Surprise
 from tocsin_core.detectors.columns import Columns
 from tocsin_core.engine.outlook import look_ahead
-from tocsin_core.engine.state import OURS_UNTIL_RETURN, State, initial
+from tocsin_core.engine.state import HERE, NEVER, OURS_UNTIL_RETURN, State, initial
 from tocsin_core.lifecycle import Phase
+from tocsin_core.readings import Bool
 from tocsin_core.rules import Rules
 
 
@@ -23,18 +25,19 @@ class SnapshotError(ValueError):
     """Bytes that are no snapshot of the engine."""
 
 
-_BY_DEFINITION: Final = (
-    "phase",
-    "active",
-    "since_ns",
-    "onset_ns",
-    "shelved_until_ns",
-    "shelved_once",
-    "suppressed",
-    "out_of_service",
-    "elsewhere",
-    "commanded_ns",
-)
+# By definition, and what they are where nothing has happened: an alarm at rest is not kept.
+_BY_DEFINITION: Final[dict[str, int]] = {
+    "phase": 0,
+    "active": 0,
+    "since_ns": int(NEVER),
+    "onset_ns": 0,
+    "shelved_until_ns": 0,
+    "shelved_once": 0,
+    "suppressed": 0,
+    "out_of_service": 0,
+    "elsewhere": int(HERE),
+    "commanded_ns": 0,
+}
 # Earlier versions decided everything themselves.
 _LATER: Final = ("elsewhere", "commanded_ns")
 _BY_POINT: Final = ("time_ns", "value", "quality", "seen_ns")
@@ -46,37 +49,40 @@ _UNIT: Final = "unit/"
 _UNREADABLE: Final = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, SyntaxError, MemoryError)
 
 
-def _trend_keys(rules: Rules) -> list[str]:
-    return [
-        f"{rules.points[point]}@{tau!r}"
-        for point, tau in zip(rules.trend_point.tolist(), rules.trend_tau_s.tolist(), strict=True)
-    ]
-
-
-def _realarm_keys(rules: Rules) -> list[str]:
-    return [rules.definitions[number].id for number in rules.realarm.tolist()]
+def _names(texts: Iterable[str]) -> NDArray[np.bytes_]:
+    """Names in a column: a quarter of what numpy's own texts take."""
+    return np.asarray([text.encode() for text in texts], np.bytes_)
 
 
 def snapshot(state: State, rules: Rules) -> bytes:
     """The whole state, by name, so that it can be restored under rules that have changed since."""
-    columns: dict[str, np.ndarray] = {
-        name: getattr(state, name) for name in (*_BY_DEFINITION, *_BY_POINT, *_BY_TREND, *_BY_REALARM)
-    }
+    known = np.flatnonzero(_has_happened(state))
+    columns: dict[str, np.ndarray] = {name: getattr(state, name)[known] for name in _BY_DEFINITION}
+    columns |= {name: getattr(state, name) for name in (*_BY_POINT, *_BY_TREND, *_BY_REALARM)}
     columns |= _sums(state)
     for name, table in rules.special.tables.items():
-        columns[f"{name}/keys"] = np.asarray(table.keys, np.str_)
+        columns[f"{name}/keys"] = _names(table.keys)
         columns |= {f"{name}/{key}": column for key, column in _columns_of(state.tables[name]).items()}
     columns |= {
         f"{_UNIT}{name}": np.frombuffer(normal.state_to_bytes(unit), np.uint8) for name, unit in state.units.items()
     }
     columns["now_ns"] = np.asarray(state.now_ns, np.int64)
-    columns["definitions"] = np.asarray([definition.id for definition in rules.definitions], np.str_)
-    columns["realarms"] = np.asarray(_realarm_keys(rules), np.str_)
-    columns["points"] = np.asarray(rules.points, np.str_)
-    columns["trends"] = np.asarray(_trend_keys(rules), np.str_)
+    columns["definitions"] = _names(rules.definitions[number].id for number in known.tolist())
+    columns["realarms"] = _names(rules.definitions[number].id for number in rules.realarm.tolist())
+    columns["points"] = _names(rules.points)
+    columns |= {"trend_point": rules.trend_point, "trend_tau_s": rules.trend_tau_s}
     buffer = BytesIO()
     np.savez(buffer, **columns)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _has_happened(state: State) -> Bool:
+    """Which definitions are otherwise than at rest, or have been commanded."""
+    happened = np.zeros(len(state.phase), np.bool_)
+    for name, at_rest in _BY_DEFINITION.items():
+        other = getattr(state, name) != at_rest
+        happened |= other.any(axis=1) if other.ndim > 1 else other
+    return happened
 
 
 def _sums(state: State) -> dict[str, np.ndarray]:
@@ -88,9 +94,20 @@ def _columns_of(table: Columns) -> dict[str, np.ndarray]:
     return {field.name: getattr(table, field.name) for field in fields(table)}
 
 
-def _lay(columns: dict[str, np.ndarray], key: str, names: Sequence[str], targets: dict[str, np.ndarray]) -> None:
-    """Copy each column of `targets` for the `names` that `columns[key]` shares with them."""
-    before = columns[key].tolist()
+def _texts(column: np.ndarray) -> list[str]:
+    # Earlier versions kept texts as such.
+    return [name.decode() if isinstance(name, bytes) else name for name in column.tolist()]
+
+
+def _trend_keys(points: Sequence[str], columns: Mapping[str, np.ndarray]) -> list[str]:
+    point, tau_s = columns["trend_point"].tolist(), columns["trend_tau_s"].tolist()
+    return [f"{points[number]}@{tau!r}" for number, tau in zip(point, tau_s, strict=True)]
+
+
+def _lay(
+    columns: dict[str, np.ndarray], before: Sequence[str], names: Sequence[str], targets: dict[str, np.ndarray]
+) -> None:
+    """Copy each column of `targets`, kept for the names `before`, for those of `names` that are among these."""
     place = {name: number for number, name in enumerate(before)}
     new = np.asarray([number for number, name in enumerate(names) if name in place], np.int64)
     old = np.asarray([place[names[number]] for number in new.tolist()], np.int64)
@@ -106,7 +123,7 @@ def _lay_special(columns: dict[str, np.ndarray], rules: Rules, state: State) -> 
     for name, table in rules.special.tables.items():
         if f"{name}/keys" in columns:
             targets = {f"{name}/{key}": column for key, column in _columns_of(state.tables[name]).items()}
-            _lay(columns, f"{name}/keys", table.keys, targets)
+            _lay(columns, _texts(columns[f"{name}/keys"]), table.keys, targets)
     for name in state.units:
         if f"{_UNIT}{name}" in columns:
             state.units[name] = normal.state_from_bytes(columns[f"{_UNIT}{name}"].tobytes())
@@ -129,10 +146,17 @@ def restore(data: bytes, rules: Rules) -> State:
         state = initial(rules, int(columns["now_ns"]))
         alarms = [definition.id for definition in rules.definitions]
         kept = [name for name in _BY_DEFINITION if name in columns or name not in _LATER]
-        _lay(columns, "definitions", alarms, {name: getattr(state, name) for name in kept})
-        _lay(columns, "points", rules.points, {name: getattr(state, name) for name in _BY_POINT})
-        _lay(columns, "trends", _trend_keys(rules), _sums(state) | {name: getattr(state, name) for name in _BY_TREND})
-        _lay(columns, "realarms", _realarm_keys(rules), {name: getattr(state, name) for name in _BY_REALARM})
+        _lay(columns, _texts(columns["definitions"]), alarms, {name: getattr(state, name) for name in kept})
+        points = _texts(columns["points"])
+        _lay(columns, points, rules.points, {name: getattr(state, name) for name in _BY_POINT})
+        # Earlier versions kept the keys themselves.
+        trends = _texts(columns["trends"]) if "trends" in columns else _trend_keys(points, columns)
+        ours = {"trend_point": rules.trend_point, "trend_tau_s": rules.trend_tau_s}
+        targets = _sums(state) | {name: getattr(state, name) for name in _BY_TREND}
+        _lay(columns, trends, _trend_keys(rules.points, ours), targets)
+        realarms = [rules.definitions[number].id for number in rules.realarm.tolist()]
+        targets = {name: getattr(state, name) for name in _BY_REALARM}
+        _lay(columns, _texts(columns["realarms"]), realarms, targets)
         _lay_special(columns, rules, state)
         if len(rules.definitions) and state.phase.max() >= len(Phase):
             raise ValueError("a phase that does not exist")
