@@ -30,6 +30,7 @@ VERBS: Final = {
     "gateway": Verb("tocsin_cli.gateway", "app", "tocsin_edge", ""),
     "cloud": Verb("tocsin_cloud.cli", "cloud", "fastapi", "cloud"),
     "user": Verb("tocsin_cli.user", "app", "sqlalchemy", "cloud"),
+    "grafana": Verb("tocsin_cli.grafana", "app", "grafana_client", "cloud"),
     "audit": Verb("tocsin_cli.audit", "app", "sqlalchemy", "cloud"),
     "backup": Verb("tocsin_cli.backup", "backup", "sqlalchemy", "cloud"),
     "restore": Verb("tocsin_cli.backup", "restore", "sqlalchemy", "cloud"),
