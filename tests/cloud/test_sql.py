@@ -272,12 +272,16 @@ def test_a_server_that_is_away_may_be_asked_again(tmp_path: Path) -> None:
                 await asyncio.to_thread(server.stop)
 
         async def story(database: Database) -> None:
+            await _nothing_waits(database)
             with pytest.raises(OperationalError):
                 await interrupted(database)
+            await asyncio.to_thread(server.start)
+            # The connection that stood before it was killed is not asked first.
+            await _nothing_waits(database)
+            await asyncio.to_thread(server.stop)
             with pytest.raises(OperationalError):
                 await _nothing_waits(database)
             await asyncio.to_thread(server.start)
-            await _nothing_waits(database)
             async with database.write() as session:
                 session.add(_state("after"))
 

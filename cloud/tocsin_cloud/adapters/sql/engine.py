@@ -88,7 +88,8 @@ def _say_try_again(context: ExceptionContext) -> OperationalError | None:
         return None
     state = str(getattr(error, "sqlstate", None) or "")
     if context.is_disconnect or isinstance(error, OSError) or state.startswith(TRY_AGAIN):
-        return OperationalError(context.statement, None, error)
+        # By `connection_invalidated` the pool knows that it has to connect anew.
+        return OperationalError(context.statement, None, error, connection_invalidated=context.is_disconnect)
     return None
 
 
