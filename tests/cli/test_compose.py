@@ -1,0 +1,128 @@
+"""docker-compose.yml, held against what it names: our own command line, nats-server, PostgreSQL, files, images."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.support.need import ROOT
+from tests.support.postgres import Postgres, programs
+from tocsin_cli.main import main
+from tocsin_cloud.adapters.nats_server import program
+
+COMPOSE: Final[dict[str, Any]] = YAML(typ="safe").load(ROOT / "docker-compose.yml")
+SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
+OURS: Final = [name for name, service in SERVICES.items() if service["image"] == "tocsin:local"]
+SPOKEN: Final = [name for name in OURS if "entrypoint" not in SERVICES[name]]
+SERVERS: Final = [name for name in OURS if name.startswith("nats-")]
+SECRETS: Final = ("TOCSIN_ADMIN_PASSWORD", "TOCSIN_SQL_PASSWORD", "TOCSIN_GRAFANA_PASSWORD")
+
+
+def mounts(name: str) -> dict[str, str]:
+    """What is mounted where in a service: from the place within to that outside."""
+    return {within: outside for outside, within, *_ in (each.split(":") for each in SERVICES[name].get("volumes", []))}
+
+
+def test_the_cluster_is_all_there() -> None:
+    """Three servers, two workers and two gateways beside the stores, the page and Grafana."""
+    assert len(SERVERS) == 3
+    kinds = [re.sub(r"-\d", "", name) for name in SERVICES]
+    assert (kinds.count("worker"), kinds.count("gateway")) == (2, 2)
+    assert {"postgres", "victoria", "grafana", "page", "plant"} <= SERVICES.keys()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_images_are_ours_or_pinned_and_every_file_is_there(name: str) -> None:
+    """No registry's address, no `latest`; every volume is declared, everything mounted from the checkout exists."""
+    image = SERVICES[name]["image"]
+    assert re.fullmatch(r"([a-z-]+/)?[a-z-]+:(local|v?\d+\.\d+[\w.-]*)", image)
+    assert ("build" in SERVICES[name]) == (image == "tocsin:local")
+    for outside in mounts(name).values():
+        if outside.startswith("./"):
+            assert (ROOT / outside).exists()
+        else:
+            assert outside in COMPOSE["volumes"]
+    assert SERVICES[name].get("depends_on", {}).__class__ in (dict, list)
+    assert set(SERVICES[name].get("depends_on", ())) <= SERVICES.keys()
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+def test_our_own_command_line_takes_what_each_service_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every option is known, every address can be read and the plant is a good one: all but the work itself is done."""
+    started: list[str] = []
+    for work in ("tocsin_cloud.cli._main", "tocsin_edge.cli._until_signal", "tocsin_sim.cli.main"):
+        monkeypatch.setattr(work, _noting(started, work))
+    monkeypatch.setattr("asyncio.run", lambda _: {})
+    places = {"/data": str(tmp_path)} | {
+        within: str(ROOT / outside) for within, outside in mounts(name).items() if outside.startswith("./")
+    }
+    words = SERVICES[name]["command"]
+    for within, outside in places.items():
+        words = [re.sub(rf"(^|=){within}$", rf"\g<1>{outside}", word) for word in words]
+    monkeypatch.setattr(sys, "argv", ["tocsin", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (0, "")
+    assert len(started) == 1
+
+
+def _noting(started: list[str], work: str) -> Callable[..., Any]:
+    return lambda *_args, **_named: started.append(work) or 0.0
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_each_server_takes_its_configuration(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is what `tocsin broker config` writes for it, and nats-server reads it."""
+    path = ROOT / mounts(name)["/etc/nats.conf"]
+    monkeypatch.setattr(sys, "argv", ["tocsin", "broker", "config", "--name", name, "--routes", ",".join(SERVERS)])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out == path.read_text(encoding="utf-8")
+    checked = subprocess.run([program(), "-t", "-c", str(path)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_grafana_may_read_alarms_and_no_accounts(postgres_server: Postgres) -> None:
+    """What the service `grants` runs: twice, for it is run at each start; then as the reader that it made."""
+    url = postgres_server.with_tables()
+    where = ["-h", str(url.host), "-p", str(url.port), "-d", str(url.database), "-q", "-t", "-A"]
+
+    def psql(user: str, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [str(programs() / "psql"), *where, "-U", user, *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    for _ in range(2):
+        granted = psql(
+            str(url.username), "-v", "password=a 'quoted' word", "-f", str(ROOT / "deploy/postgres/grafana.sql")
+        )
+        assert granted.returncode == 0, granted.stderr
+    assert psql("grafana", "-c", "SELECT count(*) FROM occurrence").stdout == "0\n"
+    assert "permission denied" in psql("grafana", "-c", 'SELECT * FROM "user"').stderr
+    assert "permission denied" in psql("grafana", "-c", "DELETE FROM occurrence").stderr
+
+
+def test_docker_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docker compose config` where there is one; without the passwords it says which is missing."""
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("needs docker compose, which is not installed")
+    for name in SECRETS:
+        monkeypatch.delenv(name, raising=False)
+    command = [docker, "compose", "--file", str(ROOT / "docker-compose.yml"), "config", "--quiet"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "set the" in refused.stderr
+    for name in SECRETS:
+        monkeypatch.setenv(name, "a long enough one")
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
