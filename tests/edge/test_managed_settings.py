@@ -33,6 +33,7 @@ def test_the_settings_on_the_slice_are_those_on_the_whole_plant(name: str, gatew
     other = compile_settings(whole, gateway, tmp_path)
     assert mine.devices == other.devices
     assert (mine.site, mine.gateway, mine.spool) == (other.site, other.gateway, other.spool)
+    assert (mine.content, mine.alarms.fingerprint) == (other.content, other.alarms.fingerprint)
     for one, two in zip(mine.devices, other.devices, strict=True):
         assert one.sparkplug == two.sparkplug
         if isinstance(one.input, ModbusDevice) and isinstance(two.input, ModbusDevice):
@@ -73,7 +74,7 @@ def test_a_set_point_alone_leaves_the_reading_alone(tmp_path: Path) -> None:
     before = compile_settings(load_plant(plant(tmp_path, 1883, {"A": text})), "gw", tmp_path)
     after = before.under(load_plant(plant(tmp_path, 1883, {"A": text.replace("500", "600")})))
     assert after.devices == before.devices
-    assert after.plant.points[0].definitions != before.plant.points[0].definitions
+    assert after.alarms.rules.definitions != before.alarms.rules.definitions
 
 
 @pytest.mark.parametrize("own_time", [", time: t", ""])

@@ -23,7 +23,7 @@ from tocsin_core.managed import (
     unseal,
 )
 from tocsin_core.plant import PlantError
-from tocsin_core.plant.slice import SliceError, hash_of, load_slice, slice_of
+from tocsin_core.plant.slice import SliceError, hash_of, load_slice
 from tocsin_edge.adapters.versions import Versions
 from tocsin_edge.settings import EdgeSettings
 
@@ -76,7 +76,7 @@ class Managed:
         self.counts: Counter[str] = Counter()
         self._newest = versions.newest()
         self.settings = own
-        self.standing = Standing(0, hash_of(slice_of(own.plant, own.gateway.id)))
+        self.standing = Standing(0, own.content)
         self._cut_short()
         self._begin()
 
