@@ -99,14 +99,6 @@ class EdgeSettings:
     data: Path
     uplink: str | None
 
-    def under(self, plant: Plant) -> "EdgeSettings":
-        """The same gateway in the same place under another plant file.
-
-        Raises:
-            ValueError: as `compile_settings`.
-        """
-        return compile_settings(plant, self.gateway.id, self.data, self.uplink)
-
 
 def folder_of(data: Path, gateway_id: str) -> Path:
     """The folder of one gateway's files under the folder `data` of all gateways'."""

@@ -479,7 +479,7 @@ def test_under_another_plant_what_is_in_both_stands(settings: EdgeSettings) -> N
         path = run.folder.parents[2] / "plant" / "plant.yaml"
         text = path.read_text(encoding="utf-8").replace("id: P1,", "id: P0,")
         path.write_text(text.replace("P1, above", "P0, above"), encoding="utf-8")
-        other = settings.under(load_plant(path.parent))
+        other = compile_settings(load_plant(path.parent), "gw", settings.data)
         run.alarms.adopt(other)
         assert run.alarms.switches == (siren,)
         assert siren.figures.wanted

@@ -19,7 +19,7 @@ from tocsin_core.plant.messages import message_of
 from tocsin_core.plant.model import Gateway, PlantFile, Site
 from tocsin_core.plant.parts import Parts, parts_of
 from tocsin_core.plant.point import PlantPoint
-from tocsin_core.plant.source import Path, Problem, Source, add_points_csv, path_text, read_yaml
+from tocsin_core.plant.source import Path, Problem, Source, add_points_csv, path_text
 from tocsin_core.registers import Profile, ProfileError, parse_profile
 
 PLANT_FILE: Final = "plant.yaml"
@@ -225,6 +225,8 @@ def _read(folder: Folder) -> Source:
     Raises:
         PlantError: there is no plant file, or a file cannot be read at all.
     """
+    from tocsin_core.plant.yaml_text import read_yaml  # noqa: PLC0415 -- who has the plant otherwise does without
+
     name = PLANT_FILE
     entry = folder.joinpath(name)
     if not entry.is_file():
