@@ -35,6 +35,7 @@ from tocsin_cloud.adapters.plant_record import note_plant
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.settings_file import note_settings
 from tocsin_cloud.adapters.signing import signing_key
+from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_event, subjects_of
@@ -46,6 +47,7 @@ from tocsin_cloud.api.remote import RemoteHistory, RemoteLive, Told, WorkersMetr
 from tocsin_cloud.api.server import serving
 from tocsin_cloud.api.stream_ports import StreamCommands, StreamEvents
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
+from tocsin_cloud.loops.candidates import keep_telling
 from tocsin_cloud.loops.certificates import CertificateParts, keep_certificates
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
@@ -165,6 +167,10 @@ class _Crew:
         """The present state, as far as it is this process's."""
         return LivePort(self.live, self.quarantine)
 
+    def behind(self) -> int:
+        """How many messages the alarms worker lacks, as a candidate, of what is committed."""
+        return 0 if self.alarms is None else self.alarms.behind
+
     def ready(self) -> str | None:
         """What is missing; None when nothing is."""
         if self.alarms is None or self.alarms.ready:
@@ -190,6 +196,7 @@ async def _crew(process: _Process, own: OwnHistory) -> _Crew:
             AlarmParts(
                 client, database, leases[Role.ALARMS], plant, live, metrics, clock, settings.alarms,
                 settings.snapshot_file, outlet, ordered, _subjects(process),
+                None if settings.nats_url is None else SnapshotStore(client, plant.site.id),
             )
         )  # fmt: skip
     watch = WatchMetrics(metrics.registry)
@@ -214,6 +221,8 @@ def _works(crew: _Crew, first_start: Announce) -> list[Work]:
         works.append(("alarms", partial(hold, lease, take_charge, crew.alarms.follow)))
         # Also while it stands by: the host is there for as long as somebody can take the work over.
         works.append(("host-state", partial(announce, settings.mqtt, clock, tls if settings.mqtt_tls else None)))
+    telling = (client, plant.site.id, crew.leases, crew.behind, crew.watch)
+    works.append(("candidates", partial(keep_telling, *telling)))
     if Role.NOTIFY in crew.leases:
         lease, publish, channels = crew.leases[Role.NOTIFY], partial(publish_event, client), Channels(settings.outbox)
         notifier = Notifier(crew.database, lease, channels, publish, plant, clock, crew.metrics.registry)

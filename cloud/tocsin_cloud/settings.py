@@ -157,6 +157,8 @@ class AlarmSettings:
 
     partition: int = 0
     snapshot_interval_s: float = 10.0
+    # How often a snapshot goes to where other machines find it.
+    share_interval_s: float = 300.0
     tick_interval_s: float = 1.0
     outlook_interval_s: float = 1.0
     evidence_before_s: float = 600.0

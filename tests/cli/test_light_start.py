@@ -21,7 +21,6 @@ main()
 """
 OTHERS = {
     "rich",
-    "ruamel.yaml",
     "typer",
     "tocsin_cli.application",
     "tocsin_cloud",

@@ -244,6 +244,21 @@ class CloudProcess:
                 env=os.environ | {"TOCSIN_ADMIN_PASSWORD": "a long test password"},
             )
 
+    async def stand_still(self) -> None:
+        """Stop it (SIGSTOP), and not in the middle of a transaction: SQLite would let nobody else write."""
+        assert self.process is not None
+        while True:
+            self.process.send_signal(signal.SIGSTOP)
+            with closing(sqlite3.connect(self.data / "tocsin.sqlite", timeout=0, isolation_level=None)) as database:
+                try:
+                    database.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    self.process.send_signal(signal.SIGCONT)
+                    await asyncio.sleep(0.05)
+                else:
+                    database.execute("ROLLBACK")
+                    return
+
     def end(self, number: int = signal.SIGTERM) -> int:
         """End it by a signal; returns its exit code."""
         if self.process is None:

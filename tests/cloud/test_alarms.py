@@ -18,9 +18,10 @@ from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.lease import LeaseLostError
 from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
-from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_command, publish_tick
+from tocsin_cloud.adapters.stream import STREAM, connect, ensure_stream, publish_command, publish_tick
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
@@ -44,13 +45,14 @@ class Rig:
         self.newest_ms = 0
         self.metrics = Metrics()
         self.ordered = asyncio.Event()
+        self.shared: SnapshotStore | None = None
 
     def worker(self) -> AlarmsWorker:
         """A new worker that knows nothing but what is in the files."""
         table = PointTable(self.plant, StrangerSettings())
         self.live = LiveView(table)
         self.metrics = Metrics()
-        settings = AlarmSettings(snapshot_interval_s=0.3)
+        settings = AlarmSettings(snapshot_interval_s=0.3, share_interval_s=0.3)
         parts = AlarmParts(
             self.client,
             self.database,
@@ -63,6 +65,7 @@ class Rig:
             self.folder / "s.npz",
             Outlet(self.client, table),
             self.ordered,
+            shared=self.shared,
         )
         return AlarmsWorker(parts)
 
@@ -322,6 +325,33 @@ def test_without_its_snapshot_the_worker_finds_the_same_state_in_the_stream(tmp_
                 await r.command("ack")
                 assert [s.seq for s in await r.all(sql.Transition)][:-1] == before
                 assert await r.phase() == "acknowledged"
+
+    asyncio.run(story())
+
+
+def test_a_machine_without_a_snapshot_goes_on_from_the_shared_one(tmp_path: Path) -> None:
+    """What the stream holds no more is known all the same: the alarm that stood there returns, and is not closed."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            shared = r.shared = SnapshotStore(r.client, SITE)
+            assert await shared.later_than(0) is None
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+                (raised,) = await r.all(sql.Transition)
+
+                async def kept() -> bool:
+                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+                    return await shared.later_than(raised.position) is not None
+
+                await eventually_async(kept)
+            (tmp_path / "s.npz").write_bytes(b"no snapshot")
+            await r.client.jsm().purge_stream(STREAM)
+            async with r.working():
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
 
     asyncio.run(story())
 

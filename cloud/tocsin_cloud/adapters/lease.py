@@ -162,7 +162,11 @@ async def hold(
         LeaseLostError: another process has taken over; `work` was cancelled.
     """
     await meanwhile(0.0)
+    stands_by = False
     while not await _taken(lease):
+        if not stands_by:
+            log.info("standing by", lease=lease.name, holder=lease.holder)
+        stands_by = True
         await meanwhile(LOOK_S)
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -76,6 +76,11 @@ class WatchMetrics:
 
     def _of_the_machine(self) -> None:
         gauge = self._gauge
+        self.lease_epoch = gauge(
+            "lease_epoch",
+            "How often the work of a role has been taken over, by who does it.",
+            ["role", "process"],
+        )
         self.broker_connected = gauge("broker_connected", "1 while this process is connected to the broker.")
         self.stream_messages = gauge("stream_messages", "Messages that the stream holds.")
         self.stream_bytes = gauge("stream_bytes", "Bytes that the stream takes up.")

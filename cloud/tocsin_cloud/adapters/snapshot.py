@@ -36,11 +36,11 @@ class Snapshot:
     quality: U8
 
 
-def save(path: Path, snapshot: Snapshot) -> None:
-    """Replace the file; after a crash at any moment it is the old one or the new one. Blocks: call it in a thread.
+def save(path: Path, body: bytes) -> None:
+    """Replace the file by what `pack` made. Blocks: call it in a thread.
 
-    Holder and candidates may share a folder: whoever finds another just writing leaves it at that one's, which is as
-    good.
+    After a crash at any moment it is the old one or the new one. Holder and candidates may share a folder: whoever
+    finds another just writing leaves it at that one's, which is as good.
 
     Raises:
         OSError: it could not be written; the old one stands.
@@ -50,10 +50,11 @@ def save(path: Path, snapshot: Snapshot) -> None:
             flock(lock, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return
-        write_whole(path, _packed(snapshot))
+        write_whole(path, body)
 
 
-def _packed(snapshot: Snapshot) -> memoryview:
+def pack(snapshot: Snapshot) -> bytes:
+    """The snapshot as the bytes of a file. Blocks: call it in a thread."""
     head = {
         "format": FORMAT,
         "position": [snapshot.position.sequence, snapshot.position.time_ns],
@@ -71,7 +72,7 @@ def _packed(snapshot: Snapshot) -> memoryview:
         value=snapshot.value,
         quality=snapshot.quality,
     )
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
 def load(path: Path) -> Snapshot | None:
@@ -81,14 +82,24 @@ def load(path: Path) -> Snapshot | None:
         ValueError: the file is no snapshot of this format.
     """
     try:
-        data = path.read_bytes()
+        return unpack(path.read_bytes())
     except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def unpack(data: bytes) -> Snapshot:
+    """What `pack` made bytes of.
+
+    Raises:
+        ValueError: they are no snapshot of this format.
+    """
     try:
         with np.load(BytesIO(data), allow_pickle=False) as columns:
             head = json.loads(columns["head"].tobytes())
             if head["format"] != FORMAT:
-                raise ValueError(f"{path} is of format {head['format']}, not {FORMAT}")
+                raise ValueError(f"of format {head['format']}, not {FORMAT}")
             return Snapshot(
                 Position(*head["position"]),
                 columns["engine"].tobytes(),
@@ -102,7 +113,7 @@ def load(path: Path) -> Snapshot | None:
                 columns["quality"],
             )
     except (OSError, KeyError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path} is no snapshot: {error}") from error
+        raise ValueError(f"no snapshot: {error}") from error
 
 
 def position_of(data: bytes) -> Position:

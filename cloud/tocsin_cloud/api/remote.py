@@ -33,6 +33,7 @@ from tocsin_cloud.api.ports import (
     SliceStatus,
     Undeclared,
 )
+from tocsin_cloud.loops.candidates import CANDIDATE, Candidate
 from tocsin_cloud.loops.live import Outlook
 from tocsin_cloud.settings import WORKERS, Role
 from tocsin_core.clock import Clock
@@ -159,6 +160,7 @@ class RemoteLive:
         self._rest: dict[Role, dict[str, Any]] = {}
         self._last: dict[Role, float] = {}
         self._silent: set[Role] = set()
+        self._candidates: dict[tuple[str, str], tuple[Candidate, float]] = {}
 
     async def hear(self, stop: asyncio.Event) -> None:
         """Wait for the alarms worker's first answer: without it there is nothing to show, perhaps no table.
@@ -173,9 +175,24 @@ class RemoteLive:
 
     async def follow(self) -> None:
         """Ask again and again until cancelled; one role that is silent holds up no other."""
-        async with asyncio.TaskGroup() as tasks:
-            for role in sorted(WORKERS):
-                tasks.create_task(self._follow(role), name=f"ask {role}")
+        candidates = await self._client.subscribe(f"{CANDIDATE}.{self._site}", cb=self._hear_candidate)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for role in sorted(WORKERS):
+                    tasks.create_task(self._follow(role), name=f"ask {role}")
+        finally:
+            if self._client.is_connected:
+                await candidates.unsubscribe()
+
+    async def _hear_candidate(self, message: Msg) -> None:
+        told = Candidate(**json.loads(message.data))
+        self._candidates[told.role, told.process] = told, self._clock.monotonic()
+
+    def candidates(self) -> Sequence[Candidate]:
+        """Who would take a role's work over."""
+        since = self._clock.monotonic() - SILENT_S
+        self._candidates = {key: (told, at) for key, (told, at) in self._candidates.items() if at > since}
+        return [told for told, _ in self._candidates.values()]
 
     async def _follow(self, role: Role) -> None:
         while True:
@@ -281,7 +298,11 @@ class WorkersMetrics(Collector):
         answers = GaugeMetricFamily("tocsin_role_answers", told, labels=["role"])
         for role in sorted(WORKERS):
             answers.add_metric([role], self._live.answers(role))
-        return [answers, *added(self._live.metrics())]
+        told = "Messages that a process which waits for a role's work lacks of what is committed."
+        behind = GaugeMetricFamily("tocsin_candidate_lag_messages", told, labels=["role", "process"])
+        for candidate in self._live.candidates():
+            behind.add_metric([candidate.role, candidate.process], candidate.behind)
+        return [answers, behind, *added(self._live.metrics())]
 
 
 def added(texts: Mapping[str, str]) -> Iterable[Metric]:

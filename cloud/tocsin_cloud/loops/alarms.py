@@ -20,6 +20,7 @@ from tocsin_cloud.adapters.gateways import send_journal_committed
 from tocsin_cloud.adapters.lease import Lease, hold
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.snapshot import Snapshot
+from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
 from tocsin_cloud.loops.computed import Outlet
@@ -82,6 +83,8 @@ class AlarmParts:
     ordered: asyncio.Event = field(default_factory=asyncio.Event)
     # The subjects of the stream that are the plant's; all of them where none are given.
     subjects: Sequence[str] = ()
+    # Where other machines find the snapshot, if anywhere.
+    shared: SnapshotStore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,11 @@ class AlarmsWorker:
         self._timely = False  # whether the readings in `_frames` came as fast as they could
         self._read = START  # everything up to here is in the engine
         self._committed = START
+        self._holders = START  # what was committed when we looked last
         self._kept = START  # the snapshot in the file
         self._keep_at = 0.0  # when the next snapshot is due (monotonic s)
         self._saving: asyncio.Task[None] | None = None
+        self._share_at = 0.0  # when the next snapshot goes to other machines (monotonic s)
         self._caught_up = False
         self._clean = False  # nothing in the engine waits for its commit
         self._answered: dict[str, int] = {}
@@ -131,6 +136,11 @@ class AlarmsWorker:
     def position(self) -> Position:
         """The last message whose consequences are committed."""
         return self._committed
+
+    @property
+    def behind(self) -> int:
+        """How many messages of the stream it lacks, as a candidate, of what the holder has committed."""
+        return max(0, self._holders.sequence - self._read.sequence)
 
     @property
     def ready(self) -> bool:
@@ -152,6 +162,7 @@ class AlarmsWorker:
         deadline = parts.clock.monotonic() + seconds
         try:
             progress = await self._progress()
+            self._holders = progress.position
             feed = await self._opened(progress)
             await self._catch_up(feed, progress.position, deadline)
             parts.outlet.drop(progress.computed)
@@ -264,7 +275,7 @@ class AlarmsWorker:
         parts = self._parts
         self._keep_at = parts.clock.monotonic() + parts.settings.snapshot_interval_s
         try:
-            held = await asyncio.to_thread(snapshots.load, parts.snapshot_file)
+            held = await self._latest_snapshot()
             if held is None:
                 return
             if held.position.sequence > committed.sequence:
@@ -281,6 +292,25 @@ class AlarmsWorker:
         self._delegation.disown(state)
         self._delegation.adopt(held.journals)
         self._read = self._kept = held.position
+
+    async def _latest_snapshot(self) -> Snapshot | None:
+        """The snapshot in the file, or a later one that another machine has shared.
+
+        Raises:
+            ValueError: the file is no snapshot, and none is shared.
+        """
+        parts, unreadable = self._parts, None
+        try:
+            held = await asyncio.to_thread(snapshots.load, parts.snapshot_file)
+        except ValueError as error:
+            held, unreadable = None, error
+        if parts.shared is not None:
+            body = await parts.shared.later_than(0 if held is None else held.position.sequence)
+            if body is not None:
+                return await asyncio.to_thread(snapshots.unpack, body)
+        if unreadable is not None:
+            raise unreadable
+        return held
 
     async def _catch_up(self, feed: Feed, committed: Position, deadline: float) -> None:
         """Bring the engine to `committed` in silence, or as far as it gets until `deadline` (monotonic s).
@@ -525,28 +555,32 @@ class AlarmsWorker:
         read, state, session = self._read, deepcopy(self._state), self._session.snapshot()
         known, journals = self._parts.live.known(), dict(self._delegation.positions)
 
-        def save() -> None:
+        def pack() -> bytes:
             held = Snapshot(
                 read, engine.snapshot(state, self._rules), session, known.gateways, journals, known.ids, known.time_ns,
                 known.value, known.quality,
             )  # fmt: skip
-            snapshots.save(self._parts.snapshot_file, held)
+            return snapshots.pack(held)
 
-        self._saving = asyncio.create_task(self._save(save, read), name="snapshot")
+        self._saving = asyncio.create_task(self._save(pack, read), name="snapshot")
 
-    async def _save(self, save: Callable[[], None], read: Position) -> None:
+    async def _save(self, pack: Callable[[], bytes], read: Position) -> None:
         """Write the file in a thread; it may cost a fiftieth of the time, however large the plant is."""
-        clock = self._parts.clock
+        parts, clock = self._parts, self._parts.clock
         began = clock.monotonic()
+        body = await asyncio.to_thread(pack)
         try:
-            await asyncio.to_thread(save)
+            await asyncio.to_thread(snapshots.save, parts.snapshot_file, body)
         except OSError as error:
             log.error("snapshot not written", reason=str(error))  # noqa: TRY400 -- the message is the reason
         else:
             self._kept = read
-            self._parts.metrics.snapshots.inc()
+            parts.metrics.snapshots.inc()
         took = clock.monotonic() - began
-        self._keep_at = clock.monotonic() + max(self._parts.settings.snapshot_interval_s, SNAPSHOT_REST * took)
+        if parts.shared is not None and parts.lease.trusted and clock.monotonic() >= self._share_at:
+            await parts.shared.put(body, read.sequence)
+            self._share_at = clock.monotonic() + parts.settings.share_interval_s
+        self._keep_at = clock.monotonic() + max(parts.settings.snapshot_interval_s, SNAPSHOT_REST * took)
 
 
 def _parsed(message: Message) -> dict[str, Any] | None:

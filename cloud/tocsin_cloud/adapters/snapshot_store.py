@@ -1,0 +1,68 @@
+"""The alarms worker's snapshot on a shared broker, for a machine that has none: an object of JetStream, compressed."""
+
+import asyncio
+import zlib
+from io import BytesIO
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.api import ObjectMeta, ObjectStoreConfig
+from nats.js.errors import BucketNotFoundError, ObjectNotFoundError
+from nats.js.object_store import ObjectStore
+
+from tocsin_cloud.adapters.stream import STREAM
+
+BUCKET: Final = "tocsin-snapshots"
+PATIENCE_S: Final = 120.0
+FASTEST: Final = 1  # zlib's level: most of the arrays' gain at the least of its cost
+
+log = structlog.get_logger()
+
+
+class SnapshotStore:
+    """One object a site, replaced whole: a reader finds the old one or the new one."""
+
+    def __init__(self, client: Client, site: str) -> None:
+        """Keep the snapshot of `site`."""
+        self._client = client
+        self._site = site
+
+    async def put(self, body: bytes, sequence: int) -> bool:
+        """Replace the object by a snapshot after message `sequence`; returns whether that was done."""
+        try:
+            packed = await asyncio.to_thread(zlib.compress, body, FASTEST)
+            async with asyncio.timeout(PATIENCE_S):
+                store = await self._bucket()
+                await store.put(self._site, packed, ObjectMeta(description=str(sequence)))
+        except (NatsError, TimeoutError, OSError) as error:
+            log.warning("snapshot not shared", reason=str(error) or repr(error))
+            return False
+        return True
+
+    async def later_than(self, sequence: int) -> bytes | None:
+        """The snapshot, if there is one after a message later than `sequence`."""
+        packed = BytesIO()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                store = await self._client.jetstream().object_store(BUCKET)
+                info = await store.get_info(self._site)
+                if int(info.description or 0) <= sequence:
+                    return None
+                await store.get(self._site, writeinto=packed)
+            return await asyncio.to_thread(zlib.decompress, packed.getbuffer())
+        except (BucketNotFoundError, ObjectNotFoundError):
+            return None
+        except (NatsError, TimeoutError, OSError, ValueError, zlib.error) as error:
+            log.warning("shared snapshot not read", reason=str(error) or repr(error))
+            return None
+
+    async def _bucket(self) -> ObjectStore:
+        stream = self._client.jetstream()
+        try:
+            return await stream.object_store(BUCKET)
+        except BucketNotFoundError:
+            # In as many copies as the stream, without which it would be of no use.
+            copies = (await stream.stream_info(STREAM)).config.num_replicas or 1
+            return await stream.create_object_store(BUCKET, ObjectStoreConfig(replicas=copies))

@@ -1,0 +1,105 @@
+"""What the interface hears of processes that each do a part: their state in portions, figures added up, candidates."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from tests.cloud.api.stand_ins import StoredTrend
+from tests.cloud.rig import GATEWAY, SITE, broker, candidate, held, plant_folder
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.metrics_watch import WatchMetrics
+from tocsin_cloud.adapters.quarantine import Quarantine
+from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.stream import connect
+from tocsin_cloud.api import remote
+from tocsin_cloud.api.live_port import LivePort
+from tocsin_cloud.api.remote import RemoteLive, Told, WorkersMetrics, added, answering
+from tocsin_cloud.loops.candidates import keep_telling
+from tocsin_cloud.loops.live import GatewayLive, LiveView, Stored
+from tocsin_cloud.loops.points import PointTable
+from tocsin_cloud.settings import Role, StrangerSettings
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant import load_plant
+from tocsin_core.readings import GOOD, Frame
+
+
+def test_figures_of_several_processes_are_one_each() -> None:
+    """What both count is the sum, histograms too; what a process tells of itself stays apart."""
+    first, second = Metrics(), Metrics()
+    first.stored.inc(3)
+    second.commits.labels("alarms").inc(2)
+    for metrics in (first, second):
+        metrics.late.inc()
+        metrics.latency.observe(0.02)
+    families = {
+        family.name: family
+        for family in added(
+            {"a": generate_latest(first.registry).decode(), "b": generate_latest(second.registry).decode()}
+        )
+    }
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    assert values["tocsin_readings_stored_total",] == 3
+    assert values["tocsin_commits_total", "alarms"] == 2
+    assert values["tocsin_readings_late_total",] == 2
+    assert values["tocsin_alarm_latency_seconds_count",] == 2
+    assert {key for key in values if key[0] == "process_resident_memory_bytes"} == {
+        ("process_resident_memory_bytes", "a"),
+        ("process_resident_memory_bytes", "b"),
+    }
+    assert not any(name.endswith("_created") for name in families)
+
+
+def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readings and gateways of the alarms worker, what is stored of the historian; a candidate is heard, not asked."""
+    monkeypatch.setattr(remote, "PORTION", 2)
+    plant = load_plant(plant_folder(tmp_path / "plant"))
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client = await connect(server.url, "test")
+            database = await Database.open(sqlite_url(tmp_path / "db"))
+            leases = {role: await held(database, role) for role in (Role.ALARMS, Role.HISTORIAN)}
+
+            def told(role: Role) -> tuple[Told, LiveView]:
+                view = LiveView(PointTable(plant, StrangerSettings()))
+                port = LivePort(view, Quarantine(database, Metrics(), 1))
+                registry = CollectorRegistry()
+                process = leases[role].holder
+                return Told(SITE, process, {role: leases[role]}, port, StoredTrend(1), lambda: None, registry), view
+
+            (alarms, now), (historian, kept) = told(Role.ALARMS), told(Role.HISTORIAN)
+            now.take(Frame.of([0, 1, 2], [5, 6, 7], [1.5, 2.5, 3.5], [GOOD] * 3))
+            now.gateways[SITE, GATEWAY] = GatewayLive(SITE, GATEWAY, "online", 1, 2)
+            kept.stored[SITE, GATEWAY] = Stored(100, 9, 7)
+            kept.readings_stored, now.late = 100, 4
+            live = RemoteLive(client, SITE, SystemClock())
+            waiting = {Role.ALARMS: candidate(database)}
+            behind = keep_telling(client, SITE, waiting, lambda: 8, WatchMetrics(CollectorRegistry()))
+            keeping = [asyncio.create_task(lease.keep()) for lease in leases.values()]
+            async with answering(client, alarms), answering(client, historian):
+                await live.hear(asyncio.Event())
+                tasks = [asyncio.create_task(work) for work in (live.follow(), behind)]
+                await eventually_async(lambda: live.answers(Role.HISTORIAN) and live.candidates())
+                for task in (*tasks, *keeping):
+                    task.cancel()
+                await asyncio.gather(*tasks, *keeping, return_exceptions=True)
+            assert live.latest().value.tolist()[:3] == [1.5, 2.5, 3.5]
+            (own, *_) = live.gateways()
+            assert (own.id, own.state, own.readings, own.committed) == (GATEWAY, "online", 100, 7)
+            assert (live.figures().readings_stored, live.figures().late_readings) == (100, 4)
+            families = {family.name: family.samples for family in WorkersMetrics(live).collect()}
+            answered = {sample.labels["role"]: sample.value for sample in families["tocsin_role_answers"]}
+            assert answered == {"alarms": 1, "historian": 1, "notify": 0}
+            (lag,) = families["tocsin_candidate_lag_messages"]
+            assert (lag.labels["process"], lag.value) == (waiting[Role.ALARMS].holder, 8)
+            await database.close()
+            await client.close()
+
+    asyncio.run(story())
