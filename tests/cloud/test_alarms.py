@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.cloud.rig import SITE, SpoolingGateway, broker, candidate, depose, held, now_ms, plant_folder
 from tests.support.postgres import on_both
@@ -309,6 +311,48 @@ def test_a_worker_that_lost_its_partition_cannot_commit(tmp_path: Path, sql_url:
 
     with pytest.raises(LeaseLostError):
         asyncio.run(story())
+
+
+class UnansweringDatabase(Database):
+    """A database whose connection is lost just when it has committed the first transition."""
+
+    def __init__(self, inner: Database) -> None:
+        """Pass everything on to `inner`."""
+        self._inner = inner
+        self.lost = 0
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A writing transaction that is committed, and said to have failed."""
+        async with self._inner.write() as session:
+            yield session
+            written = await session.scalar(select(func.count()).select_from(sql.Transition))
+        if written and not self.lost:
+            self.lost += 1
+            raise OperationalError(None, None, ConnectionError("lost"))
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A reading transaction."""
+        async with self._inner.read() as session:
+            yield session
+
+
+def test_a_commit_whose_answer_was_lost_is_made_once(tmp_path: Path) -> None:
+    """What is in the database already is not written again, and the work goes on behind it."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            r.database = unanswering = UnansweringDatabase(r.database)
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+                assert (await r.command("ack")).accepted
+            assert unanswering.lost == 1
+            assert [row.event for row in await r.all(sql.Transition)] == ["raise", "acknowledge"]
+            assert len(await r.all(sql.TicketLog)) == 1
+
+    asyncio.run(story())
 
 
 def test_without_its_snapshot_the_worker_finds_the_same_state_in_the_stream(tmp_path: Path) -> None:

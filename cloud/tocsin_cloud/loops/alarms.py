@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from prometheus_client import Counter
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters import snapshot as snapshots
 from tocsin_cloud.adapters.gateways import send_journal_committed
@@ -504,17 +505,25 @@ class AlarmsWorker:
 
     async def _recorded(self, batch: Batch) -> Committed:
         parts = self._parts
+        done: Committed | None = None
         while True:
             first = parts.outlet.first
             computed = batch.position.sequence if first is None else first - 1
             try:
                 async with parts.lease.write() as session:
-                    return await self._journal.record(session, batch, computed, parts.clock.now_ns())
+                    # A commit whose answer was lost with the connection may have taken place all the same.
+                    if done is None or await self._committed_in(session) != batch.position:
+                        done = await self._journal.record(session, batch, computed, parts.clock.now_ns())
             except OperationalError as error:
                 parts.metrics.commit_failures.labels(ROLE).inc()
                 # The engine has moved on already: these consequences are committed before anything else happens.
                 log.error("database refuses", reason=str(error.orig), again_in_s=RETRY_S)  # noqa: TRY400 -- the message is the reason
+            else:
+                return done
             await asyncio.sleep(RETRY_S)
+
+    async def _committed_in(self, session: AsyncSession) -> Position:
+        return (await progress_of(session, self._parts.settings.partition)).position
 
     async def _announce(self, done: Committed) -> None:
         kinds = (("transition", done.occurrences), ("ticket", done.tickets), ("notification", done.messages))
