@@ -1,4 +1,4 @@
-"""`tocsin status`: one screen that says whether a gateway watches its plant, and what it does not."""
+"""`tocsin status`: one screen that says whether a gateway, or the cloud side, watches its plant, and what not."""
 
 import json
 import sqlite3
@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from tocsin_cli import status_cloud
+from tocsin_cli.spans import span
 from tocsin_core.clock import SystemClock
 from tocsin_edge.adapters.folder_lock import FolderHeldError, held
 from tocsin_edge.adapters.metrics import ask
@@ -15,9 +17,6 @@ from tocsin_edge.adapters.metrics_spool import spool_counters, spool_figures, sp
 NOT_WATCHED_EXIT: Final = 1
 NOT_RUNNING_EXIT: Final = 2
 MS_PER_S: Final = 1000.0
-MINUTE_S: Final = 120.0
-HOUR_S: Final = 7200.0
-DAY_S: Final = 172_800.0
 NS_PER_MS: Final = 1_000_000
 
 # A gateway's status, and what is left of one in its folder, are JSON.
@@ -29,14 +28,27 @@ def status(
     *,
     gateway: Annotated[str | None, typer.Option(help="Which one, where there are several in the folder.")] = None,
     at: Annotated[str | None, typer.Option(help="HOST:PORT of its figures, instead of its folder.")] = None,
+    cloud: Annotated[
+        str | None,
+        typer.Option(
+            help="http://HOST:PORT of the cloud side instead of a gateway; the API token is in TOCSIN_TOKEN, or in a "
+            "file that TOCSIN_TOKEN_FILE names."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say whether a gateway watches its plant: exit 0, or 1 if something is not watched, or 2 if it does not run."""
-    found = _asked(at) if at is not None else _of_folder(folder_of(data, gateway))
+    """Say whether a gateway, or with --cloud the cloud side, watches its plant, and what it does not.
+
+    Exit 0, or 1 if something is not watched, or 2 if it does not run.
+    """
+    if cloud is not None:
+        found, lines = status_cloud.asked(cloud), status_cloud.screen
+    else:
+        found, lines = _asked(at) if at is not None else _of_folder(folder_of(data, gateway)), _screen
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
-        for line in _screen(found):
+        for line in lines(found):
             typer.echo(line)
     if not found["running"]:
         raise typer.Exit(NOT_RUNNING_EXIT)
@@ -179,8 +191,4 @@ def _spool(spool: Status, now_ms: int) -> str:
 
 
 def _ago(then_ms: int, now_ms: int) -> str:
-    seconds = max(0.0, (now_ms - then_ms) / MS_PER_S)
-    for most, unit, name in ((MINUTE_S, 1.0, "s"), (HOUR_S, 60.0, "min"), (DAY_S, 3600.0, "h")):
-        if seconds < most:
-            return f"{seconds / unit:.0f} {name} ago"
-    return f"{seconds / 86400.0:.0f} days ago"
+    return f"{span((now_ms - then_ms) / MS_PER_S)} ago"

@@ -1,0 +1,276 @@
+"""Judges whether the plant is being watched: by the gateways and points of the live view, and by our own figures."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+from sqlalchemy import select
+
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.adapters.sql.models import Occurrence
+from tocsin_cloud.api import model_health as model
+from tocsin_cloud.api.model import Name
+from tocsin_cloud.api.ports import ApiPorts, GatewayStatus
+from tocsin_cloud.api.present import name, plain_name
+from tocsin_cloud.api.sorting import STANDING_TEXT
+from tocsin_cloud.loops.silence import dark
+from tocsin_cloud.loops.skew import is_skewed
+from tocsin_core.plant import AlarmKind, Plant, PlantPoint
+from tocsin_core.readings import I64, Bool
+from tocsin_core.rules import NS
+
+# The limits of dashboards/alerts/tocsin.yaml, without the time for which a rule waits.
+ALARMS_BEHIND_S: Final = 30.0
+HISTORY_BEHIND_S: Final = 600.0
+GATEWAY_SILENT_S: Final = 120.0
+OVERDUE_S: Final = 120.0
+ORDERS_S: Final = 120.0
+CERTIFICATE_NS: Final = 14 * 86_400 * NS
+DISK_LEAST: Final = 0.1
+STREAM_MOST: Final = 0.8
+NAMED: Final = 5
+ROLES: Final = ("alarms", "historian")
+
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples_of(registry: CollectorRegistry) -> Samples:
+    """Return every sample by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+    }
+
+
+async def instruments_since(database: Database) -> dict[str, int]:
+    """Return since when (ns) a point's own alarm says that it is bad or silent."""
+    kinds = (str(AlarmKind.BAD), str(AlarmKind.STALE))
+    query = select(Occurrence.point, Occurrence.raised_ns).where(
+        Occurrence.kind.in_(kinds), Occurrence.phase.in_(STANDING_TEXT)
+    )
+    found: dict[str, int] = {}
+    async with database.read() as session:
+        for point, raised_ns in await session.execute(query):
+            found[point] = min(raised_ns, found.get(point, raised_ns))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a judgement is made of; `unlit` bool[points]: which of the plant's points nobody can judge."""
+
+    plant: Plant
+    gateways: Mapping[str, GatewayStatus]
+    unlit: Bool
+    since: Mapping[str, int]
+    samples: Samples
+    not_ready: str | None
+    now_ns: int
+
+    def figure(self, figure: str, **labels: str) -> float | None:
+        """Return a figure of ours, None where it is not shown."""
+        return self.samples.get((f"tocsin_{figure}", frozenset(labels.items())))
+
+    def behind_s(self, role: str) -> float | None:
+        """Return the age of what a role has committed last, None where it has nothing yet."""
+        at = self.figure("stream_position_timestamp_seconds", role=role)
+        return None if not at else max(0.0, self.now_ns / NS - at)
+
+
+def see(ports: ApiPorts, allowed_ns: I64, since: Mapping[str, int]) -> Seen:
+    """Look at everything."""
+    now_ns, latest = ports.clock.now_ns(), ports.live.latest()
+    declared = len(ports.plant.points)
+    unlit = dark(latest.time_ns[:declared], latest.quality[:declared], allowed_ns, now_ns)
+    gateways = {status.id: status for status in ports.live.gateways()}
+    return Seen(ports.plant, gateways, unlit, since, samples_of(ports.metrics), ports.ready(), now_ns)
+
+
+def report(seen: Seen, started_ns: int) -> model.HealthReport:
+    """Judge what was seen."""
+    troubles = [*_of_the_work(seen), *_of_gateways(seen), *_of_people(seen), *_of_storage(seen)]
+    troubles.sort(key=lambda trouble: trouble.severity != "fault")
+    declared = [gateway.id for gateway in seen.plant.file.gateways]
+    waiting, overdue, failed = (
+        seen.figure(each) or 0.0
+        for each in ("messages_waiting", "messages_overdue_seconds", "messages_failed_last_hour")
+    )
+    return model.HealthReport(
+        watching=not any(trouble.severity == "fault" for trouble in troubles),
+        at=seen.now_ns,
+        started_at=started_ns,
+        troubles=troubles,
+        roles=[_role(seen, role) for role in ROLES],
+        gateways=len(declared),
+        gateways_online=sum(_state(seen, gateway) == "online" for gateway in declared),
+        points=len(seen.plant.points),
+        points_dark=int(np.count_nonzero(seen.unlit)),
+        sources=_sources(seen),
+        messages=model.Messages(waiting=int(waiting), overdue_s=overdue, failed_last_hour=int(failed)),
+        readings_per_second=seen.figure("readings_per_second") or 0.0,
+    )
+
+
+def _role(seen: Seen, role: str) -> model.RoleHealth:
+    behind = seen.behind_s(role)
+    limit = ALARMS_BEHIND_S if role == "alarms" else HISTORY_BEHIND_S
+    waiting = seen.figure("stream_lag_messages", role=role) or 0.0
+    return model.RoleHealth(
+        role=role, works=behind is not None and behind <= limit, behind_s=behind, waiting=int(waiting)
+    )
+
+
+def _state(seen: Seen, gateway: str) -> str:
+    status = seen.gateways.get(gateway)
+    return "unknown" if status is None else status.state
+
+
+def _sources(seen: Seen) -> list[model.SourceHealth]:
+    points = Counter(point.source for point in seen.plant.points)
+    lost = Counter(point.source for point in seen.plant.points if seen.unlit[point.index])
+    return [
+        model.SourceHealth(id=source.id, name=name(source.name), points=points[source.id], dark=lost[source.id])
+        for source in seen.plant.file.hazard_sources
+    ]
+
+
+def _fault(kind: model.TroubleKind, subject: str, since_ns: int | None, zh: str, en: str) -> model.Trouble:
+    return model.Trouble(severity="fault", kind=kind, subject=subject, since=since_ns, text=Name(zh=zh, en=en))
+
+
+def _warning(kind: model.TroubleKind, subject: str, since_ns: int | None, zh: str, en: str) -> model.Trouble:
+    return model.Trouble(severity="warning", kind=kind, subject=subject, since=since_ns, text=Name(zh=zh, en=en))
+
+
+def _of_the_work(seen: Seen) -> Iterator[model.Trouble]:
+    if seen.not_ready is not None:
+        yield _fault(
+            "not-ready", "", None, f"云端未就绪：{seen.not_ready}", f"The cloud side is not ready: {seen.not_ready}"
+        )
+    if seen.figure("broker_connected") == 0:
+        yield _fault("broker", "", None, "与消息总线断开", "The broker is lost")
+    behind = seen.behind_s("alarms")
+    if behind is None:
+        yield _fault("role", "alarms", None, "没有进程在判断报警", "Nobody judges alarms")
+    elif behind > ALARMS_BEHIND_S:
+        since = seen.now_ns - round(behind * NS)
+        yield _fault("role", "alarms", since, "报警判断停止或滞后", "Alarms are not judged, or late")
+    stored = seen.behind_s("historian")
+    if stored is None:
+        yield _warning("history-behind", "historian", None, "没有进程在存储历史", "Nobody stores readings")
+    elif stored > HISTORY_BEHIND_S:
+        since = seen.now_ns - round(stored * NS)
+        yield _warning(
+            "history-behind", "historian", since, "历史存储滞后（不影响报警）", "The history is behind (alarms are not)"
+        )
+
+
+def _of_gateways(seen: Seen) -> Iterator[model.Trouble]:
+    of_gateway: dict[str, list[PlantPoint]] = {}
+    for point in seen.plant.measured:
+        of_gateway.setdefault(point.gateway.id, []).append(point)
+    for gateway in seen.plant.file.gateways:
+        called = plain_name(gateway.id) if gateway.name is None else name(gateway.name)
+        status = seen.gateways.get(gateway.id)
+        points = of_gateway.get(gateway.id, [])
+        if status is None or status.state != "online":
+            since = None if status is None else status.since_ns
+            n = len(points)
+            yield _fault(
+                "gateway-away",
+                gateway.id,
+                since,
+                f"网关 {called.zh} 不在线，{n} 个测点无人监视",
+                f"Gateway {called.en} is away: {n} points unwatched",
+            )
+            continue
+        if status.last_seen_ns is not None and seen.now_ns - status.last_seen_ns > GATEWAY_SILENT_S * NS:
+            yield _fault(
+                "gateway-silent",
+                gateway.id,
+                status.last_seen_ns,
+                f"网关 {called.zh} 在线但静默",
+                f"Gateway {called.en} is there and says nothing",
+            )
+            continue
+        yield from _of_devices(seen, points)
+        yield from _of_a_gateway(seen, status, called)
+
+
+def _of_devices(seen: Seen, points: Sequence[PlantPoint]) -> Iterator[model.Trouble]:
+    by_device: dict[str, list[PlantPoint]] = {}
+    for point in points:
+        by_device.setdefault(point.device.id, []).append(point)
+    for device, theirs in by_device.items():
+        lost = [point for point in theirs if seen.unlit[point.index]]
+        if not lost:
+            continue
+        known = [seen.since[point.id] for point in lost if point.id in seen.since]
+        of = f"{len(lost)}/{len(theirs)}"
+        which = ", ".join(point.id for point in lost[:NAMED]) + (" …" if len(lost) > NAMED else "")
+        yield _fault(
+            "points-dark",
+            device,
+            min(known, default=None),
+            f"设备 {device}：{of} 个测点无法判断（{which}）",
+            f"Device {device}: {of} points in the dark ({which})",
+        )
+
+
+def _of_a_gateway(seen: Seen, status: GatewayStatus, called: Name) -> Iterator[model.Trouble]:
+    def told(kind: model.TroubleKind, since_ns: int | None, zh: str, en: str) -> model.Trouble:
+        return _warning(kind, status.id, since_ns, f"网关 {called.zh}：{zh}", f"Gateway {called.en}: {en}")
+
+    if status.clock is not None and not status.clock.synchronised:
+        yield told("clock", status.clock.since_ns, "无人校对时钟", "nobody sets its clock")
+    if is_skewed(status.skew_s):
+        yield told("clock", None, f"时钟偏差 {status.skew_s:+.0f} s", f"its clock is wrong by {status.skew_s:+.0f} s")
+    if status.certificate_ends_ns is not None and status.certificate_ends_ns - seen.now_ns < CERTIFICATE_NS:
+        days = max(0, (status.certificate_ends_ns - seen.now_ns) // (86_400 * NS))
+        yield told("certificate", None, f"证书 {days} 天后到期", f"its certificate ends in {days} days")
+    if status.slice is not None and status.slice.current is False:
+        yield told("plant-file", None, "运行的不是当前配置", "it runs on another plant file than the one here")
+    disagreed = seen.figure("disagreements", gateway=status.id) or 0
+    if disagreed:
+        n = int(disagreed)
+        yield told("disagreement", None, f"{n} 条报警与读数判断不一致", f"it and the readings disagree on {n} alarms")
+
+
+def _of_people(seen: Seen) -> Iterator[model.Trouble]:
+    overdue = seen.figure("messages_overdue_seconds") or 0.0
+    if overdue > OVERDUE_S:
+        since = seen.now_ns - round(overdue * NS)
+        yield _fault(
+            "messages-overdue", "", since, "消息没有发出：人员未被通知", "Messages do not go out: people are not told"
+        )
+    failed = int(seen.figure("messages_failed_last_hour") or 0)
+    if failed:
+        yield _fault(
+            "messages-failed",
+            "",
+            None,
+            f"一小时内 {failed} 条消息发送失败",
+            f"{failed} messages were given up in the last hour",
+        )
+    orders = seen.figure("orders_oldest_seconds") or 0.0
+    if orders > ORDERS_S:
+        since = seen.now_ns - round(orders * NS)
+        yield _warning("orders-waiting", "", since, "发往网关的命令没有回应", "A command waits for its gateway")
+    tickets = int(seen.figure("tickets_overdue") or 0)
+    if tickets:
+        yield _warning(
+            "tickets-overdue", "", None, f"{tickets} 项隐患超期", f"{tickets} tickets are past their deadline"
+        )
+
+
+def _of_storage(seen: Seen) -> Iterator[model.Trouble]:
+    free, size = seen.figure("data_disk_free_bytes") or 0.0, seen.figure("data_disk_bytes") or 0.0
+    if size and free / size < DISK_LEAST:
+        yield _warning("disk", "", None, f"数据盘只剩 {free / size:.0%}", f"The data disk has {free / size:.0%} left")
+    held, most = seen.figure("stream_bytes") or 0.0, seen.figure("stream_bytes_limit") or 0.0
+    if most and held / most > STREAM_MOST:
+        yield _warning("stream", "", None, f"消息流已用 {held / most:.0%}", f"The stream is {held / most:.0%} full")
