@@ -75,7 +75,11 @@ def test_our_own_command_line_takes_what_each_service_is_told(
 
 
 def _noting(started: list[str], work: str) -> Callable[..., Any]:
-    return lambda *_args, **_named: started.append(work) or 0.0
+    def note(*_arguments: object, **_named: object) -> float:
+        started.append(work)
+        return 0.0
+
+    return note
 
 
 @pytest.mark.parametrize("name", SERVERS)
