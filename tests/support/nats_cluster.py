@@ -1,0 +1,98 @@
+"""A real cluster of three nats-servers on the loopback, of which each can be killed, stopped and brought back."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.support.nats import listens
+from tests.support.ports import free_port
+from tests.support.wait import eventually
+from tocsin_cloud.adapters.nats_config import config_text
+from tocsin_cloud.adapters.nats_server import program
+from tocsin_cloud.adapters.stream import STREAM, connect
+from tocsin_cloud.settings import LOOPBACK, Address, BrokerSettings, ClusterSettings
+
+SERVERS: Final = 3
+
+
+def _address() -> Address:
+    return Address(LOOPBACK, free_port())
+
+
+class NatsCluster:
+    """Three servers, by their numbers from 0."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write their configurations into `folder`."""
+        routes = tuple(_address() for _ in range(SERVERS))
+        self.servers: list[BrokerSettings] = []
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        for number, listen in enumerate(routes):
+            home = folder / f"n{number}"
+            home.mkdir(parents=True)
+            settings = BrokerSettings(
+                folder=home,
+                nats=_address(),
+                mqtt=_address(),
+                server_name=f"n{number}",
+                log_file=home / "server.log",
+                cluster=ClusterSettings(name="test", listen=listen, routes=routes),
+            )
+            (home / "server.conf").write_text(config_text(settings), encoding="utf-8")
+            self.servers.append(settings)
+
+    @property
+    def url(self) -> str:
+        """The addresses of all servers, as `--nats` takes them."""
+        return ",".join(f"nats://{server.nats}" for server in self.servers)
+
+    def start(self, number: int) -> None:
+        """Start a server; it is not ready yet."""
+        command = [program(), "-c", str(self.servers[number].folder / "server.conf")]
+        self._running[number] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def kill(self, number: int) -> None:
+        """End a server at once."""
+        process = self._running.pop(number)
+        process.kill()
+        process.wait()
+
+    def hold(self, number: int) -> None:
+        """Stop a server's process: its connections stand, and nothing answers on them, as behind a cut cable."""
+        self._running[number].send_signal(signal.SIGSTOP)
+
+    def release(self, number: int) -> None:
+        """Let a stopped server go on."""
+        self._running[number].send_signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        """End all."""
+        for number in list(self._running):
+            self.kill(number)
+
+    async def leader(self) -> int:
+        """The number of the server that leads the stream."""
+        client = await connect(self.url, "test")
+        try:
+            found = await client.jsm().stream_info(STREAM)
+        finally:
+            await client.close()
+        assert found.cluster is not None
+        assert found.cluster.leader is not None
+        return int(found.cluster.leader.removeprefix("n"))
+
+
+@contextmanager
+def nats_cluster(folder: Path) -> Iterator[NatsCluster]:
+    """Run a cluster with its files in `folder`."""
+    cluster = NatsCluster(folder)
+    try:
+        for number in range(SERVERS):
+            cluster.start(number)
+        eventually(lambda: all(listens(server.mqtt.port) for server in cluster.servers), timeout_s=30)
+        yield cluster
+    finally:
+        cluster.end()
