@@ -24,7 +24,7 @@ from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.settings import Address, BrokerSettings
-from tocsin_core.clock import SystemClock
+from tocsin_core.clock import Clock, SystemClock
 from tocsin_core.readings import GOOD
 from tocsin_core.sparkplug import ClockState, EdgeDevice, EdgeMetric, EdgeSession, parse_command
 from tocsin_core.sparkplug.edge import Columns
@@ -192,14 +192,14 @@ class SpoolingGateway:
                 await self._be_born()
 
 
-def candidate(database: Database, name: str = "alarms") -> Lease:
+def candidate(database: Database, name: str = "alarms", clock: Clock | None = None) -> Lease:
     """A new candidate for a lease."""
-    return Lease(database, name, f"test-{next(_NUMBERS)}", SystemClock())
+    return Lease(database, name, f"test-{next(_NUMBERS)}", clock or SystemClock())
 
 
-async def held(database: Database, name: str) -> Lease:
+async def held(database: Database, name: str, clock: Clock | None = None) -> Lease:
     """A lease that nobody had, and that nobody keeps: it is there for transactions."""
-    lease = candidate(database, name)
+    lease = candidate(database, name, clock)
     assert await lease.take()
     return lease
 

@@ -11,14 +11,15 @@ from sqlalchemy.engine import URL
 from sqlalchemy.orm import DeclarativeBase
 
 from tests.cloud.api.stand_ins import PLANT, START_NS, HandClock, message, occurrence
-from tests.cloud.rig import held
+from tests.cloud.rig import candidate, held
 from tests.support.postgres import on_both
 from tocsin_cloud.adapters.channels import ChannelError, Letter
+from tocsin_cloud.adapters.lease import PATIENCE_S, LeaseLostError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Message, Occurrence
 from tocsin_cloud.loops.notify import ATTEMPTS, Notifier
 from tocsin_cloud.loops.outbox import end_calls
-from tocsin_core.plant import load_plant
+from tocsin_core.plant import Plant, load_plant
 
 pytestmark = [pytest.mark.anyio, on_both]
 
@@ -49,6 +50,7 @@ class Office:
     post: Post
     notifier: Notifier
     told: list[object]
+    plant: Plant
 
     async def put(self, *rows: DeclarativeBase) -> None:
         """Commit `rows`."""
@@ -83,9 +85,10 @@ async def office(tmp_path: Path, sql_url: URL) -> AsyncIterator[Office]:
     async def publish(kind: str, body: object) -> None:
         told.append((kind, body))
 
-    lease = await held(database, "notify")
-    notifier = Notifier(database, lease, post, publish, load_plant(tmp_path / "north"), clock, CollectorRegistry())
-    yield Office(database, clock, post, notifier, told)
+    lease = await held(database, "notify", clock)
+    plant = load_plant(tmp_path / "north")
+    notifier = Notifier(database, lease, post, publish, plant, clock, CollectorRegistry())
+    yield Office(database, clock, post, notifier, told, plant)
     await database.close()
 
 
@@ -189,6 +192,33 @@ async def test_two_workers_share_one_outbox(office: Office) -> None:
     assert await office.notifier.send_due() == 1
     assert found == [0]
     assert len(office.post.sent) == 1
+
+
+async def test_a_worker_that_stood_still_sends_nothing_more(office: Office) -> None:
+    """It has claimed a message when another takes the lease: that one leaves the claim alone until it is over."""
+    first, second = (candidate(office.database, "post", office.clock) for _ in range(2))
+    assert await first.take()
+
+    async def stand_still(_kind: str, _body: object) -> None:
+        assert not await second.take()
+        office.clock.move(PATIENCE_S)
+        assert await second.take()
+
+    async def publish(_kind: str, _body: object) -> None: ...
+
+    answered, raised = occurrence(1, phase="acknowledged", source="pumps"), occurrence(2)
+    await office.put(answered, message(1, answered), raised, message(2, raised))
+    workers = [
+        Notifier(office.database, lease, office.post, tell, office.plant, office.clock, CollectorRegistry())
+        for lease, tell in ((first, stand_still), (second, publish))
+    ]
+    with pytest.RaisesGroup(LeaseLostError):
+        await workers[0].send_due()
+    assert await workers[1].send_due() == 0
+    assert office.post.sent == []
+    office.clock.move(30)
+    assert await workers[1].send_due() == 1
+    assert [letter.id for letter in office.post.sent] == [f"{2:016x}"]
 
 
 async def test_an_answer_that_comes_during_a_failing_attempt_ends_it(office: Office) -> None:

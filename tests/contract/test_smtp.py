@@ -91,7 +91,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     plant = load_plant(tmp_path / "north")
     notifier = Notifier(
         database,
-        await held(database, "notify"),
+        await held(database, "notify", clock),
         Channels(tmp_path / "outbox"),
         publish,
         plant,

@@ -23,6 +23,7 @@ BEAT_S: Final = 0.5
 PATIENCE_S: Final = 2.0
 # For so long after a renewal began, its holder knows that nobody can have taken the row yet.
 TRUST_S: Final = 1.5
+RENEWALS: Final = 3
 
 
 class LeaseLostError(RuntimeError):
@@ -115,6 +116,20 @@ class Lease:
             yield session
         if self._renewed_s is None or began_s > self._renewed_s:
             self._renewed_s = began_s
+
+    async def sure(self) -> bool:
+        """Whether the lease is trusted, having renewed it where it was not; False where the database is too slow.
+
+        Raises:
+            LeaseLostError: another process has taken over.
+            SQLAlchemyError, OSError: the database does not answer.
+        """
+        for _ in range(RENEWALS):
+            if self.trusted:
+                return True
+            async with self.write():
+                pass
+        return self.trusted
 
     async def keep(self) -> None:
         """Renew until cancelled.

@@ -138,9 +138,9 @@ class Notifier:
     async def _deliver(self, item: _Taken) -> None:
         letter = item.letter
         error: str | None = None
-        if not self._lease.trusted:
-            # This process stood still since the claim: somebody else may have it by now.
-            log.warning("a message is left to whoever has the lease", message=letter.id)
+        # This process may have stood still since the claim.
+        if not await self._lease.sure():
+            log.warning("a message waits for a faster database", message=letter.id)
             return
         try:
             await self._channels.send(letter)
