@@ -22,23 +22,26 @@ from tocsin_cli.bench.faults_bed import (
     number_point,
     write_plant,
 )
-from tocsin_cli.bench.faults_devices import Device, Stalls, Walk
+from tocsin_cli.bench.faults_devices import Coils, Device, Stalls, Walk
 from tocsin_cli.bench.faults_link import Link
-from tocsin_cli.bench.faults_script import Cycle, Trouble, script
+from tocsin_cli.bench.faults_script import Cycle, Disk, Span, Trouble, script
 from tocsin_cli.bench.faults_tally import ON_DISK_S, Count, Told, Window, journal, readings
 from tocsin_cli.demo.ports import free_port
+from tocsin_cli.set_clock import set_clock
 from tocsin_core.clock import Clock, SystemClock
 from tocsin_edge.adapters.metrics_spool import spool_counters
 
 DEVICES: Final = 6
 CYCLES: Final = 200
 POLL_S: Final = 0.05
-READY_S: Final = 60.0
+READY_S: Final = 180.0
 # The rest of the backlog, and what the last kills left, has so long to go up after the last cycle.
 SETTLE_S: Final = 120.0
 CALM_S: Final = 3.0
 # What an instrument wrote just before it ended its connections may be thrown away with them.
 TORN_S: Final = 0.1
+# What the disk still takes of a file, in bytes.
+SIZES: Final = {Disk.FULL: 65_536, Disk.NOTHING: 0}
 # Around the end of a stall of this process its own record is not sure.
 UNSURE_S: Final = 0.2
 
@@ -59,6 +62,10 @@ class Found:
     kills: int
     readings: Count
     journal: Count
+    disk_troubles: int
+    clock_steps: int
+    outputs: int
+    outputs_wrong: int
 
     def figures(self) -> dict[str, int]:
         """The figures by name."""
@@ -70,22 +77,29 @@ class Found:
             "readings_doubled": self.readings.doubled,
             "journal_lost": self.journal.lost,
             "journal_doubled": self.journal.doubled,
+            "disk_troubles": self.disk_troubles,
+            "clock_steps": self.clock_steps,
+            "outputs": self.outputs,
+            "outputs_wrong": self.outputs_wrong,
         }
 
 
 class Bench:
     """One run: the parts, and what the bench itself did to them."""
 
-    def __init__(self, gateway: Gateway, cloud: Cloud, link: Link, devices: list[Device], clock: Clock) -> None:
+    def __init__(
+        self, gateway: Gateway, cloud: Cloud, link: Link, devices: list[Device], coils: Coils, clock: Clock
+    ) -> None:
         """Do nothing yet."""
         self._gateway = gateway
         self._cloud = cloud
         self._link = link
         self._devices = devices
+        self._coils = coils
         self._clock = clock
         self._kept: dict[str, set[int]] = {}
         self._windows: list[Window] = []
-        self.kills = 0
+        self.kills = self.disk_troubles = self.clock_steps = 0
 
     async def cycle(self, cycle: Cycle) -> None:
         """Let one cycle happen; it ends once the gateway polls again and everything is mended."""
@@ -96,10 +110,16 @@ class Bench:
                 tasks.create_task(self._during(span.begin_s, span.end_s, lambda: self._link.fail(cut), self._link.mend))
             if cycle.trouble is not None:
                 trouble, place, span = cycle.trouble
-                device = self._devices[place]
+                device = [*self._devices, self._coils][place]
                 tasks.create_task(self._during(span.begin_s, span.end_s, lambda: device.fail(trouble), device.mend))
             if cycle.kill_s is not None:
                 tasks.create_task(self._kills(cycle.kill_s, cycle.kill_again_s), name="kills")
+            if cycle.disk is not None:
+                tasks.create_task(self._disk(*cycle.disk), name="disk")
+            if cycle.clock is not None:
+                tasks.create_task(self._set_clock(*cycle.clock), name="clock")
+            if cycle.answer_s is not None:
+                tasks.create_task(self._answer(cycle.answer_s), name="answer")
 
     async def _during(
         self, begin_s: float, end_s: float, fail: Callable[[], Awaitable[None]], mend: Callable[[], Awaitable[None]]
@@ -108,6 +128,32 @@ class Bench:
         await fail()
         await asyncio.sleep(end_s - begin_s)
         await mend()
+
+    async def _disk(self, disk: Disk, span: Span) -> None:
+        """Let the disk take nothing, or not much, for a while; returns when the gateway has nothing in memory alone."""
+        self.disk_troubles += 1
+
+        async def full() -> None:
+            self._gateway.limit(SIZES[disk])
+
+        async def mended() -> None:
+            self._gateway.limit()
+
+        async def kept() -> bool:
+            told = await asyncio.to_thread(self._gateway.status)
+            return bool(told) and not told["spool"]["trouble"]
+
+        await self._during(span.begin_s, span.end_s, full, mended)
+        await self.until(kept, READY_S, "the gateway's return to its disk")
+
+    async def _set_clock(self, at_s: float, ahead_s: float) -> None:
+        await asyncio.sleep(at_s)
+        self.clock_steps += 1
+        set_clock(self._gateway.clock, ahead_s)
+
+    async def _answer(self, at_s: float) -> None:
+        await asyncio.sleep(at_s)
+        await self._cloud.acknowledge()
 
     async def _kills(self, kill_s: float, again_s: float | None) -> None:
         await asyncio.sleep(kill_s)
@@ -149,8 +195,11 @@ class Bench:
                 raise TimeoutError(f"{what} took more than {most_s:g} s")
             await asyncio.sleep(POLL_S)
 
-    async def settle(self, say: Say) -> None:
-        """Let the instruments fall silent, the gateway send what it has, and end it; what does not arrive is lost."""
+    async def settle(self, say: Say) -> int:
+        """Let the instruments fall silent, the gateway send what it has, and end it; what does not arrive is lost.
+
+        Gives the number of outputs that are wrong before it ends.
+        """
         for device in self._devices:
             await device.fail(Trouble.DEAD)
         await asyncio.sleep(ON_DISK_S)
@@ -164,6 +213,7 @@ class Bench:
             await self.until(committed, SETTLE_S, "the rest of the backlog")
         except TimeoutError as error:
             say(str(error))
+        wrong = await self._outputs_wrong(say)
         await self._gateway.end()
         said, since_s = -1, self._clock.monotonic()
 
@@ -175,6 +225,23 @@ class Bench:
             return self._clock.monotonic() - since_s > CALM_S
 
         await self.until(calm, SETTLE_S, "the cloud side's rest")
+        return wrong
+
+    async def _outputs_wrong(self, say: Say) -> int:
+        """Count the outputs that do not come to be what the cloud side's journal says."""
+        wrong = len(self._devices) + 1
+
+        async def right() -> bool:
+            nonlocal wrong
+            wanted = await self._cloud.shown(len(self._devices))
+            wrong = sum(self._coils.on.get(coil) is not on for coil, on in wanted.items())
+            return not wrong
+
+        try:
+            await self.until(right, SETTLE_S, "the outputs' rest")
+        except TimeoutError as error:
+            say(str(error))
+        return wrong
 
     async def count(self, stalls: Stalls) -> tuple[Count, Count]:
         """Count readings and journal over all instruments, once everything has settled."""
@@ -198,26 +265,38 @@ async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say) 
     async with AsyncExitStack() as stack:
         stalls = await stack.enter_async_context(Stalls(clock).watched())
         devices = [
-            await stack.enter_async_context(Device(Walk(seed * DEVICES + place), clock).open())
+            await stack.enter_async_context(Device(clock, walk=Walk(seed * DEVICES + place)).open())
             for place in range(DEVICES)
         ]
+        coils = await stack.enter_async_context(Coils(clock).open())
         mqtt, http = free_port(), free_port()
         link = await stack.enter_async_context(Link(mqtt).open())
-        write_plant(folder / "plant", link.port, devices)
+        write_plant(folder / "plant", link.port, devices, coils)
         cloud, api = await stack.enter_async_context(cloud_side(folder, folder / "plant", mqtt, http, clock))
-        gateway = Gateway(folder / "plant", folder / "edge", folder / "edge.log")
+        gateway = Gateway(folder / "plant", folder / "edge", folder / "edge.log", folder / "clock")
+        set_clock(gateway.clock, 0.0)
         stack.push_async_callback(gateway.end)
-        bench = Bench(gateway, cloud, link, devices, clock)
+        bench = Bench(gateway, cloud, link, devices, coils, clock)
         say("starting the cloud side")
         await bench.until(api.ready, READY_S, "the cloud side's start")
         await gateway.start()
         await bench.until_polled()
-        for place, cycle in enumerate(script(cycles, DEVICES, seed), 1):
+        for place, cycle in enumerate(script(cycles, DEVICES + 1, seed), 1):
             say(f"cycle {place} of {cycles}")
             await bench.cycle(cycle)
         say("waiting for what is still under way")
-        await bench.settle(say)
-        return Found(cycles, bench.kills, *await bench.count(stalls))
+        wrong = await bench.settle(say)
+        of_readings, of_journal = await bench.count(stalls)
+        return Found(
+            cycles,
+            bench.kills,
+            of_readings,
+            of_journal,
+            bench.disk_troubles,
+            bench.clock_steps,
+            len(coils.on),
+            wrong,
+        )
 
 
 def faults(
@@ -242,5 +321,5 @@ def faults(
     else:
         for key, value in found.items():
             typer.echo(f"{key.replace('_', ' ')}: {value}")
-    if any(value for key, value in found.items() if key.endswith(("_lost", "_doubled"))):
+    if any(value for key, value in found.items() if key.endswith(("_lost", "_doubled", "_wrong"))):
         raise typer.Exit(1)

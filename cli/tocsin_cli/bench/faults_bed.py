@@ -2,22 +2,28 @@
 
 import json
 import os
+import resource
 import secrets
 import sqlite3
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tocsin_cli.bench.faults_devices import PERIOD_S, TIMEOUT_S, Device
+from httpx import TransportError
+
+from tocsin_cli.bench.faults_devices import PERIOD_S, TIMEOUT_S, Coils, Device
 from tocsin_cli.bench.faults_tally import Raised, Stored
 from tocsin_cli.bench.programs import TOCSIN, program
 from tocsin_cli.demo.client import ApiClient
+from tocsin_cli.set_clock import PROGRAM
 from tocsin_core.clock import Clock
+from tocsin_core.lifecycle import UNANSWERED, Phase
 from tocsin_core.readings import BAD_NOT_CONNECTED, GOOD
+from tocsin_edge.adapters.metrics import ask
 from tocsin_edge.adapters.spool_codec import seal, unpack
 
 NODE: Final = "gw"
@@ -25,6 +31,10 @@ SETPOINT: Final = 50
 USER: Final = "admin"
 # So much of a point is asked for at once: the API gives at most 20,000 rows.
 STRETCH_S: Final = 1_800
+# The gateway's clock may be ahead by so much.
+AHEAD_MS: Final = 10_000
+WAITS: Final = frozenset(phase.text for phase in UNANSWERED)
+STANDS: Final = frozenset((Phase.UNACKNOWLEDGED.text, Phase.ACKNOWLEDGED.text))
 PAGE: Final = 1_000
 PROFILE: Final = (
     "vendor: Tocsin\nmodel: faults\ntrust: interop-verified\nsource: the benchmark\nvalues:\n"
@@ -42,12 +52,22 @@ def level_point(place: int) -> str:
     return f"d{place}level"
 
 
-def write_plant(folder: Path, mqtt: int, devices: Sequence[Device]) -> None:
-    """Write a plant of one gateway with these instruments, whose uplink is at port `mqtt`."""
+def write_plant(folder: Path, mqtt: int, devices: Sequence[Device], coils: Coils) -> None:
+    """Write a plant of one gateway with these instruments, whose uplink is at port `mqtt`.
+
+    At each coil is the beacon of the instrument of its place, at the one after them a siren for all.
+    """
     (folder / "profiles").mkdir(parents=True)
     (folder / "profiles" / "faults.yaml").write_text(PROFILE, encoding="utf-8")
     lines = ["tocsin: 1", "site: {id: faults, name: faults}", "gateways:", f"  - id: {NODE}"]
-    lines += [f"    uplink: {{host: 127.0.0.1, port: {mqtt}}}", "    devices:"]
+    lines += [f"    uplink: {{host: 127.0.0.1, port: {mqtt}}}", "    outputs:"]
+    at = f"modbus: {{port: {coils.port}, timeout_ms: {TIMEOUT_S * 1000:.0f}, retries: 0}}, min_priority: low"
+    outputs = [f"id: B{place}, kind: beacon, points: [{level_point(place)}]" for place in range(len(devices))]
+    lines += [
+        f"      - {{{output}, address: {address}, {at}}}"
+        for address, output in enumerate([*outputs, "id: SIREN, kind: siren"])
+    ]
+    lines += ["    devices:"]
     silent = "bad: false, stale: false"
     limit = f"H: {{setpoint: {SETPOINT}, deadband: 5, on_delay_s: 0, off_delay_s: 0, priority: low}}"
     for place, device in enumerate(devices):
@@ -67,11 +87,15 @@ def write_plant(folder: Path, mqtt: int, devices: Sequence[Device]) -> None:
 
 @dataclass
 class Gateway:
-    """A real gateway process, to be killed and started again; its file and its log outlive it."""
+    """A real gateway process, to be killed and started again; its file and its log outlive it.
+
+    Its clock is set by the file `clock`.
+    """
 
     plant: Path
     data: Path
     log: Path
+    clock: Path
     _life: AsyncExitStack = field(default_factory=AsyncExitStack)
     _process: Process | None = None
     _seen: int = 0
@@ -83,8 +107,22 @@ class Gateway:
 
     async def start(self) -> None:
         """Start it."""
-        command = ("edge", str(self.plant), "--gateway", NODE, "--data", str(self.data))
-        self._process = await self._life.enter_async_context(program(*TOCSIN, *command, log=self.log))
+        command = (*PROGRAM, str(self.plant), NODE, str(self.data), str(self.clock))
+        # Of what its disk refuses its log is to tell.
+        self._process = await self._life.enter_async_context(program(*command, log=self.log, apart=True))
+
+    def limit(self, size: int = resource.RLIM_INFINITY) -> None:
+        """Let no file of it be written beyond `size` bytes from now on."""
+        if self._process is not None:
+            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def status(self) -> dict[str, Any]:
+        """What it says of itself; nothing where it does not answer."""
+        try:
+            found: dict[str, Any] = json.loads(ask(self.spool.parent, "/status"))
+        except OSError:
+            return {}
+        return found
 
     async def kill(self) -> None:
         """Kill it with -9."""
@@ -137,6 +175,20 @@ class Cloud:
         self._begun_ms = clock.now_ns() // 1_000_000
         self._clock = clock
 
+    async def acknowledge(self) -> None:
+        """Let somebody acknowledge all that waits, who has better things to do than to wait for a slow page."""
+        with suppress(TransportError):
+            for row in await self._api.get("alarms", limit=PAGE):
+                if row["phase"] in WAITS:
+                    await self._api.post(f"alarms/{row['id']}/ack")
+
+    async def shown(self, instruments: int) -> dict[int, bool]:
+        """How the journal wants each coil to be."""
+        rows = await self._api.get("alarms", limit=PAGE)
+        standing = {row["point"] for row in rows if row["phase"] in STANDS}
+        wanted = {place: level_point(place) in standing for place in range(instruments)}
+        return wanted | {instruments: any(row["phase"] in WAITS for row in rows)}
+
     async def readings(self) -> int:
         """Count the readings that it stored of the gateway, as it counts them itself."""
         (own,) = await self._api.get("gateways")
@@ -151,7 +203,7 @@ class Cloud:
     async def _point(self, point: str) -> tuple[dict[int, float], int]:
         values: dict[int, float] = {}
         count = 0
-        now_ms = self._clock.now_ns() // 1_000_000
+        now_ms = self._clock.now_ns() // 1_000_000 + AHEAD_MS
         for begin_ms in range(self._begun_ms, now_ms, STRETCH_S * 1000):
             end_ms = begin_ms + STRETCH_S * 1000
             found = await self._api.get(f"points/{point}/readings", start=_text(begin_ms), end=_text(end_ms))

@@ -1,4 +1,4 @@
-"""The fault benchmark's instruments: Modbus TCP servers that note each answer, and misbehave when told to."""
+"""The fault benchmark's instruments and outputs: Modbus TCP servers that note what is said, and misbehave when told."""
 
 import asyncio
 import struct
@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from tocsin_cli.bench.faults_script import Trouble
 from tocsin_core.clock import Clock
+from tocsin_core.polling.writes import COIL_ON, WRITE_COIL
 
 HEADER: Final = struct.Struct(">HHHB")
 IMAGE: Final = struct.Struct(">If")
@@ -82,16 +83,13 @@ class Walk:
 
 
 @dataclass
-class Device:
-    """One instrument: register 0 holds the answer's number as u32, register 2 its level as f32, both ABCD."""
+class Unit:
+    """A Modbus TCP server that misbehaves when told to; what it answers its kinds know."""
 
-    walk: Walk
     clock: Clock
     port: int = 0
     trouble: Trouble | None = None
-    answers: list[Answer] = field(default_factory=list)
     restarts_s: list[float] = field(default_factory=list)
-    _next: int = 0
     _server: asyncio.Server | None = None
     _talks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -153,11 +151,48 @@ class Device:
             return
         if trouble in {Trouble.SLOW, Trouble.LATE}:
             await asyncio.sleep(SLOW_S if trouble is Trouble.SLOW else LATE_S)
-        number, self._next = self._next, self._next + 1
-        function, first, count = struct.unpack(">BHH", question)
-        registers = IMAGE.pack(number, self.walk.level(number))[2 * first : 2 * (first + count)]
-        body = bytes([function, len(registers)]) + registers
+        body, number = self.reply(*struct.unpack(">BHH", question))
         writer.write(HEADER.pack(transaction, 0, len(body) + 1, unit) + body)
         await writer.drain()
         given_s = self.clock.monotonic()
-        self.answers.append(Answer(number, given_s, given_s - asked_s))
+        self.note(Answer(number, given_s, given_s - asked_s))
+
+    def reply(self, function: int, first: int, count: int) -> tuple[bytes, int]:
+        """The answer to a question, and its number."""
+        raise NotImplementedError
+
+    def note(self, answer: Answer) -> None:
+        """Take note that an answer was given."""
+
+
+@dataclass
+class Device(Unit):
+    """One instrument: register 0 holds the answer's number as u32, register 2 its level as f32, both ABCD."""
+
+    walk: Walk = field(default_factory=lambda: Walk(0))
+    answers: list[Answer] = field(default_factory=list)
+    _next: int = 0
+
+    def reply(self, function: int, first: int, count: int) -> tuple[bytes, int]:
+        """Registers of the next answer."""
+        number, self._next = self._next, self._next + 1
+        registers = IMAGE.pack(number, self.walk.level(number))[2 * first : 2 * (first + count)]
+        return bytes([function, len(registers)]) + registers, number
+
+    def note(self, answer: Answer) -> None:
+        """Keep it."""
+        self.answers.append(answer)
+
+
+@dataclass
+class Coils(Unit):
+    """What the gateway's outputs switch: coils, by address."""
+
+    on: dict[int, bool] = field(default_factory=dict)
+
+    def reply(self, function: int, first: int, count: int) -> tuple[bytes, int]:
+        """Take a write, or tell how one coil is."""
+        if function == WRITE_COIL:
+            self.on[first] = count == COIL_ON
+            return struct.pack(">BHH", function, first, count), 0
+        return bytes([function, 1, self.on.get(first, False)]), 0

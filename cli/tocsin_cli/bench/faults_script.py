@@ -10,6 +10,12 @@ CUT_SHARE: Final = 0.4
 DEVICE_SHARE: Final = 0.4
 # A gateway that has just been started again is killed again at once this often.
 KILL_AGAIN_SHARE: Final = 0.2
+# What the disk refuses is in memory, and a kill takes it: that is no loss that could be avoided. So one or the other.
+DISK_SHARE: Final = 0.4
+CLOCK_SHARE: Final = 0.25
+ANSWER_SHARE: Final = 0.3
+# The clock is ahead by no more than this: what is set back by more is followed at once.
+MOST_AHEAD_S: Final = 4.0
 
 
 class Cut(Enum):
@@ -30,6 +36,13 @@ class Trouble(Enum):
     RESTART = "it ends its connections and takes none for a while"
 
 
+class Disk(Enum):
+    """What the gateway's disk does not take."""
+
+    FULL = "no file grows beyond a few pages"
+    NOTHING = "not a byte is written"
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of a cycle, in seconds from its beginning."""
@@ -40,13 +53,20 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """One cycle: the link's trouble, one instrument's, and kills; each may be missing, but not all."""
+    """One cycle: the link's trouble, one instrument's, the disk's, and kills; each may be missing, but not all.
+
+    `clock` is when the gateway's clock is set, and by how much it is ahead from then on, both in s; at `answer_s`
+    somebody acknowledges all that waits.
+    """
 
     length_s: float
     cut: tuple[Cut, Span] | None
     trouble: tuple[Trouble, int, Span] | None
     kill_s: float | None
     kill_again_s: float | None
+    disk: tuple[Disk, Span] | None
+    clock: tuple[float, float] | None
+    answer_s: float | None
 
 
 def script(cycles: int, devices: int, seed: int) -> list[Cycle]:
@@ -57,8 +77,10 @@ def script(cycles: int, devices: int, seed: int) -> list[Cycle]:
 
 def _cycle(rng: Random, devices: int) -> Cycle:
     while True:
-        kill, cut, trouble = (rng.random() < share for share in (KILL_SHARE, CUT_SHARE, DEVICE_SHARE))
-        if kill or cut or trouble:
+        shares = (KILL_SHARE, CUT_SHARE, DEVICE_SHARE, DISK_SHARE, CLOCK_SHARE, ANSWER_SHARE)
+        kill, cut, trouble, disk, clock, answer = (rng.random() < share for share in shares)
+        disk &= not kill
+        if kill or cut or trouble or disk:
             break
     length_s = rng.uniform(0.8, 1.8)
     return Cycle(
@@ -67,6 +89,9 @@ def _cycle(rng: Random, devices: int) -> Cycle:
         (rng.choice(list(Trouble)), rng.randrange(devices), _span(rng, length_s)) if trouble else None,
         rng.uniform(0.2, length_s) if kill else None,
         rng.uniform(0.0, 1.5) if kill and rng.random() < KILL_AGAIN_SHARE else None,
+        (rng.choice(list(Disk)), _span(rng, length_s)) if disk else None,
+        (rng.uniform(0.0, length_s), rng.uniform(0.0, MOST_AHEAD_S)) if clock else None,
+        rng.uniform(0.0, length_s) if answer else None,
     )
 
 

@@ -19,15 +19,19 @@ TOCSIN: Final = (sys.executable, "-c", "from tocsin_cli.main import main; main()
 
 @asynccontextmanager
 async def program(
-    *arguments: str, log: Path, talks: bool = False, env: Mapping[str, str] | None = None
+    *arguments: str, log: Path, talks: bool = False, env: Mapping[str, str] | None = None, apart: bool = False
 ) -> AsyncIterator[Process]:
-    """Run a program until left; it is told to end, and made to if it does not. If it `talks`, its lines are ours."""
+    """Run a program until left; it is told to end, and made to if it does not. If it `talks`, its lines are ours.
+
+    What it has to say of itself goes to `log`; if it stands `apart`, through us, and it has no file open for that.
+    """
     with log.open("ab") as out:
         begins = asyncio.create_subprocess_exec
         if talks:
             process = await begins(*arguments, stdin=PIPE, stdout=PIPE, stderr=out, env=env)
         else:
-            process = await begins(*arguments, stdout=out, stderr=out, env=env)
+            process = await begins(*arguments, stdout=out, stderr=PIPE if apart else out, env=env)
+    copying = asyncio.create_task(_copy(process, log), name="log") if apart else None
     try:
         yield process
     finally:
@@ -39,6 +43,17 @@ async def program(
         except TimeoutError:
             process.kill()
             await process.wait()
+        if copying is not None:
+            await copying
+
+
+async def _copy(process: Process, log: Path) -> None:
+    if process.stderr is None:
+        raise RuntimeError("a program that stands apart has a pipe")
+    with log.open("ab") as out:
+        while data := await process.stderr.read(1 << 16):
+            out.write(data)
+            out.flush()
 
 
 async def until_listening(port: int, clock: Clock, most_s: float = END_S) -> None:

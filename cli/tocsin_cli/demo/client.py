@@ -47,3 +47,17 @@ class ApiClient:
             answer = await self._http.get(f"/api/v1/{path}", params=query)
         answer.raise_for_status()
         return answer.json()
+
+    async def post(self, path: str) -> bool:
+        """Ask for something that needs no words; tells whether it was done.
+
+        Raises:
+            httpx.HTTPError: the server does not answer, or it is not allowed.
+        """
+        if "Authorization" not in self._http.headers:
+            await self._sign_in()
+        answer = await self._http.post(f"/api/v1/{path}")
+        if answer.status_code in (httpx.codes.CONFLICT, httpx.codes.NOT_FOUND):
+            return False
+        answer.raise_for_status()
+        return True
