@@ -104,6 +104,20 @@ def test_ticks_are_aligned_and_spread_and_the_same_on_every_start() -> None:
     assert again.begun == line.begun
 
 
+def test_what_is_made_up_for_at_once_bears_another_stamp() -> None:
+    """Held up past a tick, or with its clock set forward: a quick instrument is not asked twice within a millisecond."""
+    line = Line([job("d", 1, 300)], {1: 0.0002})
+    for number in range(40):
+        line.run(0.9)
+        if number % 2:
+            line.pass_s(0.35)
+        else:
+            line.now = Moment(line.now.ns + 3_000 * MS, line.now.s)
+    begun = [at for at, _ in line.begun]
+    closest = min(later - sooner for sooner, later in pairwise(begun))
+    assert 0.0019 < closest < 0.1
+
+
 def test_each_job_of_a_unit_tells_that_it_is_dead_whichever_found_out() -> None:
     """A push-button that is read often must not keep the readings of the same unit from being told bad."""
     often, seldom = job("often", 1, 200, timeout_s=0.05), job("seldom", 1, 10_000, timeout_s=0.05)

@@ -20,6 +20,9 @@ STARVED_PERIODS: Final = 10
 STARVED_LEAST_S: Final = 10.0
 # A busy device (exceptions 5 and 6) is asked again after this part of its period.
 BUSY_PART: Final = 0.25
+# Readings are stamped in whole ms, at the middle of the exchange: two cycles that begin no sooner than this after each
+# other never bear one stamp, of which a history keeps one reading.
+APART_S: Final = 0.002
 # Weight of the newest cycle in what is usual.
 USUAL_WEIGHT: Final = 0.2
 # On average so much longer than its period: no longer kept, or kept again.
@@ -261,7 +264,7 @@ class Bus:
         if late:
             run.counts["missed"] += max(0, int((now.s - run.due_s) / job.period_s) - 1)
         run.due_ns = following
-        run.due_s = run.ready_s = now.s + (following - now.ns) / NS_PER_S
+        run.due_s = run.ready_s = max(now.s + (following - now.ns) / NS_PER_S, run.last_begun_s + APART_S)
 
     def _note_interval(self, at: int, interval_s: float) -> None:
         run = self._runs[at]

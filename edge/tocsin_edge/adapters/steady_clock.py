@@ -31,6 +31,7 @@ class SteadyClock:
         now_ns, self._looked_s = clock.now_ns(), clock.monotonic()
         # How far the wall clock is before the monotonic one, at the least and at the most.
         self._least_ns = self._most_ns = now_ns - _ns(self._looked_s)
+        self._shown_ns = now_ns
 
     def monotonic(self) -> float:
         """Seconds that never step back."""
@@ -52,11 +53,13 @@ class SteadyClock:
         back_ns, forward_ns = self._least_ns - most_ns, least_ns - self._most_ns
         self._lead_ns = max(0, self._lead_ns - round(CATCH_UP * passed_ns))
         if back_ns > steered_ns:
-            self._step_back(back_ns)
+            # What is not certain of the step must not show either.
+            self._step_back(max(back_ns, self._shown_ns - now_ns - self._lead_ns))
         elif forward_ns > steered_ns:
             self._lead_ns = max(0, self._lead_ns - forward_ns)
         self._looked_s, self._least_ns, self._most_ns = after_s, least_ns, most_ns
-        return now_ns + self._lead_ns
+        self._shown_ns = now_ns + self._lead_ns
+        return self._shown_ns
 
     def _step_back(self, by_ns: int) -> None:
         follows = self._lead_ns + by_ns > AHEAD_NS
