@@ -47,6 +47,8 @@ def alarms(data: Data = Path("var"), *, gateway: Which = None, as_json: Json = F
         known = {True: "on", False: "off", None: "unknown"}[each["known"]]
         wanted = "on" if each["wanted"] else "off"
         typer.echo(f"{each['kind']} {each['id']}: should be {wanted}, is {known}" + _because(each))
+    for each in found["leaving"]:
+        typer.echo(f"{each['kind']} {each['id']}: no longer in the plant file, to be switched off" + _because(each))
     for each in found["buttons"]:
         typer.echo(f"button {each['id']}: pressed {each['presses']} times" + _because(each))
     journal = found["journal"]

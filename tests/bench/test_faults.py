@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from tocsin_cli.bench import app
 from tocsin_cli.bench.faults_devices import HIGH, LATE_S, LOW, PERIOD_S, SLOW_S, Answer, Walk
-from tocsin_cli.bench.faults_script import Cut, Trouble, script
+from tocsin_cli.bench.faults_script import Cut, Disk, Trouble, script
 from tocsin_cli.bench.faults_tally import Count, Raised, Stored, Told, Window, journal, readings
 
 WALK: Final = Walk(1)
@@ -112,19 +112,26 @@ def test_a_script_is_drawn_from_its_seed() -> None:
     assert {cycle.cut[0] for cycle in first if cycle.cut} == set(Cut)
     assert {cycle.trouble[0] for cycle in first if cycle.trouble} == set(Trouble)
     assert {cycle.trouble[1] for cycle in first if cycle.trouble} == set(range(6))
-    assert all(cycle.kill_s or cycle.cut or cycle.trouble for cycle in first)
+    assert {cycle.disk[0] for cycle in first if cycle.disk} == set(Disk)
+    assert all(cycle.kill_s or cycle.cut or cycle.trouble or cycle.disk for cycle in first)
+    assert not any(cycle.kill_s and cycle.disk for cycle in first)
+    assert 20 < sum(cycle.clock is not None for cycle in first) < 100
+    assert 20 < sum(cycle.answer_s is not None for cycle in first) < 100
     assert any(cycle.kill_again_s for cycle in first)
 
 
 @pytest.mark.timeout(400)
 def test_a_short_run_loses_and_doubles_nothing() -> None:
-    """A real gateway, killed, cut off and lied to, against the real cloud side: all four figures are 0."""
+    """A real gateway, killed, cut off and lied to, against the real cloud side; its outputs end as they should."""
     result = CliRunner().invoke(app, ["faults", "--side", "gateway", "--cycles", "8", "--seed", "2", "--json"])
     found = json.loads(result.stdout.strip().splitlines()[-1])
     assert found["cycles"] == 8
     assert found["kills"] >= 3
     assert found["readings_expected"] > 100
-    assert [found[key] for key in ("readings_lost", "readings_doubled", "journal_lost", "journal_doubled")] == [0] * 4
+    assert found["disk_troubles"] + found["clock_steps"] >= 3
+    wrong = ("readings_lost", "readings_doubled", "journal_lost", "journal_doubled", "outputs_wrong")
+    assert [found[key] for key in wrong] == [0] * len(wrong)
+    assert found["outputs"] == 7
     assert result.exit_code == 0
 
 

@@ -105,7 +105,7 @@ def test_ticks_are_aligned_and_spread_and_the_same_on_every_start() -> None:
 
 
 def test_what_is_made_up_for_at_once_bears_another_stamp() -> None:
-    """Held up past a tick, or with its clock set forward: a quick instrument is not asked twice within a millisecond."""
+    """Held up past a tick, or with its clock set forward: nobody is asked twice within a millisecond."""
     line = Line([job("d", 1, 300)], {1: 0.0002})
     for number in range(40):
         line.run(0.9)
