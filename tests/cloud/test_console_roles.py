@@ -34,6 +34,7 @@ def test_the_page_offers_what_the_role_may_do(tmp_path: Path) -> None:
                     await gateway.send({0: 90.0})
                     await somebody_else(page, "regulator", "监管人员（只读）")
                     await a_regulator_reads(page)
+                    await what_is_not_watched_is_on_one_screen(page)
                     await somebody_else(page, "operator", "值班员")
                     await an_operator_answers(page)
                     await one_s_own_password_is_changed(page)
@@ -75,6 +76,23 @@ async def a_regulator_reads(page: Page) -> None:
     await page.get_by_test_id("lang-switch").click()
     await expect(opened).to_contain_text("Sign in regulator")
     await page.get_by_test_id("lang-switch").click()
+
+
+async def what_is_not_watched_is_on_one_screen(page: Page) -> None:
+    """A gateway that was never heard is a fault, in both languages; what works is shown as working."""
+    await page.get_by_test_id("tab-health").click()
+    verdict = page.get_by_test_id("health")
+    await expect(verdict).to_have_attribute("data-watching", "false", timeout=PATIENCE_MS)
+    away = page.get_by_test_id("trouble-gateway-away")
+    await expect(away).to_have_attribute("data-severity", "fault")
+    await expect(away).to_contain_text("网关 theirs 不在线，1 个测点无人监视")
+    await expect(page.locator(".part").filter(has_text="报警判断")).to_contain_text("正常")
+    await expect(page.get_by_test_id("coverage-tank")).to_have_attribute("data-dark", "0")
+    await page.get_by_test_id("lang-switch").click()
+    await expect(away).to_contain_text("Gateway theirs is away: 1 points unwatched")
+    await expect(verdict).to_contain_text("The plant is not watched as it should be")
+    await page.get_by_test_id("lang-switch").click()
+    await page.get_by_test_id("tab-points").click()
 
 
 async def an_operator_answers(page: Page) -> None:

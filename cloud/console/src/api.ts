@@ -3,6 +3,7 @@ import type {
   Alarm,
   AuditEntry,
   Gateway,
+  HealthReport,
   Instant,
   Kpi,
   Notification,
@@ -117,6 +118,7 @@ export const api = {
   notifications: (limit: number) => request<Notification[]>("GET", `/notifications?limit=${limit}`),
   gateways: () => request<Gateway[]>("GET", "/gateways"),
   quarantine: (limit: number) => request<Quarantined[]>("GET", `/quarantine?limit=${limit}`),
+  health: () => request<HealthReport>("GET", "/health"),
   kpi: () => request<Kpi>("GET", "/kpi"),
   audit: (limit: number, before?: number) => {
     const query = new URLSearchParams({ limit: String(limit) });

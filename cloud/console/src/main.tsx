@@ -3,6 +3,7 @@ import "uplot/dist/uPlot.min.css";
 import "./styles/base.css";
 import "./styles/screen.css";
 import "./styles/panels.css";
+import "./styles/health.css";
 import "./styles/kpi.css";
 import { effect } from "@preact/signals";
 import { render } from "preact";

@@ -305,6 +305,44 @@ export interface Gateway {
   readonly certificate_ends: Instant | null;
 }
 
+/** Something that is not as it should be. */
+export interface Trouble {
+  readonly severity: "fault" | "warning";
+  readonly kind: string;
+  readonly subject: string;
+  readonly since: Instant | null;
+  readonly text: Name;
+}
+
+export interface RoleHealth {
+  readonly role: string;
+  readonly works: boolean;
+  readonly behind_s: number | null;
+  readonly waiting: number;
+}
+
+export interface SourceHealth {
+  readonly id: string;
+  readonly name: Name;
+  readonly points: number;
+  readonly dark: number;
+}
+
+/** Whether the plant is being watched, and what is not. */
+export interface HealthReport {
+  readonly watching: boolean;
+  readonly at: Instant;
+  readonly troubles: readonly Trouble[];
+  readonly roles: readonly RoleHealth[];
+  readonly gateways: number;
+  readonly gateways_online: number;
+  readonly points: number;
+  readonly points_dark: number;
+  readonly sources: readonly SourceHealth[];
+  readonly messages: { readonly waiting: number; readonly overdue_s: number; readonly failed_last_hour: number };
+  readonly readings_per_second: number;
+}
+
 export interface Quarantined {
   readonly at: Instant;
   readonly topic: string;

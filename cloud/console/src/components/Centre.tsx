@@ -3,13 +3,14 @@ import { t } from "../i18n.ts";
 import { gateways, may, notifications, type Tab, tab, tickets } from "../store.ts";
 import { Audit } from "./Audit.tsx";
 import { Gateways } from "./Gateways.tsx";
+import { Health } from "./Health.tsx";
 import { Kpi } from "./Kpi.tsx";
 import { Notifications } from "./Notifications.tsx";
 import { PointTable } from "./PointTable.tsx";
 import { Tickets } from "./Tickets.tsx";
 import { Trend } from "./Trend.tsx";
 
-const TABS: readonly Tab[] = ["points", "tickets", "notifications", "gateways", "kpi"];
+const TABS: readonly Tab[] = ["points", "tickets", "notifications", "gateways", "health", "kpi"];
 
 function tabs(): readonly Tab[] {
   return may("audit.read") ? [...TABS, "audit"] : TABS;
@@ -72,6 +73,7 @@ function Shown() {
   if (tab.value === "tickets") return <Tickets />;
   if (tab.value === "notifications") return <Notifications />;
   if (tab.value === "gateways") return <Gateways />;
+  if (tab.value === "health") return <Health />;
   if (tab.value === "kpi") return <Kpi />;
   if (tab.value === "audit") return <Audit />;
   return (
