@@ -9,12 +9,14 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final, Self
 
+from tocsin_core.foreign import is_writable, parsed
 from tocsin_core.plant.slice import hash_of
 
 MAGIC: Final = b"tocsin slice 1\n"
 LENGTH: Final = struct.Struct(">I")
 SIGNATURE_BYTES: Final = 64
 """Of Ed25519 (RFC 8032)."""
+MOST_VERSION: Final = 2**64 - 1
 MOST_BYTES: Final = 64 << 20
 """Of a slice, unpacked: some hundred thousand points."""
 
@@ -197,11 +199,16 @@ class Standing:
             ValueError: it is something else.
         """
         try:
-            held: dict[str, Any] = json.loads(text)
+            held: dict[str, Any] = parsed(text)
             told = held["answer"]
             answer = None
             if told is not None:
                 answer = Answer(int(told["version"]), Outcome(told["outcome"]), str(told["reason"]))
-            return cls(int(held["version"]), str(held["hash"]), answer)
-        except (TypeError, KeyError, RecursionError) as error:
+            standing = cls(int(held["version"]), str(held["hash"]), answer)
+        except (TypeError, KeyError, OverflowError) as error:
             raise ValueError(f"no standing of a gateway: {error!r}") from error
+        versions = [standing.version, *([] if answer is None else [answer.version])]
+        texts = [standing.hash, *([] if answer is None else [answer.reason])]
+        if not all(0 <= each <= MOST_VERSION for each in versions) or not all(map(is_writable, texts)):
+            raise ValueError("no standing of a gateway: a version or a text that cannot be")
+        return standing

@@ -454,6 +454,7 @@ class AlarmsWorker:
         identity = _command_id(message)
         if told is None or identity is None:
             log.warning("command without an id, or not to be read", topic=message.topic, size=len(message.payload))
+            self._parts.metrics.refused.inc()
             return None
         number = self._rules.index.get(str(told.get("alarm")))
         if number is None:

@@ -13,6 +13,7 @@ from nats.errors import Error as NatsError
 
 from tocsin_cloud.adapters.stream import publish_computed
 from tocsin_cloud.loops.points import PointTable
+from tocsin_core.foreign import parsed
 from tocsin_core.readings import Frame, FrameError
 
 log = structlog.get_logger()
@@ -112,7 +113,7 @@ def decode(body: bytes, computed: Mapping[str, int]) -> Frame:
         ValueError: it is no such body.
     """
     try:
-        columns = json.loads(body)
+        columns = parsed(body)
         rows = zip(columns["point"], columns["time_ns"], columns["value"], columns["quality"], strict=True)
         known = [
             (computed[point], time_ns, nan if value is None else value, quality)

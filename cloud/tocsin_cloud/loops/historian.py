@@ -163,6 +163,11 @@ class Historian:
         if fed.group is None or fed.gateway is None:
             return
         address = (fed.group, fed.gateway)
+        ledger = self._ledgers.get(address)
+        if fed.batch is not None and ledger is not None and not ledger.has_room(fed.batch):
+            detail = f"batch {fed.batch} leaves one more hole, and there are too many; it is not acknowledged"
+            self._parts.quarantine.add(message.topic, message.payload, "too-many-holes", detail, message.time_ns)
+            return
         if fed.rebirth and self._parts.clock.now_ns() - message.time_ns < RECENT_NS:
             self._ask.add(address)
         self._keep(address, fed)
@@ -180,6 +185,10 @@ class Historian:
             self._waiting += len(frame)
 
     def _keep(self, address: Address, fed: Fed) -> None:
+        if not self._parts.table.knows((*address, "")):
+            # Nobody was born under this name: its readings may be right, its numbers and its clock mean nothing yet.
+            self._store(address, fed)
+            return
         if fed.clock is not None or fed.unsynchronised_ms is not None or address in self._clocks:
             self._clocks_changed |= self._clocks.setdefault(address, GatewayClock()).hear(fed)
         if fed.newest_batch is not None:
@@ -199,6 +208,9 @@ class Historian:
         elif ledger is not None and fed.kind not in DEATHS:
             # What a birth of our own gateway shows, or a batch that could not be read whole, comes in a batch again.
             return
+        self._store(address, fed)
+
+    def _store(self, address: Address, fed: Fed) -> None:
         frame = self._unrepeated(fed)
         if not len(frame):
             return

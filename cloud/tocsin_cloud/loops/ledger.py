@@ -2,7 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
+
+# A gateway of ours sends 10,000 batches of history ahead of the answer at most; each second one may be lost.
+MOST_RUNS: Final = 20_000
 
 
 class Ledger:
@@ -43,6 +46,12 @@ class Ledger:
     def oldest(self, number: int) -> None:
         """Take in the gateway's word that no batch below `number` will come any more."""
         self._base = max(self._base, number - 1)
+
+    def has_room(self, batch: int) -> bool:
+        """Whether `batch` can be noted: what leaves ever more holes is not remembered without end."""
+        place = bisect_right(self._low, batch)
+        joins = (place > 0 and self._high[place - 1] >= batch - 1) or self._low[place : place + 1] == [batch + 1]
+        return joins or len(self._low) < MOST_RUNS
 
     def add(self, batch: int) -> bool:
         """Note a batch as stored; False if it was already."""

@@ -58,6 +58,10 @@ class PointTable:
         """The id of an edge node: one of a foreign group carries its group."""
         return node if group == self.site else f"{group}/{node}"
 
+    def knows(self, place: Place) -> bool:
+        """Whether `place` is the plant's, or was born."""
+        return place in self._places
+
     def has_room(self, place: Place) -> bool:
         """Whether `place` is known or may become so."""
         return place in self._places or self._room[bool(place[2])] > 0

@@ -24,7 +24,14 @@ MOST_LAYOUTS: Final = 4
 PATIENCE: Final = 8
 SELDOM: Final = 64
 DATA: Final = ("NDATA", "DDATA")
+SHOWN: Final = 80
 SNAPSHOT_VERSION: Final = 1
+# What a stranger can make us remember is bounded in length, and in all in number where nobody wants the readings.
+LONGEST_NAME: Final = 1000
+LONGEST_UNIT: Final = 64
+MOST_UNWANTED: Final = 100_000
+# What our gateways count is kept in databases, as signed numbers of 64 bits, and counted on from.
+MOST_COUNTED: Final = 2**63 - 1
 JOURNAL: Final = frozenset({codec.JOURNAL, codec.JOURNAL_OLDEST, codec.JOURNAL_FIRST})
 # The metrics of a clock's state, by their types.
 CLOCK: Final = {
@@ -120,6 +127,8 @@ class _Device:
     aliases: dict[int, str] = field(default_factory=dict)
     # By the length of the message. A birth makes another device, with none.
     layouts: dict[int, Layout] = field(default_factory=dict)
+    # Of the metrics, how many nobody wants.
+    unwanted: int = 0
     # Messages since the last that was read by a layout.
     unlike: int = 0
     # What a snapshot keeps of it, once it was asked for: a plant's births are much more than what changes.
@@ -328,6 +337,8 @@ class HostSession:
                 )
                 for device, held_device in state["devices"].items()
             }
+            for each in devices.values():
+                each.unwanted = sum(metric.point is None for metric in each.metrics.values())
             session._nodes[group, node] = _Node(state["bd_seq"], state["seq"], devices)
         return session
 
@@ -351,6 +362,7 @@ class HostSession:
     def _declare(self, where: Topic, node: _Node, message: Payload, rows: _Rows, now_ns: int) -> None:
         device = node.devices[where.device or ""] = _Device()
         taken = {alias for other in node.devices.values() for alias in other.aliases}
+        room: int | None = None
         for metric in message.metrics:
             name = codec.text(metric, "name")
             if not name:
@@ -359,7 +371,16 @@ class HostSession:
             _note_own(metric, name, rows, now_ns)
             if _is_control(name):
                 continue
+            if len(name) > LONGEST_NAME:
+                rows.fault("name-too-long", f"{where}: {name[:SHOWN]}…")
+                continue
             known = self._metric(where, name, metric.datatype)
+            if known.point is None:
+                room = self._room() if room is None else room
+                if device.unwanted >= room:
+                    rows.fault("too-many-metrics", f"{where}: {name[:SHOWN]}: no room for more that nobody wants")
+                    continue
+                device.unwanted += 1
             device.metrics[name] = known
             if metric.HasField("alias"):
                 if metric.alias in taken:
@@ -369,6 +390,10 @@ class HostSession:
                     device.aliases[metric.alias] = name
             rows.births.append(_declared(where.device, known, metric))
             self._reading(where, known, metric, message, rows, now_ns)
+
+    def _room(self) -> int:
+        """How many more metrics can be remembered that nobody wants."""
+        return MOST_UNWANTED - sum(device.unwanted for node in self._nodes.values() for device in node.devices.values())
 
     def _metric(self, where: Topic, name: str, datatype: int) -> _Metric:
         return _Metric(name, datatype, self._resolve(where.group, where.node, where.device, name))
@@ -407,6 +432,9 @@ class HostSession:
         if device is not None:
             rows.fault("not-declared", f"{where}: {name} is not in the birth")
             rows.rebirth = True
+        if len(name) > LONGEST_NAME:
+            rows.fault("name-too-long", f"{where}: {name[:SHOWN]}…")
+            return None
         # A metric that comes by name can be kept even so; its type must then show by itself.
         datatype = metric.datatype or codec.guess_type(metric)
         if datatype is None:
@@ -483,12 +511,13 @@ def _json(value: object) -> str:
 def _note_own(metric: Payload.Metric, name: str | None, rows: _Rows, now_ns: int) -> bool:
     """Take in what our gateways say beside their readings; tell whether it was such a metric."""
     if name == codec.BATCH:
-        rows.batch = metric.long_value
+        rows.batch = _counted(metric, name, rows)
     elif name == codec.OLDEST:
-        rows.oldest = metric.long_value
+        rows.oldest = _counted(metric, name, rows)
     elif name in JOURNAL:
-        if not metric.is_null:
-            rows.journal[name] = metric.long_value
+        number = None if metric.is_null else _counted(metric, name, rows)
+        if number is not None:
+            rows.journal[name] = number
     elif name == codec.JOURNAL_RULES:
         rows.rules = codec.text(metric, "string_value")
     elif name == codec.JOURNAL_ENTRY:
@@ -501,6 +530,15 @@ def _note_own(metric: Payload.Metric, name: str | None, rows: _Rows, now_ns: int
     else:
         return False
     return True
+
+
+def _counted(metric: Payload.Metric, name: str, rows: _Rows) -> int | None:
+    field = metric.WhichOneof("value")
+    number = metric.long_value if field == "long_value" else metric.int_value if field == "int_value" else None
+    if number is None or number >= MOST_COUNTED:
+        rows.fault("wrong-number", f"{name} holds no number that can be counted on from")
+        return None
+    return number
 
 
 def _note_clock(metric: Payload.Metric, name: str, rows: _Rows, now_ns: int) -> None:
@@ -561,6 +599,7 @@ def _may_be(time_ns: int, now_ns: int) -> bool:
 def _declared(device: str | None, known: _Metric, metric: Payload.Metric) -> Declared:
     described = codec.properties(metric) if metric.HasField("properties") else {}
     unit = codec.text(described["engUnit"], "string_value") if "engUnit" in described else None
+    unit = None if unit is None else unit[:LONGEST_UNIT]
     low, high = (_limit(described.get(key)) for key in ("engLow", "engHigh"))
     return Declared(device, known.name, known.point, known.datatype, unit, low, high)
 
