@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final, Self
 
-from tocsin_core.foreign import is_writable, parsed
+from tocsin_core.foreign import LONGEST_TEXT, parsed
 from tocsin_core.plant.slice import hash_of
 
 MAGIC: Final = b"tocsin slice 1\n"
@@ -209,6 +209,6 @@ class Standing:
             raise ValueError(f"no standing of a gateway: {error!r}") from error
         versions = [standing.version, *([] if answer is None else [answer.version])]
         texts = [standing.hash, *([] if answer is None else [answer.reason])]
-        if not all(0 <= each <= MOST_VERSION for each in versions) or not all(map(is_writable, texts)):
+        if not all(0 <= each <= MOST_VERSION for each in versions) or any(len(each) > LONGEST_TEXT for each in texts):
             raise ValueError("no standing of a gateway: a version or a text that cannot be")
         return standing

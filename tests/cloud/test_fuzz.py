@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.cloud.rig import COMPUTED, columns, plant_folder
@@ -22,18 +22,21 @@ from tocsin_cloud.adapters.stream import Message, is_data
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.historian import Historian, HistorianParts
-from tocsin_cloud.loops.journal import Journal, take_partition
+from tocsin_cloud.loops.journal import Journal
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.settings import AlarmSettings, HistorianSettings, StrangerSettings
+from tocsin_core import engine
 from tocsin_core.owned import fingerprint
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.rules import compile_rules
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, JournalNumbers
+from tocsin_core.sparkplug import payload as codec
 from tocsin_core.sparkplug.host import HostSession
-from tocsin_core.sparkplug.payload import PayloadError, parse
+from tocsin_core.sparkplug.payload import DataType, PayloadError, parse
+from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
 
-EXAMPLES: Final = int(os.environ.get("TOCSIN_FUZZ_EXAMPLES", "120"))
+EXAMPLES: Final = int(os.environ.get("TOCSIN_FUZZ_EXAMPLES", "150"))
 MOST: Final = StrangerSettings(gateways=3, devices=4, points=10)
 
 
@@ -59,24 +62,22 @@ class Ears:
         self.quarantine = Quarantine(database, self.metrics, 100)
         nobody: Any = None
         history: Any = SimpleNamespace(state={}, key=len)
-        self.historian = Historian(
-            HistorianParts(
-                nobody, history, self.table, self.live, self.quarantine, self.metrics, clock, HistorianSettings()
-            )
+        parts: dict[str, Any] = {
+            "client": nobody,
+            "lease": nobody,
+            "live": self.live,
+            "metrics": self.metrics,
+            "clock": clock,
+        }
+        heard = HistorianParts(
+            history=history, table=self.table, quarantine=self.quarantine, settings=HistorianSettings(), **parts
         )
-        self.alarms = AlarmsWorker(
-            AlarmParts(
-                nobody,
-                database,
-                plant(),
-                self.live,
-                self.metrics,
-                clock,
-                AlarmSettings(),
-                Path(),
-                Outlet(nobody, self.table),
-            )
-        )
+        self.historian = Historian(heard)
+        judged = AlarmParts(
+            database=database, plant=plant(), settings=AlarmSettings(), snapshot_file=Path(),
+            outlet=Outlet(nobody, self.table), **parts,
+        )  # fmt: skip
+        self.alarms = AlarmsWorker(judged)
 
     def hear(self, said: Sequence[Said]) -> Any:  # noqa: ANN401 -- what the alarms worker would commit
         """Take in messages as both roles do between two commits, and keep what they would."""
@@ -86,14 +87,14 @@ class Ears:
             self.historian._take(message)  # noqa: SLF001 -- what `run` does between two waits
             if _is_garbage(message):
                 assert sum(self.quarantine.counts.values()) > before
-        self.historian._position_state()  # noqa: SLF001 -- what `run` does between two waits
-        self.historian._session_state()  # noqa: SLF001 -- what `run` does between two waits
-        self.historian._clocks_state()  # noqa: SLF001 -- what `run` does between two waits
-        self.historian._show(1.0)  # noqa: SLF001 -- what `run` does between two waits
-        batch = self.alarms._advance(messages)  # noqa: SLF001 -- what `run` does between two waits
-        held = self.alarms._snapshot()  # noqa: SLF001 -- what `run` does between two waits
-        assert held is not None
-        HostSession.restore(held.session, self.table.resolve)
+        kept, worker = self.historian, self.alarms
+        for keep in (kept._position_state, kept._session_state, kept._clocks_state):  # noqa: SLF001 -- what a commit needs
+            assert keep()
+        kept._show(1.0)  # noqa: SLF001 -- the same
+        batch = worker._advance(messages)  # noqa: SLF001 -- what `run` does between two waits
+        assert worker._state is not None  # noqa: SLF001 -- shown nowhere else
+        engine.restore(engine.snapshot(worker._state, worker._rules), worker._rules)  # noqa: SLF001 -- what a snapshot holds
+        HostSession.restore(worker._session.snapshot(), self.table.resolve)  # noqa: SLF001 -- the same
         LiveView(self.table).restore(self.live.known())
         return batch
 
@@ -143,7 +144,31 @@ def talks() -> st.SearchStrategy[list[Said]]:
     return st.one_of(some, some.map(lambda said: [*births(), *said]))
 
 
+def from_gateway(name: str, **value: Any) -> Said:  # noqa: ANN401 -- the value's field
+    """Let the plant's own gateway say something of itself."""
+    payload = Payload(timestamp=NOW_MS, seq=2)
+    payload.metrics.add(name=name, timestamp=NOW_MS, datatype=DataType.UINT64, **value)
+    return Said("spBv1.0/site/NDATA/gw", payload.SerializeToString())
+
+
+# What ended a role, or filled it, before it was found.
+BEYOND_SQL: Final = [*births(), from_gateway(codec.JOURNAL_OLDEST, long_value=2**64 - 1)]
+BEYOND_INT: Final = [*births(), from_gateway(codec.SLICE, string_value='{"version":Infinity,"hash":"","answer":null}')]
+TOO_DEEP: Final = [Said("tocsin/computed/site", b"[" * 20_000)]
+UNBORN: Final = [
+    Said(f"spBv1.0/site/NDATA/n{n}", from_gateway(codec.BATCH, long_value=n).body) for n in range(2 * MOST.gateways + 3)
+]
+ENDLESS: Final = [
+    Said("spBv1.0/site/NBIRTH/" + "x" * 2000, births()[0].body),
+    Said("spBv1.0/site/NBIRTH/a", from_gateway("x" * 100_000, long_value=1).body),
+]
+
+
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@example(BEYOND_INT)
+@example(TOO_DEEP)
+@example(UNBORN)
+@example(ENDLESS)
 @given(talks())
 def test_nothing_that_comes_in_raises(said: list[Said]) -> None:
     """Whatever is said is taken in or refused, with a reason and a count, by both roles; both can be kept after it."""
@@ -166,6 +191,7 @@ class UndoneError(Exception):
 
 
 @settings(max_examples=max(1, EXAMPLES // 3), suppress_health_check=list(HealthCheck))
+@example(BEYOND_SQL)
 @given(talks())
 def test_what_came_of_it_can_be_committed(database: tuple[asyncio.Runner, Database], said: list[Said]) -> None:
     """The database takes what both roles make of it: answers, entries, orders, and what was refused."""
@@ -176,8 +202,7 @@ def test_what_came_of_it_can_be_committed(database: tuple[asyncio.Runner, Databa
         batch = ears.hear(said)
         await ears.quarantine.flush()
         async with opened.write() as session:
-            epoch, _ = await take_partition(session, 0)
-            journal = Journal(plant(), compile_rules(plant()), 0, epoch)
+            journal = Journal(plant(), compile_rules(plant()), 0)
             await journal.record(session, batch, 0, NOW_NS)
             await session.flush()
             raise UndoneError

@@ -154,6 +154,24 @@ def metrics(draw: st.DrawFn) -> Payload.Metric:
 
 
 @st.composite
+def own(draw: st.DrawFn) -> Payload.Metric:
+    """What only a gateway of ours says, in the right field."""
+    name = draw(st.sampled_from([*OWN]))
+    metric = Payload.Metric(name=name, timestamp=NOW_MS, datatype=DataType.UINT64)
+    setattr(metric, OWN[name], draw(VALUES[OWN[name]]))
+    return metric
+
+
+@st.composite
+def owns(draw: st.DrawFn) -> bytes:
+    """A payload with nothing but what only a gateway of ours says."""
+    payload = Payload(
+        timestamp=NOW_MS, seq=draw(st.integers(0, 3)), metrics=draw(st.lists(own(), min_size=1, max_size=4))
+    )
+    return payload.SerializeToString()
+
+
+@st.composite
 def born(draw: st.DrawFn) -> bytes:
     """A payload of the real form: now and then one that a gateway of ours could have sent."""
     payload = Payload()
@@ -167,10 +185,7 @@ def born(draw: st.DrawFn) -> bytes:
         if draw(st.booleans()):
             time_ms, value = draw(st.one_of(st.just(NOW_MS), U64)), draw(st.floats())
             payload.metrics.add(name=point, alias=alias, datatype=10, timestamp=time_ms, double_value=value)
-    for name in draw(st.lists(st.sampled_from([*OWN]), max_size=4)):
-        metric = payload.metrics.add(name=name, timestamp=NOW_MS, datatype=DataType.UINT64)
-        setattr(metric, OWN[name], draw(VALUES[OWN[name]]))
-    payload.metrics.extend(draw(st.lists(metrics(), max_size=3)))
+    payload.metrics.extend(draw(st.lists(st.one_of(metrics(), own()), max_size=4)))
     return payload.SerializeToString()
 
 
@@ -263,6 +278,8 @@ def _said(topic: st.SearchStrategy[str], body: st.SearchStrategy[bytes]) -> st.S
 MESSAGES: Final = st.one_of(
     _said(TOPICS, PAYLOADS),
     _said(TOPICS, PAYLOADS),
+    _said(st.sampled_from(["spBv1.0/site/NDATA/gw", "spBv1.0/site/NBIRTH/gw", "spBv1.0/site/DDATA/gw/D1"]), owns()),
+    _said(st.just("spBv1.0/site/NDATA/gw"), owns()),
     _said(st.just("tocsin/command/site"), COMMANDS),
     _said(st.just("tocsin/computed/site"), COMPUTED),
     _said(st.just("tocsin/tick/site"), st.just(b"")),
