@@ -58,9 +58,21 @@ from tocsin_cloud.loops.notify import Notifier
 from tocsin_cloud.loops.orders import OrderParts, keep_ordering
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.quarantine import keep_quarantine
+from tocsin_cloud.loops.shared_state import SharedState
 from tocsin_cloud.loops.slices import Slices
 from tocsin_cloud.loops.ticker import tick
-from tocsin_cloud.settings import ALL, LOOPBACK, WORKERS, Address, BrokerSettings, CloudSettings, Role, Roles, name_of
+from tocsin_cloud.settings import (
+    ALL,
+    LOOPBACK,
+    WORKERS,
+    Address,
+    BrokerSettings,
+    CloudSettings,
+    HistoryKind,
+    Role,
+    Roles,
+    name_of,
+)
 from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant
 
@@ -196,7 +208,7 @@ async def _crew(process: _Process, own: OwnHistory) -> _Crew:
             AlarmParts(
                 client, database, leases[Role.ALARMS], plant, live, metrics, clock, settings.alarms,
                 settings.snapshot_file, outlet, ordered, _subjects(process),
-                None if settings.nats_url is None else SnapshotStore(client, plant.site.id),
+                None if settings.nats_url is None else SnapshotStore(client, f"{plant.site.id}/alarms"),
             )
         )  # fmt: skip
     watch = WatchMetrics(metrics.registry)
@@ -237,12 +249,16 @@ async def _keep_history(crew: _Crew, lease: Lease) -> None:
     settings, plant, clock, client, *_ = crew.process
     history = await crew.own.wait_open()
     try:
-        historian = Historian(
-            HistorianParts(
-                client, history, lease, crew.table, crew.live, crew.quarantine, crew.metrics, clock,
-                settings.historian, _subjects(crew.process),
-            )
+        shared, state = None, history.state
+        if settings.nats_url is not None and settings.history.kind is not HistoryKind.DUCKDB:
+            store = SnapshotStore(client, f"{plant.site.id}/historian")
+            shared = SharedState(store, settings.historian.share_interval_s, clock)
+            state = await shared.later_than(state)
+        parts = HistorianParts(
+            client, history, lease, crew.table, crew.live, crew.quarantine, crew.metrics, clock, settings.historian,
+            _subjects(crew.process), shared,
         )  # fmt: skip
+        historian = Historian(parts, state)
         note_settings(settings, plant.site.id)
         async with copying(history, settings.data), asyncio.TaskGroup() as tasks:
             _started(

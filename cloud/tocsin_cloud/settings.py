@@ -149,6 +149,8 @@ class HistorianSettings:
     rebirth_interval_s: float = 10.0
     retain_days: float = 3650.0
     retain_interval_s: float = 3600.0
+    # How often the state of a history on a server goes to where other machines find it.
+    share_interval_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[tuple[CloudProcess, SpoolingGatew
     async with broker(tmp_path / "nats") as (server, settings):
         cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", server.url, settings.mqtt)
         with started(cloud):
-            await eventually_async(cloud.ready, 30)
+            await eventually_async(cloud.ready, 60)
             yield cloud, SpoolingGateway(settings.mqtt)
 
 
@@ -48,7 +48,7 @@ async def alone(tmp_path: Path) -> AsyncIterator[tuple[CloudProcess, SpoolingGat
     mqtt = Address(HOST, free_port())
     cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", "", mqtt)
     with started(cloud):
-        await eventually_async(cloud.ready, 30)
+        await eventually_async(cloud.ready, 60)
         yield cloud, SpoolingGateway(mqtt)
 
 
@@ -80,9 +80,9 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> N
                     cloud.start()
                     if rng.random() < 0.7:
                         # Else it is killed while it still catches up.
-                        await eventually_async(cloud.ready, 30)
-            await eventually_async(lambda: gateway.committed == gateway.newest, 30)
-            await eventually_async(lambda: len(cloud.rows(RISES)) == rises, 30)
+                        await eventually_async(cloud.ready, 60)
+            await eventually_async(lambda: gateway.committed == gateway.newest, 60)
+            await eventually_async(lambda: len(cloud.rows(RISES)) == rises, 60)
             assert all(count == 1 for _, count in cloud.rows(RISES))
             (own,) = [row for row in await cloud.get("gateways") if row["id"] == GATEWAY]
             assert (own["readings"], own["committed"]) == (2 * gateway.newest, gateway.newest)
@@ -106,11 +106,11 @@ def test_an_end_by_signal_is_clean_and_the_next_start_goes_on(tmp_path: Path) ->
     async def story() -> None:
         async with rig(tmp_path) as (cloud, gateway), gateway.connected():
             await gateway.send({0: 90.0})
-            await eventually_async(lambda: cloud.rows(phase) == [("unacknowledged",)], 20)
+            await eventually_async(lambda: cloud.rows(phase) == [("unacknowledged",)], 60)
             assert cloud.end() == 0
             cloud.start()
             await gateway.send({0: 10.0})
-            await eventually_async(lambda: cloud.rows(phase) == [("returned-unacknowledged",)], 20)
+            await eventually_async(lambda: cloud.rows(phase) == [("returned-unacknowledged",)], 60)
             assert cloud.rows("SELECT event FROM transition ORDER BY seq") == [("raise",), ("return",)]
 
     asyncio.run(story())
@@ -125,7 +125,7 @@ def test_a_cloud_side_that_lost_its_history_asks_for_it_again(tmp_path: Path) ->
                 for value in range(20):
                     await gateway.send({0: float(value)})
                     await asyncio.sleep(0.002)
-                await eventually_async(lambda: gateway.committed == 20, 20)
+                await eventually_async(lambda: gateway.committed == 20, 60)
                 cloud.end()
                 (cloud.data / "history.duckdb").unlink()
                 for number in list(gateway.batches)[:5]:
@@ -133,7 +133,7 @@ def test_a_cloud_side_that_lost_its_history_asks_for_it_again(tmp_path: Path) ->
             cloud.start()
             async with gateway.connected():
                 await gateway.send({0: 20.0})
-                await eventually_async(lambda: gateway.committed == 21, 20)
+                await eventually_async(lambda: gateway.committed == 21, 60)
             cloud.end()
             values = {value for _, value in stored(cloud.data, "P1")}
             assert values >= {float(value) for value in range(5, 21)}
@@ -176,9 +176,9 @@ def test_third_parties_points_are_stored_and_declared_ones_alarmed(tmp_path: Pat
                     await node.publish(f"spBv1.0/site/{kind}/theirs/plc", body)
                 await node.publish("spBv1.0/elsewhere/NBIRTH/n", foreign(0, name="speed", value=3.0))
                 raised = "SELECT point, value FROM occurrence WHERE alarm = 'X1/H'"
-                await eventually_async(lambda: cloud.rows(raised) == [("X1", 7.0)], 20)
+                await eventually_async(lambda: cloud.rows(raised) == [("X1", 7.0)], 60)
                 # The historian commits by itself; a clean end commits nothing more, so wait for its own word.
-                await eventually_async(lambda: said_stored(cloud, 3), 20)
+                await eventually_async(lambda: said_stored(cloud, 3), 60)
             cloud.end()
             assert [value for _, value in stored(cloud.data, "X1")] == [1.0, 7.0]
             assert [value for _, value in stored(cloud.data, "elsewhere/n/speed")] == [3.0]
@@ -222,14 +222,14 @@ def test_third_parties_readings_are_counted_once(tmp_path: Path) -> None:
                     spoken(DEVICE, "DDATA", 4.0, 5.0, time_ms=began + 3),
                 ):
                     await node.publish(*message)
-                await eventually_async(lambda: counted(5), 20)
+                await eventually_async(lambda: counted(5), 60)
                 cloud.end(signal.SIGKILL)
                 cloud.start()
-                await eventually_async(cloud.ready, 30)
+                await eventually_async(cloud.ready, 60)
                 assert await counted(5)
                 await node.publish(*spoken(DEVICE, "DBIRTH", 5.0, time_ms=began + 4))
                 await node.publish(*spoken(DEVICE, "DDATA", 6.0, time_ms=began + 5))
-                await eventually_async(lambda: counted(6), 20)
+                await eventually_async(lambda: counted(6), 60)
             cloud.end()
             values = [value for _, value in stored(cloud.data, "X1")]
             assert [value for value in values if value is not None] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
@@ -244,17 +244,17 @@ def test_garbage_is_quarantined_with_the_reason_and_asks_for_a_rebirth(tmp_path:
     async def story() -> None:
         async with alone(tmp_path) as (cloud, gateway), gateway.connected():
             await gateway.send({0: 1.0})
-            await eventually_async(lambda: gateway.committed == 1, 20)
+            await eventually_async(lambda: gateway.committed == 1, 60)
             async with aiomqtt.Client(*gateway.mqtt) as vandal:
                 await vandal.publish("spBv1.0/nonsense", b"\xff\x00")
                 for i in range(20):
                     await vandal.publish(f"spBv1.0/site/DDATA/{GATEWAY}/D1", bytes([i, 255, 255, 1]))
                 await vandal.publish(f"spBv1.0/site/DDATA/{GATEWAY}/D1", foreign(9, alias=999))
             reasons = "SELECT DISTINCT reason FROM quarantine"
-            await eventually_async(lambda: {("not-sparkplug",), ("undecodable",)} <= set(cloud.rows(reasons)), 20)
-            await eventually_async(lambda: gateway.rebirths == 1, 20)
+            await eventually_async(lambda: {("not-sparkplug",), ("undecodable",)} <= set(cloud.rows(reasons)), 60)
+            await eventually_async(lambda: gateway.rebirths == 1, 60)
             await gateway.send({0: 2.0})
-            await eventually_async(lambda: gateway.committed == 2, 20)
+            await eventually_async(lambda: gateway.committed == 2, 60)
             assert gateway.rebirths == 1
 
     asyncio.run(story())

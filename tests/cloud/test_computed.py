@@ -136,7 +136,7 @@ def test_computed_history_survives_kill_9_without_hole_or_double(tmp_path: Path)
                         return vote["value"] is not None and vote["gateway"] is None
 
                     await eventually_async(cloud.ready, 60)
-                    await eventually_async(shown, 30)
+                    await eventually_async(shown, 60)
 
                     async def all_read() -> bool:
                         rows = await cloud.get("points/V1/readings?start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z")
@@ -173,25 +173,20 @@ class Plant:
         )  # fmt: skip
         return AlarmsWorker(parts), outlet
 
-    def historian(self) -> Historian:
-        """The historian as it would start now."""
+    def historian_parts(self) -> HistorianParts:
+        """What a historian would work with that starts now."""
         table = PointTable(self.plant, StrangerSettings())
         metrics = Metrics()
         self.quarantine = Quarantine(self.database, metrics, 10)
         settings = HistorianSettings(commit_interval_s=0.05)
-        return Historian(
-            HistorianParts(
-                self.client,
-                self.history,
-                candidate(self.database, "historian"),
-                table,
-                LiveView(table),
-                self.quarantine,
-                metrics,
-                self.clock,
-                settings,
-            )
+        lease = candidate(self.database, "historian")
+        return HistorianParts(
+            self.client, self.history, lease, table, LiveView(table), self.quarantine, metrics, self.clock, settings
         )
+
+    def historian(self) -> Historian:
+        """The historian as it would start now."""
+        return Historian(self.historian_parts())
 
     async def times(self) -> list[int]:
         """What the history gives of the vote."""

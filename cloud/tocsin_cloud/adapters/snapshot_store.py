@@ -1,4 +1,4 @@
-"""The alarms worker's snapshot on a shared broker, for a machine that has none: an object of JetStream, compressed."""
+"""A role's state on a shared broker, for a machine that has none or an older one: an object in JetStream, packed."""
 
 import asyncio
 import zlib
@@ -22,12 +22,12 @@ log = structlog.get_logger()
 
 
 class SnapshotStore:
-    """One object a site, replaced whole: a reader finds the old one or the new one."""
+    """One object, replaced whole: a reader finds the old one or the new one."""
 
-    def __init__(self, client: Client, site: str) -> None:
-        """Keep the snapshot of `site`."""
+    def __init__(self, client: Client, name: str) -> None:
+        """Keep the object `name`."""
         self._client = client
-        self._site = site
+        self._name = name
 
     async def put(self, body: bytes, sequence: int) -> bool:
         """Replace the object by a snapshot after message `sequence`; returns whether that was done."""
@@ -35,7 +35,7 @@ class SnapshotStore:
             packed = await asyncio.to_thread(zlib.compress, body, FASTEST)
             async with asyncio.timeout(PATIENCE_S):
                 store = await self._bucket()
-                await store.put(self._site, packed, ObjectMeta(description=str(sequence)))
+                await store.put(self._name, packed, ObjectMeta(description=str(sequence)))
         except (NatsError, TimeoutError, OSError) as error:
             log.warning("snapshot not shared", reason=str(error) or repr(error))
             return False
@@ -47,10 +47,10 @@ class SnapshotStore:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 store = await self._client.jetstream().object_store(BUCKET)
-                info = await store.get_info(self._site)
+                info = await store.get_info(self._name)
                 if int(info.description or 0) <= sequence:
                     return None
-                await store.get(self._site, writeinto=packed)
+                await store.get(self._name, writeinto=packed)
             return await asyncio.to_thread(zlib.decompress, packed.getbuffer())
         except (BucketNotFoundError, ObjectNotFoundError):
             return None

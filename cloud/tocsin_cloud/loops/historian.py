@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from tocsin_cloud.loops.ledger import Ledger
 from tocsin_cloud.loops.live import LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.repeats import Repeats
+from tocsin_cloud.loops.shared_state import SharedState
 from tocsin_cloud.settings import HistorianSettings
 from tocsin_core.clock import Clock
 from tocsin_core.readings import I32, Frame
@@ -62,13 +63,15 @@ class HistorianParts:
     settings: HistorianSettings
     # The subjects of the stream that are the plant's; all of them where none are given.
     subjects: Sequence[str] = ()
+    # Where other machines find the state, if anywhere.
+    shared: SharedState | None = None
 
 
 class Historian:
     """Reads the stream by itself and commits in groups; its place in the stream commits with the readings."""
 
-    def __init__(self, parts: HistorianParts) -> None:
-        """Go on where the history's own state says."""
+    def __init__(self, parts: HistorianParts, state: Mapping[str, bytes] | None = None) -> None:
+        """Go on where `state` says, or the history's own."""
         self._parts = parts
         self._rows: list[Frame] = []
         self._waiting = 0
@@ -79,7 +82,7 @@ class Historian:
         self._due: deque[tuple[int, dict[Address, int]]] = deque()
         self._ask_store_at = 0.0
         self._keys: I32 = np.empty(0, dtype=np.int32)
-        self._load()
+        self._load(parts.history.state if state is None else state)
         self._feed = Feed(parts.client, self._session_position, parts.clock, parts.subjects)
 
     @property
@@ -113,8 +116,7 @@ class Historian:
         finally:
             await self._feed.close()
 
-    def _load(self) -> None:
-        state = self._parts.history.state
+    def _load(self, state: Mapping[str, bytes]) -> None:
         held = json.loads(state.get("position", b"{}"))
         self._position = Position(*held["position"]) if held else START
         self._stored = int(held["stored"]) if held else 0
@@ -270,6 +272,8 @@ class Historian:
         said = {address: self._ledgers[address].committed for address in self._touched}
         self._commits += 1
         self._due.append((self._commits, said))
+        if parts.shared is not None and "session" in state:
+            parts.shared.note(self._commits, state | {"clocks": self._clocks_state()})
         self._show(elapsed_s)
         self._rows, self._waiting, self._counted = [], 0, 0
         self._touched = set()
@@ -334,6 +338,8 @@ class Historian:
             log.error("history does not tell what is durable", reason=str(error), again_in_s=RETRY_S)  # noqa: TRY400 -- the message is the reason
             self._ask_store_at = parts.clock.monotonic() + RETRY_S
             return
+        if parts.shared is not None:
+            parts.shared.durable(durable)
         while self._due and self._due[0][0] <= durable:
             _, said = self._due.popleft()
             for (group, node), number in said.items():

@@ -1,0 +1,59 @@
+"""A historian on another machine: it goes on where the last one shared that it was, if that is later than its own."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.rig import SITE, candidate
+from tests.cloud.test_computed import surroundings
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
+from tocsin_cloud.adapters.lease import hold
+from tocsin_cloud.adapters.snapshot_store import SnapshotStore
+from tocsin_cloud.loops import historian
+from tocsin_cloud.loops.historian import Historian
+from tocsin_cloud.loops.shared_state import SharedState
+
+
+def test_the_next_historian_goes_on_where_the_last_one_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stores what came since, acknowledges the gateway's next batch, and asks for none of the earlier ones."""
+    monkeypatch.setattr(historian, "SNAPSHOT_S", 0.0)
+
+    async def story() -> None:
+        async with surroundings(tmp_path) as (plant, gateway):
+            store = SnapshotStore(plant.client, f"{SITE}/historian")
+            shared = SharedState(store, 0.0, plant.clock)
+            first, second = candidate(plant.database, "historian"), candidate(plant.database, "historian")
+            parts = replace(plant.historian_parts(), lease=first, shared=shared)
+            keeper = Historian(parts)
+            working = asyncio.create_task(hold(first, keeper.run))
+            for value in range(20):
+                await gateway.send({0: float(value)})
+            await eventually_async(lambda: gateway.committed == 20, 60)
+
+            async def all_shared() -> bool:
+                return await store.later_than(keeper.position.sequence - 1) is not None
+
+            await eventually_async(all_shared, 60)
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working
+            elsewhere = await DuckdbHistory.open(tmp_path / "elsewhere.duckdb")
+            state = await shared.later_than(elsewhere.state)
+            other = Historian(replace(plant.historian_parts(), lease=second, history=elsewhere), state)
+            assert other.position == keeper.position
+            working = asyncio.create_task(hold(second, other.run))
+            await gateway.send({0: 99.0})
+            await eventually_async(lambda: gateway.committed == 21, 60)
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working
+            found = await elsewhere.read("P1", 0, 1 << 62, None, 100)
+            assert found.mean.tolist() == [99.0]
+            assert await shared.later_than(elsewhere.state) is elsewhere.state
+            await elsewhere.close()
+
+    asyncio.run(story())
