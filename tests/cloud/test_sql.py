@@ -1,6 +1,7 @@
 """The SQL side: the migrations make the models' tables, writers wait for each other, readers for nobody."""
 
 import asyncio
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -327,3 +328,37 @@ def test_an_address_of_something_else_is_refused(text: str) -> None:
 def test_the_address_of_a_server_names_the_driver() -> None:
     """People write what PostgreSQL's own tools take."""
     assert str(server_url("postgresql://tocsin@db:5433/north")) == "postgresql+asyncpg://tocsin@db:5433/north"
+
+
+def test_whoever_is_cancelled_in_a_transaction_locks_nobody_out(tmp_path: Path) -> None:
+    """In the middle of a statement whose rows were not fetched: the next writer need not wait for a collection."""
+    slow = (
+        "UPDATE audit_head SET seq = seq WHERE (WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n "
+        "WHERE x < 500000) SELECT max(x) FROM n) > 0 RETURNING seq"
+    )
+
+    async def story(database: Database) -> None:
+        executing = asyncio.Event()
+
+        async def write() -> None:
+            async with database.write() as session:
+                _ = await session.connection()
+                executing.set()
+                await session.execute(text(slow))
+
+        writing = asyncio.create_task(write())
+        await executing.wait()
+        await asyncio.sleep(0.01)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        with closing(
+            sqlite3.connect(tmp_path / "file", timeout=5, isolation_level=None, check_same_thread=False)
+        ) as other:
+            await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
+
+    gc.disable()
+    try:
+        tell(sqlite_url(tmp_path / "file"), story)
+    finally:
+        gc.enable()

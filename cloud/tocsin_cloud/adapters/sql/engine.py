@@ -1,12 +1,14 @@
 """Connections to the SQL database: the writing and the reading side on SQLite and PostgreSQL, and the migration."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Self
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -31,6 +33,12 @@ WRITERS: Final = 0x746F6373696E
 # Classes and codes of PostgreSQL's SQLSTATE (appendix A of its manual) that say nothing of the statement itself:
 # connection, serialization and deadlock, resources, locks, an operator's hand, the system, a server that only reads.
 TRY_AGAIN: Final = ("08", "40", "53", "55P03", "57", "58", "25P03", "25006")
+
+
+# The loop itself keeps no task alive.
+_LETTING_GO: Final[set[asyncio.Future[None]]] = set()
+
+log = structlog.get_logger()
 
 
 def sqlite_url(path: Path) -> URL:
@@ -63,6 +71,25 @@ def _set_up_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> 
     for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_TIMEOUT_MS}", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _let_go(connection: DBAPIConnection, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:
+    """Roll back what a connection that is given up was doing, as whoever used it was cancelled.
+
+    SQLite closes a connection only when the last of its statements is gone, which may be as late as Python's next full
+    collection: until then one in a transaction that writes would lock everybody out.
+    """
+    task = asyncio.ensure_future(_rolled_back(connection.driver_connection))
+    _LETTING_GO.add(task)
+    task.add_done_callback(_LETTING_GO.discard)
+
+
+async def _rolled_back(connection: Any) -> None:  # noqa: ANN401 -- aiosqlite's, which SQLAlchemy does not type
+    try:
+        await connection.rollback()
+    except (sqlite3.Error, ValueError) as error:
+        # It is closed already, and holds nothing.
+        log.debug("connection not rolled back", reason=str(error))
 
 
 def _begin_writing(connection: Connection) -> None:
@@ -100,6 +127,7 @@ def create_engine(url: URL, *, writing: bool) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(url, **pool)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "invalidate", _let_go)
         event.listen(engine.sync_engine, "begin", _begin_writing if writing else _begin_reading)
         return engine
     settings = {
@@ -194,6 +222,11 @@ def migrate(url: URL) -> None:
 def known_revisions() -> frozenset[str]:
     """The revisions of the tables, from the first to the newest, that this version can open."""
     return frozenset(step.revision for step in ScriptDirectory.from_config(_steps()).walk_revisions())
+
+
+def newest_revision() -> str:
+    """The revision of today's tables."""
+    return str(ScriptDirectory.from_config(_steps()).get_current_head())
 
 
 def _steps() -> Config:
