@@ -1,5 +1,6 @@
 """`tocsin backup` and `tocsin restore`: everything that the cloud side keeps, into a folder and back."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -10,21 +11,31 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from tocsin_cli.cloud_data import PRIVATE, Json, command_line, on_database
+from tocsin_cli.cloud_data import PRIVATE, Json, command_line
 from tocsin_cloud.adapters.audit import append
 from tocsin_cloud.adapters.audit_chain import Deed, Outcome
 from tocsin_cloud.adapters.backup import make_backup
 from tocsin_cloud.adapters.backup_manifest import PLANT, BackupError, Manifest, Say
 from tocsin_cloud.adapters.restore import restore_backup
-from tocsin_cloud.adapters.sql.engine import Database, migrate, sqlite_url
+from tocsin_cloud.adapters.settings_file import noted_settings
+from tocsin_cloud.adapters.sql.engine import Database, migrate, server_url, sqlite_url
 from tocsin_cloud.settings import SQL_FILE
 from tocsin_core.clock import SystemClock
 
 Data = Annotated[Path, typer.Argument(help="Where the cloud side keeps its files.", exists=True, file_okay=False)]
 To = Annotated[Path, typer.Option("--to", help="The backup's folder to be, or a folder that gets it as a subfolder.")]
 From = Annotated[Path, typer.Argument(metavar="FROM", help="The backup's folder.", exists=True, file_okay=False)]
+Sql = Annotated[
+    str | None,
+    typer.Option(
+        "--sql",
+        metavar="URL",
+        help="The tables go to postgresql://USER@HOST:PORT/DATABASE, which is empty, instead of a file in --data.",
+    ),
+]
 Into = Annotated[Path, typer.Option("--data", help="Where the cloud side is to keep its files: empty, or not there.")]
 
 
@@ -36,22 +47,23 @@ def backup(data: Data, to: To, *, as_json: Json = False) -> None:
             place, manifest = make_backup(data, to, SystemClock(), say)
     except (BackupError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
-    on_database(data, lambda database: _note(database, "backup.make", place, manifest))
+    _note(_database_of(data), "backup.make", place, manifest)
     _tell({"backup": str(place), **_told(manifest)}, f"{place}: {_in_words(manifest)}", as_json=as_json)
     if not manifest.alarms_at_once:
         typer.echo("the alarms' state is older than the tables: what was decided in between is decided anew", err=True)
 
 
-def restore(source: From, data: Into = Path("var"), *, as_json: Json = False) -> None:
+def restore(source: From, data: Into = Path("var"), *, sql: Sql = None, as_json: Json = False) -> None:
     """Restore a backup into an empty folder; gateways then send what it lacks, as far as they keep it."""
     os.umask(PRIVATE)
     try:
+        server = None if sql is None else server_url(sql)
         with _progress() as say:
-            manifest = restore_backup(source, data, say)
-        migrate(sqlite_url(data / SQL_FILE))
-    except (BackupError, OSError, SQLAlchemyError) as error:
+            manifest = restore_backup(source, data, None if server is None else str(server), say)
+        migrate(server or sqlite_url(data / SQL_FILE))
+    except (BackupError, OSError, ValueError, SQLAlchemyError) as error:
         raise typer.BadParameter(str(error)) from error
-    on_database(data, lambda database: _note(database, "backup.restore", source, manifest))
+    _note(_database_of(data), "backup.restore", source, manifest)
     plant = data / PLANT
     _tell(
         {"data": str(data), "plant": str(plant), **_told(manifest)},
@@ -60,12 +72,28 @@ def restore(source: From, data: Into = Path("var"), *, as_json: Json = False) ->
     )
 
 
-async def _note(database: Database, action: str, place: Path, manifest: Manifest) -> None:
+def _database_of(data: Path) -> URL:
+    server = noted_settings(data).get("sql")
+    return sqlite_url(data / SQL_FILE) if server is None else make_url(server)
+
+
+def _note(url: URL, action: str, place: Path, manifest: Manifest) -> None:
+    """Put into the audit log what was done."""
     told = _told(manifest)
-    detail = {name: told[name] for name in ("made_at", "files", "bytes")}
-    async with database.write() as session:
-        deed = Deed(action, str(place), Outcome.DONE, detail)
-        await append(session, SystemClock().now_ns(), command_line(), deed)
+    deed = Deed(action, str(place), Outcome.DONE, {name: told[name] for name in ("made_at", "files", "bytes")})
+
+    async def work() -> None:
+        database = Database.as_it_is(url)
+        try:
+            async with database.write() as session:
+                await append(session, SystemClock().now_ns(), command_line(), deed)
+        finally:
+            await database.close()
+
+    try:
+        asyncio.run(work())
+    except SQLAlchemyError as error:
+        raise typer.BadParameter(f"done, but not in the audit log: {error}") from error
 
 
 def _told(manifest: Manifest) -> dict[str, str | int]:

@@ -2,20 +2,17 @@
 
 import os
 import shutil
-import sqlite3
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
-import structlog
 
-from tocsin_cloud.adapters import history_copies, history_duckdb_tables, history_open, history_state, snapshot
+from tocsin_cloud.adapters import history_copies, history_duckdb_tables, history_open, history_state
 from tocsin_cloud.adapters.backup_manifest import DATA, FILE, PLANT, BackupError, Kept, Manifest, Say, hashed_copy
+from tocsin_cloud.adapters.backup_tables import SNAPSHOTS, Patience, copy_tables
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.plant_record import plant_files
 from tocsin_cloud.adapters.settings_file import noted_settings
@@ -28,13 +25,8 @@ from tocsin_core.clock import Clock
 LEFT_OUT: Final = ("nats", "gateways", "logs", PLANT)
 PASSING: Final = (".new", ".lock", ".log", ".sock", ".wal", "-wal", "-shm", "-journal")
 HISTORY_FILES: Final = (history_open.FILE, history_state.FILE)
-SNAPSHOTS: Final = "alarms-*.npz"
 # The alarms worker makes a snapshot every 10 s; right after one its state and the tables are of the same moment.
 AT_ONCE_S: Final = 30.0
-LOOK_S: Final = 0.05
-PAGES: Final = 2000
-
-log = structlog.get_logger()
 
 
 def make_backup(data: Path, target: Path, clock: Clock, say: Say) -> tuple[Path, Manifest]:
@@ -46,8 +38,6 @@ def make_backup(data: Path, target: Path, clock: Clock, say: Say) -> tuple[Path,
         BackupError: there is nothing to back up, `target` is no place for it, or a part cannot be copied whole.
         OSError: the disk does not take it.
     """
-    if not (data / SQL_FILE).is_file():
-        raise BackupError(f"the cloud side has no database in {data}")
     settings = _settings(data)
     made_at = datetime.fromtimestamp(clock.now_ns() / 1e9, UTC)
     if target.is_dir():
@@ -63,7 +53,9 @@ def make_backup(data: Path, target: Path, clock: Clock, say: Say) -> tuple[Path,
         kept = partial / DATA
         kept.mkdir()
         runs = _copy_history(data, kept, say)
-        at_once, revision = _copy_tables(data, kept, clock, AT_ONCE_S if runs else 0.0, say)
+        at_once, revision = copy_tables(
+            data, settings.get("sql"), kept, Patience(clock, AT_ONCE_S if runs else 0.0), say
+        )
         _copy_files(data, _rest(data), kept)
         _copy_files(Path(settings["plant"]), plant_files(Path(settings["plant"])), partial / PLANT)
         manifest = Manifest(
@@ -87,7 +79,7 @@ def _settings(data: Path) -> dict[str, Any]:
     except ValueError as error:
         raise BackupError(str(error)) from error
     if not settings:
-        raise BackupError(f"{data} does not tell which plant it is of: start the cloud side on it once")
+        raise BackupError(f"the cloud side never ran on {data}: it does not tell of which plant it is")
     return settings
 
 
@@ -115,49 +107,6 @@ def _copy_held(path: Path, kept: Path) -> None:
         return
     with duckdb.connect(str(path)) as connection:
         history_duckdb_tables.copy(connection, kept / path.name)
-
-
-def _copy_tables(data: Path, kept: Path, clock: Clock, patience_s: float, say: Say) -> tuple[bool, str]:
-    """Copy the alarms' snapshots and the SQL tables, of the same moment if that comes within `patience_s`.
-
-    Returns whether it came, and the tables' revision.
-    """
-    deadline = clock.monotonic() + patience_s
-    with closing(sqlite3.connect(data / SQL_FILE, isolation_level=None)) as source:
-        while True:
-            # First the snapshots: one of a later moment than the tables would be of no use.
-            held = {path.name: path.read_bytes() for path in data.glob(SNAPSHOTS)}
-            # The copy is of this transaction's moment, however long it takes and whatever is committed meanwhile.
-            source.execute("BEGIN")
-            at_once = _nothing_since(source, min(map(_taken_ns, held.values()), default=0))
-            if at_once or clock.monotonic() >= deadline:
-                break
-            source.execute("COMMIT")
-            time.sleep(LOOK_S)
-        for name, content in held.items():
-            (kept / name).write_bytes(content)
-        with closing(sqlite3.connect(kept / SQL_FILE)) as copy:
-            source.backup(copy, pages=PAGES, progress=lambda _, left, all_: say("database", all_ - left, all_))
-            (revision,) = copy.execute("SELECT version_num FROM alembic_version").fetchone()
-        source.execute("COMMIT")
-    return at_once, str(revision)
-
-
-def _taken_ns(content: bytes) -> int:
-    """When the stream took the last message that the snapshot knows of."""
-    try:
-        return snapshot.position_of(content).time_ns
-    except ValueError as error:
-        log.warning("a snapshot of the alarms cannot be read", reason=str(error))
-        return 0
-
-
-def _nothing_since(tables: sqlite3.Connection, time_ns: int) -> bool:
-    """Whether nothing in the tables came of a message that the stream took after `time_ns`."""
-    later = (
-        "SELECT EXISTS (SELECT 1 FROM transition WHERE now_ns > ?) OR EXISTS (SELECT 1 FROM command WHERE at_ns > ?)"
-    )
-    return not tables.execute(later, (time_ns, time_ns)).fetchone()[0]
 
 
 def _copy_files(folder: Path, paths: Iterable[Path], kept: Path) -> None:

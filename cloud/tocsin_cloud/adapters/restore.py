@@ -6,19 +6,23 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from tocsin_cloud.adapters.backup_manifest import DATA, PLANT, BackupError, Kept, Manifest, Say, hashed_copy
-from tocsin_cloud.adapters.settings_file import note_plant_folder
+from tocsin_cloud.adapters.backup_tables import put_tables
+from tocsin_cloud.adapters.settings_file import note_moved
 from tocsin_cloud.adapters.sql.engine import known_revisions
 from tocsin_cloud.adapters.whole_file import sync
+from tocsin_cloud.settings import SQL_FILE
 
 # Where the files are until all of them are there.
 UNFINISHED: Final = "restoring"
 
 
-def restore_backup(backup: Path, data: Path, say: Say) -> Manifest:
+def restore_backup(backup: Path, data: Path, server: str | None, say: Say) -> Manifest:
     """Restore the backup in `backup` into `data`, which is empty or not there; its plant goes to `data/plant`.
 
+    The tables go to the empty database at the address `server`, or stay a file in `data`.
+
     Raises:
-        BackupError: it is no backup, damaged, or made by a newer version; or `data` is not empty.
+        BackupError: it is no backup, damaged, or made by a newer version; or `data` or the database is not empty.
         OSError: the disk does not take it, or the backup cannot be read.
     """
     manifest = Manifest.read(backup)
@@ -31,6 +35,9 @@ def restore_backup(backup: Path, data: Path, say: Say) -> Manifest:
     unfinished.mkdir(mode=0o700)
     try:
         _copy(backup, unfinished, manifest, say)
+        if server is not None:
+            say("database", 0, 0)
+            put_tables(unfinished / DATA / SQL_FILE, server)
     except BaseException:
         shutil.rmtree(unfinished)
         raise
@@ -38,7 +45,7 @@ def restore_backup(backup: Path, data: Path, say: Say) -> Manifest:
         path.rename(data / path.name)
     if (unfinished / PLANT).is_dir():
         (unfinished / PLANT).rename(data / PLANT)
-    note_plant_folder(data, (data / PLANT).resolve())
+    note_moved(data, (data / PLANT).resolve(), server)
     unfinished.joinpath(DATA).rmdir()
     unfinished.rmdir()
     sync(data)

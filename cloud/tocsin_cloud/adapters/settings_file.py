@@ -40,12 +40,12 @@ def noted_settings(data: Path) -> dict[str, Any]:
     return held
 
 
-def note_plant_folder(data: Path, plant: Path) -> None:
-    """Change in what is written down in `data` where the plant lies.
+def note_moved(data: Path, plant: Path, sql: str | None) -> None:
+    """Change in what is written down in `data` where the plant and the SQL database are.
 
     Raises:
         ValueError: the file is something else.
         OSError: it cannot be read or written.
     """
-    held = noted_settings(data) | {"plant": str(plant)}
+    held = noted_settings(data) | {"plant": str(plant), "sql": sql}
     write_whole(data / FILE, json.dumps(held, indent=1, ensure_ascii=False).encode())
