@@ -92,9 +92,12 @@ _PROCESS: Final = (*LIMITS, *GRADES, AlarmKind.RATE, *EXPOSURES)
 
 
 def ticket_id(event: AlarmEvent, timezone: str) -> str:
-    """`HD-20261122-1F3A9C`: the local day of the raising and six digits of its occurrence, the same on every call."""
+    """`HD-20261122-1F3A9C04B2D7`: the local day of the raising and digits of its occurrence, the same on every call.
+
+    With six of them, three pairs of the tickets of a flood of 10,000 alarms would have had the same id.
+    """
     day = datetime.fromtimestamp(event.time_ns / NS, tz=UTC).astimezone(ZoneInfo(timezone))
-    return f"HD-{day:%Y%m%d}-{event.occurrence[:6].upper()}"
+    return f"HD-{day:%Y%m%d}-{event.occurrence[:12].upper()}"
 
 
 def decide(events: Sequence[AlarmEvent], open_tickets: Mapping[str, str], policy: TicketPolicy) -> list[TicketDecision]:

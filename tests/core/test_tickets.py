@@ -43,7 +43,7 @@ def test_a_raised_alarm_opens_a_ticket() -> None:
     """With a title that says where and what, and the deadline of the policy counted from the event."""
     (opened,) = decide([RAISED], {}, POLICY)
     assert (opened.action, opened.reason) == (TicketAction.OPEN, TicketReason.ALARM_RAISED)
-    assert (opened.ticket, opened.place) == ("HD-20270115-1F3A9C", "tank-farm")
+    assert (opened.ticket, opened.place) == ("HD-20270115-1F3A9C001122", "tank-farm")
     assert opened.title == name_of("罐区：氨 高报", "Tank farm: Ammonia: high")
     assert opened.deadline_ns == START_NS + 72 * 3600 * SECOND
 
@@ -54,9 +54,9 @@ def test_one_incident_is_one_ticket() -> None:
     elsewhere = replace(RAISED, occurrence="3" * 16, source=None, source_name=None, point="X")
     decisions = decide([RAISED, second, elsewhere], {}, POLICY)
     assert [(each.action.value, each.ticket) for each in decisions] == [
-        ("open", "HD-20270115-1F3A9C"),
-        ("merge", "HD-20270115-1F3A9C"),
-        ("open", "HD-20270115-333333"),
+        ("open", "HD-20270115-1F3A9C001122"),
+        ("merge", "HD-20270115-1F3A9C001122"),
+        ("open", "HD-20270115-333333333333"),
     ]
     assert decisions[2].title == RAISED.message
     (merged,) = decide([second], {"tank-farm": "HD-1"}, POLICY)
@@ -98,7 +98,7 @@ def test_deciding_again_decides_the_same() -> None:
 @pytest.mark.parametrize(("timezone", "day"), [("Asia/Shanghai", "20270116"), ("UTC", "20270115")])
 def test_a_ticket_bears_the_day_of_its_site(timezone: str, day: str) -> None:
     """At 20:00 UTC it is already tomorrow in Shanghai."""
-    assert ticket_id(replace(RAISED, time_ns=START_NS + 12 * 3600 * SECOND), timezone) == f"HD-{day}-1F3A9C"
+    assert ticket_id(replace(RAISED, time_ns=START_NS + 12 * 3600 * SECOND), timezone) == f"HD-{day}-1F3A9C001122"
 
 
 RECTIFYING, AWAITING, ACCEPTED = TicketState

@@ -31,7 +31,7 @@ from tocsin_core.sparkplug import Topic, parse_command
 
 POINTS: Final = 440_000
 SECONDS: Final = 60
-ROLES: Final = ("workers", "api")
+ROLES: Final = ("historian", "alarms,notify", "api")
 # Before anything is measured: the births are read, and the trends of the points have their windows.
 WARM_S: Final = 10
 WARM_POINTS_A_SECOND: Final = 20_000

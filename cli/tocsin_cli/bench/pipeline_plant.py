@@ -10,7 +10,7 @@ from tocsin_cli.bench.synthetic import NOISE, block
 from tocsin_core.engine import occurrence_id
 from tocsin_core.plant import AlarmKind, Plant, PlantPoint
 from tocsin_core.plant.fields import name_of
-from tocsin_core.plant.model import Device, Gateway, PlantFile, Point, Site
+from tocsin_core.plant.model import Device, Gateway, HazardSource, PlantFile, Point, Site
 from tocsin_core.readings import F64, I64
 
 SITE: Final = "bench"
@@ -39,12 +39,13 @@ def _rules() -> Plant:
 
 
 def plant(gateways: int) -> Plant:
-    """A plant of so many gateways of 1,000 points, with the alarms of `synthetic.block` on each.
+    """A plant of so many gateways, each a hazard source of 1,000 points, with the alarms of `synthetic.block` on each.
 
     Made in memory: it holds what `load_plant` makes of a file that says the same, but for what points share.
     """
     device = Device(id=DEVICE)
     made = tuple(Gateway(id=gateway_id(number), devices=(device,)) for number in range(gateways))
+    sources = tuple(HazardSource(id=each.id, name=name_of(each.id, each.id)) for each in made)
     model = _rules().points[0]
     points = []
     for index in range(gateways * GATEWAY_POINTS):
@@ -54,10 +55,11 @@ def plant(gateways: int) -> Plant:
         points.append(
             PlantPoint(
                 index, config, made[index // GATEWAY_POINTS], device, model.unit, model.low, model.high,
-                model.decimals, None, own, model.longest_s,
+                model.decimals, sources[index // GATEWAY_POINTS].id, own, model.longest_s,
             )
         )  # fmt: skip
-    file = PlantFile(tocsin=1, site=Site(id=SITE, name=name_of("厂", "site")), gateways=made)
+    site = Site(id=SITE, name=name_of("厂", "site"))
+    file = PlantFile(tocsin=1, site=site, hazard_sources=sources, gateways=made)
     return Plant(SITE, file, tuple(points), {})
 
 

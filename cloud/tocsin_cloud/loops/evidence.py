@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from nats.aio.client import Client
@@ -29,6 +29,8 @@ MOST_ROWS: Final = 2000
 NS: Final = 1_000_000_000
 # The history may be behind the alarm: after this long, evidence without the raising itself is better than none.
 PATIENCE_S: Final = 10.0
+# After each evidence, so many times as long as it took.
+REST: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +50,47 @@ async def keep_evidence(parts: EvidenceParts) -> None:
     """Look for tickets that need evidence, now and then; runs until cancelled."""
     while True:
         try:
-            for ticket, occurrence in await _wanting(parts):
-                await _keep(parts, ticket, occurrence)
+            for wanting in await _wanting(parts):
+                begun = parts.clock.monotonic()
+                await _keep(parts, wanting)
+                # In a flood the history has more to do than to be asked for pictures.
+                await asyncio.sleep(REST * (parts.clock.monotonic() - begun))
         except (HistoryError, OperationalError, NatsError, OSError) as error:
             # The ticket stands without its picture and is found again the next time.
             log.warning("evidence not kept", reason=str(error))
         await asyncio.sleep(parts.settings.evidence_interval_s)
 
 
-async def _wanting(parts: EvidenceParts) -> list[tuple[Ticket, Occurrence]]:
+class _Wanting(NamedTuple):
+    """A ticket that needs evidence, and the raising that opened it."""
+
+    ticket: str
+    opened_ns: int
+    occurrence: Occurrence
+
+
+async def _wanting(parts: EvidenceParts) -> list[_Wanting]:
     """Open tickets without evidence, and those whose alarm has returned since it was taken."""
+    # Of what there is already no more is read than whether it is whole: there may be many tickets.
+    whole = Ticket.evidence["complete"].as_boolean()
     query = (
-        select(Ticket, Occurrence)
+        select(Ticket.id, Ticket.opened_ns, Ticket.evidence.is_(None), Occurrence)
         .join(Occurrence, (Occurrence.alarm == Ticket.alarm) & (Occurrence.raised_ns <= Ticket.opened_ns))
-        .where(Ticket.state != str(TicketState.ACCEPTED))
+        .where(Ticket.state != str(TicketState.ACCEPTED), Ticket.evidence.is_(None) | ~whole)
         .order_by(Ticket.id, Occurrence.raised_ns)
     )
     async with parts.database.read() as session:
         # The last occurrence of the ticket's alarm before it was opened is the one that opened it.
-        newest = {ticket.id: (ticket, occurrence) for ticket, occurrence in await session.execute(query)}
+        newest = {row[0]: row for row in await session.execute(query)}
     return [
-        (ticket, occurrence)
-        for ticket, occurrence in newest.values()
-        if ticket.evidence is None or (occurrence.returned_ns is not None and not ticket.evidence["complete"])
+        _Wanting(ticket, opened_ns, occurrence)
+        for ticket, opened_ns, none, occurrence in newest.values()
+        if none or occurrence.returned_ns is not None
     ]
 
 
-async def _keep(parts: EvidenceParts, ticket: Ticket, occurrence: Occurrence) -> None:
+async def _keep(parts: EvidenceParts, wanting: _Wanting) -> None:
+    ticket, opened_ns, occurrence = wanting
     point = (
         parts.plant.points[parts.plant.point_index[occurrence.point]]
         if occurrence.point in parts.plant.point_index
@@ -86,7 +102,7 @@ async def _keep(parts: EvidenceParts, ticket: Ticket, occurrence: Occurrence) ->
     step_ns = max(NS, (end - begin) // MOST_ROWS)
     trend = await parts.history.read(occurrence.point, begin, end, step_ns, MOST_ROWS + 1)
     reached = bool(len(trend.time_ns)) and int(trend.time_ns[-1]) + step_ns > occurrence.raised_ns
-    if not reached and now - ticket.opened_ns < PATIENCE_S * NS:
+    if not reached and now - opened_ns < PATIENCE_S * NS:
         return
     limits = [] if point is None else [d for d in point.definitions if d.kind in DRAWN]
     evidence: dict[str, Any] = {
@@ -101,7 +117,7 @@ async def _keep(parts: EvidenceParts, ticket: Ticket, occurrence: Occurrence) ->
         "complete": occurrence.returned_ns is not None,
     }
     async with parts.lease.write() as session:
-        row = await session.get(Ticket, ticket.id)
+        row = await session.get(Ticket, ticket)
         if row is not None:
             row.evidence = evidence
-    await publish_event(parts.client, "ticket", {"id": ticket.id})
+    await publish_event(parts.client, "ticket", {"id": ticket})

@@ -17,12 +17,15 @@ from tocsin_cloud.loops.reasons import because, with_reasons
 from tocsin_core import routing, tickets
 from tocsin_core.engine import Transition, occurrence_id
 from tocsin_core.lifecycle import UNANSWERED, Event, Phase
-from tocsin_core.plant import AlarmDefinition, Plant, PlantPoint, Text
+from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Text
 from tocsin_core.rules import Rules
 from tocsin_core.tickets import AlarmEvent, TicketAction, TicketPolicy, TicketState
 from tocsin_core.wording import alarm_message
 
 HOUR_S: Final = 3600.0
+# Of more places than these all open tickets are looked at: so many names in a question cost as much.
+FEW_PLACES: Final = 20
+_OCCURRENCE: Final = tuple(sql.Occurrence.__table__.columns.keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,7 @@ class Journal:
     ) -> list[AlarmEvent]:
         known = await _occurrences(session, self._ids(steps))
         events: list[AlarmEvent] = []
+        raised: list[sql.Occurrence] = []
         rows: list[dict[str, Any]] = []
         for step in steps:
             transition = step.transition
@@ -143,7 +147,7 @@ class Journal:
                     _close(known.get(occurrence_id(definition.id, transition.superseded_ns)), transition.time_ns)
                 if occurrence not in known:
                     known[occurrence] = _raised(occurrence, definition, point, step, message, committed_ns)
-                    session.add(known[occurrence])
+                    raised.append(known[occurrence])
             row = known.get(occurrence)
             if row is not None:
                 _advance(row, transition)
@@ -156,6 +160,8 @@ class Journal:
             done.occurrences[occurrence] = None
             told = with_reasons(message, None if row is None else because(row.reason), self._groups)
             events.append(self._event(occurrence, definition, point, transition, told))
+        if raised:
+            await session.execute(insert(sql.Occurrence), [_columns_of(row) for row in raised])
         await session.execute(insert(sql.Transition), rows)
         return events
 
@@ -189,21 +195,25 @@ class Journal:
     async def _open_tickets(
         self, session: AsyncSession, events: list[AlarmEvent], now_ns: int, done: Committed
     ) -> None:
-        rows = await session.execute(
-            select(sql.Ticket.id, sql.Ticket.source, sql.Ticket.alarm).where(
-                sql.Ticket.state != str(TicketState.ACCEPTED)
-            )
-        )
-        known = {source or alarm.rsplit("/", 1)[0]: ticket for ticket, source, alarm in rows}
-        for decision in tickets.decide(events, known, self._policy):
-            event = decision.event
-            if decision.action is TicketAction.OPEN:
-                session.add(_ticket_row(decision, self._policy.liable, now_ns))
-                await session.flush()
-            if await session.get(sql.TicketOccurrence, (decision.ticket, event.occurrence)) is None:
-                session.add(sql.TicketOccurrence(ticket=decision.ticket, occurrence=event.occurrence))
-                session.add(sql.TicketLog(ticket=decision.ticket, at_ns=now_ns, who="tocsin", what=_log_text(decision)))
-            done.tickets[decision.ticket] = None
+        known = await _open_at(session, {event.place for event in events})
+        decisions = tickets.decide(events, known, self._policy)
+        opened = [
+            _ticket_row(each, self._policy.liable, now_ns) for each in decisions if each.action is TicketAction.OPEN
+        ]
+        if opened:
+            await session.execute(insert(sql.Ticket), opened)
+        there = await _covered(session, [each.event.occurrence for each in decisions])
+        joined = {(each.ticket, each.event.occurrence): each for each in decisions}
+        fresh = {pair: each for pair, each in joined.items() if pair not in there}
+        if fresh:
+            rows = [{"ticket": ticket, "occurrence": occurrence} for ticket, occurrence in fresh]
+            await session.execute(insert(sql.TicketOccurrence), rows)
+            logs = [
+                {"ticket": each.ticket, "at_ns": now_ns, "who": "tocsin", "what": _log_text(each)}
+                for each in fresh.values()
+            ]
+            await session.execute(insert(sql.TicketLog), logs)
+        done.tickets.update(dict.fromkeys(each.ticket for each in decisions))
 
     def _places(self, steps: Iterable[Step]) -> set[str]:
         points = (self._plant.points[self._rules.point[step.transition.definition]] for step in steps)
@@ -287,6 +297,29 @@ async def _occurrences(session: AsyncSession, ids: set[str]) -> dict[str, sql.Oc
     return found
 
 
+async def _open_at(session: AsyncSession, places: set[str]) -> dict[str, str]:
+    """The open ticket of each of `places` that has one; where these are many, of other places too."""
+    is_open = sql.Ticket.state.in_([str(state) for state in TicketState if state is not TicketState.ACCEPTED])
+    query = select(sql.Ticket.id, sql.Ticket.source, sql.Ticket.alarm).where(is_open)
+    if len(places) <= FEW_PLACES:
+        # What belongs to no hazard source has the place of its point, and a ticket says of which alarm it is.
+        alarms = [f"{place}/{kind}" for place in places for kind in AlarmKind]
+        query = query.where(sql.Ticket.source.in_(places) | sql.Ticket.alarm.in_(alarms))
+    rows = await session.execute(query)
+    return {source or alarm.rsplit("/", 1)[0]: ticket for ticket, source, alarm in rows}
+
+
+async def _covered(session: AsyncSession, occurrences: Sequence[str]) -> set[tuple[str, str]]:
+    """Tickets and those of `occurrences` that they cover already."""
+    found: set[tuple[str, str]] = set()
+    of = sql.TicketOccurrence
+    for first in range(0, len(occurrences), CHUNK):
+        chunk = occurrences[first : first + CHUNK]
+        rows = await session.execute(select(of.ticket, of.occurrence).where(of.occurrence.in_(chunk)))
+        found.update((ticket, occurrence) for ticket, occurrence in rows)
+    return found
+
+
 async def _note_suppression(
     session: AsyncSession, definition: AlarmDefinition, step: Step, row: sql.Occurrence | None
 ) -> None:
@@ -362,6 +395,10 @@ def _raised(
     )
 
 
+def _columns_of(row: sql.Occurrence) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _OCCURRENCE}
+
+
 def _advance(row: sql.Occurrence, transition: Transition) -> None:
     row.phase = transition.phase_to.text
     if transition.event in (Event.RETURN, Event.RETURN_LATCHED):
@@ -403,22 +440,22 @@ def _command_row(answer: Answer) -> dict[str, Any]:
     return {name: getattr(answer, name) for name in Answer.__slots__}
 
 
-def _ticket_row(decision: tickets.TicketDecision, liable: str | None, now_ns: int) -> sql.Ticket:
-    return sql.Ticket(
-        id=decision.ticket,
-        title=_name(decision.title),
-        source=decision.event.source,
+def _ticket_row(decision: tickets.TicketDecision, liable: str | None, now_ns: int) -> dict[str, Any]:
+    return {
+        "id": decision.ticket,
+        "title": _name(decision.title),
+        "source": decision.event.source,
         # Whether a hazard is a major one (重大隐患) a person judges by the branch's list; a limit alone cannot tell.
-        level="general",
-        state=str(TicketState.RECTIFYING),
-        opened_ns=now_ns,
-        deadline_ns=decision.deadline_ns,
-        reason=str(decision.reason),
-        alarm=decision.event.alarm,
-        liable=liable,
-        evidence=None,
-        submitted_by=None,
-    )
+        "level": "general",
+        "state": str(TicketState.RECTIFYING),
+        "opened_ns": now_ns,
+        "deadline_ns": decision.deadline_ns,
+        "reason": str(decision.reason),
+        "alarm": decision.event.alarm,
+        "liable": liable,
+        "evidence": None,
+        "submitted_by": None,
+    }
 
 
 def _log_text(decision: tickets.TicketDecision) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The outbox's rows: what waits for an answer, planned messages put in once, and callings that end."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql.models import Message, Occurrence, TicketOccurrence
@@ -43,17 +43,19 @@ async def waiting(session: AsyncSession, places: Iterable[str], notify: Notify) 
 
 async def put_in(session: AsyncSession, planned: Sequence[PlannedMessage]) -> list[str]:
     """Put the planned messages that are not there yet into the outbox; returns their ids."""
-    added: list[str] = []
-    tickets: dict[str, str | None] = {}
-    for message in planned:
-        if await session.get(Message, message.id) is not None:
-            continue
-        if message.occurrence not in tickets:
-            of = TicketOccurrence.occurrence == message.occurrence
-            tickets[message.occurrence] = await session.scalar(select(TicketOccurrence.ticket).where(of).limit(1))
-        session.add(_row(message, tickets[message.occurrence]))
-        added.append(message.id)
-    return added
+    there: set[str] = set()
+    for chunk in _chunks(message.id for message in planned):
+        there.update(await session.scalars(select(Message.id).where(Message.id.in_(chunk))))
+    fresh = {message.id: message for message in planned if message.id not in there}
+    tickets: dict[str, str] = {}
+    of = TicketOccurrence
+    for chunk in _chunks(message.occurrence for message in fresh.values()):
+        covered = select(of.occurrence, func.min(of.ticket)).where(of.occurrence.in_(chunk)).group_by(of.occurrence)
+        tickets.update((occurrence, ticket) for occurrence, ticket in await session.execute(covered))
+    if fresh:
+        rows = [_row(message, tickets.get(message.occurrence)) for message in fresh.values()]
+        await session.execute(insert(Message), rows)
+    return list(fresh)
 
 
 async def end_calls(session: AsyncSession, places: Iterable[str]) -> list[str]:
@@ -86,22 +88,22 @@ def _chunks(places: Iterable[str]) -> list[list[str]]:
     return [wanted[first : first + CHUNK] for first in range(0, len(wanted), CHUNK)]
 
 
-def _row(message: PlannedMessage, ticket: str | None) -> Message:
-    return Message(
-        id=message.id,
-        occurrence=message.occurrence,
-        ticket=ticket,
-        to_person=message.to,
-        channel=message.channel,
-        subject=message.subject,
-        body=message.body,
-        state=PENDING,
-        due_ns=message.due_ns,
-        sent_ns=None,
-        attempts=0,
-        error=None,
-        reason=str(message.reason),
-        round_ns=message.round_ns,
-        step=message.step,
-        repeat=message.repeat,
-    )
+def _row(message: PlannedMessage, ticket: str | None) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "occurrence": message.occurrence,
+        "ticket": ticket,
+        "to_person": message.to,
+        "channel": message.channel,
+        "subject": message.subject,
+        "body": message.body,
+        "state": PENDING,
+        "due_ns": message.due_ns,
+        "sent_ns": None,
+        "attempts": 0,
+        "error": None,
+        "reason": str(message.reason),
+        "round_ns": message.round_ns,
+        "step": message.step,
+        "repeat": message.repeat,
+    }
