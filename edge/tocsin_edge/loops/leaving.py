@@ -45,7 +45,9 @@ class Leaving:
         self.trouble = ""
         places = {output.place for output in outputs}
         self._leave(Switch(output) for output in self._on_disk if output.place not in places)
-        self._write()
+        self._keeping = asyncio.Lock()
+        if self._known != self._on_disk:
+            self._note(self._known, self._written(self._known))
 
     @property
     def switches(self) -> tuple[Switch, ...]:
@@ -62,7 +64,7 @@ class Leaving:
     async def expect(self, outputs: Sequence[Output]) -> None:
         """Put on disk that `outputs` may be switched from now on, beside those before."""
         self._coming = tuple(outputs)
-        await asyncio.to_thread(self._write)
+        await self._keep()
 
     def adopt(self, before: Iterable[Switch], outputs: Sequence[Output]) -> None:
         """Let `outputs` be in force instead of `before`; what is lacking is held until it is settled."""
@@ -82,7 +84,7 @@ class Leaving:
             await asyncio.sleep(LOOK_S)
             if self._look():
                 await changed()
-            await asyncio.to_thread(self._write)
+            await self._keep()
 
     def _leave(self, switches: Iterable[Switch]) -> None:
         for each in switches:
@@ -104,16 +106,29 @@ class Leaving:
             del self._until_s[each]
         return bool(off or given_up)
 
-    def _write(self) -> None:
+    @property
+    def _known(self) -> tuple[Output, ...]:
+        """All that may be switched on, each place once."""
         leave = (each.output for each in self.switches)
-        wanted = tuple({each.place: each for each in (*leave, *self._coming, *self._in_force)}.values())
-        if wanted == self._on_disk:
-            return
+        return tuple({each.place: each for each in (*leave, *self._coming, *self._in_force)}.values())
+
+    async def _keep(self) -> None:
+        async with self._keeping:
+            known = self._known
+            if known != self._on_disk:
+                self._note(known, await asyncio.to_thread(self._written, known))
+
+    def _written(self, outputs: tuple[Output, ...]) -> str:
+        """Put `outputs` on disk; tells why it does not take them, empty if it does."""
         try:
-            write_outputs(self._folder, wanted)
+            write_outputs(self._folder, outputs)
         except OSError as error:
-            if str(error) != self.trouble:
-                log.critical("which outputs are switched is not kept", reason=str(error))
-            self.trouble = str(error)
-        else:
-            self._on_disk, self.trouble = wanted, ""
+            return str(error)
+        return ""
+
+    def _note(self, outputs: tuple[Output, ...], trouble: str) -> None:
+        if trouble and trouble != self.trouble:
+            log.critical("which outputs are switched is not kept", reason=trouble)
+        self.trouble = trouble
+        if not trouble:
+            self._on_disk = outputs
