@@ -32,6 +32,7 @@ def test_the_page_offers_what_the_role_may_do(tmp_path: Path) -> None:
                         (await client.post("/api/v1/users", json=user)).raise_for_status()
                 async with SpoolingGateway(settings.mqtt).connected() as gateway, page_of(cloud, problems) as page:
                     await gateway.send({0: 90.0})
+                    await an_administrator_manages(page, cloud)
                     await somebody_else(page, "regulator", "监管人员（只读）")
                     await a_regulator_reads(page)
                     await what_is_not_watched_is_on_one_screen(page)
@@ -78,6 +79,41 @@ async def a_regulator_reads(page: Page) -> None:
     await page.get_by_test_id("lang-switch").click()
 
 
+async def an_administrator_manages(page: Page, cloud: CloudProcess) -> None:
+    """A user is added, given another role and disabled; a token is shown once, works, and is worthless once revoked."""
+    await page.get_by_test_id("tab-users").click()
+    form = page.get_by_test_id("new-user")
+    await form.locator('[name="user"]').fill("wang")
+    await form.locator('[name="password"]').fill(PASSWORD)
+    await form.locator('[name="role"]').select_option("shift-leader")
+    await form.get_by_role("button").click()
+    wang = page.get_by_test_id("user-wang")
+    await expect(wang.locator("select")).to_have_value("shift-leader", timeout=PATIENCE_MS)
+    await expect(form.locator('[name="password"]')).to_have_value("")
+    await expect(page.get_by_test_id("user-admin").locator("select")).to_be_disabled()
+    await wang.locator("select").select_option("operator")
+    await page.get_by_test_id("switch-wang").click()
+    await expect(wang).to_have_attribute("data-disabled", "true", timeout=PATIENCE_MS)
+    form = page.get_by_test_id("new-token")
+    await form.locator('[name="label"]').fill("scrape")
+    await form.locator('[name="role"]').select_option("regulator")
+    await form.get_by_role("button").click()
+    token = await page.get_by_test_id("made-token").text_content(timeout=PATIENCE_MS)
+    assert await answer_to(cloud, token) == httpx.codes.OK
+    await page.get_by_test_id("revoke-scrape").click()
+    await expect(page.get_by_test_id("token-scrape")).to_have_attribute("data-over", "true", timeout=PATIENCE_MS)
+    assert await answer_to(cloud, token) == httpx.codes.UNAUTHORIZED
+    await page.get_by_test_id("tab-points").click()
+    await expect(page.get_by_test_id("made-token")).to_have_count(0)
+
+
+async def answer_to(cloud: CloudProcess, token: str | None) -> int:
+    """What the interface answers to a program that shows `token`."""
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        headers = {"Authorization": f"Bearer {token}"}
+        return (await client.get(f"http://{cloud.http}/api/v1/plant/metrics", headers=headers)).status_code
+
+
 async def what_is_not_watched_is_on_one_screen(page: Page) -> None:
     """A gateway that was never heard is a fault, in both languages; what works is shown as working."""
     await page.get_by_test_id("tab-health").click()
@@ -99,6 +135,7 @@ async def an_operator_answers(page: Page) -> None:
     """In the row that is still open acknowledging and shelving are there, taking out of service is not; nor the log."""
     await expect(page.get_by_test_id("tab-points")).to_have_attribute("aria-selected", "true")
     await expect(page.get_by_test_id("tab-audit")).to_have_count(0)
+    await expect(page.get_by_test_id("tab-users")).to_have_count(0)
     row = page.get_by_test_id("alarm-list").locator('[data-alarm="P1/H"]').first
     await row.get_by_role("button", name="确认报警 P1/H").click()
     await expect(row).to_have_attribute("data-phase", "acknowledged")

@@ -1,11 +1,13 @@
 /** Owns the calls to the server: one typed function each, problems turned into `ApiError`. */
 import type {
   Alarm,
+  ApiToken,
   AuditEntry,
   Gateway,
   HealthReport,
   Instant,
   Kpi,
+  NewUser,
   Notification,
   Plant,
   Point,
@@ -14,6 +16,7 @@ import type {
   Session,
   Step,
   Ticket,
+  User,
 } from "./types.ts";
 
 export const BASE = "/api/v1";
@@ -41,7 +44,7 @@ export function whenUnauthorised(handler: () => void): void {
 /** A gateway or worker that hangs must not leave a button waiting for ever. */
 const TIMEOUT_MS = 15_000;
 
-async function request<T>(method: "GET" | "POST" | "DELETE", path: string, body?: unknown): Promise<T> {
+async function request<T>(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (method !== "GET") headers["X-Tocsin"] = "1";
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -120,6 +123,15 @@ export const api = {
   quarantine: (limit: number) => request<Quarantined[]>("GET", `/quarantine?limit=${limit}`),
   health: () => request<HealthReport>("GET", "/health"),
   kpi: () => request<Kpi>("GET", "/kpi"),
+  users: () => request<User[]>("GET", "/users"),
+  addUser: (body: NewUser) => request<User>("POST", "/users", body),
+  changeUser: (user: string, body: { readonly role?: string; readonly disabled?: boolean }) =>
+    request<User>("PATCH", `/users/${id(user)}`, body),
+  endSessions: (user: string) => request<void>("DELETE", `/users/${id(user)}/sessions`),
+  tokens: () => request<ApiToken[]>("GET", "/tokens"),
+  makeToken: (user: string, body: { readonly label: string; readonly role: string; readonly days: number | null }) =>
+    request<ApiToken & { readonly token: string }>("POST", `/users/${id(user)}/tokens`, body),
+  revokeToken: (token: string) => request<void>("DELETE", `/tokens/${id(token)}`),
   audit: (limit: number, before?: number) => {
     const query = new URLSearchParams({ limit: String(limit) });
     if (before !== undefined) query.set("before", String(before));

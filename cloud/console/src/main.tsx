@@ -5,6 +5,7 @@ import "./styles/screen.css";
 import "./styles/panels.css";
 import "./styles/health.css";
 import "./styles/kpi.css";
+import "./styles/people.css";
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { startClock } from "./clock.ts";

@@ -34,7 +34,7 @@ export interface PointState {
 }
 
 export type Connection = "connecting" | "live" | "lost";
-export type Tab = "points" | "tickets" | "notifications" | "gateways" | "health" | "kpi" | "audit";
+export type Tab = "points" | "tickets" | "notifications" | "gateways" | "health" | "kpi" | "audit" | "users";
 
 export const session = signal<Session | null | undefined>(undefined);
 /** Whether whoever is signed in may do this; the server refuses it in any case. */

@@ -50,6 +50,34 @@ export interface Session {
   readonly may: readonly Permission[];
 }
 
+/** Somebody who may sign in, unless disabled. */
+export interface User {
+  readonly user: string;
+  readonly name: string;
+  readonly role: string;
+  readonly disabled: boolean;
+  readonly created_at: Instant;
+}
+
+export interface NewUser {
+  readonly user: string;
+  readonly name: string;
+  readonly role: string;
+  readonly password: string;
+}
+
+/** A program's right to act for a user. */
+export interface ApiToken {
+  readonly id: string;
+  readonly label: string;
+  readonly user: string;
+  readonly role: string;
+  readonly created_at: Instant;
+  readonly expires_at: Instant | null;
+  readonly last_used_at: Instant | null;
+  readonly revoked_at: Instant | null;
+}
+
 /** One entry of the audit log. */
 export interface AuditEntry {
   readonly seq: number;

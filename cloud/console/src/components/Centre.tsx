@@ -9,11 +9,12 @@ import { Notifications } from "./Notifications.tsx";
 import { PointTable } from "./PointTable.tsx";
 import { Tickets } from "./Tickets.tsx";
 import { Trend } from "./Trend.tsx";
+import { Users } from "./Users.tsx";
 
 const TABS: readonly Tab[] = ["points", "tickets", "notifications", "gateways", "health", "kpi"];
 
 function tabs(): readonly Tab[] {
-  return may("audit.read") ? [...TABS, "audit"] : TABS;
+  return [...TABS, ...(may("audit.read") ? (["audit"] as const) : []), ...(may("users.manage") ? (["users"] as const) : [])];
 }
 
 export function Centre() {
@@ -76,6 +77,7 @@ function Shown() {
   if (tab.value === "health") return <Health />;
   if (tab.value === "kpi") return <Kpi />;
   if (tab.value === "audit") return <Audit />;
+  if (tab.value === "users") return <Users />;
   return (
     <>
       <Trend />
