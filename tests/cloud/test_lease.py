@@ -150,6 +150,30 @@ def test_a_transaction_of_a_former_holder_is_refused(tmp_path: Path) -> None:
     tell(tmp_path / "db", story)
 
 
+def test_who_releases_its_lease_may_take_its_time_to_end(tmp_path: Path) -> None:
+    """What is still to be done after the release is done: the lease that is gone is nobody's loss."""
+
+    async def story(database: Database) -> None:
+        lease, done = Lease(database, "alarms", "first", SystemClock()), asyncio.Event()
+
+        async def work() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await lease.release()
+                await asyncio.sleep(2 * BEAT_S)
+                done.set()
+
+        task = asyncio.create_task(hold(lease, work))
+        await eventually_async(lambda: lease.trusted)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert done.is_set()
+
+    tell(tmp_path / "db", story)
+
+
 def test_who_loses_its_lease_ends_and_who_is_cancelled_releases_it(tmp_path: Path) -> None:
     """The work of a deposed holder is cancelled and the loss told; the next one has the lease until it ends."""
 

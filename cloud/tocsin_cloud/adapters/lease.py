@@ -66,6 +66,7 @@ class Lease:
         self._clock = clock
         self._watch = Watch()
         self._renewed_s: float | None = None
+        self._released = False
         self.name = name
         self.holder = holder
         self.epoch = 0
@@ -89,7 +90,7 @@ class Lease:
         async with self._database.write() as session:
             taken = await _take(session, self.name, self.holder, row)
         if taken:
-            self.epoch, self._renewed_s = row.epoch + 1, began_s
+            self.epoch, self._renewed_s, self._released = row.epoch + 1, began_s, False
             log.info("lease taken", lease=self.name, holder=self.holder, epoch=self.epoch, before=row.holder or None)
         return taken
 
@@ -132,12 +133,12 @@ class Lease:
         return self.trusted
 
     async def keep(self) -> None:
-        """Renew until cancelled.
+        """Renew until cancelled, or until the lease is released.
 
         Raises:
             LeaseLostError: another process has taken over.
         """
-        while True:
+        while not self._released:
             renewed_s = self._renewed_s
             left_s = 0.0 if renewed_s is None else renewed_s + BEAT_S - self._clock.monotonic()
             if left_s > 0:
@@ -146,6 +147,10 @@ class Lease:
             try:
                 async with self.write():
                     pass
+            except LeaseLostError:
+                # Released while this waited for its turn to write.
+                if not self._released:
+                    raise
             except (SQLAlchemyError, OSError) as error:
                 log.error("lease not renewed", lease=self.name, reason=_reason(error))  # noqa: TRY400 -- the message is the reason
                 await asyncio.sleep(BEAT_S)
@@ -154,7 +159,7 @@ class Lease:
         """Let go of the lease, if it is still held: a candidate takes it without waiting."""
         if self._renewed_s is None:
             return
-        self._renewed_s = None
+        self._renewed_s, self._released = None, True
         ours = (sql.Lease.name == self.name, sql.Lease.epoch == self.epoch, sql.Lease.holder == self.holder)
         try:
             async with self._database.write() as session:
