@@ -106,6 +106,9 @@ async def what_one_process_would_answer(client: httpx.AsyncClient) -> None:
     assert "tocsin_messages_total" in metrics
     assert "tocsin_alarm_flood 0.0" in metrics
     assert (await client.get("/api/v1/plant")).json()["flood"] is None
+    report = (await client.get("/api/v1/health")).json()
+    assert [role["works"] for role in report["roles"]] == [True, True]
+    assert [trouble["subject"] for trouble in report["troubles"]] == ["theirs"]
     (raised, *_) = (await client.get(f"/api/v1/alarms/{occurrence}/steps")).json()
     assert raised["event"] == "raise"
     taken_back = await client.post(f"/api/v1/alarms/{occurrence}/unacknowledge", json={})
