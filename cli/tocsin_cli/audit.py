@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tocsin_cli.cloud_data import Data, Json, on_database
+from tocsin_cli.cloud_data import Data, Json, Sql, on_database
 from tocsin_cloud.adapters.audit import Verdict, entries, verify
 from tocsin_cloud.adapters.audit_chain import Link
 from tocsin_cloud.adapters.sql.engine import Database
@@ -23,6 +23,7 @@ app = typer.Typer(help="Check and write out the audit log of the cloud side.")
 def verify_log(
     data: Data = Path("var"),
     *,
+    sql: Sql = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="What an earlier `verify --json` printed, kept where nobody of this machine can change it."),
@@ -42,7 +43,7 @@ def verify_log(
                     session, known, lambda done, total: progress.update(bar, completed=done, total=total)
                 )
 
-    found = on_database(data, work)
+    found = on_database(data, sql, work)
     if as_json:
         broken = None if found.broken is None else {**asdict(found.broken), "kind": str(found.broken.kind)}
         told = {"sound": broken is None, "entries": found.entries, "last": found.last._asdict(), "broken": broken}
@@ -60,6 +61,7 @@ def export(
     file: Annotated[Path, typer.Argument(help="Where the entries go, one JSON object a line.", dir_okay=False)],
     data: Data = Path("var"),
     *,
+    sql: Sql = None,
     after: Annotated[int, typer.Option(min=0, help="Only entries with a higher number than this.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +76,7 @@ def export(
                     written += 1
         return written
 
-    written = on_database(data, work)
+    written = on_database(data, sql, work)
     typer.echo(json.dumps({"entries": written, "file": str(file)}) if as_json else f"{file}: {written} entries")
 
 

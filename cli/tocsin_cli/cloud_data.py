@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import typer
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin_cloud.adapters.audit_chain import Actor
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database, server_url, sqlite_url
 from tocsin_cloud.settings import SQL_FILE
 
 T = TypeVar("T")
@@ -19,36 +20,49 @@ T = TypeVar("T")
 PRIVATE: Final = 0o077
 
 Data = Annotated[Path, typer.Option(help="Where the cloud side keeps its files.")]
+Sql = Annotated[
+    str | None,
+    typer.Option(
+        "--sql", metavar="URL", help="Its PostgreSQL database, as `tocsin cloud --sql` takes it; else a file in --data."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
 
 
-def on_database(data: Path, work: Callable[[Database], Awaitable[T]], *, fresh: bool = False) -> T:
-    """Return what `work` answers on the database in `data`, as it is; with `fresh` one is made where there is none.
+def on_database(data: Path, sql: str | None, work: Callable[[Database], Awaitable[T]], *, fresh: bool = False) -> T:
+    """Return what `work` answers on the database at `sql`, else on the one in `data`, as it is.
+
+    With `fresh` one is made in `data` where there is none, and a server's is brought to today's tables.
 
     Raises:
         typer.BadParameter: there is no database, or none that can be read.
     """
-    path = data / SQL_FILE
-    missing = not path.is_file()
+    url = _server(sql) if sql is not None else sqlite_url(data / SQL_FILE)
+    missing = sql is None and not (data / SQL_FILE).is_file()
     if missing and not fresh:
         raise typer.BadParameter(f"the cloud side has no database in {data}")
-
     if missing:
         os.umask(PRIVATE)
+        data.mkdir(parents=True, exist_ok=True)
 
     async def run() -> T:
-        url = sqlite_url(path)
-        database = await Database.open(url) if missing else Database.as_it_is(url)
+        database = await Database.open(url) if fresh and (missing or sql is not None) else Database.as_it_is(url)
         try:
             return await work(database)
         finally:
             await database.close()
 
     try:
-        data.mkdir(parents=True, exist_ok=True)
         return asyncio.run(run())
     except (SQLAlchemyError, OSError) as error:
-        raise typer.BadParameter(f"{path}: {getattr(error, 'orig', None) or error}") from error
+        raise typer.BadParameter(f"{sql or data / SQL_FILE}: {getattr(error, 'orig', None) or error}") from error
+
+
+def _server(sql: str) -> URL:
+    try:
+        return server_url(sql)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def command_line() -> Actor:

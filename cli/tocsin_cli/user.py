@@ -8,7 +8,7 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from tocsin_cli.cloud_data import Data, Json, command_line, on_database
+from tocsin_cli.cloud_data import Data, Json, Sql, command_line, on_database
 from tocsin_cloud.adapters.accounts import Accounts
 from tocsin_cloud.adapters.roles import Role
 from tocsin_cloud.adapters.sql.engine import Database
@@ -30,21 +30,22 @@ def add(
     role: Annotated[Role, typer.Option(help="What the user is in the plant.")],
     data: Data = Path("var"),
     *,
+    sql: Sql = None,
     name: Annotated[str | None, typer.Option(help="The name to show; the user's if left out.")] = None,
     ask: Ask = False,
     as_json: Json = False,
 ) -> None:
     """Add a user; the first one of a plant has to be an administrator."""
     password = _password(ask=ask)
-    _run(data, lambda users: users.add(command_line(), user, name or user, role, password), fresh=True)
+    _run(data, sql, lambda users: users.add(command_line(), user, name or user, role, password), fresh=True)
     _say(user, password, asked=ask, as_json=as_json)
 
 
 @app.command()
-def password(user: User, data: Data = Path("var"), *, ask: Ask = False, as_json: Json = False) -> None:
+def password(user: User, data: Data = Path("var"), *, sql: Sql = None, ask: Ask = False, as_json: Json = False) -> None:
     """Give a user a new password; every session of theirs ends."""
     new = _password(ask=ask)
-    _run(data, lambda users: users.change(command_line(), user, Change(password=new)))
+    _run(data, sql, lambda users: users.change(command_line(), user, Change(password=new)))
     _say(user, new, asked=ask, as_json=as_json)
 
 
@@ -53,6 +54,7 @@ def change(
     user: User,
     data: Data = Path("var"),
     *,
+    sql: Sql = None,
     role: Annotated[Role | None, typer.Option(help="What the user is from now on.")] = None,
     name: Annotated[str | None, typer.Option(help="The name to show.")] = None,
     disabled: Annotated[
@@ -64,14 +66,14 @@ def change(
     wanted = Change(display=name, role=role, disabled=disabled)
     if wanted == Change():
         raise typer.BadParameter("nothing to change: --role, --name, --disable or --enable")
-    _run(data, lambda users: users.change(command_line(), user, wanted))
+    _run(data, sql, lambda users: users.change(command_line(), user, wanted))
     typer.echo(json.dumps({"user": user, **wanted.told()}, ensure_ascii=False) if as_json else f"{user}: changed")
 
 
 @app.command("list")
-def list_users(data: Data = Path("var"), *, as_json: Json = False) -> None:
+def list_users(data: Data = Path("var"), *, sql: Sql = None, as_json: Json = False) -> None:
     """List the users."""
-    found = _run(data, lambda users: users.everybody())
+    found = _run(data, sql, lambda users: users.everybody())
     if as_json:
         rows = [{"user": row.name, "name": row.display, "role": row.role, "disabled": row.disabled} for row in found]
         typer.echo(json.dumps({"users": rows}, ensure_ascii=False))
@@ -93,10 +95,10 @@ def _say(user: str, password: str, *, asked: bool, as_json: bool) -> None:
         typer.echo(f"{user}: done" if asked else f"{user}: the password is {password} (it is not shown again)")
 
 
-def _run(data: Path, work: Callable[[Users], Awaitable[T]], *, fresh: bool = False) -> T:
+def _run(data: Path, sql: str | None, work: Callable[[Users], Awaitable[T]], *, fresh: bool = False) -> T:
     clock = SystemClock()
     try:
-        return on_database(data, lambda database: work(_users(database, clock)), fresh=fresh)
+        return on_database(data, sql, lambda database: work(_users(database, clock)), fresh=fresh)
     except (UserError, UnknownError) as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from tests.cli.test_check import tocsin
+from tests.support.postgres import Postgres
 from tocsin_cloud.adapters.accounts import Account, Accounts
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.users import ensure_administrator
@@ -55,6 +56,19 @@ def test_users_are_made_and_changed_before_the_first_start(tmp_path: Path) -> No
     ]
     verdict = json.loads(tocsin("audit", "verify", "--data", str(data), "--json").stdout.splitlines()[-1])
     assert (verdict["sound"], verdict["entries"]) == (True, 6)
+
+
+def test_users_of_a_server_are_made_there(postgres_server: Postgres, tmp_path: Path) -> None:
+    """On an empty PostgreSQL the first user is made with the tables, and the log is walked there; no file is made."""
+    url = postgres_server.make("users")
+    where = ("--sql", f"postgresql://{url.username}@{url.host}:{url.port}/{url.database}", "--data", str(tmp_path))
+    made = tocsin("user", "add", "chief", "--role", "administrator", *where)
+    assert made.returncode == 0, made.stderr
+    verdict = json.loads(tocsin("audit", "verify", *where, "--json").stdout.splitlines()[-1])
+    assert (verdict["sound"], verdict["entries"]) == (True, 1)
+    assert list(tmp_path.iterdir()) == []
+    refused = tocsin("user", "list", "--sql", "postgresql://u@127.0.0.1:1/d")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
 def test_what_cannot_be_is_told_in_one_line(tmp_path: Path) -> None:
