@@ -1,7 +1,4 @@
-"""A gateway by a clock that can be set: ahead by as many ns as a file of eight bytes says; for the fault benchmark.
-
-It is no module of the benchmarks, because a gateway that starts is not to import them.
-"""
+"""A gateway by a clock that can be set, for the fault benchmark; no module of it, for a start is to import no more."""
 
 import asyncio
 import struct
