@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.settings import AlarmSettings, StrangerSettings, StreamSettings
 from tocsin_core.clock import SystemClock
-from tocsin_core.plant import load_plant
+from tocsin_core.plant import Plant, load_plant
 from tocsin_core.readings import Frame
 
 
@@ -396,6 +396,50 @@ def test_a_machine_without_a_snapshot_goes_on_from_the_shared_one(tmp_path: Path
                 await r.gateway.send({0: 1.0})
                 await eventually_async(lambda: _is(r, "returned-unacknowledged"))
             assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+
+    asyncio.run(story())
+
+
+def test_what_another_plant_file_raised_and_returned_in_silence_is_told_at_the_takeover(tmp_path: Path) -> None:
+    """A candidate with a lower limit raises while it stands by, one with a higher limit returns: both are committed."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, AsyncExitStack() as stack:
+            limits = plant_folder(tmp_path / "higher")
+            text = (limits / "plant.yaml").read_text(encoding="utf-8")
+            (limits / "plant.yaml").write_text(text.replace("setpoint: 50", "setpoint: 80"), encoding="utf-8")
+            lower, higher = r.plant, load_plant(limits)
+
+            async def joined(plant: Plant, value: float) -> None:
+                """A worker with `plant` stands by until it has seen `value`, then takes over."""
+                r.plant = plant
+                worker = r.worker()
+                task = asyncio.create_task(worker.run())
+
+                async def end() -> None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+
+                stack.push_async_callback(end)
+
+                async def seen() -> bool:
+                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+                    return worker.ready or float(r.live.value[plant.point_index["P1"]]) == value
+
+                await r.gateway.send({0: value})
+                await eventually_async(seen, 60)
+                if not worker.ready:
+                    await depose(r.database)
+                await eventually_async(lambda: worker.ready, 60)
+
+            await joined(higher, 60.0)
+            assert await r.phase() is None
+            await joined(lower, 61.0)
+            assert await r.phase() == "unacknowledged"
+            await joined(higher, 62.0)
+            assert await r.phase() == "returned-unacknowledged"
+            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+            assert len(await r.all(sql.Ticket)) == len({row.occurrence for row in await r.all(sql.Message)}) == 1
 
     asyncio.run(story())
 

@@ -26,6 +26,7 @@ from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.delegation import Delegation
+from tocsin_cloud.loops.disagreeing import untold
 from tocsin_cloud.loops.floods import Floods
 from tocsin_cloud.loops.hearing import hear
 from tocsin_cloud.loops.journal import (
@@ -39,12 +40,13 @@ from tocsin_cloud.loops.journal import (
     close_orphans,
     journal_positions,
     progress_of,
+    standing,
 )
 from tocsin_cloud.loops.live import Known, LiveView, Outlook
 from tocsin_cloud.settings import AlarmSettings
 from tocsin_core import engine
 from tocsin_core.clock import Clock
-from tocsin_core.engine import SnapshotError, State
+from tocsin_core.engine import SnapshotError, State, Transition
 from tocsin_core.foreign import is_writable, parsed
 from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import Plant
@@ -334,18 +336,28 @@ class AlarmsWorker:
                 return
 
     async def _reconcile(self) -> None:
-        if self._state is None:
+        """Let the tables and the engine agree on what stands: they do not where the plant has changed.
+
+        A worker that stood by under another plant file than the holder's has raised and returned alarms in silence.
+        """
+        state = self._state
+        if state is None:
             return
-        onsets = self._state.onset_ns.tolist()
+        onsets = state.onset_ns.tolist()
         present = {
             definition.id: engine.occurrence_id(definition.id, onset)
             for definition, onset in zip(self._rules.definitions, onsets, strict=True)
             if onset
         }
-        async with self._parts.database.write() as session:
+        async with self._parts.lease.write() as session:
             closed = await close_orphans(session, present, self._parts.clock.now_ns())
+            stands = await standing(session)
         if closed:
             log.warning("occurrences closed that nothing watches any more", occurrences=closed)
+        steps = [_as_step(state, each, self._read, timely=False) for each in untold(state, self._rules, stands)]
+        if steps:
+            log.warning("alarms raised or returned under another plant file are told", alarms=len(steps))
+            await self._commit(Batch(self._read, steps))
 
     async def _look_up(self, messages: list[Message]) -> None:
         """Find out which of the commands in `messages` were answered before: one that came twice is obeyed once."""
@@ -415,10 +427,7 @@ class AlarmsWorker:
         self._count(metrics.clock_steps_back, result.clock_steps_back)
         for transition in result.transitions:
             of_reading = self._timely and transition.event <= Event.RETURN_LATCHED and isfinite(transition.value)
-            until = int(self._state.shelved_until_ns[transition.definition])
-            out = bool(self._state.out_of_service[transition.definition])
-            once = bool(until and self._state.shelved_once[transition.definition])
-            batch.steps.append(Step(transition, batch.position, of_reading, until or None, once, out))
+            batch.steps.append(_as_step(self._state, transition, batch.position, timely=of_reading))
         return result.refusals
 
     def _obey(self, batch: Batch, message: Message) -> None:
@@ -591,6 +600,12 @@ class AlarmsWorker:
             await parts.shared.put(body, read.sequence)
             self._share_at = clock.monotonic() + parts.settings.share_interval_s
         self._keep_at = clock.monotonic() + max(parts.settings.snapshot_interval_s, SNAPSHOT_REST * took)
+
+
+def _as_step(state: State, transition: Transition, position: Position, *, timely: bool) -> Step:
+    until = int(state.shelved_until_ns[transition.definition])
+    once = bool(until and state.shelved_once[transition.definition])
+    return Step(transition, position, timely, until or None, once, bool(state.out_of_service[transition.definition]))
 
 
 def _parsed(message: Message) -> dict[str, Any] | None:

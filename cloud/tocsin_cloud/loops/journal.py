@@ -287,6 +287,15 @@ async def close_orphans(session: AsyncSession, present: Mapping[str, str], now_n
     return closed
 
 
+async def standing(session: AsyncSession) -> dict[str, Phase]:
+    """By id, the phase of each occurrence that is not normal."""
+    rows = await session.execute(
+        select(sql.Occurrence.id, sql.Occurrence.phase).where(sql.Occurrence.phase != Phase.NORMAL.text)
+    )
+    by_text = {phase.text: phase for phase in Phase}
+    return {occurrence: by_text[phase] for occurrence, phase in rows}
+
+
 async def _occurrences(session: AsyncSession, ids: set[str]) -> dict[str, sql.Occurrence]:
     wanted = sorted(ids)
     found: dict[str, sql.Occurrence] = {}
