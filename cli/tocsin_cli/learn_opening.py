@@ -17,7 +17,8 @@ from tocsin_core.plant import Plant, PlantError, Problem, load_plant
 from tocsin_core.plant.calibrations import CALIBRATIONS_FILE, calibrations_to_json
 from tocsin_core.plant.fields import IDENTIFIER
 from tocsin_core.plant.load import MODELS_FOLDER, PLANT_FILE, POINTS_FILE
-from tocsin_core.plant.source import add_points_csv, read_yaml
+from tocsin_core.plant.source import add_points_csv
+from tocsin_core.plant.yaml_text import read_yaml
 
 ENDING: Final = ".normal"
 LEAST_POINTS: Final = 2

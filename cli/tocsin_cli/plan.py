@@ -11,7 +11,7 @@ import typer
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.registers import ReadPlan, ReadRequest
-from tocsin_edge.settings import EdgeSettings, ModbusDevice, compile_alarms, compile_settings
+from tocsin_edge.settings import EdgeSettings, ModbusDevice, compile_settings
 
 HEADINGS: Final = (
     "connection",
@@ -108,7 +108,7 @@ def _writes(settings: EdgeSettings) -> list[dict[str, Any]]:
             "off": output.off,
             "alarms": int(follows.sum()),
         }
-        for output, follows in zip(settings.gateway.outputs, compile_alarms(settings).follows, strict=True)
+        for output, follows in zip(settings.gateway.outputs, settings.alarms.follows, strict=True)
     ]
 
 

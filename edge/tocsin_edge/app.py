@@ -33,7 +33,7 @@ from tocsin_edge.loops.spool_watch import SpoolWatch
 from tocsin_edge.loops.tally import Tally
 from tocsin_edge.loops.trial import Before
 from tocsin_edge.loops.watchdog import Progress, SpoolPulse, Watchdog, witnesses_of
-from tocsin_edge.settings import EdgeSettings, compile_alarms
+from tocsin_edge.settings import EdgeSettings
 
 NS_PER_MS: Final = 1_000_000
 
@@ -149,10 +149,9 @@ class _Parts(NamedTuple):
         keep = changed.gateway.spool
         await self.thread.call(self.thread.spool.resize, keep.max_mb, keep.keep_after_commit_s)
         settings = with_known_devices(self.inputs.settings, changed)
-        compiled = await asyncio.to_thread(compile_alarms, settings)
         await self.alarms.leaving.expect(settings.gateway.outputs)
         # Nothing waits from here until all know the same devices.
-        self.alarms.adopt(settings, compiled)
+        self.alarms.adopt(settings)
         devices = [device.sparkplug for device in settings.devices]
         self.board.adopt(devices, self.clock.now_ns() // NS_PER_MS)
         self.tally.adopt(settings.devices)
@@ -208,9 +207,8 @@ def _wire(
 
 def _alarms(settings: EdgeSettings, spool: Spool, clock: Clock, journal: JournalFeed) -> LocalAlarms:
     """The alarms that the gateway decides, as they were when it ended."""
-    compiled = compile_alarms(settings)
-    resumed = resume(compiled, read_alarm_state(settings.spool.parent), spool, clock.now_ns())
-    return LocalAlarms(settings, compiled, resumed, clock, journal)
+    resumed = resume(settings.alarms, read_alarm_state(settings.spool.parent), spool, clock.now_ns())
+    return LocalAlarms(settings, resumed, clock, journal)
 
 
 async def _manage(managed: Managed, parts: _Parts, trial_s: float) -> None:

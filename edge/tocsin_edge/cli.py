@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from tocsin_core.clock import SystemClock
-from tocsin_core.plant import PlantError, load_plant
+from tocsin_core.plant import PlantError
+from tocsin_edge.adapters.kept_plant import own_plant
 from tocsin_edge.adapters.memory import apart
 from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.app import run, stop_on_signals
 from tocsin_edge.loops.managed import TRIAL_S
-from tocsin_edge.settings import EdgeSettings, compile_settings
+from tocsin_edge.settings import EdgeSettings, compile_settings, folder_of
 
 
 class _Parser(ArgumentParser):
@@ -33,8 +34,7 @@ def edge(arguments: Sequence[str]) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
-        loaded = apart(partial(load_plant, given.plant))
-        settings = compile_settings(loaded, given.gateway, given.data, given.uplink)
+        settings = apart(partial(_settings, given))
         counters = asyncio.run(_until_signal(settings, given))
     except PlantError as error:
         parser.error(error.line)
@@ -76,6 +76,11 @@ def _trial(text: str) -> float:
     if not 1.0 <= seconds < float("inf"):
         raise ArgumentTypeError(f"{text!r} is not a number of seconds from 1 on")
     return seconds
+
+
+def _settings(given: Namespace) -> EdgeSettings:
+    plant = own_plant(given.plant, given.gateway, folder_of(given.data, given.gateway))
+    return compile_settings(plant, given.gateway, given.data, given.uplink)
 
 
 async def _until_signal(settings: EdgeSettings, given: Namespace) -> dict[str, int]:

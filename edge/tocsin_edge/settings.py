@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tocsin_core.owned import alone, follows
+from tocsin_core.owned import alone, fingerprint, follows
 from tocsin_core.plant import AlarmKind, Plant, PlantPoint, Priority
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.model import Gateway
 from tocsin_core.plant.mqtt import Mqtt
+from tocsin_core.plant.slice import hash_of, slice_of
 from tocsin_core.plant.standards import GAS_KINDS, defaults_of
 from tocsin_core.ranges import Ranges
 from tocsin_core.readings import Bool
@@ -72,36 +73,36 @@ class AlarmSettings:
     """The alarms that the gateway decides by itself, D of them.
 
     `points` gives the engine's number by device and metric, of those that an alarm looks at; `follows` by output of the
-    gateway which alarms it follows, bool[D].
+    gateway which alarms it follows, bool[D]; `fingerprint` tells two ends that they decide alike.
     """
 
     rules: Rules
     points: dict[tuple[str, str], int]
     follows: tuple[Bool, ...]
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
     """One gateway of one site, whole; `spool` is the file of the store-and-forward queue.
 
-    `plant` is what it was compiled from, with the folder `data` of all gateways' files and the broker's own `uplink`.
+    `gateway` is what the plant file says of it beside its devices. Nothing else of the plant stays in memory: `content`
+    is the hash of the slice of it, `data` the folder of all gateways' files, `uplink` the broker's address if given.
     """
 
     site: str
     gateway: Gateway
     devices: tuple[DeviceSettings, ...]
+    alarms: AlarmSettings
+    content: str
     spool: Path
-    plant: Plant
     data: Path
     uplink: str | None
 
-    def under(self, plant: Plant) -> "EdgeSettings":
-        """The same gateway in the same place under another plant file.
 
-        Raises:
-            ValueError: as `compile_settings`.
-        """
-        return compile_settings(plant, self.gateway.id, self.data, self.uplink)
+def folder_of(data: Path, gateway_id: str) -> Path:
+    """The folder of one gateway's files under the folder `data` of all gateways'."""
+    return data / "gateways" / gateway_id
 
 
 def compile_settings(plant: Plant, gateway_id: str, data: Path, uplink: str | None = None) -> EdgeSettings:
@@ -127,18 +128,20 @@ def compile_settings(plant: Plant, gateway_id: str, data: Path, uplink: str | No
         if point.gateway.id == gateway_id:
             grouped.setdefault(point.device.id, []).append(point)
     devices = tuple(_device(plant, points) for points in grouped.values())
-    spool = data / "gateways" / gateway_id / "spool.sqlite"
-    return EdgeSettings(plant.site.id, gateway, devices, spool, plant, data, uplink)
+    spool = folder_of(data, gateway_id) / "spool.sqlite"
+    alarms, content = _alarms(plant, gateway), hash_of(slice_of(plant, gateway_id))
+    beside = gateway.model_copy(update={"devices": ()})
+    return EdgeSettings(plant.site.id, beside, devices, alarms, content, spool, data, uplink)
 
 
-def compile_alarms(settings: EdgeSettings) -> AlarmSettings:
-    """Compile the alarms that the gateway decides by itself."""
-    part = alone(settings.plant, settings.gateway.id)
+def _alarms(plant: Plant, gateway: Gateway) -> AlarmSettings:
+    part = alone(plant, gateway.id)
     rules = compile_rules(part)
     return AlarmSettings(
         rules,
         {(point.device.id, point.metric): point.index for point in part.points if point.compute is None},
-        tuple(follows(output, part, rules) for output in settings.gateway.outputs),
+        tuple(follows(output, part, rules) for output in gateway.outputs),
+        fingerprint(plant, gateway.id),
     )
 
 

@@ -38,7 +38,7 @@ def gateways(say: Say) -> build.Dashboard:
             "sum(max by (gateway) (tocsin_gateway_batches_waiting))",
             ((None, GREEN), (1000, YELLOW), (100_000, RED)),
         ),
-        (say("每秒读数", "Readings a second"), "sum(tocsin_readings_per_second)", ((None, GREEN),)),
+        (say("每秒读数", "Readings a second"), "max(tocsin_readings_per_second)", ((None, GREEN),)),
         (say("坏值测点", "Bad points"), 'max(tocsin_points{quality="bad"})', ((None, GREEN), (1, YELLOW), (10, RED))),
         (say("从未读到", "Never read"), 'max(tocsin_points{quality="none"})', ((None, GREEN), (1, YELLOW))),
         (say("静默测点", "Silent points"), "max(tocsin_points_silent)", none_good),

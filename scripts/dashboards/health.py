@@ -79,7 +79,7 @@ def _lines(say: Say) -> list[tuple[str, str, list[tuple[str, str]]]]:
         (
             say("每秒读数", "Readings stored a second"),
             "ops",
-            [("sum(rate(tocsin_readings_stored_total[$__rate_interval]))", say("读数", "readings"))],
+            [("max(rate(tocsin_readings_stored_total[$__rate_interval]))", say("读数", "readings"))],
         ),
         (
             say("提交耗时 p99", "Time of a commit, p99"),
@@ -94,27 +94,27 @@ def _lines(say: Say) -> list[tuple[str, str, list[tuple[str, str]]]]:
         (
             say("报警变迁", "Alarm transitions"),
             "short",
-            [("sum by (event) (increase(tocsin_alarm_transitions_total[$__rate_interval]))", "{{event}}")],
+            [("max by (event) (increase(tocsin_alarm_transitions_total[$__rate_interval]))", "{{event}}")],
         ),
         (
             say("拒收的数据", "Payloads refused"),
             "short",
-            [("sum by (reason) (increase(tocsin_quarantined_total[$__rate_interval]))", "{{reason}}")],
+            [("max by (reason) (increase(tocsin_quarantined_total[$__rate_interval]))", "{{reason}}")],
         ),
         (
             say("迟到、超前、重复的读数", "Readings late, ahead of time, repeated"),
             "short",
             [
-                ("sum(increase(tocsin_readings_late_total[$__rate_interval]))", say("迟到", "late")),
-                ("sum(increase(tocsin_readings_ahead_total[$__rate_interval]))", say("超前", "ahead")),
-                ("sum(increase(tocsin_readings_repeated_total[$__rate_interval]))", say("重复", "repeated")),
+                ("max(increase(tocsin_readings_late_total[$__rate_interval]))", say("迟到", "late")),
+                ("max(increase(tocsin_readings_ahead_total[$__rate_interval]))", say("超前", "ahead")),
+                ("max(increase(tocsin_readings_repeated_total[$__rate_interval]))", say("重复", "repeated")),
             ],
         ),
         (
             say("发给人的消息", "Messages to people"),
             "short",
             [
-                ("sum by (outcome) (increase(tocsin_messages_total[$__rate_interval]))", "{{outcome}}"),
+                ("max by (outcome) (increase(tocsin_messages_total[$__rate_interval]))", "{{outcome}}"),
                 ("max(tocsin_messages_waiting)", say("等待", "waiting")),
             ],
         ),
@@ -142,14 +142,14 @@ def _lines(say: Say) -> list[tuple[str, str, list[tuple[str, str]]]]:
             "short",
             [
                 (
-                    "sum by (role) (increase(tocsin_commit_failures_total[$__rate_interval]))",
+                    "max by (role) (increase(tocsin_commit_failures_total[$__rate_interval]))",
                     say("提交 {{role}}", "commits {{role}}"),
                 ),
                 (
-                    "sum by (what) (increase(tocsin_look_failures_total[$__rate_interval]))",
+                    "max by (what) (increase(tocsin_look_failures_total[$__rate_interval]))",
                     say("查看 {{what}}", "looks {{what}}"),
                 ),
-                ("sum(increase(tocsin_journal_lost_total[$__rate_interval]))", say("网关日志缺失", "journal lost")),
+                ("max(increase(tocsin_journal_lost_total[$__rate_interval]))", say("网关日志缺失", "journal lost")),
             ],
         ),
         (

@@ -7,7 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tocsin_core.plant.fields import Host, Port
 from tocsin_core.plant.model import Broker
-from tocsin_core.plant.source import Path, Source, read_yaml
+from tocsin_core.plant.source import Path, Source
+from tocsin_core.plant.yaml_text import read_yaml
 
 SIMULATION_FILE: Final = "simulation.yaml"
 

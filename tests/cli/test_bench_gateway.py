@@ -9,6 +9,8 @@ KEYS = {
     "period_s",
     "cpu_percent_of_one_core",
     "rss_mb",
+    "start_s",
+    "start_cpu_s",
     "bus_utilisation",
     "drain_readings_per_second",
     "live_p99_ms_while_draining",
@@ -29,5 +31,7 @@ def test_a_short_run_gives_every_figure() -> None:
     assert 0.3 < found["bus_utilisation"] < 0.7
     assert found["cpu_percent_of_one_core"] > 0
     assert found["rss_mb"] > 20
+    assert found["start_cpu_s"] > 0
+    assert found["start_s"] > 0
     assert found["drain_readings_per_second"] > 0
     assert found["live_p99_ms_while_draining"] > 0

@@ -21,6 +21,7 @@ main()
 """
 OTHERS = {
     "rich",
+    "ruamel.yaml",
     "typer",
     "tocsin_cli.application",
     "tocsin_cloud",

@@ -18,7 +18,7 @@ from tocsin_core.plant import (
     shipped_profiles,
 )
 from tocsin_core.plant.model import MinePlace
-from tocsin_core.plant.source import MOST_LEVELS, read_yaml
+from tocsin_core.plant.yaml_text import MOST_LEVELS, read_yaml
 from tocsin_core.registers import parse_profile
 
 PLANT: Final = """\

@@ -12,19 +12,16 @@ from urllib.parse import quote
 
 import aiomqtt
 import numpy as np
-from sqlalchemy import insert, select
 from sqlalchemy.engine import URL
 
 from tests.cloud.rig import CloudProcess, broker, now_ms
 from tests.contract.history_stores import FLAGS, Victoria, victoria
 from tests.support.figures import DEMO_PLANT
 from tests.support.need import ROOT
-from tests.support.postgres import postgres
 from tests.support.wait import eventually_async
 from tocsin_cli.bench.lead import draw, shipped
 from tocsin_cli.bench.lead_readings import read
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
-from tocsin_cloud.adapters.sql.models import Message, Occurrence, Ticket
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import SystemClock
 from tocsin_core.managed import Standing
@@ -37,6 +34,10 @@ from tocsin_core.sparkplug.edge import Columns
 LEAKING: Final = "NH3-103"
 SCRAPE: Final = ROOT / "dashboards" / "scrape.yml"
 EVERY_S: Final = 0.25
+SEEN: Final = (
+    "SELECT 1 FROM occurrence WHERE alarm = 'NH3-103/HH'",
+    "SELECT 1 FROM message WHERE state = 'delivered'",
+)
 # When VictoriaMetrics has all of this, the leak has been through all figures, also those that are made of two scrapes.
 TOLD: Final = (
     "max(tocsin_source_worst) == 4",
@@ -59,17 +60,7 @@ class DemoPlant:
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         """The rows that the tables answer."""
-
-        async def ask() -> list[dict[str, Any]]:
-            database = Database.as_it_is(self.tables)
-            try:
-                async with database.read() as session:
-                    rows = await (await session.connection()).exec_driver_sql(query)
-                    return [dict(row) for row in rows.mappings()]
-            finally:
-                await database.close()
-
-        return asyncio.run(ask())
+        return asyncio.run(asked(self.tables, query))
 
     def figures(self, resource: str, **asked: str) -> list[dict[str, Any]]:
         """What VictoriaMetrics answers to `query` or `query_range`."""
@@ -166,18 +157,15 @@ def scraping(folder: Path, victoria: Victoria, cloud: CloudProcess, token: str) 
     victoria.get("/-/reload")
 
 
-async def _copied(data: Path, url: URL) -> None:
-    """Copy the tables of alarms, tickets and messages from the cloud side's SQLite file into `url`."""
-    here, there = Database.as_it_is(sqlite_url(data / "tocsin.sqlite")), Database.as_it_is(url)
+async def asked(url: URL, query: str) -> list[dict[str, Any]]:
+    """The rows that the tables at `url` answer."""
+    database = Database.as_it_is(url)
     try:
-        async with here.read() as old, there.write() as new:
-            for row in (Occurrence, Ticket, Message):
-                columns = row.__mapper__.columns
-                rows = [dict(each) for each in (await old.execute(select(*columns))).mappings()]
-                await new.execute(insert(row), rows)
+        async with database.read() as session:
+            rows = await (await session.connection()).exec_driver_sql(query)
+            return [dict(row) for row in rows.mappings()]
     finally:
-        await here.close()
-        await there.close()
+        await database.close()
 
 
 async def _story(folder: Path, victoria: Victoria, url: URL) -> tuple[float, float]:
@@ -185,7 +173,8 @@ async def _story(folder: Path, victoria: Victoria, url: URL) -> tuple[float, flo
     shown = readings(plant)
     began = SystemClock().now_ns() / NS
     async with broker(folder / "nats") as (server, settings):
-        cloud = CloudProcess(DEMO_PLANT, folder / "data", server.url, settings.mqtt, history=victoria.address)
+        sql = ("--sql", url.set(drivername="postgresql").render_as_string())
+        cloud = CloudProcess(DEMO_PLANT, folder / "data", server.url, settings.mqtt, history=victoria.address, more=sql)
         cloud.start()
         try:
             await eventually_async(cloud.ready, 60)
@@ -197,14 +186,13 @@ async def _story(folder: Path, victoria: Victoria, url: URL) -> tuple[float, flo
                 async with compressor.sending():
                     await eventually_async(lambda: tank_farm.batch > 30 and compressor.batch > 30, 60)
                 tank_farm.leak_ppm = 80.0
-                await eventually_async(lambda: (f"{LEAKING}/HH",) in cloud.rows("SELECT alarm FROM occurrence"), 60)
-                await eventually_async(lambda: cloud.rows("SELECT 1 FROM message WHERE state = 'delivered'"), 60)
+                for seen in SEEN:
+                    await eventually_async(partial(asked, url, seen), 60)
                 for told in TOLD:
                     await eventually_async(partial(shows, victoria, told), 60)
                 ended = SystemClock().now_ns() / NS
         finally:
             cloud.end()
-    await _copied(folder / "data", url)
     victoria.show()
     return began, ended
 
@@ -216,13 +204,12 @@ def shows(victoria: Victoria, query: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def demo_plant(folder: Path) -> Iterator[DemoPlant]:
-    """Run the demo plant through an ammonia leak; what is left of it is there to be asked."""
+def demo_plant(folder: Path, url: URL) -> Iterator[DemoPlant]:
+    """Run the demo plant through an ammonia leak, with its tables at `url`; what is left of it is there to be asked."""
     config = folder / "scrape.yml"
     config.write_text("{}", encoding="utf-8")
     # Else what is younger than half a minute is not shown yet.
     flags = (*FLAGS, f"-promscrape.config={config}", "-search.latencyOffset=0s")
-    with victoria(folder / "vm", *flags) as store, postgres(folder / "pg") as server:
-        url = server.with_tables()
+    with victoria(folder / "vm", *flags) as store:
         began, ended = asyncio.run(_story(folder, store, url))
         yield DemoPlant(store, url, began, ended)

@@ -46,7 +46,9 @@ def test_a_rule_that_never_fires_is_noticed(tmp_path: Path) -> None:
     text = RULES.read_text(encoding="utf-8")
     assert "tocsin_messages_overdue_seconds) > 120" in text
     (tmp_path / RULES.name).write_text(text.replace("overdue_seconds) > 120", "overdue_seconds) > 1e9"), "utf-8")
-    (tmp_path / TESTS.name).write_text(TESTS.read_text(encoding="utf-8"), encoding="utf-8")
+    tests = loaded(TESTS)
+    tests["tests"] = [test for test in tests["tests"] if test["name"] == "TocsinMessagesOverdue"]
+    YAML().dump(tests, tmp_path / TESTS.name)
     promtool = need_program("promtool")
     done = subprocess.run([promtool, "test", "rules", str(tmp_path / TESTS.name)], capture_output=True, check=False)
     assert done.returncode == 1

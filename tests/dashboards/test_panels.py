@@ -10,6 +10,7 @@ import pytest
 
 from tests.dashboards.demo_plant import LEAKING, DemoPlant, demo_plant, shows
 from tests.support.need import ROOT, need_program
+from tests.support.postgres import Postgres
 
 FOLDER: Final = ROOT / "dashboards"
 DASHBOARDS: Final = sorted(FOLDER.glob("*/*.json"))
@@ -18,9 +19,9 @@ need_program("victoria-metrics")
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoPlant]:
+def demo(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -> Iterator[DemoPlant]:
     """The demo plant after an ammonia leak."""
-    with demo_plant(tmp_path_factory.mktemp("demo")) as made:
+    with demo_plant(tmp_path_factory.mktemp("demo"), postgres_server.with_tables()) as made:
         yield made
 
 

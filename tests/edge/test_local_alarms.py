@@ -35,7 +35,7 @@ from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Sample, Verdict
 from tocsin_edge.loops.local_alarms import SNAPSHOT_EVERY_S, LocalAlarms, Wish
 from tocsin_edge.loops.spool_thread import SpoolThread
-from tocsin_edge.settings import EdgeSettings, compile_alarms, compile_settings
+from tocsin_edge.settings import EdgeSettings, compile_settings
 
 START_MS: Final = 1_800_000_000_000
 NS_PER_MS: Final = 1_000_000
@@ -84,9 +84,9 @@ class Run:
         self.folder = settings.spool.parent
         self.spool = Spool.open(settings.spool, 64, 600, clock.ms)
         self.thread = SpoolThread(self.spool, clock)
-        alarms = compile_alarms(settings)
+        alarms = settings.alarms
         resumed = resume(alarms, read_alarm_state(self.folder), self.spool, clock.now_ns())
-        self.alarms = LocalAlarms(settings, alarms, resumed, clock, JournalFeed(self.thread))
+        self.alarms = LocalAlarms(settings, resumed, clock, JournalFeed(self.thread))
         self._waiting: list[Sample] = []
         self._put = self.alarms.before(self._waiting.append)
 
@@ -146,7 +146,7 @@ def told(entries: list[Entry]) -> list[Told]:
 
 def by_one_engine(settings: EdgeSettings, spool: Spool) -> list[Told]:
     """What an engine that never ended says of all readings in the spool."""
-    alarms = compile_alarms(settings)
+    alarms = settings.alarms
     state, found = initial(alarms.rules, START_MS * NS_PER_MS), list[Told]()
     numbers = np.array([alarms.points["D", name] for name in POINTS], np.int32)
     for batch in spool.since(0, 1_000_000):
@@ -479,8 +479,8 @@ def test_under_another_plant_what_is_in_both_stands(settings: EdgeSettings) -> N
         path = run.folder.parents[2] / "plant" / "plant.yaml"
         text = path.read_text(encoding="utf-8").replace("id: P1,", "id: P0,")
         path.write_text(text.replace("P1, above", "P0, above"), encoding="utf-8")
-        other = settings.under(load_plant(path.parent))
-        run.alarms.adopt(other, compile_alarms(other))
+        other = compile_settings(load_plant(path.parent), "gw", settings.data)
+        run.alarms.adopt(other)
         assert run.alarms.switches == (siren,)
         assert siren.figures.wanted
         assert "P1/H" not in run.alarms.rules.index

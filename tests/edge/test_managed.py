@@ -140,14 +140,15 @@ async def above(tmp_path: Path, broker: Broker) -> AsyncIterator[Above]:
 
 
 def lost(host: Host, metric: str) -> int:
-    """How many good readings are lacking between the first and the last, one a period; negative: too many."""
-    times = [time_ns / 1e6 for time_ns, _, quality in host.of(metric) if quality == 0xC0]
+    """How many good readings are lacking between the first tick and the last, one a period; negative: too many."""
+    # The very first is not read at a tick, but as soon as the gateway runs.
+    times = [time_ns / 1e6 for time_ns, _, quality in host.of(metric) if quality == 0xC0][1:]
     return round((times[-1] - times[0]) / PERIOD_MS) + 1 - len(times)
 
 
 def held_up(host: Host, metric: str) -> int:
     """How often this busy machine held up a metric that is read all the time: steps that are not a period long."""
-    times = [time_ns / 1e6 for time_ns, _, _ in host.of(metric)]
+    times = [time_ns / 1e6 for time_ns, _, _ in host.of(metric)][1:]
     return sum(abs(after - before - PERIOD_MS) > PERIOD_MS / 5 for before, after in pairwise(times))
 
 

@@ -33,6 +33,7 @@ def test_the_settings_on_the_slice_are_those_on_the_whole_plant(name: str, gatew
     other = compile_settings(whole, gateway, tmp_path)
     assert mine.devices == other.devices
     assert (mine.site, mine.gateway, mine.spool) == (other.site, other.gateway, other.spool)
+    assert (mine.content, mine.alarms.fingerprint) == (other.content, other.alarms.fingerprint)
     for one, two in zip(mine.devices, other.devices, strict=True):
         assert one.sparkplug == two.sparkplug
         if isinstance(one.input, ModbusDevice) and isinstance(two.input, ModbusDevice):
@@ -59,10 +60,12 @@ def test_a_device_that_reads_otherwise_is_another(old: str, new: str, tmp_path: 
     text = modbus_device("A", 502)
     folder = plant(tmp_path, 1883, {"A": text, "B": modbus_device("B", 502, 2)})
     before = compile_settings(load_plant(folder), "gw", tmp_path)
-    assert before.under(load_plant(folder)).devices == before.devices
+    assert compile_settings(load_plant(folder), "gw", tmp_path).devices == before.devices
     changed = text.replace(old, new)
     assert changed != text
-    after = before.under(load_plant(plant(tmp_path, 1883, {"A": changed, "B": modbus_device("B", 502, 2)})))
+    after = compile_settings(
+        load_plant(plant(tmp_path, 1883, {"A": changed, "B": modbus_device("B", 502, 2)})), "gw", tmp_path
+    )
     assert after.devices[0] != before.devices[0]
     assert after.devices[1] == before.devices[1]
 
@@ -71,9 +74,9 @@ def test_a_set_point_alone_leaves_the_reading_alone(tmp_path: Path) -> None:
     """A limit of an ordinary alarm is moved: the device is read as before."""
     text = modbus_device("A", 502).replace("kind: generic", "kind: generic, alarms: {H: {setpoint: 500}}")
     before = compile_settings(load_plant(plant(tmp_path, 1883, {"A": text})), "gw", tmp_path)
-    after = before.under(load_plant(plant(tmp_path, 1883, {"A": text.replace("500", "600")})))
+    after = compile_settings(load_plant(plant(tmp_path, 1883, {"A": text.replace("500", "600")})), "gw", tmp_path)
     assert after.devices == before.devices
-    assert after.plant.points[0].definitions != before.plant.points[0].definitions
+    assert after.alarms.rules.definitions != before.alarms.rules.definitions
 
 
 @pytest.mark.parametrize("own_time", [", time: t", ""])
@@ -88,7 +91,7 @@ def test_a_message_that_two_listeners_hear_is_read_once(own_time: str, tmp_path:
     clock = SystemClock()
     samples: list[Sample] = []
     before = Listener.of(settings, clock, samples.append)
-    changed = settings.under(load_plant(plant(tmp_path, 1883, {"S": sensor(20)})))
+    changed = compile_settings(load_plant(plant(tmp_path, 1883, {"S": sensor(20)})), "gw", tmp_path)
     after = Listener.of(changed, clock, samples.append, before)
     assert after.sensors != before.sensors
     now_ms = clock.now_ns() // 1_000_000

@@ -2,10 +2,11 @@
 
 import gc
 import os
+from functools import partial
 
 import pytest
 
-from tocsin_edge.adapters.memory import apart, settle
+from tocsin_edge.adapters.memory import apart, elsewhere, settle
 
 
 def test_what_is_made_apart_comes_over_whole() -> None:
@@ -44,3 +45,12 @@ def test_what_stays_is_looked_through_no_more() -> None:
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+def test_what_is_made_elsewhere_comes_over_and_leaves_nothing_behind() -> None:
+    """From an interpreter that shares nothing with this one; what went wrong there is told."""
+    assert elsewhere(partial(divmod, 17, 5)) == (3, 2)
+    assert elsewhere(os.getpid) != os.getpid()
+    assert elsewhere(partial(print, "what it logs")) is None
+    with pytest.raises(ChildProcessError, match="ended with 1: ZeroDivisionError"):
+        elsewhere(partial(divmod, 1, 0))

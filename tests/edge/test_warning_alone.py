@@ -29,7 +29,7 @@ from tocsin_core.sparkplug import orders
 from tocsin_edge.adapters.metrics import ask, tell
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.loops.alarm_restore import engine_numbers, heard
-from tocsin_edge.settings import compile_alarms, compile_settings
+from tocsin_edge.settings import compile_settings
 
 ALARMS = ", alarms: {H: {setpoint: 100, deadband: 1, priority: high}, bad: false}"
 ALARM = "A/H"
@@ -429,7 +429,7 @@ def test_killed_at_any_moment_the_journal_is_that_of_one_engine_over_all_that_wa
         assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
 
     play(gateway, broker.mqtt, story)
-    alarms = compile_alarms(compile_settings(load_plant(tmp_path / "plant"), "gw", tmp_path / "data"))
+    alarms = compile_settings(load_plant(tmp_path / "plant"), "gw", tmp_path / "data").alarms
     state, expected = initial(alarms.rules, 0), []
     with closing(Spool.open(gateway.spool, 64, 600, 0)) as spool:
         for batch in spool.since(0, 1_000_000):

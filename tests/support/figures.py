@@ -1,7 +1,7 @@
 """Every figure that `GET /metrics` of the cloud side has, taken from the objects that the program makes."""
 
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -16,6 +16,7 @@ from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.api.build import build_api
 from tocsin_cloud.api.ports import ApiPorts
+from tocsin_cloud.api.remote import RemoteLive, WorkersMetrics
 from tocsin_cloud.loops.notify import Notifier
 from tocsin_core.plant import load_plant
 
@@ -57,7 +58,22 @@ async def every_figure(folder: Path) -> list[Figure]:
     async with httpx.AsyncClient(transport=transport, base_url="http://tocsin") as client:
         (await client.get("/metrics")).raise_for_status()
     await database.close()
-    return sorted(_figures(metrics.registry))
+    told = WorkersMetrics(cast("RemoteLive", _NobodyAnswers())).collect()
+    of_roles = [Figure(each.name, each._labelnames, each.type, each.documentation) for each in told]  # type: ignore[attr-defined]  # noqa: SLF001 -- as below
+    return sorted([*_figures(metrics.registry), *of_roles])
+
+
+class _NobodyAnswers:
+    """What an interface of its own hears of the other processes: nothing."""
+
+    def answers(self, _role: str) -> bool:
+        return False
+
+    def candidates(self) -> tuple[()]:
+        return ()
+
+    def metrics(self) -> dict[str, str]:
+        return {}
 
 
 def _figures(registry: CollectorRegistry) -> list[Figure]:

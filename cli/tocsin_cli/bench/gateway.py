@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -17,7 +18,15 @@ import typer
 from rich.console import Console
 
 from tocsin_cli.bench.gateway_host import Host
-from tocsin_cli.bench.programs import END_S, TOCSIN, cpu_s, last_line, program, until_listening
+from tocsin_cli.bench.programs import (
+    END_S,
+    TOCSIN,
+    cpu_s,
+    last_line,
+    program,
+    until_listening,
+    with_compiled_files,
+)
 from tocsin_cli.demo.ports import free_port
 from tocsin_cloud.adapters import nats_server
 from tocsin_core.clock import Clock, SystemClock
@@ -32,6 +41,8 @@ PERIOD_S: Final = 1.0
 BAUD: Final = 19_200
 WARM_S: Final = 8.0
 STEADY_S: Final = 30
+STARTS: Final = 3
+LOOK_S: Final = 0.01
 BACKLOG_S: Final = 3_000
 APPEND: Final = 1_000
 DRAIN_MOST_S: Final = 300.0
@@ -108,6 +119,7 @@ async def _bed(folder: Path, clock: Clock) -> AsyncIterator[Bed]:
         encoding="utf-8",
     )
     code = "from tocsin_cli.bench.gateway_devices import main; main()"
+    await _compile(folder)
     async with (
         program(nats_server.program(), "-c", str(config), log=folder / "nats.log"),
         program(sys.executable, "-c", code, str(LINES), str(BAUD), log=folder / "devices.log", talks=True) as devices,
@@ -121,7 +133,7 @@ async def _bed(folder: Path, clock: Clock) -> AsyncIterator[Bed]:
 @asynccontextmanager
 async def _gateway(bed: Bed) -> AsyncIterator[Process]:
     command = ["edge", str(bed.folder / "plant"), "--gateway", NODE, "--data", str(bed.folder / "data")]
-    async with program(*TOCSIN, *command, log=bed.folder / LOG) as process:
+    async with program(*TOCSIN, *command, log=bed.folder / LOG, env=with_compiled_files(bed.folder / "pyc")) as process:
         yield process
 
 
@@ -142,6 +154,31 @@ async def _counts(devices: Process) -> dict[str, float]:
     if devices.stdin is not None:
         devices.stdin.write(b"\n")
     return await _told(devices)
+
+
+async def _compile(folder: Path) -> None:
+    """Let a gateway be imported once, as an installation compiles it once."""
+    async with program(
+        *TOCSIN, "edge", "--help", log=folder / "help.log", env=with_compiled_files(folder / "pyc")
+    ) as it:
+        await it.wait()
+
+
+async def starts(bed: Bed) -> dict[str, float]:
+    """Start the gateway and kill it, as often as it takes for a median: until the first instrument has answered."""
+    took_s, used_s = [], []
+    for _ in range(STARTS):
+        before = (await _counts(bed.devices))["asked"]
+        begun = bed.clock.monotonic()
+        async with _gateway(bed) as process:
+            while (await _counts(bed.devices))["asked"] == before:
+                if process.returncode is not None or bed.clock.monotonic() - begun > 3 * END_S:
+                    raise RuntimeError(f"the gateway does not begin: {last_line(bed.folder / LOG)}")
+                await asyncio.sleep(LOOK_S)
+            took_s.append(bed.clock.monotonic() - begun)
+            used_s.append(cpu_s(process.pid))
+            process.kill()
+    return {"start_s": round(median(took_s), 2), "start_cpu_s": round(median(used_s), 2)}
 
 
 async def steady(bed: Bed, seconds: int) -> dict[str, float]:
@@ -217,6 +254,8 @@ async def measure(folder: Path, clock: Clock, steady_s: int, backlog_s: int, say
     async with _bed(folder, clock) as bed:
         say(f"{steady_s} s of a steady plant")
         found = await steady(bed, steady_s)
+        say("starting again and again")
+        found |= await starts(bed)
         say(f"draining a backlog of {backlog_s} s")
         return found | await drain(bed, backlog_s)
 

@@ -17,6 +17,14 @@ END_S: Final = 10.0
 TOCSIN: Final = (sys.executable, "-c", "from tocsin_cli.main import main; main()")
 
 
+def with_compiled_files(folder: Path) -> dict[str, str]:
+    """The environment with what lets Python keep its compiled files in `folder`.
+
+    An installation has them beside the sources; a checkout may have none, and may not be allowed to make any.
+    """
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder)}
+
+
 @asynccontextmanager
 async def program(
     *arguments: str, log: Path, talks: bool = False, env: Mapping[str, str] | None = None, apart: bool = False

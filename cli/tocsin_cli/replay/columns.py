@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tocsin_cli.replay.recording import RecordingError
 from tocsin_core.plant import Plant
-from tocsin_core.plant.source import read_yaml
+from tocsin_core.plant.yaml_text import read_yaml
 
 TIME_NAMES: Final = ("time", "datetime", "timestamp", "date", "ts")
 SIMULATION_FILE: Final = "simulation.yaml"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Final
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -19,13 +19,33 @@ from tocsin_core.plant.messages import message_of
 from tocsin_core.plant.model import Gateway, PlantFile, Site
 from tocsin_core.plant.parts import Parts, parts_of
 from tocsin_core.plant.point import PlantPoint
-from tocsin_core.plant.source import Path, Problem, Source, add_points_csv, path_text, read_yaml
+from tocsin_core.plant.source import Path, Problem, Source, add_points_csv, path_text
 from tocsin_core.registers import Profile, ProfileError, parse_profile
 
 PLANT_FILE: Final = "plant.yaml"
 POINTS_FILE: Final = "points.csv"
 MODELS_FOLDER: Final = "models"
 PROFILES_FOLDER: Final = "profiles"
+
+
+class Folder(Protocol):
+    """A folder, or a file in it: a path, a package's resource, a member of an archive."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    def joinpath(self, name: str, /) -> "Folder":
+        """What is called so in it, there or not."""
+
+    def is_file(self) -> bool:
+        """Whether it is a file that is there."""
+
+    def read_bytes(self) -> bytes:
+        """The content of the file."""
+
+    def read_text(self, encoding: str) -> str:
+        """The content of the file, its lines ended by line feeds."""
 
 
 class PlantError(Exception):
@@ -124,7 +144,7 @@ def _schema_problems(error: ValidationError, source: Source) -> None:
             source.problem(path, message)
 
 
-def _read_maps(parts: Parts, folders: tuple[Traversable, ...], source: Source) -> dict[str, str]:
+def _read_maps(parts: Parts, folders: tuple[Folder, ...], source: Source) -> dict[str, str]:
     """The texts of the device profiles by name, each from the first of `folders` that has it."""
     maps: dict[str, str] = {}
     wanted: dict[str, Path] = {}
@@ -159,7 +179,7 @@ def _parse_maps(parts: Parts, maps: dict[str, str], source: Source) -> dict[str,
 _DAMAGED: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, struct.error)
 
 
-def _read_models(parts: Parts, folder: Traversable, source: Source) -> dict[str, NormalModel]:
+def _read_models(parts: Parts, folder: Folder, source: Source) -> dict[str, NormalModel]:
     models: dict[str, NormalModel] = {}
     damaged: set[str] = set()
     for path, name in parts.models:
@@ -180,7 +200,7 @@ def _read_models(parts: Parts, folder: Traversable, source: Source) -> dict[str,
     return models
 
 
-def _read_calibrations(folder: Traversable, source: Source) -> dict[str, Calibration] | None:
+def _read_calibrations(folder: Folder, source: Source) -> dict[str, Calibration] | None:
     """The charts of points; none where there is no file, None where it cannot be read."""
     entry = folder.joinpath(CALIBRATIONS_FILE)
     if not entry.is_file():
@@ -199,12 +219,14 @@ def _not_utf8(error: UnicodeDecodeError) -> str:
     return f"not UTF-8: {error.reason} at byte {error.start}"
 
 
-def _read(folder: Traversable) -> Source:
+def _read(folder: Folder) -> Source:
     """The data of the plant file with the instrument list in it.
 
     Raises:
         PlantError: there is no plant file, or a file cannot be read at all.
     """
+    from tocsin_core.plant.yaml_text import read_yaml  # noqa: PLC0415 -- who has the plant otherwise does without
+
     name = PLANT_FILE
     entry = folder.joinpath(name)
     if not entry.is_file():
@@ -226,7 +248,7 @@ def _in_order(problems: list[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda problem: (problem.file, problem.line))
 
 
-def load_plant(folder: Traversable, library: Traversable | None = None) -> Plant:
+def load_plant(folder: Folder, library: Folder | None = None) -> Plant:
     """The plant in `folder`; device profiles come from its own `profiles/`, then from `library` (the shipped ones).
 
     Raises:
@@ -235,7 +257,7 @@ def load_plant(folder: Traversable, library: Traversable | None = None) -> Plant
     return plant_of(_read(folder), folder, library or shipped_profiles(), folder.name)
 
 
-def plant_of(source: Source, folder: Traversable, library: Traversable, name: str) -> Plant:
+def plant_of(source: Source, folder: Folder, library: Folder, name: str) -> Plant:
     """The plant called `name` whose file was read into `source`, with what it uses in `folder` and `library`.
 
     Raises:

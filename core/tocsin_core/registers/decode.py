@@ -59,6 +59,8 @@ class _Codes:
 
     def mark(self, content: I64 | F64, quality: U8) -> None:
         """Give each good value that is such a code the code's quality."""
+        if not len(self.column):
+            return
         hit = (content[self.column] == self.code) & (quality[self.column] == GOOD)
         quality[self.column[hit]] = self.quality[hit]
 
@@ -81,6 +83,8 @@ class _Rules:
 
         A status that could not be read makes what it speaks for uncertain.
         """
+        if not len(self.status):
+            return
         found = np.zeros(len(self.status), dtype=np.bool_)
         hit = (raw[self.status[self.code_rule]] & self.looked_at[self.code_rule]) == self.code
         np.logical_or.at(found, self.code_rule, hit)
@@ -149,6 +153,8 @@ class Decoder:
 
     def _scale_by_decimals(self, raw: I64, value: F64, quality: U8) -> None:
         column, source = self._decimals
+        if not len(column):
+            return
         places = raw[source]
         missing = is_bad(quality[source])
         senseless = ~missing & (np.abs(places) > MOST_DECIMALS)
@@ -187,6 +193,8 @@ class Decoder:
 
 
 def _mark_not_finite(value: F64, quality: U8) -> None:
+    if np.isfinite(value).all():
+        return
     good = quality == GOOD
     quality[good & np.isnan(value)] = BAD_SENSOR_FAILURE
     quality[good & np.isposinf(value)] = BAD_SENSOR_FAILURE | LIMITED_HIGH

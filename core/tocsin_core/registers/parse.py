@@ -6,9 +6,6 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tocsin_core.registers.profile import (
     ADDRESSES,
@@ -68,6 +65,9 @@ def parse_profile(text: str, file: str) -> Profile:
     Raises:
         ProfileError: not YAML, unknown keys, wrong types, or rules that name values that are not there.
     """
+    from ruamel.yaml import YAML  # noqa: PLC0415 -- who has a profile otherwise does without
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
+
     try:
         tree = YAML(typ="rt", pure=True).load(text)
     except MarkedYAMLError as error:
@@ -133,6 +133,8 @@ def _report(file: str, tree: object, found: Sequence[tuple[_Location, str]]) -> 
 
 def _line_of(tree: object, path: _Location) -> int:
     """Find the line (from 1) of the innermost part of `path` that exists in the tree."""
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq  # noqa: PLC0415 -- as above
+
     line, node = 1, tree
     for part in path:
         if isinstance(node, CommentedMap) and part in node:

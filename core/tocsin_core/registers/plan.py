@@ -70,8 +70,10 @@ class ReadPlan:
         while it starts would otherwise stay blind for ever. For it, and for all other exceptions, the plan stays as it
         is (the same object).
         """
+        if exception not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
+            return self
         spans = self._spans_in(request)
-        if exception not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) or not spans:
+        if not spans:
             return self
         for hole in self.holes:
             if not hole.proven and self._over(hole) == request:

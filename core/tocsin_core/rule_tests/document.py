@@ -12,7 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tocsin_core.lifecycle import Phase, RefusalReason, Verb
 from tocsin_core.plant import AlarmKind, Plant, PlantError, Problem, load_plant
-from tocsin_core.plant.source import Path, Source, path_text, read_yaml
+from tocsin_core.plant.source import Path, Source, path_text
+from tocsin_core.plant.yaml_text import read_yaml
 from tocsin_core.readings import Frame
 from tocsin_core.rule_tests.notation import NotationError, Series, Window, duration_ns, series, windows
 from tocsin_core.rules import NS, Rules, compile_rules

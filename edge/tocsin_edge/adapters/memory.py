@@ -4,6 +4,8 @@ import ctypes
 import gc
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -26,6 +28,32 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def elsewhere(make: Callable[[], T]) -> T:
+    """Do `make`, which must be picklable, in another interpreter; give what it gave.
+
+    For when there are threads. Nothing of what that takes, modules included, stays in this process.
+
+    Raises:
+        ChildProcessError: it did not end well; with the last that it said.
+    """
+    command = (sys.executable, "-P", "-c", "from tocsin_edge.adapters.memory import _serve; _serve()")
+    asked = pickle.dumps(make, pickle.HIGHEST_PROTOCOL)
+    done = subprocess.run(command, input=asked, capture_output=True, check=False)  # noqa: S603 - our own code
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ChildProcessError(f"ended with {done.returncode}: {said[-1] if said else ''}")
+    made: T = pickle.loads(done.stdout)  # noqa: S301 - our own child's
+    return made
+
+
+def _serve() -> None:
+    make = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent's
+    with os.fdopen(os.dup(1), "wb") as answer:
+        # What is printed meanwhile is no part of the answer.
+        os.dup2(2, 1)
+        pickle.dump(make(), answer, pickle.HIGHEST_PROTOCOL)
 
 
 def apart(make: Callable[[], T]) -> T:

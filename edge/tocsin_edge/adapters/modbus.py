@@ -182,14 +182,15 @@ class ModbusLine:
 
     async def _asked(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float) -> Answer:
         begun_s = self._clock.monotonic()
-        try:
-            async with asyncio.timeout(timeout_s):
-                connected = await self._connected()
-        except TimeoutError:
-            connected = False
-            self._note_failed_connect("connect timed out")
-        if not connected:
-            return Answer(BAD_COMM_FAILURE, self._reason, silent=True)
+        if not self._connected():
+            try:
+                async with asyncio.timeout(timeout_s):
+                    connected = await self._connect()
+            except TimeoutError:
+                connected = False
+                self._note_failed_connect("connect timed out")
+            if not connected:
+                return Answer(BAD_COMM_FAILURE, self._reason, silent=True)
         left_s = timeout_s - (self._clock.monotonic() - begun_s)
         answer = await self._exchanged(unit, request, left_s)
         if answer.garbled and any(other != unit for other in self._talk.unanswered):
@@ -208,10 +209,11 @@ class ModbusLine:
                 return check
         return await self._exchange(unit, request, timeout_s)
 
-    async def _connected(self) -> bool:
+    def _connected(self) -> bool:
         stale = self._any_number and (self._link.inbox.pending or self._talk.rest)
-        if self._link.is_open and not stale:
-            return True
+        return self._link.is_open and not stale
+
+    async def _connect(self) -> bool:
         if self._clock.monotonic() < self._connects.not_before_s:
             return False
         try:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 FILE_NAME: Final = "uplink.yaml"
 
@@ -96,6 +94,9 @@ def read_uplink_settings(folder: Path) -> UplinkSettings:
     path = folder / FILE_NAME
     if not path.exists():
         return UplinkSettings()
+    from ruamel.yaml import YAML  # noqa: PLC0415 -- what most gateways do without
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+
     try:
         # Without round trips there is nothing to keep but the values.
         held = _File.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {})

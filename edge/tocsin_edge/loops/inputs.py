@@ -56,6 +56,7 @@ class Inputs:
         """Begin to read, in tasks of `group`."""
         self._group = group
         for poller in self.pollers:
+            poller.begin()
             self._start(poller, _polling(poller))
         for key, job in self._jobs(self.listener).items():
             self._start(key, job)

@@ -18,11 +18,10 @@ from tocsin_edge.adapters.sensors import Arrival, SensorLink, connected
 from tocsin_edge.loops.host_broker import host_broker
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.network import Networks
+from tocsin_edge.loops.reconnect import Reconnect
 from tocsin_edge.loops.sensor import Sensor, SensorFigures
 from tocsin_edge.settings import EdgeSettings, SensorDevice
 
-RECONNECT_FIRST_S: Final = 0.25
-RECONNECT_MOST_S: Final = 3.0
 # Of so many sensors that nobody declared the log tells; more are only counted.
 MOST_UNKNOWN: Final = 100
 
@@ -129,19 +128,20 @@ class Listener:
 
     async def run(self) -> None:
         """Listen for ever; reconnects with full jitter."""
-        longest = RECONNECT_FIRST_S
+        reconnect = Reconnect(self._clock.monotonic())
         while True:
             try:
                 async with connected(self.broker, self._filters, self._lost) as link:
-                    longest = RECONNECT_FIRST_S
-                    await self._hear(link)
+                    try:
+                        await self._hear(link)
+                    finally:
+                        reconnect.was_good(self._clock.monotonic())
             except aiomqtt.MqttError as error:
                 reason = str(error)
                 log.warning("sensors' broker not reached", host=self.broker.host, port=self.broker.port, reason=reason)
             finally:
                 self._standing.clear()
-            await asyncio.sleep(_random.uniform(0.0, longest))
-            longest = min(2 * longest, RECONNECT_MOST_S)
+            await asyncio.sleep(reconnect.wait_s(self._clock.monotonic(), _random.random))
 
     async def _hear(self, link: SensorLink) -> None:
         self.counts["connects"] += 1

@@ -14,7 +14,6 @@ from tocsin_core.clock import Clock
 from tocsin_core.engine import Command, Refusal, overtaken, restore, set_back, snapshot, step
 from tocsin_core.journal import OBEYED, OVERTAKEN, Entry, Order, decode_order, encode, moved, not_carried_out, refused
 from tocsin_core.lifecycle import UNANSWERED, Phase, Verb
-from tocsin_core.owned import fingerprint
 from tocsin_core.readings import AHEAD_NS, I32, Frame
 from tocsin_core.rules import Rules
 from tocsin_edge.adapters.alarm_state import AlarmState, Answered, write_alarm_state
@@ -24,7 +23,7 @@ from tocsin_edge.loops.chores import Chore, PushButton, Switch
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Sample, Verdict
 from tocsin_edge.loops.leaving import Leaving
-from tocsin_edge.settings import AlarmSettings, DeviceSettings, EdgeSettings
+from tocsin_edge.settings import DeviceSettings, EdgeSettings
 
 NS_PER_S: Final = 1_000_000_000
 NS_PER_MS: Final = 1_000_000
@@ -104,14 +103,12 @@ class LocalAlarms:
 
     wake: Callable[[], None]
 
-    def __init__(
-        self, settings: EdgeSettings, alarms: AlarmSettings, resumed: Resumed, clock: Clock, journal: JournalFeed
-    ) -> None:
+    def __init__(self, settings: EdgeSettings, resumed: Resumed, clock: Clock, journal: JournalFeed) -> None:
         """`wake`, once it is set, lets the keep loop ask soon; `journal` is told what is decided here."""
         self.journal = journal
-        journal.decides = fingerprint(settings.plant, settings.gateway.id)
+        journal.decides = settings.alarms.fingerprint
         self._folder = settings.spool.parent
-        self._alarms = alarms
+        self._alarms = settings.alarms
         self._clock = clock
         self.wake = _nothing
         self.state = resumed.state
@@ -154,15 +151,15 @@ class LocalAlarms:
         """Whether there is any alarm to decide."""
         return bool(self.rules.definitions)
 
-    def adopt(self, settings: EdgeSettings, alarms: AlarmSettings) -> None:
+    def adopt(self, settings: EdgeSettings) -> None:
         """Go on under another plant file: what is in both stands as it stood, and is switched as it was.
 
         Outputs that are not in it leave once that is settled.
         """
         self._judge()
-        self.state = restore(snapshot(self.state, self.rules), alarms.rules)
-        self._alarms = alarms
-        self.journal.decides = fingerprint(settings.plant, settings.gateway.id)
+        self.state = restore(snapshot(self.state, self.rules), settings.alarms.rules)
+        self._alarms = settings.alarms
+        self.journal.decides = settings.alarms.fingerprint
         self._numbers.clear()
         switches = {switch.output: switch for switch in (*self.switches, *self.leaving.held)}
         buttons = {each.button: each for each in self.buttons}

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Final, Protocol, Self
 
 import structlog
@@ -14,16 +15,13 @@ from tocsin_core.managed import (
     KEY_FILE,
     Answer,
     Assembly,
-    Offer,
     OfferError,
     Outcome,
     Refusal,
     Standing,
-    Verify,
-    unseal,
 )
-from tocsin_core.plant import PlantError
-from tocsin_core.plant.slice import SliceError, hash_of, load_slice, slice_of
+from tocsin_edge.adapters.memory import apart, elsewhere
+from tocsin_edge.adapters.opening import Here, Opened, Refused, hold_key, open_sealed
 from tocsin_edge.adapters.versions import Versions
 from tocsin_edge.settings import EdgeSettings
 
@@ -57,16 +55,15 @@ class Managed:
     """
 
     def __init__(
-        self, own: EdgeSettings, versions: Versions, verify: Verify, clock: Clock, trial_s: float = TRIAL_S
+        self, own: EdgeSettings, versions: Versions, here: Here, clock: Clock, trial_s: float = TRIAL_S
     ) -> None:
         """Go back to the last good version from one whose trial was cut short, and find out which is in force.
 
         Raises:
             OSError: the versions cannot be read.
         """
-        self._own = own
         self._versions = versions
-        self._verify = verify
+        self._here = here
         self._clock = clock
         self._trial_s = trial_s
         self._assembly = Assembly()
@@ -76,7 +73,7 @@ class Managed:
         self.counts: Counter[str] = Counter()
         self._newest = versions.newest()
         self.settings = own
-        self.standing = Standing(0, hash_of(slice_of(own.plant, own.gateway.id)))
+        self.standing = Standing(0, own.content)
         self._cut_short()
         self._begin()
 
@@ -90,9 +87,9 @@ class Managed:
         folder = own.spool.parent
         if not (folder / KEY_FILE).exists():
             return None
-        from tocsin_edge.adapters.trust import read_key  # noqa: PLC0415 -- 10 MB that only a managed gateway needs
-
-        return cls(own, Versions(folder), read_key(folder), clock, trial_s)
+        here = Here(own.site, own.gateway.id, own.data, own.uplink)
+        apart(partial(hold_key, here))
+        return cls(own, Versions(folder), here, clock, trial_s)
 
     def take(self, part: bytes) -> None:
         """Take a part of what the cloud side sends; never waits."""
@@ -121,7 +118,7 @@ class Managed:
             if sealed is None:
                 continue
             try:
-                version, content, settings = await asyncio.to_thread(self._checked, sealed)
+                found = await asyncio.to_thread(self._checked, sealed)
             except OfferError as error:
                 self._refuse(error)
                 continue
@@ -130,7 +127,7 @@ class Managed:
                 log.exception("slice refused")
                 self._refuse(OfferError(Refusal.INVALID, repr(error)))
                 continue
-            await self._try(Standing(version, content), settings, adopt, watch(settings))
+            await self._try(Standing(found.version, found.hash), found.settings, adopt, watch(found.settings))
             settle()
 
     def status(self) -> dict[str, object]:
@@ -155,12 +152,11 @@ class Managed:
         good = self._versions.good()
         for version in good:
             try:
-                offer = self._kept(version)
-                self.settings = self._settings_of(offer.data)
+                kept = self._kept(version)
             except (OfferError, OSError) as error:
                 log.error("kept version cannot be used", version=version, reason=str(error))  # noqa: TRY400 -- no fault of ours
                 continue
-            self.standing = Standing(version, hash_of(offer.data))
+            self.settings, self.standing = kept.settings, Standing(version, kept.hash)
             break
         log.info("managed from above", version=self.standing.version, kept=len(good))
         reason = self._versions.rolled_back(self._newest)
@@ -171,42 +167,26 @@ class Managed:
             answer = Answer(self.standing.version, Outcome.APPLIED)
         self._stand(self.standing, answer)
 
-    def _kept(self, version: int) -> Offer:
-        offer = unseal(self._versions.read(version), self._verify, self._own.site, self._own.gateway.id)
-        if offer.version != version:
-            raise OfferError(Refusal.OLD, f"the file of version {version} holds version {offer.version}")
-        return offer
+    def _kept(self, version: int) -> Opened:
+        """A good version as it was kept, opened by a process of its own: there are no threads yet."""
+        found = apart(partial(open_sealed, self._versions.read(version), self._here, 0))
+        if isinstance(found, Refused):
+            raise found.error()
+        if found.version != version:
+            raise OfferError(Refusal.OLD, f"the file of version {version} holds version {found.version}")
+        return found
 
-    def _checked(self, sealed: bytes) -> tuple[int, str, EdgeSettings]:
-        """The version in `sealed`, its hash and its settings, whole and valid, and kept on disk as one on trial."""
-        offer = unseal(sealed, self._verify, self._own.site, self._own.gateway.id)
-        if offer.version <= self._newest:
-            detail = f"version {offer.version} is not newer than {self._newest}"
-            raise OfferError(Refusal.OLD, detail, offer.version)
+    def _checked(self, sealed: bytes) -> Opened:
+        """The slice in `sealed`, whole and valid, and kept on disk as one on trial."""
+        found = elsewhere(partial(open_sealed, sealed, self._here, self._newest))
+        if isinstance(found, Refused):
+            raise found.error()
         try:
-            settings = self._settings_of(offer.data)
-        except OfferError as error:
-            raise OfferError(error.refusal, error.detail, offer.version) from error
-        try:
-            self._versions.keep(offer.version, sealed)
+            self._versions.keep(found.version, sealed)
         except OSError as error:
-            raise OfferError(Refusal.NOT_KEPT, str(error), offer.version) from error
-        self._newest = offer.version
-        return offer.version, hash_of(offer.data), settings
-
-    def _settings_of(self, data: bytes) -> EdgeSettings:
-        try:
-            plant = load_slice(data)
-            if plant.site.id != self._own.site:
-                raise OfferError(Refusal.NOT_MINE, f"the plant in it is {plant.site.id}")
-            return self._own.under(plant)
-        except PlantError as error:
-            more = len(error.problems) - 1
-            raise OfferError(Refusal.INVALID, f"{error.problems[0]}" + (f" and {more} more" if more else "")) from error
-        except (SliceError, ValueError) as error:
-            if isinstance(error, OfferError):
-                raise
-            raise OfferError(Refusal.INVALID, str(error)) from error
+            raise OfferError(Refusal.NOT_KEPT, str(error), found.version) from error
+        self._newest = found.version
+        return found
 
     async def _try(
         self,

@@ -29,7 +29,7 @@ def measured(
     whole, marks = np.full(len(device.sparkplug.metrics), np.nan), np.full(len(device.sparkplug.metrics), BAD, np.uint8)
     whole[at], marks[at] = value, quality
     far = device.ranges.impossible(whole, marks)
-    names = [metric.name for metric, found in zip(device.sparkplug.metrics, far, strict=True) if found]
+    names = [device.sparkplug.metrics[position].name for position in np.flatnonzero(far).tolist()]
     judged, marked = device.ranges.judge(whole, marks)
     times = np.broadcast_to(np.asarray(time_ms, dtype=np.int64), len(at)).copy()
     columns = Columns(at.astype(np.int64), times, judged[at], marked[at])

@@ -183,6 +183,11 @@ class Poller:
         """The line's name."""
         return self.line.name
 
+    def begin(self) -> None:
+        """Ask every device for the first time now, not at its tick: nobody knows yet how anything stands."""
+        for at in range(len(self._readings)):
+            self._bus.hurry(at, self._now())
+
     def close(self) -> None:
         """Close the line."""
         self.line.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from random import SystemRandom
 from typing import Final
 
@@ -16,12 +17,11 @@ from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Kept
 from tocsin_edge.loops.primary import PrimaryHost
+from tocsin_edge.loops.reconnect import Reconnect
 from tocsin_edge.loops.send_connection import Connection
 from tocsin_edge.settings import EdgeSettings
 
 NS_PER_MS: Final = 1_000_000
-RECONNECT_FIRST_S: Final = 0.25
-RECONNECT_MOST_S: Final = 3.0
 # A connection that stood for so long was a good one: after its end the first wait is short again.
 STOOD_S: Final = 10.0
 BD_SEQ_MODULUS: Final = 256
@@ -115,7 +115,7 @@ class Sender:
 
     async def run(self) -> None:
         """Keep a connection up until `close`."""
-        longest = RECONNECT_FIRST_S
+        reconnect = Reconnect(self._clock.monotonic())
         while not self._stopping.is_set():
             self._leaving.clear()
             started = self._clock.monotonic()
@@ -125,12 +125,12 @@ class Sender:
                 log.warning("uplink lost", reason="; ".join(sorted({str(e) for e in _leaves(group)})))
             finally:
                 self._connection = self._broker = None
-            longest = RECONNECT_FIRST_S if self._clock.monotonic() - started > STOOD_S else longest
-            try:
-                async with asyncio.timeout(_random.uniform(0.0, longest)):
+            now = self._clock.monotonic()
+            if now - started > STOOD_S:
+                reconnect.was_good(now)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(reconnect.wait_s(now, _random.random)):
                     await self._leaving.wait()
-            except TimeoutError:
-                longest = min(2 * longest, RECONNECT_MOST_S)
 
     async def _connected(self) -> None:
         """Connect with the next bdSeq, and send until the end.

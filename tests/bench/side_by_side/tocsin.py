@@ -10,8 +10,9 @@ from typing import Final
 
 from tests.bench.side_by_side.counter import PLACES, Arrival
 from tests.bench.side_by_side.devices import address_of, value_of
-from tests.bench.side_by_side.peer import Message, Start
+from tests.bench.side_by_side.peer import Message, Start, run_installer
 from tocsin_cli.bench.gateway_host import Host
+from tocsin_cli.bench.programs import TOCSIN, with_compiled_files
 from tocsin_core.clock import SystemClock
 from tocsin_core.sparkplug.payload import parse
 
@@ -27,9 +28,14 @@ class Tocsin:
 
     name = "tocsin edge"
 
+    def __init__(self) -> None:
+        """Nothing is compiled yet."""
+        self._environment: dict[str, str] = {}
+
     def install(self, folder: Path) -> dict[str, str]:
-        """It is installed: it is what this runs in."""
-        del folder
+        """It is installed: it is what this runs in. Only its files are compiled here, as pip does it for the others."""
+        self._environment = with_compiled_files(folder / "tocsin")
+        run_installer((*TOCSIN, "edge", "--help"), folder, self._environment)
         return {"tocsin": version("tocsin"), "python": sys.version.split()[0]}
 
     def configure(self, folder: Path, ports: Sequence[int], mqtt: int, period_s: float) -> Start:
@@ -60,9 +66,8 @@ class Tocsin:
                 for place in range(PLACES)
             ]
         (folder / "plant" / "plant.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        code = "from tocsin_cli.main import main; main()"
         verb = ("edge", str(folder / "plant"), "--gateway", NODE, "--data", str(folder / "data"))
-        return Start((sys.executable, "-c", code, *verb), folder)
+        return Start((*TOCSIN, *verb), folder, self._environment)
 
     @asynccontextmanager
     async def host(self, mqtt: int) -> AsyncIterator[None]:
