@@ -296,7 +296,7 @@ async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, first_st
             [
                 ("stream to alarms", alarms.work),
                 ("orders", partial(keep_ordering, orders)),
-                ("slices", slices.run),
+                ("slices", partial(slices.run, lease)),
                 ("computed", crew.outlet.run),
                 ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
                 ("evidence", partial(keep_evidence, evidence)),

@@ -10,6 +10,7 @@ from nats.errors import Error as NatsError
 
 from tocsin_cloud.adapters.gateways import send_slice
 from tocsin_cloud.adapters.issued import Issued, IssuedFile
+from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.loops.live import GatewayLive, LiveView
 from tocsin_core.clock import Clock
@@ -63,10 +64,11 @@ class Slices:
         self._clock = clock
         self._wanted: dict[str, _Wanted] = {}
 
-    async def run(self) -> None:
-        """Look until cancelled."""
+    async def run(self, lease: Lease) -> None:
+        """Look until cancelled, while `lease` is surely ours: who lost it may have an older plant file."""
         while True:
-            await self.look()
+            if lease.trusted:
+                await self.look()
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
