@@ -209,6 +209,7 @@ async def _crew(process: _Process, own: OwnHistory) -> _Crew:
                 client, database, leases[Role.ALARMS], plant, live, metrics, clock, settings.alarms,
                 settings.snapshot_file, outlet, ordered, _subjects(process),
                 None if settings.nats_url is None else SnapshotStore(client, f"{plant.site.id}/alarms"),
+                settings.limits,
             )
         )  # fmt: skip
     watch = WatchMetrics(metrics.registry)
@@ -256,7 +257,7 @@ async def _keep_history(crew: _Crew, lease: Lease) -> None:
             state = await shared.later_than(state)
         parts = HistorianParts(
             client, history, lease, crew.table, crew.live, crew.quarantine, crew.metrics, clock, settings.historian,
-            _subjects(crew.process), shared,
+            _subjects(crew.process), shared, settings.limits,
         )  # fmt: skip
         historian = Historian(parts, state)
         note_settings(settings, plant.site.id)

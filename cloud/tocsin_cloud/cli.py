@@ -33,6 +33,7 @@ from tocsin_cloud.settings import (
     HistorianSettings,
     HistoryAddress,
     HistoryKind,
+    LimitSettings,
     Roles,
     parse_roles,
 )
@@ -42,6 +43,7 @@ from tocsin_core.plant import load_plant
 log = structlog.get_logger()
 
 DATA = Path("var")
+GATEWAY_RATE: Final = LimitSettings().messages_per_s
 KEPT_DAYS: Final = HistorianSettings().retain_days
 # Accounts, readings and messages are nobody else's business on this machine.
 PRIVATE: Final = 0o077
@@ -115,6 +117,9 @@ def cloud(  # noqa: PLR0913 -- each is an option
             help="postgresql://USER@HOST:PORT/DATABASE, instead of a file in --data. The password: PGPASSWORD.",
         ),
     ] = None,
+    gateway_rate: Annotated[
+        int, typer.Option("--gateway-rate", min=1, help="Messages a second that one gateway may send for long.")
+    ] = GATEWAY_RATE,
     role: Annotated[
         str,
         typer.Option(
@@ -142,6 +147,7 @@ def cloud(  # noqa: PLR0913 -- each is an option
         roles=roles,
         history=_history(history),
         historian=HistorianSettings(retain_days=history_days),
+        limits=LimitSettings(messages_per_s=gateway_rate),
     )
     loaded = load_plant(plant)
 

@@ -176,6 +176,18 @@ class StrangerSettings:
     points: int = 100_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
+    """How fast one gateway may send for long, and for how long at once faster; beyond it is not heard, and quarantined.
+
+    The fastest gateway of ours, sending history after a cut, was measured at 3,100 messages of 1.2 kB a second.
+    """
+
+    messages_per_s: int = 5_000
+    bytes_per_s: int = 16 << 20
+    burst_s: float = 2.0
+
+
 class Role(StrEnum):
     """A part of the cloud side's work; a process does one or several."""
 
@@ -232,6 +244,7 @@ class CloudSettings:
     historian: HistorianSettings = field(default_factory=HistorianSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
     strangers: StrangerSettings = field(default_factory=StrangerSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
     @property
     def sql_file(self) -> Path:

@@ -32,8 +32,7 @@ class Quarantine:
 
     def add(self, topic: str, payload: bytes, reason: str, detail: str, at_ns: int, count: int = 1) -> None:
         """Note that `payload` on `topic`, or `count` parts of it, was refused."""
-        self._counts[reason] += count
-        self._metrics.quarantined.labels(reason).inc(count)
+        self.count(reason, count)
         self._waiting.append(
             {
                 "at_ns": at_ns,
@@ -44,6 +43,11 @@ class Quarantine:
                 "head": payload[:HEAD_BYTES],
             }
         )
+
+    def count(self, reason: str, count: int = 1) -> None:
+        """Note that something was refused, without keeping any of it."""
+        self._counts[reason] += count
+        self._metrics.quarantined.labels(reason).inc(count)
 
     async def flush(self) -> None:
         """Write what came since the last time and drop what is beyond the bound.

@@ -28,7 +28,7 @@ from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.delegation import Delegation
 from tocsin_cloud.loops.disagreeing import untold
 from tocsin_cloud.loops.floods import Floods
-from tocsin_cloud.loops.hearing import hear
+from tocsin_cloud.loops.hearing import Hearing
 from tocsin_cloud.loops.journal import (
     Answer,
     Batch,
@@ -43,7 +43,7 @@ from tocsin_cloud.loops.journal import (
     standing,
 )
 from tocsin_cloud.loops.live import Known, LiveView, Outlook
-from tocsin_cloud.settings import AlarmSettings
+from tocsin_cloud.settings import AlarmSettings, LimitSettings
 from tocsin_core import engine
 from tocsin_core.clock import Clock
 from tocsin_core.engine import SnapshotError, State, Transition
@@ -52,7 +52,7 @@ from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import Plant
 from tocsin_core.readings import LATEST_NS, Frame
 from tocsin_core.rules import NS, Rules, compile_rules
-from tocsin_core.sparkplug.host import Fed, HostSession
+from tocsin_core.sparkplug.host import Fed
 from tocsin_core.sparkplug.payload import sent_ms
 
 log = structlog.get_logger()
@@ -88,6 +88,8 @@ class AlarmParts:
     subjects: Sequence[str] = ()
     # Where other machines find the snapshot, if anywhere.
     shared: SnapshotStore | None = None
+    # The historian's are the same: else one would hear what the other does not.
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class AlarmsWorker:
         self._journal = Journal(parts.plant, self._rules, parts.settings.partition)
         self._feed: Feed | None = None
         self._state: State | None = None
-        self._session = HostSession(parts.live.table.resolve)
+        self._session = Hearing(parts.live.table, parts.limits)
         self._frames: list[Frame] = []
         self._timely = False  # whether the readings in `_frames` came as fast as they could
         self._read = START  # everything up to here is in the engine
@@ -286,7 +288,7 @@ class AlarmsWorker:
                 log.warning("snapshot is ahead of the database and is left aside", snapshot=held.position.sequence)
                 return
             state = await asyncio.to_thread(engine.restore, held.engine, self._rules)
-            session = HostSession.restore(held.session, parts.live.table.resolve)
+            session = Hearing.restore(held.session, parts.live.table, parts.limits)
         except (ValueError, SnapshotError) as error:
             log.error("snapshot cannot be used: replaying the stream", reason=str(error))  # noqa: TRY400 -- the message is the reason
             return
@@ -385,7 +387,7 @@ class AlarmsWorker:
         return batch
 
     def _hear(self, batch: Batch, message: Message) -> None:
-        fed = hear(self._session, self._parts.live.table, message)
+        fed = self._session.hear(message)
         frame = fed.frame.not_ahead(message.time_ns)
         self._count(self._parts.metrics.ahead, int(np.count_nonzero(frame.time_ns != fed.frame.time_ns)))
         self._parts.live.take(frame)

@@ -1,17 +1,70 @@
 """Sparkplug messages into a host session, within the bounds on what nobody declared."""
 
+import json
 from dataclasses import replace
-from typing import Final
+from typing import Final, Self
 
 from tocsin_cloud.adapters.stream import Message
+from tocsin_cloud.loops.limits import Limits
 from tocsin_cloud.loops.points import Place, PointTable
+from tocsin_cloud.settings import LimitSettings
 from tocsin_core.managed import Standing
 from tocsin_core.readings import Frame
 from tocsin_core.sparkplug import Topic, parse_topic
 from tocsin_core.sparkplug.host import Fault, Fed, HostSession
 
+TOO_FAST: Final = "too-fast"
 LONGEST_TOPIC: Final = 1000
 BIRTHS: Final = ("NBIRTH", "DBIRTH")
+
+
+class Hearing:
+    """A host session behind the limits on how fast each gateway may send; both go into one snapshot."""
+
+    def __init__(
+        self,
+        table: PointTable,
+        settings: LimitSettings,
+        session: HostSession | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Have heard nothing, or go on from a snapshot by `restore`."""
+        self._table = table
+        self._session = session or HostSession(table.resolve)
+        self._limits = limits or Limits(settings)
+
+    def hear(self, message: Message) -> Fed:
+        """Take one message in, or refuse it (`too-fast`): then it costs next to nothing, and nothing of it is known."""
+        topic = parse_topic(message.topic)
+        # A death is cheap, and to miss one would show a gateway that is gone.
+        if topic is None or topic.kind == "NDEATH":
+            return hear(self._session, self._table, message)
+        # Who was never born shares one allowance with all such: there is no end of names.
+        known = self._table.knows((topic.group, topic.node, ""))
+        sender = f"{topic.group}/{topic.node}" if known else ""
+        if self._limits.admits(sender, len(message.payload), message.time_ns):
+            return hear(self._session, self._table, message)
+        fault = Fault(TOO_FAST, f"{sender or 'nobody that was born'} sends faster than it may")
+        return Fed(Frame.empty(), topic.group, topic.node, faults=(fault,))
+
+    def snapshot(self) -> bytes:
+        """Everything that is remembered, as bytes for `restore`."""
+        limits = json.dumps(self._limits.to_json(), ensure_ascii=False, separators=(",", ":"))
+        return b'{"limits":' + limits.encode() + b',"session":' + self._session.snapshot() + b"}"
+
+    @classmethod
+    def restore(cls, snapshot: bytes, table: PointTable, settings: LimitSettings) -> Self:
+        """Rebuild what `snapshot` kept.
+
+        Raises:
+            ValueError: the bytes are not a snapshot of this version.
+        """
+        held = json.loads(snapshot)
+        # Earlier versions kept the session alone, and limited nobody.
+        session = held.get("session", held)
+        return cls(
+            table, settings, HostSession.restore_from(session, table.resolve), Limits(settings, held.get("limits"))
+        )
 
 
 def hear(session: HostSession, table: PointTable, message: Message) -> Fed:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
@@ -19,16 +19,16 @@ from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data
 from tocsin_cloud.loops.clocks import GatewayClock
 from tocsin_cloud.loops.computed import COMPUTED, decode
-from tocsin_cloud.loops.hearing import hear
+from tocsin_cloud.loops.hearing import TOO_FAST, Hearing
 from tocsin_cloud.loops.ledger import Ledger
 from tocsin_cloud.loops.live import LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.repeats import Repeats
 from tocsin_cloud.loops.shared_state import SharedState
-from tocsin_cloud.settings import HistorianSettings
+from tocsin_cloud.settings import HistorianSettings, LimitSettings
 from tocsin_core.clock import Clock
 from tocsin_core.readings import I32, Frame
-from tocsin_core.sparkplug.host import Fed, HostSession
+from tocsin_core.sparkplug.host import Fault, Fed
 
 log = structlog.get_logger()
 
@@ -41,6 +41,7 @@ RETRY_S = 1.0
 SNAPSHOT_S = 10.0
 DEATHS = ("NDEATH", "DDEATH")
 RATE_HALF_LIFE_S = 5.0
+FLOOD_TOLD_S = 10.0
 
 Address = tuple[str, str]
 
@@ -65,6 +66,8 @@ class HistorianParts:
     subjects: Sequence[str] = ()
     # Where other machines find the state, if anywhere.
     shared: SharedState | None = None
+    # The alarms worker's are the same: else one would hear what the other does not.
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
 
 class Historian:
@@ -78,6 +81,7 @@ class Historian:
         self._counted = 0
         self._touched: set[Address] = set()
         self._asked: dict[Address, float] = {}
+        self._floods: dict[str, float] = {}
         self._commits = 0
         self._due: deque[tuple[int, dict[Address, int]]] = deque()
         self._ask_store_at = 0.0
@@ -131,14 +135,14 @@ class Historian:
             for group, node, clock in json.loads(state.get("clocks", b"[]"))
         }
         self._clocks_changed = False
-        self._session = HostSession(self._parts.table.resolve)
+        self._session = Hearing(self._parts.table, self._parts.limits)
         self._session_position = START
         self._repeats = Repeats(self._parts.table, {})
         self._last = self._position
         self._snapshot_at = self._parts.clock.monotonic()
         if "session" in state:
             kept = json.loads(state["session"])
-            self._session = HostSession.restore(kept["session"].encode(), self._parts.table.resolve)
+            self._session = Hearing.restore(kept["session"].encode(), self._parts.table, self._parts.limits)
             self._session_position = Position(*kept["position"])
             self._repeats = Repeats(self._parts.table, kept.get("newest", {}))
         self._ask: set[Address] = set()
@@ -153,15 +157,12 @@ class Historian:
             return
         if not is_data(message.topic):
             return
-        fed = hear(self._session, self._parts.table, message)
+        fed = self._session.hear(message)
         if replayed:
             if (fed.group, fed.gateway) not in self._ledgers:
                 self._unrepeated(fed)
             return
-        for fault in fed.faults:
-            self._parts.quarantine.add(
-                message.topic, message.payload, fault.reason, fault.detail, message.time_ns, fault.count
-            )
+        self._note_faults(message, fed)
         if fed.group is None or fed.gateway is None:
             return
         address = (fed.group, fed.gateway)
@@ -173,6 +174,25 @@ class Historian:
         if fed.rebirth and self._parts.clock.now_ns() - message.time_ns < RECENT_NS:
             self._ask.add(address)
         self._keep(address, fed)
+
+    def _note_faults(self, message: Message, fed: Fed) -> None:
+        for fault in fed.faults:
+            if fault.reason == TOO_FAST:
+                self._note_flood(message, fault)
+            else:
+                self._parts.quarantine.add(
+                    message.topic, message.payload, fault.reason, fault.detail, message.time_ns, fault.count
+                )
+
+    def _note_flood(self, message: Message, fault: Fault) -> None:
+        """Count what was not heard, and now and then show it: a flood must not wash out all else that was refused."""
+        quarantine, now = self._parts.quarantine, self._parts.clock.monotonic()
+        if now < self._floods.get(fault.detail, now):
+            quarantine.count(fault.reason)
+            return
+        self._floods[fault.detail] = now + FLOOD_TOLD_S
+        log.warning("not heard, and not acknowledged", topic=message.topic, reason=fault.detail)
+        quarantine.add(message.topic, message.payload, fault.reason, fault.detail, message.time_ns)
 
     def _take_computed(self, message: Message, *, replayed: bool) -> None:
         try:

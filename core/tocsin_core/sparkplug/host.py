@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from tocsin_core import readings
 from tocsin_core.readings import Frame
@@ -320,7 +320,15 @@ class HostSession:
         Raises:
             ValueError: the bytes are not a snapshot of this version.
         """
-        held = json.loads(snapshot)
+        return cls.restore_from(json.loads(snapshot), resolve)
+
+    @classmethod
+    def restore_from(cls, held: Any, resolve: Resolve) -> Self:  # noqa: ANN401 -- whatever was in the snapshot
+        """As `restore`, from the snapshot as it was read.
+
+        Raises:
+            ValueError: it is not one of this version.
+        """
         if held["version"] != SNAPSHOT_VERSION:
             raise ValueError(f"snapshot of version {held['version']}, not {SNAPSHOT_VERSION}")
         session = cls(resolve)
