@@ -33,6 +33,7 @@ from scripts.dashboards.style import (
 )
 
 OF_POINT = '{point="$point"}'
+OF_MEMBERS = '{point=~"$members"}'
 
 
 def unit(say: Say) -> build.Dashboard:
@@ -51,6 +52,7 @@ def unit(say: Say) -> build.Dashboard:
             model.VariableHide.HIDE_VARIABLE
         )
     )
+    made.with_variable(_members(say))
     made.annotation(_annotation(say))
     for panel in (_trend(say), _quality(say), _share(say), _points(say), _alarms(say)):
         made.with_panel(panel)
@@ -60,6 +62,16 @@ def unit(say: Say) -> build.Dashboard:
 def _variable(name: str, label: str, query: str) -> build.QueryVariable:
     made = build.QueryVariable(name).label(label).query(query).datasource(PROMETHEUS)
     return made.refresh(model.VariableRefresh.ON_DASHBOARD_LOAD).sort(model.VariableSort.ALPHABETICAL_ASC)
+
+
+def _members(say: Say) -> build.QueryVariable:
+    """All points of the unit, so that nobody asks for the readings of the whole plant."""
+    of_source = 'label_values(tocsin_point_info{source="$source"}, point)'
+    made = _variable("members", say("本单元测点", "Points of the unit"), of_source).hide(
+        model.VariableHide.HIDE_VARIABLE
+    )
+    made.multi(True).include_all(True)  # noqa: FBT003 -- the library's setters
+    return made.current(model.VariableOption(selected=True, text=["All"], value=["$__all"]))
 
 
 def _named(text: str, value: str) -> str:
@@ -123,7 +135,7 @@ def _quality(say: Say) -> Panel:
 
 def _share(say: Say) -> Panel:
     limit = 'min by (point) (tocsin_point_limit{source="$source", kind="H"})'
-    query = now(f"100 * last_over_time(tocsin_value[10m]) / on (point) {limit}", "{{point}}")
+    query = now(f"100 * last_over_time(tocsin_value{OF_MEMBERS}[10m]) / on (point) {limit}", "{{point}}")
     steps = ((None, GREEN), (80, YELLOW), (100, ORANGE), (200, RED))
     return bars(
         say("达到高限的百分比", "Share of the high limit"),
@@ -137,10 +149,11 @@ def _share(say: Say) -> Panel:
 def _points(say: Say) -> table.Panel:
     shown = say("name_zh", "name_en")
     info = f'max by (point, unit, {shown}) (tocsin_point_info{{source="$source"}})'
+    value = f"max by (point) (last_over_time(tocsin_value{OF_MEMBERS}[10m]))"
     panel = listing(
         say("本单元测点", "Points of the unit"),
         f"{say.needs_readings}; {say.needs_limits}",
-        rows(f"max by (point) (last_over_time(tocsin_value[10m])) * on (point) group_left (unit, {shown}) {info}"),
+        rows(f"{value} * on (point) group_left (unit, {shown}) {info}"),
         rows('max by (point) (tocsin_point_limit{source="$source", kind="H"})'),
         rows('max by (point) (tocsin_point_limit{source="$source", kind="HH"})'),
     )

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from ruamel.yaml import YAML
 
@@ -66,6 +67,19 @@ def test_the_panels_fill_the_grid_and_name_provisioned_sources(place: str) -> No
         taken |= cells
         assert {panel["datasource"]["uid"], *(target["datasource"]["uid"] for target in panel["targets"])} <= UIDS
         assert panel["description"].startswith(("Needs: ", "需要："))
+
+
+def test_grafana_knows_every_unit() -> None:
+    """A unit that it does not know would stand behind the numbers as it is."""
+    known = {value for value in vars(units).values() if isinstance(value, str)}
+    used = set()
+    for place in MADE:
+        for panel in loaded(place)["panels"]:
+            config = panel["fieldConfig"]
+            used.add(config["defaults"].get("unit", units.Short))
+            properties = [each for override in config["overrides"] for each in override["properties"]]
+            used |= {each["value"] for each in properties if each["id"] == "unit"}
+    assert used - known == set()
 
 
 @pytest.mark.parametrize("name", sorted({place.partition("/")[2] for place in MADE}))

@@ -15,6 +15,8 @@ from tests.support.postgres import Postgres
 FOLDER: Final = ROOT / "dashboards"
 DASHBOARDS: Final = sorted(FOLDER.glob("*/*.json"))
 STEP_S: Final = 1
+SPECIAL: Final = re.compile(r"[$()*+.?\[\]^{|}]")
+ESCAPED: Final = r"\\\\\g<0>"
 need_program("victoria-metrics")
 
 
@@ -86,6 +88,10 @@ def chosen_in(demo: DemoPlant, dashboard: Mapping[str, Any]) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for variable in dashboard["templating"]["list"]:
         found = options(demo, variable, chosen)
+        if variable["multi"]:
+            # As the data source writes several values into a matcher by regular expression.
+            chosen[variable["name"]] = f"({'|'.join(SPECIAL.sub(ESCAPED, value) for value in found)})"
+            continue
         wanted = {"source": "tank-farm", "point": LEAKING, "unit": "ppm"}[variable["name"]]
         assert wanted in found
         chosen[variable["name"]] = wanted

@@ -34,6 +34,7 @@ from tocsin_core.tickets import TicketState
 log = structlog.get_logger(__name__)
 
 INTERVAL_S: Final = 2.0
+AT_ONCE: Final = 100
 HOUR_NS: Final = 3600 * NS
 
 
@@ -84,7 +85,7 @@ class Look:
     async def once(self) -> None:
         """Look at everything and set the figures."""
         now_ns = self._parts.clock.now_ns()
-        self._at_gateways()
+        await self._at_gateways()
         self._at_points(now_ns)
         await self._tried("broker", self._at_stream)
         await self._tried("database", partial(self._at_tables, now_ns))
@@ -97,9 +98,12 @@ class Look:
             self._parts.metrics.look_failures.labels(what).inc()
             log.warning("figures not looked up", what=what, reason=str(error) or repr(error))
 
-    def _at_gateways(self) -> None:
+    async def _at_gateways(self) -> None:
         live, metrics = self._parts.live, self._parts.metrics
-        for address, gateway in tuple(live.gateways.items()):
+        for number, (address, gateway) in enumerate(tuple(live.gateways.items()), 1):
+            if number % AT_ONCE == 0:
+                # Alarms have their turn in between, however many gateways there are.
+                await asyncio.sleep(0)
             name = live.table.gateway_id(*address)
             metrics.gateway_online.labels(name).set(gateway.state == "online")
             if gateway.last_seen_ns is not None:
