@@ -60,9 +60,10 @@ async def run(
         UplinkSettingsError: `uplink.yaml` beside the spool cannot be obeyed.
         TrustError: the cloud side's key beside the spool is none.
     """
+    name, folder = settings.gateway.id, settings.spool.parent
     async with AsyncExitStack() as stack:
-        stack.enter_context(held(settings.spool.parent))
-        uplink = read_uplink_settings(settings.spool.parent)
+        stack.enter_context(held(folder))
+        uplink = read_uplink_settings(folder)
         managed = Managed.of(settings, clock, trial_s)
         settings = settings if managed is None else managed.settings
         steady = SteadyClock(clock)
@@ -74,9 +75,11 @@ async def run(
         stack.callback(parts.inputs.close)
         manager = manager or ServiceManager()
         watchdog = Watchdog(manager, parts.progress, parts.report.line)
-        await stack.enter_async_context(answering(parts.report, parts.alarms, settings.spool.parent, metrics_at))
+        await stack.enter_async_context(answering(parts.report, parts.alarms, folder, metrics_at))
         before = spool.counters()
-        log.info("gateway starts", gateway=settings.gateway.id, devices=len(settings.devices), **before)
+        log.info("gateway starts", gateway=name, devices=len(settings.devices), **before)
+        # Those of the next version are not to come on top of these.
+        del settings
         settle()
         async with asyncio.TaskGroup() as outward:
             outward.create_task(parts.sender.run(), name="send")
@@ -101,7 +104,7 @@ async def run(
             await parts.alarms.save()
             parts.sender.close()
         counters = await thread.attempt(before, spool.counters)
-        log.info("gateway ends", gateway=settings.gateway.id, **counters)
+        log.info("gateway ends", gateway=name, **counters)
         return counters
 
 

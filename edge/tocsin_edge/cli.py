@@ -34,8 +34,7 @@ def edge(arguments: Sequence[str]) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
-        settings = apart(partial(_settings, given))
-        counters = asyncio.run(_until_signal(settings, given))
+        counters = asyncio.run(_until_signal(given))
     except PlantError as error:
         parser.error(error.line)
     except (ValueError, OSError, sqlite3.Error) as error:
@@ -83,8 +82,10 @@ def _settings(given: Namespace) -> EdgeSettings:
     return compile_settings(plant, given.gateway, given.data, given.uplink)
 
 
-async def _until_signal(settings: EdgeSettings, given: Namespace) -> dict[str, int]:
+async def _until_signal(given: Namespace) -> dict[str, int]:
+    # Held by nobody here: a version from the cloud side takes their place, and their memory.
+    settings = [apart(partial(_settings, given))]
     stop = asyncio.Event()
     stop_on_signals(stop)
     manager = ServiceManager.of(os.environ, os.getpid())
-    return await run(settings, SystemClock(), stop, manager, given.metrics, given.trial)
+    return await run(settings.pop(), SystemClock(), stop, manager, given.metrics, given.trial)

@@ -15,9 +15,12 @@ T = TypeVar("T")
 def settle() -> None:
     """Take what is in memory for what stays: no later collection looks through it, and what was freed is given back.
 
+    Again after another plant file is in force: what stayed for the one before is free then.
+
     Reading a plant file of 1,000 points leaves 7 MB of holes that the C library keeps for later; where it is not
     glibc there is nothing to ask.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     give_back()

@@ -21,6 +21,7 @@ from tocsin_core.managed import (
     Standing,
 )
 from tocsin_edge.adapters.memory import apart, elsewhere
+from tocsin_edge.adapters.memory import settle as settle_memory
 from tocsin_edge.adapters.opening import Here, Opened, Refused, hold_key, open_sealed
 from tocsin_edge.adapters.versions import Versions
 from tocsin_edge.settings import EdgeSettings
@@ -129,6 +130,8 @@ class Managed:
                 continue
             await self._try(Standing(found.version, found.hash), found.settings, adopt, watch(found.settings))
             settle()
+            del found
+            settle_memory()
 
     def status(self) -> dict[str, object]:
         """Give as data what is in force, what became of the newest version that came, and how often what happened."""
