@@ -14,7 +14,7 @@ from typing import NoReturn
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import PlantError
 from tocsin_edge.adapters.kept_plant import own_plant
-from tocsin_edge.adapters.memory import apart
+from tocsin_edge.adapters.memory import apart, one_heap
 from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.app import run, stop_on_signals
 from tocsin_edge.loops.managed import TRIAL_S
@@ -33,6 +33,7 @@ def edge(arguments: Sequence[str]) -> int:
     """Run a gateway: read its instruments, keep every reading until the cloud has it, and send it up."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    one_heap()
     try:
         counters = asyncio.run(_until_signal(given))
     except PlantError as error:

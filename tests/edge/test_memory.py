@@ -1,7 +1,10 @@
 """Memory that is needed for a while only: made in a process of its own, and given back."""
 
+import ctypes
 import gc
 import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -54,3 +57,27 @@ def test_what_is_made_elsewhere_comes_over_and_leaves_nothing_behind() -> None:
     assert elsewhere(partial(print, "what it logs")) is None
     with pytest.raises(ChildProcessError, match="ended with 1: ZeroDivisionError"):
         elsewhere(partial(divmod, 1, 0))
+
+
+HEAPS = """
+import ctypes, threading
+from tocsin_edge.adapters.memory import one_heap
+one_heap()
+kept, full = [], threading.Barrier(4)
+def fill():
+    kept.append(bytearray(100_000))
+    full.wait()
+threads = [threading.Thread(target=fill) for _ in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+libc = ctypes.CDLL(None)
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="another C library than glibc")
+def test_threads_share_one_heap() -> None:
+    """What four threads have filled at the same time is all in the first one's."""
+    done = subprocess.run([sys.executable, "-c", HEAPS], capture_output=True, text=True, check=True)
+    assert done.stdout.count("<heap nr=") == 1
