@@ -262,6 +262,18 @@ def test_numbers_and_texts_come_back_as_they_were(sql_url: URL) -> None:
     tell(sql_url, story)
 
 
+@on_both
+def test_strangers_may_ask_for_names_that_no_text_can_be(sql_url: URL) -> None:
+    """Nobody is called so, and that is all: no row, no error."""
+
+    async def story(database: Database) -> None:
+        async with database.read() as session:
+            assert await session.get(AlarmState, "a\0b") is None
+            assert (await session.scalars(select(AlarmState).where(AlarmState.alarm.in_(["\0", "a"])))).all() == []
+
+    tell(sql_url, story)
+
+
 def test_a_server_that_is_away_may_be_asked_again(tmp_path: Path) -> None:
     """Killed in a transaction, away, and back: each time it is said like a busy SQLite, and then the work goes on."""
     with postgres(tmp_path / "server", settings=()) as server:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -107,6 +107,24 @@ def _write_alone(connection: Connection) -> None:
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
 
 
+def _without_nul(
+    _connection: Connection,
+    _cursor: object,
+    statement: str,
+    parameters: Sequence[Any],
+    _context: object,
+    executemany: bool,  # noqa: FBT001 -- as SQLAlchemy calls it
+) -> tuple[str, Sequence[Any]]:
+    """Put another character in the place of NUL, which PostgreSQL has in no text: a name with one is nobody's."""
+    if executemany:
+        return statement, [tuple(map(_writable, row)) for row in parameters]
+    return statement, tuple(map(_writable, parameters))
+
+
+def _writable(value: object) -> object:
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) and "\0" in value else value
+
+
 def _say_try_again(context: ExceptionContext) -> OperationalError | None:
     """Say with the class that SQLite's driver has for it that the database could not do it now, but may later."""
     error = context.original_exception
@@ -146,6 +164,7 @@ def create_engine(url: URL, *, writing: bool) -> AsyncEngine:
         **pool,
     )  # fmt: skip
     event.listen(engine.sync_engine, "handle_error", _say_try_again, retval=True)
+    event.listen(engine.sync_engine, "before_cursor_execute", _without_nul, retval=True)
     if writing:
         event.listen(engine.sync_engine, "begin", _write_alone)
     return engine

@@ -18,6 +18,8 @@ from tocsin_cloud.api.security import Needs
 router = APIRouter(tags=["audit"])
 
 MOST_ENTRIES: Final = 1000
+# What a BIGINT holds.
+MOST_SEQ: Final = 2**63 - 1
 
 
 @router.get("/audit", responses=documented(HTTPStatus.FORBIDDEN))
@@ -25,7 +27,7 @@ async def audit(
     _account: Annotated[Account, Depends(Needs(Permission.READ_AUDIT))],
     api: Context,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 200,
-    before: Annotated[int | None, Query(ge=1, description="Only entries with a lower number.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=MOST_SEQ, description="Only entries with a lower number.")] = None,
 ) -> list[model.AuditEntry]:
     """Every command that was given or tried, the newest first; `tocsin audit verify` checks the chain of hashes."""
     query = select(Audit).order_by(Audit.seq.desc()).limit(limit)
