@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tocsin_core.readings import BAD_COMM_FAILURE, F64, GOOD, I64, UNCERTAIN, Frame
@@ -142,7 +142,7 @@ SHAPES = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_both_ways_of_reading_agree_on_anything(data: st.DataObject) -> None:
     """Messages of many shapes, some damaged by a byte or cut, one after the other: never another answer."""

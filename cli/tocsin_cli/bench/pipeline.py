@@ -36,8 +36,8 @@ ROLES: Final = ("historian", "alarms,notify", "api")
 WARM_S: Final = 10
 WARM_POINTS_A_SECOND: Final = 20_000
 # A plant of a million points takes minutes to be made and compiled.
-START_MOST_S: Final = 120.0
-START_POINTS_A_SECOND: Final = 2_000
+START_MOST_S: Final = 300.0
+START_POINTS_A_SECOND: Final = 200
 # Who has everything committed so soon after the last message kept pace with them.
 KEPT_PACE_S: Final = 1.0
 CATCH_UP_MOST_S: Final = 300.0

@@ -390,7 +390,6 @@ class AlarmsWorker:
         fed = self._session.hear(message)
         frame = fed.frame.not_ahead(message.time_ns)
         self._count(self._parts.metrics.ahead, int(np.count_nonzero(frame.time_ns != fed.frame.time_ns)))
-        self._parts.live.take(frame)
         self._parts.live.hear(fed, message.time_ns, sent_ms(message.payload))
         self._follow(batch, fed, message.time_ns)
         if not len(fed.frame):
@@ -421,6 +420,7 @@ class AlarmsWorker:
         assert self._state is not None  # noqa: S101 -- `_advance` makes it before the first step
         self._state, result = engine.step(self._state, self._rules, frame, inputs, now_ns)
         live, metrics = self._parts.live, self._parts.metrics
+        live.take(frame)
         live.take(result.computed)
         self._parts.outlet.put(result.computed, self._read.sequence)
         live.late += result.late

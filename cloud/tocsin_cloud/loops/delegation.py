@@ -142,7 +142,8 @@ class Delegation:
 
     def _disagreements(self, state: State) -> dict[str, int]:
         found = dict.fromkeys(self._own, 0)
-        open_ = np.flatnonzero((state.elsewhere == ELSEWHERE) & (state.since_ns >= 0))
+        theirs = np.flatnonzero(state.elsewhere == ELSEWHERE)
+        open_ = theirs[state.since_ns[theirs] >= 0]
         delay_ns = np.where(state.active[open_], self._rules.off_ns[open_], self._rules.on_ns[open_])
         lasted_ns = state.time_ns[self._rules.point[open_]] - state.since_ns[open_]
         for number in open_[lasted_ns > delay_ns + PATIENCE_NS].tolist():

@@ -141,8 +141,11 @@ class Historian:
         self._last = self._position
         self._snapshot_at = self._parts.clock.monotonic()
         if "session" in state:
-            kept = json.loads(state["session"])
-            self._session = Hearing.restore(kept["session"].encode(), self._parts.table, self._parts.limits)
+            head, _, session = state["session"].partition(b"\n")
+            kept = json.loads(head)
+            # Earlier versions wrote the session into the head.
+            session = session or kept["session"].encode()
+            self._session = Hearing.restore(session, self._parts.table, self._parts.limits)
             self._session_position = Position(*kept["position"])
             self._repeats = Repeats(self._parts.table, kept.get("newest", {}))
         self._ask: set[Address] = set()
@@ -317,13 +320,8 @@ class Historian:
         ).encode()
 
     def _session_state(self) -> bytes:
-        return json.dumps(
-            {
-                "position": [self._last.sequence, self._last.time_ns],
-                "session": self._session.snapshot().decode(),
-                "newest": self._repeats.to_json(),
-            }
-        ).encode()
+        head = {"position": [self._last.sequence, self._last.time_ns], "newest": self._repeats.to_json()}
+        return json.dumps(head).encode() + b"\n" + self._session.snapshot()
 
     def _keys_of(self, frame: Frame) -> I32:
         known, ids = len(self._keys), self._parts.table.ids

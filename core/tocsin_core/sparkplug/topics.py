@@ -1,6 +1,7 @@
 """Sparkplug topic names: `spBv1.0/group/kind/node[/device]` and `spBv1.0/STATE/host` (Sparkplug 3.0, chapter 4)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 NAMESPACE: Final = "spBv1.0"
@@ -23,6 +24,8 @@ class Topic:
         return "/".join(parts if self.device is None else [*parts, self.device])
 
 
+# A gateway's messages come under the same few topics, thousands of times an hour.
+@lru_cache(maxsize=8192)
 def parse_topic(topic: str) -> Topic | None:
     """Split `topic`, or give None if it is not a node's or a device's Sparkplug topic (a STATE topic is neither)."""
     parts = topic.split("/")
