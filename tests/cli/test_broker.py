@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from contextlib import ExitStack, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
@@ -10,26 +9,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.cli.in_process import tocsin
 from tests.support.ports import free_port
 from tests.support.wait import eventually
-from tocsin_cli.main import main
 from tocsin_cloud.adapters.enrolment import Enrolment, moment
 from tocsin_cloud.adapters.nats_server import program
 from tocsin_cloud.settings import AUTHORITY
 from tocsin_core.clock import SystemClock
 
 CLUSTER = ("broker", "config", "--name", "n1", "--routes", "n1,n2,n3:7222")
-
-
-def tocsin(patch: pytest.MonkeyPatch, *words: str) -> int:
-    """Run the command line with these words in this process, and return its exit code."""
-    patch.setattr(sys, "argv", ["tocsin", *words])
-    # The logs of the tests that follow would go to a standard error that is closed by then.
-    patch.setattr("tocsin_cli.main.log_to_stderr", lambda: None)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 def test_the_server_takes_what_is_written(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_check import tocsin
+from tests.cli.in_process import tocsin
 from tests.cloud.rig import HOST, CloudProcess
 from tests.edge.rig import Gateway, Slave, modbus_device, plant
 from tests.support.ports import free_port
@@ -16,7 +16,9 @@ from tocsin_cloud.settings import Address
 
 
 @pytest.mark.timeout(300)
-def test_a_gateway_is_enrolled_heard_and_revoked(tmp_path: Path) -> None:
+def test_a_gateway_is_enrolled_heard_and_revoked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its readings are committed and the acknowledgement reaches it; revoked, it is disconnected and shown as such."""
     mqtt, data, box = free_port(), tmp_path / "cloud", tmp_path / "box"
 
@@ -25,9 +27,8 @@ def test_a_gateway_is_enrolled_heard_and_revoked(tmp_path: Path) -> None:
             folder = str(plant(tmp_path / "plant", mqtt, {"A": modbus_device("A", slave.port)}))
             words = (folder, "--gateway", "gw", "--data", str(data))
             files = box / "gateways" / "gw"
-            done = await asyncio.to_thread(tocsin, "gateway", "enroll", *words, "--out", str(files), "--json")
-            assert done.returncode == 0, done.stderr
-            serial, ends = (json.loads(done.stdout)[key] for key in ("serial", "ends"))
+            assert tocsin(monkeypatch, "gateway", "enroll", *words, "--out", str(files), "--json") == 0
+            told = json.loads(capsys.readouterr().out.splitlines()[-1])
             assert {path.name for path in files.iterdir()} == {"ca.pem", "gateway.pem", "uplink.yaml"}
             cloud = CloudProcess(Path(folder), data, "", Address(HOST, mqtt), more=("--mqtt-tls",))
             gateway = Gateway(Path(folder), box)
@@ -43,9 +44,9 @@ def test_a_gateway_is_enrolled_heard_and_revoked(tmp_path: Path) -> None:
 
                 (shown,) = await cloud.get("gateways")
                 assert (shown["state"], shown["skewed"], abs(shown["skew_s"]) < 30) == ("online", False, True)
-                assert shown["certificate_ends"].startswith(ends[:19])
-                gone = await asyncio.to_thread(tocsin, "gateway", "revoke", *words, "--json")
-                assert json.loads(gone.stdout) == {"gateway": "gw", "revoked": [serial]}
+                assert shown["certificate_ends"].startswith(told["ends"][:19])
+                assert tocsin(monkeypatch, "gateway", "revoke", *words, "--json") == 0
+                assert f'"revoked": ["{told["serial"]}"]' in capsys.readouterr().out
 
                 async def offline() -> bool:
                     return not await online()
