@@ -36,7 +36,13 @@ def test_the_roles_run_apart(tmp_path: Path) -> None:
                     process.start()
                 await eventually_async(page.ready, MOST_S)
                 async with (
-                    httpx.AsyncClient(base_url=f"http://{page.http}", trust_env=False, timeout=20) as client,
+                    # No connection is kept: the server ends one that was idle, perhaps just when it is used again.
+                    httpx.AsyncClient(
+                        base_url=f"http://{page.http}",
+                        trust_env=False,
+                        timeout=20,
+                        limits=httpx.Limits(max_keepalive_connections=0),
+                    ) as client,
                     SpoolingGateway(settings.mqtt).connected() as gateway,
                 ):
                     await signed_in(client)

@@ -48,6 +48,7 @@ class EvidenceParts:
 
 async def keep_evidence(parts: EvidenceParts) -> None:
     """Look for tickets that need evidence, now and then; runs until cancelled."""
+    failed = False
     while True:
         try:
             for wanting in await _wanting(parts):
@@ -55,9 +56,12 @@ async def keep_evidence(parts: EvidenceParts) -> None:
                 await _keep(parts, wanting)
                 # In a flood the history has more to do than to be asked for pictures.
                 await asyncio.sleep(REST * (parts.clock.monotonic() - begun))
+            failed = False
         except (HistoryError, OperationalError, NatsError, OSError) as error:
-            # The ticket stands without its picture and is found again the next time.
-            log.warning("evidence not kept", reason=str(error))
+            # The ticket stands without its picture and is found again the next time. A historian may be away for long.
+            if not failed:
+                log.warning("evidence not kept", reason=str(error))
+            failed = True
         await asyncio.sleep(parts.settings.evidence_interval_s)
 
 
