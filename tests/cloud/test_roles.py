@@ -9,6 +9,7 @@ import pytest
 
 from tests.cloud.rig import CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
 from tests.support.wait import eventually_async
+from tocsin_cloud.settings import ALL, WORKERS, Role, name_of, parse_roles
 
 # The start of a process takes long on a machine that does much else.
 MOST_S = 120
@@ -18,6 +19,17 @@ async def signed_in(client: httpx.AsyncClient) -> None:
     """Sign the client in as the administrator."""
     answer = await client.post("/api/v1/session", json={"user": "admin", "password": "a long test password"})
     client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['token']}"
+
+
+def test_roles_are_read_as_they_are_written() -> None:
+    """By a name for several, or with commas between them; one that is none is refused with what there is."""
+    assert [parse_roles(text) for text in ("all", "workers")] == [ALL, WORKERS]
+    assert parse_roles("alarms,api") == {Role.ALARMS, Role.API}
+    for text in ("all", "workers", "alarms,api", "notify"):
+        assert name_of(parse_roles(text)) == text
+    for text in ("", "alarms,king", "alarms, api"):
+        with pytest.raises(ValueError, match="is not all, workers, or some of historian,alarms,notify,api"):
+            parse_roles(text)
 
 
 @pytest.mark.timeout(600)

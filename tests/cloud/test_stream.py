@@ -12,9 +12,21 @@ from hypothesis import strategies as st
 
 from tests.cloud.rig import broker
 from tests.support.wait import eventually_async
-from tocsin_cloud.adapters.stream import START, Feed, Message, Position, connect, ensure_stream, to_subject, to_topic
+from tocsin_cloud.adapters.stream import (
+    START,
+    Feed,
+    Message,
+    Position,
+    connect,
+    ensure_stream,
+    publish_tick,
+    subjects_of,
+    to_subject,
+    to_topic,
+)
 from tocsin_cloud.settings import StreamSettings
 from tocsin_core.clock import SystemClock
+from tocsin_core.rules import NS
 
 LEVEL = st.text(
     st.characters(codec="utf-8", exclude_characters="/+# \t\r\n\0*>", exclude_categories=("C", "Z")), min_size=1
@@ -45,6 +57,33 @@ async def take(feed: Feed, n: int) -> list[Message]:
         while len(taken) < n:
             taken += await feed.take(100, 0.5)
     return taken
+
+
+def test_of_a_shared_stream_a_site_reads_what_is_its_own(tmp_path: Path) -> None:
+    """Messages and ticks of sites with like names are not there, and no gap is seen where they were."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, settings):
+            client = await connect(server.url, "test")
+            await ensure_stream(client, SMALL)
+            async with aiomqtt.Client(*settings.mqtt) as gateway:
+                for number, site in enumerate(("a.b", "a", "b", "a.b.c", "a.b")):
+                    await gateway.publish(f"spBv1.0/{site}/DDATA/n/d", str(number).encode(), qos=1)
+                    await publish_tick(client, site, number * NS)
+            feed = Feed(client, START, SystemClock(), subjects_of("a.b"))
+            got = await take(feed, 4)
+            assert await feed.take(100, 0.5) == []
+            await feed.close()
+            assert [(m.topic, m.payload) for m in got] == [
+                ("spBv1.0/a.b/DDATA/n/d", b"0"),
+                ("tocsin/tick/a/b", b""),
+                ("spBv1.0/a.b/DDATA/n/d", b"4"),
+                ("tocsin/tick/a/b", b""),
+            ]
+            assert feed.restarts == 1
+            await client.close()
+
+    asyncio.run(story())
 
 
 def test_mqtt_messages_arrive_under_their_topics_and_in_order(tmp_path: Path) -> None:
