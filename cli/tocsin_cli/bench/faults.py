@@ -4,12 +4,12 @@ import asyncio
 import json
 import tempfile
 from asyncio import TaskGroup
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Protocol
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ from tocsin_cli.bench.faults_bed import (
     number_point,
     write_plant,
 )
+from tocsin_cli.bench.faults_cloud import measure as measure_cloud_side
 from tocsin_cli.bench.faults_devices import Coils, Device, Stalls, Walk
 from tocsin_cli.bench.faults_link import Link
 from tocsin_cli.bench.faults_script import Cycle, Disk, Span, Trouble, script
@@ -52,6 +53,7 @@ class Side(StrEnum):
     """What is killed and cut off."""
 
     GATEWAY = "gateway"
+    CLOUD = "cloud"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Found:
     outputs: int
     outputs_wrong: int
 
-    def figures(self) -> dict[str, int]:
+    def figures(self) -> dict[str, float]:
         """The figures by name."""
         return {
             "cycles": self.cycles,
@@ -299,6 +301,17 @@ async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say) 
         )
 
 
+class Figures(Protocol):
+    """What a run of either side came to."""
+
+    def figures(self) -> dict[str, float]:
+        """The figures by name."""
+
+
+Measure = Callable[[Path, Clock, int, int, Say], Coroutine[Any, Any, Figures]]
+MEASURES: Final[dict[Side, Measure]] = {Side.GATEWAY: measure, Side.CLOUD: measure_cloud_side}
+
+
 def faults(
     *,
     side: Annotated[Side, typer.Option(help="What is killed and cut off.")] = Side.GATEWAY,
@@ -306,16 +319,18 @@ def faults(
     seed: Annotated[int, typer.Option(min=0, help="The faults' seed: the same one draws the same faults.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
 ) -> None:
-    """Kill a gateway, cut its link and trouble its instruments at random, and count what is lost or doubled.
+    """Kill a gateway, or the parts of the cloud side, at random, and count what is lost or doubled.
 
-    Exits 1 where anything is.
+    The gateway's link is cut and its instruments are troubled too; the cloud side's parts are also made to stand still.
+    Exits 1 where anything is lost or doubled.
     """
     console = Console(stderr=True)
     title = f"[bold]{side.value}[/]: "
     with console.status(title) as status, tempfile.TemporaryDirectory(prefix="tocsin-bench-") as folder:
-        found = asyncio.run(
-            measure(Path(folder), SystemClock(), cycles, seed, lambda text: status.update(title + text))
-        ).figures()
+        measured = asyncio.run(
+            MEASURES[side](Path(folder), SystemClock(), cycles, seed, lambda text: status.update(title + text))
+        )
+    found = measured.figures()
     if as_json:
         typer.echo(json.dumps(found))
     else:
