@@ -27,7 +27,9 @@ people: [{id: anna, name: Anna, channels: ["outbox://anna"]}]
 rosters: [{id: duty, name: Duty, shifts: [{from: "00:00", to: "00:00", people: [anna]}]}]
 notify: {min_priority: low, steps: [{after_s: 0, to: [duty]}]}
 """
-ALARMS: Final = ", alarms: {H: {setpoint: 100, deadband: 1, on_delay_s: 0, off_delay_s: 0, priority: high}, bad: false}"
+LIMIT: Final = "{setpoint: 100, deadband: 1, on_delay_s: 0, off_delay_s: 0, priority: high}"
+# The cloud side alone decides `stale`: on a busy machine it may do so at any moment.
+ALARMS: Final = f", alarms: {{H: {LIMIT}, bad: false, stale: false}}"
 SENSORS: Final = {"A": 1, "B": 2, "C": 3}
 HIGH, LOW = 150.0, 1.0
 LONG_S: Final = 90
