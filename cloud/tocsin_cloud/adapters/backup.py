@@ -25,8 +25,9 @@ from tocsin_core.clock import Clock
 LEFT_OUT: Final = ("nats", "gateways", "logs", PLANT)
 PASSING: Final = (".new", ".lock", ".log", ".sock", ".wal", "-wal", "-shm", "-journal")
 HISTORY_FILES: Final = (history_open.FILE, history_state.FILE)
-# The alarms worker makes a snapshot every 10 s; right after one its state and the tables are of the same moment.
-AT_ONCE_S: Final = 30.0
+# The alarms worker makes a snapshot every 10 s, of a large plant or on a busy machine less often; right after one its
+# state and the tables are of the same moment.
+AT_ONCE_S: Final = 180.0
 
 
 def make_backup(data: Path, target: Path, clock: Clock, say: Say) -> tuple[Path, Manifest]:

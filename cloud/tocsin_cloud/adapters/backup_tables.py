@@ -78,6 +78,7 @@ def _copy_file(data: Path, kept: Path, patience: Patience, say: Say) -> tuple[bo
             if at_once or patience.clock.monotonic() >= deadline:
                 break
             source.execute("COMMIT")
+            say("waiting for the alarms' state", 0, 0)
             time.sleep(LOOK_S)
         _keep(held, kept)
         with closing(sqlite3.connect(kept / SQL_FILE)) as copy:
