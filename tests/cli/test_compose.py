@@ -15,6 +15,7 @@ from tests.support.need import ROOT
 from tests.support.postgres import Postgres, programs
 from tocsin_cli.main import main
 from tocsin_cloud.adapters.nats_server import program
+from tocsin_cloud.settings import HistoryAddress
 
 COMPOSE: Final[dict[str, Any]] = YAML(typ="safe").load(ROOT / "docker-compose.yml")
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
@@ -64,7 +65,7 @@ def test_our_own_command_line_takes_what_each_service_is_told(
     places = {"/data": str(tmp_path)} | {
         within: str(ROOT / outside) for within, outside in mounts(name).items() if outside.startswith("./")
     }
-    words = SERVICES[name]["command"]
+    words = [re.sub(r"\$\{\w+:-(.*)\}$", r"\1", word) for word in SERVICES[name]["command"]]
     for within, outside in places.items():
         words = [re.sub(rf"(^|=){within}$", rf"\g<1>{outside}", word) for word in words]
     monkeypatch.setattr(sys, "argv", ["tocsin", *words])
@@ -80,6 +81,18 @@ def _noting(started: list[str], work: str) -> Callable[..., Any]:
         return 0.0
 
     return note
+
+
+def test_the_history_may_be_a_cluster() -> None:
+    """The address in the file's head is one to write to and one to read from, of services that keep two copies."""
+    head = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    (named,) = re.findall(r"TOCSIN_HISTORY=(\S+)", head)
+    insert, select = HistoryAddress.parse(named).hosts
+    for address, port in ((insert, 8400), (select, 8401)):
+        command = SERVICES[address.host]["command"]
+        assert f"-storageNode=vmstorage-1:{port},vmstorage-2:{port}" in command
+        assert "-replicationFactor=2" in command
+        assert SERVICES[address.host]["profiles"] == SERVICES["vmstorage-1"]["profiles"] == ["victoria-cluster"]
 
 
 @pytest.mark.parametrize("name", SERVERS)
