@@ -76,6 +76,8 @@ class Historian:
     def __init__(self, parts: HistorianParts, state: Mapping[str, bytes] | None = None) -> None:
         """Go on where `state` says, or the history's own."""
         self._parts = parts
+        # Shown as 0 from the start: a figure that appears with its first event would hide that one.
+        parts.metrics.quarantined.labels(TOO_FAST)
         self._rows: list[Frame] = []
         self._waiting = 0
         self._counted = 0
