@@ -18,6 +18,8 @@ STEP_S: Final = 1
 SPECIAL: Final = re.compile(r"[$()*+.?\[\]^{|}]")
 ESCAPED: Final = r"\\\\\g<0>"
 need_program("victoria-metrics")
+# The demo plant is the first test's: on a busy machine it takes a minute and more.
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
