@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy.engine import URL
 
 from tests.cloud.api.stand_ins import HandClock
 from tests.cloud.rig import depose
+from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.lease import BEAT_S, NOBODY, PATIENCE_S, TRUST_S, Lease, LeaseLostError, Row, Watch, hold
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_core.clock import SystemClock
 
 
@@ -107,11 +108,11 @@ def test_a_released_lease_is_taken_without_waiting() -> None:
     assert watch.may_take(Row("", 1, 0), 1.0)
 
 
-def tell(path: Path, story: Callable[[Database], Awaitable[None]]) -> None:
+def tell(url: URL, story: Callable[[Database], Awaitable[None]]) -> None:
     """Run `story` on a new database."""
 
     async def run() -> None:
-        database = await Database.open(sqlite_url(path))
+        database = await Database.open(url)
         try:
             await story(database)
         finally:
@@ -120,7 +121,8 @@ def tell(path: Path, story: Callable[[Database], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def test_a_transaction_of_a_former_holder_is_refused(tmp_path: Path) -> None:
+@on_both
+def test_a_transaction_of_a_former_holder_is_refused(sql_url: URL) -> None:
     """A holder that stood still trusts itself no more, and commits nothing once another has the lease."""
 
     async def story(database: Database) -> None:
@@ -147,10 +149,11 @@ def test_a_transaction_of_a_former_holder_is_refused(tmp_path: Path) -> None:
         await second.release()
         assert await first.take()
 
-    tell(tmp_path / "db", story)
+    tell(sql_url, story)
 
 
-def test_who_releases_its_lease_may_take_its_time_to_end(tmp_path: Path) -> None:
+@on_both
+def test_who_releases_its_lease_may_take_its_time_to_end(sql_url: URL) -> None:
     """What is still to be done after the release is done: the lease that is gone is nobody's loss."""
 
     async def story(database: Database) -> None:
@@ -171,10 +174,11 @@ def test_who_releases_its_lease_may_take_its_time_to_end(tmp_path: Path) -> None
             await task
         assert done.is_set()
 
-    tell(tmp_path / "db", story)
+    tell(sql_url, story)
 
 
-def test_who_loses_its_lease_ends_and_who_is_cancelled_releases_it(tmp_path: Path) -> None:
+@on_both
+def test_who_loses_its_lease_ends_and_who_is_cancelled_releases_it(sql_url: URL) -> None:
     """The work of a deposed holder is cancelled and the loss told; the next one has the lease until it ends."""
 
     async def story(database: Database) -> None:
@@ -204,4 +208,4 @@ def test_who_loses_its_lease_ends_and_who_is_cancelled_releases_it(tmp_path: Pat
             await task
         assert await Lease(database, "alarms", "third", SystemClock()).take()
 
-    tell(tmp_path / "db", story)
+    tell(sql_url, story)
