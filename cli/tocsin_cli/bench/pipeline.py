@@ -110,7 +110,7 @@ async def _listen(client: Client, heard: Heard, clock: Clock) -> None:
 
 
 @asynccontextmanager
-async def _bed(folder: Path, gateways: int, clock: Clock, say: Say) -> AsyncIterator[Bed]:
+async def _bed(folder: Path, gateways: int, roles: Sequence[str], clock: Clock, say: Say) -> AsyncIterator[Bed]:
     nats, mqtt, http = free_port(), free_port(), free_port()
     data = folder / "data"
 
@@ -140,7 +140,7 @@ async def _bed(folder: Path, gateways: int, clock: Clock, say: Say) -> AsyncIter
         await client.subscribe(f"tocsin.tick.{SITE}", cb=on_tick)
         say("the cloud side starts")
         cloud = []
-        for role in ROLES:
+        for role in roles:
             arguments = (role, gateways, data, f"nats://127.0.0.1:{nats}", f"127.0.0.1:{http}", f"127.0.0.1:{mqtt}")
             cloud.append(await run(program(*python("pipeline_cloud", *arguments), log=folder / f"{role}.log")))
         bed = Bed(folder, clock, client, broker, cloud, sender, heard)
@@ -247,9 +247,9 @@ def _latency(heard: Heard, course: Course) -> dict[str, float | None]:
     return {name: round(float(np.percentile(found, q)), 1) for name, q in (("p50", 50), ("p99", 99))}
 
 
-async def measure(folder: Path, plan: Plan, clock: Clock, say: Say) -> dict[str, Any]:
-    """Every figure of the benchmark, its files in `folder`; `say` is told what is going on."""
-    async with _bed(folder, plan.gateways, clock, say) as bed:
+async def measure(folder: Path, plan: Plan, clock: Clock, say: Say, roles: Sequence[str] = ROLES) -> dict[str, Any]:
+    """Every figure of the benchmark, its files in `folder`, a process for each of `roles`; `say` hears what goes on."""
+    async with _bed(folder, plan.gateways, roles, clock, say) as bed:
         course, found = await _measured(bed, plan, say)
     # What is there is counted when nobody works on it any more.
     raised, expected = _raised(folder / "data"), course.expected()
