@@ -39,6 +39,7 @@ STREAM: Final = "READINGS"
 SPARKPLUG: Final = "spBv1//0"
 HEARTBEAT_S: Final = 1.0
 SILENT_S: Final = 3.5
+TRUST_S: Final = 2 * HEARTBEAT_S
 # A cluster that lost a leader has another one after 4 to 5 s (measured); one that starts takes longer.
 PATIENCE_S: Final = 20.0
 COMMAND_PATIENCE_S: Final = 8.0
@@ -243,8 +244,13 @@ class Feed:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing more to take: the stream's end as far as the server told, or the last `until`."""
-        return self._subscription is not None and (self._reached or (self._caught_up and not self._waiting))
+        """Whether there is nothing more to take: the stream's end as far as the server told, or the last `until`.
+
+        What a server told that has fallen silent since is not believed: it may have died, and the stream gone on.
+        """
+        fresh = self._clock.monotonic() - self._heard < TRUST_S
+        told = self._caught_up and fresh and not self._waiting
+        return self._subscription is not None and (self._reached or told)
 
     async def take(self, most: int, timeout_s: float, until: Position | None = None) -> list[Message]:
         """The next messages, at most `most` and none behind `until`.
