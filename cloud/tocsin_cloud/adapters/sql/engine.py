@@ -113,16 +113,16 @@ def _without_nul(
     statement: str,
     parameters: Sequence[Any],
     _context: object,
-    executemany: bool,  # noqa: FBT001 -- as SQLAlchemy calls it
+    _executemany: bool,  # noqa: FBT001 -- as SQLAlchemy calls it
 ) -> tuple[str, Sequence[Any]]:
     """Put another character in the place of NUL, which PostgreSQL has in no text: a name with one is nobody's."""
-    if executemany:
-        return statement, [tuple(map(_writable, row)) for row in parameters]
-    return statement, tuple(map(_writable, parameters))
+    return statement, _writable(parameters)
 
 
-def _writable(value: object) -> object:
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) and "\0" in value else value
+def _writable(value: Any) -> Any:  # noqa: ANN401 -- a parameter, a row of them, or rows of them, as SQLAlchemy groups them
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in value else value
+    return type(value)(map(_writable, value)) if isinstance(value, list | tuple) else value
 
 
 def _say_try_again(context: ExceptionContext) -> OperationalError | None:
