@@ -94,6 +94,26 @@ def test_what_a_flood_loses_comes_again_and_every_role_hears_the_same() -> None:
     assert ears.live.time_ns[point] == (NOW_MS + 200) * 1_000_000
 
 
+def test_a_device_s_death_is_heard_in_a_flood_and_a_flood_of_deaths_is_bounded() -> None:
+    """No device stays online because its gateway sends too fast; deaths without end are refused as all else is."""
+    ears, gw = Ears(limits=SLOW), Sender()
+    ears.alarms._caught_up = True  # noqa: SLF001 -- what is repeated was counted before
+    ears.hear(gw.births(0, 0, NOW_NS))
+    ears.hear([gw.batch(number, NOW_NS + number * 1_000_000) for number in range(1, 60)])
+    refused = ears.quarantine.counts["too-fast"]
+    assert refused > 40
+    death, at_ns = gw.session.ddeath("D1", NOW_MS), NOW_NS + 60 * 1_000_000
+    ears.hear([gw.message(death.topic, death.payload, at_ns)])
+    assert ears.live.gateways["site", "gw"].devices == {"D1": "offline"}
+    assert ears.quarantine.counts["too-fast"] == refused
+    ears.hear([gw.message(death.topic, death.payload, at_ns) for _ in range(100)])
+    assert ears.quarantine.counts["too-fast"] == refused + 90
+    assert ears.agree()
+    # The worker of the alarms says by itself what it has not heard.
+    unheard = ears.metrics.registry.get_sample_value("tocsin_alarms_unheard_total")
+    assert unheard == ears.quarantine.counts["too-fast"]
+
+
 def test_who_was_never_born_shares_one_allowance_and_the_plant_s_own_are_heard() -> None:
     """A flood under a thousand names is one flood; in its midst the plant's gateway loses nothing."""
     ears, gw = Ears(limits=SLOW), Sender()

@@ -33,6 +33,7 @@ class Metrics:
     gateway_slice: Gauge = field(init=False)
     transitions: Counter = field(init=False)
     refused: Counter = field(init=False)
+    unheard: Counter = field(init=False)
     late: Counter = field(init=False)
     ahead: Counter = field(init=False)
     clock_steps_back: Counter = field(init=False)
@@ -177,6 +178,14 @@ class Metrics:
             ),
         )
         put("snapshots", Counter("tocsin_engine_snapshots", "Snapshots of the engine written.", registry=own))
+        put(
+            "unheard",
+            Counter(
+                "tocsin_alarms_unheard",
+                "Messages that the alarms worker refused, as they came faster than a gateway may send.",
+                registry=own,
+            ),
+        )
         put("flood", Gauge("tocsin_alarm_flood", "1 while an alarm flood goes on (ISA-18.2), else 0.", registry=own))
         put(
             "floods",

@@ -28,7 +28,7 @@ from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.delegation import Delegation
 from tocsin_cloud.loops.disagreeing import untold
 from tocsin_cloud.loops.floods import Floods
-from tocsin_cloud.loops.hearing import Hearing
+from tocsin_cloud.loops.hearing import TOO_FAST, Hearing
 from tocsin_cloud.loops.journal import (
     Answer,
     Batch,
@@ -388,6 +388,7 @@ class AlarmsWorker:
 
     def _hear(self, batch: Batch, message: Message) -> None:
         fed = self._session.hear(message)
+        self._count(self._parts.metrics.unheard, sum(fault.reason == TOO_FAST for fault in fed.faults))
         frame = fed.frame.not_ahead(message.time_ns)
         self._count(self._parts.metrics.ahead, int(np.count_nonzero(frame.time_ns != fed.frame.time_ns)))
         self._parts.live.hear(fed, message.time_ns, sent_ms(message.payload))

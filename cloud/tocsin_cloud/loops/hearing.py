@@ -42,7 +42,9 @@ class Hearing:
         # Who was never born shares one allowance with all such: there is no end of names.
         known = self._table.knows((topic.group, topic.node, ""))
         sender = f"{topic.group}/{topic.node}" if known else ""
-        if self._limits.admits(sender, len(message.payload), message.time_ns):
+        # A device's death is not the will of a connection, and can be sent at any rate: it has an allowance of its own.
+        allowance = f"{sender}/DDEATH" if known and topic.kind == "DDEATH" else sender
+        if self._limits.admits(allowance, len(message.payload), message.time_ns):
             return hear(self._session, self._table, message)
         fault = Fault(TOO_FAST, f"{sender or 'nobody that was born'} sends faster than it may")
         return Fed(Frame.empty(), topic.group, topic.node, faults=(fault,))
