@@ -1,5 +1,6 @@
 """Every option of the cloud side, in one place, with its default."""
 
+import ipaddress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +29,14 @@ class Address(NamedTuple):
         if not port.isdecimal() or not 1 <= int(port) <= 65535:  # noqa: PLR2004 -- the last TCP port
             raise ValueError(f"{text!r} is not HOST:PORT")
         return cls(host.strip("[]") or LOOPBACK, int(port))
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it; of a name that is not `localhost` nobody knows."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

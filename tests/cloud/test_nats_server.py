@@ -10,13 +10,14 @@ from pathlib import Path
 import aiomqtt
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from tests.cloud.rig import HOST, broker
 from tests.support.ports import free_port
 from tests.support.wait import eventually, eventually_async
-from tocsin_cloud.adapters.nats_config import config_text
+from tocsin_cloud.adapters.nats_config import config_text, server_files
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer, server_name_at
-from tocsin_cloud.settings import Address, BrokerSettings
+from tocsin_cloud.settings import Address, BrokerSettings, BrokerTls
 from tocsin_core.clock import SystemClock
 
 
@@ -91,6 +92,28 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
                 await NatsServer.start(twice, SystemClock())
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "warnings"),
+    [
+        ("192.0.2.1", None, 1),
+        ("tocsin.invalid", None, 1),
+        ("192.0.2.1", server_files(Path("nowhere")), 0),
+        ("::1", None, 0),
+        ("localhost", None, 0),
+    ],
+)
+def test_a_listener_for_everybody_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, tls: BrokerTls | None, warnings: int
+) -> None:
+    """Before it listens: without TLS, at an address that is not this machine's own."""
+    monkeypatch.setattr("tocsin_cloud.adapters.nats_server.program", lambda: "false")
+    opened = Address(host, 1883)
+    config = BrokerSettings(folder=tmp_path, nats=Address(HOST, 4222), mqtt=opened, tls=tls)
+    with capture_logs() as logs, pytest.raises(BrokerError):
+        asyncio.run(NatsServer.start(config, SystemClock()))
+    assert [line["listens"] for line in logs if line["log_level"] == "warning"] == [[str(opened)]] * warnings
 
 
 def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:

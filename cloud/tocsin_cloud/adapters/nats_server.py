@@ -28,6 +28,7 @@ RESTART_FIRST_S = 0.2
 RESTART_MOST_S = 5.0
 POLL_S = 0.05
 USERS_S = 1.0
+CURE = "--mqtt-tls, or listen on 127.0.0.1 alone"
 
 
 class BrokerError(RuntimeError):
@@ -85,6 +86,13 @@ class NatsServer:
         Raises:
             BrokerError: it did not come up in time; the message has the reason.
         """
+        opened = [str(address) for address in (settings.mqtt, settings.nats) if not address.loopback]
+        if opened and settings.tls is None:
+            # nats-server knows permissions only of users, and then refuses every user name that it was not told:
+            # without certificates nobody can be held to his own topics.
+            log.warning(
+                "whoever reaches the broker commands alarms and gateways, in any name", listens=opened, cure=CURE
+            )
         server = cls(settings, clock, users)
         try:
             await server._launch()
