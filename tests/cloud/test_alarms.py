@@ -387,12 +387,44 @@ def test_a_machine_without_a_snapshot_goes_on_from_the_shared_one(tmp_path: Path
 
                 async def kept() -> bool:
                     await publish_tick(r.client, SITE, SystemClock().now_ns())
-                    return await shared.later_than(raised.position) is not None
+                    return await shared.later_than(raised.now_ns) is not None
 
                 await eventually_async(kept)
             (tmp_path / "s.npz").write_bytes(b"no snapshot")
             await r.client.jsm().purge_stream(STREAM)
             async with r.working():
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+
+    asyncio.run(story())
+
+
+def test_a_snapshot_of_a_stream_that_was_lost_is_gone_on_from(tmp_path: Path) -> None:
+    """Killed before its first snapshot of the new stream, whose numbers are lower, the worker closes no alarm."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+                for _ in range(20):
+                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+            (before,) = await r.all(sql.Worker)
+            old = (tmp_path / "s.npz").read_bytes()
+            await r.client.jsm().delete_stream(STREAM)
+            await ensure_stream(r.client, StreamSettings(max_bytes=1 << 28))
+            async with r.working():
+                await publish_tick(r.client, SITE, SystemClock().now_ns())
+
+                async def on_the_new_stream() -> bool:
+                    (now,) = await r.all(sql.Worker)
+                    return bool(now.position < before.position and now.updated_ns > before.updated_ns)
+
+                await eventually_async(on_the_new_stream)
+            (tmp_path / "s.npz").write_bytes(old)
+            async with r.working():
+                assert await r.phase() == "unacknowledged"
                 await r.gateway.send({0: 1.0})
                 await eventually_async(lambda: _is(r, "returned-unacknowledged"))
             assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]

@@ -35,7 +35,7 @@ def test_the_next_historian_goes_on_where_the_last_one_was(tmp_path: Path, monke
             await eventually_async(lambda: gateway.committed == 20, 60)
 
             async def all_shared() -> bool:
-                return await store.later_than(keeper.position.sequence - 1) is not None
+                return await store.later_than(keeper.position.time_ns - 1) is not None
 
             await eventually_async(all_shared, 60)
             working.cancel()

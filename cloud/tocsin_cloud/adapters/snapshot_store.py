@@ -29,26 +29,26 @@ class SnapshotStore:
         self._client = client
         self._name = name
 
-    async def put(self, body: bytes, sequence: int) -> bool:
-        """Replace the object by a snapshot after message `sequence`; returns whether that was done."""
+    async def put(self, body: bytes, time_ns: int) -> bool:
+        """Replace the object by a snapshot after the message of `time_ns`; returns whether that was done."""
         try:
             packed = await asyncio.to_thread(zlib.compress, body, FASTEST)
             async with asyncio.timeout(PATIENCE_S):
                 store = await self._bucket()
-                await store.put(self._name, packed, ObjectMeta(description=str(sequence)))
+                await store.put(self._name, packed, ObjectMeta(description=str(time_ns)))
         except (NatsError, TimeoutError, OSError) as error:
             log.warning("snapshot not shared", reason=str(error) or repr(error))
             return False
         return True
 
-    async def later_than(self, sequence: int) -> bytes | None:
-        """The snapshot, if there is one after a message later than `sequence`."""
+    async def later_than(self, time_ns: int) -> bytes | None:
+        """The snapshot, if there is one of later than `time_ns`; numbers would begin anew with a rebuilt stream."""
         packed = BytesIO()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 store = await self._client.jetstream().object_store(BUCKET)
                 info = await store.get_info(self._name)
-                if int(info.description or 0) <= sequence:
+                if int(info.description or 0) <= time_ns:
                     return None
                 await store.get(self._name, writeinto=packed)
             return await asyncio.to_thread(zlib.decompress, packed.getbuffer())

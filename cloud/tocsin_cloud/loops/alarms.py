@@ -283,8 +283,9 @@ class AlarmsWorker:
             held = await self._latest_snapshot()
             if held is None:
                 return
-            if held.position.sequence > committed.sequence:
-                # SQL was put back to an older state: what it lacks must be decided again.
+            if held.position.sequence > committed.sequence and held.position.time_ns > committed.time_ns:
+                # SQL was put back to an older state: what it lacks must be decided again. A higher number of an earlier
+                # time is of a stream that is lost: the new one is read on by time.
                 log.warning("snapshot is ahead of the database and is left aside", snapshot=held.position.sequence)
                 return
             state = await asyncio.to_thread(engine.restore, held.engine, self._rules)
@@ -310,7 +311,7 @@ class AlarmsWorker:
         except ValueError as error:
             held, unreadable = None, error
         if parts.shared is not None:
-            body = await parts.shared.later_than(0 if held is None else held.position.sequence)
+            body = await parts.shared.later_than(0 if held is None else held.position.time_ns)
             if body is not None:
                 return await asyncio.to_thread(snapshots.unpack, body)
         if unreadable is not None:
@@ -600,7 +601,7 @@ class AlarmsWorker:
             parts.metrics.snapshots.inc()
         took = clock.monotonic() - began
         if parts.shared is not None and parts.lease.trusted and clock.monotonic() >= self._share_at:
-            await parts.shared.put(body, read.sequence)
+            await parts.shared.put(body, read.time_ns)
             self._share_at = clock.monotonic() + parts.settings.share_interval_s
         self._keep_at = clock.monotonic() + max(parts.settings.snapshot_interval_s, SNAPSHOT_REST * took)
 

@@ -11,7 +11,7 @@ from tocsin_core.clock import Clock
 
 class _Noted(NamedTuple):
     commit: int
-    sequence: int
+    time_ns: int
     state: Mapping[str, bytes]
 
 
@@ -32,7 +32,7 @@ class SharedState:
 
     async def later_than(self, own: Mapping[str, bytes]) -> Mapping[str, bytes]:
         """The shared state, or `own` where that is as late."""
-        body = await self._store.later_than(_sequence_of(own))
+        body = await self._store.later_than(_time_of(own))
         if body is None:
             return own
         return {name: text.encode() for name, text in json.loads(body).items()}
@@ -40,7 +40,7 @@ class SharedState:
     def note(self, commit: int, state: Mapping[str, bytes]) -> None:
         """Keep the whole state of the `commit`-th commit for sharing, if it is time."""
         if self._noted is None and self._clock.monotonic() >= self._put_at:
-            self._noted = _Noted(commit, _sequence_of(state), state)
+            self._noted = _Noted(commit, _time_of(state), state)
 
     def durable(self, commits: int) -> None:
         """Begin to share what was kept, if it is among the first `commits` commits; the historian does not wait."""
@@ -49,9 +49,9 @@ class SharedState:
         noted, self._noted = self._noted, None
         self._put_at = self._clock.monotonic() + self._interval_s
         body = json.dumps({name: part.decode() for name, part in noted.state.items()}).encode()
-        self._putting = asyncio.create_task(self._store.put(body, noted.sequence), name="share historian's state")
+        self._putting = asyncio.create_task(self._store.put(body, noted.time_ns), name="share historian's state")
 
 
-def _sequence_of(state: Mapping[str, bytes]) -> int:
+def _time_of(state: Mapping[str, bytes]) -> int:
     held = json.loads(state.get("position", b"{}"))
-    return int(held["position"][0]) if held else 0
+    return int(held["position"][1]) if held else 0
