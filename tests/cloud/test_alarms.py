@@ -314,19 +314,25 @@ def test_a_worker_that_lost_its_partition_cannot_commit(tmp_path: Path, sql_url:
 
 
 class UnansweringDatabase(Database):
-    """A database whose connection is lost just when it has committed the first transition."""
+    """A database whose connection is lost just when it has committed the first transition, or just before that."""
 
-    def __init__(self, inner: Database) -> None:
-        """Pass everything on to `inner`."""
+    def __init__(self, inner: Database, *, committed: bool = True) -> None:
+        """Pass everything on to `inner`; without `committed`, that transaction is rolled back."""
         self._inner = inner
+        self._committed = committed
         self.lost = 0
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """A writing transaction that is committed, and said to have failed."""
+        """A writing transaction that is said to have failed."""
         async with self._inner.write() as session:
             yield session
             written = await session.scalar(select(func.count()).select_from(sql.Transition))
+            if not self._committed:
+                self._lose(written)
+        self._lose(written)
+
+    def _lose(self, written: int | None) -> None:
         if written and not self.lost:
             self.lost += 1
             raise OperationalError(None, None, ConnectionError("lost"))
@@ -432,11 +438,18 @@ def test_a_snapshot_of_a_stream_that_was_lost_is_gone_on_from(tmp_path: Path) ->
     asyncio.run(story())
 
 
-def test_what_another_plant_file_raised_and_returned_in_silence_is_told_at_the_takeover(tmp_path: Path) -> None:
-    """A candidate with a lower limit raises while it stands by, one with a higher limit returns: both are committed."""
+@pytest.mark.parametrize("committed", [True, False])
+def test_what_another_plant_file_raised_and_returned_in_silence_is_told_at_the_takeover(
+    tmp_path: Path, *, committed: bool
+) -> None:
+    """A candidate with a lower limit raises while it stands by, one with a higher limit returns: both are committed.
+
+    Once each, whether the transaction that seemed to fail took place or not.
+    """
 
     async def story() -> None:
         async with rig(tmp_path) as r, AsyncExitStack() as stack:
+            r.database = unanswering = UnansweringDatabase(r.database, committed=committed)
             limits = plant_folder(tmp_path / "higher")
             text = (limits / "plant.yaml").read_text(encoding="utf-8")
             (limits / "plant.yaml").write_text(text.replace("setpoint: 50", "setpoint: 80"), encoding="utf-8")
@@ -470,6 +483,7 @@ def test_what_another_plant_file_raised_and_returned_in_silence_is_told_at_the_t
             assert await r.phase() == "unacknowledged"
             await joined(higher, 62.0)
             assert await r.phase() == "returned-unacknowledged"
+            assert unanswering.lost == 1
             assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
             assert len(await r.all(sql.Ticket)) == len({row.occurrence for row in await r.all(sql.Message)}) == 1
 

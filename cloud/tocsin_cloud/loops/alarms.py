@@ -526,7 +526,7 @@ class AlarmsWorker:
             try:
                 async with parts.lease.write() as session:
                     # A commit whose answer was lost with the connection may have taken place all the same.
-                    if done is None or await self._committed_in(session) != batch.position:
+                    if done is None or not await self._took_place(session, batch):
                         done = await self._journal.record(session, batch, computed, parts.clock.now_ns())
             except OperationalError as error:
                 parts.metrics.commit_failures.labels(ROLE).inc()
@@ -536,8 +536,11 @@ class AlarmsWorker:
                 return done
             await asyncio.sleep(RETRY_S)
 
-    async def _committed_in(self, session: AsyncSession) -> Position:
-        return (await progress_of(session, self._parts.settings.partition)).position
+    async def _took_place(self, session: AsyncSession, batch: Batch) -> bool:
+        """Whether `batch` is in the database: its position is, or, where it moves none, the tables lack nothing."""
+        if batch.position != self._committed or self._state is None:
+            return (await progress_of(session, self._parts.settings.partition)).position == batch.position
+        return not any(untold(self._state, self._rules, await standing(session)))
 
     async def _announce(self, done: Committed) -> None:
         kinds = (("transition", done.occurrences), ("ticket", done.tickets), ("notification", done.messages))
