@@ -1,6 +1,8 @@
 """The outbox worker over a real database: once each, again with patience, on to the next step, then silence."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 
 from tests.cloud.api.stand_ins import PLANT, START_NS, HandClock, message, occurrence
@@ -219,6 +223,45 @@ async def test_a_worker_that_stood_still_sends_nothing_more(office: Office) -> N
     office.clock.move(30)
     assert await workers[1].send_due() == 1
     assert [letter.id for letter in office.post.sent] == [f"{2:016x}"]
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_a_database_that_fails_once_doubles_no_message(
+    office: Office, monkeypatch: pytest.MonkeyPatch, *, committed: bool
+) -> None:
+    """How one message ended cannot be written, or is and nobody hears so: another one on its way is left to arrive."""
+    write, failed = office.database.write, asyncio.Event()
+
+    @asynccontextmanager
+    async def fails_once() -> AsyncIterator[AsyncSession]:
+        fails = bool(office.post.sent) and not failed.is_set()
+        if fails:
+            failed.set()
+        if fails and not committed:
+            raise OperationalError(None, None, ConnectionError("gone"))
+        async with write() as session:
+            yield session
+        if fails:
+            raise OperationalError(None, None, ConnectionError("gone"))
+
+    started: list[None] = []
+
+    async def the_second_waits() -> None:
+        started.append(None)
+        if len(started) > 1:
+            await failed.wait()
+
+    first, second = occurrence(1), occurrence(2, source="pumps")
+    await office.put(first, second, message(1, first), message(2, second))
+    office.post.meanwhile = the_second_waits
+    monkeypatch.setattr(office.database, "write", fails_once)
+    assert await office.notifier.send_due() == 2
+    office.clock.move(31)
+    assert await office.notifier.send_due() == 0
+    assert failed.is_set()
+    assert len(office.post.sent) == 2
+    async with office.database.read() as session:
+        assert {(row.state, row.attempts) for row in await session.scalars(select(Message))} == {("delivered", 1)}
 
 
 async def test_an_answer_that_comes_during_a_failing_attempt_ends_it(office: Office) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.channels import ChannelError, Channels, Letter, masked
 
 pytestmark = pytest.mark.anyio
@@ -80,6 +81,25 @@ async def test_a_service_that_hangs_is_given_up(tmp_path: Path) -> None:
         channels = Channels(tmp_path, timeout_s=0.2)
         with pytest.raises(ChannelError, match="no answer within"):
             await channels.send(letter(1, f"json://127.0.0.1:{server.server_port}/hook"))
+
+
+async def test_an_attempt_that_was_given_up_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next attempt sends nothing beside it, and takes its outcome."""
+    go, sent = threading.Event(), list[str]()
+
+    def slow(_channels: Channels, of: Letter) -> None:
+        sent.append(of.id)
+        go.wait(10)
+
+    monkeypatch.setattr(Channels, "_send", slow)
+    channels = Channels(tmp_path, timeout_s=0.05)
+    for _ in range(2):
+        with pytest.raises(ChannelError, match="no answer within"):
+            await channels.send(letter(1))
+    go.set()
+    await eventually_async(lambda: not any(thread.name.startswith("send ") for thread in threading.enumerate()))
+    await channels.send(letter(1))
+    assert sent == [letter(1).id]
 
 
 async def test_a_letter_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

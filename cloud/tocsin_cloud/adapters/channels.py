@@ -68,6 +68,7 @@ class Channels:
         """Give up on a service that has not taken a letter after `timeout_s`."""
         self._outbox = Outbox(outbox)
         self._timeout_s = timeout_s
+        self._under_way: dict[str, asyncio.Future[None]] = {}
         # Apprise logs recipients and hosts; what may be known of a failure is in the error of the message.
         logging.getLogger("apprise").addHandler(logging.NullHandler())
         logging.getLogger("apprise").propagate = False
@@ -78,11 +79,14 @@ class Channels:
         Raises:
             ChannelError: it did not get out, or it is not known whether it did.
         """
+        # An attempt that was given up may still get out: the next one waits for it, instead of sending beside it.
+        sending = self._under_way.pop(letter.id, None) or _in_thread(lambda: self._send(letter), f"send {letter.id}")
+        ended, _ = await asyncio.wait([sending], timeout=self._timeout_s)
+        if not ended:
+            self._under_way[letter.id] = sending
+            raise ChannelError(f"no answer within {self._timeout_s:g} s")
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await _in_thread(lambda: self._send(letter), f"send {letter.id}")
-        except TimeoutError as error:
-            raise ChannelError(f"no answer within {self._timeout_s:g} s") from error
+            sending.result()
         except (OSError, ValueError, smtplib.SMTPException, AppriseException) as error:
             raise ChannelError(masked(str(error) or type(error).__name__, letter.channel)) from error
 
@@ -182,7 +186,7 @@ def _mended(file: Path) -> set[str]:
     return {json.loads(line)["id"] for line in whole.splitlines()}
 
 
-async def _in_thread(work: Callable[[], None], name: str) -> None:
+def _in_thread(work: Callable[[], None], name: str) -> asyncio.Future[None]:
     """Run `work` in a thread that may be left behind: a hung service must not hold up the end of the process."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -205,4 +209,4 @@ async def _in_thread(work: Callable[[], None], name: str) -> None:
             loop.call_soon_threadsafe(settle, outcome)
 
     threading.Thread(target=run, name=name, daemon=True).start()
-    await done
+    return done

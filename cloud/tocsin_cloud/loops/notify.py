@@ -9,7 +9,7 @@ import structlog
 from nats.errors import Error as NatsError
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.channels import ChannelError, Letter, kind_of
@@ -51,10 +51,14 @@ Publish = Callable[[str, object], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A message that this worker has claimed; `attempt` tells its claim from a later one."""
+    """A message that this worker has claimed; `attempt` tells its claim from a later one.
+
+    `until_s` is when others may claim it, by the own monotonic clock.
+    """
 
     letter: Letter
     attempt: int
+    until_s: float
 
 
 class Notifier:
@@ -109,7 +113,7 @@ class Notifier:
         return len(taken) + len(cancelled)
 
     async def _take(self) -> tuple[list[_Taken], list[str]]:
-        now = self._clock.now_ns()
+        now, until_s = self._clock.now_ns(), self._clock.monotonic() + CLAIM_NS / NS
         due = (
             select(Message)
             .where(Message.state.in_((PENDING, SENDING)), Message.due_ns <= now)
@@ -131,27 +135,49 @@ class Notifier:
                 row.state = SENDING
                 row.attempts += 1
                 row.due_ns = now + CLAIM_NS
-                taken.append(_Taken(Letter(row.id, row.to_person, row.channel, row.subject, row.body), row.attempts))
+                letter = Letter(row.id, row.to_person, row.channel, row.subject, row.body)
+                taken.append(_Taken(letter, row.attempts, until_s))
         self._outcomes.labels(CANCELLED).inc(len(cancelled))
         return taken, cancelled
 
     async def _deliver(self, item: _Taken) -> None:
+        """Send one message; what the database cannot do now ends no other delivery, which may be half on its way."""
         letter = item.letter
         error: str | None = None
         # This process may have stood still since the claim.
-        if not await self._lease.sure():
+        try:
+            sure = await self._lease.sure()
+        except OperationalError as failure:
+            log.warning("the lease cannot be looked at", message=letter.id, reason=str(failure.orig))
+            sure = False
+        if not sure:
             log.warning("a message waits for a faster database", message=letter.id)
             return
         try:
             await self._channels.send(letter)
         except ChannelError as failure:
             error = str(failure)
+        while True:
+            try:
+                await self._write_down(item, error)
+            except OperationalError as failure:
+                log.warning("how a message ended is not written yet", message=letter.id, reason=str(failure.orig))
+            else:
+                return
+            if self._clock.monotonic() >= item.until_s:
+                log.error("how a message ended could not be written: it is sent again", message=letter.id, error=error)
+                return
+            await asyncio.sleep(POLL_S)
+
+    async def _write_down(self, item: _Taken, error: str | None) -> None:
+        letter = item.letter
         async with self._database.write() as session:
             row = await session.get(Message, letter.id, with_for_update=True)
             if row is None or row.attempts != item.attempt:
                 log.warning("a message was taken by another worker meanwhile", message=letter.id)
                 return
-            touched = await self._settle(session, row, error)
+            # A commit whose answer was lost may have been one.
+            touched = await self._settle(session, row, error) if row.state == SENDING else []
             outcome = row.state if error is None or row.state == FAILED else RETRIED
         self._outcomes.labels(outcome).inc()
         told = log.bind(id=letter.id, to=letter.to, channel=kind_of(letter.channel), attempt=item.attempt)
