@@ -1,6 +1,5 @@
 """`tocsin backup` and `tocsin restore`: everything that the cloud side keeps, into a folder and back."""
 
-import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -11,17 +10,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from tocsin_cli.cloud_data import PRIVATE, Json, command_line
-from tocsin_cloud.adapters.audit import append
+from tocsin_cli.cloud_data import PRIVATE, Json, note
 from tocsin_cloud.adapters.audit_chain import Deed, Outcome
 from tocsin_cloud.adapters.backup import make_backup
 from tocsin_cloud.adapters.backup_manifest import PLANT, BackupError, Manifest, Say
 from tocsin_cloud.adapters.restore import restore_backup
-from tocsin_cloud.adapters.settings_file import noted_settings
-from tocsin_cloud.adapters.sql.engine import Database, migrate, server_url, sqlite_url
+from tocsin_cloud.adapters.sql.engine import migrate, server_url, sqlite_url
 from tocsin_cloud.settings import SQL_FILE
 from tocsin_core.clock import SystemClock
 
@@ -47,7 +43,7 @@ def backup(data: Data, to: To, *, as_json: Json = False) -> None:
             place, manifest = make_backup(data, to, SystemClock(), say)
     except (BackupError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
-    _note(_database_of(data), "backup.make", place, manifest)
+    _note(data, "backup.make", place, manifest)
     _tell({"backup": str(place), **_told(manifest)}, f"{place}: {_in_words(manifest)}", as_json=as_json)
     if not manifest.alarms_at_once:
         typer.echo("the alarms' state is older than the tables: what was decided in between is decided anew", err=True)
@@ -63,7 +59,7 @@ def restore(source: From, data: Into = Path("var"), *, sql: Sql = None, as_json:
         migrate(server or sqlite_url(data / SQL_FILE))
     except (BackupError, OSError, ValueError, SQLAlchemyError) as error:
         raise typer.BadParameter(str(error)) from error
-    _note(_database_of(data), "backup.restore", source, manifest)
+    _note(data, "backup.restore", source, manifest)
     plant = data / PLANT
     _tell(
         {"data": str(data), "plant": str(plant), **_told(manifest)},
@@ -72,28 +68,9 @@ def restore(source: From, data: Into = Path("var"), *, sql: Sql = None, as_json:
     )
 
 
-def _database_of(data: Path) -> URL:
-    server = noted_settings(data).get("sql")
-    return sqlite_url(data / SQL_FILE) if server is None else make_url(server)
-
-
-def _note(url: URL, action: str, place: Path, manifest: Manifest) -> None:
-    """Put into the audit log what was done."""
+def _note(data: Path, action: str, place: Path, manifest: Manifest) -> None:
     told = _told(manifest)
-    deed = Deed(action, str(place), Outcome.DONE, {name: told[name] for name in ("made_at", "files", "bytes")})
-
-    async def work() -> None:
-        database = Database.as_it_is(url)
-        try:
-            async with database.write() as session:
-                await append(session, SystemClock().now_ns(), command_line(), deed)
-        finally:
-            await database.close()
-
-    try:
-        asyncio.run(work())
-    except SQLAlchemyError as error:
-        raise typer.BadParameter(f"done, but not in the audit log: {error}") from error
+    note(data, Deed(action, str(place), Outcome.DONE, {name: told[name] for name in ("made_at", "files", "bytes")}))
 
 
 def _told(manifest: Manifest) -> dict[str, str | int]:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import typer
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from tocsin_cloud.adapters.audit_chain import Actor
+from tocsin_cloud.adapters.audit import append
+from tocsin_cloud.adapters.audit_chain import Actor, Deed
+from tocsin_cloud.adapters.settings_file import noted_settings
 from tocsin_cloud.adapters.sql.engine import Database, server_url, sqlite_url
 from tocsin_cloud.settings import SQL_FILE
+from tocsin_core.clock import SystemClock
 
 T = TypeVar("T")
 # Accounts are nobody else's business on this machine.
@@ -56,6 +59,29 @@ def on_database(data: Path, sql: str | None, work: Callable[[Database], Awaitabl
         return asyncio.run(run())
     except (SQLAlchemyError, OSError) as error:
         raise typer.BadParameter(f"{sql or data / SQL_FILE}: {getattr(error, 'orig', None) or error}") from error
+
+
+def note(data: Path, deed: Deed) -> None:
+    """Put into the audit log of the cloud side in `data` what was done here; where it never ran there is none yet.
+
+    Raises:
+        typer.BadParameter: its database does not take the entry; what was done stands.
+    """
+
+    async def work(url: URL) -> None:
+        database = Database.as_it_is(url)
+        try:
+            async with database.write() as session:
+                await append(session, SystemClock().now_ns(), command_line(), deed)
+        finally:
+            await database.close()
+
+    try:
+        server = noted_settings(data).get("sql")
+        if server is not None or (data / SQL_FILE).is_file():
+            asyncio.run(work(sqlite_url(data / SQL_FILE) if server is None else make_url(server)))
+    except (SQLAlchemyError, OSError, ValueError) as error:
+        raise typer.BadParameter(f"done, but not in the audit log: {error}") from error
 
 
 def _server(sql: str) -> URL:

@@ -9,7 +9,8 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from tocsin_cli.cloud_data import Data, Json
+from tocsin_cli.cloud_data import Data, Json, note
+from tocsin_cloud.adapters.audit_chain import Deed, Outcome
 from tocsin_cloud.adapters.authority import CA_FILE, Made
 from tocsin_cloud.adapters.enrolment import WARN_BEFORE, Certificate, Enrolment, EnrolmentError, moment
 from tocsin_cloud.adapters.signing import signing_key
@@ -50,6 +51,7 @@ def enroll(
     if managed:
         signing_key(data)
         shutil.copyfile(data / KEY_FILE, folder / KEY_FILE)
+    _note(data, "enroll", gateway, made.serial)
     _say(gateway, made, folder, as_json=as_json)
 
 
@@ -67,6 +69,7 @@ def renew(
     site, folder, now = _site(plant, gateway), out or data / "enrolled" / gateway, _now()
     valid, both = timedelta(days=days), timedelta(days=overlap)
     made = _doing(data, lambda held: _written(held.renew(site, gateway, now, valid, both), data, folder))
+    _note(data, "renew", gateway, made.serial)
     _say(gateway, made, folder, as_json=as_json)
 
 
@@ -81,6 +84,7 @@ def revoke(
     """Have a gateway's certificates count no longer; a connection that stands on one is ended."""
     site, now = load_plant(plant).site.id, _now()
     gone = _doing(data, lambda held: held.revoke(site, gateway, serial, now))
+    _note(data, "revoke", gateway, *(each.serial for each in gone))
     if as_json:
         typer.echo(json.dumps({"gateway": gateway, "revoked": [each.serial for each in gone]}))
     else:
@@ -131,6 +135,10 @@ def _doing(data: Path, work: Callable[[Enrolment], T]) -> T:
         return work(Enrolment(data / AUTHORITY))
     except (EnrolmentError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _note(data: Path, verb: str, gateway: str, *serials: str) -> None:
+    note(data, Deed(f"gateway.{verb}", gateway, Outcome.DONE, {"serial": ", ".join(serials)}))
 
 
 def _say(gateway: str, made: Made, folder: Path, *, as_json: bool) -> None:

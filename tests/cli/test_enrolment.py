@@ -1,6 +1,8 @@
 """`tocsin gateway enroll|renew|revoke|list` as an administrator runs it on the cloud side's machine."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 
 from tests.cli.in_process import tocsin
 from tests.cli.test_check import GOOD, plant
+from tocsin_cloud.adapters.sql.engine import migrate, sqlite_url
+from tocsin_cloud.settings import SQL_FILE
 from tocsin_core.managed import KEY_FILE
 from tocsin_edge.adapters.uplink_settings import read_uplink_settings
 
@@ -61,3 +65,21 @@ def test_a_certificate_from_its_issue_to_its_end(
     assert "no such certificate" in office.ask("revoke")
     assert office.states() == ["revoked", "revoked"]
     assert (office.data / "authority" / "ca.key").stat().st_mode & 0o077 == 0
+
+
+def test_what_was_issued_and_revoked_is_in_the_audit_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each with the serial numbers that it is about; what was refused is no deed."""
+    office = Office(tmp_path, monkeypatch, capsys)
+    office.data.mkdir()
+    migrate(sqlite_url(office.data / SQL_FILE))
+    first, second = office.ask("enroll")["serial"], office.ask("renew")["serial"]
+    assert "is enrolled" in office.ask("enroll")
+    office.ask("revoke")
+    with closing(sqlite3.connect(office.data / SQL_FILE)) as tables:
+        entries = tables.execute("SELECT action, target, origin, detail FROM audit ORDER BY seq").fetchall()
+    told = [("enroll", first), ("renew", second), ("revoke", f"{first}, {second}")]
+    assert [(*entry, json.loads(detail)) for *entry, detail in entries] == [
+        (f"gateway.{verb}", "gw", "command line", {"serial": serials}) for verb, serials in told
+    ]
