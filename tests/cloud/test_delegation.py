@@ -266,7 +266,7 @@ def test_a_gateway_that_decides_no_longer_leaves_it_to_the_cloud_side(tmp_path: 
 
 
 def test_a_gateway_with_another_plant_file_does_not_decide(tmp_path: Path) -> None:
-    """It may not know of an alarm at all; its journal is answered and changes nothing, until its plant is the same."""
+    """It may not know of an alarm at all; its journal is answered and only counted, until its plant is the same."""
 
     async def story(r: Rig, gateway: DecidingGateway) -> None:
         gateway.another = "0123456789abcdef"
@@ -276,6 +276,7 @@ def test_a_gateway_with_another_plant_file_does_not_decide(tmp_path: Path) -> No
             await gateway.read(70.0)
             await soon(lambda: gateway.journal_committed == gateway.journal_newest)
             assert await steps(r) == [("raise", "unacknowledged")]
+            assert counted(r, "unheeded") == 1
             # Its siren is on all the same: the answer is for its own occurrence.
             answer = await r.command("ack")
             await soon(lambda: order_state(r, answer.id, "done"))
@@ -289,6 +290,7 @@ def test_a_gateway_with_another_plant_file_does_not_decide(tmp_path: Path) -> No
             # What the gateway raised meanwhile was not the one that stood here: it is recorded now, answered and over.
             told = [event for event, _ in await steps(r)]
             assert told == ["raise", "acknowledge", "return", "raise", "return", "acknowledge"]
+            assert counted(r, "unheeded") == 1
 
     tell(tmp_path, story)
 

@@ -44,6 +44,7 @@ class Metrics:
     recent_alarms: Gauge = field(init=False)
     journal_repeated: Counter = field(init=False)
     journal_lost: Counter = field(init=False)
+    journal_unheeded: Counter = field(init=False)
     journal_gaps: Counter = field(init=False)
     orders_waiting: Gauge = field(init=False)
     disagreements: Gauge = field(init=False)
@@ -62,7 +63,7 @@ class Metrics:
         for event in Event:
             self.transitions.labels(event.text)
         for gateway in gateways:
-            for figure in (self.journal_repeated, self.journal_lost, self.journal_gaps):
+            for figure in (self.journal_repeated, self.journal_lost, self.journal_unheeded, self.journal_gaps):
                 figure.labels(gateway)
 
     def _put(self, name: str, figure: Gauge | Counter | Histogram) -> None:
@@ -203,6 +204,7 @@ class Metrics:
         for name, text in (
             ("repeated", "Alarm journal entries of a gateway that came again and were taken in already."),
             ("lost", "Gaps in a gateway's alarm journal that nothing fills, and entries that cannot be read."),
+            ("unheeded", "Entries of a gateway's alarm journal that change nothing, as its plant file differs."),
             ("gaps", "Messages of a gateway's alarm journal that came before earlier ones, and wait to come again."),
         ):
             put(f"journal_{name}", Counter(f"tocsin_journal_{name}", text, ["gateway"], registry=own))

@@ -41,14 +41,16 @@ class Words:
     """What one message of a gateway came to.
 
     `inputs` are the engine's. `position` is the last journal number taken in (0: none), `lost` counts gaps that nothing
-    fills and entries that cannot be read. `answers` maps ids of orders to why they were refused ("": they were carried
-    out). `decides` is what a birth says, None for any other message. `news`: the entries tell of what just happened.
+    fills and entries that cannot be read, `unheeded` those on alarms that it does not decide. `answers` maps
+    ids of orders to why they were refused ("": they were carried out). `decides` is what a birth says, None for any
+    other message. `news`: the entries tell of what just happened.
     """
 
     gateway: str
     inputs: list[Input] = field(default_factory=list)
     position: int = 0
     lost: int = 0
+    unheeded: int = 0
     repeated: int = 0
     gap: bool = False
     answers: dict[str, str] = field(default_factory=dict)
@@ -70,6 +72,8 @@ class Delegation:
         self._disagreed: dict[str, int] = {}
         # Gateways that judge by another plant file, and so are not followed; the occurrences that journals told of.
         self._apart: set[str] = set()
+        # Gateways whose last word went unheeded: so much is said once of each.
+        self._unheeded: set[str] = set()
         self._onsets: dict[int, int] = {}
         self.positions: dict[str, int] = {}
 
@@ -92,7 +96,7 @@ class Delegation:
         if fed.kind == "NBIRTH" and is_birth(fed):
             return self._born(gateway, fed.journal, state, now_ns)
         if fed.kind == "NDATA" and fed.journal is not None:
-            return self._told(gateway, fed.journal, now_ns)
+            return self._told(gateway, fed.journal, state, now_ns)
         return None
 
     def order(self, state: State, command: Command, identity: str) -> GatewayOrder | None:
@@ -173,7 +177,7 @@ class Delegation:
         words.position = position
         return words
 
-    def _told(self, gateway: str, part: JournalPart, now_ns: int) -> Words:
+    def _told(self, gateway: str, part: JournalPart, state: State, now_ns: int) -> Words:
         words = Words(gateway)
         first = part.first or 1
         # The first that is ever heard of a gateway need not be where its journal begins: a message may have been lost.
@@ -191,11 +195,11 @@ class Delegation:
                     words.repeated += 1
                     continue
                 position = number
-                self._take(words, number, body, now_ns)
+                self._take(words, number, body, state, now_ns)
         self.positions[gateway] = words.position = position
         return words
 
-    def _take(self, words: Words, number: int, body: bytes, now_ns: int) -> None:
+    def _take(self, words: Words, number: int, body: bytes, state: State, now_ns: int) -> None:
         try:
             entry = journal.decode(body)
         except ValueError as error:
@@ -203,14 +207,29 @@ class Delegation:
             log.error("journal entry cannot be read", gateway=words.gateway, number=number, reason=str(error))  # noqa: TRY400 -- the message is the reason
             return
         definition = self._rules.index.get(entry.alarm)
+        known = definition is not None and self._owner.get(definition) == words.gateway
         if entry.command:
+            # What answers an order was recorded here when it was given.
             words.answers[entry.command] = entry.refusal
-        if definition is None or self._owner.get(definition) != words.gateway:
+        else:
+            self._heed(words, heeded=known and state.elsewhere[definition] != HERE)
+        if definition is None or not known:
             log.warning("journal entry on an alarm that is not the gateway's", gateway=words.gateway, alarm=entry.alarm)
             return
         self._onsets[definition] = entry.onset_ns
         words.news &= _is_news(entry, now_ns)
         words.inputs.append(journal.word_of(entry, definition, answers=bool(entry.command)))
+
+    def _heed(self, words: Words, *, heeded: bool) -> None:
+        """Count an entry that changes nothing here, for good: it is acknowledged, and will not come again."""
+        if heeded:
+            self._unheeded.discard(words.gateway)
+            return
+        words.unheeded += 1
+        if words.gateway not in self._unheeded:
+            self._unheeded.add(words.gateway)
+            reason = "its plant file differs, or no birth of it was heard"
+            log.warning("a gateway's journal is not heeded", gateway=words.gateway, reason=reason)
 
 
 def _is_news(entry: Entry, now_ns: int) -> bool:
