@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.channels import ChannelError, Channels, Letter, masked
@@ -73,6 +74,20 @@ async def test_an_apprise_service_that_refuses_is_an_error_without_its_address(t
             await Channels(tmp_path).send(letter(1, f"json://user:s3cr3t-token@127.0.0.1:{server.server_port}/hook"))
     assert str(caught.value)
     assert "s3cr3t" not in str(caught.value)
+
+
+async def test_a_mistake_in_a_channel_is_an_error_like_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a plugin raises, the outbox worker goes on; the log says where it was, and neither holds the address."""
+
+    def mistaken(_channels: Channels, of: Letter) -> None:
+        raise KeyError(of.channel)
+
+    monkeypatch.setattr(Channels, "_send", mistaken)
+    with capture_logs() as logs, pytest.raises(ChannelError, match=r"^KeyError in the channel json://$"):
+        await Channels(tmp_path).send(letter(1, "json://user:s3cr3t-token@127.0.0.1/hook"))
+    (entry,) = logs
+    assert "in mistaken" in entry["traceback"]
+    assert "s3cr3t" not in str(entry)
 
 
 async def test_a_service_that_hangs_is_given_up(tmp_path: Path) -> None:

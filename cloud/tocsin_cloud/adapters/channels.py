@@ -7,6 +7,7 @@ import os
 import re
 import smtplib
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Final
 from urllib.parse import unquote
 
 import apprise
+import structlog
 from apprise.exception import AppriseException
 
 with warnings.catch_warnings():
@@ -24,6 +26,8 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="'imghdr' is deprecated", category=DeprecationWarning)
     from apprise.plugins.email import NotifyEmail
     from apprise.plugins.email.smtp import AppriseSMTPController
+
+log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT_S: Final = 20.0
 OUTBOX: Final = "outbox"
@@ -89,6 +93,13 @@ class Channels:
             sending.result()
         except (OSError, ValueError, smtplib.SMTPException, AppriseException) as error:
             raise ChannelError(masked(str(error) or type(error).__name__, letter.channel)) from error
+        except ChannelError:
+            raise
+        except Exception as error:
+            # Hundreds of plugins: the mistake of one must not end the worker, and its words may hold the address.
+            name, places = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+            log.error("a channel's mistake", channel=kind_of(letter.channel), error=name, traceback=places)  # noqa: TRY400 -- its words may be secret
+            raise ChannelError(f"{name} in the channel {kind_of(letter.channel)}://") from error
 
     def _send(self, letter: Letter) -> None:
         if kind_of(letter.channel) == OUTBOX:
