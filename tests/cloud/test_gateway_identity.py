@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,12 +19,13 @@ from prometheus_client import CollectorRegistry
 from tests.cloud.rig import HOST
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
-from tocsin_cloud.adapters.authority import Authority, Made
+from tocsin_cloud.adapters.authority import CA_FILE, Authority, Made
 from tocsin_cloud.adapters.enrolment import Enrolment, EnrolmentError, identity, moment
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.own_certificates import cloud_context, secured
 from tocsin_cloud.adapters.stream import connect
+from tocsin_cloud.adapters.whole_file import write_whole
 from tocsin_cloud.settings import Address, BrokerSettings
 from tocsin_core.clock import SystemClock
 
@@ -253,6 +255,25 @@ def test_a_renewed_gateway_never_has_no_certificate(tmp_path: Path) -> None:
             assert await broker.let_in(new)
 
     asyncio.run(story())
+
+
+def test_two_first_uses_at_once_make_one_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second comes when the first has written its key and not yet its certificate: both use the first one's."""
+    with ThreadPoolExecutor() as pool:
+        second: list[Future[Authority]] = []
+
+        def write(path: Path, content: bytes) -> None:
+            if path.name == CA_FILE and not second:
+                second.append(pool.submit(Authority.open, tmp_path))
+                wait(second, 0.3)
+            write_whole(path, content)
+
+        monkeypatch.setattr("tocsin_cloud.adapters.authority.write_whole", write)
+        Authority.open(tmp_path)
+        held = (tmp_path / CA_FILE).read_bytes()
+        second[0].result(5)
+    Authority.open(tmp_path)
+    assert (tmp_path / CA_FILE).read_bytes() == held
 
 
 def test_what_does_not_fit_what_was_issued_is_refused(tmp_path: Path) -> None:

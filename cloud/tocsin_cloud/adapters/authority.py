@@ -1,5 +1,6 @@
 """Our own certificate authority (X.509, ECDSA on P-256): made at the first use, it signs for gateways and servers."""
 
+import fcntl
 import ipaddress
 import os
 from collections.abc import Iterable
@@ -64,7 +65,11 @@ class Authority:
         """
         if not (folder / CA_FILE).exists():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _make(folder)
+            with (folder / f"{CA_FILE}.lock").open("a") as lock:
+                # Two first uses at once would mix two pairs of keys, which nothing could open ever after.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not (folder / CA_FILE).exists():
+                    _make(folder)
         try:
             certificate = x509.load_pem_x509_certificate((folder / CA_FILE).read_bytes())
             key = load_pem_private_key((folder / CA_KEY).read_bytes(), None)
