@@ -218,7 +218,7 @@ async def _manage(managed: Managed, parts: _Parts, trial_s: float) -> None:
     def watch(after: EdgeSettings) -> Before:
         return Before(parts.report, after, lambda: parts.sender.connected_to, trial_s)
 
-    await managed.run(parts.adopt, watch, parts.alarms.leaving.settle, parts.sender.tell_standing)
+    await managed.run(parts.adopt, watch, parts.alarms.settle, parts.sender.tell_standing)
 
 
 def _ignored(_: bytes) -> None:

@@ -15,7 +15,7 @@ from tests.edge.rig import plant
 from tests.support.wait import eventually_async
 from tocsin_core.engine import initial, step
 from tocsin_core.journal import Entry, Order, decode, encode_order
-from tocsin_core.lifecycle import Event, Verb
+from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
 from tocsin_core.sparkplug.edge import Columns
@@ -491,3 +491,49 @@ def test_under_another_plant_what_is_in_both_stands(settings: EdgeSettings) -> N
         run.read([5.0, 5.0, 5.0])
         run.keep(run.take())
         assert run.journal()[-1].event is Event.RETURN
+
+
+@pytest.mark.parametrize("ends", ["rolled back", "killed", "kept"])
+def test_an_alarm_that_a_version_on_trial_lacks_is_silenced_only_when_that_is_kept(
+    settings: EdgeSettings, ends: str
+) -> None:
+    """Rolled back or killed, it waits for its answer as before; what both versions know stands as the trial left it."""
+    clock = Hands()
+
+    def phases(run: Run, alarms: tuple[str, ...] = ("P2/H", "P3/H")) -> list[Phase]:
+        return [Phase(int(run.alarms.state.phase[run.alarms.rules.index[each]])) for each in alarms]
+
+    with living(settings, clock) as run:
+        for p3 in (20.0, 5.0):
+            clock.ms += 1000
+            run.read([5.0, 11.0, p3])
+            run.keep(run.take())
+        assert phases(run) == [Phase.UNACKNOWLEDGED, Phase.RETURNED_UNACKNOWLEDGED]
+        onset_ns = int(run.alarms.state.onset_ns[run.alarms.rules.index["P3/H"]])
+        path = run.folder.parents[2] / "plant" / "plant.yaml"
+        text = path.read_text(encoding="utf-8").replace("H: {setpoint: 15}", "HH: {setpoint: 30}")
+        path.write_text(text, encoding="utf-8")
+        trial = compile_settings(load_plant(path.parent), "gw", settings.data)
+        run.alarms.adopt(trial)
+        assert "P3/H" not in run.alarms.rules.index
+        run.alarms.order(encode_order(Order("a", Verb.ACKNOWLEDGE, "P2/H", clock.now_ns(), "li", "")))
+        clock.ms += round(SNAPSHOT_EVERY_S * 1000)
+        run.read([5.0, 11.0, 5.0])
+        run.keep(run.take())
+        assert phases(run, ("P2/H",)) == [Phase.ACKNOWLEDGED]
+        assert run.alarms.switches[0].figures.wanted
+        if ends == "rolled back":
+            run.alarms.adopt(settings)
+            assert run.alarms.switches[0].figures.wanted
+        if ends != "killed":
+            run.alarms.settle()
+            clock.ms += 1000
+            run.read([5.0, 11.0, 5.0])
+            run.keep(run.take())
+            assert run.alarms.switches[0].figures.wanted == (ends == "rolled back")
+    with living(settings, clock) as run:
+        stands = Phase.NORMAL if ends == "kept" else Phase.RETURNED_UNACKNOWLEDGED
+        assert phases(run) == [Phase.ACKNOWLEDGED, stands]
+        if ends != "kept":
+            assert run.alarms.state.onset_ns[run.alarms.rules.index["P3/H"]] == onset_ns
+            assert run.alarms.switches[0].figures.wanted

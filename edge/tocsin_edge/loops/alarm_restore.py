@@ -36,6 +36,8 @@ _TOLD: Final = (
     "commanded_ns",
 )
 
+_BY_POINT: Final = ("time_ns", "value", "quality", "seen_ns")
+
 T = TypeVar("T")
 
 log = structlog.get_logger()
@@ -84,6 +86,20 @@ def resume(alarms: AlarmSettings, saved: AlarmState | None, spool: Spool, now_ns
     return Resumed(
         _joined(remembers, stands, rules), entries[-1][0] if entries else entries_after, obeyed, tuple(entries)
     )
+
+
+def with_lacking(later: State, earlier: State, rules: Rules, judged: Rules) -> State:
+    """`later`, but as in `earlier` what alarms and points the rules `judged`, by which it came about, do not have.
+
+    Both states are laid onto `rules`. What detectors alone remember of such points begins anew.
+    """
+    points = set(judged.points)
+    alarm = np.asarray([each.id not in judged.index for each in rules.definitions], np.bool_)
+    point = np.asarray([each not in points for each in rules.points], np.bool_)
+    lacking = dict.fromkeys((*_TOLD, "since_ns", "elsewhere"), alarm) | dict.fromkeys(_BY_POINT, point)
+    for name, at in (lacking | {"acknowledged_ns": alarm[rules.realarm]}).items():
+        getattr(later, name)[at] = getattr(earlier, name)[at]
+    return restore(snapshot(later, rules), rules)
 
 
 def last_stamp_ns(settings: EdgeSettings, spool: Spool) -> int:

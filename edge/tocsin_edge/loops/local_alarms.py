@@ -14,11 +14,11 @@ from tocsin_core.clock import Clock
 from tocsin_core.engine import Command, Refusal, overtaken, restore, set_back, snapshot, step
 from tocsin_core.journal import OBEYED, OVERTAKEN, Entry, Order, decode_order, encode, moved, not_carried_out, refused
 from tocsin_core.lifecycle import UNANSWERED, Phase, Verb
-from tocsin_core.readings import AHEAD_NS, I32, Frame
+from tocsin_core.readings import AHEAD_NS, I32, Bool, Frame
 from tocsin_core.rules import Rules
 from tocsin_edge.adapters.alarm_state import AlarmState, Answered, write_alarm_state
 from tocsin_edge.adapters.memory import give_back
-from tocsin_edge.loops.alarm_restore import Resumed, engine_numbers, heard
+from tocsin_edge.loops.alarm_restore import Resumed, engine_numbers, heard, with_lacking
 from tocsin_edge.loops.chores import Chore, PushButton, Switch
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Sample, Verdict
@@ -42,6 +42,8 @@ NOT_HERE: Final = "no such alarm is decided here"
 _SOUNDS: Final = np.isin(np.arange(len(Phase)), UNANSWERED)
 _STANDS: Final = ~np.isin(np.arange(len(Phase)), (Phase.NORMAL, Phase.RETURNED_UNACKNOWLEDGED))
 _NO_READINGS: Final = Frame.empty()
+
+Place = tuple[str, int, bool, int]
 
 log = structlog.get_logger()
 
@@ -123,6 +125,9 @@ class LocalAlarms:
         self._taken_s, self._ahead = clock.monotonic(), False
         self._saved_s = clock.monotonic() - SNAPSHOT_EVERY_S
         self._unsaved: AlarmState | None = None
+        # While a version is on trial: the engine before it, and the places of outputs that sound on for what it lacks.
+        self._before: bytes | None = None
+        self._sounding: frozenset[Place] = frozenset()
         self._saving: asyncio.Task[None] | None = None
         self.trouble = ""
         self.leaving = Leaving(self._folder, settings.gateway.outputs, clock)
@@ -154,10 +159,19 @@ class LocalAlarms:
     def adopt(self, settings: EdgeSettings) -> None:
         """Go on under another plant file: what is in both stands as it stood, and is switched as it was.
 
-        Outputs that are not in it leave once that is settled.
+        It is on trial until `settle`. Until then outputs that it lacks do not leave, outputs that are on for an alarm
+        that it lacks stay on, and no snapshot is kept: a restart on the plant file before goes on from the one before,
+        and the journal. What it lacks stands under the plant file before again as it stood.
         """
         self._judge()
-        self.state = restore(snapshot(self.state, self.rules), settings.alarms.rules)
+        judged, rules = self.rules, settings.alarms.rules
+        engine = snapshot(self.state, judged)
+        state = restore(engine, rules)
+        if self._before is None:
+            self._before, self._sounding = engine, self._on_for_lacking(rules)
+        else:
+            state, self._sounding = with_lacking(state, restore(self._before, rules), rules, judged), frozenset()
+        self.state = state
         self._alarms = settings.alarms
         self.journal.decides = settings.alarms.fingerprint
         self._numbers.clear()
@@ -170,7 +184,13 @@ class LocalAlarms:
         )
         self._ahead = True
         self._switch(self._outputs())
+
+    def settle(self) -> None:
+        """Let what is in force now stay so: nothing is held any more for what was before."""
+        self._before, self._sounding = None, frozenset()
+        self.leaving.settle()
         self.end()
+        self.wake()
 
     def before(self, put: Callable[[Sample], None]) -> Callable[[Sample], None]:
         """Give a function that takes a sample and hands it to `put`."""
@@ -290,7 +310,7 @@ class LocalAlarms:
     def _snapshot(self) -> tuple[bytes, dict[str, Answered]] | None:
         """What the engine remembers and which orders were answered, where it is time to keep it."""
         now_s = self._clock.monotonic()
-        if not self.decides or now_s - self._saved_s < SNAPSHOT_EVERY_S:
+        if not self.decides or self._before is not None or now_s - self._saved_s < SNAPSHOT_EVERY_S:
             return None
         self._saved_s = now_s
         return snapshot(self.state, self.rules), dict(self._obeyed)
@@ -396,13 +416,20 @@ class LocalAlarms:
             outcomes.append(Outcome(alarm, "; ".join(refusals)))
         return outcomes
 
-    def _outputs(self) -> _Shown:
-        """Which outputs should be on, as the alarms are, and what waits for an answer."""
+    def _on_for_lacking(self, rules: Rules) -> frozenset[Place]:
+        """The places of outputs that are on for an alarm that `rules` lack."""
+        lacking = np.asarray([each.id not in rules.index for each in self.rules.definitions], np.bool_)
+        on = self._outputs(among=lacking).outputs
+        return frozenset(switch.output.place for switch, is_on in zip(self.switches, on, strict=True) if is_on)
+
+    def _outputs(self, *, among: Bool | bool = True) -> _Shown:
+        """Which outputs should be on, as the alarms `among` all are, and what of these waits for an answer."""
         state = self.state
-        shown = ~((state.shelved_until_ns > 0) | state.suppressed | state.out_of_service)
+        shown = among & ~((state.shelved_until_ns > 0) | state.suppressed | state.out_of_service)
         sounds, stands = _SOUNDS[state.phase] & shown, _STANDS[state.phase] & shown
         outputs = tuple(
-            bool((follows & (sounds if switch.output.kind == "siren" else stands)).any())
+            switch.output.place in self._sounding
+            or bool((follows & (sounds if switch.output.kind == "siren" else stands)).any())
             for switch, follows in zip(self.switches, self._alarms.follows, strict=True)
         )
         waiting = ((self.rules.definitions[at].id, int(state.onset_ns[at])) for at in np.flatnonzero(sounds).tolist())
