@@ -1,6 +1,7 @@
 """What the engine has moved and nobody was told of: the steps that bring the tables to where it is."""
 
 from collections.abc import Iterator, Mapping
+from math import nan
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,12 @@ from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.rules import Rules
 
 _ACTIVE: Final = (Phase.UNACKNOWLEDGED, Phase.ACKNOWLEDGED)
-_RETURNED: Final = (Phase.NORMAL, Phase.RETURNED_UNACKNOWLEDGED)
+_RETURNS: Final = {
+    Phase.NORMAL: Event.RETURN,
+    Phase.RETURNED_UNACKNOWLEDGED: Event.RETURN,
+    Phase.LATCHED_UNACKNOWLEDGED: Event.RETURN_LATCHED,
+    Phase.LATCHED_ACKNOWLEDGED: Event.RETURN_LATCHED,
+}
 
 
 def untold(state: State, rules: Rules, stands: Mapping[str, Phase]) -> Iterator[Transition]:
@@ -25,10 +31,13 @@ def untold(state: State, rules: Rules, stands: Mapping[str, Phase]) -> Iterator[
         point = int(rules.point[number])
         value = float(state.value[point])
         hidden = bool(state.suppressed[number] or state.out_of_service[number] or state.shelved_until_ns[number])
-        if told is None and phase in _ACTIVE:
+        if told is None and phase is not Phase.NORMAL:
+            told = phase if phase in _ACTIVE else Phase.UNACKNOWLEDGED
+            # Of what has returned since, nobody remembers at what value it was raised.
+            at = value if phase is told else nan
             yield Transition(
-                number, Event.RAISE, Phase.NORMAL, phase, onset_ns, value, onset_ns, 0, hidden, who="", reason=""
+                number, Event.RAISE, Phase.NORMAL, told, onset_ns, at, onset_ns, 0, hidden, who="", reason=""
             )
-        elif told in _ACTIVE and phase in _RETURNED:
-            time_ns = int(state.time_ns[point])
-            yield Transition(number, Event.RETURN, told, phase, time_ns, value, onset_ns, 0, hidden, who="", reason="")
+        if told in _ACTIVE and phase in _RETURNS:
+            event, time_ns = _RETURNS[phase], int(state.time_ns[point])
+            yield Transition(number, event, told, phase, time_ns, value, onset_ns, 0, hidden, who="", reason="")

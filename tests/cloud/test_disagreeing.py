@@ -1,0 +1,40 @@
+"""What nobody was told of the engine's alarms becomes steps of the alarms' lives, once."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.core.plants import SECOND, START_NS, definition, rules_of
+from tocsin_cloud.loops.disagreeing import untold
+from tocsin_core import engine
+from tocsin_core.engine import occurrence_id
+from tocsin_core.lifecycle import NEXT, Event, Phase
+from tocsin_core.plant import AlarmKind
+from tocsin_core.readings import GOOD, Frame
+
+
+@pytest.mark.parametrize(
+    ("latching", "values", "events"),
+    [
+        (False, [60.0], [Event.RAISE]),
+        (False, [60.0, 1.0], [Event.RAISE, Event.RETURN]),
+        (True, [60.0, 1.0], [Event.RAISE, Event.RETURN_LATCHED]),
+    ],
+)
+def test_what_was_raised_in_silence_is_told_up_to_where_it_stands(
+    values: list[float], events: list[Event], *, latching: bool
+) -> None:
+    """What has returned since waits for a person all the same, who can acknowledge only what was told."""
+    rules = rules_of(replace(definition("P0", AlarmKind.H, 50.0), latching=latching))
+    state = engine.initial(rules, START_NS)
+    for number, value in enumerate(values, 1):
+        now_ns = START_NS + number * SECOND
+        state, _ = engine.step(state, rules, Frame.of([0], [now_ns], [value], [GOOD]), [], now_ns)
+    steps = list(untold(state, rules, {}))
+    assert [step.event for step in steps] == events
+    assert all(NEXT[step.phase_from, step.event] == step.phase_to for step in steps)
+    assert steps[-1].phase_to == state.phase[0]
+    stands = {occurrence_id("P0/H", steps[0].onset_ns): Phase(state.phase[0])}
+    assert not list(untold(state, rules, stands))
+    raised_alone = dict.fromkeys(stands, Phase.UNACKNOWLEDGED)
+    assert [step.event for step in untold(state, rules, raised_alone)] == events[1:]
