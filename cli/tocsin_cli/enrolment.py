@@ -15,7 +15,7 @@ from tocsin_cloud.adapters.authority import CA_FILE, Made
 from tocsin_cloud.adapters.enrolment import WARN_BEFORE, Certificate, Enrolment, EnrolmentError, moment
 from tocsin_cloud.adapters.signing import signing_key
 from tocsin_cloud.adapters.whole_file import write_whole
-from tocsin_cloud.settings import AUTHORITY
+from tocsin_cloud.settings import AUTHORITY, ENROLLED
 from tocsin_core.clock import SystemClock
 from tocsin_core.managed import KEY_FILE
 from tocsin_core.plant import load_plant
@@ -45,7 +45,7 @@ def enroll(
     as_json: Json = False,
 ) -> None:
     """Issue a gateway's certificate, and put all that its box needs into one folder."""
-    site, folder, now = _site(plant, gateway), out or data / "enrolled" / gateway, _now()
+    site, folder, now = _site(plant, gateway), out or data / ENROLLED / gateway, _now()
     made = _doing(data, lambda held: _written(held.enroll(site, gateway, now, timedelta(days=days)), data, folder))
     write_whole(folder / "uplink.yaml", UPLINK.encode())
     if managed:
@@ -66,7 +66,7 @@ def renew(
     as_json: Json = False,
 ) -> None:
     """Issue a gateway's next certificate; the old one counts for a while yet, so that it never has none."""
-    site, folder, now = _site(plant, gateway), out or data / "enrolled" / gateway, _now()
+    site, folder, now = _site(plant, gateway), out or data / ENROLLED / gateway, _now()
     valid, both = timedelta(days=days), timedelta(days=overlap)
     made = _doing(data, lambda held: _written(held.renew(site, gateway, now, valid, both), data, folder))
     _note(data, "renew", gateway, made.serial)

@@ -10,6 +10,8 @@ from urllib.parse import unquote
 LOOPBACK: Final = "127.0.0.1"
 SQL_FILE: Final = "tocsin.sqlite"
 AUTHORITY: Final = "authority"
+ENROLLED: Final = "enrolled"
+"""What is issued for gateways lies here until it is on their boxes."""
 
 
 class Address(NamedTuple):

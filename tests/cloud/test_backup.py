@@ -66,7 +66,7 @@ def data(tmp_path: Path) -> Path:
     note_settings(CloudSettings(plant=plant, data=folder, http=here, mqtt=here), "site")
     signing_key(folder)
     IssuedFile.open(folder).note("gw", Issued(5, "hash"))
-    for left_out in ("nats/jetstream", "gateways/gw"):
+    for left_out in ("nats/jetstream", "gateways/gw", "enrolled/gw"):
         (folder / left_out).mkdir(parents=True)
         (folder / left_out / "spool.sqlite").write_text("not the cloud side's", encoding="utf-8")
 

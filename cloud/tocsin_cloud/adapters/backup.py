@@ -17,12 +17,13 @@ from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.plant_record import plant_files
 from tocsin_cloud.adapters.settings_file import noted_settings
 from tocsin_cloud.adapters.whole_file import sync
-from tocsin_cloud.settings import SQL_FILE
+from tocsin_cloud.settings import ENROLLED, SQL_FILE
 from tocsin_core.clock import Clock
 
 # What is no part of a backup: the stream, which gateways fill again; a gateway's own folder, whose batch numbers must
-# never be given out twice; the demo's logs; a plant that was restored, which has its own place in the backup.
-LEFT_OUT: Final = ("nats", "gateways", "logs", PLANT)
+# never be given out twice; gateways' private keys on the way to their boxes; the demo's logs;
+# a plant that was restored, which has its own place in the backup.
+LEFT_OUT: Final = ("nats", "gateways", ENROLLED, "logs", PLANT)
 PASSING: Final = (".new", ".lock", ".log", ".sock", ".wal", "-wal", "-shm", "-journal")
 HISTORY_FILES: Final = (history_open.FILE, history_state.FILE)
 # The alarms worker makes a snapshot every 10 s, of a large plant or on a busy machine less often; right after one its
