@@ -10,6 +10,7 @@ import duckdb
 
 from tocsin_cli.bench.faults_cloud_bed import Tables
 from tocsin_cli.bench.faults_tally import Count
+from tocsin_cloud.loops.journal import NO_LONGER_WATCHED
 from tocsin_core.readings import BAD_NOT_CONNECTED
 
 Reading = tuple[str, int]
@@ -18,11 +19,15 @@ Reading = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
-    """What the tables have: whether each occurrence has returned, and how often each step was written down."""
+    """What the tables have: whether each occurrence has returned, and how often each step was written down.
+
+    `given_up`: those that were closed because the engine did not know them any more.
+    """
 
     returned: Mapping[str, bool]
     raises: Mapping[str, int]
     returns: Mapping[str, int]
+    given_up: frozenset[str]
 
 
 def readings(sent: set[Reading], stored: Mapping[Reading, int]) -> Count:
@@ -32,12 +37,13 @@ def readings(sent: set[Reading], stored: Mapping[Reading, int]) -> Count:
 
 
 def alarms(raised: Mapping[str, bool], found: Alarms) -> Count:
-    """Count occurrences: lost is one that is not there, or has not returned; doubled one too many, or a step twice.
+    """Count occurrences: doubled is one too many, or a step twice.
 
+    Lost is one that is not there, that has not returned, or that was given up, even if it was raised again.
     `raised`: those that there must be, each with whether it has to have returned.
     """
     there = found.returned
-    lost = sum(one not in there or (gone and not there[one]) for one, gone in raised.items())
+    lost = sum(one not in there or one in found.given_up or (gone and not there[one]) for one, gone in raised.items())
     strays = len(there.keys() - raised.keys())
     again = sum(count - 1 for steps in (found.raises, found.returns) for count in steps.values())
     return Count(len(raised), lost, strays + again)
@@ -64,10 +70,12 @@ def stored_readings(history: Path) -> dict[Reading, int]:
 def decided_alarms(tables: Tables) -> Alarms:
     """What the tables have of alarms."""
     steps = tables.rows("SELECT event, occurrence, count(*) FROM transition GROUP BY event, occurrence")
+    reasons = tables.rows("SELECT DISTINCT occurrence, reason FROM transition")
     return Alarms(
         {one: returned is not None for one, returned in tables.rows("SELECT id, returned_ns FROM occurrence")},
         {one: count for event, one, count in steps if event == "raise"},
         {one: count for event, one, count in steps if event == "return"},
+        frozenset(one for one, reason in reasons if reason == NO_LONGER_WATCHED),
     )
 
 

@@ -25,6 +25,7 @@ from tocsin_core.wording import alarm_message
 HOUR_S: Final = 3600.0
 # Of more places than these all open tickets are looked at: so many names in a question cost as much.
 FEW_PLACES: Final = 20
+NO_LONGER_WATCHED: Final = "no longer watched"
 _OCCURRENCE: Final = tuple(sql.Occurrence.__table__.columns.keys())
 
 
@@ -279,7 +280,7 @@ async def close_orphans(session: AsyncSession, present: Mapping[str, str], now_n
             sql.Transition(
                 occurrence=row.id, alarm=row.alarm, event=Event.RETURN.text, phase_from=row.phase,
                 phase_to=Phase.NORMAL.text, time_ns=now_ns, now_ns=now_ns, value=None, who=None,
-                reason="no longer watched", position=0, committed_ns=now_ns, latency_ns=None,
+                reason=NO_LONGER_WATCHED, position=0, committed_ns=now_ns, latency_ns=None,
             )
         )  # fmt: skip
         _close(row, now_ns)
