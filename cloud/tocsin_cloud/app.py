@@ -287,7 +287,7 @@ async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, first_st
     await note_plant(crew.database, clock, plant.site.id, settings.plant)
     issued, sign = IssuedFile.open(settings.data), signing_key(settings.data)
     slices = Slices(client, plant, crew.live, issued, sign, crew.metrics, clock)
-    orders = OrderParts(client, crew.database, crew.live, crew.metrics, clock, crew.ordered)
+    orders = OrderParts(client, crew.database, crew.live, crew.metrics, clock, crew.ordered, lease)
     evidence = EvidenceParts(client, crew.database, lease, crew.history, plant, clock, settings.alarms)
     certificates = CertificateParts(Enrolment(settings.authority_folder), crew.live, crew.watch, clock)
     look = LookParts(client, crew.database, plant, crew.live, crew.watch, clock, settings.data)
@@ -298,7 +298,7 @@ async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, first_st
                 ("stream to alarms", alarms.work),
                 ("orders", partial(keep_ordering, orders)),
                 ("slices", partial(slices.run, lease)),
-                ("computed", crew.outlet.run),
+                ("computed", partial(crew.outlet.run, lease)),
                 ("ticker", partial(tick, client, plant.site.id, settings.alarms.tick_interval_s, clock)),
                 ("evidence", partial(keep_evidence, evidence)),
                 ("certificates", partial(keep_certificates, certificates)),

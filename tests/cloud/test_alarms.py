@@ -54,11 +54,12 @@ class Rig:
         table = PointTable(self.plant, StrangerSettings())
         self.live = LiveView(table)
         self.metrics = Metrics()
+        self.lease = candidate(self.database)
         settings = AlarmSettings(snapshot_interval_s=0.3, share_interval_s=0.3)
         parts = AlarmParts(
             self.client,
             self.database,
-            candidate(self.database),
+            self.lease,
             self.plant,
             self.live,
             self.metrics,

@@ -60,7 +60,7 @@ async def rig(folder: Path) -> AsyncIterator[tuple[Rig, DecidingGateway]]:
 async def ordering(r: Rig) -> AsyncIterator[None]:
     """A worker at work, and the loop that sends its orders."""
     async with r.working():
-        parts = OrderParts(r.client, r.database, r.live, r.metrics, SystemClock(), r.ordered)
+        parts = OrderParts(r.client, r.database, r.live, r.metrics, SystemClock(), r.ordered, r.lease)
         sending = asyncio.create_task(keep_ordering(parts))
         try:
             yield

@@ -189,7 +189,7 @@ class AlarmsWorker:
             await self._work(feed)
         except asyncio.CancelledError:
             # Consequences that are not committed must be found again: a snapshot behind them would lose them.
-            if self._clean and self._read != self._kept and await parts.outlet.flush():
+            if self._clean and self._read != self._kept and await parts.outlet.flush(parts.lease):
                 await self._commit(Batch(self._read))
                 # Whoever takes over need not wait for the file.
                 await parts.lease.release()
@@ -260,11 +260,11 @@ class AlarmsWorker:
                 parts.metrics.computed_waiting.set(parts.outlet.waiting)
                 shown = now
             # A snapshot ends the replay that computes again what is not in the stream yet.
-            if self._snapshot_is_due() and await parts.outlet.flush():
+            if self._snapshot_is_due() and await parts.outlet.flush(parts.lease):
                 await self._commit(Batch(self._read))
                 self._keep_snapshot()
             if parts.outlet.full:
-                await parts.outlet.flush()
+                await parts.outlet.flush(parts.lease)
             await asyncio.sleep(0)
 
     def _show(self) -> None:
@@ -332,8 +332,8 @@ class AlarmsWorker:
             if messages:
                 await self._look_up(messages)
                 self._advance(messages)
-                if outlet.full and self._parts.lease.trusted:
-                    await outlet.flush()
+                if outlet.full:
+                    await outlet.flush(self._parts.lease)
             elif feed.idle:
                 # The stream no longer holds what was committed (it was rebuilt or trimmed): nothing to catch up with.
                 return

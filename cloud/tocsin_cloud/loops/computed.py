@@ -11,6 +11,7 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.stream import publish_computed
 from tocsin_cloud.loops.points import PointTable
 from tocsin_core.foreign import parsed
@@ -29,7 +30,8 @@ class Outlet:
 
     The engine waits for none of it. What a crash loses here is computed again: no snapshot of the engine is kept before
     everything up to it is in the stream. A worker that stands by keeps here what it may have to put in after the
-    takeover; whoever puts it in meanwhile says how far it has come.
+    takeover; whoever puts it in meanwhile says how far it has come. What a former holder still has goes nowhere: it may
+    have been computed by an older plant file.
     """
 
     def __init__(self, client: Client, table: PointTable) -> None:
@@ -68,14 +70,16 @@ class Outlet:
         while self._waiting and self._waiting[0][0] <= sequence:
             self._rows -= len(self._waiting.popleft()[1])
 
-    async def flush(self) -> bool:
-        """Put into the stream what waits; returns whether it holds everything now."""
+    async def flush(self, lease: Lease) -> bool:
+        """Put into the stream what waits, while `lease` is trusted; returns whether it holds everything now."""
         async with self._sending:
             while self._waiting:
                 count = len(self._waiting)
                 frame = Frame.concat([frame for _, frame in self._waiting])
                 try:
                     for first in range(0, len(frame), PORTION):
+                        if not lease.trusted:
+                            return False
                         body = encode(frame.take(slice(first, first + PORTION)), self._table)
                         await publish_computed(self._client, self._table.site, body)
                 except (NatsError, TimeoutError, OSError) as error:
@@ -85,12 +89,12 @@ class Outlet:
                     self._rows -= len(self._waiting.popleft()[1])
         return True
 
-    async def run(self) -> None:
-        """Put into the stream whatever comes, until cancelled."""
+    async def run(self, lease: Lease) -> None:
+        """Put into the stream whatever comes, while `lease` is trusted, until cancelled."""
         while True:
             await self._some.wait()
             self._some.clear()
-            if not await self.flush():
+            if not await self.flush(lease):
                 self._some.set()
                 await asyncio.sleep(RETRY_S)
 

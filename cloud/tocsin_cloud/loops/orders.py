@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.gateways import send_orders
+from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database
@@ -78,7 +79,7 @@ async def withdraw(session: AsyncSession, gateway: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OrderParts:
-    """What the loop works with; `wake` is set when something may have to go out at once."""
+    """What the loop works with; `wake` is set when something may have to go out at once, who orders holds `lease`."""
 
     client: Client
     database: Database
@@ -86,6 +87,7 @@ class OrderParts:
     metrics: Metrics
     clock: Clock
     wake: asyncio.Event
+    lease: Lease
 
 
 async def keep_ordering(parts: OrderParts) -> None:
@@ -119,7 +121,8 @@ async def _send_waiting(parts: OrderParts, sent: dict[str, _Waiting]) -> None:
     site = parts.live.table.site
     for gateway, theirs in groupby(rows, key=lambda row: str(row.gateway)):
         known = parts.live.gateways.get((site, gateway))
-        if known is not None and known.state == "online":
+        # A former holder may have read what has been answered or withdrawn since.
+        if known is not None and known.state == "online" and parts.lease.trusted:
             turn = _turn([(row.at_ns, row.id, row.body) for row in theirs], sent.get(gateway))
             sent[gateway] = turn[-1]
             await send_orders(parts.client, site, gateway, [body for _, _, body in turn], parts.clock.now_ns())
