@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import structlog
 from hypothesis import settings
 from sqlalchemy.engine import URL
 from xdist.remote import Producer
@@ -27,6 +28,13 @@ class OneHeavyAtATime(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return "heavy" if nodeid.startswith(HEAVY) else nodeid.split("::", maxsplit=1)[0]
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own() -> Iterator[None]:
+    """A verb that a test ran in its own process has set the logs up, for a stream that ends with the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.hookimpl(optionalhook=True)
