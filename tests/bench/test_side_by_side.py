@@ -75,11 +75,10 @@ def test_what_the_fake_mixes_up_is_counted(
 
 
 def test_the_fake_is_seen_to_come_back(found: tuple[dict[str, Any], list[HandedOut], list[Arrival]]) -> None:
-    """After the cut and after the kill all healthy devices are live again, and the kill leaves a gap and takes time."""
+    """After the cut and after the kill all healthy devices are live again."""
     figures, _, _ = found
     assert set(figures["recovery"]) == {"back", "killed"}
     assert all(each["live_s"] is not None for each in figures["recovery"].values())
-    assert figures["recovery"]["killed"]["live_s"] > 0
     assert figures["late_by_span"]["cut"] > 0
     assert figures["dead_device_back_s"] is not None
     assert figures["cpu_s"] > 0

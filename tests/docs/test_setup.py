@@ -45,7 +45,8 @@ def checkout(tmp_path: Path) -> Path:
 def started(checkout: Path, *command: str | Path) -> Iterator[subprocess.Popen[str]]:
     """Run a command of the checkout as a terminal would, in a process group of its own, which ends with the block."""
     with subprocess.Popen(
-        command,
+        # Whoever runs the tests in the background lets Ctrl-C be ignored, and that is inherited.
+        [need_program("env"), "--default-signal=INT", *command],
         cwd=checkout,
         env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
         start_new_session=True,
