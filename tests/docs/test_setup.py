@@ -46,7 +46,7 @@ def started(checkout: Path, *command: str | Path) -> Iterator[subprocess.Popen[s
     """Run a command of the checkout as a terminal would, in a process group of its own, which ends with the block."""
     with subprocess.Popen(
         # Whoever runs the tests in the background lets Ctrl-C be ignored, and that is inherited.
-        [need_program("env"), "--default-signal=INT", *command],
+        ["/usr/bin/env", "--default-signal=INT", *command],
         cwd=checkout,
         env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
         start_new_session=True,
