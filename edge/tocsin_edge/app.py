@@ -85,13 +85,7 @@ async def run(
             outward.create_task(parts.sender.run(), name="send")
             keeping = outward.create_task(parts.keeper.run(), name="keep")
             async with asyncio.TaskGroup() as inward:
-                parts.inputs.start(inward)
-                looking = (parts.alarms, parts.watch, parts.pulse, parts.report.spool, watchdog)
-                tasks = [inward.create_task(looks.run(), name=type(looks).__name__) for looks in looking]
-                tasks.append(inward.create_task(parts.alarms.leaving.run(parts.let_go), name="outputs leaving"))
-                if managed is not None:
-                    parts.sender.tell_standing(managed.standing.to_text())
-                    tasks.append(inward.create_task(_manage(managed, parts, trial_s), name="manage"))
+                tasks = _start_inward(inward, parts, watchdog, managed, trial_s)
                 manager.ready()
                 await stop.wait()
                 manager.stopping()
@@ -212,6 +206,20 @@ def _alarms(settings: EdgeSettings, spool: Spool, clock: Clock, journal: Journal
     """The alarms that the gateway decides, as they were when it ended."""
     resumed = resume(settings.alarms, read_alarm_state(settings.spool.parent), spool, clock.now_ns())
     return LocalAlarms(settings, resumed, clock, journal)
+
+
+def _start_inward(
+    inward: asyncio.TaskGroup, parts: _Parts, watchdog: Watchdog, managed: Managed | None, trial_s: float
+) -> list[asyncio.Task[None]]:
+    """Start what reads and decides; returns what is to be cancelled beside the inputs."""
+    parts.inputs.start(inward)
+    looking = (parts.alarms, parts.watch, parts.pulse, parts.report.spool, watchdog)
+    tasks = [inward.create_task(looks.run(), name=type(looks).__name__) for looks in looking]
+    tasks.append(inward.create_task(parts.alarms.leaving.run(parts.let_go), name="outputs leaving"))
+    if managed is not None:
+        parts.sender.tell_standing(managed.standing.to_text())
+        tasks.append(inward.create_task(_manage(managed, parts, trial_s), name="manage"))
+    return tasks
 
 
 async def _manage(managed: Managed, parts: _Parts, trial_s: float) -> None:

@@ -65,7 +65,15 @@ def _figures(say: Say) -> list[tuple[str, str, str, Steps]]:
     ]
 
 
-def _lines(say: Say) -> list[tuple[str, str, list[tuple[str, str]]]]:
+Line = tuple[str, str, list[tuple[str, str]]]
+
+
+def _lines(say: Say) -> list[Line]:
+    return [*_of_the_flow(say), *_of_what_bears_it(say)]
+
+
+def _of_the_flow(say: Say) -> list[Line]:
+    """Readings, alarms and messages on their way."""
     return [
         (say("各环节滞后", "How far each role is behind"), "s", [(BEHIND, "{{role}}")]),
         (
@@ -118,6 +126,12 @@ def _lines(say: Say) -> list[tuple[str, str, list[tuple[str, str]]]]:
                 ("max(tocsin_messages_waiting)", say("等待", "waiting")),
             ],
         ),
+    ]
+
+
+def _of_what_bears_it(say: Say) -> list[Line]:
+    """Disk, processes, failures, requests."""
+    return [
         (
             say("流与磁盘", "Stream and disk"),
             "bytes",

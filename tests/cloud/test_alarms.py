@@ -20,10 +20,11 @@ from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.lease import LeaseLostError
 from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.snapshot import load as load_snapshot
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
-from tocsin_cloud.adapters.stream import STREAM, connect, ensure_stream, publish_command, publish_tick
+from tocsin_cloud.adapters.stream import STREAM, Position, connect, ensure_stream, publish_command, publish_tick
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
@@ -439,6 +440,12 @@ def test_a_snapshot_of_a_stream_that_was_lost_is_gone_on_from(tmp_path: Path) ->
     asyncio.run(story())
 
 
+def _kept(r: Rig) -> Position | None:
+    """Up to where the snapshot in the file goes."""
+    held = load_snapshot(r.folder / "s.npz")
+    return None if held is None else held.position
+
+
 @pytest.mark.parametrize("committed", [True, False])
 def test_what_another_plant_file_raised_and_returned_in_silence_is_told_at_the_takeover(
     tmp_path: Path, *, committed: bool
@@ -477,6 +484,8 @@ def test_what_another_plant_file_raised_and_returned_in_silence_is_told_at_the_t
                 if not worker.ready:
                     await depose(r.database)
                 await eventually_async(lambda: worker.ready, 60)
+                # The next one is to know what this one knew.
+                await eventually_async(lambda: _kept(r) == worker.position, 60)
 
             await joined(higher, 60.0)
             assert await r.phase() is None

@@ -122,9 +122,9 @@ def test_a_cloud_side_that_lost_its_history_asks_for_it_again(tmp_path: Path) ->
     async def story() -> None:
         async with rig(tmp_path) as (cloud, gateway):
             async with gateway.connected():
+                began = now_ms()
                 for value in range(20):
-                    await gateway.send({0: float(value)})
-                    await asyncio.sleep(0.002)
+                    await gateway.send({0: float(value)}, time_ms=began + value)
                 await eventually_async(lambda: gateway.committed == 20, 60)
                 cloud.end()
                 (cloud.data / "history.duckdb").unlink()

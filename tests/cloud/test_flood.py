@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Engine, event, func, select
@@ -35,7 +36,11 @@ async def _flood(folder: Path) -> None:
     point, quality = np.arange(ALARMS, dtype=np.int32), np.full(ALARMS, GOOD, np.uint8)
     state = engine.initial(rules, START_NS)
     statements: list[str] = []
-    event.listen(Engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+
+    def note(*told: Any) -> None:  # noqa: ANN401 -- as SQLAlchemy calls it
+        statements.append(told[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
     journal = Journal(plant, rules, 0)
     counts = []
     for second, value, number in ((1, HIGH, ALARMS), (2, 90.0, 3)):
@@ -48,6 +53,7 @@ async def _flood(folder: Path) -> None:
         async with database.write() as session:
             done = await journal.record(session, batch, 0, now_ns)
         counts.append((len(result.transitions), len(done.tickets), len(statements)))
+    event.remove(Engine, "before_cursor_execute", note)
     (raised, tickets, first), (more, again, second_) = counts
     assert (raised, tickets, more, again) == (ALARMS, ALARMS, 3, 3)
     assert first < ALARMS / 50

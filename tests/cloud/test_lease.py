@@ -1,7 +1,6 @@
 """The lease: who may take it and when, by clocks moved by hand; no transaction of a former holder is committed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
@@ -12,6 +11,7 @@ from sqlalchemy.engine import URL
 
 from tests.cloud.api.stand_ins import HandClock
 from tests.cloud.rig import depose
+from tests.support.database import tell
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.lease import BEAT_S, NOBODY, PATIENCE_S, TRUST_S, Lease, LeaseLostError, Row, Watch, hold
@@ -106,19 +106,6 @@ def test_a_released_lease_is_taken_without_waiting() -> None:
     assert watch.may_take(NOBODY, 0.0)
     assert not watch.may_take(Row("p", 1, 0), 1.0)
     assert watch.may_take(Row("", 1, 0), 1.0)
-
-
-def tell(url: URL, story: Callable[[Database], Awaitable[None]]) -> None:
-    """Run `story` on a new database."""
-
-    async def run() -> None:
-        database = await Database.open(url)
-        try:
-            await story(database)
-        finally:
-            await database.close()
-
-    asyncio.run(run())
 
 
 @on_both

@@ -5,7 +5,6 @@ import gc
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import OperationalError
 
+from tests.support.database import tell
 from tests.support.postgres import Postgres, on_both, postgres
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
@@ -28,24 +28,10 @@ from tocsin_cloud.adapters.sql.models import AlarmState, Base, GatewayOrder, Tic
 from tocsin_cloud.adapters.sql.models import Quarantine as Row
 from tocsin_core.readings import LATEST_NS
 
-Story = Callable[[Database], Awaitable[None]]
 TICKET: Final[dict[str, Any]] = {
     "id": "t", "title": {"zh": "罐"}, "source": None, "level": "general", "state": "rectifying", "deadline_ns": 1,
     "reason": "r", "alarm": "P/H", "liable": None, "submitted_by": None,
 }  # fmt: skip
-
-
-def tell(url: URL, story: Story) -> None:
-    """Run a story on the database at `url`."""
-
-    async def run() -> None:
-        database = await Database.open(url)
-        try:
-            await story(database)
-        finally:
-            await database.close()
-
-    asyncio.run(run())
 
 
 @on_both

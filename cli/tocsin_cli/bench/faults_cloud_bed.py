@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tocsin_cli.bench.faults_cloud_gateway import DEVICE, SETPOINT, SITE
-from tocsin_cli.bench.programs import END_S, TOCSIN
+from tocsin_cli.bench.programs import TOCSIN, end
 from tocsin_cloud.settings import SQL_FILE
 
 PERSON: Final = "anna"
@@ -90,13 +90,7 @@ class Part:
         if process is None or process.returncode is not None:
             return
         process.send_signal(signal.SIGCONT)
-        process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(END_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await end(process)
 
 
 @asynccontextmanager

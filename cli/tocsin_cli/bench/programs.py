@@ -43,16 +43,21 @@ async def program(
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(END_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await end(process)
         if copying is not None:
             await copying
+
+
+async def end(process: Process) -> None:
+    """Tell a program to end, and make it end if it does not; one that has ended is left alone."""
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(END_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 async def _copy(process: Process, log: Path) -> None:

@@ -53,6 +53,8 @@ class Metrics:
         """Make the figures in the registry, with those of the process itself."""
         ProcessCollector(registry=self.registry)
         self._of_the_stream()
+        self._of_the_history()
+        self._of_gateways()
         self._of_alarms()
         self._of_deciding_gateways()
 
@@ -95,6 +97,9 @@ class Metrics:
                 registry=own,
             ),
         )
+
+    def _of_the_history(self) -> None:
+        own, put = self.registry, self._put
         put("stored", Counter("tocsin_readings_stored", "Readings committed to the history.", registry=own))
         put(
             "repeated",
@@ -132,6 +137,9 @@ class Metrics:
         )
         put("rebirths", Counter("tocsin_rebirths_requested", "Rebirth commands sent to gateways.", registry=own))
         put("acknowledgements", Counter("tocsin_acknowledgements", "Acknowledgements sent to gateways.", registry=own))
+
+    def _of_gateways(self) -> None:
+        own, put = self.registry, self._put
         put(
             "gateway_slice",
             Gauge(
