@@ -106,6 +106,9 @@ async def run(
 ) -> Summary:
     """Run the process's roles until `stop`; `first_start(user, password)` is called when the first user was made.
 
+    When another process has taken over the work of one, all of them are left, and begun anew as at a start: as
+    candidates, which know nothing of what was before. A broker of one's own goes on meanwhile.
+
     Raises:
         HistoryError: another process works on this data folder.
         ExceptionGroup: a part failed. Nothing goes on half-alive: what is committed is safe, a restart goes on there.
@@ -118,6 +121,38 @@ async def run(
             # The history's file is also what keeps a second process off the folder: nothing else is touched before.
             await history.open()
         server, url = await _broker(settings, plant, clock, stack)
+        while True:
+            try:
+                return await _roles(settings, plant, clock, server, url, history, stop, first_start)
+            except* LeaseLostError as group:
+                reasons = sorted({str(error) for error in leaves(group)})
+            if stop.is_set():
+                return Summary(name_of(settings.roles))
+            log.warning("begins anew as a candidate", reasons=reasons)
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The errors in a group, and in the groups in it."""
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
+async def _roles(
+    settings: CloudSettings,
+    plant: Plant,
+    clock: Clock,
+    server: NatsServer | None,
+    url: str,
+    history: OwnHistory,
+    stop: asyncio.Event,
+    first_start: Announce,
+) -> Summary:
+    """Run the roles from nothing until `stop`, or until another process has taken over the work of one."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_nothing_left())
         tls = _certified(settings, clock)
         client = await connect(url, f"tocsin-{name_of(settings.roles)}", tls)
         stack.push_async_callback(client.close)
@@ -126,10 +161,10 @@ async def run(
         works = [] if crew is None else _works(crew, first_start)
         if server is not None:
             works.append(("broker", server.supervise))
-        # What was loaded lives as long as the process: each full collection over it would hold up an alarm burst.
+        # What was loaded lives as long as the roles: each full collection over it would hold up an alarm burst.
         gc.collect()
         gc.freeze()
-        # Else DuckDB's binding complains at the end of the process about all that it could not collect.
+        # Else nothing of it is ever collected, and DuckDB's binding complains about that at the end of the process.
         stack.callback(gc.unfreeze)
         async with asyncio.TaskGroup() as tasks:
             running = _started(tasks, works)
@@ -138,6 +173,21 @@ async def run(
             for task in running:
                 task.cancel()
         return await _summary(settings.roles, ports)
+
+
+@asynccontextmanager
+async def _nothing_left() -> AsyncIterator[None]:
+    """At the end, end what the parts began and nobody waits for (a snapshot half saved), as the process's end would."""
+    before = asyncio.all_tasks()
+    try:
+        yield
+    finally:
+        left = asyncio.all_tasks() - before
+        for task in left:
+            task.cancel()
+        for ended in await asyncio.gather(*left, return_exceptions=True):
+            if isinstance(ended, Exception):
+                log.error("left behind, and failed", reason=repr(ended))
 
 
 class _Process(NamedTuple):

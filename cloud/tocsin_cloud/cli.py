@@ -15,13 +15,12 @@ from nats.errors import Error as NatsError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin_cloud.adapters.history import HistoryError
-from tocsin_cloud.adapters.lease import LeaseLostError
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer
 from tocsin_cloud.adapters.own_certificates import secured
 from tocsin_cloud.adapters.restore import UNFINISHED
 from tocsin_cloud.adapters.sql.engine import server_url
 from tocsin_cloud.adapters.users import UserError
-from tocsin_cloud.app import run
+from tocsin_cloud.app import leaves, run
 from tocsin_cloud.loops.alarms import DatabaseSetBackError
 from tocsin_cloud.settings import (
     ALL,
@@ -51,7 +50,7 @@ PRIVATE: Final = 0o077
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
 # What ends a process with one line: whoever watches over it starts it again.
 ENDS: Final = (
-    *(BrokerError, DatabaseSetBackError, HistoryError, LeaseLostError, NatsError, SQLAlchemyError, UserError),
+    *(BrokerError, DatabaseSetBackError, HistoryError, NatsError, SQLAlchemyError, UserError),
     OSError,
 )
 Work = Callable[[asyncio.Event], Awaitable[Mapping[str, Any]]]
@@ -197,7 +196,7 @@ def _main(work: Work, *, as_json: bool) -> None:
     try:
         result = asyncio.run(_until_signal(work))
     except* ENDS as group:
-        failed = _leaves(group)
+        failed = leaves(group)
     for error in failed:
         log.critical("ended", reason=str(error) or repr(error))
     if as_json:
@@ -212,14 +211,6 @@ async def _until_signal(work: Work) -> Mapping[str, Any]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return await work(stop)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    return [
-        leaf
-        for error in group.exceptions
-        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    ]
 
 
 def _first_start(user: str, password: str) -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import random
 import signal
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import aiomqtt
@@ -258,3 +259,36 @@ def test_garbage_is_quarantined_with_the_reason_and_asks_for_a_rebirth(tmp_path:
             assert gateway.rebirths == 1
 
     asyncio.run(story())
+
+
+def test_a_process_that_loses_its_leases_is_a_candidate_again_beside_its_own_broker(tmp_path: Path) -> None:
+    """It leaves everything but the broker, stands by as at a start, and has its leases back when they stand still."""
+
+    async def story() -> None:
+        async with alone(tmp_path) as (cloud, gateway):
+            async with gateway.connected():
+                await loses_its_leases(cloud, gateway)
+            assert cloud.end() == 0
+        assert [value for _, value in stored(tmp_path / "data", "P1")][-2:] == [10.0, 90.0]
+
+    asyncio.run(story())
+
+
+async def loses_its_leases(cloud: CloudProcess, gateway: SpoolingGateway) -> None:
+    """Another name is in each row, which stands still: what is sent from then on is stored, and raised once."""
+    began = now_ms()
+    await gateway.send({0: 10.0}, time_ms=began)
+    await eventually_async(lambda: gateway.committed == 1, 60)
+    with closing(sqlite3.connect(cloud.data / "tocsin.sqlite")) as tables, tables:
+        tables.execute("UPDATE lease SET holder = 'another', epoch = epoch + 1, beat = beat + 1")
+
+    def told(line: str) -> int:
+        return (cloud.data / "all.log").read_text(encoding="utf-8").count(line)
+
+    await eventually_async(lambda: told("begins anew as a candidate") == 1, 60)
+    await eventually_async(cloud.ready, 60)
+    await gateway.send({0: 90.0}, time_ms=began + 1)
+    await eventually_async(lambda: gateway.committed == 2, 60)
+    await eventually_async(lambda: [count for _, count in cloud.rows(RISES)] == [1], 60)
+    assert {epoch for (epoch,) in cloud.rows("SELECT epoch FROM lease")} == {3}
+    assert (told("broker ready"), gateway.rebirths) == (1, 0)

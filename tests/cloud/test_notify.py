@@ -225,6 +225,25 @@ async def test_a_worker_that_stood_still_sends_nothing_more(office: Office) -> N
     assert [letter.id for letter in office.post.sent] == [f"{2:016x}"]
 
 
+async def test_who_has_to_stop_writes_down_what_it_is_sending(office: Office) -> None:
+    """A message on its way when its worker is told to end, or loses its lease, is not sent again by the next one."""
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised))
+
+    async def told_to_end() -> None:
+        working.cancel()
+        await asyncio.sleep(0)
+
+    office.post.meanwhile = told_to_end
+    working = asyncio.create_task(office.notifier.run())
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    office.clock.move(31)
+    assert await office.notifier.send_due() == 0
+    assert len(office.post.sent) == 1
+    assert (await office.outbox())[0, 0, "wang"].state == "delivered"
+
+
 @pytest.mark.parametrize("committed", [False, True])
 async def test_a_database_that_fails_once_doubles_no_message(
     office: Office, monkeypatch: pytest.MonkeyPatch, *, committed: bool

@@ -57,6 +57,30 @@ async def test_an_address_that_is_none_is_said(tmp_path: Path, channel: str) -> 
         await Channels(tmp_path).send(letter(1, channel))
 
 
+@pytest.mark.parametrize("kind", ["json", "xml", "form"])
+async def test_a_web_hook_is_told_which_message_is_a_repetition(tmp_path: Path, kind: str) -> None:
+    """Each attempt for the same message has the same key, another message another one."""
+    keys: list[str | None] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            keys.append(self.headers["Idempotency-Key"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_parts: object) -> None:
+            """Stay silent."""
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        answering = threading.Thread(target=server.serve_forever, daemon=True)
+        answering.start()
+        for number in (1, 1, 2):
+            await Channels(tmp_path).send(letter(number, f"{kind}://127.0.0.1:{server.server_port}/hook"))
+        server.shutdown()
+        answering.join()
+    assert keys == [letter(1).id, letter(1).id, letter(2).id]
+
+
 class _Refusing(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.send_response(500)

@@ -1,4 +1,4 @@
-"""The ways to people: Apprise addresses, the demo's outbox, mail with one Message-ID over all attempts."""
+"""The ways to people: Apprise addresses, the demo's outbox; mail and web hooks say which message is a repetition."""
 
 import asyncio
 import json
@@ -24,6 +24,9 @@ from apprise.exception import AppriseException
 with warnings.catch_warnings():
     # On Python 3.11 and 3.12 Apprise's mail looks for a module that later ones no longer have.
     warnings.filterwarnings("ignore", message="'imghdr' is deprecated", category=DeprecationWarning)
+    from apprise.plugins.custom_form import NotifyForm
+    from apprise.plugins.custom_json import NotifyJSON
+    from apprise.plugins.custom_xml import NotifyXML
     from apprise.plugins.email import NotifyEmail
     from apprise.plugins.email.smtp import AppriseSMTPController
 
@@ -31,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT_S: Final = 20.0
 OUTBOX: Final = "outbox"
+# As in the IETF's draft-ietf-httpapi-idempotency-key-header: the same over all attempts.
+KEY_HEADER: Final = "Idempotency-Key"
 LONGEST_ERROR: Final = 300
 # Shorter pieces of an address ("25", "com") are no secret, and blotting them out would make an error unreadable.
 SECRET_LENGTH: Final = 4
@@ -120,6 +125,8 @@ def _asset() -> apprise.AppriseAsset:
 
 
 def _notify(service: apprise.NotifyBase, letter: Letter) -> None:
+    if isinstance(service, NotifyForm | NotifyJSON | NotifyXML):
+        service.headers[KEY_HEADER] = letter.id
     sender = apprise.Apprise(service, asset=_asset())
     result = sender.notify(
         letter.body,

@@ -32,6 +32,8 @@ FIRST_RETRY_S: Final = 2.0
 LONGEST_RETRY_S: Final = 60.0
 # Longer than a channel's time limit: a message still "sending" after this belongs to a worker that died.
 CLAIM_NS: Final = 30 * NS
+# For so long whoever has to stop waits for the messages that it is just sending.
+LAST_S: Final = 5.0
 
 
 class Sender(Protocol):
@@ -107,9 +109,18 @@ class Notifier:
         """Send what is due now, a handful at most; returns how many messages were sent, failed or cancelled."""
         taken, cancelled = await self._take()
         await self._tell(cancelled)
-        async with asyncio.TaskGroup() as tasks:
-            for item in taken:
-                tasks.create_task(self._deliver(item), name=f"deliver {item.letter.id}")
+        # One that cannot be sent now ends no other one, which may be half on its way.
+        deliveries = asyncio.gather(*(self._deliver(item) for item in taken), return_exceptions=True)
+        try:
+            ended = await asyncio.shield(deliveries)
+        except asyncio.CancelledError:
+            # How these end is written down first, lease or not: else somebody would send them again.
+            await asyncio.wait([deliveries], timeout=LAST_S)
+            deliveries.cancel()
+            raise
+        failures = [failure for failure in ended if failure is not None]
+        if failures:
+            raise BaseExceptionGroup("messages were not sent", failures)
         return len(taken) + len(cancelled)
 
     async def _take(self) -> tuple[list[_Taken], list[str]]:
