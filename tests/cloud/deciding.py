@@ -79,9 +79,10 @@ class DecidingGateway(SpoolingGateway):
             refused(self.rules.definitions[r.command.definition].id, r, self.state, command) for r in result.refusals
         ]
         for entry in told:
-            self._note(entry)
+            self.note(entry)
 
-    def _note(self, entry: Entry) -> None:
+    def note(self, entry: Entry) -> None:
+        """Put an entry into the journal."""
         self.journal_newest += 1
         self.entries[self.journal_newest] = encode(entry)
 
@@ -126,7 +127,7 @@ class DecidingGateway(SpoolingGateway):
             await self.send_journal()
         elif self.again:
             number = self.rules.index[order.alarm]
-            self._note(not_carried_out(order.alarm, number, order.at_ns, self.state, order.id, OBEYED))
+            self.note(not_carried_out(order.alarm, number, order.at_ns, self.state, order.id, OBEYED))
             await self.send_journal()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import connect, ensure_stream
+from tocsin_cloud.loops.aside import UNKNOWN
 from tocsin_cloud.loops.delegation import GatewayOrder
 from tocsin_cloud.loops.orders import MOST, OrderParts, keep_ordering, put_orders
 from tocsin_cloud.settings import StreamSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.engine import occurrence_id
-from tocsin_core.journal import Order
-from tocsin_core.lifecycle import Phase, Verb
+from tocsin_core.journal import Entry, Order, decode
+from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import EARLIEST_NS
+from tocsin_core.rules import NS
 
 Story = Callable[[Rig, DecidingGateway], Awaitable[None]]
 
@@ -265,32 +268,95 @@ def test_a_gateway_that_decides_no_longer_leaves_it_to_the_cloud_side(tmp_path: 
     tell(tmp_path, story)
 
 
-def test_a_gateway_with_another_plant_file_does_not_decide(tmp_path: Path) -> None:
-    """It may not know of an alarm at all; its journal is answered and only counted, until its plant is the same."""
+def test_while_the_plant_files_differ_both_ends_judge_and_know_the_same_occurrences(tmp_path: Path) -> None:
+    """Nothing of the journal is lost, even what was over before it came; nothing is doubled, nobody called twice."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.another = "0123456789abcdef"
+        async with gateway.connected():
+            await gateway.read(60.0)
+            await committed(r, gateway)
+            # The gateway may not know of today's limit: the readings are judged here as well.
+            answer = await r.command("ack")
+            await soon(lambda: order_state(r, answer.id, "done"))
+            assert gateway.state.phase[gateway.rules.index["P1/H"]] == Phase.ACKNOWLEDGED
+            await gateway.read(10.0)
+            await committed(r, gateway)
+            known = [("raise", "unacknowledged"), ("acknowledge", "acknowledged"), ("return", "normal")]
+            assert await steps(r) == known
+        for value in (60.0, 10.0, 60.0):
+            await pause()
+            gateway.judge(value, now_ms())
+        async with gateway.connected():
+            await pause()
+            await gateway.read(60.0)
+            await committed(r, gateway)
+        gateway.another = ""
+        async with gateway.connected():
+            await pause()
+            await gateway.read(10.0)
+            await committed(r, gateway)
+            rows = await r.all(sql.Transition)
+            entries = [decode(body) for body in gateway.entries.values()]
+            told = [(entry.event.text, entry.time_ns) for entry in entries if entry.event is not None]
+            assert [(row.event, row.time_ns) for row in rows] == told
+            assert [row.event for row in rows].count("raise") == 3
+            assert counted(r, "unheeded") == 0
+            calls = [(message.occurrence, message.round_ns) for message in await r.all(sql.Message)]
+            assert len(calls) == len(set(calls)) == 2
+
+    tell(tmp_path, story)
+
+
+def test_a_limit_that_is_stricter_here_counts_before_the_gateway_has_it(tmp_path: Path) -> None:
+    """The readings raise it here; what the gateway raises later by its own limit takes its place, and is answered."""
 
     async def story(r: Rig, gateway: DecidingGateway) -> None:
         gateway.another = "0123456789abcdef"
         async with gateway.connected():
             await gateway.send({0: 60.0})
             await soon(lambda: phase_is(r, "unacknowledged"))
+            await pause()
             await gateway.read(70.0)
-            await soon(lambda: gateway.journal_committed == gateway.journal_newest)
-            assert await steps(r) == [("raise", "unacknowledged")]
-            assert counted(r, "unheeded") == 1
-            # Its siren is on all the same: the answer is for its own occurrence.
-            answer = await r.command("ack")
-            await soon(lambda: order_state(r, answer.id, "done"))
-            number = gateway.rules.index["P1/H"]
-            assert gateway.state.phase[number] == Phase.ACKNOWLEDGED
-            assert await steps(r) == [("raise", "unacknowledged"), ("acknowledge", "acknowledged")]
-        gateway.another = ""
+            await committed(r, gateway)
+            assert [event for event, _ in await steps(r)] == ["raise", "return", "raise"]
+            onset = int(gateway.state.onset_ns[gateway.rules.index["P1/H"]])
+            (standing,) = [row for row in await r.all(sql.Occurrence) if row.phase == "unacknowledged"]
+            assert standing.id == occurrence_id("P1/H", onset)
+            assert len(await r.all(sql.Message)) == 1
+
+    tell(tmp_path, story)
+
+
+def test_what_the_journal_tells_of_alarms_that_are_unknown_here_is_history(tmp_path: Path) -> None:
+    """The plant file has them no more, or never had: each step is recorded once, closed, counted, and calls nobody."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.another = "0123456789abcdef"
+        began = now_ms() * 1_000_000 - 60 * NS
+        raised = Entry("P1/LL", Event.RAISE, began, Phase.UNACKNOWLEDGED, began, value=-3.0)
+        returned = replace(raised, event=Event.RETURN, time_ns=began + NS, phase=Phase.RETURNED_UNACKNOWLEDGED)
+        pressed = replace(returned, event=Event.ACKNOWLEDGE, time_ns=began + 2 * NS, phase=Phase.NORMAL, who="ACK")
         async with gateway.connected():
             await gateway.read(10.0)
+            for entry in (raised, returned, pressed, pressed):
+                gateway.note(entry)
+            gateway.note(replace(raised, alarm="NOBODYS/of-tomorrow"))
+            await gateway.send_journal()
             await committed(r, gateway)
-            # What the gateway raised meanwhile was not the one that stood here: it is recorded now, answered and over.
-            told = [event for event, _ in await steps(r)]
-            assert told == ["raise", "acknowledge", "return", "raise", "return", "acknowledge"]
-            assert counted(r, "unheeded") == 1
+            (row,) = await r.all(sql.Occurrence)
+            assert row.id == occurrence_id("P1/LL", began)
+            assert (row.phase, row.returned_ns, row.acknowledged_by, row.value) == ("normal", began + NS, "ACK", -3.0)
+            assert [
+                (each.event, each.phase_from, each.phase_to, each.reason) for each in await r.all(sql.Transition)
+            ] == [
+                ("raise", "normal", "unacknowledged", UNKNOWN),
+                ("return", "unacknowledged", "returned-unacknowledged", UNKNOWN),
+                ("acknowledge", "returned-unacknowledged", "normal", UNKNOWN),
+                ("raise", "normal", "unacknowledged", UNKNOWN),
+            ]
+            assert counted(r, "unheeded") == 5
+            assert await r.all(sql.Message) == []
 
     tell(tmp_path, story)
 

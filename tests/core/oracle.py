@@ -405,12 +405,10 @@ class Oracle:
     def hear(self, word: Word) -> None:
         """Move an alarm to where the other end says that it is."""
         alarm = self.alarms[word.alarm]
-        if alarm.decider == "here":
-            return
         if word.answers:
             alarm.commanded_ns = {about: at for about, at in alarm.commanded_ns.items() if at != word.time_ns}
         if word.event == "raise" or 0 < word.onset_ns >= alarm.onset_ns:
-            alarm.decider = "elsewhere"
+            alarm.decider = "here" if alarm.decider == "here" else "elsewhere"
             self._go(word, alarm)
         if self._counts(word, "shelf"):
             over = word.until_ns <= self.now_ns and word.event != "shelve"
@@ -424,14 +422,20 @@ class Oracle:
         if self._counts(word, "service") and word.out_of_service != alarm.out_of_service:
             alarm.out_of_service = word.out_of_service
             self._repeat(word, "out-of-service" if word.out_of_service else "in-service")
-        if word.alarm in self.suppressing and word.suppressed != alarm.suppressed:
+        if alarm.decider != "here" and word.alarm in self.suppressing and word.suppressed != alarm.suppressed:
             alarm.suppressed = word.suppressed
             self._repeat(word, "suppress" if word.suppressed else "unsuppress")
 
     def _counts(self, word: Word, about: str) -> bool:
-        """Whether no command of this end stands against the word: none is on its way, or the word is a later one's."""
-        commanded_ns = self.alarms[word.alarm].commanded_ns.get(about, 0)
-        return commanded_ns == 0 or (ABOUT.get(word.event or "") == about and word.time_ns >= commanded_ns)
+        """Whether nothing of this end stands against the word: no command is on its way, or the word is a later one's.
+
+        What hides an alarm that is decided here is this end's, whatever the other has; but for what was asked there.
+        """
+        alarm = self.alarms[word.alarm]
+        commanded_ns = alarm.commanded_ns.get(about, 0)
+        if ABOUT.get(word.event or "") == about:
+            return word.time_ns >= commanded_ns
+        return commanded_ns == 0 and (about == "answer" or alarm.decider != "here")
 
     def _repeat(self, word: Word, event: str) -> None:
         self._tell(word.alarm, event, word.time_ns, word.value, who=word.who, reason=word.reason)

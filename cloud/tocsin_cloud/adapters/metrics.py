@@ -212,7 +212,7 @@ class Metrics:
         for name, text in (
             ("repeated", "Alarm journal entries of a gateway that came again and were taken in already."),
             ("lost", "Gaps in a gateway's alarm journal that nothing fills, and entries that cannot be read."),
-            ("unheeded", "Entries of a gateway's alarm journal that change nothing, as its plant file differs."),
+            ("unheeded", "Alarm journal entries of a gateway that move no alarm here, and are history alone."),
             ("gaps", "Messages of a gateway's alarm journal that came before earlier ones, and wait to come again."),
         ):
             put(f"journal_{name}", Counter(f"tocsin_journal_{name}", text, ["gateway"], registry=own))

@@ -558,7 +558,7 @@ class AlarmsWorker:
         for words in batch.words:
             parts.metrics.journal_repeated.labels(words.gateway).inc(words.repeated)
             parts.metrics.journal_lost.labels(words.gateway).inc(words.lost)
-            parts.metrics.journal_unheeded.labels(words.gateway).inc(words.unheeded)
+            parts.metrics.journal_unheeded.labels(words.gateway).inc(len(words.aside))
             parts.metrics.journal_gaps.labels(words.gateway).inc(words.gap)
         said = {words.gateway: words.position for words in batch.words if words.decides is not False}
         try:

@@ -41,7 +41,8 @@ class Words:
     """What one message of a gateway came to.
 
     `inputs` are the engine's. `position` is the last journal number taken in (0: none), `lost` counts gaps that nothing
-    fills and entries that cannot be read, `unheeded` those on alarms that it does not decide. `answers` maps
+    fills and entries that cannot be read. `aside` are the steps that move no alarm here, because this plant file does
+    not have it for this gateway, or knows of a later occurrence: they are history alone. `answers` maps
     ids of orders to why they were refused ("": they were carried out). `decides` is what a birth says, None for any
     other message. `news`: the entries tell of what just happened.
     """
@@ -50,7 +51,7 @@ class Words:
     inputs: list[Input] = field(default_factory=list)
     position: int = 0
     lost: int = 0
-    unheeded: int = 0
+    aside: list[Entry] = field(default_factory=list)
     repeated: int = 0
     gap: bool = False
     answers: dict[str, str] = field(default_factory=dict)
@@ -65,15 +66,18 @@ class Delegation:
         """Know which definitions each gateway of ours may decide."""
         self._rules = rules
         self._site = plant.site.id
-        own = {gateway.id: np.flatnonzero(owned(plant, rules, gateway.id)) for gateway in plant.file.gateways}
-        self._own = {gateway: tuple(numbers.tolist()) for gateway, numbers in own.items() if len(numbers)}
+        self._own: dict[str, tuple[int, ...]] = {
+            gateway.id: tuple(np.flatnonzero(owned(plant, rules, gateway.id)).tolist())
+            for gateway in plant.file.gateways
+            if not gateway.external
+        }
         self._rules_of = {gateway: fingerprint(plant, gateway) for gateway in self._own}
         self._owner = {number: gateway for gateway, numbers in self._own.items() for number in numbers}
         self._disagreed: dict[str, int] = {}
-        # Gateways that judge by another plant file, and so are not followed; the occurrences that journals told of.
+        # Gateways that judge by another plant file, and so not alone; the occurrences that journals told of.
         self._apart: set[str] = set()
-        # Gateways whose last word went unheeded: so much is said once of each.
-        self._unheeded: set[str] = set()
+        # Gateways whose last word moved no alarm: so much is said once of each.
+        self._set_aside: set[str] = set()
         self._onsets: dict[int, int] = {}
         self.positions: dict[str, int] = {}
 
@@ -158,22 +162,22 @@ class Delegation:
         told = part is not None and part.newest is not None
         decides = part is not None and told and part.rules == self._rules_of[gateway]
         if told and not decides:
-            # Until it has today's plant it may not know of an alarm, or judge it by another limit.
-            log.warning("a gateway decides by another plant file; its alarms are decided here", gateway=gateway)
+            # Until it has today's plant it may not know of an alarm, or judge it by another limit: both ends judge.
+            log.warning("a gateway decides by another plant file; its alarms are decided here too", gateway=gateway)
         words = Words(gateway, decides=decides)
         numbers = self._own[gateway]
         was_apart = gateway in self._apart
         (self._apart.add if told and not decides else self._apart.discard)(gateway)
-        if ((state.elsewhere[list(numbers)] == HERE) == decides).any():
-            log.info("who decides has changed", gateway=gateway, here=not decides, alarms=len(numbers))
-            words.inputs.append(Decider(numbers, decides, now_ns))
-        elif not (decides or (was_apart and not told)):
-            return None
         position = self.positions.get(gateway, 0)
         if part is not None and part.newest is not None and part.newest < position:
             # Another spool: its numbers will come again with others, and what it has written so far is still to come.
             log.warning("a gateway's journal went back", gateway=gateway, newest=part.newest, known=position)
             position = self.positions[gateway] = (part.oldest or part.newest + 1) - 1
+        if ((state.elsewhere[list(numbers)] == HERE) == decides).any():
+            log.info("who decides has changed", gateway=gateway, here=not decides, alarms=len(numbers))
+            words.inputs.append(Decider(numbers, decides, now_ns))
+        elif not (decides or (was_apart and not told)):
+            return None
         words.position = position
         return words
 
@@ -206,30 +210,31 @@ class Delegation:
             words.lost += 1
             log.error("journal entry cannot be read", gateway=words.gateway, number=number, reason=str(error))  # noqa: TRY400 -- the message is the reason
             return
-        definition = self._rules.index.get(entry.alarm)
-        known = definition is not None and self._owner.get(definition) == words.gateway
         if entry.command:
             # What answers an order was recorded here when it was given.
             words.answers[entry.command] = entry.refusal
-        else:
-            self._heed(words, heeded=known and state.elsewhere[definition] != HERE)
-        if definition is None or not known:
-            log.warning("journal entry on an alarm that is not the gateway's", gateway=words.gateway, alarm=entry.alarm)
+        definition = self._rules.index.get(entry.alarm)
+        if definition is None or self._owner.get(definition) != words.gateway or _is_past(entry, definition, state):
+            self._put_aside(words, entry)
             return
+        self._set_aside.discard(words.gateway)
         self._onsets[definition] = entry.onset_ns
         words.news &= _is_news(entry, now_ns)
         words.inputs.append(journal.word_of(entry, definition, answers=bool(entry.command)))
 
-    def _heed(self, words: Words, *, heeded: bool) -> None:
-        """Count an entry that changes nothing here, for good: it is acknowledged, and will not come again."""
-        if heeded:
-            self._unheeded.discard(words.gateway)
+    def _put_aside(self, words: Words, entry: Entry) -> None:
+        """Let an entry be history alone: it is acknowledged, and will not come again."""
+        if entry.event is None:
             return
-        words.unheeded += 1
-        if words.gateway not in self._unheeded:
-            self._unheeded.add(words.gateway)
-            reason = "its plant file differs, or no birth of it was heard"
-            log.warning("a gateway's journal is not heeded", gateway=words.gateway, reason=reason)
+        words.aside.append(entry)
+        if words.gateway not in self._set_aside:
+            self._set_aside.add(words.gateway)
+            log.warning("a gateway's journal moves no alarm here", gateway=words.gateway, alarm=entry.alarm)
+
+
+def _is_past(entry: Entry, definition: int, state: State) -> bool:
+    """Whether an entry is of an occurrence before the one that this end, which decides the alarm, has found itself."""
+    return bool(state.elsewhere[definition] == HERE and 0 < entry.onset_ns < state.onset_ns[definition])
 
 
 def _is_news(entry: Entry, now_ns: int) -> bool:

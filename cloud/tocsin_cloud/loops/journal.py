@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.stream import START, Position
+from tocsin_cloud.loops.aside import Aside
 from tocsin_cloud.loops.delegation import GatewayOrder, Words
 from tocsin_cloud.loops.orders import note_answers, put_orders, withdraw
 from tocsin_cloud.loops.outbox import CHUNK, Waiting, end_calls, put_in, waiting
@@ -102,6 +103,7 @@ class Journal:
         self._plant = plant
         self._rules = rules
         self._partition = partition
+        self._aside = Aside(plant, rules)
         self._sources: dict[str, Text] = {source.id: source.name for source in plant.file.hazard_sources}
         self._groups = {group.id: group.name for group in plant.file.first_out}
         setting = plant.file.tickets
@@ -121,6 +123,8 @@ class Journal:
         await put_orders(session, batch.orders)
         for words in batch.words:
             await _note_words(session, words)
+            told = await self._aside.write(session, words.aside, batch.position, committed_ns)
+            done.occurrences.update(dict.fromkeys(told))
         if not batch.steps:
             return done
         before = await waiting(session, self._places(batch.steps), self._plant.file.notify)

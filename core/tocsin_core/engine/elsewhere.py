@@ -50,21 +50,23 @@ def decide(state: State, decider: Decider) -> None:
 
 
 def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) -> None:
-    """Move an alarm that the other end decides to where it is there; what it has reached already makes no transition.
+    """Move an alarm to where the other end says that it is; what it has reached already makes no transition.
 
     What hides it follows every word, the phase those that are not of an older occurrence. A command of this end that
     the other has not answered yet (`commanded_ns`) stands against words that are older: it is on its way, and the other
     end is the judge of it. Where words were lost, the alarm goes to where it is by the shortest way through the
     standard's diagram.
+
+    Of an alarm that this end decides a word is a fact all the same, but the readings go on to be judged here; what
+    hides it follows only what somebody asked there.
     """
     number = told.definition
-    if state.elsewhere[number] == HERE:
-        return
     if told.answers:
         row = state.commanded_ns[number]
         row[row == told.time_ns] = 0
     if told.event is Event.RAISE or told.onset_ns >= max(1, state.onset_ns[number]):
-        state.elsewhere[number] = ELSEWHERE
+        if state.elsewhere[number] != HERE:
+            state.elsewhere[number] = ELSEWHERE
         made = _follow(state, rules, told)
         transitions += made
         transitions += end_shelves(state, rules, [each for each in made if each.event in (Event.RAISE, *_TURNS)])
@@ -73,11 +75,11 @@ def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) 
 
 
 def _stands(state: State, told: Told, aspect: Aspect) -> bool:
-    """Whether an unanswered command of this end on `aspect` is to be kept against what is told."""
+    """Whether what this end has on `aspect` is kept against what is told: it has not been answered, or decides."""
     commanded_ns = int(state.commanded_ns[told.definition, aspect])
     if told.event is not None and ASPECT.get(told.event) is aspect:
         return commanded_ns > told.time_ns
-    return commanded_ns > 0
+    return commanded_ns > 0 or (aspect is not Aspect.ANSWER and state.elsewhere[told.definition] == HERE)
 
 
 def _follow(state: State, rules: Rules, told: Told) -> list[Transition]:
@@ -142,6 +144,6 @@ def _hide(state: State, rules: Rules, told: Told) -> Iterator[Event]:
         yield Event.OUT_OF_SERVICE if told.out_of_service else Event.IN_SERVICE
     gates = rules.special.suppressions
     designed = gates is not None and number in gates.definition
-    if designed and told.suppressed != state.suppressed[number]:
+    if designed and state.elsewhere[number] != HERE and told.suppressed != state.suppressed[number]:
         state.suppressed[number] = told.suppressed
         yield Event.SUPPRESS if told.suppressed else Event.UNSUPPRESS

@@ -1,0 +1,99 @@
+"""What a gateway's journal tells that moves no alarm here: recorded as it was told, closed, and nobody is called."""
+
+from collections.abc import Sequence
+from math import nan
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.stream import Position
+from tocsin_core.engine import occurrence_id
+from tocsin_core.journal import Entry
+from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.plant import AlarmKind, Plant
+from tocsin_core.plant.fields import name_of
+from tocsin_core.plant.standards import PRIORITY
+from tocsin_core.rules import Rules
+from tocsin_core.wording import alarm_message
+
+UNKNOWN: Final = "unknown here"
+PAST: Final = "told after a later one was found here"
+_RETURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
+_KINDS: Final = {str(kind): kind for kind in AlarmKind}
+
+
+class Aside:
+    """Writes steps of alarms that the plant file does not have, and of occurrences before the one that it has."""
+
+    def __init__(self, plant: Plant, rules: Rules) -> None:
+        """What the plant file knows of an alarm, or of its point, is written with its steps."""
+        self._rules = rules
+        self._points = {point.id: point for point in plant.points}
+
+    async def write(
+        self, session: AsyncSession, entries: Sequence[Entry], position: Position, committed_ns: int
+    ) -> list[str]:
+        """Put `entries` into the transaction of `session`; the occurrences that they are of, oldest first.
+
+        A step that is there already is not written again.
+        """
+        written = []
+        for entry in entries:
+            occurrence = occurrence_id(entry.alarm, entry.onset_ns) if entry.onset_ns else ""
+            of = sql.Transition
+            steps = select(of).where(of.occurrence == occurrence, of.alarm == entry.alarm).order_by(of.seq)
+            before = (await session.scalars(steps)).all()
+            if entry.event is None or (entry.event.text, entry.time_ns) in {(row.event, row.time_ns) for row in before}:
+                continue
+            phase = before[-1].phase_to if before else Phase.NORMAL.text
+            session.add(self._step(entry, occurrence, phase, position, committed_ns))
+            if occurrence:
+                await self._note(session, entry, occurrence, committed_ns)
+                written.append(occurrence)
+            await session.flush()
+        return written
+
+    def _step(self, entry: Entry, occurrence: str, phase: str, position: Position, committed_ns: int) -> sql.Transition:
+        why = PAST if entry.alarm in self._rules.index else UNKNOWN
+        return sql.Transition(
+            occurrence=occurrence, alarm=entry.alarm, event="" if entry.event is None else entry.event.text,
+            phase_from=phase, phase_to=entry.phase.text, time_ns=entry.time_ns, now_ns=position.time_ns,
+            value=entry.value, who=entry.who or None, reason="; ".join(filter(None, (entry.reason, why))),
+            position=position.sequence, committed_ns=committed_ns, latency_ns=None,
+        )  # fmt: skip
+
+    async def _note(self, session: AsyncSession, entry: Entry, occurrence: str, committed_ns: int) -> None:
+        """Let the occurrence tell what is known of it. It is closed: nothing here would ever end it."""
+        row = await session.get(sql.Occurrence, occurrence)
+        if row is None:
+            row = self._closed(entry, occurrence, committed_ns)
+            if row is None:
+                return
+            session.add(row)
+        if entry.event in _RETURNS:
+            row.returned_ns = entry.time_ns
+        elif entry.event is Event.ACKNOWLEDGE:
+            row.acknowledged_ns, row.acknowledged_by = entry.time_ns, entry.who
+
+    def _closed(self, entry: Entry, occurrence: str, committed_ns: int) -> sql.Occurrence | None:
+        """The row of an occurrence; None for a kind of alarm that this version does not have."""
+        name, _, suffix = entry.alarm.rpartition("/")
+        number, point, kind = self._rules.index.get(entry.alarm), self._points.get(name), _KINDS.get(suffix)
+        if kind is None:
+            return None
+        definition = None if number is None else self._rules.definitions[number]
+        message = name_of(f"{entry.alarm}（本厂区文件没有此报警）", f"{entry.alarm}: not an alarm of this plant file")
+        if point is not None and definition is not None:
+            message = alarm_message(point, definition, nan if entry.value is None else entry.value)
+        return sql.Occurrence(
+            id=occurrence, alarm=entry.alarm, point=name, source=None if point is None else point.source, kind=suffix,
+            priority=str(PRIORITY[kind] if definition is None else definition.priority), phase=Phase.NORMAL.text,
+            raised_ns=entry.onset_ns, reading_ns=entry.onset_ns, committed_ns=committed_ns, acknowledged_ns=None,
+            acknowledged_by=None, returned_ns=entry.time_ns, shelved_until_ns=None, shelved_once=False,
+            out_of_service=False, suppressed=False, annunciated=False,
+            value=entry.value if entry.event is Event.RAISE else None, setpoint=None,
+            unit="" if point is None else point.unit, message={"zh": message.zh, "en": message.en}, clause=None,
+            reason=UNKNOWN if definition is None else PAST,
+        )  # fmt: skip
