@@ -24,6 +24,7 @@ from tocsin_cloud.adapters.enrolment import Enrolment
 from tocsin_cloud.adapters.history import StoredReadings
 from tocsin_cloud.adapters.history_copies import copying
 from tocsin_cloud.adapters.history_open import OwnHistory
+from tocsin_cloud.adapters.host_password import given_or_kept
 from tocsin_cloud.adapters.host_state import announce
 from tocsin_cloud.adapters.issued import IssuedFile
 from tocsin_cloud.adapters.lease import Lease, LeaseLostError, hold
@@ -283,7 +284,8 @@ def _works(crew: _Crew, first_start: Announce) -> list[Work]:
         take_charge = partial(_take_charge, crew, lease, crew.alarms, first_start)
         works.append(("alarms", partial(hold, lease, take_charge, crew.alarms.follow)))
         # Also while it stands by: the host is there for as long as somebody can take the work over.
-        works.append(("host-state", partial(announce, settings.mqtt, clock, tls if settings.mqtt_tls else None)))
+        known_by = (tls, None) if settings.mqtt_tls else (None, given_or_kept(settings.broker_folder))
+        works.append(("host-state", partial(announce, settings.mqtt, clock, *known_by)))
     telling = (client, plant.site.id, crew.leases, crew.behind, crew.watch)
     works.append(("candidates", partial(keep_telling, *telling)))
     if Role.NOTIFY in crew.leases:

@@ -29,7 +29,11 @@ def test_the_server_takes_what_is_written(
     text = capsys.readouterr().out
     path = tmp_path / "n1.conf"
     path.write_text(text, encoding="utf-8")
-    checked = subprocess.run([program(), "-t", "-c", str(path)], capture_output=True, text=True, check=False)
+    check = [program(), "-t", "-c", str(path)]
+    refused = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert "TOCSIN_MQTT_PASSWORD" in refused.stderr
+    monkeypatch.setenv("TOCSIN_MQTT_PASSWORD", "test")
+    checked = subprocess.run(check, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert '"nats://n3:7222"' in text
     assert "stream_replicas: 3" in text

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from tests.support.need import ROOT
 from tests.support.postgres import Postgres, programs
 from tocsin_cli.main import main
+from tocsin_cloud.adapters.host_password import VARIABLE
 from tocsin_cloud.adapters.nats_server import program
 from tocsin_cloud.settings import HistoryAddress
 
@@ -22,7 +23,7 @@ SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 OURS: Final = [name for name, service in SERVICES.items() if service["image"] == "tocsin:local"]
 SPOKEN: Final = [name for name in OURS if "entrypoint" not in SERVICES[name]]
 SERVERS: Final = [name for name in OURS if name.startswith("nats-")]
-SECRETS: Final = ("TOCSIN_ADMIN_PASSWORD", "TOCSIN_SQL_PASSWORD", "TOCSIN_GRAFANA_PASSWORD")
+SECRETS: Final = ("TOCSIN_ADMIN_PASSWORD", "TOCSIN_SQL_PASSWORD", "TOCSIN_GRAFANA_PASSWORD", "TOCSIN_MQTT_PASSWORD")
 
 
 def mounts(name: str) -> dict[str, str]:
@@ -105,6 +106,10 @@ def test_each_server_takes_its_configuration(
     with pytest.raises(SystemExit):
         main()
     assert capsys.readouterr().out == path.read_text(encoding="utf-8")
+    # Servers and workers are given the one password by the same name.
+    given = {str(SERVICES[each]["environment"][VARIABLE]) for each in OURS if each.startswith(("nats-", "worker-"))}
+    assert given == {"${TOCSIN_MQTT_PASSWORD:?set the password of the host over MQTT, letters and digits}"}
+    monkeypatch.setenv(VARIABLE, "test")
     checked = subprocess.run([program(), "-t", "-c", str(path)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
 

@@ -9,7 +9,9 @@ import aiomqtt
 
 from tests.cloud.rig import broker
 from tests.support.wait import eventually_async
-from tocsin_cloud.adapters.host_state import announce
+from tocsin_cloud.adapters.host_password import given_or_kept
+from tocsin_cloud.adapters.host_state import announce, says_offline
+from tocsin_cloud.adapters.permissions import HOST
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import SystemClock
 
@@ -29,11 +31,12 @@ async def retained(mqtt: Address) -> object:
 
 
 def test_the_host_is_online_until_it_ends(tmp_path: Path) -> None:
-    """A newcomer reads online; somebody else's offline is answered; after the end it reads offline."""
+    """A newcomer reads online; another process's offline is answered, a stranger's not even heard; then offline."""
 
     async def story() -> None:
         async with broker(tmp_path) as (_, settings):
-            host = asyncio.create_task(announce(settings.mqtt, SystemClock()))
+            password = given_or_kept(tmp_path)
+            host = asyncio.create_task(announce(settings.mqtt, SystemClock(), password=password))
 
             async def online() -> bool:
                 return await retained(settings.mqtt) is True
@@ -42,10 +45,19 @@ def test_the_host_is_online_until_it_ends(tmp_path: Path) -> None:
                 return await retained(settings.mqtt) is False
 
             await eventually_async(online)
-            async with aiomqtt.Client(*settings.mqtt) as rogue:
-                death = json.dumps({"online": False, "timestamp": 1})
+            death = json.dumps({"online": False, "timestamp": 1})
+            async with (
+                aiomqtt.Client(*settings.mqtt) as rogue,
+                aiomqtt.Client(*settings.mqtt, username=HOST, password=password) as another,
+            ):
+                await rogue.subscribe(TOPIC, qos=1)
                 await rogue.publish(TOPIC, death, qos=1, retain=True)
-            await eventually_async(online)
+                await another.publish(TOPIC, death, qos=1, retain=True)
+                async with asyncio.timeout(10):
+                    said = [says_offline((await anext(rogue.messages)).payload) for _ in range(3)]
+            # What was retained, the death that the other process told, and the host's answer to that.
+            assert said == [False, True, False]
+            assert await online()
             host.cancel()
             with suppress(asyncio.CancelledError):
                 await host

@@ -1,5 +1,6 @@
 """A real cluster of three nats-servers on the loopback, of which each can be killed, stopped and brought back."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Final
 from tests.support.nats import listens
 from tests.support.ports import free_port
 from tests.support.wait import eventually
+from tocsin_cloud.adapters.host_password import VARIABLE
 from tocsin_cloud.adapters.nats_config import config_text
 from tocsin_cloud.adapters.nats_server import program
 from tocsin_cloud.adapters.stream import STREAM, connect
@@ -52,7 +54,9 @@ class NatsCluster:
     def start(self, number: int) -> None:
         """Start a server; it is not ready yet."""
         command = [program(), "-c", str(self.servers[number].folder / "server.conf")]
-        self._running[number] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._running[number] = subprocess.Popen(
+            command, env=os.environ | {VARIABLE: "test"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     def kill(self, number: int) -> None:
         """End a server at once."""

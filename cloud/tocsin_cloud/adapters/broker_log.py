@@ -14,7 +14,11 @@ REASONS: Final = {
     "publish": re.compile(rb"Publish Violation"),
     "subscribe": re.compile(rb"Subscription Violation"),
     # Not the end of a connection that said nothing at all: a port that is only looked at.
-    "certificate": re.compile(rb"TLS handshake error: (?!EOF)|authentication error|Authorization Violation"),
+    "certificate": re.compile(
+        rb"TLS handshake error: (?!EOF)|(?<!unable to connect: )authentication error(?! - User)|Authorization Violation"
+    ),
+    # Without certificates: a user name or password that is nobody's. Another line tells the end of the connection.
+    "user": re.compile(rb"authentication error - User"),
     "taken over": re.compile(rb"Replacing old client"),
     "reload": re.compile(rb"Failed to reload"),
 }

@@ -9,6 +9,7 @@ from typing import Final
 import aiomqtt
 import structlog
 
+from tocsin_cloud.adapters.permissions import HOST as HOST_USER
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import Clock
 from tocsin_core.foreign import parsed
@@ -26,8 +27,10 @@ def _payload(*, online: bool, now_ns: int) -> bytes:
     return json.dumps({"online": online, "timestamp": now_ns // 1_000_000}).encode()
 
 
-async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None) -> None:
+async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None, password: str | None = None) -> None:
     """Be online until cancelled, then say that we are not; comes back whenever the connection is lost.
+
+    A broker that knows us by no certificate wants the `password`.
 
     Several processes may be the host together: where one says that it ends, or its will does, the others answer that
     the host is there.
@@ -42,8 +45,9 @@ async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None) -
         will = aiomqtt.Will(topic, _payload(online=False, now_ns=now_ns), qos=1, retain=True)
         try:
             async with aiomqtt.Client(
-                mqtt.host, mqtt.port, identifier=identifier, will=will, keepalive=KEEP_ALIVE_S, tls_context=tls
-            ) as client:
+                *mqtt, identifier=identifier, will=will, keepalive=KEEP_ALIVE_S, tls_context=tls,
+                username=None if password is None else HOST_USER, password=password,
+            ) as client:  # fmt: skip
                 # An old death, or our own will delivered late, must not stand: whoever says offline is answered.
                 await client.subscribe(topic, qos=1)
                 await client.publish(topic, _payload(online=True, now_ns=now_ns), qos=1, retain=True)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Final
 
+from tocsin_cloud.adapters.host_password import VARIABLE
+from tocsin_cloud.adapters.permissions import ANYBODY, CLOUD, open_users
 from tocsin_cloud.settings import BrokerSettings, BrokerTls, ClusterSettings
 
 LOG_BYTES: Final = 16 << 20
@@ -34,6 +36,9 @@ def config_text(settings: BrokerSettings) -> str:
         lines.append(f"http: {_quoted(settings.monitor)}")
     if settings.tls is not None:
         lines += [_tls(settings.tls, "verify_and_map: true"), f"authorization {{ include {_quoted(USERS_FILE)} }}"]
+    else:
+        users = ["authorization { users: [", *open_users(f"${VARIABLE}"), "] }"]
+        lines += [*users, f"no_auth_user: {_quoted(CLOUD)}"]
     if settings.cluster is not None:
         lines += _cluster(settings.cluster, settings.tls)
     return "\n".join([*lines, ""])
@@ -45,6 +50,8 @@ def _mqtt(settings: BrokerSettings) -> list[str]:
         within += [f"  stream_replicas: {settings.cluster.replicas}", f"  js_api_timeout: {_quoted(API_TIMEOUT)}"]
     if settings.tls is not None:
         within.append("  " + _tls(settings.tls, "verify_and_map: true"))
+    else:
+        within.append(f"  no_auth_user: {_quoted(ANYBODY)}")
     return ["mqtt {", *within, "}"]
 
 

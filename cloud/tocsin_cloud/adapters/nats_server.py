@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import Counter
 
 from tocsin_cloud.adapters.broker_log import BrokerLog
+from tocsin_cloud.adapters.host_password import VARIABLE, given_or_made
 from tocsin_cloud.adapters.nats_config import USERS_FILE, config_text
 from tocsin_cloud.adapters.permissions import Users
 from tocsin_cloud.adapters.whole_file import write_whole
@@ -29,6 +30,8 @@ RESTART_MOST_S = 5.0
 POLL_S = 0.05
 USERS_S = 1.0
 CURE = "--mqtt-tls, or listen on 127.0.0.1 alone"
+SAYS_ANYTHING = "whoever reaches the MQTT listener tells readings and journals of any gateway"
+IS_THE_CLOUD = "whoever reaches the NATS listener is taken for the cloud side, and commands alarms and gateways"
 
 
 class BrokerError(RuntimeError):
@@ -86,13 +89,9 @@ class NatsServer:
         Raises:
             BrokerError: it did not come up in time; the message has the reason.
         """
-        opened = [str(address) for address in (settings.mqtt, settings.nats) if not address.loopback]
-        if opened and settings.tls is None:
-            # nats-server knows permissions only of users, and then refuses every user name that it was not told:
-            # without certificates nobody can be held to his own topics.
-            log.warning(
-                "whoever reaches the broker commands alarms and gateways, in any name", listens=opened, cure=CURE
-            )
+        for address, risk in ((settings.mqtt, SAYS_ANYTHING), (settings.nats, IS_THE_CLOUD)):
+            if settings.tls is None and not address.loopback:
+                log.warning(risk, listens=str(address), cure=CURE)
         server = cls(settings, clock, users)
         try:
             await server._launch()
@@ -172,12 +171,15 @@ class NatsServer:
         lock = os.open(settings.folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             await self._take(lock, deadline)
+            # In quotes it is a text for the server, whatever is in it.
+            password = {} if settings.tls else {VARIABLE: json.dumps(given_or_made(settings.folder))}
             # Linux: the server ends with the process that started it, also when that one is killed.
             setpriv = shutil.which("setpriv")
             leash = [setpriv, "--pdeathsig", "TERM"] if setpriv is not None else []
             self._process = await asyncio.create_subprocess_exec(
                 *leash, program(), "-c", str(config), pass_fds=(lock,), start_new_session=True,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+                env=os.environ | password,
             )  # fmt: skip
         finally:
             os.close(lock)

@@ -1,4 +1,4 @@
-"""What a nats-server lets each certificate do: a gateway speaks as itself and hears its own commands, nothing else."""
+"""What a nats-server lets each user do: each certificate as itself alone; without them nobody as the cloud side."""
 
 import json
 from collections.abc import Iterable
@@ -11,10 +11,22 @@ from tocsin_core.clock import Clock
 from tocsin_core.sparkplug.topics import NAMESPACE
 
 CLOUD: Final = "tocsin:cloud"
-"""The user that the cloud side's own certificate is; it may do everything."""
+"""The user of the cloud side's own certificate, and without certificates of every NATS client; it may do everything."""
+HOST: Final = "tocsin:host"
+"""Without certificates: who tells over MQTT, by a password, whether the host is there."""
+ANYBODY: Final = "anybody"
+"""Without certificates: every other MQTT client: one without a user name, or with this one, and itself as password."""
 
 NODE_SAYS: Final = ("NBIRTH", "NDATA", "NDEATH")
 DEVICE_SAYS: Final = ("DBIRTH", "DDATA", "DDEATH")
+
+# What orders gateways and the cloud side about, and what NATS itself listens to. Anything else may be a sensor's topic.
+NOT_SAID_BY_ANYBODY: Final = (
+    *(f"{to_subject(NAMESPACE)}.*.{kind}.>" for kind in ("NCMD", "DCMD")), f"{to_subject(NAMESPACE)}.STATE.>",
+    "tocsin.>", "readings.>", "_INBOX.>", "_R_.>", "$JS.>", "$KV.>", "$MQTT.>", "$O.>", "$SYS.>",
+)  # fmt: skip
+# The server's own deliveries to MQTT clients ($MQTT.>) are subscriptions of theirs.
+NOT_HEARD_BY_ANYBODY: Final = ("tocsin.>", "_INBOX.>", "_R_.>", "$JS.>", "$KV.>", "$O.>", "$SYS.>")
 
 
 def users_text(certificates: Iterable[Certificate], now: datetime) -> str:
@@ -33,6 +45,22 @@ def _gateway(certificate: Certificate) -> dict[str, Any]:
         "permissions": {"publish": {"allow": says}, "subscribe": {"allow": hears}},
         "allowed_connection_types": ["MQTT"],
     }
+
+
+def open_users(password: str) -> list[str]:
+    """The lines of `authorization` of a server without certificates; `password` is the host's, as it is written there.
+
+    The host may be told of by nobody else: a false STATE silences gateways that wait for their primary host.
+    """
+    state = [f"{_subject('STATE')}.>"]
+    may = {"publish": {"allow": state}, "subscribe": {"allow": state}}
+    may_not = {"publish": {"deny": NOT_SAID_BY_ANYBODY}, "subscribe": {"deny": NOT_HEARD_BY_ANYBODY}}
+    mqtt = '"allowed_connection_types": ["MQTT"]'
+    return [
+        f'  {{"user": "{CLOUD}", "allowed_connection_types": ["STANDARD"]}}',
+        f'  {{"user": "{HOST}", "password": {password}, "permissions": {json.dumps(may)}, {mqtt}}}',
+        f'  {{"user": "{ANYBODY}", "password": "{ANYBODY}", "permissions": {json.dumps(may_not)}, {mqtt}}}',
+    ]
 
 
 def _subject(*levels: str) -> str:

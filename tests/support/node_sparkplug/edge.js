@@ -3,8 +3,8 @@ const { newClient } = require("sparkplug-client");
 
 const client = newClient({
   serverUrl: process.argv[2],
-  username: "peer",
-  password: "peer",
+  username: "anybody",
+  password: "anybody",
   groupId: "site",
   edgeNode: "peer",
   clientId: "peer",
