@@ -301,6 +301,26 @@ def test_a_clock_that_is_set_neither_stops_nor_floods_the_polls(step_s: float) -
     assert line.bus.figures()[0].missed == 0
 
 
+def test_after_a_step_back_readings_bear_no_stamps_that_others_have_borne() -> None:
+    """Ticks of a whole period of the wall clock would meet themselves: ms for ms, where the exchange takes as long."""
+    period_ms = 200
+    line = Line([job(f"d{unit}", unit, period_ms) for unit in range(1, 11)], dict.fromkeys(range(1, 11), 0.004))
+    stamps: dict[str, set[int]] = {}
+    for again in range(3):
+        first = len(line.begun)
+        line.run(60.0)
+        ahead_s = line.now.ns / 1e9 - line.now.s
+        for at_s, name in line.begun[first:]:
+            known = stamps.setdefault(f"{name} {again}", set())
+            known.add(round((at_s + ahead_s) * 1000))
+        line.now = Moment(line.now.ns - 60_000 * MS, line.now.s)
+    for unit in range(1, 11):
+        one, two, three = (stamps[f"d{unit} {again}"] for again in range(3))
+        assert len(one) > 290
+        # Where a turn was held up by a neighbour's, or before the first tick after the step.
+        assert len(one & two) + len(two & three) + len(one & three) <= 5
+
+
 def test_all_units_are_asked_at_once_when_the_line_is_back() -> None:
     """What died with the line does not wait for its probe."""
     line = Line([job(f"d{i}", i) for i in range(1, 9)], dict.fromkeys(range(1, 9), 0.01), draw=lambda: 0.99)

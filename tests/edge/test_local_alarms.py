@@ -13,8 +13,8 @@ import pytest
 
 from tests.edge.rig import plant
 from tests.support.wait import eventually_async
-from tocsin_core.engine import initial, step
-from tocsin_core.journal import Entry, Order, decode, encode_order
+from tocsin_core.engine import Decider, initial, step
+from tocsin_core.journal import Entry, Order, decode, encode_order, word_of
 from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
@@ -199,6 +199,41 @@ def test_a_delay_goes_on_over_a_kill(settings: EdgeSettings) -> None:
             found = [entry for entry in run.journal() if entry.alarm == "P1/H"]
     (raised,) = found
     assert raised.onset_ns == (START_MS + 7000) * NS_PER_MS
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["in one life", "killed after the step"])
+def test_an_hour_back_no_alarm_is_missed_or_doubled_at_either_end(settings: EdgeSettings, *, killed: bool) -> None:
+    """What stands returns, what comes is raised under an id of its own, older than the last; both ends agree."""
+    clock, name = Hands(), "P2/H"
+
+    def live(*values: float) -> list[Entry]:
+        with living(settings, clock) as run:
+            for value in values:
+                clock.ms += 1000 if value else -3_600_000
+                if value:
+                    run.read([5.0, value, 5.0])
+                    run.keep(run.take())
+            return [each for each in run.journal() if each.alarm == name]
+
+    if killed:
+        live(5.0, 20.0, 0.0)
+        entries = live(20.0, 5.0, 20.0, 20.0, 5.0, 20.0)
+    else:
+        entries = live(5.0, 20.0, 0.0, 20.0, 5.0, 20.0, 20.0, 5.0, 20.0)
+    steps = [(each.event, each.onset_ns) for each in entries]
+    raised = [onset_ns for event, onset_ns in steps if event is Event.RAISE]
+    first, then, now = raised
+    assert then < now < first
+    assert steps == [
+        (Event.RAISE, first), (Event.RETURN, first), (Event.RAISE, then), (Event.RETURN, then), (Event.RAISE, now),
+    ]  # fmt: skip
+    rules, heard = settings.alarms.rules, []
+    number, began_ns = rules.index[name], START_MS * NS_PER_MS
+    other, _ = step(initial(rules, began_ns), rules, Frame.empty(), [Decider((number,), True, began_ns)], began_ns)  # noqa: FBT003 -- elsewhere
+    for entry in entries:
+        other, result = step(other, rules, Frame.empty(), [word_of(entry, number, answers=False)], clock.now_ns())
+        heard += [(each.event, each.onset_ns) for each in result.transitions]
+    assert heard == steps
 
 
 def test_a_sensor_whose_clock_is_ahead_sets_nothing_back_over_a_kill(settings: EdgeSettings) -> None:

@@ -116,6 +116,7 @@ class _Run:
     usual_busy_s: float = 0.0
     last_begun_s: float = -inf
     last_probe_s: float = -inf
+    times_set_back: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -258,7 +259,11 @@ class Bus:
     def _set_due(self, at: int, now: Moment, *, late: bool) -> None:
         """Set the next tick; `late`: one that passed is made up for at once. A silent unit has no claim to that."""
         job, run = self.jobs[at], self._runs[at]
-        latest = first_due(job.period_ns, job.name, now.ns + 1) - job.period_ns
+        # A tick is never more than a period away, unless the clock was set back. From then on the ticks have another
+        # shift: by the same one readings would bear the stamps that others have borne already.
+        run.times_set_back += run.due_ns - now.ns > job.period_ns
+        key = f"{job.name} {run.times_set_back}" if run.times_set_back else job.name
+        latest = first_due(job.period_ns, key, now.ns + 1) - job.period_ns
         # A clock that was set back does not hold the ticks up: the next is never more than a period away.
         following = latest if late and run.due_ns < latest else latest + job.period_ns
         if late:
