@@ -69,7 +69,7 @@ async def running(tmp_path: Path, devices: dict[str, str]) -> AsyncIterator[Plan
             cloud.end(signal.SIGKILL)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_plant_file_of_the_cloud_side_reaches_the_gateway(tmp_path: Path) -> None:
     """Another device is read after a start of the cloud side; what does not work goes back, and is shown."""
 
@@ -85,20 +85,20 @@ def test_the_plant_file_of_the_cloud_side_reaches_the_gateway(tmp_path: Path) ->
                 shutil.copy(above.cloud.data / KEY_FILE, trusted)
                 gateway.start()
                 try:
-                    await eventually_async(lambda: above.shows(version=0, current=True, sent=None), 60, 0.5)
+                    await eventually_async(lambda: above.shows(version=0, current=True, sent=None), 120, 0.5)
                     await above.says({"A": one, "B": two})
-                    await eventually_async(lambda: above.shows(current=True, outcome="applied"), 60, 0.5)
+                    await eventually_async(lambda: above.shows(current=True, outcome="applied"), 120, 0.5)
                     applied = (await above.gateway())["slice"]
                     assert applied["version"] == applied["sent"] > 0
-                    await eventually_async(lambda: is_read(above, "B", 2.0), 60, 0.5)
+                    await eventually_async(lambda: is_read(above, "B", 2.0), 120, 0.5)
                     nobody = modbus_device("A", free_port(), 1, 500)
                     await above.says({"A": nobody, "B": two})
-                    await eventually_async(lambda: above.shows(current=False, outcome="rolled back"), 60, 0.5)
+                    await eventually_async(lambda: above.shows(current=False, outcome="rolled back"), 120, 0.5)
                     first = (await above.gateway())["slice"]
                     assert first["version"] == applied["version"] < first["sent"]
                     assert first["reason"].startswith("A: ")
                     await above.says({"A": one, "B": two})
-                    await eventually_async(lambda: above.shows(current=True, version=applied["version"]), 60, 0.5)
+                    await eventually_async(lambda: above.shows(current=True, version=applied["version"]), 120, 0.5)
                 finally:
                     gateway.end(signal.SIGTERM)
                     gateway.stop()

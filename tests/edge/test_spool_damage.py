@@ -130,6 +130,7 @@ def test_any_sector_of_the_wal(folder: Path, damage: Damage) -> None:
     assert kept[-1] >= len(whole) - 1
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("damage", [cut, change, blank])
 def test_every_byte_of_the_tail_of_the_database(folder: Path, damage: Damage) -> None:
     """The file damaged at any byte of its last page and any sector of the others: no crash, nothing doubled or altered.
