@@ -1,8 +1,12 @@
-"""A test's story told on a database that is opened for it."""
+"""A test's story told on a database that is opened for it, and a database whose driver fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from math import inf
 
+from sqlalchemy import event
 from sqlalchemy.engine import URL
 
 from tocsin_cloud.adapters.sql.engine import Database
@@ -21,3 +25,30 @@ def tell(url: URL, story: Story) -> None:
             await database.close()
 
     asyncio.run(run())
+
+
+def broken(code: int = sqlite3.SQLITE_IOERR) -> sqlite3.Error:
+    """What SQLite's driver raises with this result code."""
+    error = sqlite3.OperationalError(f"made for a test: {code}")
+    error.sqlite_errorcode = code
+    return error
+
+
+@contextmanager
+def failing(database: Database, error: Callable[[], Exception] = broken, times: float = inf) -> Iterator[list[str]]:
+    """Have the driver raise `error` at the next statements of `database`, `times` of them; yields those statements."""
+    failed: list[str] = []
+
+    def fail(_cursor: object, statement: str, _parameters: object, _context: object) -> None:
+        if len(failed) < times:
+            failed.append(statement)
+            raise error()
+
+    engines = [side.sync_engine for side in (database._writer, database._reader)]  # noqa: SLF001 -- the seam to the driver is there
+    for engine in engines:
+        event.listen(engine, "do_execute", fail)
+    try:
+        yield failed
+    finally:
+        for engine in engines:
+            event.remove(engine, "do_execute", fail)

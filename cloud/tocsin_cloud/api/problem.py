@@ -1,15 +1,24 @@
 """Errors as RFC 9457 problem documents: one shape for refusals, bad requests and our own failures."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
+
+log = structlog.get_logger(__name__)
+
 MEDIA_TYPE = "application/problem+json"
+
+# Said in both languages, for it reaches people who can do nothing about it.
+AWAY: Final = "数据库暂时无法访问，请稍后再试。The database is away at the moment; try again soon."
+AGAIN: Final = {"Retry-After": "2"}
 
 
 class Problem(BaseModel):
@@ -74,7 +83,14 @@ async def _invalid(_request: Request, error: Exception) -> ProblemResponse:
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(told))
 
 
+async def _away(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, DatabaseAwayError)  # noqa: S101 -- the registration below says so
+    log.warning("request without the database", method=request.method, path=request.url.path, reason=error.reason)
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, AWAY, AGAIN)
+
+
 def install(app: FastAPI) -> None:
-    """Make `app` answer refusals and invalid requests with problem documents."""
+    """Make `app` answer refusals, invalid requests and a database that is away with problem documents."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(DatabaseAwayError, _away)

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.mailbox import event_of
@@ -122,8 +123,11 @@ class TableWatch:
             try:
                 async with self._ports.database.read() as session:
                     events = await self._changes(session, tickets, messages)
-            except Exception:
-                log.exception("reading the changes failed")
+            except Exception as error:
+                if isinstance(error, DatabaseAwayError):
+                    log.warning("changes cannot be read", reason=error.reason)
+                else:
+                    log.exception("reading the changes failed")
                 self._hub.end_all("changes could not be read")
                 await asyncio.sleep(RETRY_S)
             else:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.cloud.api.conftest import Bench
 from tests.cloud.api.stand_ins import START_NS, message, occurrence, ticket, transition
+from tests.support.database import failing
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.sql.models import TicketLog
 from tocsin_cloud.api.mailbox import MOST_EVENTS, Mailbox
@@ -162,6 +163,22 @@ async def test_readers_come_back_when_events_may_be_missing(bench: Bench) -> Non
     async with served(bench) as server, reading(bench, server) as reader:
         bench.bus.break_off()
         await eventually_async(lambda: reader.over)
+
+
+async def test_a_stream_ends_while_the_database_is_away(bench: Bench) -> None:
+    """One that only pings would look alive: it ends whole, the next is refused with the reason, and then it goes."""
+    headers = {"Authorization": f"Bearer {bench.tokens['regulator']}"}
+    async with served(bench) as server, httpx.AsyncClient(headers=headers) as client:
+        async with reading(bench, server) as reader:
+            with failing(bench.database):
+                # A ping is due, before which the stream asks whether its reader is signed in still.
+                bench.clock.move(5)
+                bench.live.read(0, START_NS, 1.0)
+                await eventually_async(lambda: reader.over)
+                answer = await client.get(f"http://{server.host}:{server.port}/api/v1/events")
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        async with reading(bench, server) as again:
+            assert again.of("hello")
 
 
 async def test_strangers_get_no_stream(bench: Bench) -> None:

@@ -13,12 +13,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, ExceptionContext, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError, said_away
 
 SQLITE: Final = "sqlite+aiosqlite"
 POSTGRESQL: Final = "postgresql+asyncpg"
@@ -29,11 +31,6 @@ ANSWER_TIMEOUT_S: Final = 15.0
 IDLE_TIMEOUT_MS: Final = 5_000
 WRITERS: Final = 0x746F6373696E
 """The advisory lock of whoever writes: the name of the program in ASCII."""
-
-# Classes and codes of PostgreSQL's SQLSTATE (appendix A of its manual) that say nothing of the statement itself:
-# connection, serialization and deadlock, resources, locks, an operator's hand, the system, a server that only reads.
-TRY_AGAIN: Final = ("08", "40", "53", "55P03", "57", "58", "25P03", "25006")
-
 
 # The loop itself keeps no task alive.
 _LETTING_GO: Final[set[asyncio.Future[None]]] = set()
@@ -125,25 +122,13 @@ def _writable(value: Any) -> Any:  # noqa: ANN401 -- a parameter, a row of them,
     return type(value)(map(_writable, value)) if isinstance(value, list | tuple) else value
 
 
-def _say_try_again(context: ExceptionContext) -> OperationalError | None:
-    """Say with the class that SQLite's driver has for it that the database could not do it now, but may later."""
-    error = context.original_exception
-    if not isinstance(error, Exception):
-        # Whoever is cancelled while the database works has to hear that, and nothing of the connection it cost.
-        return None
-    state = str(getattr(error, "sqlstate", None) or "")
-    if context.is_disconnect or isinstance(error, OSError) or state.startswith(TRY_AGAIN):
-        # By `connection_invalidated` the pool knows that it has to connect anew.
-        return OperationalError(context.statement, None, error, connection_invalidated=context.is_disconnect)
-    return None
-
-
 def create_engine(url: URL, *, writing: bool) -> AsyncEngine:
     """An engine on `url`, set up for transactions that write, or for those that only read."""
     # One writing connection: a database has one writer anyway, and waiting in the pool is fairer than elsewhere.
     pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if writing else {}
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(url, **pool)
+        event.listen(engine.sync_engine, "handle_error", said_away, retval=True)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "invalidate", _let_go)
         event.listen(engine.sync_engine, "begin", _begin_writing if writing else _begin_reading)
@@ -163,7 +148,7 @@ def create_engine(url: URL, *, writing: bool) -> AsyncEngine:
         },
         **pool,
     )  # fmt: skip
-    event.listen(engine.sync_engine, "handle_error", _say_try_again, retval=True)
+    event.listen(engine.sync_engine, "handle_error", said_away, retval=True)
     event.listen(engine.sync_engine, "before_cursor_execute", _without_nul, retval=True)
     if writing:
         event.listen(engine.sync_engine, "begin", _write_alone)
@@ -200,7 +185,7 @@ class Database:
         """A session in one writing transaction: committed at the end, rolled back on an error.
 
         Raises:
-            sqlalchemy.exc.OperationalError: the database cannot do it now. Where that happens at the end, on
+            DatabaseAwayError: the database cannot do it now. Where that happens at the end, on
                 PostgreSQL, the transaction may have been committed all the same.
         """
         async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
@@ -212,7 +197,7 @@ class Database:
         """A session in one reading transaction: a consistent view, which holds up no writer.
 
         Raises:
-            sqlalchemy.exc.OperationalError: the database cannot do it now.
+            DatabaseAwayError: the database cannot do it now.
         """
         async with AsyncSession(self._reader, expire_on_commit=False) as session, session.begin():
             await _connect(session)
@@ -228,7 +213,7 @@ async def _connect(session: AsyncSession) -> None:
     try:
         _ = await session.connection()
     except (OSError, PoolTimeoutError) as error:
-        raise OperationalError(None, None, error) from error
+        raise DatabaseAwayError(None, None, error) from error
 
 
 def migrate(url: URL) -> None:

@@ -9,10 +9,11 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Api, Context
 from tocsin_cloud.api.mailbox import Mailbox, event_of
-from tocsin_cloud.api.problem import documented, refusal
+from tocsin_cloud.api.problem import AWAY, documented, refusal
 from tocsin_cloud.api.security import Reader, token_of
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,13 @@ class EventStream(Response):
         while self._mailbox.ended is None:
             piece = await self._mailbox.take(max(0.0, next_ping - clock.monotonic()))
             if clock.monotonic() >= next_ping:
-                if not await self._signed_in():
+                try:
+                    signed_in = await self._signed_in()
+                except DatabaseAwayError:
+                    # Nobody knows who may still read, and nothing new could be read: the reader comes back.
+                    self._mailbox.end(AWAY)
+                    break
+                if not signed_in:
                     self._mailbox.end("signed out")
                     break
                 piece += event_of("ping", model.Ping(server_time=clock.now_ns()))

@@ -2,19 +2,26 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import select
 
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.api import model, model_health
 from tocsin_cloud.api.context import Context
 from tocsin_cloud.api.health import instruments_since, report, see
+from tocsin_cloud.api.problem import AGAIN, AWAY
 from tocsin_cloud.api.security import Reader
 
 probes = APIRouter(tags=["health"])
 described = APIRouter(tags=["health"])
+
+# Who asks whether we are ready does not wait for long.
+ASKED_S: Final = 2.0
 
 
 @probes.get("/healthz")
@@ -25,10 +32,21 @@ async def healthz() -> model.Health:
 
 @probes.get("/readyz", responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": model.Health}})
 async def readyz(api: Context) -> JSONResponse:
-    """Whether the process can do its work: 200, or 503 with the reason."""
-    reason = api.ports.ready()
+    """Whether the process can do its work: 200, or 503 with the reason; the database is asked too."""
+    reason = api.ports.ready() or await _database_missing(api.ports.database)
     health = model.Health(status="ok" if reason is None else "not ready", reason=reason)
-    return JSONResponse(health.model_dump(), HTTPStatus.OK if reason is None else HTTPStatus.SERVICE_UNAVAILABLE)
+    if reason is None:
+        return JSONResponse(health.model_dump())
+    return JSONResponse(health.model_dump(), HTTPStatus.SERVICE_UNAVAILABLE, AGAIN)
+
+
+async def _database_missing(database: Database) -> str | None:
+    try:
+        async with asyncio.timeout(ASKED_S), database.read() as session:
+            await session.execute(select(1))
+    except (DatabaseAwayError, TimeoutError):
+        return AWAY
+    return None
 
 
 @probes.get("/metrics", response_class=Response)
