@@ -37,19 +37,20 @@ def _answer(beyond: Bool, inside: Bool) -> I8:
     return beyond.view(np.int8) - inside.view(np.int8)
 
 
-def limit(value: F64, sign: F64, setpoint: F64, deadband: F64) -> I8:
-    """HH and H (`sign` +1): beyond at value >= setpoint, inside below setpoint - deadband; L and LL (-1) mirrored.
+def limits(sign: F64, setpoint: F64, deadband: F64) -> tuple[F64, F64]:
+    """The values at which limits turn, f64[n, 2] each: of one that is not active, and of one that is.
+
+    HH and H (`sign` +1) are beyond at value >= setpoint, inside below setpoint - deadband; L and LL (-1) mirrored. So
+    a limit turns at a value at or below the first number or at or above the second, of which one is infinite.
 
     GB/T 50493 and AQ 1029 give the set point as the value at which the alarm stands, so reaching it is enough. With a
     deadband of 0 the alarm is gone as soon as the value is inside (methane: reset below the set point).
     """
-    over = sign * (value - setpoint)
-    return _answer(over >= 0.0, over < -deadband)
-
-
-def bad(is_good: Bool) -> I8:
-    """An instrument alarm: inside while the reading's quality is good, beyond while it is not."""
-    return _answer(~is_good, is_good)
+    high_is_bad, back = sign > 0.0, setpoint - sign * deadband
+    inside = np.nextafter(back, -sign * np.inf)
+    low = np.column_stack((np.where(high_is_bad, -np.inf, setpoint), np.where(high_is_bad, inside, -np.inf)))
+    high = np.column_stack((np.where(high_is_bad, setpoint, np.inf), np.where(high_is_bad, np.inf, inside)))
+    return low, high
 
 
 class Trend(NamedTuple):

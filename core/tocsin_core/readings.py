@@ -71,7 +71,7 @@ def quality_text(quality: int) -> str:
 
 def is_good(quality: U8) -> Bool:
     """Which of `quality` (u8[n]) are good: only these readings may raise or clear a process alarm."""
-    good: Bool = (quality & QUALITY_MASK) == GOOD
+    good: Bool = quality >= GOOD  # the two highest bits are set
     return good
 
 

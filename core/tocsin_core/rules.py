@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from tocsin_core.detect import NEAR
+from tocsin_core import detect
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
 from tocsin_core.readings import F64, I32, I64, U8, Bool
 from tocsin_core.special import FAMILY, Family, Special, compile_special
@@ -42,10 +42,15 @@ class Rules:
     `first[p] : first[p + 1]` are the definitions of point p, `trend_first[p] : trend_first[p + 1]` its trends.
 
     Of length D: `point`, `family`, `sign` (+1 where high is bad, -1 where low is), `setpoint` and `deadband` (the
-    point's unit; `rate`: unit a second), `on_ns`, `off_ns`, `priority` (1 to 4), `latching`, `trend` (row of the trend
-    or -1), `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale: of silence; bad: of
-    readings that are uncertain), `grade` (how grave it is among those of its side of its point: 3 HH and LL, 2 H and L,
-    5 to 2 red to blue, 1 an early warning, 0 any other).
+    point's unit; `rate`: unit a second), `priority` (1 to 4), `latching`, `trend` (row of the trend or -1),
+    `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale: of silence; bad: of readings that are
+    uncertain), `grade` (how grave it is among those of its side of its point: 3 HH and LL, 2 H and L, 5 to 2 red to
+    blue, 1 an early warning, 0 any other).
+
+    Of shape [D, 2], for a definition that is not active and for one that is: `delay_ns`, on-delay and off-delay, and
+    `low` and `high`, the values from which on, downwards and upwards, a good reading turns it (see `detect.limits`). Of
+    those that are no limits none turns while it is not active, and any while it is, whatever the value, as far as its
+    detector knows no better.
 
     `realarm` are the numbers of the R definitions that re-alarm, in order, `realarm_ns` after how long.
 
@@ -66,8 +71,9 @@ class Rules:
     sign: F64
     setpoint: F64
     deadband: F64
-    on_ns: I64
-    off_ns: I64
+    delay_ns: I64
+    low: F64
+    high: F64
     priority: U8
     latching: Bool
     trend: I32
@@ -142,6 +148,14 @@ def _of_trends(columns: _Columns, family: Family, size: int) -> I64:
     return found
 
 
+def _turning(family: U8, sign: F64, setpoint: F64, deadband: F64) -> tuple[F64, F64]:
+    """`Rules.low` and `Rules.high`."""
+    low, high = detect.limits(sign, setpoint, deadband)
+    other = family != Family.LIMIT
+    low[other], high[other] = (-np.inf, np.inf), np.inf
+    return low, high
+
+
 def _at(column: F64, number: I64, otherwise: float) -> F64:
     """`column` at `number`, and `otherwise` where that is -1."""
     return np.append(column, otherwise)[number]
@@ -192,15 +206,19 @@ def compile_rules(plant: Plant) -> Rules:
         horizon_s=np.asarray([d.horizon_s for d in definitions]),
         trend=np.asarray(trend, dtype=np.int32),
     )
+    deadband = np.asarray([d.deadband for d in definitions]) / per_unit
+    delays_s = np.asarray([(d.on_delay_s, d.off_delay_s) for d in definitions]).reshape(-1, 2)
+    low, high = _turning(shared.family, shared.sign, shared.setpoint, deadband)
     rate, foresees = (_of_trends(shared, family, size) for family in (Family.RATE, Family.TIME_TO_LIMIT))
     return Rules(
         **shared._asdict(),
         definitions=tuple(definitions),
         points=tuple(place.id for place in plant.points),
         point=points,
-        deadband=np.asarray([d.deadband for d in definitions]) / per_unit,
-        on_ns=np.asarray([round(d.on_delay_s * NS) for d in definitions], dtype=np.int64),
-        off_ns=np.asarray([round(d.off_delay_s * NS) for d in definitions], dtype=np.int64),
+        deadband=deadband,
+        delay_ns=np.rint(delays_s * NS).astype(np.int64),
+        low=low,
+        high=high,
         priority=np.asarray([d.priority.rank for d in definitions], dtype=np.uint8),
         latching=np.asarray([d.latching for d in definitions], dtype=np.bool_),
         z=np.asarray([normal.inv_cdf(d.confidence) if d.confidence else 0.0 for d in definitions]),
@@ -217,7 +235,7 @@ def compile_rules(plant: Plant) -> Rules:
         trend_sign=_at(shared.sign, foresees, 1.0),
         trend_limit=_at(shared.setpoint, foresees, inf),
         # A little more than near, for the time to a limit is a quotient, rounded.
-        trend_reach_s=_at(shared.horizon_s, foresees, 0.0) * (NEAR * (1.0 + 1e-9)),
+        trend_reach_s=_at(shared.horizon_s, foresees, 0.0) * (detect.NEAR * (1.0 + 1e-9)),
         trend_first=_starts(trend_point, len(plant.points)),
         special=compile_special(plant, list(zip(range(len(definitions)), point, definitions, strict=True))),
     )

@@ -76,7 +76,7 @@ def repeated(rules: Rules, times: int) -> Rules:
             ends = field.name.endswith("first")
             columns[field.name] = np.concatenate([shifted[:, :-1].ravel(), last]) if ends else shifted.ravel()
         else:
-            columns[field.name] = np.tile(column, times)
+            columns[field.name] = np.concatenate([column] * times)
     return Rules(**columns)  # type: ignore[arg-type]
 
 

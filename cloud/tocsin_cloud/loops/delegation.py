@@ -152,7 +152,7 @@ class Delegation:
         found = dict.fromkeys(self._own, 0)
         theirs = np.flatnonzero(state.elsewhere == ELSEWHERE)
         open_ = theirs[state.since_ns[theirs] >= 0]
-        delay_ns = np.where(state.active[open_], self._rules.off_ns[open_], self._rules.on_ns[open_])
+        delay_ns = self._rules.delay_ns[open_, state.active[open_].astype(np.int64)]
         lasted_ns = state.time_ns[self._rules.point[open_]] - state.since_ns[open_]
         for number in open_[lasted_ns > delay_ns + PATIENCE_NS].tolist():
             found[self._owner[number]] += 1

@@ -1,23 +1,24 @@
 """One round of readings into the state, and the alarms of those that may change something."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
 
 import numpy as np
 
 from tocsin_core import detect
-from tocsin_core.detect import FALSE, HOLD, I8, TRUE, Expectation, Surprise, Trend
+from tocsin_core.detect import FALSE, I8, TRUE, Expectation, Surprise, Trend
 from tocsin_core.engine.gating import Suppressing
 from tocsin_core.engine.rest import recognise
 from tocsin_core.engine.shelves import end_shelves
-from tocsin_core.engine.state import HERE, NEVER, OURS_UNTIL_RETURN, PORTION, Move, State
+from tocsin_core.engine.state import FAR, HERE, NEVER, OURS_UNTIL_RETURN, PORTION, Move, State, Transition
 from tocsin_core.engine.turning import turn
 from tocsin_core.readings import F64, I32, I64, U8, Bool, Frame, is_bad, is_good
 from tocsin_core.rules import NS, Rules, members
 from tocsin_core.special import Family
 
 # As numpy's own numbers: a comparison with an enum costs several times one with these.
-_LIMIT, _RATE, _TIME_TO_LIMIT = np.uint8(Family.LIMIT), np.uint8(Family.RATE), np.uint8(Family.TIME_TO_LIMIT)
+_RATE, _TIME_TO_LIMIT = np.uint8(Family.RATE), np.uint8(Family.TIME_TO_LIMIT)
 _ABNORMAL, _LOOP = np.uint8(Family.ABNORMAL), np.uint8(Family.LOOP)
 _BAD, _STALE = np.uint8(Family.BAD), np.uint8(Family.STALE)
 
@@ -108,7 +109,7 @@ def _take(state: State, rules: Rules, frame: Frame, rows: slice | I64) -> I64:
     state.quality[rows] = frame.quality
     state.seen_ns[rows] = state.now_ns
     good = is_good(frame.quality)
-    quiet = (frame.value >= state.quiet_low[rows]) & (frame.value <= state.quiet_high[rows])
+    quiet = (frame.value > state.quiet_low[rows]) & (frame.value < state.quiet_high[rows])
     if good.all():
         quiet[_advance_trends(state, rules, frame, rows)] = False
     else:
@@ -176,66 +177,61 @@ def _trends(rules: Rules, rows: slice | I64) -> tuple[slice | I64, I64]:
     return row, rules.trend_point[row] - rows.start
 
 
-def _judge_all(state: State, rules: Rules, judging: _Judging, moves: list[Move]) -> None:
-    """Every definition of the points judged, whose readings are in the state and in the trends."""
-    definition, source = concerned = members(rules.first, judging.point)
-    good = is_good(judging.quality)[source]
-    asked = _Asked(definition, source, rules.family[definition], state.active[definition], good)
-    answer = _judge(state, rules, asked, judging)
-    judged = good | (asked.family >= _LOOP)
-    if not judged.all():
-        # A return waiting for its off-delay must not be carried through by a stretch of bad readings.
-        state.since_ns[definition[~judged & asked.active]] = NEVER
-        asked, answer = asked.those(judged), answer[judged]
-    _settle(state, rules, asked, answer, judging, moves)
-    recognise(state, rules, judging.point, *concerned)
-
-
 class _Asked(NamedTuple):
-    """Definitions of the points judged; `source` is the reading of its point, `good` whether that is."""
+    """Definitions of the points judged.
+
+    `source` is the reading of its point, `active` whether it is, `row` its place in the tables of `Rules` by that, and
+    `good` whether its reading is (None: all are).
+    """
 
     definition: I64
     source: I64
-    family: U8
     active: Bool
-    good: Bool
-
-    def those(self, which: Bool) -> "_Asked":
-        """Those at `which`."""
-        definition, source, family, active, good = self
-        return _Asked(definition[which], source[which], family[which], active[which], good[which])
+    row: I64
+    good: Bool | None
 
 
-def _judge(state: State, rules: Rules, asked: _Asked, judging: _Judging) -> I8:
-    """The detectors' answer for each definition.
-
-    Where the reading is not good, a family that wants good ones is not judged and the answer means nothing.
-    """
-    definition, source, family, active, good = asked
+def _judge_all(state: State, rules: Rules, judging: _Judging, moves: list[Move]) -> None:
+    """Every definition of the points judged, whose readings are in the state and in the trends."""
+    definition, source = members(rules.first, judging.point)
+    active = state.active[definition]
+    row = definition * 2 + active
     value = judging.value[source]
-    answer = detect.limit(value, rules.sign[definition], rules.setpoint[definition], rules.deadband[definition])
-    answer[family != _LIMIT] = HOLD
-    np.copyto(answer, detect.bad(good), where=family == _BAD)
-    answer[family == _STALE] = FALSE
+    turning = (value <= rules.low.take(row)) | (value >= rules.high.take(row))
+    asked = _Asked(definition, source, active, row, None)
+    good = is_good(judging.quality)
+    if not good.all():
+        asked, turning = _without_values(state, rules, asked, good[source], turning)
     if len(state.nears):
-        trend = rules.trend[definition]
-        # An alarm that is not there and cannot come now has nothing to be told: HOLD does as well.
-        here = ((trend >= 0) & good & (active | state.nears.take(trend))).nonzero()[0]
-        if len(here):
-            answer[here] = _judge_trends(state, rules, definition[here], trend[here], value[here])
-    if judging.said is not None:
-        np.copyto(answer, judging.said[source], where=family == _ABNORMAL)
-    if rules.special.watches:
-        here = np.flatnonzero((family > _TIME_TO_LIMIT) & (family < _BAD) & (good | (family == _LOOP)))
-        for watch in rules.special.watches:
-            mine, told = watch.judge(state.tables[watch.table_name], definition[here], family[here])
-            answer[here[mine]] = told
-        # A reading that is not good may show a failed loop; that the loop is well again only a good one shows.
-        answer[(family == _LOOP) & ~good & (answer == FALSE)] = HOLD
-    return answer
+        _judge_trends(state, rules, asked, judging, turning)
+    if rules.special.watchful:
+        _judge_special(state, rules, asked, judging, turning)
+    _settle(state, rules, asked, judging, turning, moves)
+    recognise(state, rules, judging.point, definition, source)
 
 
-def _judge_trends(state: State, rules: Rules, rows: I64, trend: I32, value: F64) -> I8:
+def _without_values(state: State, rules: Rules, asked: _Asked, good: Bool, turning: Bool) -> tuple[_Asked, Bool]:
+    """Where the readings are not all `good`, the definitions that are judged all the same, and which of them turn."""
+    definition, source, active, row, _ = asked
+    family = rules.family[definition]
+    judged = good | (family >= _LOOP)
+    # A return waiting for its off-delay must not be carried through by a stretch of bad readings.
+    state.since_ns[definition[~judged & active]] = NEVER
+    turning = np.where(good, turning, ((family == _BAD) & ~active) | ((family == _STALE) & active))
+    asked = _Asked(definition[judged], source[judged], active[judged], row[judged], good[judged])
+    return asked, turning[judged]
+
+
+def _judge_trends(state: State, rules: Rules, asked: _Asked, judging: _Judging, turning: Bool) -> None:
+    """Which alarms on trends turn, into `turning`.
+
+    One that is not there and cannot come now has nothing to be told.
+    """
+    trend = rules.trend[asked.definition]
+    here = ((asked.active | state.nears.take(trend)) & (trend >= 0)).nonzero()[0]
+    if not len(here):
+        return
+    rows, trend, value = asked.definition[here], trend[here], judging.value[asked.source[here]]
     setpoint, deadband = rules.setpoint[rows], rules.deadband[rows]
     horizon_s, z = rules.horizon_s[rows], rules.z[rows]
     with np.errstate(all="ignore"):
@@ -243,40 +239,65 @@ def _judge_trends(state: State, rules: Rules, rows: I64, trend: I32, value: F64)
         changing = detect.rate(slope, setpoint, deadband)
         origin = state.trend_value.take(trend)
         foreseen = detect.time_to_limit(slope, origin, value, rules.sign[rows], setpoint, deadband, horizon_s, z)
-    return np.where(rules.family[rows] == _RATE, changing, foreseen)
+    answer = np.where(rules.family[rows] == _RATE, changing, foreseen)
+    turning[here] = answer == _TURNS.take(asked.active[here])
 
 
-def _decides(state: State, definition: I64, active: Bool) -> Bool:
-    """Which of the definitions this end turns; `active` are those that are."""
-    decider = state.elsewhere[definition]
-    decides: Bool = (decider == HERE) | (active & (decider == OURS_UNTIL_RETURN))
-    return decides
+def _judge_special(state: State, rules: Rules, asked: _Asked, judging: _Judging, turning: Bool) -> None:
+    """Which alarms of the detectors that follow every reading, and of computations, turn, into `turning`."""
+    definition, source, active, _, good = asked
+    family, turns = rules.family[definition], _TURNS.take(active)
+    if judging.said is not None:
+        np.copyto(turning, judging.said[source] == turns, where=family == _ABNORMAL)
+    here = np.flatnonzero((family > _TIME_TO_LIMIT) & (family < _BAD))
+    for watch in rules.special.watches:
+        mine, told = watch.judge(state.tables[watch.table_name], definition[here], family[here])
+        at = here[mine]
+        turning[at] = told == turns[at]
+    if good is not None:
+        # A reading that is not good may show a failed loop; that the loop is well again only a good one shows.
+        turning[(family == _LOOP) & ~good & active] = False
 
 
-def _settle(state: State, rules: Rules, asked: _Asked, answer: I8, judging: _Judging, moves: list[Move]) -> None:
-    """Run the delays: raise what has been TRUE for its on-delay, return what has been FALSE for its off-delay."""
-    definition, source, family, active, good = asked
-    turning = answer == _TURNS.take(active)
-    time_ns = judging.time_ns[source]
-    since_ns = state.since_ns[definition]
+def _settle(state: State, rules: Rules, asked: _Asked, judging: _Judging, turning: Bool, moves: list[Move]) -> None:
+    """Run the delays: turn what has been `turning` for its on-delay or its off-delay."""
+    definition, source, _, row, good = asked
+    at = turning.nonzero()[0]
+    number, reading = definition[at], source[at]
+    since_ns = state.since_ns[number]
+    state.since_ns[definition] = NEVER
+    if not len(at):
+        return
+    time_ns, delay_ns = judging.time_ns[reading], rules.delay_ns.take(row[at])
     np.copyto(since_ns, time_ns, where=since_ns == NEVER)
-    delay = np.where(active, rules.off_ns[definition], rules.on_ns[definition])
-    unsure = ((family == _BAD) & ~good & ~active).nonzero()[0]
-    if len(unsure):
-        unsure = unsure[~is_bad(judging.quality[source[unsure]])]
-        delay[unsure] = rules.after_ns[definition[unsure]]
-    due = turning & (time_ns - since_ns >= delay) & _decides(state, definition, active)
-    since_ns[due | ~turning] = NEVER
-    state.since_ns[definition] = since_ns
-    turned = due.nonzero()[0]
-    if len(turned):
-        reading = source[turned]
-        transitions = turn(state, rules, definition[turned], time_ns[turned], judging.value[reading])
-        key = judging.key[reading].tolist()
-        moves.extend(zip(key, transitions, strict=True))
-        shelved = set(rules.point[definition[state.shelved_until_ns[definition] > 0]].tolist())
-        if shelved:
-            place = dict(zip(rules.point[definition[turned]].tolist(), key, strict=True))
-            near = [each for each in transitions if int(rules.point[each.definition]) in shelved]
-            ended = end_shelves(state, rules, near)
-            moves.extend((place[int(rules.point[each.definition])], each) for each in ended)
+    state.since_ns[number] = since_ns
+    if good is not None:
+        unsure = (rules.family[number] == _BAD) & ~asked.active[at] & ~is_bad(judging.quality[reading])
+        delay_ns[unsure] = rules.after_ns[number[unsure]]
+    due = (time_ns - since_ns >= delay_ns).nonzero()[0]
+    if len(due):
+        _turn(state, rules, number[due], reading[due], judging, moves)
+
+
+def _turn(state: State, rules: Rules, number: I64, reading: I64, judging: _Judging, moves: list[Move]) -> None:
+    """Turn those of the definitions `number`, each by its `reading`, that this end decides."""
+    decider = state.elsewhere[number]
+    if decider.any():
+        ours = (decider == HERE) | (state.active[number] & (decider == OURS_UNTIL_RETURN))
+        number, reading = number[ours], reading[ours]
+    state.since_ns[number] = NEVER
+    transitions = turn(state, rules, number, judging.time_ns[reading], judging.value[reading])
+    key = judging.key[reading].tolist()
+    moves.extend(zip(key, transitions, strict=True))
+    if state.shelf_due_ns < FAR:
+        moves.extend(_unshelved(state, rules, transitions, judging.point[reading], key))
+
+
+def _unshelved(state: State, rules: Rules, turned: list[Transition], point: I64, key: list[int]) -> Iterator[Move]:
+    """The shelves that the alarms `turned` end, each alarm of its `point` and by the reading of its `key`."""
+    definition, source = members(rules.first, point)
+    shelved = set(source[state.shelved_until_ns[definition] > 0].tolist())
+    near = [each for number, each in enumerate(turned) if number in shelved]
+    place = dict(zip(point.tolist(), key, strict=True))
+    for each in end_shelves(state, rules, near):
+        yield place[int(rules.point[each.definition])], each
