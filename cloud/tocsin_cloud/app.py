@@ -367,8 +367,9 @@ async def _open_doors(
     async with AsyncExitStack() as doors:
         if crew is not None:
             told = Told(
-                process.plant.site.id, crew.name, crew.leases, crew.port, crew.own, crew.ready, crew.metrics.registry
-            )
+                process.plant.site.id, crew.name, crew.leases, crew.port, crew.own, crew.ready, crew.metrics.registry,
+                process.clock,
+            )  # fmt: skip
             await doors.enter_async_context(answering(process.client, told))
             ports = _ports_of(crew)
         if Role.API in roles:
@@ -435,7 +436,10 @@ async def _summary(roles: Roles, ports: ApiPorts | None) -> Summary:
 
 @asynccontextmanager
 async def _page(ports: ApiPorts, settings: CloudSettings) -> AsyncIterator[None]:
-    async with serving(build_api(ports), *settings.http) as listening:
+    page = build_api(ports)
+    # What it has rendered of every point stays, too.
+    gc.freeze()
+    async with serving(page, *settings.http) as listening:
         log.info("cloud side ready", page=f"http://{Address(*listening)}/", plant=ports.plant.name)
         yield
 

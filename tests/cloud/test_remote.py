@@ -72,7 +72,10 @@ def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monke
                 port = LivePort(view, Quarantine(database, Metrics(), 1))
                 registry = CollectorRegistry()
                 process = leases[role].holder
-                return Told(SITE, process, {role: leases[role]}, port, StoredTrend(1), lambda: None, registry), view
+                clock = SystemClock()
+                return Told(
+                    SITE, process, {role: leases[role]}, port, StoredTrend(1), lambda: None, registry, clock
+                ), view
 
             (alarms, now), (historian, kept) = told(Role.ALARMS), told(Role.HISTORIAN)
             now.take(Frame.of([0, 1, 2], [5, 6, 7], [1.5, 2.5, 3.5], [GOOD] * 3))

@@ -67,7 +67,8 @@ class DuckdbHistory:
         self._active = 0
         self._commits = 0
         self._keys: dict[str, int] = {}
-        self._durable_keys = 0
+        # Keys that are in no commit yet.
+        self._fresh: list[tuple[str, int]] = []
         self._state: dict[str, bytes] = {}
 
     @classmethod
@@ -103,7 +104,11 @@ class DuckdbHistory:
 
     def key(self, point_id: str) -> int:
         """The key of `point_id`, a new one if it is new; it belongs to it for as long as the file lives."""
-        return self._keys.setdefault(point_id, len(self._keys))
+        known = self._keys.get(point_id)
+        if known is None:
+            known = self._keys[point_id] = len(self._keys)
+            self._fresh.append((point_id, known))
+        return known
 
     async def commit(self, frame: Frame, state: Mapping[str, bytes]) -> None:
         """Store readings, new keys and `state` in one transaction.
@@ -112,9 +117,9 @@ class DuckdbHistory:
             HistoryError: nothing was stored.
         """
         await self._tidy()
-        fresh = list(self._keys.items())[self._durable_keys :]
+        fresh = self._fresh.copy()
         await self._in(self._committing, lambda: self._commit(frame, fresh, state))
-        self._durable_keys += len(fresh)
+        del self._fresh[: len(fresh)]
         self._state.update(state)
         self._commits += 1
         self._gathered[self._active] += len(frame)
@@ -209,7 +214,6 @@ class DuckdbHistory:
         self._keys = {
             point: key for key, point in connection.execute("SELECT key, id FROM points ORDER BY key").fetchall()
         }
-        self._durable_keys = len(self._keys)
         self._state = {
             part: bytes(body) for part, body in connection.execute("SELECT name, body FROM state").fetchall()
         }

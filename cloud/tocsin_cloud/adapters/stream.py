@@ -252,10 +252,13 @@ class Feed:
         told = self._caught_up and fresh and not self._waiting
         return self._subscription is not None and (self._reached or told)
 
-    async def take(self, most: int, timeout_s: float, until: Position | None = None) -> list[Message]:
+    async def take(
+        self, most: int, timeout_s: float, until: Position | None = None, gather_s: float = 0.0
+    ) -> list[Message]:
         """The next messages, at most `most` and none behind `until`.
 
-        An empty list when none came within `timeout_s`.
+        An empty list when none came within `timeout_s`. If one had to be waited for, those that come within `gather_s`
+        after it are taken with it: what is done once for all of them costs more than a message.
         """
         deadline = self._clock.monotonic() + timeout_s
         self._reached = False
@@ -276,6 +279,7 @@ class Feed:
                         await self._arrived.wait()
                 except TimeoutError:
                     continue
+                await asyncio.sleep(min(gather_s, left))
 
     async def close(self) -> None:
         """Stop reading."""

@@ -246,13 +246,14 @@ def _gateway(
 def _point_counts(plant: Plant, live: Live) -> dict[tuple[str, str], list[int]]:
     latest = live.latest()
     bad = is_bad(latest.quality) | (latest.time_ns == 0)
-    owners = [(point.index, point.gateway.id, point.device.id) for point in plant.measured]
-    owners += [(point.index, point.gateway, point.device) for point in live.undeclared()]
-    counts: dict[tuple[str, str], list[int]] = {}
-    for index, gateway, device in owners:
-        count = counts.setdefault((gateway, device), [0, 0])
+    devices, device_of = plant.devices
+    points = np.bincount(device_of, minlength=len(devices))
+    spoilt = np.bincount(device_of[bad[: len(device_of)]], minlength=len(devices))
+    counts = {device: [int(points[number]), int(spoilt[number])] for number, device in enumerate(devices)}
+    for point in live.undeclared():
+        count = counts.setdefault((point.gateway, point.device), [0, 0])
         count[0] += 1
-        count[1] += bool(bad[index])
+        count[1] += bool(bad[point.index])
     return counts
 
 

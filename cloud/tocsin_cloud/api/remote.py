@@ -44,6 +44,8 @@ log = structlog.get_logger(__name__)
 ASK: Final = "tocsin.ask"
 HISTORY: Final = f"{ASK}.history"
 LOOK_S: Final = 0.5
+# The figures are a long text, and every role of a process is asked for them with all else.
+FIGURES_S: Final = 2.0
 PATIENCE_S: Final = 2.0
 HISTORY_PATIENCE_S: Final = 15.0
 SILENT_S: Final = 5.0  # a role is held to be done by nobody when nobody has answered for it for this long
@@ -76,12 +78,29 @@ class Told:
     history: StoredReadings
     ready: Ready
     metrics: CollectorRegistry
+    clock: Clock
+
+
+class _Figures:
+    """The figures of a process as text, at most `FIGURES_S` old."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._text = ""
+        self._until = 0.0
+
+    def text(self) -> str:
+        now = self._told.clock.monotonic()
+        if not self._text or now >= self._until:
+            self._text, self._until = generate_latest(self._told.metrics).decode(), now + FIGURES_S
+        return self._text
 
 
 @asynccontextmanager
 async def answering(client: Client, told: Told) -> AsyncIterator[None]:
     """Answer, while the context lasts, what the interface asks of the roles that this process holds then."""
-    asked = {f"{ASK}.{role}.{told.site}": partial(_answer_state, told, role) for role in told.leases}
+    figures = _Figures(told)
+    asked = {f"{ASK}.{role}.{told.site}": partial(_answer_state, told, figures, role) for role in told.leases}
     if Role.HISTORIAN in told.leases:
         asked[f"{HISTORY}.{told.site}"] = partial(_answer_history, told)
     subscriptions = [await client.subscribe(subject, cb=answer) for subject, answer in asked.items()]
@@ -94,10 +113,10 @@ async def answering(client: Client, told: Told) -> AsyncIterator[None]:
                 await subscription.unsubscribe()
 
 
-async def _answer_state(told: Told, role: Role, message: Msg) -> None:
+async def _answer_state(told: Told, figures: _Figures, role: Role, message: Msg) -> None:
     # A candidate is silent: the one who holds the lease answers.
     if told.leases[role].trusted:
-        await message.respond(_pack(*_present(role, told, int(message.data or b"0"))))
+        await message.respond(_pack(*_present(role, told, figures, int(message.data or b"0"))))
 
 
 async def _answer_history(told: Told, message: Msg) -> None:
@@ -113,7 +132,7 @@ async def _answer_history(told: Told, message: Msg) -> None:
         await message.respond(_pack(columns, None))
 
 
-def _present(role: Role, told: Told, first: int) -> tuple[Columns, dict[str, Any]]:
+def _present(role: Role, told: Told, figures: _Figures, first: int) -> tuple[Columns, dict[str, Any]]:
     """What is known of `role`; of the latest readings, of which there may be many, those from point `first` on."""
     live = told.live
     rest: dict[str, Any] = {"process": told.process}
@@ -125,7 +144,7 @@ def _present(role: Role, told: Told, first: int) -> tuple[Columns, dict[str, Any
         columns = {name: getattr(latest, name)[part] for name in Latest.__slots__}
     if first:
         return columns, rest
-    rest["metrics"] = generate_latest(told.metrics).decode()
+    rest["metrics"] = figures.text()
     if role is Role.HISTORIAN:
         rest["stored"] = {
             gateway: {**fields, "clock": None if fields["clock"] is None else asdict(fields["clock"])}

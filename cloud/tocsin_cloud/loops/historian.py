@@ -34,6 +34,7 @@ log = structlog.get_logger()
 
 ROLE = "historian"
 TAKE = 1000
+GATHER_S = 0.1
 DAY_NS = 86_400_000_000_000
 # Old messages that are read again after a stop do not tell what a gateway needs now.
 RECENT_NS = 60_000_000_000
@@ -103,7 +104,7 @@ class Historian:
         try:
             while True:
                 left = committed_at + parts.settings.commit_interval_s - parts.clock.monotonic()
-                messages = await self._feed.take(TAKE, max(0.0, left))
+                messages = await self._feed.take(TAKE, max(0.0, left), gather_s=GATHER_S)
                 for message in messages:
                     self._take(message)
                 await self._ask_for_births()

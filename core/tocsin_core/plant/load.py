@@ -7,6 +7,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final, Protocol
 
+import numpy as np
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -20,6 +21,7 @@ from tocsin_core.plant.model import Gateway, PlantFile, Site
 from tocsin_core.plant.parts import Parts, parts_of
 from tocsin_core.plant.point import PlantPoint
 from tocsin_core.plant.source import Path, Problem, Source, add_points_csv, path_text
+from tocsin_core.readings import I64
 from tocsin_core.registers import Profile, ProfileError, parse_profile
 
 PLANT_FILE: Final = "plant.yaml"
@@ -93,6 +95,13 @@ class Plant:
     def point_index(self) -> dict[str, int]:
         """Engine index by point id."""
         return {point.id: point.index for point in self.points}
+
+    @cached_property
+    def devices(self) -> tuple[tuple[tuple[str, str], ...], I64]:
+        """The devices that measure something, by gateway and own id, and which of them each of `measured` is of."""
+        numbers: dict[tuple[str, str], int] = {}
+        of = [numbers.setdefault((each.gateway.id, each.device.id), len(numbers)) for each in self.measured]
+        return tuple(numbers), np.asarray(of, np.int64)
 
     def gateway(self, gateway_id: str) -> Gateway:
         """The gateway called `gateway_id`.
