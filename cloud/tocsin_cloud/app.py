@@ -52,7 +52,7 @@ from tocsin_cloud.loops.candidates import keep_telling
 from tocsin_cloud.loops.certificates import CertificateParts, keep_certificates
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
-from tocsin_cloud.loops.historian import Historian, HistorianParts, retain
+from tocsin_cloud.loops.historian import Historian, HistorianParts, retain, tend
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.look import LookParts, keep_looking, keep_looking_at_stored
 from tocsin_cloud.loops.notify import Notifier
@@ -319,6 +319,7 @@ async def _keep_history(crew: _Crew, lease: Lease) -> None:
                 [
                     ("stream to history", historian.run),
                     ("retention", partial(retain, history, settings.historian, clock)),
+                    ("roll-ups", partial(tend, history)),
                     ("quarantine", partial(keep_quarantine, crew.quarantine)),
                     ("look", partial(keep_looking_at_stored, crew.live, crew.watch)),
                 ],

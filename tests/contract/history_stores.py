@@ -8,7 +8,7 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,10 @@ from tests.support.wait import eventually
 from tocsin_cloud.adapters.history import History
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.history_open import FILE, open_history
+from tocsin_cloud.adapters.history_victoria import VictoriaHistory
 from tocsin_cloud.settings import HistoryAddress
 from tocsin_core.clock import SystemClock
+from tocsin_core.readings import Frame
 from tocsin_core.rules import NS
 
 INFLUX_URL: Final = "TOCSIN_TEST_INFLUX_URL"
@@ -62,12 +64,18 @@ class Store:
     clock: AheadClock = field(default_factory=AheadClock)
     # For DuckDB: how early readings move on to roll-ups.
     least_chunk_rows: int | None = None
+    # For VictoriaMetrics: whether each commit is rolled up before the next comes.
+    rolled: bool = False
     prefix: str = field(default_factory=lambda: uuid4().hex[:8])
 
     async def open(self) -> History:
         """Open it."""
         if self.least_chunk_rows is not None:
             return await DuckdbHistory.open(self.folder / FILE, self.least_chunk_rows)
+        if self.rolled:
+            history = await RolledVictoria.open(HistoryAddress.parse(self.address), self.folder, self.clock)
+            history.store = self
+            return history
         return await open_history(HistoryAddress.parse(self.address), self.folder, self.clock)
 
     def point(self, name: str) -> str:
@@ -86,6 +94,34 @@ class Store:
                     await history.close()
 
         asyncio.run(run())
+
+
+class RolledVictoria(VictoriaHistory):
+    """A history on VictoriaMetrics whose every commit comes late, after the roll-up of all before it."""
+
+    store: Store
+
+    async def commit(self, frame: Frame, state: Mapping[str, bytes]) -> None:
+        """Commit, and roll up at once what it is about."""
+        await super().commit(frame, state)
+        await roll_up(self, self.store)
+
+
+async def roll_up(history: History, store: Store) -> None:
+    """Have the store do all the work that long trends ask for; no time passes but on its clock."""
+    store.clock.ahead_s += 1000
+    while True:
+        store.show()
+        await history.durable()
+        if not await history.tend():
+            return
+        store.clock.ahead_s += 60
+
+
+def show(address: str) -> None:
+    """Have the VictoriaMetrics at `address` show what it was given."""
+    with urllib.request.urlopen(f"http://{HistoryAddress.parse(address).hosts[0]}/internal/force_flush"):
+        pass
 
 
 class Victoria:
@@ -122,7 +158,7 @@ class Victoria:
 
     def show(self) -> None:
         """Have it show what it was given."""
-        self.get("/internal/force_flush")
+        show(self.address)
 
     def get(self, resource: str) -> str:
         """What it answers to a GET."""

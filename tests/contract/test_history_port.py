@@ -32,7 +32,13 @@ ALL: Final = 1_000_000
 
 Row = tuple[int, float, int]
 # Without a server there is nothing to run the suite on: tests/conftest.py says so in a line of its own.
-STORES: Final = ["duckdb", "duckdb-moving-on", "victoriametrics", *(["influxdb"] if influx_address() else [])]
+STORES: Final = [
+    "duckdb",
+    "duckdb-moving-on",
+    "victoriametrics",
+    "victoriametrics-rolled",
+    *(["influxdb"] if influx_address() else []),
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +51,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victoria]:
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Give each store in turn."""
-    if request.param == "victoriametrics":
+    if request.param.startswith("victoriametrics"):
         shared: Victoria = request.getfixturevalue("server")
-        return Store(shared.address, tmp_path, shared.show)
+        return Store(shared.address, tmp_path, shared.show, rolled=request.param == "victoriametrics-rolled")
     if request.param == "influxdb":
         return Store(str(influx_address()), tmp_path)
     # With chunks of 200 rows a point all levels of the roll-ups are at work.
@@ -403,12 +409,16 @@ WRITER = dedent(
     """
     import asyncio, json, sys
     from pathlib import Path
-    from tests.contract.history_stores import Store
+    from tests.contract.history_stores import Store, show
     from tests.contract.test_history_port import S, T0
     from tocsin_core.readings import Frame
 
     async def main():
-        history = await Store(sys.argv[1], Path(sys.argv[2]), least_chunk_rows=json.loads(sys.argv[4])).open()
+        options = json.loads(sys.argv[4])
+        store = Store(sys.argv[1], Path(sys.argv[2]), **options)
+        if options["rolled"]:
+            store.show = lambda: show(store.address)
+        history = await store.open()
         n = int(history.state.get("rows", b"0"))
         commits = []
         while True:
@@ -430,7 +440,8 @@ def test_kill_9_of_the_writer_leaves_no_hole(store: Store) -> None:
     point, out = store.point("A"), store.folder / "out"
     for _ in range(3):
         with out.open("w") as said:
-            given = [store.address, str(store.folder), point, json.dumps(store.least_chunk_rows)]
+            options = json.dumps({"least_chunk_rows": store.least_chunk_rows, "rolled": store.rolled})
+            given = [store.address, str(store.folder), point, options]
             writer = subprocess.Popen([sys.executable, "-c", WRITER, *given], stdout=said)
         eventually(lambda: len(out.read_text().splitlines()) > 20, 60)
         writer.send_signal(signal.SIGKILL)

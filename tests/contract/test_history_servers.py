@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
-from tests.contract.history_stores import FLAGS, Store, Victoria, victoria
+from tests.contract.history_stores import FLAGS, Store, Victoria, roll_up, victoria
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history import History, HistoryError
 from tocsin_core.clock import SystemClock
@@ -18,6 +19,8 @@ from tocsin_core.readings import BAD_COMM_FAILURE, BAD_SENSOR_FAILURE, GOOD, Fra
 S: Final = 1_000_000_000
 HOUR: Final = 3600 * S
 T0: Final = 472_222 * HOUR
+# All that is kept of the readings themselves.
+RAW: Final = ("tocsin_value", "tocsin_bad_value", "tocsin_quality")
 
 
 @pytest.fixture
@@ -170,3 +173,160 @@ def test_bad_values_are_in_no_series_of_values(store: Store, server: Victoria) -
         assert {series["__name__"] for series in server.series()} == {"tocsin_bad_value", "tocsin_quality"}
 
     store.tell(story)
+
+
+def lose(server: Victoria, *series: str) -> None:
+    """Delete series on the server, so that only what does not need them is still read."""
+    for name in series:
+        server.get(f"/api/v1/admin/tsdb/delete_series?match[]={name}")
+
+
+async def durable(history: History, store: Store) -> None:
+    """Have the one commit count as durable, also on a server that was started since."""
+    for _ in range(2):
+        store.clock.ahead_s += 60
+        await history.durable()
+    assert await history.durable() == 1
+
+
+def readings_only(server: Victoria) -> bool:
+    """Whether it shows readings, and no roll-ups."""
+    return {series["__name__"] for series in server.series()} == {"tocsin_value", "tocsin_quality"}
+
+
+async def by_hour(history: History, server: Victoria) -> list[float]:
+    """The means of the point's first ten hours, those that have one."""
+    server.show()
+    means: list[float] = (await history.read("A", T0, T0 + 10 * HOUR, HOUR, 10)).mean.tolist()
+    return means
+
+
+def hours(history: History, *readings: tuple[int, float]) -> Frame:
+    """Readings (minute, value) of one point."""
+    minutes, values = zip(*readings, strict=True)
+    times, number = [T0 + minute * HOUR // 60 for minute in minutes], len(minutes)
+    return Frame.of([history.key("A")] * number, times, values, [GOOD] * number)
+
+
+def test_long_trends_are_read_of_roll_ups_and_what_is_due_of_readings(
+    store: Store, server: Victoria, tmp_path: Path
+) -> None:
+    """After a roll-up the readings are not looked at; hours of late readings are, until they are rolled up again."""
+    copied = tmp_path / "copied"
+    copied.mkdir()
+
+    async def rolled(history: History) -> None:
+        await history.commit(hours(history, (0, 1.0), (1, 3.0), (60, 5.0), (120, 7.0), (190, 9.0)), {})
+        assert await by_hour(history, server) == [2.0, 5.0, 7.0, 9.0]
+        await roll_up(history, store)
+        lose(server, *RAW)
+        assert await seen(history, server) == []
+        assert await by_hour(history, server) == [2.0, 5.0, 7.0, 9.0]
+        whole = await history.read("A", T0, T0 + 10 * HOUR, 10 * HOUR, 10)
+        assert (whole.mean.tolist(), whole.low.tolist(), whole.high.tolist()) == ([5.0], [1.0], [9.0])
+        # Half an hour is no whole one: what of it has been is not known but of readings.
+        broken = await history.read("A", T0, T0 + HOUR + HOUR // 2, HOUR, 10)
+        assert broken.mean.tolist() == [2.0]
+
+    async def late(history: History) -> None:
+        assert await by_hour(history, server) == [2.0, 5.0, 7.0, 9.0]
+        await history.commit(hours(history, (70, 6.0)), {})
+        await history.commit(hours(history, (130, 8.0)), {})
+        assert await by_hour(history, server) == [2.0, 6.0, 8.0, 9.0], (
+            "hours of late readings were not read of readings"
+        )
+
+    async def again(history: History) -> None:
+        assert await by_hour(history, server) == [2.0, 6.0, 8.0, 9.0]
+        await roll_up(history, store)
+        lose(server, *RAW)
+        assert await by_hour(history, server) == [2.0, 6.0, 8.0, 9.0]
+        await history.copy(copied)
+
+    async def elsewhere(history: History) -> None:
+        assert await by_hour(history, server) == [], "a copy's roll-ups are of another moment than its readings"
+
+    store.tell(rolled, late, again)
+    store.folder = copied
+    store.tell(elsewhere)
+
+
+def test_roll_ups_of_many_points_are_each_points_own(store: Store, server: Victoria) -> None:
+    """Asked for together, whatever they are called, and more of them than one query may name."""
+    names = ["a b,c=d", 'q"uote', "back\\slash\\", "line\nbreak", "氨 储罐", "100%", "${x}", "#", "a|b", "a.*", "{}"]
+    names += [f"P-{number}-{'.' * 60}" for number in range(150)]
+
+    async def story(history: History) -> None:
+        keys, number = [history.key(name) for name in names], len(names)
+        hour = SystemClock().now_ns() // HOUR * HOUR - 3 * HOUR
+        await history.commit(Frame.of(keys, [hour] * number, list(range(number)), [GOOD] * number), {})
+        await roll_up(history, store)
+        lose(server, *RAW)
+        server.show()
+        for value, name in enumerate(names):
+            assert (await history.read(name, hour, hour + HOUR, HOUR, 10)).mean.tolist() == [value], name
+
+    store.tell(story)
+
+
+def test_readings_that_come_while_their_hour_is_rolled_up_are_not_lost_on_it(store: Store, server: Victoria) -> None:
+    """Committed between any two steps of a roll-up, they are in every trend."""
+
+    async def story(history: History) -> None:
+        await history.commit(hours(history, (0, 0.0)), {})
+        store.clock.ahead_s += 60
+        await history.durable()
+        # Work is taken in the midst of a commit, and waits until what that commits is durable too.
+        committing = asyncio.create_task(history.commit(hours(history, (0, 0.0)), {}))
+        await asyncio.sleep(0)
+        assert await history.tend()
+        await committing
+        assert await history.tend()
+        server.show()
+        assert readings_only(server)
+        for step in range(1, 5):
+            await history.commit(hours(history, (step, float(step))), {})
+            assert await by_hour(history, server) == [step / 2]
+            store.clock.ahead_s += 60
+            await history.durable()
+            assert await history.tend() == (step < 3), "two steps more are one roll-up; then it rests"
+            assert await by_hour(history, server) == [step / 2]
+        await roll_up(history, store)
+        assert not readings_only(server)
+        lose(server, *RAW)
+        assert await by_hour(history, server) == [2.0]
+
+    store.tell(story)
+
+
+def test_roll_ups_that_a_killed_server_lost_are_made_again(store: Store, server: Victoria) -> None:
+    """Written and not durable when the server was killed, they count for nothing; so it is when the writer ends."""
+
+    async def written(history: History) -> None:
+        await history.commit(hours(history, (0, 1.0), (60, 5.0)), {})
+        server.show()
+        for _ in range(3):
+            assert await history.tend()
+        assert readings_only(server), "rolled up before the readings are durable"
+        # In order, so that it has the readings on disk.
+        server.end(signal.SIGTERM)
+        server.start()
+        await durable(history, store)
+        assert await history.tend()
+        assert await history.tend()
+
+    async def lost(history: History) -> None:
+        assert await by_hour(history, server) == [1.0, 5.0]
+        assert await history.tend()
+        assert await history.tend()
+        server.end()
+        server.start()
+        assert readings_only(server)
+        store.clock.ahead_s += 60
+        assert await history.tend()
+        assert await by_hour(history, server) == [1.0, 5.0]
+        await roll_up(history, store)
+        lose(server, *RAW)
+        assert await by_hour(history, server) == [1.0, 5.0]
+
+    store.tell(written, lost)

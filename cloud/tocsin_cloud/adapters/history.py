@@ -73,6 +73,15 @@ class History(StoredReadings, Protocol):
             HistoryError: the store does not tell.
         """
 
+    async def tend(self) -> bool:
+        """Do a piece of what makes long trends quick, if the store has such work; called again and again.
+
+        Returns whether there may be more to do within a minute. A trend is right whatever of it is done.
+
+        Raises:
+            HistoryError: the piece is not done, and is tried again later.
+        """
+
     async def retain(self, before_ns: int) -> None:
         """Show no reading any more that is older than the whole hour before `before_ns`, and free its room in time.
 

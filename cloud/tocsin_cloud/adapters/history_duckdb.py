@@ -140,6 +140,10 @@ class DuckdbHistory:
         except duckdb.Error as error:
             raise HistoryError(str(error)) from error
 
+    async def tend(self) -> bool:
+        """Nothing: readings are rolled up as they move on."""
+        return False
+
     async def retain(self, before_ns: int) -> None:
         """Delete readings and roll-ups older than the whole hour before `before_ns`.
 

@@ -125,6 +125,10 @@ class InfluxHistory:
         }
         return (trend_of_samples if step_ns is None else trend_of_steps)(columns, limit)
 
+    async def tend(self) -> bool:
+        """Nothing: a trend is worked out of all its readings."""
+        return False
+
     async def retain(self, before_ns: int) -> None:
         """Delete what is older than the whole hour before `before_ns`.
 

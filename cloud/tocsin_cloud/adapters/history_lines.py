@@ -19,6 +19,8 @@ MEASUREMENT: Final = "tocsin"
 VALUE: Final = "value"
 BAD_VALUE: Final = "bad_value"
 QUALITY: Final = "quality"
+# How many values a mean is of.
+NUMBER: Final = "number"
 MILLISECOND: Final = 1_000_000
 # In a tag or in a query's text these cannot be written, or mean something else.
 UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\\%\"$]")
@@ -31,6 +33,7 @@ class Names:
     def __init__(self) -> None:
         """Know no point."""
         self._keys: dict[str, int] = {}
+        self._ids: list[str] = []
         self._heads: list[str] = []
 
     def key(self, point_id: str) -> int:
@@ -38,9 +41,17 @@ class Names:
         key = self._keys.get(point_id)
         if key is None:
             key = self._keys[point_id] = len(self._heads)
-            escaped = re.sub(r"([ ,=])", r"\\\1", tag(point_id))
-            self._heads.append(f"{MEASUREMENT},point={escaped} ")
+            self._ids.append(point_id)
+            self._heads.append(f"{MEASUREMENT},{tag_set(tag(point_id))} ")
         return key
+
+    def known(self, point_id: str) -> int | None:
+        """The key of a point that has one."""
+        return self._keys.get(point_id)
+
+    def id(self, key: int) -> str:
+        """The id of the point with that key."""
+        return self._ids[key]
 
     def lines(self, frame: Frame) -> bytes:
         """One line for each reading: its quality, and its value if it has one."""
@@ -65,6 +76,11 @@ class Names:
 def tag(point_id: str) -> str:
     """The tag value of a point: its id, with what cannot be written in lines and queries as %XX."""
     return UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", point_id)
+
+
+def tag_set(point: str) -> str:
+    """The tag value `point` as the tag that a line has."""
+    return "point=" + re.sub(r"([ ,=])", r"\\\1", point)
 
 
 class LineWriter:
@@ -115,7 +131,7 @@ def trend_of_samples(fields: Mapping[str, Column], limit: int) -> Trend:
     times, numbers = fields[QUALITY]
     quality = numbers.astype(np.uint8)
     bad = is_bad(quality)
-    value = np.where(bad, _at(times, fields[BAD_VALUE]), _at(times, fields[VALUE]))
+    value = np.where(bad, at(times, fields[BAD_VALUE]), at(times, fields[VALUE]))
     shown = (bad | np.isfinite(value)).nonzero()[0][:limit]
     value = value[shown]
     return Trend(times[shown] * MILLISECOND, value, value, value, quality[shown])
@@ -124,8 +140,29 @@ def trend_of_samples(fields: Mapping[str, Column], limit: int) -> Trend:
 def trend_of_steps(columns: Mapping[str, Column], limit: int) -> Trend:
     """The trend by steps, put together from "mean", "low", "high" and `QUALITY` by the steps' beginnings."""
     times, numbers = columns[QUALITY][0][:limit], columns[QUALITY][1][:limit]
-    mean, low, high = (_at(times, columns[name]) for name in ("mean", "low", "high"))
+    mean, low, high = (at(times, columns[name]) for name in ("mean", "low", "high"))
     return Trend(times * MILLISECOND, mean, low, high, numbers.astype(np.uint8))
+
+
+def trend_of_hours(columns: Mapping[str, Column], start: int, step: int, limit: int) -> Trend:
+    """The trend by steps of whole hours from `start` on, put together from hours, which have their `NUMBER` of values.
+
+    The columns are by the hours' beginnings; start and step are in ms, a step is whole hours.
+    """
+    times, quality = columns[QUALITY]
+    begins, first = np.unique(start + (times - start) // step * step, return_index=True)
+    if not len(begins):
+        return trend_of_steps(columns, limit)
+    number, mean, low, high = (at(times, columns[name]) for name in (NUMBER, "mean", "low", "high"))
+    number, total = np.nan_to_num(number), np.nan_to_num(mean * number)
+    numbers = np.add.reduceat(number, first)
+    figures = {
+        QUALITY: np.minimum.reduceat(quality, first),
+        "mean": np.divide(np.add.reduceat(total, first), numbers, np.full(len(begins), np.nan), where=numbers > 0),
+        "low": np.fmin.reduceat(low, first),
+        "high": np.fmax.reduceat(high, first),
+    }
+    return trend_of_steps({name: (begins, values) for name, values in figures.items()}, limit)
 
 
 def column(times: Sequence[int], values: Sequence[float]) -> Column:
@@ -133,7 +170,8 @@ def column(times: Sequence[int], values: Sequence[float]) -> Column:
     return np.asarray(times, dtype=np.int64), np.asarray(values, dtype=np.float64)
 
 
-def _at(times: I64, field: Column) -> F64:
+def at(times: I64, field: Column) -> F64:
+    """The values of a column at `times`; NaN where it has none."""
     there, values = field
     found = np.full(len(times), np.nan)
     if len(there):

@@ -2,12 +2,13 @@
 
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
 
 from tocsin_cloud.adapters.history import HistoryBusyError, HistoryError
+from tocsin_cloud.adapters.history_rolled import Row
 
 FILE: Final = "history-state.sqlite"
 
@@ -39,6 +40,10 @@ class StateFile:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN EXCLUSIVE")
             connection.execute("CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, body BLOB NOT NULL)")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS rolled (point TEXT PRIMARY KEY, first INTEGER NOT NULL, "
+                "since INTEGER NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID"
+            )
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             connection.close()
@@ -52,20 +57,25 @@ class StateFile:
         with closing(self._connection.execute("SELECT name, body FROM state")) as found:
             return {name: bytes(body) for name, body in found}
 
-    def save(self, parts: Mapping[str, bytes]) -> None:
-        """Replace the parts that are given, on disk when this returns.
+    def rolled(self) -> list[Row]:
+        """The rows that were saved of the points' roll-ups."""
+        with closing(self._connection.execute("SELECT point, first, since, until FROM rolled")) as found:
+            return [Row(*row) for row in found]
+
+    def save(self, parts: Mapping[str, bytes], rolled: Iterable[Row] = ()) -> None:
+        """Replace the parts and the points' rows that are given, on disk when this returns.
 
         Raises:
             HistoryError: nothing was replaced.
         """
         try:
             with self._whole:
-                self._save(parts)
+                self._save(parts, rolled)
         except sqlite3.Error as error:
             raise HistoryError(f"{FILE}: {error}") from error
 
-    def copy(self, folder: Path) -> None:
-        """Write what is saved into a file of the same name in `folder`.
+    def copy(self, folder: Path, without: Sequence[str] = ()) -> None:
+        """Write what is saved into a file of the same name in `folder`, but for the parts `without`.
 
         Raises:
             HistoryError: it could not be written.
@@ -73,6 +83,8 @@ class StateFile:
         try:
             with self._whole, closing(sqlite3.connect(folder / FILE)) as copy:
                 self._connection.backup(copy)
+                copy.executemany("DELETE FROM state WHERE name = ?", [(name,) for name in without])
+                copy.commit()
         except sqlite3.Error as error:
             raise HistoryError(f"{folder / FILE}: {error}") from error
 
@@ -80,10 +92,11 @@ class StateFile:
         """Let go of the file."""
         self._connection.close()
 
-    def _save(self, parts: Mapping[str, bytes]) -> None:
+    def _save(self, parts: Mapping[str, bytes], rolled: Iterable[Row]) -> None:
         self._connection.execute("BEGIN")
         try:
             self._connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(parts.items()))
+            self._connection.executemany("INSERT OR REPLACE INTO rolled VALUES (?, ?, ?, ?)", rolled)
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:

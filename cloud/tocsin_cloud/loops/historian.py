@@ -40,6 +40,7 @@ DAY_NS = 86_400_000_000_000
 RECENT_NS = 60_000_000_000
 RETRY_S = 1.0
 SNAPSHOT_S = 10.0
+TEND_S = 10.0
 DEATHS = ("NDEATH", "DDEATH")
 RATE_HALF_LIFE_S = 5.0
 FLOOD_TOLD_S = 10.0
@@ -397,3 +398,13 @@ async def retain(history: History, settings: HistorianSettings, clock: Clock) ->
         except HistoryError as error:
             log.error("history retention failed", reason=str(error))  # noqa: TRY400 -- the message is the reason
         await asyncio.sleep(settings.retain_interval_s)
+
+
+async def tend(history: History) -> None:
+    """Have the store do what makes long trends quick; runs until cancelled."""
+    while True:
+        try:
+            await history.tend()
+        except HistoryError as error:
+            log.error("history not rolled up", reason=str(error), again_in_s=TEND_S)  # noqa: TRY400 -- the message is the reason
+        await asyncio.sleep(TEND_S)

@@ -1,0 +1,163 @@
+"""Which hours of which points have a roll-up on the server, and which have to be rolled up, first or anew."""
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from tocsin_cloud.adapters.history import HOUR
+from tocsin_core.readings import I64, Frame
+
+# The first hour of a point that has no reading.
+NEVER: Final = np.iinfo(np.int64).max
+
+
+class Row(NamedTuple):
+    """What is kept of a point: its hours [first, closed) have roll-ups, but those of [since, until) are to be made."""
+
+    point: str
+    first: int
+    since: int
+    until: int
+
+
+class Work(NamedTuple):
+    """Hours [since, until) of the point with the key `key`, to be rolled up."""
+
+    key: int
+    since: int
+    until: int
+
+
+class RolledHours:
+    """Hours since the epoch, by the points' keys; an hour is rolled up when it is closed.
+
+    What comes for a closed hour makes that point's hour due again, and all between it and others that are due: there
+    is one stretch a point, so that all of it stays small however late a plant is. Work that is taken stays due for
+    readers until it is done; what comes meanwhile is due again.
+    """
+
+    def __init__(self, closed: int, rows: Iterable[tuple[int, Row]]) -> None:
+        """Hours before `closed` are closed; go on with the rows that were kept, each with its point's key."""
+        self.closed = closed
+        self._first = np.empty(0, np.int64)
+        self._due = np.empty((2, 0), np.int64)
+        self._taken = np.empty((2, 0), np.int64)
+        self._unsaved = np.empty(0, np.bool_)
+        for key, row in rows:
+            self._room(key + 1)
+            self._first[key] = row.first
+            self._due[:, key] = row.since, row.until
+
+    def touch(self, frame: Frame) -> None:
+        """Take note of readings that are about to be stored."""
+        if not len(frame):
+            return
+        self._room(int(frame.point.max()) + 1)
+        hours = frame.time_ns // HOUR
+        news = ((hours < self.closed) | (hours < self._first[frame.point])).nonzero()[0]
+        if not len(news):
+            return
+        keys, place = np.unique(frame.point[news].astype(np.int64), return_inverse=True)
+        lowest, highest = np.full(len(keys), NEVER), np.full(len(keys), -1)
+        np.minimum.at(lowest, place, hours[news])
+        np.maximum.at(highest, place, hours[news])
+        first = self._first[keys]
+        # Before the first reading that is known of here there may be others on the server: nothing was rolled up there.
+        until = np.minimum(np.maximum(highest + 1, np.where(lowest < first, first, 0)), self.closed)
+        self._first[keys] = np.minimum(first, lowest)
+        self._unsaved[keys] |= lowest < first
+        self._make_due(keys, lowest, until)
+
+    def close(self, until: int) -> None:
+        """Let the hours before `until` be closed: of every point that has readings they are due."""
+        keys = ((self._first < until) & (self.closed < until)).nonzero()[0]
+        self._make_due(keys, np.maximum(self._first[keys], self.closed), np.full(len(keys), until))
+        self.closed = max(self.closed, until)
+
+    def take(self, most: int) -> list[Work]:
+        """At most `most` hours of points that are due, as work that `done` or `back` ends."""
+        work: list[Work] = []
+        for key in (self._due[0] < self._due[1]).nonzero()[0].tolist():
+            since = int(self._due[0, key])
+            until = min(int(self._due[1, key]), since + most)
+            work.append(Work(key, since, until))
+            self._taken[:, key] = since, until
+            self._due[0, key] = until
+            most -= until - since
+            if most <= 0:
+                break
+        return work
+
+    def done(self) -> None:
+        """What was taken has roll-ups."""
+        self._unsaved |= self._taken[0] < self._taken[1]
+        self._taken[:] = 0
+
+    def back(self) -> None:
+        """What was taken is due again."""
+        keys = (self._taken[0] < self._taken[1]).nonzero()[0]
+        self._make_due(keys, *self._taken[:, keys])
+        self._taken[:] = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether `unsaved` has anything to give."""
+        return bool(self._unsaved.any())
+
+    def unsaved(self) -> list[tuple[int, int, int, int]]:
+        """Key, first hour and due stretch of the points whose are others than when this was last called."""
+        keys = self._unsaved.nonzero()[0]
+        self._unsaved[:] = False
+        rows = np.stack([keys, self._first[keys], *self._not_rolled(keys)])
+        return [(key, first, since, until) for key, first, since, until in rows.T.tolist()]
+
+    def not_saved(self, keys: Iterable[int]) -> None:
+        """These of `unsaved` could not be kept."""
+        self._unsaved[list(keys)] = True
+
+    def stretches(self, key: int, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:
+        """The hours [begin, end) of a point in stretches, each with whether its hours have roll-ups."""
+        first, since, until = self.closed, 0, 0
+        if key < len(self._first):
+            first = min(int(self._first[key]), self.closed)
+            since, until = (int(hour) for hour in self._not_rolled(np.array([key]))[:, 0])
+        if since >= until:
+            since = until = first
+        bounds = (begin, first, since, until, self.closed, end)
+        for place, (low, high) in enumerate(pairwise(bounds)):
+            # Between `first` and `since`, and between `until` and `closed`.
+            low, high = max(low, begin), min(high, end)  # noqa: PLW2901 -- cut to what was asked for
+            if low < high:
+                yield low, high, place in (1, 3)
+
+    def _not_rolled(self, keys: I64) -> I64:
+        due, taken = self._due[:, keys], self._taken[:, keys]
+        no_due, no_taken = due[0] >= due[1], taken[0] >= taken[1]
+        since = np.minimum(np.where(no_due, NEVER, due[0]), np.where(no_taken, NEVER, taken[0]))
+        until = np.maximum(np.where(no_due, 0, due[1]), np.where(no_taken, 0, taken[1]))
+        nothing = no_due & no_taken
+        return np.stack([np.where(nothing, 0, since), until])
+
+    def _make_due(self, keys: I64, since: I64, until: I64) -> None:
+        wanted = since < until
+        keys, since, until = keys[wanted], since[wanted], until[wanted]
+        before = self._due[:, keys]
+        nothing = before[0] >= before[1]
+        due = np.stack(
+            [
+                np.where(nothing, since, np.minimum(before[0], since)),
+                np.where(nothing, until, np.maximum(before[1], until)),
+            ]
+        )
+        self._due[:, keys] = due
+        self._unsaved[keys] |= (due != before).any(axis=0)
+
+    def _room(self, number: int) -> None:
+        more = number - len(self._first)
+        if more > 0:
+            self._first = np.concatenate([self._first, np.full(more, NEVER)])
+            self._due = np.concatenate([self._due, np.zeros((2, more), np.int64)], axis=1)
+            self._taken = np.concatenate([self._taken, np.zeros((2, more), np.int64)], axis=1)
+            self._unsaved = np.concatenate([self._unsaved, np.zeros(more, np.bool_)])

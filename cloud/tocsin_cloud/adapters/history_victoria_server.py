@@ -1,0 +1,120 @@
+"""A VictoriaMetrics server, or a cluster of them: written to, asked, and looked at for flags and for being the same."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import httpx
+import structlog
+
+from tocsin_cloud.adapters.history import HistoryError
+from tocsin_cloud.adapters.history_lines import MEASUREMENT, LineWriter, reason
+from tocsin_cloud.settings import HistoryAddress
+
+log = structlog.get_logger()
+
+# VictoriaMetrics answers a write before it is on disk. Killed at a moment of our choice, version 1.79.5 had lost what
+# was up to 9 s old and nothing that was 10 s old; later versions flush every 5 s (-inmemoryDataFlushInterval).
+DURABLE_AFTER_S: Final = 20.0
+FLUSH_FLAG: Final = "inmemoryDataFlushInterval"
+LONGEST_FLUSH: Final = "5s"
+# Of samples with one time stamp all are kept, and all would count in a mean, unless this flag is set.
+DEDUPLICATION_FLAG: Final = "dedup.minScrapeInterval"
+DEDUPLICATION: Final = "1ms"
+READ_TIMEOUT_S: Final = 30.0
+
+
+class AwayError(HistoryError):
+    """The server does not answer."""
+
+
+class Look(NamedTuple):
+    """What the server tells of itself: since when it runs, what it took and ignored since, and its flags."""
+
+    started: float
+    inserted: float
+    ignored: float
+    flags: Mapping[str, str]
+
+    def goes_on_from(self, earlier: "Look") -> bool:
+        """Whether it is still the process that it was; the start is told in whole seconds."""
+        return self.started == earlier.started and self.inserted >= earlier.inserted
+
+
+class VictoriaServer:
+    """One server, or of a cluster an address to write to and one to read from."""
+
+    def __init__(self, address: HistoryAddress) -> None:
+        """Talk to nobody yet."""
+        scheme = "https" if address.secure else "http"
+        roots = [f"{scheme}://{host}" for host in address.hosts]
+        cluster = len(roots) > 1
+        self._writer = LineWriter(roots[0] + ("/insert/0/influx" if cluster else ""), "-", MEASUREMENT, "")
+        self._client = httpx.AsyncClient(timeout=READ_TIMEOUT_S, trust_env=False)
+        self._root = roots[-1]
+        self._api = roots[-1] + ("/select/0/prometheus" if cluster else "") + "/api/v1/"
+        self.seen: Look | None = None
+
+    async def write(self, lines: bytes) -> None:
+        """Have it take lines.
+
+        Raises:
+            HistoryError: it refused them, or did not answer; it may have taken some.
+        """
+        await asyncio.to_thread(self._writer.write, lines)
+
+    async def ask(self, resource: str, asked: Mapping[str, Any]) -> str:
+        """What it answers to a query.
+
+        Raises:
+            HistoryError: it is away, or refuses.
+        """
+        try:
+            answer = await self._client.post(self._api + resource, data=asked)
+        except httpx.HTTPError as error:
+            raise HistoryError(f"{self._root}: {reason(error)}") from error
+        if answer.status_code != httpx.codes.OK:
+            raise HistoryError(f"{self._root}: {answer.status_code} {' '.join(answer.text.split())}")
+        return answer.text
+
+    async def look(self) -> Look:
+        """Hear what it tells of itself.
+
+        Raises:
+            AwayError: it does not answer.
+            HistoryError: with these flags it would lose readings or count some twice.
+        """
+        try:
+            answer = await self._client.get(self._root + "/metrics")
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise AwayError(f"{self._root}: {reason(error)}") from error
+        look = _look_of(answer.text)
+        if look.flags.get(DEDUPLICATION_FLAG) != DEDUPLICATION:
+            raise HistoryError(f"{self._root} has to run with -{DEDUPLICATION_FLAG}={DEDUPLICATION}")
+        if look.flags.get(FLUSH_FLAG, LONGEST_FLUSH) != LONGEST_FLUSH:
+            raise HistoryError(f"{self._root} has to run with -{FLUSH_FLAG}={LONGEST_FLUSH}, the default")
+        if self.seen is not None and look.goes_on_from(self.seen) and look.ignored > self.seen.ignored:
+            # Older than its retention, or more than two days ahead of its clock: it takes the lines and drops them.
+            log.error("VictoriaMetrics dropped readings", fields=int(look.ignored - self.seen.ignored))
+        self.seen = look
+        return look
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self._writer.close()
+        await self._client.aclose()
+
+
+def _look_of(text: str) -> Look:
+    def total(name: str) -> float:
+        return sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE))
+
+    flags = re.findall(r'^flag\{name="([^"]*)", ?value="([^"]*)"', text, re.MULTILINE)
+    return Look(
+        total("process_start_time_seconds"),
+        total("vm_rows_inserted_total"),
+        total("vm_rows_ignored_total"),
+        dict(flags),
+    )
