@@ -5,6 +5,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakValueDictionary
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -60,6 +61,7 @@ class Accounts:
         self._clock = clock
         self._hasher = PasswordHasher()
         self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._nobody: str | None = None
 
     async def hash(self, password: str) -> str:
@@ -70,7 +72,7 @@ class Accounts:
     async def sign_in(self, user: str, password: str, address: str = "") -> tuple[Account, str] | None:
         """Return the account and a new token if `password` is `user`'s, else None; as slow for unknown users."""
         row = await self._user(user)
-        if not await self.is_password(row, password) or row is None:
+        if not await self.is_password(row, password, address) or row is None:
             return None
         token = secrets.token_urlsafe(TOKEN_BYTES)
         now = self._clock.now_ns()
@@ -91,16 +93,21 @@ class Accounts:
             row = await sql.get(User, user)
         return None if row is None or row.disabled else row
 
-    async def is_password(self, user: User | None, password: str) -> bool:
-        """Say whether `password` is that of `user`; False, as slowly, for nobody."""
-        if user is None and self._nobody is None:
-            self._nobody = await self.hash(secrets.token_urlsafe(TOKEN_BYTES))
-        hashed = str(self._nobody) if user is None else user.password_hash
-        try:
-            async with self._hashing:
+    async def is_password(self, user: User | None, password: str, address: str) -> bool:
+        """Say whether `password`, which came from `address`, is that of `user`; False, as slowly, for nobody.
+
+        Of each address one waits for its hash at a time: nobody waits behind more than one of each stranger's.
+        """
+        turn = self._turns.setdefault(address, asyncio.Lock())
+        async with turn, self._hashing:
+            if self._nobody is None:
+                # Whoever comes first, somebody or nobody, waits for this.
+                self._nobody = await asyncio.to_thread(self._hasher.hash, secrets.token_urlsafe(TOKEN_BYTES))
+            hashed = self._nobody if user is None else user.password_hash
+            try:
                 await asyncio.to_thread(self._hasher.verify, hashed, password)
-        except (VerificationError, InvalidHashError):
-            return False
+            except (VerificationError, InvalidHashError):
+                return False
         return user is not None
 
     async def account(self, token: str) -> Account | None:

@@ -115,7 +115,7 @@ class Users:
         """
         async with self._database.read() as session:
             row = await session.get(User, by.who)
-        if not await self._accounts.is_password(row, old):
+        if not await self._accounts.is_password(row, old, by.origin):
             return False
         await self.change(by, by.who, Change(password=new))
         return True

@@ -1,15 +1,28 @@
 """Signing in and out, one's own password, and how the interface defends itself."""
 
+import asyncio
+
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import select
 
 from tests.cloud.api.conftest import PASSWORD, Bench
 from tests.cloud.api.stand_ins import HandClock, occurrence
 from tests.support.postgres import on_both
+from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.accounts import SESSION_S, Accounts
 from tocsin_cloud.adapters.sql.models import Session, User
 from tocsin_cloud.adapters.users import ensure_administrator
-from tocsin_cloud.api.brake import FREE_FAILURES, MOST_KEYS, Brake
+from tocsin_cloud.api.brake import (
+    FREE_FAILURES,
+    MOST_ADDRESSES,
+    MOST_FAMILIAR,
+    MOST_NAMES,
+    OF_ADDRESS,
+    OF_NAME,
+    Brake,
+    place_of,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -95,16 +108,92 @@ async def test_guessing_is_slowed_down(bench: Bench) -> None:
         assert (await client.post("/session", json=right)).status_code == 200
 
 
-def test_the_record_of_guesses_is_bounded() -> None:
-    """A flood of names pushes the oldest record out instead of filling the memory."""
-    brake = Brake(HandClock())
+def test_made_up_names_free_no_guesser_and_keep_nobody_out() -> None:
+    """A flood of names comes to a steady pace, whoever signed in there before does not, and old records stay."""
+    clock = HandClock()
+    brake = Brake(clock)
+    brake.failed("regulator", "10.0.0.1")
+    brake.succeeded("regulator", "10.0.0.1")
     for _ in range(FREE_FAILURES):
         brake.failed("operator", "10.0.0.1")
+    passed = 0
+    for number in range(1000):
+        if brake.wait_s(f"user {number}", "10.0.0.1") == 0:
+            brake.failed(f"user {number}", "10.0.0.1")
+            passed += 1
+    assert passed == OF_ADDRESS.free - FREE_FAILURES
     assert brake.wait_s("operator", "10.0.0.1") == 2
-    assert brake.wait_s("operator", "10.0.0.2") == 0
-    for number in range(MOST_KEYS):
+    assert brake.wait_s("user 0", "10.0.0.1") == OF_ADDRESS.each_s
+    assert brake.wait_s("regulator", "10.0.0.1") == brake.wait_s("operator", "10.0.0.2") == 0
+    clock.move(OF_ADDRESS.each_s)
+    assert brake.wait_s("user 0", "10.0.0.1") == 0
+
+
+def test_a_password_guessed_from_everywhere_is_guessed_slowly() -> None:
+    """From more and more addresses a name comes to a steady pace; its owner's own address and other names do not."""
+    brake = Brake(HandClock())
+    brake.failed("operator", "10.9.9.9")
+    brake.succeeded("operator", "10.9.9.9")
+    passed = 0
+    for number in range(1000):
+        address = f"10.0.{number // 200}.{number % 200}"
+        if brake.wait_s("operator", address) == 0:
+            brake.failed("operator", address)
+            passed += 1
+    assert passed == OF_NAME.free
+    assert brake.wait_s("operator", "10.8.8.8") == OF_NAME.each_s
+    assert brake.wait_s("operator", "10.9.9.9") == brake.wait_s("regulator", "10.8.8.8") == 0
+
+
+def test_the_record_of_guesses_is_bounded() -> None:
+    """By the addresses and by an address's names, of which the one that was guessed most stays."""
+    clock = HandClock()
+    brake = Brake(clock)
+    for number in range(3 * MOST_ADDRESSES):
+        brake.failed(f"user {number}", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+        brake.succeeded(f"user {number}", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    for _ in range(FREE_FAILURES):
+        brake.failed("operator", "10.0.0.1")
+    for number in range(3 * MOST_NAMES):
+        clock.move(1)
         brake.failed(f"user {number}", "10.0.0.1")
-    assert brake.wait_s("operator", "10.0.0.1") == 0
+    assert (len(brake._addresses), len(brake._familiar)) == (MOST_ADDRESSES, MOST_FAMILIAR)  # noqa: SLF001 -- memory is what it is about
+    held = brake._addresses["10.0.0.1"].names  # noqa: SLF001 -- the same
+    assert (len(held), held["operator"][0]) == (MOST_NAMES, FREE_FAILURES)
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::2:1", "2001:db8::/64"),
+        ("", ""),
+    ],
+)
+def test_an_owner_of_many_addresses_is_one_stranger(address: str, place: str) -> None:
+    """An IPv6 network counts as one, and an IPv4 address as itself however it is written."""
+    assert place_of(address) == place
+
+
+async def test_strangers_hold_nobody_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a crowd of one address's guesses, somebody elsewhere waits for one of them; made-up names cost as much."""
+    checked: list[str] = []
+    verify = PasswordHasher.verify
+
+    def note(hasher: PasswordHasher, hashed: str, password: str) -> bool:
+        checked.append(password)
+        return bool(verify(hasher, hashed, password))
+
+    monkeypatch.setattr(PasswordHasher, "verify", note)
+    accounts = Accounts(bench.database, bench.clock)
+    guesses = [asyncio.create_task(accounts.sign_in(f"user {n}", f"guess {n}", "10.0.0.1")) for n in range(8)]
+    await eventually_async(lambda: checked)
+    assert await accounts.sign_in("operator", PASSWORD, "10.0.0.2") is not None
+    assert checked.index(PASSWORD) <= 3
+    assert await asyncio.gather(*guesses) == [None] * 8
+    assert len(checked) == 9
 
 
 async def test_the_first_start_makes_one_administrator(bench: Bench) -> None:
