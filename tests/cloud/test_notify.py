@@ -33,6 +33,7 @@ class Post:
     """A way to people that can be broken, and that remembers what it took."""
 
     sent: list[Letter] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
     broken: bool = False
     meanwhile: Callable[[], Awaitable[object]] | None = None
 
@@ -43,6 +44,10 @@ class Post:
         if self.broken:
             raise ChannelError("connection refused")
         self.sent.append(letter)
+
+    def written_down(self, message: str) -> None:
+        """Hear that the database knows that `message` got out."""
+        self.known.append(message)
 
 
 @dataclass
@@ -112,6 +117,7 @@ async def test_a_due_message_goes_out_once(office: Office) -> None:
     assert (first.state, first.sent_ns, first.attempts, first.error) == ("delivered", START_NS, 1, None)
     assert (second.state, second.attempts) == ("pending", 0)
     assert office.told == [("notification", {"id": f"{1:016x}"})]
+    assert office.post.known == [f"{1:016x}"]
 
 
 async def test_a_broken_way_is_tried_again_with_growing_patience(office: Office) -> None:

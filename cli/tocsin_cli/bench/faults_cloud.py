@@ -4,17 +4,27 @@ import asyncio
 import os
 import secrets
 import signal
+from asyncio import TaskGroup
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Final
+from statistics import median
+from typing import Any, Final
 
-from tocsin_cli.bench.faults_cloud_bed import PERSON, Part, Tables, paused, points_of, running, write_plant
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
+
+from tocsin_cli.bench.faults_cloud_bed import AGAIN_S, Part, Row, Tables, points_of, running, write_plant
 from tocsin_cli.bench.faults_cloud_gateway import Course, Gateway
-from tocsin_cli.bench.faults_cloud_script import Cycle, Fault, script
+from tocsin_cli.bench.faults_cloud_listener import Listener, listening
+from tocsin_cli.bench.faults_cloud_script import SHARED, Cycle, Fault, Target, script
+from tocsin_cli.bench.faults_cloud_takeover import Roles
 from tocsin_cli.bench.faults_cloud_tally import (
+    Messages,
     alarms,
     decided_alarms,
     delivered_messages,
@@ -23,17 +33,20 @@ from tocsin_cli.bench.faults_cloud_tally import (
     stored_readings,
 )
 from tocsin_cli.bench.faults_tally import Count
+from tocsin_cli.bench.postgres import OWNER, make_cluster, server_command
+from tocsin_cli.bench.programs import TOCSIN
 from tocsin_cli.demo.client import ApiClient
 from tocsin_cli.demo.ports import free_port
 from tocsin_cloud.adapters.history_open import FILE as HISTORY_FILE
 from tocsin_cloud.adapters.nats_server import NatsServer
-from tocsin_cloud.settings import Address, BrokerSettings
+from tocsin_cloud.adapters.sql.engine import POSTGRESQL, Database, sqlite_url
+from tocsin_cloud.settings import SQL_FILE, Address, BrokerSettings
 from tocsin_core.clock import Clock
 
 GATEWAYS: Final = ("gw1", "gw2")
 HOST: Final = "127.0.0.1"
 USER: Final = "admin"
-POLL_S: Final = 0.1
+POLL_S: Final = 0.05
 # All that a fault held up has to be there again within this, and the last of it at the end.
 RECOVERY_S: Final = 600.0
 # So many points of each gateway are raised in a cycle, at most; people are told of each point once.
@@ -41,33 +54,75 @@ FRESH_A_CYCLE: Final = 2
 FRESH_AT_LEAST: Final = 20
 
 Say = Callable[[str], None]
+SqlServer = tuple[URL, Part | None]
+"""Where the tables are, and the process that keeps them."""
+
+
+class Sql(StrEnum):
+    """What keeps the cloud side's tables; SQLite is no process that could be killed."""
+
+    POSTGRESQL = "postgresql"
+    SQLITE = "sqlite"
+
+
+@dataclass
+class Record:
+    """What was done in a run, and how long it was felt, in s."""
+
+    cycles: list[Fault] = field(default_factory=list)
+    takeovers_s: dict[Fault, list[float]] = field(default_factory=dict)
+    outages_s: list[float] = field(default_factory=list)
+
+    @property
+    def kills(self) -> int:
+        """How many programs were killed; a server with all its processes is one."""
+        return sum(len(fault.targets) for fault in self.cycles if fault.kills)
+
+    def worst_takeover_s(self) -> float:
+        """The longest that the work of a role was not done although somebody could have done it."""
+        return round(max((max(took) for took in self.takeovers_s.values() if took), default=0.0), 2)
+
+    def by_fault(self) -> dict[str, dict[str, float]]:
+        """How often each fault came, and the takeovers that were measured of it."""
+        found: dict[str, dict[str, float]] = {}
+        for fault in sorted(set(self.cycles), key=str):
+            took = self.takeovers_s.get(fault, [])
+            found[str(fault)] = {"cycles": self.cycles.count(fault), "takeovers": len(took)}
+            if took:
+                found[str(fault)] |= {"median_s": round(median(took), 2), "worst_s": round(max(took), 2)}
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a run came to."""
 
-    cycles: int
-    kills: int
+    record: Record
+    sql: Sql
     readings: Count
     alarms: Count
-    messages: Count
-    worst_takeover_s: float
+    messages: Messages
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, Any]:
         """The figures by name."""
         return {
-            "cycles": self.cycles,
-            "kills": self.kills,
+            "cycles": len(self.record.cycles),
+            "kills": self.record.kills,
             "readings_sent": self.readings.expected,
             "readings_lost": self.readings.lost,
             "readings_doubled": self.readings.doubled,
             "alarms_expected": self.alarms.expected,
             "alarms_lost": self.alarms.lost,
             "alarms_doubled": self.alarms.doubled,
-            "messages_lost": self.messages.lost,
-            "messages_doubled": self.messages.doubled,
-            "worst_takeover_s": round(self.worst_takeover_s, 2),
+            "messages_expected": self.messages.count.expected,
+            "messages_delivered": self.messages.delivered,
+            "messages_lost": self.messages.count.lost,
+            "messages_doubled": self.messages.count.doubled,
+            "messages_known_again": self.messages.known_again,
+            "worst_takeover_s": self.record.worst_takeover_s(),
+            "worst_outage_s": round(max(self.record.outages_s, default=0.0), 2),
+            "sql": self.sql.value,
+            "faults": self.record.by_fault(),
         }
 
 
@@ -76,14 +131,19 @@ class Bench:
     """One run: the parts, and what the bench itself did to them."""
 
     server: NatsServer
+    database: Part | None
     workers: list[Part]
     api: Part
     gateways: list[Gateway]
-    tables: Tables
+    roles: Roles
     page: ApiClient
     clock: Clock
-    kills: int = 0
-    takeovers_s: list[float] = field(default_factory=list)
+    record: Record = field(default_factory=Record)
+
+    @property
+    def tables(self) -> Tables:
+        """The cloud side's tables."""
+        return self.roles.tables
 
     async def cycle(self, cycle: Cycle) -> None:
         """Let one cycle happen; it ends once all that was read before is committed, and the page is ready.
@@ -91,81 +151,105 @@ class Bench:
         A worker that was killed may still be starting then: the next kill may find it alone, or not yet there.
         """
         await asyncio.sleep(cycle.lead_s)
-        holder, standby = self._by_leases()
-        self.kills += cycle.fault.kills
-        match cycle.fault:
-            case Fault.KILL_HOLDER if standby.answers():
-                await self._take_over(holder)
-            case Fault.KILL_HOLDER:
-                holder.kill()
-            case Fault.KILL_STANDBY:
-                standby.kill()
-            case Fault.KILL_BOTH:
-                holder.kill()
-                standby.kill()
-            case Fault.KILL_SERVER:
-                self._kill_server()
-            case Fault.KILL_SERVER_AND_HOLDER:
-                self._kill_server()
-                holder.kill()
-            case Fault.KILL_API:
-                self.api.kill()
-            case Fault.PAUSE_HOLDER | Fault.PAUSE_STANDBY | Fault.PAUSE_SERVER:
-                pause = {Fault.PAUSE_HOLDER: holder.pid, Fault.PAUSE_STANDBY: standby.pid}
-                pid = pause.get(cycle.fault, self.server.pid)
-                if pid is not None:
-                    async with paused(pid):
-                        await asyncio.sleep(cycle.pause_s)
+        before = await self.tables.leases()
+        targets = self._targets(before)
+        hit_s = self.clock.monotonic()
+        strike = self._kill if cycle.fault.kills else self._pause
+        took_s = await strike(cycle, before, targets)
         await self.recovered()
+        self.record.cycles.append(cycle.fault)
+        self.record.takeovers_s.setdefault(cycle.fault, []).extend(took_s)
+        self.record.outages_s.append(self.clock.monotonic() - hit_s)
 
-    def _kill_server(self) -> None:
-        if self.server.pid is not None:
-            os.kill(self.server.pid, signal.SIGKILL)
+    def _targets(self, leases: Mapping[str, Row]) -> dict[Target, Part]:
+        """Everything but the NATS server; the holder is the worker that has the most leases."""
+        held = [row.pid for row in leases.values()]
+        holder, standby = sorted(self.workers, key=lambda part: -held.count(part.pid))
+        found = {Target.HOLDER: holder, Target.STANDBY: standby, Target.API: self.api}
+        return found if self.database is None else {**found, Target.DATABASE: self.database}
 
-    def _by_leases(self) -> tuple[Part, Part]:
-        """The worker that has the most leases, and the other one."""
-        held = [holder.split(":")[1] for holder, _ in self.tables.leases().values() if holder]
-        first, second = sorted(self.workers, key=lambda part: -held.count(str(part.pid)))
-        return first, second
+    async def _kill(self, cycle: Cycle, before: Mapping[str, Row], targets: Mapping[Target, Part]) -> list[float]:
+        """Kill, and return how long each role was not done that this concerns, once somebody could do it, in s."""
+        hit = cycle.fault.targets
+        dead = {targets[target].pid for target in hit if target in targets}
+        restarts = self.server.restarts + (Target.SERVER in hit)
+        for target in hit:
+            if target in targets:
+                targets[target].kill(cycle.pause_s if target is Target.DATABASE else AGAIN_S)
+            elif self.server.pid is not None:
+                os.kill(self.server.pid, signal.SIGKILL)
 
-    async def _take_over(self, holder: Part) -> None:
-        """Kill a worker while the other stands by, and measure for how long none of its roles is done."""
-        before = self.tables.leases()
-        had = {role: epoch for role, (name, epoch) in before.items() if name.split(":")[1:2] == [str(holder.pid)]}
-        holder.kill()
-        killed_s, killed_ns = self.clock.monotonic(), self.clock.now_ns()
-        batches = [gateway.newest for gateway in self.gateways]
-        at_work: Mapping[str, Callable[[], bool]] = {
-            "alarms": lambda: self.tables.position() > killed_ns,
-            "historian": lambda: any(
-                gateway.committed > batch for gateway, batch in zip(self.gateways, batches, strict=True)
-            ),
-        }
+        async def there() -> bool:
+            served = self.server.restarts >= restarts and any(worker.answers() for worker in self.workers)
+            return served and bool(await self.tables.leases())
 
-        async def taken(role: str, epoch: int) -> None:
-            done = at_work.get(role, lambda: True)
+        await self.until(there, RECOVERY_S, "the return of what was killed")
+        taken = {role: row for role, row in before.items() if row.pid in dead}
+        return await self._measure(taken, also_kept=bool(SHARED.intersection(hit)))
 
-            async def works() -> bool:
-                return self.tables.leases()[role][1] > epoch and done()
+    async def _pause(self, cycle: Cycle, before: Mapping[str, Row], targets: Mapping[Target, Part]) -> list[float]:
+        """Have somebody stand still for a while, and return as `_kill`."""
+        (target,) = cycle.fault.targets
+        if target in SHARED:
+            async with self._still(target, targets):
+                await asyncio.sleep(cycle.pause_s)
+            return await self._measure({}, also_kept=True)
+        held = {role: row for role, row in before.items() if row.pid == targets[target].pid}
+        others = [worker for worker in self.workers if worker is not targets[target]]
+        since = self.roles.now()
+        watching = {}
+        async with self._still(target, targets), TaskGroup() as tasks:
+            if any(other.answers() for other in others):
+                for role, row in held.items():
+                    taken = partial(self.roles.taken, role, since, row)
+                    watching[role] = tasks.create_task(self._timed(taken, since.s, role), name=role)
+            await asyncio.sleep(cycle.pause_s)
+            self._signal(target, targets, signal.SIGCONT)
+            await self.recovered()
+            after = await self.tables.leases()
+            for role, task in watching.items():
+                # It woke in time: nobody took this over.
+                if after[role].epoch == before[role].epoch:
+                    task.cancel()
+        return [task.result() for task in watching.values() if not task.cancelled()]
 
-            await self.until(works, RECOVERY_S, f"the takeover of {role}")
-            self.takeovers_s.append(self.clock.monotonic() - killed_s)
+    async def _measure(self, taken: Mapping[str, Row], *, also_kept: bool) -> list[float]:
+        """From now: how long until somebody has taken over each of the roles, and until the others are done again."""
+        since, rows = self.roles.now(), await self.tables.leases()
+        conditions = {role: partial(self.roles.taken, role, since, row) for role, row in taken.items()}
+        if also_kept:
+            conditions |= {
+                role: partial(self.roles.done, role, since, row) for role, row in rows.items() if role not in taken
+            }
+        async with TaskGroup() as tasks:
+            timed = [tasks.create_task(self._timed(done, since.s, role)) for role, done in conditions.items()]
+        return [task.result() for task in timed]
 
-        async with asyncio.TaskGroup() as tasks:
-            for role, epoch in had.items():
-                tasks.create_task(taken(role, epoch), name=role)
+    async def _timed(self, condition: Callable[[], Awaitable[bool]], since_s: float, role: str) -> float:
+        await self.until(condition, RECOVERY_S, f"the work of {role}")
+        return self.clock.monotonic() - since_s
+
+    @asynccontextmanager
+    async def _still(self, target: Target, targets: Mapping[Target, Part]) -> AsyncIterator[None]:
+        """Have a part stand still until left, or told to go on."""
+        self._signal(target, targets, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(target, targets, signal.SIGCONT)
+
+    def _signal(self, target: Target, targets: Mapping[Target, Part], number: signal.Signals) -> None:
+        if target in targets:
+            targets[target].signal(number)
+        elif self.server.pid is not None:
+            os.kill(self.server.pid, number)
 
     async def recovered(self) -> None:
         """Wait until what was read by now is committed, to the history and by the alarms, and the page is ready."""
-        now_ns = self.clock.now_ns()
-        batches = [gateway.newest for gateway in self.gateways]
+        now = self.roles.now()
 
         async def back() -> bool:
-            return (
-                all(gateway.committed >= batch for gateway, batch in zip(self.gateways, batches, strict=True))
-                and self.tables.position() > now_ns
-                and await self.page.ready()
-            )
+            return await self.roles.committed(now) and await self.page.ready()
 
         await self.until(back, RECOVERY_S, "the recovery")
 
@@ -176,64 +260,85 @@ class Bench:
         async def told() -> bool:
             # The next call of the same people is a day away.
             under_way = "SELECT 1 FROM message WHERE state IN ('pending', 'sending') AND repeat = 0 LIMIT 1"
-            return not self.tables.rows(under_way)
+            return not await self.tables.rows(under_way)
 
         await self.until(told, RECOVERY_S, "the last message")
 
     async def until(self, condition: Callable[[], Awaitable[bool]], most_s: float, what: str) -> None:
-        """Wait for a condition.
+        """Wait for a condition; while the database is away there is none.
 
         Raises:
             TimeoutError: it did not come.
         """
         deadline = self.clock.monotonic() + most_s
-        while not await condition():
+        while True:
+            with suppress(OperationalError):
+                if await condition():
+                    return
             if self.clock.monotonic() > deadline:
                 raise TimeoutError(f"{what} took more than {most_s:g} s")
             await asyncio.sleep(POLL_S)
 
 
-async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say) -> Found:
+async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say, sql: Sql) -> Found:
     """Run so many cycles, its files in `folder`, and count; `say` is told what is going on."""
-    data = folder / "cloud"
-    tables = Tables(data)
-    async with _bench(folder, tables, clock, cycles, seed) as bench:
-        say("starting the cloud side")
-        await bench.until(bench.page.ready, RECOVERY_S, "the cloud side's start")
-        async with _tasks(gateway.speak for gateway in bench.gateways):
-            async with _tasks(gateway.read for gateway in bench.gateways):
-                await bench.recovered()
-                for place, cycle in enumerate(script(cycles, seed), 1):
-                    say(f"cycle {place} of {cycles}: {cycle.fault.value[0]}")
-                    await bench.cycle(cycle)
-            say("waiting for what is still under way")
-            await bench.settled()
-    say("counting")
-    sent = {reading for gateway in bench.gateways for reading in gateway.readings()}
-    raised = {one: gone for gateway in bench.gateways for one, gone in gateway.course.raised.items()}
-    told = {one for gateway in bench.gateways for one in gateway.course.told}
-    return Found(
-        cycles,
-        bench.kills,
-        readings(sent, stored_readings(data / HISTORY_FILE)),
-        alarms(raised, decided_alarms(tables)),
-        messages(told, delivered_messages(tables, data / "outbox" / f"{PERSON}.jsonl")),
-        max(bench.takeovers_s, default=0.0),
-    )
+    say("starting the cloud side")
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listening(HOST))
+        url, database = await _database(folder, sql, stack)
+        tables = Tables(Database.as_it_is(url))
+        stack.push_async_callback(tables.database.close)
+        async with _bench(folder, listener, (url, database), tables, clock, cycles, seed) as bench:
+            await bench.until(bench.page.ready, RECOVERY_S, "the cloud side's start")
+            async with _tasks(gateway.speak for gateway in bench.gateways):
+                async with _tasks(gateway.read for gateway in bench.gateways):
+                    await bench.recovered()
+                    for place, cycle in enumerate(script(cycles, seed, database=database is not None), 1):
+                        say(f"cycle {place} of {cycles}: {cycle.fault}")
+                        await bench.cycle(cycle)
+                say("waiting for what is still under way")
+                await bench.settled()
+        say("counting")
+        sent = {reading for gateway in bench.gateways for reading in gateway.readings()}
+        raised = {one: gone for gateway in bench.gateways for one, gone in gateway.course.raised.items()}
+        told = {one for gateway in bench.gateways for one in gateway.course.told}
+        return Found(
+            bench.record,
+            sql,
+            readings(sent, stored_readings(folder / "cloud" / HISTORY_FILE)),
+            alarms(raised, await decided_alarms(tables)),
+            messages(told, await delivered_messages(tables, listener.keys)),
+        )
+
+
+async def _database(folder: Path, sql: Sql, stack: AsyncExitStack) -> SqlServer:
+    """The address of the database, and its server, which is starting; SQLite has none."""
+    if sql is Sql.SQLITE:
+        return sqlite_url(folder / "cloud" / SQL_FILE), None
+    place, port = folder / "sql", free_port()
+    await asyncio.to_thread(make_cluster, place)
+    # With its own settings: what is committed outlives a kill.
+    server = Part(server_command(place, port), place / "log")
+    await stack.enter_async_context(running([server]))
+    return URL.create(POSTGRESQL, username=OWNER, host=HOST, port=port, database=OWNER), server
 
 
 @asynccontextmanager
-async def _bench(folder: Path, tables: Tables, clock: Clock, cycles: int, seed: int) -> AsyncIterator[Bench]:
+async def _bench(
+    folder: Path, listener: Listener, sql: SqlServer, tables: Tables, clock: Clock, cycles: int, seed: int
+) -> AsyncIterator[Bench]:
     points = max(FRESH_AT_LEAST, FRESH_A_CYCLE * cycles)
-    write_plant(folder / "plant", GATEWAYS, points)
+    write_plant(folder / "plant", GATEWAYS, points, f"json://{HOST}:{listener.port}/")
     mqtt, nats, http = Address(HOST, free_port()), Address(HOST, free_port()), Address(HOST, free_port())
     password = secrets.token_urlsafe(12)
-    command = ["cloud", str(folder / "plant"), "--data", str(tables.data), "--nats", f"nats://{nats}"]
+    env = {"TOCSIN_ADMIN_PASSWORD": password}
+    command = [*TOCSIN, "cloud", str(folder / "plant"), "--data", str(folder / "cloud"), "--nats", f"nats://{nats}"]
     command += ["--mqtt", str(mqtt), "--http", str(http)]
-    workers = [
-        Part([*command, "--role", "workers"], folder / f"{name}.log", password) for name in ("worker-1", "worker-2")
-    ]
-    api = Part([*command, "--role", "api"], folder / "api.log", password)
+    url, database = sql
+    if database is not None:
+        command += ["--sql", f"postgresql://{url.username}@{url.host}:{url.port}/{url.database}"]
+    workers = [Part([*command, "--role", "workers"], folder / f"{name}.log", env) for name in ("worker-1", "worker-2")]
+    api = Part([*command, "--role", "api"], folder / "api.log", env)
     gateways = [
         Gateway(name, mqtt.port, Course(points_of(name, points), Random(f"{seed} {name}")), clock)  # noqa: S311 - faults, not secrets
         for name in GATEWAYS
@@ -245,7 +350,7 @@ async def _bench(folder: Path, tables: Tables, clock: Clock, cycles: int, seed: 
         stack.push_async_callback(server.stop)
         await stack.enter_async_context(_tasks([server.supervise]))
         await stack.enter_async_context(running([*workers, api]))
-        yield Bench(server, workers, api, gateways, tables, page, clock)
+        yield Bench(server, database, workers, api, gateways, Roles(tables, gateways, clock), page, clock)
 
 
 @asynccontextmanager

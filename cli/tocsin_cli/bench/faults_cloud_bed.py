@@ -3,21 +3,23 @@
 import asyncio
 import os
 import signal
-import sqlite3
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import text
 
 from tocsin_cli.bench.faults_cloud_gateway import DEVICE, SETPOINT, SITE
-from tocsin_cli.bench.programs import TOCSIN, end
-from tocsin_cloud.settings import SQL_FILE
+from tocsin_cli.bench.programs import end, started_by
+from tocsin_cloud.adapters.sql.engine import Database
 
 PERSON: Final = "anna"
 AGAIN_S: Final = 0.3
 ANSWERS: Final = b'"worker answers"'
+ANEW: Final = b'"begins anew as a candidate"'
 
 
 def points_of(gateway: str, count: int) -> list[str]:
@@ -25,11 +27,11 @@ def points_of(gateway: str, count: int) -> list[str]:
     return [f"{gateway}p{place}" for place in range(count)]
 
 
-def write_plant(folder: Path, gateways: Sequence[str], points: int) -> None:
-    """Write a plant of these gateways, of which nobody decides alarms but the cloud side."""
+def write_plant(folder: Path, gateways: Sequence[str], points: int, channel: str) -> None:
+    """Write a plant of these gateways, of which nobody decides alarms but the cloud side; one person has `channel`."""
     folder.mkdir(parents=True)
     lines = ["tocsin: 1", f"site: {{id: {SITE}, name: faults}}"]
-    lines += [f'people: [{{id: {PERSON}, name: {PERSON}, channels: ["outbox://{PERSON}"]}}]']
+    lines += [f'people: [{{id: {PERSON}, name: {PERSON}, channels: ["{channel}"]}}]']
     lines += [f'rosters: [{{id: duty, name: duty, shifts: [{{from: "00:00", to: "00:00", people: [{PERSON}]}}]}}]']
     lines += ["notify: {min_priority: high, repeat_s: 86400, steps: [{after_s: 0, to: [duty]}]}", "gateways:"]
     limit = f"H: {{setpoint: {SETPOINT}, deadband: 5, on_delay_s: 0, off_delay_s: 0, priority: high}}"
@@ -46,35 +48,44 @@ def write_plant(folder: Path, gateways: Sequence[str], points: int) -> None:
 
 @dataclass
 class Part:
-    """A process of the cloud side that is started again whenever it has ended, by a kill or by itself."""
+    """A process, with all that it starts; it is started again whenever it has ended, by a kill or by itself."""
 
-    arguments: Sequence[str]
+    command: Sequence[str]
     log: Path
-    password: str
+    env: Mapping[str, str] = field(default_factory=dict)
     process: Process | None = None
+    _away_s: float = AGAIN_S
     _begun: int = 0
 
     async def supervise(self) -> None:
         """Keep it running until cancelled."""
         while True:
-            env = os.environ | {"TOCSIN_ADMIN_PASSWORD": self.password}
             with self.log.open("ab") as out:
                 self._begun = out.tell()
                 self.process = await asyncio.create_subprocess_exec(
-                    *TOCSIN, *self.arguments, stdout=out, stderr=out, env=env
+                    *self.command, stdout=out, stderr=out, env=os.environ | self.env
                 )
             await self.process.wait()
-            await asyncio.sleep(AGAIN_S)
+            away_s, self._away_s = self._away_s, AGAIN_S
+            await asyncio.sleep(away_s)
 
     @property
     def pid(self) -> int | None:
         """Its process id while it runs."""
         return None if self.process is None or self.process.returncode is not None else self.process.pid
 
-    def kill(self) -> None:
-        """Kill it with -9."""
+    def kill(self, away_s: float = AGAIN_S) -> None:
+        """Kill it with -9; it is started again after `away_s`."""
+        # What it said does not count any more, even if it takes a moment to be gone.
+        self._away_s, self._begun = away_s, self.log.stat().st_size
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it, and to all that it has started."""
         if self.pid is not None:
-            os.kill(self.pid, signal.SIGKILL)
+            for pid in (self.pid, *started_by(self.pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def answers(self) -> bool:
         """Whether it runs and has said that it answers others: it works, or stands by."""
@@ -82,15 +93,14 @@ class Part:
             return False
         with self.log.open("rb") as log:
             log.seek(self._begun)
-            return ANSWERS in log.read()
+            said = log.read()
+        return said.rfind(ANSWERS) > said.rfind(ANEW)
 
     async def end(self) -> None:
         """Let it end, and make it end if it does not."""
-        process = self.process
-        if process is None or process.returncode is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        await end(process)
+        self.signal(signal.SIGCONT)
+        if self.process is not None:
+            await end(self.process)
 
 
 @asynccontextmanager
@@ -107,41 +117,43 @@ async def running(parts: Sequence[Part]) -> AsyncIterator[None]:
             await part.end()
 
 
-@asynccontextmanager
-async def paused(pid: int) -> AsyncIterator[None]:
-    """Have a process stand still meanwhile."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+class Row(NamedTuple):
+    """A lease: the process id of whoever holds it, None if nobody does; how often it was taken, and renewed."""
+
+    pid: int | None
+    epoch: int
+    beat: int
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Tables:
     """The cloud side's SQL tables, looked into from beside."""
 
-    data: Path
+    database: Database
 
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """The answer to a query; nothing where there are no tables yet."""
-        path = self.data / SQL_FILE
-        if not path.exists():
-            return []
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as tables:
-            try:
-                return tables.execute(query).fetchall()
-            except sqlite3.OperationalError as error:
-                if "no such table" in str(error):
-                    return []
-                raise
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The answer to a query.
 
-    def leases(self) -> dict[str, tuple[str, int]]:
-        """Holder and epoch of each role's lease."""
-        return {name: (holder, epoch) for name, holder, epoch in self.rows("SELECT name, holder, epoch FROM lease")}
+        Raises:
+            sqlalchemy.exc.OperationalError: the database cannot answer now.
+        """
+        async with self.database.read() as session:
+            return [tuple(row) for row in await session.execute(text(query))]
 
-    def position(self) -> int:
-        """How far the alarms worker has committed, in the stream's own time."""
-        rows = self.rows("SELECT max(updated_ns) FROM worker")
-        return int(rows[0][0] or 0) if rows else 0
+    async def leases(self) -> dict[str, Row]:
+        """Each role's lease.
+
+        Raises:
+            sqlalchemy.exc.OperationalError: as `rows`.
+        """
+        found = await self.rows("SELECT name, holder, epoch, beat FROM lease")
+        return {name: Row(int(holder.split(":")[1]) if holder else None, *counts) for name, holder, *counts in found}
+
+    async def position(self) -> int:
+        """How far the alarms worker has committed, in the stream's own time.
+
+        Raises:
+            sqlalchemy.exc.OperationalError: as `rows`.
+        """
+        ((position,),) = await self.rows("SELECT max(updated_ns) FROM worker")
+        return int(position or 0)

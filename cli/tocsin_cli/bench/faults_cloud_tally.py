@@ -1,10 +1,10 @@
 """What was to arrive in the cloud side's fault benchmark, and what is missing or too often in its files: counting."""
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -30,6 +30,25 @@ class Alarms:
     given_up: frozenset[str]
 
 
+class Delivery(NamedTuple):
+    """A request that the web hook took: the key that it came with, and the occurrence that it is about."""
+
+    key: str
+    occurrence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """What came of the messages: `delivered` counts every request that was taken.
+
+    `known_again`: those of the doubled ones that a receiver may drop, as it has taken their key before.
+    """
+
+    count: Count
+    delivered: int
+    known_again: int
+
+
 def readings(sent: set[Reading], stored: Mapping[Reading, int]) -> Count:
     """Count readings: one that is stored twice is doubled, and so is one that was never sent."""
     lost = sum(1 for reading in sent if reading not in stored)
@@ -49,11 +68,12 @@ def alarms(raised: Mapping[str, bool], found: Alarms) -> Count:
     return Count(len(raised), lost, strays + again)
 
 
-def messages(told: set[str], delivered: Iterable[str]) -> Count:
+def messages(told: set[str], delivered: Sequence[Delivery]) -> Messages:
     """Count messages by the occurrence that each is about: people must be told once of those in `told`, of no other."""
-    found = Counter(delivered)
+    found = Counter(delivery.occurrence for delivery in delivered)
     lost = len(told - found.keys())
-    return Count(len(told), lost, found.total() - (len(told) - lost))
+    known_again = len(delivered) - len({delivery.key for delivery in delivered})
+    return Messages(Count(len(told), lost, found.total() - (len(told) - lost)), len(delivered), known_again)
 
 
 def stored_readings(history: Path) -> dict[Reading, int]:
@@ -67,20 +87,20 @@ def stored_readings(history: Path) -> dict[Reading, int]:
     return {(point, time_ms): count for point, time_ms, count in rows}
 
 
-def decided_alarms(tables: Tables) -> Alarms:
+async def decided_alarms(tables: Tables) -> Alarms:
     """What the tables have of alarms."""
-    steps = tables.rows("SELECT event, occurrence, count(*) FROM transition GROUP BY event, occurrence")
-    reasons = tables.rows("SELECT DISTINCT occurrence, reason FROM transition")
+    steps = await tables.rows("SELECT event, occurrence, count(*) FROM transition GROUP BY event, occurrence")
+    reasons = await tables.rows("SELECT DISTINCT occurrence, reason FROM transition")
+    ends = await tables.rows("SELECT id, returned_ns FROM occurrence")
     return Alarms(
-        {one: returned is not None for one, returned in tables.rows("SELECT id, returned_ns FROM occurrence")},
+        {one: returned is not None for one, returned in ends},
         {one: count for event, one, count in steps if event == "raise"},
         {one: count for event, one, count in steps if event == "return"},
         frozenset(one for one, reason in reasons if reason == NO_LONGER_WATCHED),
     )
 
 
-def delivered_messages(tables: Tables, outbox: Path) -> list[str]:
-    """The occurrence of each message that was delivered, as often as it was."""
-    about = dict(tables.rows("SELECT id, occurrence FROM message"))
-    lines = outbox.read_text(encoding="utf-8").splitlines() if outbox.exists() else []
-    return [about.get(json.loads(line)["id"], "") for line in lines]
+async def delivered_messages(tables: Tables, keys: Iterable[str]) -> list[Delivery]:
+    """What each of the requests with these keys was about."""
+    about = dict(await tables.rows("SELECT id, occurrence FROM message"))
+    return [Delivery(key, about.get(key, "")) for key in keys]

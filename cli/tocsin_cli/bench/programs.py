@@ -6,7 +6,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -101,9 +101,15 @@ def cpu_s(pid: int) -> float:
     """
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     own = sum(int(fields[place]) for place in range(11, 15)) / os.sysconf("SC_CLK_TCK")
-    started = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text(encoding="ascii").split()
-    ]
-    return own + sum(cpu_s(child) for child in started)
+    return own + sum(cpu_s(child) for child in started_by(pid))
+
+
+def started_by(pid: int) -> list[int]:
+    """The processes that a process has started and that still run (Linux); none of one that has ended."""
+    found: list[int] = []
+    # Threads end while they are listed, and so do processes.
+    with suppress(FileNotFoundError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, (task / "children").read_text(encoding="ascii").split())
+    return found

@@ -9,7 +9,7 @@ import smtplib
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formataddr
@@ -71,19 +71,33 @@ def masked(text: str, channel: str) -> str:
 
 
 class Channels:
-    """Sends letters; the folder `outbox` takes those to `outbox://`."""
+    """Sends letters, each once as far as processes on this machine can know it.
+
+    The folder `outbox` takes those to `outbox://`, and in `sent` a mark of each that a service has taken: whoever goes
+    on after a kill finds it there, before the database was told.
+    """
 
     def __init__(self, outbox: Path, timeout_s: float = SEND_TIMEOUT_S) -> None:
         """Give up on a service that has not taken a letter after `timeout_s`."""
         self._outbox = Outbox(outbox)
+        self._sent = outbox / "sent"
         self._timeout_s = timeout_s
         self._under_way: dict[str, asyncio.Future[None]] = {}
         # Apprise logs recipients and hosts; what may be known of a failure is in the error of the message.
         logging.getLogger("apprise").addHandler(logging.NullHandler())
         logging.getLogger("apprise").propagate = False
 
+    async def load(self, channels: Iterable[str]) -> None:
+        """Have the services loaded that these addresses need: that takes seconds, and the first letter does not."""
+        if any(kind_of(channel) != OUTBOX for channel in channels):
+            await asyncio.to_thread(apprise.Apprise.instantiate, "json://localhost", asset=_asset())
+
+    def written_down(self, message: str) -> None:
+        """Forget the mark of a letter: the database knows that it got out. A kill just before leaves an empty file."""
+        (self._sent / message).unlink(missing_ok=True)
+
     async def send(self, letter: Letter) -> None:
-        """Send `letter` by its channel.
+        """Send `letter` by its channel, unless a service has taken it before.
 
         Raises:
             ChannelError: it did not get out, or it is not known whether it did.
@@ -110,6 +124,9 @@ class Channels:
         if kind_of(letter.channel) == OUTBOX:
             self._outbox.append(letter)
             return
+        if (self._sent / letter.id).exists():
+            log.warning("a message was sent before, and only that is written down", message=letter.id)
+            return
         service = apprise.Apprise.instantiate(letter.channel, asset=_asset())
         if service is None:
             raise ChannelError(f"{kind_of(letter.channel)}:// is no address that Apprise understands")
@@ -117,6 +134,15 @@ class Channels:
             _mail(service, letter)
         else:
             _notify(service, letter)
+        self._mark(letter)
+
+    def _mark(self, letter: Letter) -> None:
+        try:
+            self._sent.mkdir(parents=True, exist_ok=True)
+            (self._sent / letter.id).touch()
+        except OSError as error:
+            # It has got out: after a kill in the next moments it does so again.
+            log.warning("a message that was sent is not marked", message=letter.id, reason=str(error))
 
 
 def _asset() -> apprise.AppriseAsset:

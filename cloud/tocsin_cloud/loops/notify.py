@@ -46,6 +46,9 @@ class Sender(Protocol):
             ChannelError: it did not get out, or nobody knows.
         """
 
+    def written_down(self, message: str) -> None:
+        """Hear that the database knows that a message got out."""
+
 
 Publish = Callable[[str, object], Awaitable[None]]
 """Tells listeners of what is committed: (kind, body)."""
@@ -193,6 +196,7 @@ class Notifier:
         self._outcomes.labels(outcome).inc()
         told = log.bind(id=letter.id, to=letter.to, channel=kind_of(letter.channel), attempt=item.attempt)
         if error is None:
+            self._channels.written_down(letter.id)
             told.info("message delivered")
         else:
             told.warning("message not delivered", outcome=outcome, error=error)
