@@ -1,6 +1,7 @@
 """The ISA-18.2 / IEC 62682 alarm states, the events between them, and `NEXT`, the table that joins the two."""
 
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -18,7 +19,7 @@ class Phase(IntEnum):
     LATCHED_UNACKNOWLEDGED = 4  # E
     LATCHED_ACKNOWLEDGED = 5  # F
 
-    @property
+    @cached_property
     def text(self) -> str:
         """As the API says it: `returned-unacknowledged`."""
         return self.name.lower().replace("_", "-")
@@ -44,7 +45,7 @@ class Event(IntEnum):
     SUPPRESS = 11
     UNSUPPRESS = 12
 
-    @property
+    @cached_property
     def text(self) -> str:
         """As the journal says it: `out-of-service`."""
         return self.name.lower().replace("_", "-")

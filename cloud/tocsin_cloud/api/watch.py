@@ -122,7 +122,7 @@ class TableWatch:
             tickets, messages = await self._news.take(CYCLE_S)
             try:
                 async with self._ports.database.read() as session:
-                    events = await self._changes(session, tickets, messages)
+                    await self._tell(session, tickets, messages)
             except Exception as error:
                 if isinstance(error, DatabaseAwayError):
                     log.warning("changes cannot be read", reason=error.reason)
@@ -130,18 +130,19 @@ class TableWatch:
                     log.exception("reading the changes failed")
                 self._hub.end_all("changes could not be read")
                 await asyncio.sleep(RETRY_S)
-            else:
-                if events:
-                    self._hub.post(events)
 
-    async def _changes(self, session: AsyncSession, tickets: set[str], messages: set[str]) -> list[bytes]:
-        events: list[bytes] = []
+    async def _tell(self, session: AsyncSession, tickets: set[str], messages: set[str]) -> None:
         while steps := await self._steps(session):
-            events += [
-                event_of("transition", shape)
-                for shape in await rows.alarms(session, {occurrence for _, occurrence in steps})
-            ]
+            shapes = await rows.alarms(session, {occurrence for _, occurrence in steps})
+            # In portions: a flood in one would not fit into a mailbox, however quickly its reader takes what comes.
+            self._hub.post([event_of("transition", shape) for shape in shapes])
             self._transition = steps[-1][0]
+        events = await self._others(session, tickets, messages)
+        if events:
+            self._hub.post(events)
+
+    async def _others(self, session: AsyncSession, tickets: set[str], messages: set[str]) -> list[bytes]:
+        events: list[bytes] = []
         entries = (
             select(sql.TicketLog.id, sql.TicketLog.ticket)
             .where(sql.TicketLog.id > self._log_entry)

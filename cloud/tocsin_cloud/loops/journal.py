@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from types import SimpleNamespace
 from typing import Any, Final
 
 from sqlalchemy import insert, select, update
@@ -27,7 +28,9 @@ HOUR_S: Final = 3600.0
 # Of more places than these all open tickets are looked at: so many names in a question cost as much.
 FEW_PLACES: Final = 20
 NO_LONGER_WATCHED: Final = "no longer watched"
-_OCCURRENCE: Final = tuple(sql.Occurrence.__table__.columns.keys())
+# What is in no table yet has the same attributes, and none of the watch that SQLAlchemy keeps on those of its own: of a
+# flood of alarms that is the dearest part.
+Row = sql.Occurrence | SimpleNamespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +140,9 @@ class Journal:
     async def _apply(
         self, session: AsyncSession, steps: Sequence[Step], committed_ns: int, done: Committed
     ) -> list[AlarmEvent]:
-        known = await _occurrences(session, self._ids(steps))
+        known: dict[str, Row] = {**await _occurrences(session, self._ids(steps))}
         events: list[AlarmEvent] = []
-        raised: list[sql.Occurrence] = []
+        raised: list[SimpleNamespace] = []
         rows: list[dict[str, Any]] = []
         for step in steps:
             transition = step.transition
@@ -151,8 +154,8 @@ class Journal:
                 if transition.superseded_ns:
                     _close(known.get(occurrence_id(definition.id, transition.superseded_ns)), transition.time_ns)
                 if occurrence not in known:
-                    known[occurrence] = _raised(occurrence, definition, point, step, message, committed_ns)
-                    raised.append(known[occurrence])
+                    raised.append(_raised(occurrence, definition, point, step, message, committed_ns))
+                    known[occurrence] = raised[-1]
             row = known.get(occurrence)
             if row is not None:
                 _advance(row, transition)
@@ -166,7 +169,7 @@ class Journal:
             told = with_reasons(message, None if row is None else because(row.reason), self._groups)
             events.append(self._event(occurrence, definition, point, transition, told))
         if raised:
-            await session.execute(insert(sql.Occurrence), [_columns_of(row) for row in raised])
+            await session.execute(insert(sql.Occurrence), [vars(row) for row in raised])
         await session.execute(insert(sql.Transition), rows)
         return events
 
@@ -334,9 +337,7 @@ async def _covered(session: AsyncSession, occurrences: Sequence[str]) -> set[tup
     return found
 
 
-async def _note_suppression(
-    session: AsyncSession, definition: AlarmDefinition, step: Step, row: sql.Occurrence | None
-) -> None:
+async def _note_suppression(session: AsyncSession, definition: AlarmDefinition, step: Step, row: Row | None) -> None:
     state = await session.get(sql.AlarmState, definition.id)
     if state is None:
         state = sql.AlarmState(alarm=definition.id)
@@ -347,7 +348,7 @@ async def _note_suppression(
         _hide(row, step)
 
 
-def _hide(row: sql.AlarmState | sql.Occurrence, step: Step) -> None:
+def _hide(row: sql.AlarmState | Row, step: Step) -> None:
     row.shelved_until_ns, row.shelved_once = step.shelved_until_ns, step.shelved_once
     row.out_of_service, row.suppressed = step.out_of_service, step.transition.suppressed
 
@@ -379,9 +380,9 @@ def _raised(
     step: Step,
     message: Text,
     committed_ns: int,
-) -> sql.Occurrence:
+) -> SimpleNamespace:
     transition = step.transition
-    return sql.Occurrence(
+    return SimpleNamespace(
         id=occurrence,
         alarm=definition.id,
         point=point.id,
@@ -409,11 +410,7 @@ def _raised(
     )
 
 
-def _columns_of(row: sql.Occurrence) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _OCCURRENCE}
-
-
-def _advance(row: sql.Occurrence, transition: Transition) -> None:
+def _advance(row: Row, transition: Transition) -> None:
     row.phase = transition.phase_to.text
     if transition.event in (Event.RETURN, Event.RETURN_LATCHED):
         row.returned_ns = transition.time_ns
@@ -423,7 +420,7 @@ def _advance(row: sql.Occurrence, transition: Transition) -> None:
         row.acknowledged_ns = row.acknowledged_by = None
 
 
-def _close(row: sql.Occurrence | None, at_ns: int) -> None:
+def _close(row: Row | None, at_ns: int) -> None:
     if row is not None:
         row.phase = Phase.NORMAL.text
         row.returned_ns = row.returned_ns or at_ns

@@ -1,6 +1,7 @@
 """The plant file's strict models: what one plant consists of, field by field."""
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -62,7 +63,7 @@ class Priority(StrEnum):
     HIGH = "high"
     CRITICAL = "critical"
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """1 (low) to 4 (critical)."""
         return list(Priority).index(self) + 1

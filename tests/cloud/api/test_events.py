@@ -117,6 +117,16 @@ async def test_a_flood_is_told_as_it_begins_and_ends(bench: Bench) -> None:
         await eventually_async(lambda: told() == [11, 12, None])
 
 
+async def test_a_flood_of_alarms_does_not_end_the_stream(bench: Bench) -> None:
+    """More transitions than a mailbox holds, committed at once: a reader who takes what comes gets each of them."""
+    count = MOST_EVENTS + 500
+    async with served(bench) as server, reading(bench, server) as reader:
+        rows = [occurrence(number) for number in range(count)]
+        await bench.put(*rows, *map(transition, rows))
+        await eventually_async(lambda: reader.over or len(reader.of("transition")) == count, 30)
+        assert not reader.over
+
+
 async def test_a_transition_whose_event_got_lost_is_told_all_the_same(bench: Bench) -> None:
     """The tables are looked into once a second, so no transition depends on an event."""
     async with served(bench) as server, reading(bench, server) as reader:
