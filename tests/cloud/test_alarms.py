@@ -11,10 +11,10 @@ import pytest
 from nats.aio.client import Client
 from sqlalchemy import func, select
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.cloud.rig import SITE, SpoolingGateway, broker, candidate, depose, held, now_ms, plant_folder
+from tests.support.database import failing
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
@@ -23,6 +23,7 @@ from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.snapshot import load as load_snapshot
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import STREAM, Position, connect, ensure_stream, publish_command, publish_tick
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
@@ -337,13 +338,29 @@ class UnansweringDatabase(Database):
     def _lose(self, written: int | None) -> None:
         if written and not self.lost:
             self.lost += 1
-            raise OperationalError(None, None, ConnectionError("lost"))
+            raise DatabaseAwayError(None, None, ConnectionError("lost"))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A reading transaction."""
         async with self._inner.read() as session:
             yield session
+
+
+def test_a_command_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
+    """It was taken from the stream, once: whoever gave it hears of it when the database is back."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, r.working():
+            await r.gateway.send({0: 60.0})
+            await eventually_async(lambda: _is(r, "unacknowledged"))
+            with failing(r.database) as failed:
+                await publish_command(r.client, SITE, {"id": "1", "verb": "ack", "alarm": "P1/H", "who": "anna"})
+                # A reading transaction, which only the look for what was answered before begins, is tried again.
+                await eventually_async(lambda: failed.count("BEGIN") > 1)
+            assert (await r.command("ack", "1")).accepted
+
+    asyncio.run(story())
 
 
 def test_a_commit_whose_answer_was_lost_is_made_once(tmp_path: Path) -> None:

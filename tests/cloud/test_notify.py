@@ -2,25 +2,31 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 
 from tests.cloud.api.stand_ins import PLANT, START_NS, HandClock, message, occurrence
 from tests.cloud.rig import candidate, held
+from tests.support.database import LASTING, PASSING, Make, failing
 from tests.support.postgres import on_both
+from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.channels import ChannelError, Letter
 from tocsin_cloud.adapters.lease import PATIENCE_S, LeaseLostError
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Message, Occurrence
+from tocsin_cloud.loops import notify
 from tocsin_cloud.loops.notify import ATTEMPTS, Notifier
 from tocsin_cloud.loops.outbox import end_calls
 from tocsin_core.plant import Plant, load_plant
@@ -263,11 +269,11 @@ async def test_a_database_that_fails_once_doubles_no_message(
         if fails:
             failed.set()
         if fails and not committed:
-            raise OperationalError(None, None, ConnectionError("gone"))
+            raise DatabaseAwayError(None, None, ConnectionError("gone"))
         async with write() as session:
             yield session
         if fails:
-            raise OperationalError(None, None, ConnectionError("gone"))
+            raise DatabaseAwayError(None, None, ConnectionError("gone"))
 
     started: list[None] = []
 
@@ -287,6 +293,61 @@ async def test_a_database_that_fails_once_doubles_no_message(
     assert len(office.post.sent) == 2
     async with office.database.read() as session:
         assert {(row.state, row.attempts) for row in await session.scalars(select(Message))} == {("delivered", 1)}
+
+
+async def test_no_failure_that_passes_ends_the_sending(
+    office: Office, monkeypatch: pytest.MonkeyPatch, sql_url: URL
+) -> None:
+    """Each kind of them once as messages are looked for, and once as how one ended is written: each is sent once."""
+    monkeypatch.setattr(notify, "POLL_S", 0.01)
+    kinds = PASSING[sql_url.get_backend_name()]
+    working = asyncio.create_task(office.notifier.run())
+    for number, (error, late) in enumerate(product(kinds, (False, True)), 1):
+        with ExitStack() as stack:
+            failed: list[list[str]] = []
+
+            async def fail(stack: ExitStack = stack, error: Make = error, failed: list[list[str]] = failed) -> None:
+                failed.append(stack.enter_context(failing(office.database, error, 1)))
+
+            raised = occurrence(number, source=f"place {number}")
+            office.post.meanwhile = fail if late else None
+            await office.put(raised, message(number, raised))
+            if not late:
+                await fail()
+            await eventually_async(partial(_happened, failed))
+        await eventually_async(partial(_delivered, office, number))
+    assert not working.done()
+    working.cancel()
+    assert len(office.post.sent) == 2 * len(kinds)
+
+
+def _happened(failed: list[list[str]]) -> bool:
+    return any(failed)
+
+
+async def _delivered(office: Office, messages: int) -> bool:
+    async with office.database.read() as session:
+        states = list(await session.scalars(select(Message.state)))
+    return states == ["delivered"] * messages
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_mistake_of_ours_ends_the_sending(office: Office, sql_url: URL, *, late: bool) -> None:
+    """What trying again does not mend is no weather: the worker ends with it, as messages are looked for or written."""
+    for number, error in enumerate(LASTING[sql_url.get_backend_name()], 1):
+        with ExitStack() as stack:
+
+            async def fail(stack: ExitStack = stack, error: Make = error) -> None:
+                stack.enter_context(failing(office.database, error))
+
+            raised = occurrence(number, source=f"place {number}")
+            await office.put(raised, message(number, raised))
+            office.post.meanwhile = fail if late else None
+            if not late:
+                await fail()
+            with pytest.raises((DBAPIError, ExceptionGroup)) as ended:
+                await office.notifier.run()
+            assert ended.group_contains(DBAPIError) if late else not isinstance(ended.value, DatabaseAwayError)
 
 
 async def test_an_answer_that_comes_during_a_failing_attempt_ends_it(office: Office) -> None:

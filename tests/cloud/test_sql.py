@@ -16,13 +16,15 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from tests.support.database import tell
+import tocsin_cloud.loops
+from tests.support.database import LASTING, PASSING, failing, tell
 from tests.support.postgres import Postgres, on_both, postgres
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.sql import engine as sql_engine
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database, create_engine, migrate, server_url, sqlite_url
 from tocsin_cloud.adapters.sql.models import AlarmState, Base, GatewayOrder, Ticket
 from tocsin_cloud.adapters.sql.models import Quarantine as Row
@@ -272,19 +274,63 @@ def test_a_server_that_is_away_may_be_asked_again(tmp_path: Path) -> None:
 
         async def story(database: Database) -> None:
             await _nothing_waits(database)
-            with pytest.raises(OperationalError):
+            with pytest.raises(DatabaseAwayError):
                 await interrupted(database)
             await asyncio.to_thread(server.start)
             # The connection that stood before it was killed is not asked first.
             await _nothing_waits(database)
             await asyncio.to_thread(server.stop)
-            with pytest.raises(OperationalError):
+            with pytest.raises(DatabaseAwayError):
                 await _nothing_waits(database)
             await asyncio.to_thread(server.start)
             async with database.write() as session:
                 session.add(_state("after"))
 
         tell(server.with_tables(), story)
+
+
+@on_both
+def test_one_place_says_what_passes(sql_url: URL) -> None:
+    """Each failure that passes by itself is said as that, reading and writing; any other one as what it is."""
+    make = sql_url.get_backend_name()
+
+    async def story(database: Database) -> None:
+        for error in PASSING[make]:
+            with failing(database, error, 2):
+                with pytest.raises(DatabaseAwayError):
+                    await _nothing_waits(database)
+                with pytest.raises(DatabaseAwayError):
+                    await _write(database)
+            await _write(database)
+        for error in LASTING[make]:
+            with failing(database, error), pytest.raises(DBAPIError) as told:
+                await _nothing_waits(database)
+            assert not isinstance(told.value, DatabaseAwayError)
+
+    tell(sql_url, story)
+
+
+def test_a_writer_whose_turn_does_not_come_may_try_again(sql_url: URL) -> None:
+    """Waiting in the pool is as good as waiting at the database."""
+
+    async def story(database: Database) -> None:
+        database._writer.sync_engine.pool._timeout = 0.01  # type: ignore[attr-defined]  # noqa: SLF001 -- 30 s otherwise
+        async with database.write():
+            with pytest.raises(DatabaseAwayError):
+                await _write(database)
+
+    tell(sql_url, story)
+
+
+def test_no_loop_decides_for_itself_what_passes() -> None:
+    """None of the loops knows SQLAlchemy's errors: they catch what the one place makes of them."""
+    loops = Path(tocsin_cloud.loops.__file__).parent
+    assert [path.name for path in loops.glob("*.py") if "sqlalchemy.exc" in path.read_text(encoding="utf-8")] == []
+
+
+async def _write(database: Database) -> None:
+    async with database.write() as session:
+        await session.execute(select(AlarmState.alarm))
 
 
 def test_a_writer_that_stands_still_is_ended(postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +348,7 @@ def test_a_writer_that_stands_still_is_ended(postgres_server: Postgres, monkeypa
 
     async def story(database: Database) -> None:
         other = Database.as_it_is(url)
-        with pytest.raises(OperationalError):
+        with pytest.raises(DatabaseAwayError):
             await stopped(database, other)
         await other.close()
 

@@ -4,9 +4,13 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import inf
+from typing import Final
 
+import asyncpg
 from sqlalchemy import event
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi as Driver
 from sqlalchemy.engine import URL
 
 from tocsin_cloud.adapters.sql.engine import Database
@@ -34,8 +38,41 @@ def broken(code: int = sqlite3.SQLITE_IOERR) -> sqlite3.Error:
     return error
 
 
+def _driver(name: str, cause: Exception | None = None) -> Exception:
+    """What SQLAlchemy's driver for PostgreSQL makes of an error of asyncpg's."""
+    made: Exception = getattr(Driver, name)("made for a test", cause)
+    return made
+
+
+Make = Callable[[], Exception]
+
+PASSING: Final[dict[str, tuple[Make, ...]]] = {
+    "sqlite": (broken, *(partial(broken, code) for code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, 266))),
+    "postgresql": (
+        ConnectionResetError,
+        TimeoutError,
+        partial(_driver, "InterfaceError"),
+        partial(_driver, "InternalClientError"),
+        partial(_driver, "InternalServerError", asyncpg.InternalServerError("")),
+        partial(_driver, "InvalidCachedStatementError"),
+        partial(_driver, "Error", asyncpg.SerializationError("")),
+        partial(_driver, "Error", asyncpg.AdminShutdownError("")),
+    ),
+}
+"""By the make of database, failures that pass by themselves; 266 is SQLite's extended code of a read that failed."""
+
+LASTING: Final[dict[str, tuple[Make, ...]]] = {
+    "sqlite": (partial(broken, sqlite3.SQLITE_ERROR), partial(broken, sqlite3.SQLITE_CORRUPT)),
+    "postgresql": (
+        partial(_driver, "ProgrammingError", asyncpg.UndefinedTableError("")),
+        partial(_driver, "Error", asyncpg.DataError("")),
+    ),
+}
+"""Those that trying again does not mend."""
+
+
 @contextmanager
-def failing(database: Database, error: Callable[[], Exception] = broken, times: float = inf) -> Iterator[list[str]]:
+def failing(database: Database, error: Make = broken, times: float = inf) -> Iterator[list[str]]:
     """Have the driver raise `error` at the next statements of `database`, `times` of them; yields those statements."""
     failed: list[str] = []
 

@@ -8,10 +8,11 @@ from typing import Final
 
 import structlog
 from sqlalchemy import update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_core.clock import Clock
 
@@ -80,7 +81,7 @@ class Lease:
         """Look at the row, and take the lease if nobody has it or its holder has stood still.
 
         Raises:
-            SQLAlchemyError, OSError: the database does not answer.
+            DatabaseAwayError: the database does not answer.
         """
         async with self._database.read() as session:
             row = await _row(session, self.name)
@@ -123,7 +124,7 @@ class Lease:
 
         Raises:
             LeaseLostError: another process has taken over.
-            SQLAlchemyError, OSError: the database does not answer.
+            DatabaseAwayError: the database does not answer.
         """
         for _ in range(RENEWALS):
             if self.trusted:
@@ -151,8 +152,8 @@ class Lease:
                 # Released while this waited for its turn to write.
                 if not self._released:
                     raise
-            except (SQLAlchemyError, OSError) as error:
-                log.error("lease not renewed", lease=self.name, reason=_reason(error))  # noqa: TRY400 -- the message is the reason
+            except DatabaseAwayError as error:
+                log.error("lease not renewed", lease=self.name, reason=error.reason)  # noqa: TRY400 -- the message is the reason
                 await asyncio.sleep(BEAT_S)
 
     async def release(self) -> None:
@@ -164,9 +165,9 @@ class Lease:
         try:
             async with self._database.write() as session:
                 await session.execute(update(sql.Lease).where(*ours).values(holder=""))
-        except (SQLAlchemyError, OSError) as error:
+        except DatabaseAwayError as error:
             # Whoever waits for it takes it a little later.
-            log.warning("lease not released", lease=self.name, reason=_reason(error))
+            log.warning("lease not released", lease=self.name, reason=error.reason)
 
 
 async def hold(
@@ -204,8 +205,8 @@ async def hold(
 async def _taken(lease: Lease) -> bool:
     try:
         return await lease.take()
-    except (SQLAlchemyError, OSError) as error:
-        log.warning("lease cannot be looked at", lease=lease.name, reason=_reason(error))
+    except DatabaseAwayError as error:
+        log.warning("lease cannot be looked at", lease=lease.name, reason=error.reason)
         return False
 
 
@@ -231,7 +232,3 @@ async def _take(session: AsyncSession, name: str, holder: str, seen: Row) -> boo
         .execution_options(synchronize_session=False)
     )
     return found is not None
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error) or repr(error)

@@ -53,7 +53,7 @@ class Quarantine:
         """Write what came since the last time and drop what is beyond the bound.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the rows are still waiting.
+            DatabaseAwayError: the rows are still waiting.
         """
         if not self._waiting:
             return

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,6 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from prometheus_client import Counter
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters import snapshot as snapshots
@@ -22,6 +22,7 @@ from tocsin_cloud.adapters.lease import Lease, hold
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.snapshot import Snapshot
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError, when_back
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
 from tocsin_cloud.loops.computed import Outlet
@@ -175,8 +176,8 @@ class AlarmsWorker:
             parts.outlet.drop(progress.computed)
             if parts.outlet.first is None and self._snapshot_is_due():
                 self._keep_snapshot()
-        except OperationalError as error:
-            log.warning("standing by without the database", reason=str(error.orig))
+        except DatabaseAwayError as error:
+            log.warning("standing by without the database", reason=error.reason)
         await asyncio.sleep(max(0.0, deadline - parts.clock.monotonic()))
 
     async def work(self) -> None:
@@ -222,17 +223,15 @@ class AlarmsWorker:
 
     async def _take_over(self) -> Feed:
         parts = self._parts
-        progress = await self._progress()
+        progress = await when_back(self._progress, "takeover")
         feed = await self._opened(progress)
         started, before = parts.clock.monotonic(), self._read.sequence
         parts.outlet.drop(progress.computed)
         await self._catch_up(feed, progress.position, inf)
         parts.outlet.drop(progress.computed)
         self._committed, self._clean = self._read, True
-        await self._reconcile()
-        async with parts.database.read() as session:
-            await self._floods.load(session, parts.clock.now_ns())
-            self._delegation.adopt(await journal_positions(session))
+        await when_back(self._reconcile, "takeover")
+        await when_back(self._recall, "takeover")
         self._caught_up = True
         log.info(
             "alarms worker ready",
@@ -364,13 +363,22 @@ class AlarmsWorker:
             log.warning("alarms raised or returned under another plant file are told", alarms=len(steps))
             await self._commit(Batch(self._read, steps))
 
+    async def _recall(self) -> None:
+        """Learn from the tables what floods there are, and how far gateways' journals are taken in."""
+        async with self._parts.database.read() as session:
+            await self._floods.load(session, self._parts.clock.now_ns())
+            self._delegation.adopt(await journal_positions(session))
+
     async def _look_up(self, messages: list[Message]) -> None:
         """Find out which of the commands in `messages` were answered before: one that came twice is obeyed once."""
         ids = [_command_id(message) for message in messages if message.topic.startswith(COMMAND)]
-        self._answered = {}
-        if ids:
-            async with self._parts.database.read() as session:
-                self._answered = await answered_at(session, [one for one in ids if one])
+        known = [one for one in ids if one]
+        # What was taken from the stream is taken once: it waits here.
+        self._answered = await when_back(partial(self._answers, known), "commands") if known else {}
+
+    async def _answers(self, ids: list[str]) -> dict[str, int]:
+        async with self._parts.database.read() as session:
+            return await answered_at(session, ids)
 
     def _advance(self, messages: list[Message]) -> Batch:
         """Take `messages` into the engine; what came of them is the answer. Never waits."""
@@ -530,10 +538,10 @@ class AlarmsWorker:
                     # A commit whose answer was lost with the connection may have taken place all the same.
                     if done is None or not await self._took_place(session, batch):
                         done = await self._journal.record(session, batch, computed, parts.clock.now_ns())
-            except OperationalError as error:
+            except DatabaseAwayError as error:
                 parts.metrics.commit_failures.labels(ROLE).inc()
                 # The engine has moved on already: these consequences are committed before anything else happens.
-                log.error("database refuses", reason=str(error.orig), again_in_s=RETRY_S)  # noqa: TRY400 -- the message is the reason
+                log.error("database refuses", reason=error.reason, again_in_s=RETRY_S)  # noqa: TRY400 -- the message is the reason
             else:
                 return done
             await asyncio.sleep(RETRY_S)

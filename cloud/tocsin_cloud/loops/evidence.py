@@ -9,10 +9,10 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
 
 from tocsin_cloud.adapters.history import HistoryError, StoredReadings
 from tocsin_cloud.adapters.lease import Lease
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Occurrence, Ticket
 from tocsin_cloud.adapters.stream import publish_event
@@ -57,7 +57,7 @@ async def keep_evidence(parts: EvidenceParts) -> None:
                 # In a flood the history has more to do than to be asked for pictures.
                 await asyncio.sleep(REST * (parts.clock.monotonic() - begun))
             failed = False
-        except (HistoryError, OperationalError, NatsError, OSError) as error:
+        except (HistoryError, DatabaseAwayError, NatsError, OSError) as error:
             # The ticket stands without its picture and is found again the next time. A historian may be away for long.
             if not failed:
                 log.warning("evidence not kept", reason=str(error))

@@ -14,10 +14,10 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.metrics_watch import QUALITIES, WatchMetrics
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import GatewayOrder, Message, Quarantine, Ticket
 from tocsin_cloud.adapters.stream import stream_figures
@@ -94,7 +94,7 @@ class Look:
     async def _tried(self, what: str, look: Callable[[], Awaitable[None]]) -> None:
         try:
             await look()
-        except (NatsError, SQLAlchemyError, TimeoutError, OSError) as error:
+        except (NatsError, DatabaseAwayError, TimeoutError, OSError) as error:
             self._parts.metrics.look_failures.labels(what).inc()
             log.warning("figures not looked up", what=what, reason=str(error) or repr(error))
 

@@ -9,11 +9,11 @@ import structlog
 from nats.errors import Error as NatsError
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.channels import ChannelError, Letter, kind_of
 from tocsin_cloud.adapters.lease import Lease
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Message, Occurrence
 from tocsin_cloud.loops.outbox import CANCELLED, DELIVERED, FAILED, PENDING, SENDING, put_in, waiting
@@ -102,9 +102,10 @@ class Notifier:
             handled = 0
             try:
                 handled = await self.send_due()
-            except* SQLAlchemyError:
+            except* DatabaseAwayError as failures:
                 # What was taken stays claimed, and is sent again when the claim is over.
-                log.exception("the outbox cannot be read or written")
+                reasons = {failure.reason for failure in failures.exceptions if isinstance(failure, DatabaseAwayError)}
+                log.error("the outbox cannot be read or written", reasons=sorted(reasons))  # noqa: TRY400 -- the reasons are told
             if not handled:
                 await asyncio.sleep(POLL_S)
 
@@ -161,8 +162,8 @@ class Notifier:
         # This process may have stood still since the claim.
         try:
             sure = await self._lease.sure()
-        except OperationalError as failure:
-            log.warning("the lease cannot be looked at", message=letter.id, reason=str(failure.orig))
+        except DatabaseAwayError as failure:
+            log.warning("the lease cannot be looked at", message=letter.id, reason=failure.reason)
             sure = False
         if not sure:
             log.warning("a message waits for a faster database", message=letter.id)
@@ -174,8 +175,8 @@ class Notifier:
         while True:
             try:
                 await self._write_down(item, error)
-            except OperationalError as failure:
-                log.warning("how a message ended is not written yet", message=letter.id, reason=str(failure.orig))
+            except DatabaseAwayError as failure:
+                log.warning("how a message ended is not written yet", message=letter.id, reason=failure.reason)
             else:
                 return
             if self._clock.monotonic() >= item.until_s:

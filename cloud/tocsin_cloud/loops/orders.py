@@ -11,13 +11,13 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from sqlalchemy import insert, select, update
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.gateways import send_orders
 from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.loops.delegation import GatewayOrder
 from tocsin_cloud.loops.live import LiveView
@@ -100,8 +100,8 @@ async def keep_ordering(parts: OrderParts) -> None:
     while True:
         try:
             await _send_waiting(parts, sent)
-        except OperationalError as error:
-            log.error("orders cannot be read", reason=str(error.orig))  # noqa: TRY400 -- the message is the reason
+        except DatabaseAwayError as error:
+            log.error("orders cannot be read", reason=error.reason)  # noqa: TRY400 -- the message is the reason
         except (NatsError, OSError) as error:
             log.warning("orders not sent", reason=str(error) or repr(error))
         try:

@@ -3,9 +3,9 @@
 import asyncio
 
 import structlog
-from sqlalchemy.exc import OperationalError
 
 from tocsin_cloud.adapters.quarantine import Quarantine
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 
 log = structlog.get_logger()
 
@@ -18,5 +18,5 @@ async def keep_quarantine(quarantine: Quarantine) -> None:
         await asyncio.sleep(INTERVAL_S)
         try:
             await quarantine.flush()
-        except OperationalError as error:
-            log.warning("quarantine not written", reason=str(error.orig))
+        except DatabaseAwayError as error:
+            log.warning("quarantine not written", reason=error.reason)

@@ -1,13 +1,20 @@
 """Which failures of a database pass by themselves: decided here alone, for whoever has to try again."""
 
+import asyncio
 import sqlite3
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
+import structlog
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi as Driver
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+log = structlog.get_logger()
+T = TypeVar("T")
+
+AGAIN_S: Final = 0.5
 # Classes and codes of PostgreSQL's SQLSTATE (appendix A of its manual) that say nothing of the statement itself:
 # connection, serialization and deadlock, resources, locks, an operator's hand, the system, a server that only reads,
 # the server's own faults.
@@ -33,6 +40,16 @@ class DatabaseAwayError(OperationalError):
     def reason(self) -> str:
         """What the database, the driver or the network said."""
         return str(self.orig) or repr(self.orig)
+
+
+async def when_back(work: Callable[[], Awaitable[T]], what: str) -> T:
+    """Do what needs the database; while it is away, say that `what` waits, and try again."""
+    while True:
+        try:
+            return await work()
+        except DatabaseAwayError as error:
+            log.warning("waiting for the database", what=what, reason=error.reason)
+        await asyncio.sleep(AGAIN_S)
 
 
 def said_away(context: ExceptionContext) -> DatabaseAwayError | None:
