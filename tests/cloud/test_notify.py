@@ -295,6 +295,29 @@ async def test_a_database_that_fails_once_doubles_no_message(
         assert {(row.state, row.attempts) for row in await session.scalars(select(Message))} == {("delivered", 1)}
 
 
+async def test_a_clock_that_is_set_back_loses_doubles_and_delays_nothing(office: Office) -> None:
+    """By an hour: what waits, and what a dead worker had claimed, goes out as long after as before, and once."""
+    sent, waits, claimed, later = (occurrence(number, source=f"place {number}") for number in range(1, 5))
+    await office.put(sent, message(1, sent))
+    assert await office.notifier.send_due() == 1
+    now_ns = office.clock.now_ns()
+    await office.put(waits, message(2, waits, due_ns=now_ns + 60 * 10**9))
+    await office.put(claimed, message(3, claimed, state="sending", attempts=1, due_ns=now_ns + 30 * 10**9))
+    office.clock.set_back(3600)
+    assert await office.notifier.send_due() == 0
+    await office.put(later, message(4, later, due_ns=office.clock.now_ns()))
+    went: list[tuple[int, str]] = []
+    for second in range(0, 70, 10):
+        before = len(office.post.sent)
+        await office.notifier.send_due()
+        went += [(second, letter.id[-1]) for letter in office.post.sent[before:]]
+        office.clock.move(10)
+    assert went == [(0, "4"), (30, "3"), (60, "2")]
+    for _ in range(4):
+        office.clock.move(900)
+        assert await office.notifier.send_due() == 0
+
+
 async def test_no_failure_that_passes_ends_the_sending(
     office: Office, monkeypatch: pytest.MonkeyPatch, sql_url: URL
 ) -> None:

@@ -32,6 +32,8 @@ FIRST_RETRY_S: Final = 2.0
 LONGEST_RETRY_S: Final = 60.0
 # Longer than a channel's time limit: a message still "sending" after this belongs to a worker that died.
 CLAIM_NS: Final = 30 * NS
+# Smaller steps back than this delay a message by less than anybody notices.
+STEP_NS: Final = NS
 # For so long whoever has to stop waits for the messages that it is just sending.
 LAST_S: Final = 5.0
 
@@ -91,6 +93,8 @@ class Notifier:
         self._publish = publish
         self._file = plant.file
         self._clock = clock
+        # Of the wall clock to the monotonic one, at the last look.
+        self._offset_ns: int | None = None
         what = "Messages to people by outcome of the attempt."
         self._outcomes = Counter("tocsin_messages", what, ("outcome",), registry=metrics)
         for outcome in (DELIVERED, RETRIED, FAILED, CANCELLED):
@@ -98,6 +102,8 @@ class Notifier:
 
     async def run(self) -> None:
         """Send until cancelled."""
+        # What the clock did while another process notified, that one has followed.
+        self._offset_ns = None
         while True:
             handled = 0
             try:
@@ -127,7 +133,26 @@ class Notifier:
             raise BaseExceptionGroup("messages were not sent", failures)
         return len(taken) + len(cancelled)
 
+    async def _follow_clock(self) -> None:
+        """Bring forward what waits where the wall clock was set back: how long it waits is no matter of the date."""
+        offset_ns = self._clock.now_ns() - round(self._clock.monotonic() * NS)
+        back_ns = 0 if self._offset_ns is None else self._offset_ns - offset_ns
+        if back_ns >= STEP_NS:
+            waits = (Message.state.in_((PENDING, SENDING)), Message.due_ns > self._clock.now_ns())
+            async with self._lease.write() as session:
+                moved = await session.scalars(
+                    update(Message)
+                    .where(*waits)
+                    .values(due_ns=Message.due_ns - back_ns)
+                    .returning(Message.id)
+                    .execution_options(synchronize_session=False)
+                )
+                count = len(moved.all())
+            log.warning("the clock was set back: what waits is due that much earlier", s=back_ns / NS, messages=count)
+        self._offset_ns = offset_ns
+
     async def _take(self) -> tuple[list[_Taken], list[str]]:
+        await self._follow_clock()
         now, until_s = self._clock.now_ns(), self._clock.monotonic() + CLAIM_NS / NS
         due = (
             select(Message)

@@ -61,6 +61,7 @@ class HandClock:
     def __init__(self) -> None:
         """Start at `START_NS`."""
         self.ns = START_NS
+        self._back_ns = 0
 
     def now_ns(self) -> int:
         """Return the wall clock."""
@@ -68,11 +69,16 @@ class HandClock:
 
     def monotonic(self) -> float:
         """Return seconds since the start of the test."""
-        return (self.ns - START_NS) / 1e9
+        return (self.ns + self._back_ns - START_NS) / 1e9
 
     def move(self, seconds: float) -> None:
         """Let `seconds` pass."""
         self.ns += round(seconds * 1e9)
+
+    def set_back(self, seconds: float) -> None:
+        """Set the wall clock back, while no time passes."""
+        self.ns -= round(seconds * 1e9)
+        self._back_ns += round(seconds * 1e9)
 
 
 @dataclass
