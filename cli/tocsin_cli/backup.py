@@ -16,9 +16,9 @@ from tocsin_cli.cloud_data import PRIVATE, Json, note
 from tocsin_cloud.adapters.audit_chain import Deed, Outcome
 from tocsin_cloud.adapters.backup import make_backup
 from tocsin_cloud.adapters.backup_manifest import PLANT, BackupError, Manifest, Say
-from tocsin_cloud.adapters.restore import restore_backup
+from tocsin_cloud.adapters.restore import Into, restore_backup
 from tocsin_cloud.adapters.sql.engine import migrate, server_url, sqlite_url
-from tocsin_cloud.settings import SQL_FILE
+from tocsin_cloud.settings import SQL_FILE, HistoryAddress
 from tocsin_core.clock import SystemClock
 
 Data = Annotated[Path, typer.Argument(help="Where the cloud side keeps its files.", exists=True, file_okay=False)]
@@ -32,7 +32,15 @@ Sql = Annotated[
         help="The tables go to postgresql://USER@HOST:PORT/DATABASE, which is empty, instead of a file in --data.",
     ),
 ]
-Into = Annotated[Path, typer.Option("--data", help="Where the cloud side is to keep its files: empty, or not there.")]
+History = Annotated[
+    str | None,
+    typer.Option(
+        "--history",
+        metavar="ADDRESS",
+        help="The readings go to victoriametrics://HOST:PORT, if not to the server that had them.",
+    ),
+]
+Folder = Annotated[Path, typer.Option("--data", help="Where the cloud side is to keep its files: empty, or not there.")]
 
 
 def backup(data: Data, to: To, *, as_json: Json = False) -> None:
@@ -49,13 +57,18 @@ def backup(data: Data, to: To, *, as_json: Json = False) -> None:
         typer.echo("the alarms' state is older than the tables: what was decided in between is decided anew", err=True)
 
 
-def restore(source: From, data: Into = Path("var"), *, sql: Sql = None, as_json: Json = False) -> None:
+def restore(
+    source: From, data: Folder = Path("var"), *, sql: Sql = None, history: History = None, as_json: Json = False
+) -> None:
     """Restore a backup into an empty folder; gateways then send what it lacks, as far as they keep it."""
     os.umask(PRIVATE)
     try:
         server = None if sql is None else server_url(sql)
+        into = Into(
+            data, None if server is None else str(server), None if history is None else HistoryAddress.parse(history)
+        )
         with _progress() as say:
-            manifest = restore_backup(source, data, None if server is None else str(server), say)
+            manifest = restore_backup(source, into, SystemClock(), say)
         migrate(server or sqlite_url(data / SQL_FILE))
     except (BackupError, OSError, ValueError, SQLAlchemyError) as error:
         raise typer.BadParameter(str(error)) from error

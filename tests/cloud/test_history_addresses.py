@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,8 +37,11 @@ class Request(NamedTuple):
 
 
 @contextmanager
-def recorder(answers: dict[str, str]) -> Iterator[tuple[int, list[Request]]]:
-    """A server that gives the answer of a path, or none (204), and keeps what it was asked; its port, and that."""
+def recorder(answers: Mapping[str, str | bytes]) -> Iterator[tuple[int, list[Request]]]:
+    """A server that gives the answer of a path, or none (204), and keeps what it was asked; its port, and that.
+
+    An answer of bytes is one that is packed by gzip.
+    """
     asked: list[Request] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,9 +51,12 @@ def recorder(answers: dict[str, str]) -> Iterator[tuple[int, list[Request]]]:
             answer = answers.get(urlsplit(self.path).path)
             self.send_response(204 if answer is None else 200)
             self.send_header("Content-Type", "text/csv")
-            self.send_header("Content-Length", str(len((answer or "").encode())))
+            if isinstance(answer, bytes):
+                self.send_header("Content-Encoding", "gzip")
+            content = answer if isinstance(answer, bytes) else (answer or "").encode()
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write((answer or "").encode())
+            self.wfile.write(content)
 
         do_GET = do_POST  # noqa: N815 -- the base class's name
 

@@ -12,12 +12,13 @@ import duckdb
 
 from tocsin_cloud.adapters import history_copies, history_duckdb_tables, history_open, history_state
 from tocsin_cloud.adapters.backup_manifest import DATA, FILE, PLANT, BackupError, Kept, Manifest, Say, hashed_copy
+from tocsin_cloud.adapters.backup_readings import keep_readings
 from tocsin_cloud.adapters.backup_tables import SNAPSHOTS, Patience, copy_tables
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.plant_record import plant_files
-from tocsin_cloud.adapters.settings_file import noted_settings
+from tocsin_cloud.adapters.settings_file import history_of, noted_settings
 from tocsin_cloud.adapters.whole_file import sync
-from tocsin_cloud.settings import ENROLLED, SQL_FILE
+from tocsin_cloud.settings import ENROLLED, SQL_FILE, HistoryAddress
 from tocsin_core.clock import Clock
 
 # What is no part of a backup: the stream, which gateways fill again; a gateway's own folder, whose batch numbers must
@@ -40,7 +41,7 @@ def make_backup(data: Path, target: Path, clock: Clock, say: Say) -> tuple[Path,
         BackupError: there is nothing to back up, `target` is no place for it, or a part cannot be copied whole.
         OSError: the disk does not take it.
     """
-    settings = _settings(data)
+    settings, history = _settings(data)
     made_at = datetime.fromtimestamp(clock.now_ns() / 1e9, UTC)
     if target.is_dir():
         target /= f"tocsin-{settings['site']}-{made_at:%Y%m%dT%H%M%SZ}"
@@ -58,11 +59,13 @@ def make_backup(data: Path, target: Path, clock: Clock, say: Say) -> tuple[Path,
         at_once, revision = copy_tables(
             data, settings.get("sql"), kept, Patience(clock, AT_ONCE_S if runs else 0.0), say
         )
+        # After the historian's state: readings that it does not know of come again, and are there once.
+        keep_readings(history, partial, clock, say)
         _copy_files(data, _rest(data), kept)
         _copy_files(Path(settings["plant"]), plant_files(Path(settings["plant"])), partial / PLANT)
         manifest = Manifest(
             tocsin=version("tocsin"), made_at=made_at.isoformat(timespec="seconds"), site=settings["site"],
-            revision=revision, history=settings["history"]["kind"], alarms_at_once=at_once,
+            revision=revision, history=history.kind, alarms_at_once=at_once,
             files=_summed(partial, say),
         )  # fmt: skip
         (partial / FILE).write_bytes(manifest.to_bytes())
@@ -75,14 +78,14 @@ def make_backup(data: Path, target: Path, clock: Clock, say: Say) -> tuple[Path,
     return target, manifest
 
 
-def _settings(data: Path) -> dict[str, Any]:
+def _settings(data: Path) -> tuple[dict[str, Any], HistoryAddress]:
     try:
         settings = noted_settings(data)
+        if not settings:
+            raise BackupError(f"the cloud side never ran on {data}: it does not tell of which plant it is")
+        return settings, history_of(settings)
     except ValueError as error:
         raise BackupError(str(error)) from error
-    if not settings:
-        raise BackupError(f"the cloud side never ran on {data}: it does not tell of which plant it is")
-    return settings
 
 
 def _copy_history(data: Path, kept: Path, say: Say) -> bool:

@@ -9,6 +9,8 @@ import numpy as np
 from tocsin_cloud.adapters.history import HOUR
 from tocsin_core.readings import I64, Frame
 
+# The part of the historian's state without which no row counts.
+PART: Final = "rolled"
 # The first hour of a point that has no reading.
 NEVER: Final = np.iinfo(np.int64).max
 

@@ -2,13 +2,13 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
 
 from tocsin_cloud.adapters.history import HistoryBusyError, HistoryError
-from tocsin_cloud.adapters.history_rolled import Row
+from tocsin_cloud.adapters.history_rolled import PART, Row
 
 FILE: Final = "history-state.sqlite"
 
@@ -74,8 +74,10 @@ class StateFile:
         except sqlite3.Error as error:
             raise HistoryError(f"{FILE}: {error}") from error
 
-    def copy(self, folder: Path, without: Sequence[str] = ()) -> None:
-        """Write what is saved into a file of the same name in `folder`, but for the parts `without`.
+    def copy(self, folder: Path) -> None:
+        """Write what is saved into a file of the same name in `folder`; all roll-ups are to be made anew there.
+
+        The server that the copy comes to may have others than this one, or none.
 
         Raises:
             HistoryError: it could not be written.
@@ -83,7 +85,7 @@ class StateFile:
         try:
             with self._whole, closing(sqlite3.connect(folder / FILE)) as copy:
                 self._connection.backup(copy)
-                copy.executemany("DELETE FROM state WHERE name = ?", [(name,) for name in without])
+                copy.execute("DELETE FROM state WHERE name = ?", [PART])
                 copy.commit()
         except sqlite3.Error as error:
             raise HistoryError(f"{folder / FILE}: {error}") from error

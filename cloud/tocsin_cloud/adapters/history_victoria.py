@@ -12,8 +12,9 @@ import structlog
 
 from tocsin_cloud.adapters.history import HOUR, Trend
 from tocsin_cloud.adapters.history_lines import MILLISECOND, Names, tag, trend_of_hours
+from tocsin_cloud.adapters.history_rolled import PART
 from tocsin_cloud.adapters.history_state import StateFile
-from tocsin_cloud.adapters.history_victoria_hours import PART, VictoriaHours
+from tocsin_cloud.adapters.history_victoria_hours import VictoriaHours
 from tocsin_cloud.adapters.history_victoria_reads import HOUR_MS, VictoriaReads, windows_of
 from tocsin_cloud.adapters.history_victoria_server import DURABLE_AFTER_S, AwayError, Look, VictoriaServer
 from tocsin_cloud.settings import HistoryAddress
@@ -159,8 +160,7 @@ class VictoriaHistory:
         Raises:
             HistoryError: the file could not be written.
         """
-        # The server that the copy comes to may have other roll-ups than this one, or none.
-        await asyncio.to_thread(self._file.copy, folder, [PART])
+        await asyncio.to_thread(self._file.copy, folder)
 
     async def close(self) -> None:
         """Let go of the server and the state file."""

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from tocsin_cloud.adapters.history import HOUR
 from tocsin_cloud.adapters.history_lines import Column, Names, tag, tag_set
-from tocsin_cloud.adapters.history_rolled import RolledHours, Row, Work
+from tocsin_cloud.adapters.history_rolled import PART, RolledHours, Row, Work
 from tocsin_cloud.adapters.history_state import StateFile
 from tocsin_cloud.adapters.history_victoria_reads import (
     HOUR_MS,
@@ -36,8 +36,6 @@ from tocsin_cloud.adapters.history_victoria_server import DURABLE_AFTER_S, Look,
 from tocsin_core.clock import Clock
 from tocsin_core.readings import Frame
 
-# The part of the state that the roll-ups have.
-PART: Final = "rolled"
 # Readings come this late without their hour being made twice.
 CLOSED_AFTER_NS: Final = 600_000_000_000
 # Hours of points in one making: a bounded piece, after which what was made counts.

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import httpx
@@ -23,6 +23,8 @@ LONGEST_FLUSH: Final = "5s"
 DEDUPLICATION_FLAG: Final = "dedup.minScrapeInterval"
 DEDUPLICATION: Final = "1ms"
 READ_TIMEOUT_S: Final = 30.0
+# Until the next piece of an export comes, or of an import is taken.
+COPY_TIMEOUT_S: Final = 600.0
 
 
 class AwayError(HistoryError):
@@ -51,6 +53,7 @@ class VictoriaServer:
         roots = [f"{scheme}://{host}" for host in address.hosts]
         cluster = len(roots) > 1
         self._writer = LineWriter(roots[0] + ("/insert/0/influx" if cluster else ""), "-", MEASUREMENT, "")
+        self._import = roots[0] + ("/insert/0/prometheus" if cluster else "") + "/api/v1/import"
         self._client = httpx.AsyncClient(timeout=READ_TIMEOUT_S, trust_env=False)
         self._root = roots[-1]
         self._api = roots[-1] + ("/select/0/prometheus" if cluster else "") + "/api/v1/"
@@ -75,8 +78,44 @@ class VictoriaServer:
         except httpx.HTTPError as error:
             raise HistoryError(f"{self._root}: {reason(error)}") from error
         if answer.status_code != httpx.codes.OK:
-            raise HistoryError(f"{self._root}: {answer.status_code} {' '.join(answer.text.split())}")
+            raise self._refused(answer.status_code, answer.text)
         return answer.text
+
+    async def export(self, selector: str, end_s: int) -> AsyncIterator[bytes]:
+        """All samples of series until `end_s`, as lines of JSON, packed by gzip.
+
+        Raises:
+            HistoryError: it is away, refuses, or went away meanwhile.
+        """
+        # By blocks, as they are stored: it neither puts a series together in memory nor refuses a long one.
+        asked = {"match[]": selector, "start": "0", "end": str(end_s), "reduce_mem_usage": "1"}
+        headers = {"Accept-Encoding": "gzip"}
+        try:
+            async with self._client.stream(
+                "POST", self._api + "export", data=asked, headers=headers, timeout=COPY_TIMEOUT_S
+            ) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    raise self._refused(answer.status_code, (await answer.aread()).decode(errors="replace"))
+                if answer.headers.get("Content-Encoding") != "gzip":
+                    raise HistoryError(f"{self._root} has to run without -http.disableResponseCompression")
+                async for piece in answer.aiter_raw():
+                    yield piece
+        except httpx.HTTPError as error:
+            raise HistoryError(f"{self._root}: {reason(error)}") from error
+
+    async def take_in(self, exported: AsyncIterable[bytes]) -> None:
+        """Have it take what `export` gave; what it has already stays as it is.
+
+        Raises:
+            HistoryError: it is away or refuses; it may have taken some.
+        """
+        headers = {"Content-Encoding": "gzip"}
+        try:
+            answer = await self._client.post(self._import, content=exported, headers=headers, timeout=COPY_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            raise HistoryError(f"{self._import}: {reason(error)}") from error
+        if not answer.is_success:
+            raise self._refused(answer.status_code, answer.text)
 
     async def look(self) -> Look:
         """Hear what it tells of itself.
@@ -100,6 +139,9 @@ class VictoriaServer:
             log.error("VictoriaMetrics dropped readings", fields=int(look.ignored - self.seen.ignored))
         self.seen = look
         return look
+
+    def _refused(self, status: int, text: str) -> HistoryError:
+        return HistoryError(f"{self._root}: {status} {' '.join(text.split())}")
 
     async def close(self) -> None:
         """Disconnect."""

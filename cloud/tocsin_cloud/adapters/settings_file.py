@@ -1,12 +1,13 @@
 """The settings with which the cloud side was started last, in a file beside its data: a backup finds the plant by."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from tocsin_cloud.adapters.whole_file import write_whole
-from tocsin_cloud.settings import CloudSettings, name_of
+from tocsin_cloud.settings import Address, CloudSettings, HistoryAddress, HistoryKind, name_of
 
 FILE: Final = "settings.json"
 
@@ -40,12 +41,26 @@ def noted_settings(data: Path) -> dict[str, Any]:
     return held
 
 
-def note_moved(data: Path, plant: Path, sql: str | None) -> None:
-    """Change in what is written down in `data` where the plant and the SQL database are.
+def history_of(settings: Mapping[str, Any]) -> HistoryAddress:
+    """Where the history is by settings that were written down.
+
+    Raises:
+        ValueError: they do not tell.
+    """
+    try:
+        held = settings["history"]
+        hosts = tuple(Address(str(host), int(port)) for host, port in held["hosts"])
+        return HistoryAddress(HistoryKind(held["kind"]), hosts, tuple(map(str, held["path"])), bool(held["secure"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{FILE} does not tell where the history is") from error
+
+
+def note_moved(data: Path, plant: Path, sql: str | None, history: HistoryAddress) -> None:
+    """Change in what is written down in `data` where the plant, the SQL database and the history are.
 
     Raises:
         ValueError: the file is something else.
         OSError: it cannot be read or written.
     """
-    held = noted_settings(data) | {"plant": str(plant), "sql": sql}
+    held = noted_settings(data) | {"plant": str(plant), "sql": sql, "history": asdict(history)}
     write_whole(data / FILE, json.dumps(held, indent=1, ensure_ascii=False).encode())
