@@ -6,16 +6,35 @@ from contextlib import suppress
 from pathlib import Path
 
 import aiomqtt
+import pytest
+from structlog.testing import capture_logs
 
 from tests.cloud.rig import broker
 from tests.support.wait import eventually_async
-from tocsin_cloud.adapters.host_password import given_or_kept
+from tocsin_cloud.adapters import host_state
+from tocsin_cloud.adapters.host_password import VARIABLE, given_or_kept
 from tocsin_cloud.adapters.host_state import announce, says_offline
 from tocsin_cloud.adapters.permissions import HOST
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import SystemClock
 
 TOPIC = "spBv1.0/STATE/tocsin"
+
+
+def test_a_host_without_the_password_says_that_it_is_not_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker acknowledges what it refuses: only that nothing comes back tells the host."""
+    monkeypatch.setattr(host_state, "HEARD_S", 0.2)
+
+    async def story() -> None:
+        async with broker(tmp_path) as (_, settings):
+            with capture_logs() as logs:
+                host = asyncio.create_task(announce(settings.mqtt, SystemClock()))
+                await eventually_async(lambda: [line["cure"] for line in logs if "cure" in line] == [VARIABLE])
+                host.cancel()
+                with suppress(asyncio.CancelledError):
+                    await host
+
+    asyncio.run(story())
 
 
 async def retained(mqtt: Address) -> object:

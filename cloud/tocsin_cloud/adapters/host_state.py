@@ -9,6 +9,7 @@ from typing import Final
 import aiomqtt
 import structlog
 
+from tocsin_cloud.adapters.host_password import VARIABLE
 from tocsin_cloud.adapters.permissions import HOST as HOST_USER
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import Clock
@@ -21,6 +22,7 @@ HOST: Final = "tocsin"
 RETRY_FIRST_S: Final = 0.5
 RETRY_MOST_S: Final = 10.0
 KEEP_ALIVE_S: Final = 10
+HEARD_S: Final = 10.0
 
 
 def _payload(*, online: bool, now_ns: int) -> bytes:
@@ -52,8 +54,12 @@ async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None, p
                 await client.subscribe(topic, qos=1)
                 await client.publish(topic, _payload(online=True, now_ns=now_ns), qos=1, retain=True)
                 pause = RETRY_FIRST_S
+                # A broker acknowledges what it refuses too, but what it took it also tells us.
+                unheard = asyncio.get_running_loop().call_later(HEARD_S, _say_refused, mqtt)
                 try:
                     async for message in client.messages:
+                        if not message.retain:
+                            unheard.cancel()
                         if says_offline(message.payload):
                             await client.publish(
                                 topic, _payload(online=True, now_ns=clock.now_ns()), qos=1, retain=True
@@ -61,10 +67,16 @@ async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None, p
                 except asyncio.CancelledError:
                     await client.publish(topic, _payload(online=False, now_ns=clock.now_ns()), qos=1, retain=True)
                     raise
+                finally:
+                    unheard.cancel()
         except aiomqtt.MqttError as error:
             log.warning("host state not announced", broker=str(mqtt), reason=str(error), again_in_s=pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, RETRY_MOST_S)
+
+
+def _say_refused(mqtt: Address) -> None:
+    log.error("the broker takes no host state from us: it has another password", broker=str(mqtt), cure=VARIABLE)
 
 
 def says_offline(payload: object) -> bool:
