@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,16 +15,22 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
+from tests.cloud.api.stand_ins import HandClock
+from tests.support.database import tell
 from tests.support.wait import eventually_async
 from tocsin_cli.bench import app
 from tocsin_cli.bench.faults_cloud import Record
-from tocsin_cli.bench.faults_cloud_bed import Part, points_of, running, write_plant
-from tocsin_cli.bench.faults_cloud_gateway import Course
+from tocsin_cli.bench.faults_cloud_bed import Part, Row, Tables, points_of, running, write_plant
+from tocsin_cli.bench.faults_cloud_gateway import Course, Gateway
 from tocsin_cli.bench.faults_cloud_listener import listening
 from tocsin_cli.bench.faults_cloud_script import FAULTS, Target, script
+from tocsin_cli.bench.faults_cloud_takeover import Moment, Roles
 from tocsin_cli.bench.faults_cloud_tally import Alarms, Delivery, Messages, alarms, messages, readings
 from tocsin_cli.bench.faults_tally import Count
 from tocsin_cloud.adapters.channels import Channels, Letter
+from tocsin_cloud.adapters.lease import PATIENCE_S, Lease
+from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.models import Worker
 from tocsin_core import engine
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import load_plant
@@ -111,6 +118,46 @@ def test_the_worst_takeover_is_that_of_all_faults() -> None:
     assert record.by_fault()[str(holder)] == {"cycles": 2, "takeovers": 3, "median_s": 2.5, "worst_s": 3.0}
     assert record.by_fault()[str(standby)] == {"cycles": 1, "takeovers": 0}
     assert Record().worst_takeover_s() == 0
+
+
+def test_the_work_of_a_role_is_known_by_what_it_leaves(tmp_path: Path) -> None:
+    """A renewed lease alone is work of the notifier only; taken over it is when another epoch does the work."""
+    clock = HandClock()
+    gateway = Gateway("gw1", 0, Course(points_of("gw1", 30), Random(1)), clock)  # noqa: S311 -- readings, not secrets
+
+    async def story(database: Database) -> None:
+        roles = Roles(Tables(database), [gateway], clock)
+        old, new = ({role: Lease(database, role, f"host:{pid}:a", clock) for role in before_all} for pid in (1, 2))
+        for lease in old.values():
+            assert await lease.take()
+        before, since = await roles.tables.leases(), roles.now()
+        assert {row.pid for row in before.values()} == {1}
+
+        async def told(tell: Callable[[str, Moment, Row], Awaitable[bool]]) -> set[str]:
+            return {role for role, row in before.items() if await tell(role, since, row)}
+
+        assert await told(roles.done) == set()
+        for lease in old.values():
+            async with lease.write() as session:
+                await session.merge(Worker(partition=0, position=1, computed_position=1, updated_ns=since.ns))
+        assert (await told(roles.done), await told(roles.taken)) == ({"notify"}, set())
+        gateway.batches += [gateway.course.tick(1), gateway.course.tick(2)]
+        gateway.committed = 1
+        assert (await told(roles.done), await roles.committed(roles.now())) == ({"notify", "historian"}, False)
+        gateway.committed = 2
+        for lease in new.values():
+            assert not await lease.take()
+        clock.move(PATIENCE_S)
+        for lease in new.values():
+            assert await lease.take()
+        assert await told(roles.taken) == {"notify", "historian"}
+        async with database.write() as session:
+            await session.merge(Worker(partition=0, position=2, computed_position=2, updated_ns=clock.now_ns() + 1))
+        assert await told(roles.taken) == before_all
+        assert await roles.committed(roles.now())
+
+    before_all = {"alarms", "historian", "notify"}
+    tell(sqlite_url(tmp_path / "tables"), story)
 
 
 def test_a_part_dies_with_all_that_it_started_and_comes_back(tmp_path: Path) -> None:
