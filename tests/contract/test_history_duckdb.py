@@ -1,8 +1,10 @@
 """What only the embedded history does: moving readings on to roll-ups, opening what is no store or an older one."""
 
 import asyncio
+import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.wait import eventually_async
+from tocsin_cloud.adapters import history_duckdb
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
+from tocsin_cloud.adapters.history_duckdb_tables import Span, read
 from tocsin_core.readings import GOOD, Frame
 
 S: Final = 1_000_000_000
@@ -153,3 +157,76 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="another format"):
         asyncio.run(DuckdbHistory.open(later))
     assert rows(later) == {"meta": 1}
+
+
+class Busy:
+    """Keeps a connection busy in another thread, for as long as the test wants."""
+
+    def __init__(self) -> None:
+        """Nothing is busy yet."""
+        self._begun, self._go_on = threading.Event(), threading.Event()
+
+    def keep(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Return when the test lets it."""
+
+        def busy(number: int) -> int:
+            self._begun.set()
+            self._go_on.wait(30)
+            return number
+
+        connection.create_function("busy", busy)
+        connection.execute("SELECT busy(1)")
+
+    async def cancelled(self, task: asyncio.Task[object]) -> None:
+        """Cancel what keeps it busy; it is busy all the same."""
+        await asyncio.to_thread(self._begun.wait)
+        task.cancel()
+
+    async def go_on(self) -> None:
+        """Let others have a moment, and then it is busy no more."""
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self._go_on.set()
+
+
+def test_an_opening_that_is_cancelled_lets_go_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever loses its lease meanwhile hears only that, and leaves nothing that is busy."""
+    busy, load = Busy(), DuckdbHistory._load  # noqa: SLF001 -- what takes long
+
+    def slow(history: DuckdbHistory) -> None:
+        busy.keep(history._connection)  # noqa: SLF001 -- as above
+        load(history)
+
+    async def story() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(DuckdbHistory, "_load", slow)
+            opening = asyncio.create_task(DuckdbHistory.open(tmp_path / "history.duckdb"))
+            await busy.cancelled(opening)
+            await busy.go_on()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+        history = await DuckdbHistory.open(tmp_path / "history.duckdb")
+        await history.close()
+
+    asyncio.run(story())
+
+
+def test_closing_waits_for_whoever_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nobody waits for that answer any more: the file is free afterwards."""
+    busy = Busy()
+
+    def slow(cursor: duckdb.DuckDBPyConnection, span: Span, step_ns: int | None, limit: int) -> Mapping[str, Any]:
+        busy.keep(cursor)
+        return read(cursor, span, step_ns, limit)
+
+    async def story() -> None:
+        monkeypatch.setattr(history_duckdb, "read", slow)
+        history = await DuckdbHistory.open(tmp_path / "history.duckdb")
+        asked = asyncio.create_task(history.read("A", 0, 1, None, 1))
+        await busy.cancelled(asked)
+        closing = asyncio.create_task(history.close())
+        await busy.go_on()
+        await closing
+        assert asked.cancelled()
+
+    asyncio.run(story())

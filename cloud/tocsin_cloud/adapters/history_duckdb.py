@@ -38,6 +38,8 @@ LOCKED: Final = "Could not set lock"
 CHUNK_ROWS_A_POINT: Final = 200
 LEAST_CHUNK_ROWS: Final = 250_000
 MOST_CHUNK_ROWS: Final = 8_000_000
+# So many trends are read at a time.
+READERS: Final = 4
 
 
 class DuckdbHistory:
@@ -60,6 +62,7 @@ class DuckdbHistory:
         self._connection = connection
         self._committing = committing
         self._tidying = ThreadPoolExecutor(1, thread_name_prefix="history-tidying")
+        self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="history-reading")
         self._moving: asyncio.Future[None] | None = None
         self._least_chunk_rows = least_chunk_rows
         # Rows in each table of RECENT, and which of them takes the commits.
@@ -85,7 +88,8 @@ class DuckdbHistory:
                 history = cls(path, connection, thread, least_chunk_rows)
                 await loop.run_in_executor(thread, history._load)
             except BaseException:
-                connection.close()
+                # In its turn: whoever was cancelled may have left it busy there.
+                await loop.run_in_executor(thread, connection.close)
                 raise
         except (duckdb.Error, FormatError) as error:
             thread.shutdown()
@@ -135,10 +139,7 @@ class DuckdbHistory:
             HistoryError: DuckDB refused.
         """
         span = Span(self._keys.get(point_id, -1), start_ns, end_ns)
-        try:
-            return await asyncio.to_thread(self._read, span, step_ns, limit)
-        except duckdb.Error as error:
-            raise HistoryError(str(error)) from error
+        return await self._in(self._reading, lambda: self._read(span, step_ns, limit))
 
     async def tend(self) -> bool:
         """Nothing: readings are rolled up as they move on."""
@@ -158,13 +159,10 @@ class DuckdbHistory:
         Raises:
             HistoryError: DuckDB refused, or is just making another copy.
         """
-        try:
-            await asyncio.to_thread(self._aside, lambda cursor: copy(cursor, folder / self._path.name))
-        except duckdb.Error as error:
-            raise HistoryError(str(error)) from error
+        await self._in(self._reading, lambda: self._aside(lambda cursor: copy(cursor, folder / self._path.name)))
 
     async def close(self) -> None:
-        """Let a chunk that moves on finish, move the log into the file and close it.
+        """Let a chunk that moves on finish, and whoever reads; move the log into the file and close it.
 
         Raises:
             HistoryError: the log stayed where it is, for the next opening.
@@ -172,6 +170,8 @@ class DuckdbHistory:
         try:
             if self._moving is not None:
                 await self._moving
+            # Nobody may wait for an answer any more, and DuckDB closes nothing that is being read.
+            await asyncio.to_thread(self._reading.shutdown)
             self._tidying.shutdown()
             await self._in(self._committing, self._connection.close)
         finally:
