@@ -38,14 +38,14 @@ def set_clock(file: Path, ahead_s: float) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a gateway: the plant's folder, its id, the folder of its files, and the clock's file are the arguments."""
-    plant, gateway, data, file = sys.argv[1:] if arguments is None else arguments
+    """Run a gateway; arguments: the plant's folder, its id, its files' folder, the clock's file, a trial's s."""
+    plant, gateway, data, file, trial_s = sys.argv[1:] if arguments is None else arguments
     log_to_stderr()
     settings = compile_settings(load_plant(Path(plant)), gateway, Path(data))
-    asyncio.run(_until_told(settings, SetClock(Path(file))))
+    asyncio.run(_until_told(settings, SetClock(Path(file)), float(trial_s)))
 
 
-async def _until_told(settings: EdgeSettings, clock: SetClock) -> None:
+async def _until_told(settings: EdgeSettings, clock: SetClock, trial_s: float) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
-    await run(settings, clock, stop)
+    await run(settings, clock, stop, trial_s=trial_s)

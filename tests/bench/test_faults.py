@@ -3,15 +3,19 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pytest
 from typer.testing import CliRunner
 
 from tocsin_cli.bench import app
-from tocsin_cli.bench.faults_devices import HIGH, LATE_S, LOW, PERIOD_S, SLOW_S, Answer, Walk
-from tocsin_cli.bench.faults_script import Cut, Disk, Trouble, script
+from tocsin_cli.bench.faults_bed import Gateway
+from tocsin_cli.bench.faults_devices import HIGH, LATE_S, LOW, PERIOD_S, SLOW_S, Answer, Coils, Stalls, Walk
+from tocsin_cli.bench.faults_outputs import SETTLED_S, OutputWatch
+from tocsin_cli.bench.faults_script import Cut, Disk, Slice, Trouble, script
 from tocsin_cli.bench.faults_tally import Count, Raised, Stored, Told, Window, journal, readings
+from tocsin_core.clock import SystemClock
 
 WALK: Final = Walk(1)
 QUICK_S: Final = 0.001
@@ -113,17 +117,42 @@ def test_a_script_is_drawn_from_its_seed() -> None:
     assert {cycle.trouble[0] for cycle in first if cycle.trouble} == set(Trouble)
     assert {cycle.trouble[1] for cycle in first if cycle.trouble} == set(range(6))
     assert {cycle.disk[0] for cycle in first if cycle.disk} == set(Disk)
-    assert all(cycle.kill_s or cycle.cut or cycle.trouble or cycle.disk for cycle in first)
-    assert not any(cycle.kill_s and cycle.disk for cycle in first)
+    assert {cycle.slice[0] for cycle in first if cycle.slice} == set(Slice)
+    assert all(cycle.kill_s or cycle.cut or cycle.trouble or cycle.disk or cycle.slice for cycle in first)
+    killed = [cycle for cycle in first if cycle.kill_s or (cycle.slice and cycle.slice[0] is Slice.KILLED)]
+    assert not any(cycle.disk for cycle in killed)
     assert 20 < sum(cycle.clock is not None for cycle in first) < 100
     assert 20 < sum(cycle.answer_s is not None for cycle in first) < 100
     assert any(cycle.kill_again_s for cycle in first)
 
 
+def test_an_output_is_judged_once_it_is_settled_and_is_wrong_where_it_never_was_right() -> None:
+    """Not while its unit is in trouble, or has not answered since; each stretch once."""
+    clock, coils = SystemClock(), Coils(SystemClock(), on={0: False, 1: True})
+    gateway = Gateway(Path(), Path(), Path(), Path(), 1.0)
+    watch = OutputWatch(gateway, coils, 1, clock, Stalls(clock))
+
+    def look(at_s: float, phase: str = "acknowledged") -> tuple[int, int]:
+        watch.look({"alarms": [{"alarm": "d0level/H", "phase": phase}]}, at_s)
+        return watch.judged, watch.wrong
+
+    coils.trouble = Trouble.DEAD
+    assert look(0.0) == (0, 0)
+    coils.trouble = None
+    assert look(SETTLED_S) == look(3 * SETTLED_S) == (0, 0)
+    coils.answered_s = 0.1
+    assert look(4 * SETTLED_S) == (0, 0)
+    # The beacon should be on, and the siren off: both are wrong.
+    assert look(5 * SETTLED_S) == look(6 * SETTLED_S) == (2, 2)
+    coils.on |= {0: True}
+    assert look(6 * SETTLED_S, "unacknowledged") == (2, 2)
+    assert look(7 * SETTLED_S, "unacknowledged") == (3, 2)
+
+
 @pytest.mark.timeout(400)
 def test_a_short_run_loses_and_doubles_nothing() -> None:
     """A real gateway, killed, cut off and lied to, against the real cloud side; its outputs end as they should."""
-    result = CliRunner().invoke(app, ["faults", "--side", "gateway", "--cycles", "8", "--seed", "2", "--json"])
+    result = CliRunner().invoke(app, ["faults", "--side", "gateway", "--cycles", "8", "--seed", "5", "--json"])
     found = json.loads(result.stdout.strip().splitlines()[-1])
     assert found["cycles"] == 8
     assert found["kills"] >= 3
@@ -131,7 +160,8 @@ def test_a_short_run_loses_and_doubles_nothing() -> None:
     assert found["disk_troubles"] + found["clock_steps"] >= 3
     wrong = ("readings_lost", "readings_doubled", "journal_lost", "journal_doubled", "outputs_wrong")
     assert [found[key] for key in wrong] == [0] * len(wrong)
-    assert found["outputs"] == 7
+    assert (found["outputs"], found["versions_sent"]) == (7, 3)
+    assert found["outputs_judged"] > 0
     assert result.exit_code == 0
 
 

@@ -27,8 +27,10 @@ from tocsin_cli.bench.faults_cloud import Sql
 from tocsin_cli.bench.faults_cloud import measure as measure_cloud_side
 from tocsin_cli.bench.faults_devices import Coils, Device, Stalls, Walk
 from tocsin_cli.bench.faults_link import Link
-from tocsin_cli.bench.faults_script import Cycle, Disk, Span, Trouble, script
+from tocsin_cli.bench.faults_outputs import OutputWatch
+from tocsin_cli.bench.faults_script import Cycle, Disk, Slice, Span, Trouble, script
 from tocsin_cli.bench.faults_tally import ON_DISK_S, Count, Told, Window, journal, readings
+from tocsin_cli.bench.faults_versions import Versions, became
 from tocsin_cli.bench.postgres import installed
 from tocsin_cli.demo.ports import free_port
 from tocsin_cli.set_clock import set_clock
@@ -42,6 +44,8 @@ READY_S: Final = 180.0
 # The rest of the backlog, and what the last kills left, has so long to go up after the last cycle.
 SETTLE_S: Final = 120.0
 CALM_S: Final = 3.0
+# A version that is sent has so long to show that it works.
+TRIAL_S: Final = 4.0
 # What an instrument wrote just before it ended its connections may be thrown away with them.
 TORN_S: Final = 0.1
 # What the disk still takes of a file, in bytes.
@@ -70,7 +74,9 @@ class Found:
     disk_troubles: int
     clock_steps: int
     outputs: int
+    outputs_judged: int
     outputs_wrong: int
+    versions: dict[str, int]
 
     def figures(self) -> dict[str, float]:
         """The figures by name."""
@@ -84,7 +90,9 @@ class Found:
             "journal_doubled": self.journal.doubled,
             "disk_troubles": self.disk_troubles,
             "clock_steps": self.clock_steps,
+            **{f"versions_{name}": number for name, number in self.versions.items()},
             "outputs": self.outputs,
+            "outputs_judged": self.outputs_judged,
             "outputs_wrong": self.outputs_wrong,
         }
 
@@ -93,9 +101,17 @@ class Bench:
     """One run: the parts, and what the bench itself did to them."""
 
     def __init__(
-        self, gateway: Gateway, cloud: Cloud, link: Link, devices: list[Device], coils: Coils, clock: Clock
+        self,
+        gateway: Gateway,
+        cloud: Cloud,
+        link: Link,
+        devices: list[Device],
+        coils: Coils,
+        versions: Versions,
+        clock: Clock,
     ) -> None:
         """Do nothing yet."""
+        self._versions = versions
         self._gateway = gateway
         self._cloud = cloud
         self._link = link
@@ -117,8 +133,8 @@ class Bench:
                 trouble, place, span = cycle.trouble
                 device = [*self._devices, self._coils][place]
                 tasks.create_task(self._during(span.begin_s, span.end_s, lambda: device.fail(trouble), device.mend))
-            if cycle.kill_s is not None:
-                tasks.create_task(self._kills(cycle.kill_s, cycle.kill_again_s), name="kills")
+            if cycle.kill_s is not None or cycle.slice is not None:
+                tasks.create_task(self._ends(cycle), name="kills and versions")
             if cycle.disk is not None:
                 tasks.create_task(self._disk(*cycle.disk), name="disk")
             if cycle.clock is not None:
@@ -159,6 +175,16 @@ class Bench:
     async def _answer(self, at_s: float) -> None:
         await asyncio.sleep(at_s)
         await self._cloud.acknowledge()
+
+    async def _ends(self, cycle: Cycle) -> None:
+        """Send the gateway a version, and kill it, one after the other as they come."""
+        kind, sent_s = cycle.slice or (None, 0.0)
+        if kind is not None:
+            await asyncio.sleep(sent_s)
+            await self._versions.send(kind)
+        kill_s = TRIAL_S / 2 if kind is Slice.KILLED else cycle.kill_s
+        if kill_s is not None:
+            await self._kills(max(0.0, kill_s - sent_s), cycle.kill_again_s)
 
     async def _kills(self, kill_s: float, again_s: float | None) -> None:
         await asyncio.sleep(kill_s)
@@ -274,21 +300,29 @@ async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say) 
             for place in range(DEVICES)
         ]
         coils = await stack.enter_async_context(Coils(clock).open())
-        mqtt, http = free_port(), free_port()
+        mqtt, http, nobody = free_port(), free_port(), free_port()
         link = await stack.enter_async_context(Link(mqtt).open())
-        write_plant(folder / "plant", link.port, devices, coils)
+        ports = [device.port for device in devices]
+
+        def write(plant: Path, unfit: bool, deadband: int) -> None:  # noqa: FBT001 -- as `Versions` calls it
+            write_plant(plant, link.port, [nobody, *ports[1:]] if unfit else ports, coils.port, deadband)
+
+        write_plant(folder / "plant", link.port, ports, coils.port)
         cloud, api = await stack.enter_async_context(cloud_side(folder, folder / "plant", mqtt, http, clock))
-        gateway = Gateway(folder / "plant", folder / "edge", folder / "edge.log", folder / "clock")
+        gateway = Gateway(folder / "plant", folder / "edge", folder / "edge.log", folder / "clock", TRIAL_S)
         set_clock(gateway.clock, 0.0)
         stack.push_async_callback(gateway.end)
-        bench = Bench(gateway, cloud, link, devices, coils, clock)
+        versions = Versions(folder / "cloud", write, clock)
+        bench = Bench(gateway, cloud, link, devices, coils, versions, clock)
         say("starting the cloud side")
         await bench.until(api.ready, READY_S, "the cloud side's start")
+        versions.pin(gateway)
         await gateway.start()
         await bench.until_polled()
-        for place, cycle in enumerate(script(cycles, DEVICES + 1, seed), 1):
-            say(f"cycle {place} of {cycles}")
-            await bench.cycle(cycle)
+        async with OutputWatch(gateway, coils, DEVICES, clock, stalls).watched() as outputs:
+            for place, cycle in enumerate(script(cycles, DEVICES + 1, seed), 1):
+                say(f"cycle {place} of {cycles}")
+                await bench.cycle(cycle)
         say("waiting for what is still under way")
         wrong = await bench.settle(say)
         of_readings, of_journal = await bench.count(stalls)
@@ -300,7 +334,9 @@ async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say) 
             bench.disk_troubles,
             bench.clock_steps,
             len(coils.on),
-            wrong,
+            outputs.judged,
+            outputs.wrong + wrong,
+            {"sent": versions.sent, **became(gateway.log)},
         )
 
 

@@ -6,7 +6,7 @@ import resource
 import secrets
 import sqlite3
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from httpx import TransportError
 
-from tocsin_cli.bench.faults_devices import PERIOD_S, TIMEOUT_S, Coils, Device
+from tocsin_cli.bench.faults_devices import PERIOD_S, TIMEOUT_S
 from tocsin_cli.bench.faults_tally import Raised, Stored
 from tocsin_cli.bench.programs import TOCSIN, program
 from tocsin_cli.demo.client import ApiClient
@@ -52,26 +52,26 @@ def level_point(place: int) -> str:
     return f"d{place}level"
 
 
-def write_plant(folder: Path, mqtt: int, devices: Sequence[Device], coils: Coils) -> None:
-    """Write a plant of one gateway with these instruments, whose uplink is at port `mqtt`.
+def write_plant(folder: Path, mqtt: int, ports: Sequence[int], coils: int, deadband: int = 5) -> None:
+    """Write a plant of one gateway whose uplink is at port `mqtt`, with instruments at these `ports`.
 
-    At each coil is the beacon of the instrument of its place, at the one after them a siren for all.
+    At each of the `coils` (a port) is the beacon of the instrument of its place, at the one after them a siren for all.
     """
-    (folder / "profiles").mkdir(parents=True)
+    (folder / "profiles").mkdir(parents=True, exist_ok=True)
     (folder / "profiles" / "faults.yaml").write_text(PROFILE, encoding="utf-8")
     lines = ["tocsin: 1", "site: {id: faults, name: faults}", "gateways:", f"  - id: {NODE}"]
     lines += [f"    uplink: {{host: 127.0.0.1, port: {mqtt}}}", "    outputs:"]
-    at = f"modbus: {{port: {coils.port}, timeout_ms: {TIMEOUT_S * 1000:.0f}, retries: 0}}, min_priority: low"
-    outputs = [f"id: B{place}, kind: beacon, points: [{level_point(place)}]" for place in range(len(devices))]
+    at = f"modbus: {{port: {coils}, timeout_ms: {TIMEOUT_S * 1000:.0f}, retries: 0}}, min_priority: low"
+    outputs = [f"id: B{place}, kind: beacon, points: [{level_point(place)}]" for place in range(len(ports))]
     lines += [
         f"      - {{{output}, address: {address}, {at}}}"
         for address, output in enumerate([*outputs, "id: SIREN, kind: siren"])
     ]
     lines += ["    devices:"]
     silent = "bad: false, stale: false"
-    limit = f"H: {{setpoint: {SETPOINT}, deadband: 5, on_delay_s: 0, off_delay_s: 0, priority: low}}"
-    for place, device in enumerate(devices):
-        modbus = f"host: 127.0.0.1, port: {device.port}, unit: 1, timeout_ms: {TIMEOUT_S * 1000:.0f}, retries: 0"
+    limit = f"H: {{setpoint: {SETPOINT}, deadband: {deadband}, on_delay_s: 0, off_delay_s: 0, priority: low}}"
+    for place, port in enumerate(ports):
+        modbus = f"host: 127.0.0.1, port: {port}, unit: 1, timeout_ms: {TIMEOUT_S * 1000:.0f}, retries: 0"
         points = (
             (number_point(place), "register: number, range: [0, 4000000000]", silent),
             (level_point(place), "register: level, unit: bar, range: [0, 100]", f"{limit}, {silent}"),
@@ -85,17 +85,25 @@ def write_plant(folder: Path, mqtt: int, devices: Sequence[Device], coils: Coils
     (folder / "plant.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def shown(alarms: Collection[tuple[str, str]], instruments: int) -> dict[int, bool]:
+    """How each coil should be where these are the alarms: point and phase."""
+    standing = {point for point, phase in alarms if phase in STANDS}
+    wanted = {place: level_point(place) in standing for place in range(instruments)}
+    return wanted | {instruments: any(phase in WAITS for _, phase in alarms)}
+
+
 @dataclass
 class Gateway:
     """A real gateway process, to be killed and started again; its file and its log outlive it.
 
-    Its clock is set by the file `clock`.
+    Its clock is set by the file `clock`; a version that it is sent has `trial_s` to show that it works.
     """
 
     plant: Path
     data: Path
     log: Path
     clock: Path
+    trial_s: float
     _life: AsyncExitStack = field(default_factory=AsyncExitStack)
     _process: Process | None = None
     _seen: int = 0
@@ -107,7 +115,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Start it."""
-        command = (*PROGRAM, str(self.plant), NODE, str(self.data), str(self.clock))
+        command = (*PROGRAM, str(self.plant), NODE, str(self.data), str(self.clock), str(self.trial_s))
         # Of what its disk refuses its log is to tell.
         self._process = await self._life.enter_async_context(program(*command, log=self.log, apart=True))
 
@@ -118,8 +126,15 @@ class Gateway:
 
     def status(self) -> dict[str, Any]:
         """What it says of itself; nothing where it does not answer."""
+        return self._page("/status")
+
+    def alarms(self) -> dict[str, Any]:
+        """What it says of its alarms; nothing where it does not answer."""
+        return self._page("/alarms")
+
+    def _page(self, name: str) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads(ask(self.spool.parent, "/status"))
+            found: dict[str, Any] = json.loads(ask(self.spool.parent, name))
         except OSError:
             return {}
         return found
@@ -185,9 +200,7 @@ class Cloud:
     async def shown(self, instruments: int) -> dict[int, bool]:
         """How the journal wants each coil to be."""
         rows = await self._api.get("alarms", limit=PAGE)
-        standing = {row["point"] for row in rows if row["phase"] in STANDS}
-        wanted = {place: level_point(place) in standing for place in range(instruments)}
-        return wanted | {instruments: any(row["phase"] in WAITS for row in rows)}
+        return shown([(row["point"], row["phase"]) for row in rows], instruments)
 
     async def readings(self) -> int:
         """Count the readings that it stored of the gateway, as it counts them itself."""

@@ -186,9 +186,10 @@ class Device(Unit):
 
 @dataclass
 class Coils(Unit):
-    """What the gateway's outputs switch: coils, by address."""
+    """What the gateway's outputs switch: coils, by address; `answered_s` is when something was last answered."""
 
     on: dict[int, bool] = field(default_factory=dict)
+    answered_s: float = 0.0
 
     def reply(self, function: int, first: int, count: int) -> tuple[bytes, int]:
         """Take a write, or tell how one coil is."""
@@ -196,3 +197,7 @@ class Coils(Unit):
             self.on[first] = count == COIL_ON
             return struct.pack(">BHH", function, first, count), 0
         return bytes([function, 1, self.on.get(first, False)]), 0
+
+    def note(self, answer: Answer) -> None:
+        """Know when the gateway last had an answer."""
+        self.answered_s = answer.given_s

@@ -14,6 +14,7 @@ KILL_AGAIN_SHARE: Final = 0.2
 DISK_SHARE: Final = 0.4
 CLOCK_SHARE: Final = 0.25
 ANSWER_SHARE: Final = 0.3
+SLICE_SHARE: Final = 0.25
 # The clock is ahead by no more than this: what is set back by more is followed at once.
 MOST_AHEAD_S: Final = 4.0
 
@@ -43,6 +44,15 @@ class Disk(Enum):
     NOTHING = "not a byte is written"
 
 
+class Slice(Enum):
+    """What version of its plant file the gateway is sent."""
+
+    GOOD = "alarms with another deadband"
+    FORGED = "signed by somebody else"
+    UNFIT = "an instrument at a port where none is: it works no more, and the version has to be rolled back"
+    KILLED = "a good one, and a kill -9 in its trial"
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of a cycle, in seconds from its beginning."""
@@ -53,10 +63,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """One cycle: the link's trouble, one instrument's, the disk's, and kills; each may be missing, but not all.
+    """One cycle: trouble of link, instrument and disk, kills, another version; each may be missing, but not all.
 
     `clock` is when the gateway's clock is set, and by how much it is ahead from then on, both in s; at `answer_s`
-    somebody acknowledges all that waits.
+    somebody acknowledges all that waits; `slice` is what version of its plant file the gateway is sent, and when.
     """
 
     length_s: float
@@ -67,6 +77,7 @@ class Cycle:
     disk: tuple[Disk, Span] | None
     clock: tuple[float, float] | None
     answer_s: float | None
+    slice: tuple[Slice, float] | None
 
 
 def script(cycles: int, devices: int, seed: int) -> list[Cycle]:
@@ -77,10 +88,11 @@ def script(cycles: int, devices: int, seed: int) -> list[Cycle]:
 
 def _cycle(rng: Random, devices: int) -> Cycle:
     while True:
-        shares = (KILL_SHARE, CUT_SHARE, DEVICE_SHARE, DISK_SHARE, CLOCK_SHARE, ANSWER_SHARE)
-        kill, cut, trouble, disk, clock, answer = (rng.random() < share for share in shares)
-        disk &= not kill
-        if kill or cut or trouble or disk:
+        shares = (KILL_SHARE, CUT_SHARE, DEVICE_SHARE, DISK_SHARE, CLOCK_SHARE, ANSWER_SHARE, SLICE_SHARE)
+        kill, cut, trouble, disk, clock, answer, sent = (rng.random() < share for share in shares)
+        version = rng.choice(list(Slice)) if sent else None
+        disk &= not kill and version is not Slice.KILLED
+        if kill or cut or trouble or disk or sent:
             break
     length_s = rng.uniform(0.8, 1.8)
     return Cycle(
@@ -92,6 +104,7 @@ def _cycle(rng: Random, devices: int) -> Cycle:
         (rng.choice(list(Disk)), _span(rng, length_s)) if disk else None,
         (rng.uniform(0.0, length_s), rng.uniform(0.0, MOST_AHEAD_S)) if clock else None,
         rng.uniform(0.0, length_s) if answer else None,
+        (version, rng.uniform(0.0, length_s / 2)) if version is not None else None,
     )
 
 
