@@ -155,6 +155,7 @@ class Alarm:
     suppressed: bool = False
     decider: str = "here"
     commanded_ns: dict[str, int] = field(default_factory=dict)
+    told_ns: int = -1
 
 
 Made = tuple[int, int, float | None, int]  # computed point, time, value, quality
@@ -324,6 +325,8 @@ class Oracle:
             return
         if alarm.decider == "elsewhere" or (alarm.decider == "here until it returns" and not alarm.active):
             return
+        if time_ns <= alarm.told_ns:
+            return
         alarm.since_ns = None
         if alarm.active:
             alarm.active = False
@@ -399,17 +402,19 @@ class Oracle:
                 alarm.decider = "here"
             elif alarm.decider == "here":
                 alarm.decider = "here until it returns" if alarm.active else "elsewhere"
+                alarm.told_ns = -1
                 hidden = {"shelf": alarm.shelved_until_ns > 0, "service": alarm.out_of_service}
                 alarm.commanded_ns = {about: at_ns for about, so in hidden.items() if so}
 
     def hear(self, word: Word) -> None:
         """Move an alarm to where the other end says that it is."""
         alarm = self.alarms[word.alarm]
+        if self.definitions[word.alarm].kind is AlarmKind.STALE:
+            return
         if word.answers:
             alarm.commanded_ns = {about: at for about, at in alarm.commanded_ns.items() if at != word.time_ns}
         if word.event == "raise" or 0 < word.onset_ns >= alarm.onset_ns:
-            alarm.decider = "here" if alarm.decider == "here" else "elsewhere"
-            self._go(word, alarm)
+            self._take_word(word, alarm)
         if self._counts(word, "shelf"):
             over = word.until_ns <= self.now_ns and word.event != "shelve"
             shelved, wanted = (alarm.shelved_until_ns, alarm.once), (0 if over else word.until_ns, word.once)
@@ -425,6 +430,13 @@ class Oracle:
         if alarm.decider != "here" and word.alarm in self.suppressing and word.suppressed != alarm.suppressed:
             alarm.suppressed = word.suppressed
             self._repeat(word, "suppress" if word.suppressed else "unsuppress")
+
+    def _take_word(self, word: Word, alarm: Alarm) -> None:
+        if alarm.decider != "here":
+            alarm.decider = "elsewhere"
+        elif word.event in ("raise", "return", "return-latched"):
+            alarm.told_ns = min(word.time_ns, self.now_ns + 5 * SECOND)
+        self._go(word, alarm)
 
     def _counts(self, word: Word, about: str) -> bool:
         """Whether nothing of this end stands against the word: no command is on its way, or the word is a later one's.

@@ -248,6 +248,20 @@ def test_while_both_judge_each_occurrence_is_the_same_at_both_ends_and_known_onc
     assert pair.cloud.elsewhere[0] == engine.HERE
 
 
+def test_readings_that_words_have_overtaken_turn_nothing() -> None:
+    """The journal goes before the readings: what was over when it told of it is not raised once more by them."""
+    pair = apart(HIGH)
+    course = [at(1, 60.0), at(2, 60.0), at(3, 40.0), at(4, 40.0), at(5, 60.0), at(6, 60.0)]
+    for frame in course:
+        pair.at_the_gateway(frame, [])
+    pair.heal()
+    for frame in course:
+        pair.at_the_cloud(frame, [])
+    assert events(pair.at_cloud) == [("raise", 1, 0), ("return", 1, 0), ("raise", 5, 1)]
+    pair.at_the_cloud(at(7, 40.0), [])
+    assert events(pair.at_cloud)[3:] == [("return", 5, 0)]
+
+
 def test_of_what_is_decided_here_a_word_hides_only_what_somebody_asked_for_there() -> None:
     """A shelf of this end, of which the gateway does not know, stands against all its words; one asked there counts."""
     pair = apart(HIGH)

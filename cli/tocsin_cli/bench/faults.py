@@ -28,7 +28,7 @@ from tocsin_cli.bench.faults_cloud import measure as measure_cloud_side
 from tocsin_cli.bench.faults_devices import Coils, Device, Stalls, Walk
 from tocsin_cli.bench.faults_link import Link
 from tocsin_cli.bench.faults_outputs import OutputWatch
-from tocsin_cli.bench.faults_script import Cycle, Disk, Slice, Span, Trouble, script
+from tocsin_cli.bench.faults_script import TRIAL_S, Cycle, Disk, Slice, Span, Trouble, script
 from tocsin_cli.bench.faults_tally import ON_DISK_S, Count, Told, Window, journal, readings
 from tocsin_cli.bench.faults_versions import Versions, became
 from tocsin_cli.bench.postgres import installed
@@ -44,8 +44,6 @@ READY_S: Final = 180.0
 # The rest of the backlog, and what the last kills left, has so long to go up after the last cycle.
 SETTLE_S: Final = 120.0
 CALM_S: Final = 3.0
-# A version that is sent has so long to show that it works.
-TRIAL_S: Final = 4.0
 # What an instrument wrote just before it ended its connections may be thrown away with them.
 TORN_S: Final = 0.1
 # What the disk still takes of a file, in bytes.

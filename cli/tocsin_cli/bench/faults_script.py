@@ -15,6 +15,8 @@ DISK_SHARE: Final = 0.4
 CLOCK_SHARE: Final = 0.25
 ANSWER_SHARE: Final = 0.3
 SLICE_SHARE: Final = 0.25
+# A version that is sent has so long to show that it works, and a cycle with one is longer by as much.
+TRIAL_S: Final = 4.0
 # The clock is ahead by no more than this: what is set back by more is followed at once.
 MOST_AHEAD_S: Final = 4.0
 
@@ -96,7 +98,7 @@ def _cycle(rng: Random, devices: int) -> Cycle:
             break
     length_s = rng.uniform(0.8, 1.8)
     return Cycle(
-        length_s,
+        length_s if version is None else length_s + TRIAL_S,
         (rng.choice(list(Cut)), _span(rng, length_s)) if cut else None,
         (rng.choice(list(Trouble)), rng.randrange(devices), _span(rng, length_s)) if trouble else None,
         rng.uniform(0.2, length_s) if kill else None,

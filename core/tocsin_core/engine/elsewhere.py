@@ -11,7 +11,9 @@ from tocsin_core.engine.shelves import end_shelves
 from tocsin_core.engine.state import ELSEWHERE, HERE, NEVER, OURS_UNTIL_RETURN, Decider, State, Told, Transition
 from tocsin_core.engine.turning import move
 from tocsin_core.lifecycle import NEXT, NONE, Event, Phase
+from tocsin_core.readings import AHEAD_NS
 from tocsin_core.rules import Rules
+from tocsin_core.special import Family
 
 _ACTIVE: Final = (Phase.UNACKNOWLEDGED, Phase.ACKNOWLEDGED)
 _TURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
@@ -44,6 +46,8 @@ def decide(state: State, decider: Decider) -> None:
         return
     number = number[state.elsewhere[number] == HERE]
     state.elsewhere[number] = np.where(state.active[number], OURS_UNTIL_RETURN, ELSEWHERE)
+    for each in number.tolist():
+        state.told_ns.pop(each, None)
     state.commanded_ns[number] = 0
     for aspect, hidden in ((Aspect.SHELF, state.shelved_until_ns > 0), (Aspect.SERVICE, state.out_of_service)):
         state.commanded_ns[number[hidden[number]], aspect] = decider.at_ns
@@ -57,16 +61,22 @@ def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) 
     end is the judge of it. Where words were lost, the alarm goes to where it is by the shortest way through the
     standard's diagram.
 
-    Of an alarm that this end decides a word is a fact all the same, but the readings go on to be judged here; what
-    hides it follows only what somebody asked there.
+    Of an alarm that this end decides a word is a fact all the same, but later readings than it tells of are judged
+    here; what hides it follows only what somebody asked there.
     """
     number = told.definition
+    if rules.family[number] == Family.STALE:
+        # Silence is each end's own business.
+        return
     if told.answers:
         row = state.commanded_ns[number]
         row[row == told.time_ns] = 0
     if told.event is Event.RAISE or told.onset_ns >= max(1, state.onset_ns[number]):
         if state.elsewhere[number] != HERE:
             state.elsewhere[number] = ELSEWHERE
+        elif told.event in (Event.RAISE, *_TURNS):
+            # No clock that is ahead may keep this end from judging for long.
+            state.told_ns[number] = min(told.time_ns, state.now_ns + AHEAD_NS)
         made = _follow(state, rules, told)
         transitions += made
         transitions += end_shelves(state, rules, [each for each in made if each.event in (Event.RAISE, *_TURNS)])

@@ -66,6 +66,8 @@ def snapshot(state: State, rules: Rules) -> bytes:
     columns |= {
         f"{_UNIT}{name}": np.frombuffer(normal.state_to_bytes(unit), np.uint8) for name, unit in state.units.items()
     }
+    columns["told"] = _names(rules.definitions[number].id for number in state.told_ns)
+    columns["told_ns"] = np.asarray(list(state.told_ns.values()), np.int64)
     columns["now_ns"] = np.asarray(state.now_ns, np.int64)
     columns["definitions"] = _names(rules.definitions[number].id for number in known.tolist())
     columns["realarms"] = _names(rules.definitions[number].id for number in rules.realarm.tolist())
@@ -158,6 +160,9 @@ def restore(data: bytes, rules: Rules) -> State:
         targets = {name: getattr(state, name) for name in _BY_REALARM}
         _lay(columns, _texts(columns["realarms"]), realarms, targets)
         _lay_special(columns, rules, state)
+        if "told" in columns:
+            told = zip(_texts(columns["told"]), columns["told_ns"].tolist(), strict=True)
+            state.told_ns = {rules.index[name]: told_ns for name, told_ns in told if name in rules.index}
         if len(rules.definitions) and state.phase.max() >= len(Phase):
             raise ValueError("a phase that does not exist")
         if len(rules.definitions) and state.elsewhere.max() > OURS_UNTIL_RETURN:

@@ -1,6 +1,6 @@
 """What the engine remembers, and the values that go into a step and come out of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -159,6 +159,9 @@ class State:
     `now_ns` is the last tick. `tables` are those of `Rules.special`, by name, `units` the states of normal-operation
     models, by computed point.
 
+    `told_ns` by definition that this end decides: until when another end has told of it. What was read until then is on
+    its way still, for words go first, and turns nothing.
+
     Worked out from these and the rules, and not part of a snapshot: of length P the bounds `quiet_low` and `quiet_high`
     f64 (see `rest`); of length T `nears` bool, whether an alarm on the trend may be raised at its latest reading, or
     its limit is near (see `detect.nears`), and `expected` f64[3, T], the columns of `detect.Expectation`;
@@ -195,6 +198,7 @@ class State:
     shelf_due_ns: int
     realarm_due_ns: int
     stale_due_ns: int
+    told_ns: dict[int, int] = field(default_factory=dict)
 
     @property
     def trend(self) -> Trend:

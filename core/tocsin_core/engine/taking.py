@@ -285,6 +285,10 @@ def _turn(state: State, rules: Rules, number: I64, reading: I64, judging: _Judgi
     if decider.any():
         ours = (decider == HERE) | (state.active[number] & (decider == OURS_UNTIL_RETURN))
         number, reading = number[ours], reading[ours]
+    if state.told_ns:
+        told_ns = np.asarray([state.told_ns.get(each, NEVER) for each in number.tolist()], np.int64)
+        later = judging.time_ns[reading] > told_ns
+        number, reading = number[later], reading[later]
     state.since_ns[number] = NEVER
     transitions = turn(state, rules, number, judging.time_ns[reading], judging.value[reading])
     key = judging.key[reading].tolist()
