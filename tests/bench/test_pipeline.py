@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tocsin_cli.bench.pipeline import Heard, Plan, latency, measure
+from tocsin_cli.bench.pipeline import latency, measure
+from tocsin_cli.bench.pipeline_bed import Heard, Plan
+from tocsin_cli.bench.pipeline_flood import measure_flood
 from tocsin_cli.bench.pipeline_gateways import Encoder, columns
 from tocsin_cli.bench.pipeline_plant import DEVICE, GATEWAY_POINTS, SITE, Course, gateway_id, plant, point_id
 from tocsin_cli.bench.pipeline_victoria import MOST_ROUNDS, Round, next_size
@@ -97,3 +99,14 @@ def test_a_short_run_loses_nothing_and_raises_what_is_expected(tmp_path: Path) -
     assert found["alarms_unheard"] == 0
     assert found["latency_ms"]["p99"] >= found["latency_ms"]["p50"] > 0
     assert found["cpu_seconds_per_million_readings"] > 0
+
+
+@pytest.mark.timeout(120)
+def test_a_flood_is_committed_and_seen(tmp_path: Path) -> None:
+    """1,000 alarms in a second through the real stream: each is committed and told, lists and commands are answered."""
+    found = asyncio.run(measure_flood(tmp_path, SystemClock(), lambda _: None, Plan(1, 2, 1), ROLES_IN_ONE))
+    assert (found["alarms"], found["committed"], found["events_heard"]) == (1000, 1000, 1000)
+    assert found["committed_within_s"] > 0
+    assert found["alarms_request_p99_ms"] > 0
+    assert found["acknowledged_ms"] > 0
+    assert found["streams_ended"] == 0

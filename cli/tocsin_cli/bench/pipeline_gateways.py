@@ -180,7 +180,8 @@ async def _run(gateways: int, mqtt: int) -> None:
     sys.stdout.write("{}\n")
     sys.stdout.flush()
     told = json.loads(await asyncio.to_thread(sys.stdin.readline))
-    found = await _send(Course.of(gateways, told["warm_s"], told["seconds"], told["begin_ms"]), encoders, links, clock)
+    course = Course.of(gateways, told["warm_s"], told["seconds"], told["begin_ms"])
+    found = await _send(course.flooded() if told["flood"] else course, encoders, links, clock)
     sys.stdout.write(json.dumps(found) + "\n")
     sys.stdout.flush()
     # Until its end is asked for: a gateway that leaves dies, and its points with it.

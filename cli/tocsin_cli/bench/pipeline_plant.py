@@ -92,6 +92,11 @@ class Course:
             gateways, warm_s, seconds, begin_ms, mean, noise, chosen, begin, dice.integers(0, len(_BEYOND), len(chosen))
         )
 
+    def flooded(self) -> "Course":
+        """The same, but that every point passes H, and no other limit, in the first measured second."""
+        points = np.arange(len(self.mean))
+        return replace(self, point=points, begin=np.full_like(points, self.warm_s), level=np.zeros_like(points))
+
     def due_ms(self, gateway: int, second: int) -> int:
         """When a gateway reads, and sends, in a second: they are spread over it."""
         return self.begin_ms + 1000 * second + 1000 * gateway // self.gateways
