@@ -37,7 +37,7 @@ History = Annotated[
     typer.Option(
         "--history",
         metavar="ADDRESS",
-        help="The readings go to victoriametrics://HOST:PORT, if not to the server that had them.",
+        help="The readings go to this server, of the kind of the one that had them, if not to that.",
     ),
 ]
 Folder = Annotated[Path, typer.Option("--data", help="Where the cloud side is to keep its files: empty, or not there.")]

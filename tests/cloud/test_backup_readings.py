@@ -1,5 +1,6 @@
-"""Backup and restore where the readings are on a VictoriaMetrics server: out of it, and into another."""
+"""Backup and restore where the readings are on a server: out of it, and into another."""
 
+import asyncio
 import gzip
 import json
 import math
@@ -13,11 +14,12 @@ import pytest
 
 from tests.cloud.rig import HOST
 from tests.cloud.test_backup import data, done, own_umask, refused
-from tests.cloud.test_history_addresses import METRICS, recorder
-from tests.contract.history_stores import FLAGS, AheadClock, Store, Victoria, roll_up, victoria
+from tests.cloud.test_history_addresses import METRICS, annotated, recorder
+from tests.contract.history_stores import FLAGS, AheadClock, Store, Victoria, influx_address, roll_up, victoria
 from tocsin_cloud.adapters.backup_manifest import BackupError
 from tocsin_cloud.adapters.history import History, Trend
-from tocsin_cloud.adapters.history_open import FILE
+from tocsin_cloud.adapters.history_influx_copies import keep_readings, put_readings
+from tocsin_cloud.adapters.history_open import FILE, influx_token
 from tocsin_cloud.adapters.restore import Into, restore_backup
 from tocsin_cloud.adapters.settings_file import history_of, note_settings, noted_settings
 from tocsin_cloud.settings import Address, CloudSettings, HistoryAddress
@@ -193,3 +195,70 @@ def test_an_export_that_breaks_off_is_no_backup(data: Path, tmp_path: Path) -> N
         assert "broke off" in tried("b", gzip.compress(line)[:-1])
         answers["/api/v1/export"] = gzip.compress(b"")
         done("backup", str(data), "--to", str(tmp_path / "empty"))
+
+
+class Turns(dict[str, str | bytes]):
+    """Answers of which that to a query of InfluxDB is the next one each time."""
+
+    def __init__(self, *turns: str) -> None:
+        """Give these, one after the other."""
+        super().__init__()
+        self.turns = list(turns)
+
+    def get(self, path: str, _: object = None) -> str | None:  # type: ignore[override]
+        """The next answer; none to a write."""
+        return self.turns.pop(0) if path == "/api/v2/query" else None
+
+
+def test_readings_in_influxdb_are_backed_up_as_lines_and_written_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All points, page by page until nothing more comes; the lines go to the bucket as the historian writes them."""
+    monkeypatch.setenv("TOCSIN_HISTORY_TOKEN", "a-token")
+    ms = T0 // MS
+    header = "#datatype,string,long,string\r\n#group,false,false,false\r\n#default,,,\r\n,result,table,_value\r\n"
+    points = header + ",_result,0,A %221%22\r\n,_result,0,B\r\n\r\n"
+    page = annotated({"quality": [(ms, GOOD), (ms + 1, BAD_COMM_FAILURE)], "value": [(ms, 1.5)]})
+    more = annotated({"quality": [(ms + 2, BAD_SENSOR_FAILURE)], "bad_value": [(ms + 2, 0.0)]})
+    other = annotated({"quality": [(ms, GOOD)], "value": [(ms, 2.0)]})
+    end = "\r\n"
+    with recorder(Turns(points, page, more, end, other, end)) as (port, asked):
+        use(data, f"influxdb://127.0.0.1:{port}/plant/readings")
+        place = Path(done("backup", str(data), "--to", str(tmp_path))["backup"])
+        assert "schema.tagValues" in json.loads(asked[0].body)["query"]
+        froms = [json.loads(request.body)["query"].split("time(v: ")[1].split(")")[0] for request in asked[1:]]
+        assert froms == ["0", str((ms + 2) * MS), str((ms + 3) * MS), "0", str((ms + 1) * MS)]
+        lines = [
+            f"tocsin,point=A\\ %221%22 value=1.5,quality=192i {ms}",
+            f"tocsin,point=A\\ %221%22 quality={BAD_COMM_FAILURE}i {ms + 1}",
+            f"tocsin,point=A\\ %221%22 bad_value=0.0,quality={BAD_SENSOR_FAILURE}i {ms + 2}",
+            f"tocsin,point=B value=2.0,quality=192i {ms}",
+        ]
+        assert (
+            gzip.decompress((place / "readings" / "influxdb.lines.gz").read_bytes()).decode().split("\n")[:-1] == lines
+        )
+        del asked[:]
+        done("restore", str(place), "--data", str(tmp_path / "again"))
+    (write,) = asked
+    assert write.path == "/api/v2/write?org=plant&bucket=readings&precision=ms"
+    assert write.body.strip().split("\n") == lines
+
+
+@pytest.mark.skipif(influx_address() is None, reason="no InfluxDB was given")
+def test_readings_on_a_real_influxdb_come_back(tmp_path: Path) -> None:
+    """What is kept of the bucket has each reading, and written over what is there changes nothing."""
+    address = str(influx_address())
+    store, path, clock = Store(address, tmp_path), tmp_path / "kept", AheadClock()
+
+    async def story(history: History) -> None:
+        frame = readings(history)
+        await history.commit(frame, {})
+        before = await shown(history)
+        where = HistoryAddress.parse(address)
+        await asyncio.to_thread(keep_readings, where, influx_token(), path, clock, lambda *_: None)
+        with gzip.open(path) as file:
+            assert sum(1 for _ in file) >= len(frame)
+        await asyncio.to_thread(put_readings, path, where, influx_token(), lambda *_: None)
+        same(await shown(history), before)
+
+    store.tell(story)

@@ -5,12 +5,16 @@ from typing import Final
 
 from tocsin_cloud.adapters.backup_manifest import BackupError, Manifest, Say
 from tocsin_cloud.adapters.history import HistoryError
+from tocsin_cloud.adapters.history_open import influx_token
 from tocsin_cloud.settings import HistoryAddress, HistoryKind
 from tocsin_core.clock import Clock
 
 # The folder of a backup, and the file in it by the kind of server.
 READINGS: Final = "readings"
-FILES: Final = {HistoryKind.VICTORIAMETRICS: "victoriametrics.jsonl.gz"}
+FILES: Final = {
+    HistoryKind.VICTORIAMETRICS: "victoriametrics.jsonl.gz",
+    HistoryKind.INFLUXDB: "influxdb.lines.gz",
+}
 
 
 def keep_readings(address: HistoryAddress, backup: Path, clock: Clock, say: Say) -> None:
@@ -21,11 +25,15 @@ def keep_readings(address: HistoryAddress, backup: Path, clock: Clock, say: Say)
     """
     if address.kind not in FILES:
         return
-    from tocsin_cloud.adapters import history_victoria_copies  # noqa: PLC0415 -- loads slowly
-
     (backup / READINGS).mkdir()
+    path = backup / READINGS / FILES[address.kind]
+    from tocsin_cloud.adapters import history_influx_copies, history_victoria_copies  # noqa: PLC0415 -- load slowly
+
     try:
-        history_victoria_copies.keep_readings(address, backup / READINGS / FILES[address.kind], clock, say)
+        if address.kind is HistoryKind.INFLUXDB:
+            history_influx_copies.keep_readings(address, influx_token(), path, clock, say)
+        else:
+            history_victoria_copies.keep_readings(address, path, clock, say)
     except HistoryError as error:
         raise BackupError(f"the readings are not copied: {error}") from error
 
@@ -41,9 +49,13 @@ def put_readings(backup: Path, manifest: Manifest, address: HistoryAddress, cloc
     name = FILES.get(address.kind)
     if name is None or f"{READINGS}/{name}" not in manifest.files:
         return
-    from tocsin_cloud.adapters import history_victoria_copies  # noqa: PLC0415 -- loads slowly
+    path = backup / READINGS / name
+    from tocsin_cloud.adapters import history_influx_copies, history_victoria_copies  # noqa: PLC0415 -- load slowly
 
     try:
-        history_victoria_copies.put_readings(backup / READINGS / name, address, clock, say)
+        if address.kind is HistoryKind.INFLUXDB:
+            history_influx_copies.put_readings(path, address, influx_token(), say)
+        else:
+            history_victoria_copies.put_readings(path, address, clock, say)
     except HistoryError as error:
         raise BackupError(f"the readings are not restored: {error}") from error

@@ -1,43 +1,20 @@
-"""The time-series store on InfluxDB 2: written as lines, read by Flux."""
+"""The time-series store on InfluxDB 2: readings in a bucket, the historian's state in a file."""
 
 import asyncio
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, ParamSpec, Self, TypeVar
+from typing import Final, Self
 
-from influxdb_client.client.flux_csv_parser import FluxQueryException
-from influxdb_client.rest import ApiException
-from urllib3.exceptions import HTTPError
-
-from tocsin_cloud.adapters.history import HistoryError, Trend
-from tocsin_cloud.adapters.history_lines import (
-    BAD_VALUE,
-    MEASUREMENT,
-    MILLISECOND,
-    QUALITY,
-    VALUE,
-    LineWriter,
-    Names,
-    column,
-    reason,
-    tag,
-    trend_of_samples,
-    trend_of_steps,
-)
+from tocsin_cloud.adapters.history import Trend
+from tocsin_cloud.adapters.history_influx_server import InfluxServer
+from tocsin_cloud.adapters.history_lines import MILLISECOND, Names
 from tocsin_cloud.adapters.history_state import StateFile
 from tocsin_cloud.settings import HistoryAddress
 from tocsin_core.readings import Frame
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 HOUR_S: Final = 3600
 HOUR_NS: Final = HOUR_S * 1000 * MILLISECOND
-ROLL_UPS: Final = {"mean": (VALUE, "mean"), "low": (VALUE, "min"), "high": (VALUE, "max"), QUALITY: (QUALITY, "min")}
-NOTHING: Final = trend_of_samples(dict.fromkeys((QUALITY, VALUE, BAD_VALUE), column([], [])), 0)
-EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 class InfluxHistory:
@@ -50,11 +27,7 @@ class InfluxHistory:
 
     def __init__(self, address: HistoryAddress, token: str, state: StateFile) -> None:
         """Talk to nobody yet."""
-        org, self._bucket = address.path
-        url = f"{'https' if address.secure else 'http'}://{address.hosts[0]}"
-        self._writer = LineWriter(url, org, self._bucket, token)
-        self._queries = self._writer.client.query_api()
-        self._deletes = self._writer.client.delete_api()
+        self._server = InfluxServer(address, token)
         self._file = state
         self._state = state.load()
         self._names = Names()
@@ -85,7 +58,7 @@ class InfluxHistory:
             HistoryError: the server is away or refuses, or the state file does.
         """
         if len(frame):
-            await asyncio.to_thread(lambda: self._writer.write(self._names.lines(frame)))
+            await self._server.write(await asyncio.to_thread(self._names.lines, frame))
         await asyncio.to_thread(self._file.save, state)
         self._state.update(state)
         self._commits += 1
@@ -100,30 +73,7 @@ class InfluxHistory:
         Raises:
             HistoryError: the server is away or refuses.
         """
-        if start_ns >= end_ns:
-            # Flux takes no empty range.
-            return NOTHING
-        query = (
-            f"data = from(bucket: {_text(self._bucket)}) "
-            f"|> range(start: time(v: {start_ns}), stop: time(v: {end_ns})) "
-            f'|> filter(fn: (r) => r._measurement == "{MEASUREMENT}" and r.point == {_text(tag(point_id))})\n'
-        )
-        wanted = {field: (field, "") for field in (QUALITY, VALUE, BAD_VALUE)}
-        if step_ns is not None:
-            wanted = {name: (field, _windows(start_ns, step_ns, fn)) for name, (field, fn) in ROLL_UPS.items()}
-        query += "\n".join(
-            f'data |> filter(fn: (r) => r._field == "{field}") {windows}|> limit(n: {limit}) '
-            f"|> map(fn: (r) => ({{ms: int(v: r._time) / {MILLISECOND}, number: float(v: r._value)}})) "
-            f'|> yield(name: "{name}")'
-            for name, (field, windows) in wanted.items()
-        )
-        records = [record.values for table in await self._ask(self._queries.query, query) for record in table.records]
-        found = {name: [record for record in records if record["result"] == name] for name in wanted}
-        columns = {
-            name: column([record["ms"] for record in rows], [record["number"] for record in rows])
-            for name, rows in found.items()
-        }
-        return (trend_of_samples if step_ns is None else trend_of_steps)(columns, limit)
+        return await self._server.read(point_id, start_ns, end_ns, step_ns, limit)
 
     async def tend(self) -> bool:
         """Nothing: a trend is worked out of all its readings."""
@@ -136,7 +86,7 @@ class InfluxHistory:
             HistoryError: the server is away, or the token does not allow to delete.
         """
         until = datetime.fromtimestamp(before_ns // HOUR_NS * HOUR_S, UTC)
-        await self._ask(self._deletes.delete, EPOCH, until, f'_measurement="{MEASUREMENT}"', self._bucket)
+        await self._server.forget(until)
 
     async def copy(self, folder: Path) -> None:
         """Write the state file; the readings are on the server.
@@ -149,22 +99,4 @@ class InfluxHistory:
     async def close(self) -> None:
         """Let go of the server and the state file."""
         self._file.close()
-        self._writer.close()
-
-    async def _ask(self, asked: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        try:
-            return await asyncio.to_thread(asked, *arguments, **named)
-        except (ApiException, FluxQueryException, HTTPError, OSError) as error:
-            raise HistoryError(reason(error)) from error
-
-
-def _windows(start_ns: int, step_ns: int, function: str) -> str:
-    every, offset = step_ns // MILLISECOND, start_ns % step_ns // MILLISECOND
-    return (
-        f"|> aggregateWindow(every: {every}ms, offset: {offset}ms, fn: {function}, createEmpty: false, "
-        'timeSrc: "_start") '
-    )
-
-
-def _text(words: str) -> str:
-    return json.dumps(words, ensure_ascii=False)
+        self._server.close()

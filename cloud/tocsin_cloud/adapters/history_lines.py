@@ -78,6 +78,11 @@ def tag(point_id: str) -> str:
     return UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", point_id)
 
 
+def point_of(value: str) -> str:
+    """The id of the point that has this tag value."""
+    return re.sub("%([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), value)
+
+
 def tag_set(point: str) -> str:
     """The tag value `point` as the tag that a line has."""
     return "point=" + re.sub(r"([ ,=])", r"\\\1", point)

@@ -94,10 +94,15 @@ async def open_history(address: HistoryAddress, folder: Path, clock: Clock) -> H
         return await VictoriaHistory.open(address, folder, clock)
     from tocsin_cloud.adapters.history_influx import InfluxHistory  # noqa: PLC0415 -- loads slowly
 
-    return await InfluxHistory.open(address, folder, _token())
+    return await InfluxHistory.open(address, folder, influx_token())
 
 
-def _token() -> str:
+def influx_token() -> str:
+    """The token for InfluxDB, of the environment or of the file that it names.
+
+    Raises:
+        HistoryError: there is none.
+    """
     given, path = os.environ.get(TOKEN), os.environ.get(TOKEN_FILE)
     if given:
         return given
