@@ -27,9 +27,10 @@ MOST_NAMES: Final = 12  # a profile may have thousands of values
 LONGEST_COMPARED: Final = 64
 LEAST_LIKENESS: Final = 0.4  # difflib's ratio: `temp` is that near to `temperature`
 
-# Stand in for a gateway or device that does not hold by itself; a plant that has one never leaves `load_plant`.
-_SOME_GATEWAY: Final = Gateway(id="unknown")
-_SOME_DEVICE: Final = Device(id="unknown")
+# Stand in for a gateway or device that does not hold by itself; a plant that has one never leaves `load_plant`. Made
+# without what would check them, which takes its time whenever this is imported.
+_SOME_GATEWAY: Final = Gateway.model_construct(id="unknown")
+_SOME_DEVICE: Final = Device.model_construct(id="unknown")
 
 
 def _duplicates(names: Iterable[tuple[Path, str]], what: str, source: Source) -> None:

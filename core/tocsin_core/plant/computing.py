@@ -13,7 +13,8 @@ from tocsin_core.plant.standards import defaults_of
 _Value = TypeVar("_Value")
 
 NOWHERE: Final = "computed"
-GATEWAY: Final = Gateway(id=NOWHERE)
+# Without what would check it, which takes its time whenever this is imported.
+GATEWAY: Final = Gateway.model_construct(id=NOWHERE)
 """Stands for the gateway of computed points, which have none; no real one may be called so."""
 LEAST_PERIOD_MS: Final = 1000
 
