@@ -1,6 +1,6 @@
 """The present state of points and gateways turned into the shapes of the interface."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -62,16 +62,14 @@ class Points:
         self._declared = [_declared(point, plant) for point in plant.points]
         self.allowed_ns = silences(plant)
 
-    def all(self, live: Live, now_ns: int) -> list[model.Point]:
+    def all(self, latest: Latest, undeclared: Iterable[Undeclared], now_ns: int) -> list[model.Point]:
         """Return every point, the plant file's first."""
-        latest = live.latest()
         declared = [
             point.model_copy(update=_reading(latest, index, int(self.allowed_ns[index]), now_ns))
             for index, point in enumerate(self._declared)
         ]
         return declared + [
-            _undeclared(point).model_copy(update=_reading(latest, point.index, 0, now_ns))
-            for point in live.undeclared()
+            _undeclared(point).model_copy(update=_reading(latest, point.index, 0, now_ns)) for point in undeclared
         ]
 
     def one(self, point_id: str, live: Live, now_ns: int) -> model.PointInFull | None:
