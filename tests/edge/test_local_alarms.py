@@ -572,3 +572,29 @@ def test_an_alarm_that_a_version_on_trial_lacks_is_silenced_only_when_that_is_ke
         if ends != "kept":
             assert run.alarms.state.onset_ns[run.alarms.rules.index["P3/H"]] == onset_ns
             assert run.alarms.switches[0].figures.wanted
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["rolled back", "kept"])
+def test_an_output_that_a_version_on_trial_lets_follow_less_falls_silent_only_when_that_is_kept(
+    settings: EdgeSettings, *, kept: bool
+) -> None:
+    """The alarm stands under both versions; the siren is for graver ones alone in the one on trial."""
+    clock = Hands()
+    with living(settings, clock) as run:
+        clock.ms += 1000
+        run.read([5.0, 5.0, 20.0])
+        run.keep(run.take())
+        path = run.folder.parents[2] / "plant" / "plant.yaml"
+        path.write_text(
+            path.read_text(encoding="utf-8").replace("min_priority: low", "min_priority: critical"), "utf-8"
+        )
+        run.alarms.adopt(compile_settings(load_plant(path.parent), "gw", settings.data))
+        clock.ms += 1000
+        run.read([5.0, 5.0, 20.0])
+        run.keep(run.take())
+        assert run.alarms.switches[0].figures.wanted
+        if not kept:
+            run.alarms.adopt(settings)
+        run.alarms.settle()
+        run.keep(run.take())
+        assert run.alarms.switches[0].figures.wanted is not kept

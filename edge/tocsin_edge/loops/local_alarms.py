@@ -125,7 +125,7 @@ class LocalAlarms:
         self._taken_s, self._ahead = clock.monotonic(), False
         self._saved_s = clock.monotonic() - SNAPSHOT_EVERY_S
         self._unsaved: AlarmState | None = None
-        # While a version is on trial: the engine before it, and the places of outputs that sound on for what it lacks.
+        # While a version is on trial: the engine before it, and the places of outputs that stay on for what it lacks.
         self._before: bytes | None = None
         self._sounding: frozenset[Place] = frozenset()
         self._saving: asyncio.Task[None] | None = None
@@ -160,15 +160,15 @@ class LocalAlarms:
         """Go on under another plant file: what is in both stands as it stood, and is switched as it was.
 
         It is on trial until `settle`. Until then outputs that it lacks do not leave, outputs that are on for an alarm
-        that it lacks stay on, and no snapshot is kept: a restart on the plant file before goes on from the one before,
-        and the journal. What it lacks stands under the plant file before again as it stood.
+        that it lacks, or that they follow no more, stay on, and no snapshot is kept: a restart on the plant file before
+        goes on from the one before, and the journal. What it lacks stands under that plant file again as it stood.
         """
         self._judge()
         judged, rules = self.rules, settings.alarms.rules
         engine = snapshot(self.state, judged)
         state = restore(engine, rules)
         if self._before is None:
-            self._before, self._sounding = engine, self._on_for_lacking(rules)
+            self._before, self._sounding = engine, self._on_for_left(settings)
         else:
             state, self._sounding = with_lacking(state, restore(self._before, rules), rules, judged), frozenset()
         self.state = state
@@ -416,23 +416,37 @@ class LocalAlarms:
             outcomes.append(Outcome(alarm, "; ".join(refusals)))
         return outcomes
 
-    def _on_for_lacking(self, rules: Rules) -> frozenset[Place]:
-        """The places of outputs that are on for an alarm that `rules` lack."""
-        lacking = np.asarray([each.id not in rules.index for each in self.rules.definitions], np.bool_)
-        on = self._outputs(among=lacking).outputs
-        return frozenset(switch.output.place for switch, is_on in zip(self.switches, on, strict=True) if is_on)
+    def _on_for_left(self, after: EdgeSettings) -> frozenset[Place]:
+        """The places of outputs that are on for an alarm that they do not follow under `after`, or that it lacks."""
+        alarms, loud = after.alarms, self._loud()
+        names = [each.id for each in self.rules.definitions]
+        followed = {
+            output.place: {alarms.rules.definitions[number].id for number in np.flatnonzero(follows).tolist()}
+            for output, follows in zip(after.gateway.outputs, alarms.follows, strict=True)
+        }
+        on = set()
+        for switch, follows in zip(self.switches, self._alarms.follows, strict=True):
+            place = switch.output.place
+            left = np.asarray([name not in followed.get(place, ()) for name in names], np.bool_)
+            if (follows & left & loud[switch.output.kind == "siren"]).any():
+                on.add(place)
+        return frozenset(on)
 
-    def _outputs(self, *, among: Bool | bool = True) -> _Shown:
-        """Which outputs should be on, as the alarms `among` all are, and what of these waits for an answer."""
+    def _loud(self) -> tuple[Bool, Bool]:
+        """Which alarms stand, and which sound a siren."""
         state = self.state
-        shown = among & ~((state.shelved_until_ns > 0) | state.suppressed | state.out_of_service)
-        sounds, stands = _SOUNDS[state.phase] & shown, _STANDS[state.phase] & shown
+        shown = ~((state.shelved_until_ns > 0) | state.suppressed | state.out_of_service)
+        return _STANDS[state.phase] & shown, _SOUNDS[state.phase] & shown
+
+    def _outputs(self) -> _Shown:
+        """Which outputs should be on, and what of the alarms waits for an answer."""
+        loud = self._loud()
         outputs = tuple(
-            switch.output.place in self._sounding
-            or bool((follows & (sounds if switch.output.kind == "siren" else stands)).any())
+            switch.output.place in self._sounding or bool((follows & loud[switch.output.kind == "siren"]).any())
             for switch, follows in zip(self.switches, self._alarms.follows, strict=True)
         )
-        waiting = ((self.rules.definitions[at].id, int(state.onset_ns[at])) for at in np.flatnonzero(sounds).tolist())
+        onsets_ns = self.state.onset_ns
+        waiting = ((self.rules.definitions[at].id, int(onsets_ns[at])) for at in np.flatnonzero(loud[True]).tolist())
         return _Shown(outputs, tuple(waiting))
 
     def _switch(self, shown: _Shown) -> None:
