@@ -32,11 +32,6 @@ BOUND: Final = 3.0
 LARGEST_SQUARE: Final = 1e200
 
 
-def _answer(beyond: Bool, inside: Bool) -> I8:
-    """TRUE, FALSE, or HOLD where it is neither; no reading is both."""
-    return beyond.view(np.int8) - inside.view(np.int8)
-
-
 def limits(sign: F64, setpoint: F64, deadband: F64) -> tuple[F64, F64]:
     """The values at which limits turn, f64[n, 2] each: of one that is not active, and of one that is.
 
@@ -74,14 +69,18 @@ class Trend(NamedTuple):
 class Expectation(NamedTuple):
     """What each trend expects of its next reading, all f64[T].
 
-    `level` at the latest reading (off it, in its unit), `slope` (unit a second), and `bound`: the square of how far off
-    the next may be and be taken at its word. It is infinite, and the others 0, where too few readings are behind the
-    line.
+    `level` at the latest reading (off it, in its unit), `slope` (unit a second), and `noise`, the variance of a reading
+    about the line. It is infinite, and the others 0, where too few readings are behind the line.
     """
 
     level: F64
     slope: F64
-    bound: F64
+    noise: F64
+
+    @property
+    def bound(self) -> F64:
+        """The square of how far off the next reading may be and be taken at its word."""
+        return self.noise * (BOUND * BOUND)
 
     def after(self, dt_s: F64) -> F64:
         """What is expected `dt_s` seconds after the latest reading, off it."""
@@ -98,11 +97,12 @@ class Surprise(NamedTuple):
 def believed(found: F64, earlier: Surprise, bound: F64, dt_s: F64, tau_s: F64) -> F64:
     """What of each surprise `found` (f64, in the point's unit; all beyond their bounds) is believed.
 
-    `bound` as in `Expectation`, B its root. A surprise e fades from B at |e| = B to nothing at 2 B, where a reading
-    tells nothing and counts as what was expected (a redescending influence, as Hampel's). But as far as both readings
-    before it were off to the same side it is believed: it is cut to [min(-f, max(e1, e2)), max(f, min(e1, e2))], f
-    being what is left by fading. So one or two wild readings say next to nothing, and what lasts is believed from its
-    third reading on. After a gap longer than `tau_s` the line is no measure of what comes, and all is believed.
+    `bound` is that of `Expectation`, B its root. A surprise e fades from B at |e| = B to nothing at 2 B, where a
+    reading tells nothing and counts as what was expected (a redescending influence, as Hampel's). But as far as both
+    readings before it were off to the same side it is believed: it is cut to [min(-f, max(e1, e2)), max(f, min(e1,
+    e2))], f being what is left by fading. So one or two wild readings say next to nothing, and what lasts is believed
+    from its third reading on. After a gap longer than `tau_s` the line is no measure of what comes, and all is
+    believed.
     """
     faded = np.where(dt_s > tau_s, np.inf, np.maximum(2.0 * np.sqrt(bound) - np.abs(found), 0.0))
     high = np.maximum(faded, np.minimum(earlier.last, earlier.before))
@@ -147,35 +147,11 @@ def _move(second: F64, first: F64, moved: F64, step: F64, decay: F64) -> None:
     np.multiply(moved, decay, out=first)
 
 
-class Line(NamedTuple):
-    """A straight line through each trend: weighted means and sums about them, `slope`, and `level` at the reading.
-
-    Where too few readings are behind it for a line the columns hold anything, numbers or not.
-    """
-
-    mean_x: F64
-    sxx: F64
-    sxu: F64
-    mean_u: F64
-    slope: F64
-    level: F64
-
-
-def line(trend: Trend) -> Line:
-    """Weighted least squares of u on x: slope = Sxu / Sxx about the weighted means."""
-    mean_x = trend.x / trend.weight
-    mean_u = trend.u / trend.weight
-    sxx = trend.xx - trend.x * mean_x
-    sxu = trend.xu - trend.x * mean_u
-    slope = sxu / sxx
-    return Line(mean_x, sxx, sxu, mean_u, slope, mean_u - slope * mean_x)
-
-
 class Slope(NamedTuple):
     """A straight line through each trend, all of length T.
 
     `level` at the latest reading (off it, in its unit), `slope` (unit a second), its standard error `slope_se`, and
-    what `ahead` needs; `known` where there are readings enough, `freedom` the degrees of freedom behind the errors.
+    what `ahead_se` needs; `known` where there are readings enough, `freedom` the degrees of freedom behind the errors.
     Where they are too few the columns hold anything, numbers or not.
     """
 
@@ -188,12 +164,12 @@ class Slope(NamedTuple):
     var_mean: F64
     cov: F64
 
-    def ahead(self, seconds: F64) -> tuple[F64, F64]:
-        """What the slope brings in `seconds`, and the standard error of the mean foreseen at their end."""
+    def ahead_se(self, seconds: F64) -> F64:
+        """The standard error of the mean foreseen in `seconds`."""
         reach = seconds - self.mean_x
         leaning = reach * self.slope_se
         variance = self.var_mean + 2.0 * reach * self.cov + leaning * leaning
-        return self.slope * seconds, np.sqrt(np.maximum(variance, 0.0))
+        return np.sqrt(np.maximum(variance, 0.0))
 
     def student(self, z: F64) -> F64:
         """The normal quantile `z` widened to Student's with these degrees of freedom (Cornish-Fisher, first order)."""
@@ -201,82 +177,106 @@ class Slope(NamedTuple):
 
 
 def fit(trend: Trend, floor: F64) -> Slope:
-    """`line` with its errors; `floor` is the least standard deviation of a reading (its last digit).
+    """The line through each trend, with its errors; `floor` as for `expect`."""
+    expected = Expectation(*np.empty((len(Expectation._fields), len(floor))))
+    expect(trend, floor, expected)
+    return errors(trend, expected)
+
+
+def errors(trend: Trend, expected: Expectation) -> Slope:
+    """The line behind what is `expected`, with its errors.
 
     The residual variance has n - 2 degrees of freedom of the effective n = (sum w)^2 / sum w^2;
     Var(b) = s^2 * sum w^2 (x - mean)^2 / Sxx^2.
     """
-    through = line(trend)
-    mean_x, sxx, _, _, slope, level = through
-    effective, noise = _noise(trend, through, floor)
-    about_x = trend.square_x - mean_x * trend.square
-    about_xx = trend.square_xx - mean_x * (trend.square_x + about_x)
+    weight, square, square_x, noise = trend.weight, trend.square, trend.square_x, expected.noise
+    mean_x = trend.x / weight
+    sxx = trend.xx - trend.x * mean_x
+    effective = weight * weight / square
+    about_x = square_x - mean_x * square
+    about_xx = trend.square_xx - mean_x * (square_x + about_x)
     return Slope(
-        level=level,
-        slope=slope,
+        level=expected.level,
+        slope=expected.slope,
         slope_se=np.sqrt(noise * np.maximum(about_xx, 0.0)) / sxx,
-        known=(effective >= LEAST_READINGS) & (sxx > 0.0),
+        known=noise < np.inf,
         freedom=effective - 2.0,
         mean_x=mean_x,
         var_mean=noise / effective,
-        cov=noise * about_x / (trend.weight * sxx),
+        cov=noise * about_x / (weight * sxx),
     )
 
 
-def _noise(trend: Trend, through: Line, floor: F64) -> tuple[F64, F64]:
-    """Effective readings behind each line `through` its trend, and the variance of a reading about it."""
-    effective = trend.weight * trend.weight / trend.square
-    squares = trend.uu - trend.u * through.mean_u - through.slope * through.sxu
-    return effective, np.maximum(squares * effective / (trend.weight * (effective - 2.0)), floor * floor)
+def expect(trend: Trend, floor: F64, out: Expectation) -> None:
+    """The line through each trend, into `out`: weighted least squares of u on x, slope = Sxu / Sxx about the means.
 
-
-def expect(trend: Trend, through: Line, floor: F64) -> Expectation:
-    """What the line `through` each trend, with readings enough behind it, says of the next reading."""
-    effective, noise = _noise(trend, through, floor)
-    noise *= BOUND * BOUND
-    expected = Expectation(through.level, through.slope, noise)
-    unknown = (~((effective >= LEAST_READINGS) & (through.sxx > 0.0))).nonzero()[0]
+    The variance about it is that of the residuals, with n - 2 degrees of freedom of the effective n = (sum w)^2 /
+    sum w^2; `floor` is the least standard deviation of a reading (its last digit).
+    """
+    weight, x, xx, u, xu, uu, square, _, _ = trend
+    level, slope, noise = out
+    mean_x, mean_u = x / weight, u / weight
+    sxx, sxu = xx - x * mean_x, xu - x * mean_u
+    np.divide(sxu, sxx, out=slope)
+    np.subtract(mean_u, slope * mean_x, out=level)
+    effective = weight * weight
+    effective /= square
+    unknown = (~((effective >= LEAST_READINGS) & (sxx > 0.0))).nonzero()[0]
+    mean_u *= u
+    sxu *= slope
+    squares = uu - mean_u
+    squares -= sxu
+    squares *= effective
+    effective -= 2.0
+    effective *= weight
+    squares /= effective
+    np.maximum(squares, floor * floor, out=noise)
     if len(unknown):
-        expected.level[unknown], expected.slope[unknown], expected.bound[unknown] = 0.0, 0.0, np.inf
-    return expected
+        level[unknown], slope[unknown], noise[unknown] = 0.0, 0.0, np.inf
 
 
-def rate(slope: Slope, setpoint: F64, deadband: F64) -> I8:
-    """Rate of change: beyond where |slope| reaches `setpoint` and twice its own standard error.
+def rate(expected: Expectation, setpoint: F64) -> F64:
+    """Rate of change: how far |slope| is beyond `setpoint` (both in the point's unit a second)."""
+    return np.abs(expected.slope) - setpoint
 
-    Inside where it is below setpoint - deadband. `setpoint` and `deadband` in the point's unit a second.
+
+def time_to_limit(expected: Expectation, origin: F64, sign: F64, setpoint: F64, horizon_s: F64) -> F64:
+    """Early warning: how far beyond the limit, in the point's unit, is what is foreseen for `horizon_s` ahead.
+
+    `origin` is what the trend took the reading for.
     """
-    size = np.abs(slope.slope)
-    beyond = slope.known & (size >= setpoint) & (0.5 * size >= slope.slope_se)
-    return _answer(beyond, slope.known & (size < setpoint - deadband))
+    return sign * (expected.slope * horizon_s - (setpoint - (origin + expected.level)))
 
 
-def time_to_limit(
-    slope: Slope, origin: F64, value: F64, sign: F64, setpoint: F64, deadband: F64, horizon_s: F64, z: F64
-) -> I8:
-    """Early warning: beyond where the limit is reached within `horizon_s` even at the late end of what is foreseen.
+def is_sure_of_rate(slope: Slope) -> Bool:
+    """Whether each slope is at least twice its own standard error."""
+    sure: Bool = 0.5 * np.abs(slope.slope) >= slope.slope_se
+    return sure
 
-    `origin` is what the trend took the reading `value` for. That end is the level foreseen at the horizon less `z` of
-    its standard errors (one-sided confidence), and the slope itself must lead to the limit with the same confidence.
-    Inside where the foreseen level is short of the limit by more than the deadband. Where the value already is beyond
-    the limit there is nothing left to foresee (HOLD: the limit's own alarm speaks, and a warning that stands is kept).
+
+def is_sure_of_limit(slope: Slope, beyond: F64, sign: F64, horizon_s: F64, z: F64) -> Bool:
+    """Whether the limit is reached within `horizon_s` even at the late end of what is foreseen.
+
+    That end is the level foreseen at the horizon, which is `beyond` the limit (`time_to_limit`), less `z` of its
+    standard errors (one-sided confidence), and the slope itself must lead to the limit with the same confidence.
     """
-    gain, error = slope.ahead(horizon_s)
     times = slope.student(z)
-    past = sign * (gain - (setpoint - (origin + slope.level)))
-    leading = sign * slope.slope > times * slope.slope_se
-    told = slope.known & (sign * (setpoint - value) > 0.0)
-    return _answer(told & leading & (past >= times * error), told & (past < -deadband))
+    sure: Bool = (sign * slope.slope > times * slope.slope_se) & (beyond >= times * slope.ahead_se(horizon_s))
+    return sure
 
 
-def nears(through: Line, origin: F64, rate_setpoint: F64, sign: F64, limit: F64, reach_s: F64) -> Bool:
-    """Which trends could make `rate` or `time_to_limit` answer TRUE, or are on their way to their limit.
+def nears(expected: Expectation, origin: F64, rate_setpoint: F64, sign: F64, limit: F64, reach_s: F64) -> Bool:
+    """Which trends could raise an alarm on their rate or early, or are on their way to their limit.
 
-    All that do, and few others, by the same arithmetic as theirs: |slope| >= setpoint, and a level that is beyond
+    All that do, and few others, by the same arithmetic: |slope| >= setpoint, and a level that is beyond
     `limit` or gets there in `reach_s` (not below the horizon) at this slope, either way, before any error is taken off
     (an error is never below 0). Infinite set points stand for alarms that there are not. Errors, roots and quantiles
-    need then be found for these few alone. `through` are the lines, `origin` what the trends took the readings for.
+    need then be found for these few alone. `origin` is what the trends took the readings for.
     """
-    size = np.abs(through.slope)
-    near: Bool = (size >= rate_setpoint) | (sign * (limit - (origin + through.level)) <= size * reach_s)
+    size = np.abs(expected.slope)
+    gap = limit - (origin + expected.level)
+    gap *= sign
+    near: Bool = size >= rate_setpoint
+    size *= reach_s
+    near |= gap <= size
     return near

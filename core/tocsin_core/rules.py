@@ -42,10 +42,9 @@ class Rules:
     `first[p] : first[p + 1]` are the definitions of point p, `trend_first[p] : trend_first[p + 1]` its trends.
 
     Of length D: `point`, `family`, `sign` (+1 where high is bad, -1 where low is), `setpoint` and `deadband` (the
-    point's unit; `rate`: unit a second), `priority` (1 to 4), `latching`, `trend` (row of the trend or -1),
-    `horizon_s`, `z` (normal quantile of the confidence), `after_ns` (stale: of silence; bad: of readings that are
-    uncertain), `grade` (how grave it is among those of its side of its point: 3 HH and LL, 2 H and L, 5 to 2 red to
-    blue, 1 an early warning, 0 any other).
+    point's unit; `rate`: unit a second), `priority` (1 to 4), `latching`, `trend` (row of the trend or -1), `after_ns`
+    (stale: of silence; bad: of readings that are uncertain), `grade` (how grave it is among those of its side of its
+    point: 3 HH and LL, 2 H and L, 5 to 2 red to blue, 1 an early warning, 0 any other).
 
     Of shape [D, 2], for a definition that is not active and for one that is: `delay_ns`, on-delay and off-delay, and
     `low` and `high`, the values from which on, downwards and upwards, a good reading turns it (see `detect.limits`). Of
@@ -58,8 +57,8 @@ class Rules:
     of a rectangular one twice as long), `trend_floor` (standard deviation of the last digit, 10^-decimals / sqrt(12));
     of its at most one rate `trend_rate` (setpoint; infinite where there is none), of its at most one time to limit
     `trend_foresees` (its number; -1 where there is none), `trend_sign`, `trend_limit` (setpoint; infinite where there
-    is none) and `trend_reach_s`, the time within which its limit is near: what tells with little work that neither can
-    be raised.
+    is none), `trend_horizon_s`, `trend_z` (normal quantile of the confidence) and `trend_reach_s`, the time within
+    which its limit is near: what tells with little work that neither can be raised.
 
     `special` is all that reaches beyond one reading of one point.
     """
@@ -77,8 +76,6 @@ class Rules:
     priority: U8
     latching: Bool
     trend: I32
-    horizon_s: F64
-    z: F64
     after_ns: I64
     grade: U8
     realarm: I64
@@ -91,6 +88,8 @@ class Rules:
     trend_foresees: I64
     trend_sign: F64
     trend_limit: F64
+    trend_horizon_s: F64
+    trend_z: F64
     trend_reach_s: F64
     trend_first: I64
     special: Special
@@ -133,7 +132,6 @@ class _Columns(NamedTuple):
     family: U8
     sign: F64
     setpoint: F64
-    horizon_s: F64
     trend: I32
 
 
@@ -194,7 +192,6 @@ def compile_rules(plant: Plant) -> Rules:
         ValueError: a point has two definitions of a kind and window that only one can have.
     """
     definitions, point, trend, trend_rows = _rows(plant)
-    normal = NormalDist()
     points = np.asarray(point, dtype=np.int32)
     size = len(trend_rows)
     trend_point = np.asarray([row[0] for row in trend_rows], dtype=np.int64)
@@ -203,12 +200,13 @@ def compile_rules(plant: Plant) -> Rules:
         family=np.asarray([FAMILY.get(d.kind, Family.LIMIT) for d in definitions], dtype=np.uint8),
         sign=np.asarray([-1.0 if d.side < 0 or (d.limit or d.kind) in _LOW_SIDE else 1.0 for d in definitions]),
         setpoint=np.asarray([d.setpoint for d in definitions]) / per_unit,
-        horizon_s=np.asarray([d.horizon_s for d in definitions]),
         trend=np.asarray(trend, dtype=np.int32),
     )
     deadband = np.asarray([d.deadband for d in definitions]) / per_unit
     delays_s = np.asarray([(d.on_delay_s, d.off_delay_s) for d in definitions]).reshape(-1, 2)
     low, high = _turning(shared.family, shared.sign, shared.setpoint, deadband)
+    horizon_s = np.asarray([d.horizon_s for d in definitions])
+    confidence_z = np.asarray([NormalDist().inv_cdf(d.confidence) if d.confidence else 0.0 for d in definitions])
     rate, foresees = (_of_trends(shared, family, size) for family in (Family.RATE, Family.TIME_TO_LIMIT))
     return Rules(
         **shared._asdict(),
@@ -221,7 +219,6 @@ def compile_rules(plant: Plant) -> Rules:
         high=high,
         priority=np.asarray([d.priority.rank for d in definitions], dtype=np.uint8),
         latching=np.asarray([d.latching for d in definitions], dtype=np.bool_),
-        z=np.asarray([normal.inv_cdf(d.confidence) if d.confidence else 0.0 for d in definitions]),
         after_ns=np.asarray([round(d.after_s * NS) for d in definitions], dtype=np.int64),
         grade=np.asarray([_GRADE.get(d.kind, 0) for d in definitions], dtype=np.uint8),
         realarm=np.asarray([i for i, d in enumerate(definitions) if d.realarm_s], dtype=np.int64),
@@ -234,8 +231,10 @@ def compile_rules(plant: Plant) -> Rules:
         trend_foresees=foresees,
         trend_sign=_at(shared.sign, foresees, 1.0),
         trend_limit=_at(shared.setpoint, foresees, inf),
+        trend_horizon_s=_at(horizon_s, foresees, 0.0),
+        trend_z=_at(confidence_z, foresees, 0.0),
         # A little more than near, for the time to a limit is a quotient, rounded.
-        trend_reach_s=_at(shared.horizon_s, foresees, 0.0) * (detect.NEAR * (1.0 + 1e-9)),
+        trend_reach_s=_at(horizon_s, foresees, 0.0) * (detect.NEAR * (1.0 + 1e-9)),
         trend_first=_starts(trend_point, len(plant.points)),
         special=compile_special(plant, list(zip(range(len(definitions)), point, definitions, strict=True))),
     )

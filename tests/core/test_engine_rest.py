@@ -12,10 +12,10 @@ from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tests.core.test_engine_oracle import Clocks, Round, commands_of, frame_of, lives, plants
 from tocsin_cli.bench.synthetic import rules_of
 from tocsin_core import detect, engine
-from tocsin_core.detect import TRUE, Trend
+from tocsin_core.detect import Expectation, Trend
 from tocsin_core.engine import Projection, State
 from tocsin_core.plant import AlarmKind, Plant
-from tocsin_core.readings import BAD, GOOD, Frame
+from tocsin_core.readings import BAD, F64, GOOD, Bool, Frame
 from tocsin_core.rules import Rules, compile_rules
 
 sums = st.floats(-1e6, 1e6)
@@ -40,6 +40,24 @@ def test_points_judged_in_full_at_every_reading_tell_the_same(plant: Plant, life
         assert engine.snapshot(knowing, rules) == engine.snapshot(forgetful, rules)
 
 
+def expected(trend: Trend, floor: F64) -> Expectation:
+    """What `trend` expects."""
+    out = Expectation(*np.empty((3, len(floor))))
+    detect.expect(trend, floor, out)
+    return out
+
+
+def raised(
+    trend: Trend, floor: F64, value: F64, setpoint: F64, sign: F64, limit: F64, horizon_s: F64, z: F64
+) -> tuple[Bool, Bool]:
+    """Where an alarm on the rate, and an early warning, is raised at `value`."""
+    line, slope = expected(trend, floor), detect.fit(trend, floor)
+    rate = slope.known & (detect.rate(line, setpoint) >= 0.0) & detect.is_sure_of_rate(slope)
+    beyond = detect.time_to_limit(line, value, sign, limit, horizon_s)
+    sure = detect.is_sure_of_limit(slope, beyond, sign, horizon_s, z)
+    return rate, slope.known & (sign * (limit - value) > 0.0) & (beyond >= 0.0) & sure
+
+
 @settings(max_examples=500)
 @given(
     moments=st.tuples(weights, sums, sums, sums, sums, sums, weights, sums, sums),
@@ -58,14 +76,9 @@ def test_a_trend_that_is_not_near_does_not_speak(
     one = [np.asarray([number]) for number in (value, setpoint, sign, limit, horizon_s, z, 0.0)]
     values, setpoints, signs, limits, horizons, quantiles, zero = one
     with np.errstate(all="ignore"):
-        near = detect.nears(detect.line(trend), values, setpoints, signs, limits, horizons)
-        slope = detect.fit(trend, zero + 0.01)
-        answers = (
-            detect.rate(slope, setpoints, zero),
-            detect.time_to_limit(slope, values, values, signs, limits, zero, horizons, quantiles),
-        )
-    if not near[0]:
-        assert all(answer[0] != TRUE for answer in answers)
+        near = detect.nears(expected(trend, zero + 0.01), values, setpoints, signs, limits, horizons)
+        rate, early = raised(trend, zero + 0.01, values, setpoints, signs, limits, horizons, quantiles)
+    assert near[0] or not (rate[0] or early[0])
 
 
 @given(seed=st.integers(0, 2**32 - 1))
@@ -88,10 +101,9 @@ def test_what_speaks_is_near(seed: int) -> None:
     )
     horizon_s, sign, zero = dice.uniform(1.0, 300.0, size), dice.choice(HIGH_AND_LOW, size), np.zeros(size)
     setpoint, limit = dice.uniform(0.1, 1.0, size), value + level + slope * horizon_s * dice.uniform(-0.2, 1.2, size)
-    near = detect.nears(detect.line(trend), value, setpoint, sign, limit, horizon_s)
-    line = detect.fit(trend, zero + 0.03)
-    rate = detect.rate(line, setpoint, zero) == TRUE
-    early = detect.time_to_limit(line, value, value, sign, limit, zero, horizon_s, zero + 1.6) == TRUE
+    near = detect.nears(expected(trend, zero + 0.03), value, setpoint, sign, limit, horizon_s)
+    with np.errstate(all="ignore"):
+        rate, early = raised(trend, zero + 0.03, value, setpoint, sign, limit, horizon_s, zero + 1.6)
     assert min(rate.sum(), early.sum(), (~near).sum()) > size / 40
     assert not (~near & (rate | early)).any()
 
@@ -105,7 +117,7 @@ def seen_slowly(state: State, rules: Rules) -> list[Projection]:
         row = int(rules.trend[number])
         with np.errstate(all="ignore"):
             line = detect.fit(Trend(*state.sums[:, [row]]), rules.trend_floor[[row]])
-            margin = float((line.student(rules.z[[number]]) * line.slope_se)[0])
+            margin = float((line.student(rules.trend_z[[row]]) * line.slope_se)[0])
             level, slope = float(state.trend_value[row] + line.level[0]), float(line.slope[0])
             ahead = float((rules.setpoint[number] - np.float64(level)) / np.float64(slope))
         reaches = ahead if ahead >= 0.0 else nan

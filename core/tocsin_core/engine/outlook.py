@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tocsin_core import detect
-from tocsin_core.detect import Slope, Trend
+from tocsin_core.detect import Expectation, Slope, Trend
 from tocsin_core.engine.state import State
 from tocsin_core.readings import F64
 from tocsin_core.rules import Rules
@@ -45,8 +45,8 @@ def projections(state: State, rules: Rules) -> list[Projection]:
         slope = detect.fit(Trend(*state.sums[:, trend]), rules.trend_floor[trend])
         level = state.trend_value[trend] + slope.level
         reaches = _reaches(slope, level, rules.setpoint[rows])
-        margin = slope.student(rules.z[rows]) * slope.slope_se
-        heading = (reaches <= detect.NEAR * rules.horizon_s[rows]) & (np.abs(slope.slope) > margin)
+        margin = slope.student(rules.trend_z[trend]) * slope.slope_se
+        heading = (reaches <= detect.NEAR * rules.trend_horizon_s[trend]) & (np.abs(slope.slope) > margin)
     return [
         Projection(
             int(rows[i]),
@@ -64,11 +64,11 @@ def projections(state: State, rules: Rules) -> list[Projection]:
 def look_ahead(state: State, rules: Rules) -> None:
     """Find anew from the sums, for the whole plant, which trends near their limits and what each expects."""
     with np.errstate(all="ignore"):
-        through = detect.line(state.trend)
+        expected = Expectation(*state.expected)
+        detect.expect(state.trend, rules.trend_floor, expected)
         state.nears[:] = detect.nears(
-            through, state.trend_value, rules.trend_rate, rules.trend_sign, rules.trend_limit, rules.trend_reach_s
+            expected, state.trend_value, rules.trend_rate, rules.trend_sign, rules.trend_limit, rules.trend_reach_s
         )
-        state.expected[:] = detect.expect(state.trend, through, rules.trend_floor)
 
 
 def _reaches(slope: Slope, level: F64, setpoint: F64) -> F64:

@@ -43,7 +43,7 @@ class Round:
 
         `key` i64 orders what they bring; `said` i8 is what the computation of computed points answers `abnormal`.
         """
-        late, awake = 0, [_NONE]
+        late, awake = 0, list[I64]()
         for start in range(0, len(frame), PORTION):
             part = frame if len(frame) <= PORTION else frame.take(slice(start, start + PORTION))
             rows = _rows(part.point)
@@ -58,7 +58,7 @@ class Round:
                 part = part.take(kept)
                 self._follow(part, key[start + kept])
                 awake.append(start + kept[_take(self.state, self.rules, part, _rows(part.point))])
-        which = np.concatenate(awake)
+        which = awake[0] if len(awake) == 1 else np.concatenate([_NONE, *awake])
         for start in range(0, len(which), PORTION):
             part_of = which[start : start + PORTION]
             judging = _Judging.of(frame, key, said, part_of)
@@ -125,44 +125,40 @@ def _advance_trends(state: State, rules: Rules, frame: Frame, rows: slice | I64)
     """Good readings into the trends of their points; returns the readings after which a trend is near its limit."""
     row, source = _trends(rules, rows)
     time_ns, value = frame.time_ns[source], frame.value[source]
-    before_ns = state.trend_ns[row]
-    dt_s = (time_ns - before_ns).astype(np.float64) / NS
-    origin = state.trend_value[row]
-    du = value - origin
-    first = (before_ns == NEVER).nonzero()[0]
-    if len(first):
-        # The first reading of a trend sets its origin; any positive step does, for its sums are still zero.
-        dt_s[first], du[first] = 1.0, 0.0
-    sums, tau_s = state.sums[:, row], rules.trend_tau_s[row]
-    trend, expected, earlier = Trend(*sums), Expectation(*state.expected[:, row]), Surprise(*state.surprise[:, row])
+    dt_s = (time_ns - state.trend_ns[row]).astype(np.float64) / NS
+    origin, tau_s = state.trend_value[row], rules.trend_tau_s[row]
+    sums, lately, expected = state.sums[:, row], state.surprise[:, row], state.expected[:, row]
+    trend, expectation = Trend(*sums), Expectation(*expected)
     with np.errstate(all="ignore"):
-        foreseen = expected.after(dt_s)
+        du = value - origin
+        foreseen = expectation.after(dt_s)
         surprise = du - foreseen
-        wild = (surprise * surprise > expected.bound).nonzero()[0]
+        bound = expectation.bound
+        wild = (surprise * surprise > bound).nonzero()[0]
         if len(wild):
-            lately = Surprise(earlier.last[wild], earlier.before[wild])
-            believed = detect.believed(surprise[wild], lately, expected.bound[wild], dt_s[wild], tau_s[wild])
-            cut = believed != surprise[wild]
+            found = surprise[wild]
+            before = Surprise(*lately.take(wild, axis=1))
+            believed = detect.believed(found, before, bound[wild], dt_s[wild], tau_s[wild])
+            cut = believed != found
             wild = wild[cut]
             du[wild] = foreseen[wild] + believed[cut]
             value[wild] = origin[wild] + du[wild]
         lost = detect.advance(trend, dt_s, du, tau_s)
         if len(lost):
             surprise[lost], value[lost] = 0.0, frame.value[source[lost]]
-        through = detect.line(trend)
+        detect.expect(trend, rules.trend_floor[row], expectation)
         near = detect.nears(
-            through,
+            expectation,
             value,
             rules.trend_rate[row],
             rules.trend_sign[row],
             rules.trend_limit[row],
             rules.trend_reach_s[row],
         )
-        state.expected[:, row] = detect.expect(trend, through, rules.trend_floor[row])
+    lately[1] = lately[0]
+    lately[0] = surprise
     if not isinstance(row, slice):
-        state.sums[:, row] = sums
-    state.surprise[1, row] = earlier.last
-    state.surprise[0, row] = surprise
+        state.sums[:, row], state.surprise[:, row], state.expected[:, row] = sums, lately, expected
     state.trend_ns[row] = time_ns
     state.trend_value[row] = value
     state.nears[row] = near
@@ -225,22 +221,37 @@ def _without_values(state: State, rules: Rules, asked: _Asked, good: Bool, turni
 def _judge_trends(state: State, rules: Rules, asked: _Asked, judging: _Judging, turning: Bool) -> None:
     """Which alarms on trends turn, into `turning`.
 
-    One that is not there and cannot come now has nothing to be told.
+    One is raised where its line is beyond its set point, and surely so; it returns where the line is inside by more
+    than the deadband. One that is not there and cannot come now is not looked at. Where the value already is beyond
+    the limit there is nothing left to foresee: the limit's own alarm speaks, and a warning that stands is kept.
     """
-    trend = rules.trend[asked.definition]
-    here = ((asked.active | state.nears.take(trend)) & (trend >= 0)).nonzero()[0]
+    trends = rules.trend[asked.definition]
+    here = ((asked.active | state.nears.take(trends)) & (trends >= 0)).nonzero()[0]
     if not len(here):
         return
-    rows, trend, value = asked.definition[here], trend[here], judging.value[asked.source[here]]
-    setpoint, deadband = rules.setpoint[rows], rules.deadband[rows]
-    horizon_s, z = rules.horizon_s[rows], rules.z[rows]
+    number, trend, active = asked.definition[here], trends[here].astype(np.int64), asked.active[here]
+    value, sign, setpoint = judging.value[asked.source[here]], rules.sign[number], rules.setpoint[number]
+    expected, rated = Expectation(*state.expected.take(trend, axis=1)), rules.family[number] == _RATE
     with np.errstate(all="ignore"):
-        slope = detect.fit(Trend(*state.sums.take(trend, axis=1)), rules.trend_floor.take(trend))
-        changing = detect.rate(slope, setpoint, deadband)
-        origin = state.trend_value.take(trend)
-        foreseen = detect.time_to_limit(slope, origin, value, rules.sign[rows], setpoint, deadband, horizon_s, z)
-    answer = np.where(rules.family[rows] == _RATE, changing, foreseen)
-    turning[here] = answer == _TURNS.take(asked.active[here])
+        foreseen = detect.time_to_limit(
+            expected, state.trend_value.take(trend), sign, setpoint, rules.trend_horizon_s.take(trend)
+        )
+        beyond = np.where(rated, detect.rate(expected, setpoint), foreseen)
+        turns = np.where(active, beyond < -rules.deadband[number], beyond >= 0.0)
+        turns &= (expected.noise < np.inf) & (rated | (sign * (setpoint - value) > 0.0))
+        raising = (turns & ~active).nonzero()[0]
+        if len(raising):
+            turns[raising] = _is_sure(state, rules, number[raising], trend[raising], beyond[raising])
+    turning[here] = turns
+
+
+def _is_sure(state: State, rules: Rules, number: I64, trend: I64, beyond: F64) -> Bool:
+    """Which of the definitions `number` of trends are `beyond` their set points for more than the errors."""
+    slope = detect.errors(Trend(*state.sums.take(trend, axis=1)), Expectation(*state.expected.take(trend, axis=1)))
+    limit = detect.is_sure_of_limit(
+        slope, beyond, rules.sign[number], rules.trend_horizon_s.take(trend), rules.trend_z.take(trend)
+    )
+    return np.where(rules.family[number] == _RATE, detect.is_sure_of_rate(slope), limit)
 
 
 def _judge_special(state: State, rules: Rules, asked: _Asked, judging: _Judging, turning: Bool) -> None:
