@@ -45,7 +45,7 @@ class TellingGateway(Gateway):
 
 
 def test_what_checks_a_plant_file_is_not_made_before_one_is_read() -> None:
-    """The models of gateways, devices and points take a tenth of a start; the child that reads it makes its own."""
+    """The models of gateways, devices and points take a twentieth of a start; the child that reads it makes its own."""
     told = "from tocsin_core.plant.model import Device, Gateway, Point; import tocsin_edge.cli; "
     told += "print([each.__pydantic_complete__ for each in (Gateway, Device, Point)])"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
