@@ -147,12 +147,12 @@ async def test_a_broken_way_is_tried_again_with_growing_patience(office: Office)
 async def test_who_cannot_be_reached_is_passed_over(office: Office) -> None:
     """When every attempt failed, the next step of the call is due at once."""
     raised = occurrence(1)
-    later = START_NS + 3600 * 10**9
-    await office.put(raised, message(1, raised), message(2, raised, to_person="li", step=1, due_ns=later))
+    later = START_NS + 250 * 10**9
+    await office.put(raised, message(1, raised), message(2, raised, to_person="li", step=2, due_ns=later))
     office.post.broken = True
     for _ in range(ATTEMPTS):
         assert await office.notifier.send_due() == 1
-        office.clock.move(60)
+        office.clock.move(32)
     failed = (await office.outbox())[0, 0, "wang"]
     assert (failed.state, failed.attempts, failed.error) == ("failed", ATTEMPTS, "connection refused")
     office.post.broken = False
@@ -299,23 +299,51 @@ async def test_a_clock_that_is_set_back_loses_doubles_and_delays_nothing(office:
     """By an hour: what waits, and what a dead worker had claimed, goes out as long after as before, and once."""
     sent, waits, claimed, later = (occurrence(number, source=f"place {number}") for number in range(1, 5))
     await office.put(sent, message(1, sent))
-    assert await office.notifier.send_due() == 1
     now_ns = office.clock.now_ns()
-    await office.put(waits, message(2, waits, due_ns=now_ns + 60 * 10**9))
+    await office.put(waits, message(2, waits, step=1, due_ns=now_ns + 60 * 10**9))
     await office.put(claimed, message(3, claimed, state="sending", attempts=1, due_ns=now_ns + 30 * 10**9))
+    assert await office.notifier.send_due() == 1
     office.clock.set_back(3600)
     assert await office.notifier.send_due() == 0
     await office.put(later, message(4, later, due_ns=office.clock.now_ns()))
+    assert await _went(office) == [(0, "4"), (30, "3"), (60, "2")]
+    for _ in range(4):
+        office.clock.move(900)
+        await office.notifier.send_due()
+    sent_once = [letter.id for letter in office.post.sent]
+    assert len(sent_once) == len(set(sent_once)), "what was sent is sent again"
+
+
+async def test_what_is_first_seen_after_the_clock_was_set_back_waits_no_longer_than_planned(office: Office) -> None:
+    """The first call goes at once and the second step a minute later, though both are due in an hour by their rows."""
+    raised = occurrence(1)
+    now_ns = office.clock.now_ns()
+    steps = (message(1, raised, due_ns=now_ns), message(2, raised, step=1, due_ns=now_ns + 60 * 10**9))
+    await office.put(raised, *steps)
+    office.clock.set_back(3600)
+    assert await _went(office) == [(0, "1"), (60, "2")]
+
+
+async def test_a_clock_that_is_corrected_calls_nobody_too_early(office: Office) -> None:
+    """The notifier's clock was an hour ahead; the one who decides had the right time all along."""
+    right_ns = office.clock.now_ns()
+    office.clock.ns += 3600 * 10**9
+    assert await office.notifier.send_due() == 0
+    office.clock.set_back(3600)
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised, step=1, due_ns=right_ns + 50 * 10**9))
+    assert await _went(office) == [(50, "1")]
+
+
+async def _went(office: Office) -> list[tuple[int, str]]:
+    """Which messages go out within 70 s: after how many seconds, and the last digit of their ids."""
     went: list[tuple[int, str]] = []
     for second in range(0, 70, 10):
         before = len(office.post.sent)
         await office.notifier.send_due()
         went += [(second, letter.id[-1]) for letter in office.post.sent[before:]]
         office.clock.move(10)
-    assert went == [(0, "4"), (30, "3"), (60, "2")]
-    for _ in range(4):
-        office.clock.move(900)
-        assert await office.notifier.send_due() == 0
+    return went
 
 
 async def test_no_failure_that_passes_ends_the_sending(

@@ -17,6 +17,7 @@ from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Message, Occurrence
 from tocsin_cloud.loops.outbox import CANCELLED, DELIVERED, FAILED, PENDING, SENDING, put_in, waiting
+from tocsin_cloud.loops.patience import Patience
 from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant
 from tocsin_core.routing import PlannedMessage, RoutingReason, follow_up
@@ -32,8 +33,6 @@ FIRST_RETRY_S: Final = 2.0
 LONGEST_RETRY_S: Final = 60.0
 # Longer than a channel's time limit: a message still "sending" after this belongs to a worker that died.
 CLAIM_NS: Final = 30 * NS
-# Smaller steps back than this delay a message by less than anybody notices.
-STEP_NS: Final = NS
 # For so long whoever has to stop waits for the messages that it is just sending.
 LAST_S: Final = 5.0
 
@@ -93,8 +92,7 @@ class Notifier:
         self._publish = publish
         self._file = plant.file
         self._clock = clock
-        # Of the wall clock to the monotonic one, at the last look.
-        self._offset_ns: int | None = None
+        self._patience = Patience(plant.file.notify, LONGEST_RETRY_S, clock)
         what = "Messages to people by outcome of the attempt."
         self._outcomes = Counter("tocsin_messages", what, ("outcome",), registry=metrics)
         for outcome in (DELIVERED, RETRIED, FAILED, CANCELLED):
@@ -102,8 +100,6 @@ class Notifier:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        # What the clock did while another process notified, that one has followed.
-        self._offset_ns = None
         while True:
             handled = 0
             try:
@@ -133,35 +129,18 @@ class Notifier:
             raise BaseExceptionGroup("messages were not sent", failures)
         return len(taken) + len(cancelled)
 
-    async def _follow_clock(self) -> None:
-        """Bring forward what waits where the wall clock was set back: how long it waits is no matter of the date."""
-        offset_ns = self._clock.now_ns() - round(self._clock.monotonic() * NS)
-        back_ns = 0 if self._offset_ns is None else self._offset_ns - offset_ns
-        if back_ns >= STEP_NS:
-            waits = (Message.state.in_((PENDING, SENDING)), Message.due_ns > self._clock.now_ns())
-            async with self._lease.write() as session:
-                moved = await session.scalars(
-                    update(Message)
-                    .where(*waits)
-                    .values(due_ns=Message.due_ns - back_ns)
-                    .returning(Message.id)
-                    .execution_options(synchronize_session=False)
-                )
-                count = len(moved.all())
-            log.warning("the clock was set back: what waits is due that much earlier", s=back_ns / NS, messages=count)
-        self._offset_ns = offset_ns
-
     async def _take(self) -> tuple[list[_Taken], list[str]]:
-        await self._follow_clock()
-        now, until_s = self._clock.now_ns(), self._clock.monotonic() + CLAIM_NS / NS
-        due = (
-            select(Message)
-            .where(Message.state.in_((PENDING, SENDING)), Message.due_ns <= now)
-            .order_by(Message.due_ns, Message.id)
-            .limit(AT_ONCE)
-        )
         # Looking before writing keeps the one writing connection free while nothing is due.
         async with self._database.read() as session:
+            await self._patience.look(session)
+            now, until_s = self._clock.now_ns(), self._clock.monotonic() + CLAIM_NS / NS
+            waited = Message.id.in_(self._patience.over()[:AT_ONCE])
+            due = (
+                select(Message)
+                .where(Message.state.in_((PENDING, SENDING)), (Message.due_ns <= now) | waited)
+                .order_by(Message.due_ns, Message.id)
+                .limit(AT_ONCE)
+            )
             if (await session.scalars(due)).first() is None:
                 return [], []
         taken: list[_Taken] = []
@@ -177,6 +156,8 @@ class Notifier:
                 row.due_ns = now + CLAIM_NS
                 letter = Letter(row.id, row.to_person, row.channel, row.subject, row.body)
                 taken.append(_Taken(letter, row.attempts, until_s))
+        for message in (*cancelled, *(item.letter.id for item in taken)):
+            self._patience.forget(message)
         self._outcomes.labels(CANCELLED).inc(len(cancelled))
         return taken, cancelled
 
