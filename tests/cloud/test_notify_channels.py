@@ -102,6 +102,14 @@ async def test_what_a_service_has_taken_is_known_after_a_kill(tmp_path: Path) ->
         assert list((tmp_path / "sent").iterdir()) == []
 
 
+def test_a_mark_that_cannot_be_taken_away_is_said_and_ends_nothing(tmp_path: Path) -> None:
+    """The message is delivered and written down as that: a folder that takes nothing changes nothing of it."""
+    (tmp_path / "sent").write_text("a file in the folder's place", encoding="utf-8")
+    with capture_logs() as logs:
+        Channels(tmp_path).written_down(letter(1).id)
+    assert [(line["event"], line["message"]) for line in logs] == [("the mark of a message stays", letter(1).id)]
+
+
 async def test_a_service_that_refuses_has_taken_nothing(tmp_path: Path) -> None:
     """No mark keeps the next attempt from being one."""
     with HTTPServer(("127.0.0.1", 0), _Refusing) as server:

@@ -94,7 +94,10 @@ class Channels:
 
     def written_down(self, message: str) -> None:
         """Forget the mark of a letter: the database knows that it got out. A kill just before leaves an empty file."""
-        (self._sent / message).unlink(missing_ok=True)
+        try:
+            (self._sent / message).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the mark of a message stays", message=message, reason=str(error))
 
     async def send(self, letter: Letter) -> None:
         """Send `letter` by its channel, unless a service has taken it before.

@@ -120,6 +120,20 @@ class Brake:
         if len(self._familiar) > MOST_FAMILIAR:
             self._familiar.popitem(last=False)
 
+    def undecided(self, user: str, address: str) -> None:
+        """Take back the failure that was noted beforehand, and no other: it was none, or nobody knows."""
+        now_s, place = self._clock.monotonic(), place_of(address)
+        found = self._addresses.get(place)
+        if found is None:
+            return
+        count, _ = found.standing(user, now_s)
+        if count > 1:
+            # The wait for those before was over, else this one would not have been let in.
+            found.names[user] = (count - 1, now_s - LONGEST_WAIT_S)
+        else:
+            found.names.pop(user, None)
+        self._add(-1, user, found, now_s)
+
     def _add(self, amount: int, user: str, address: _Address, now_s: float) -> None:
         address.all.add(amount, OF_ADDRESS, now_s)
         self._of(user).add(amount, OF_NAME, now_s)

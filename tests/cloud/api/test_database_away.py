@@ -6,6 +6,7 @@ import pytest
 
 from tests.cloud.api.conftest import PASSWORD, Bench
 from tests.support.database import failing
+from tocsin_cloud.api.brake import FIRST_WAIT_S, FREE_FAILURES
 
 pytestmark = pytest.mark.anyio
 
@@ -44,3 +45,18 @@ async def test_who_is_ready_has_a_database(bench: Bench) -> None:
             assert "数据库" in answer.json()["reason"]
             assert (await client.get("http://tocsin/healthz")).status_code == 200
         assert (await client.get("http://tocsin/readyz")).status_code == 200
+
+
+async def test_a_database_that_is_away_makes_nobody_a_guesser(bench: Bench) -> None:
+    """However often one tried meanwhile, the right password is taken at once; the guesses before still count."""
+    right, wrong = ({"user": "operator", "password": given} for given in (PASSWORD, "guess"))
+    async with bench.client(None) as client:
+        for _ in range(FREE_FAILURES - 1):
+            assert (await client.post("/session", json=wrong)).status_code == 401
+        with failing(bench.database):
+            for _ in range(FREE_FAILURES):
+                assert (await client.post("/session", json=right)).status_code == 503
+        assert (await client.post("/session", json=wrong)).status_code == 401
+        assert (await client.post("/session", json=right)).status_code == 429
+        bench.clock.move(FIRST_WAIT_S)
+        assert (await client.post("/session", json=right)).status_code == 200

@@ -231,8 +231,9 @@ async def test_one_s_own_password_wants_the_old_one_and_ends_every_session(bench
     async with bench.client("operator") as client:
         wrong = await client.post("/session/password", json={"old": "guess", "new": "a longer password"})
         assert (wrong.status_code, wrong.json()["detail"]) == (403, "The old password is wrong.")
-        short = await client.post("/session/password", json={"old": PASSWORD, "new": "short"})
-        assert (short.status_code, short.json()["detail"]) == (409, "a password has at least 10 characters")
+        for _ in range(FREE_FAILURES):
+            short = await client.post("/session/password", json={"old": PASSWORD, "new": "short"})
+            assert (short.status_code, short.json()["detail"]) == (409, "a password has at least 10 characters")
         done = await client.post("/session/password", json={"old": PASSWORD, "new": "a longer password"})
         assert done.status_code == 204
         assert (await client.get("/session")).status_code == 401

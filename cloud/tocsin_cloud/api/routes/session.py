@@ -1,5 +1,7 @@
 """Routes of the sign-in: who is signed in, signing in, signing out here or everywhere, one's own password."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -24,8 +26,8 @@ async def sign_in(
 ) -> model.NewSession:
     """Sign in; the token comes as a cookie for the page and in the body for programs."""
     address = address_of(request)
-    await _brake(api, "session.open", Actor(credentials.user, "", address))
-    found = await api.accounts.sign_in(credentials.user, credentials.password, address)
+    async with _braked(api, "session.open", Actor(credentials.user, "", address)):
+        found = await api.accounts.sign_in(credentials.user, credentials.password, address)
     if found is None:
         await _refused(api, "session.open", Actor(credentials.user, "", address), "wrong user or password")
         raise refusal(HTTPStatus.UNAUTHORIZED, "User or password is wrong.")
@@ -71,9 +73,9 @@ async def password(body: model.NewPassword, account: SignedIn, response: Respons
     """Give oneself a new password; every session ends, this one too."""
     if account.token is not None:
         raise refusal(HTTPStatus.CONFLICT, NO_SESSION)
-    await _brake(api, "user.change", account.actor)
     try:
-        changed = await api.users.change_own_password(account.actor, body.old, body.new)
+        async with _braked(api, "user.change", account.actor):
+            changed = await api.users.change_own_password(account.actor, body.old, body.new)
     except UserError as error:
         raise refusal(HTTPStatus.CONFLICT, str(error)) from error
     if not changed:
@@ -87,8 +89,9 @@ def _who(account: Account) -> dict[str, object]:
     return {"user": account.name, "name": account.display, "role": account.role, "may": sorted(account.may)}
 
 
-async def _brake(api: Api, action: str, who: Actor) -> None:
-    """Refuse whoever guessed too often; count one more guess otherwise, which `succeeded` takes back."""
+@asynccontextmanager
+async def _braked(api: Api, action: str, who: Actor) -> AsyncIterator[None]:
+    """Refuse whoever guessed too often; count one more guess otherwise, which `succeeded` or an error takes back."""
     wait_s = api.brake.wait_s(who.who, who.origin)
     if wait_s:
         await _refused(api, action, who, "too many guesses")
@@ -96,6 +99,12 @@ async def _brake(api: Api, action: str, who: Actor) -> None:
         raise refusal(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": str(wait_s)})
     # Counted before it is known: many guesses sent at once must not all pass the brake.
     api.brake.failed(who.who, who.origin)
+    try:
+        yield
+    except Exception:
+        # Nobody knows whether the password was right, or it was and the new one will not do.
+        api.brake.undecided(who.who, who.origin)
+        raise
 
 
 async def _refused(api: Api, action: str, who: Actor, why: str) -> None:
