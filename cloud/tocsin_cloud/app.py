@@ -317,7 +317,7 @@ async def _keep_history(crew: _Crew, lease: Lease) -> None:
                 [
                     ("stream to history", historian.run),
                     ("retention", partial(retain, history, settings.historian, clock)),
-                    ("roll-ups", partial(tend, history)),
+                    ("roll-ups", partial(tend, history, crew.metrics)),
                     ("quarantine", partial(keep_quarantine, crew.quarantine)),
                     ("look", partial(keep_looking_at_stored, crew.live, crew.watch)),
                 ],

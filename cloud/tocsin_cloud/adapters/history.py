@@ -73,10 +73,10 @@ class History(StoredReadings, Protocol):
             HistoryError: the store does not tell.
         """
 
-    async def tend(self) -> bool:
+    async def tend(self) -> int:
         """Do a piece of what makes long trends quick, if the store has such work; called again and again.
 
-        Returns whether there may be more to do within a minute. A trend is right whatever of it is done.
+        Returns how many hours of points are still to be done. A trend is right whatever of it is done.
 
         Raises:
             HistoryError: the piece is not done, and is tried again later.

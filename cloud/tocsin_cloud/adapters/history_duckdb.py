@@ -141,9 +141,9 @@ class DuckdbHistory:
         span = Span(self._keys.get(point_id, -1), start_ns, end_ns)
         return await self._in(self._reading, lambda: self._read(span, step_ns, limit))
 
-    async def tend(self) -> bool:
+    async def tend(self) -> int:
         """Nothing: readings are rolled up as they move on."""
-        return False
+        return 0
 
     async def retain(self, before_ns: int) -> None:
         """Delete readings and roll-ups older than the whole hour before `before_ns`.

@@ -75,9 +75,9 @@ class InfluxHistory:
         """
         return await self._server.read(point_id, start_ns, end_ns, step_ns, limit)
 
-    async def tend(self) -> bool:
+    async def tend(self) -> int:
         """Nothing: a trend is worked out of all its readings."""
-        return False
+        return 0
 
     async def retain(self, before_ns: int) -> None:
         """Delete what is older than the whole hour before `before_ns`.

@@ -1,6 +1,6 @@
 """Which hours of which points have a roll-up on the server, and which have to be rolled up, first or anew."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -15,21 +15,30 @@ PART: Final = "rolled"
 NEVER: Final = np.iinfo(np.int64).max
 
 
-class Row(NamedTuple):
-    """What is kept of a point: its hours [first, closed) have roll-ups, but those of [since, until) are to be made."""
+class Rows(NamedTuple):
+    """What is kept of points, in columns: the hours [first, closed) have roll-ups, but those of [since, until) do not.
 
-    point: str
-    first: int
-    since: int
-    until: int
+    Hours that were closed after a point's row was kept are to be rolled up: `closed` is the row's own.
+    """
+
+    key: I64
+    first: I64
+    since: I64
+    until: I64
+    closed: I64
 
 
 class Work(NamedTuple):
-    """Hours [since, until) of the point with the key `key`, to be rolled up."""
+    """Hours [since, until) of the points with the keys `key`, to be rolled up, in columns."""
 
-    key: int
-    since: int
-    until: int
+    key: I64
+    since: I64
+    until: I64
+
+    @property
+    def hours(self) -> int:
+        """The hours of all points together."""
+        return int((self.until - self.since).sum())
 
 
 class RolledHours:
@@ -40,17 +49,19 @@ class RolledHours:
     readers until it is done; what comes meanwhile is due again.
     """
 
-    def __init__(self, closed: int, rows: Iterable[tuple[int, Row]]) -> None:
-        """Hours before `closed` are closed; go on with the rows that were kept, each with its point's key."""
+    def __init__(self, closed: int, rows: Rows | None = None) -> None:
+        """Hours before `closed` are closed; go on with the rows that were kept."""
         self.closed = closed
         self._first = np.empty(0, np.int64)
         self._due = np.empty((2, 0), np.int64)
         self._taken = np.empty((2, 0), np.int64)
         self._unsaved = np.empty(0, np.bool_)
-        for key, row in rows:
-            self._room(key + 1)
-            self._first[key] = row.first
-            self._due[:, key] = row.since, row.until
+        if rows is not None and len(rows.key):
+            self._room(int(rows.key.max()) + 1)
+            self._first[rows.key] = rows.first
+            self._due[:, rows.key] = rows.since, rows.until
+            self._close(rows.key, rows.closed)
+            self._unsaved[:] = False
 
     def touch(self, frame: Frame) -> None:
         """Take note of readings that are about to be stored."""
@@ -74,23 +85,25 @@ class RolledHours:
 
     def close(self, until: int) -> None:
         """Let the hours before `until` be closed: of every point that has readings they are due."""
-        keys = ((self._first < until) & (self.closed < until)).nonzero()[0]
-        self._make_due(keys, np.maximum(self._first[keys], self.closed), np.full(len(keys), until))
-        self.closed = max(self.closed, until)
+        if until <= self.closed:
+            return
+        before, self.closed = self.closed, until
+        # What follows from `closed` is not kept of each point.
+        unsaved = self._unsaved.copy()
+        self._close(np.arange(len(self._first)), before)
+        self._unsaved = unsaved
 
-    def take(self, most: int) -> list[Work]:
+    def take(self, most: int) -> Work:
         """At most `most` hours of points that are due, as work that `done` or `back` ends."""
-        work: list[Work] = []
-        for key in (self._due[0] < self._due[1]).nonzero()[0].tolist():
-            since = int(self._due[0, key])
-            until = min(int(self._due[1, key]), since + most)
-            work.append(Work(key, since, until))
-            self._taken[:, key] = since, until
-            self._due[0, key] = until
-            most -= until - since
-            if most <= 0:
-                break
-        return work
+        keys = (self._due[0] < self._due[1]).nonzero()[0]
+        since, until = self._due[:, keys]
+        before = np.cumsum(until - since) - (until - since)
+        some = before < most
+        keys, since = keys[some], since[some]
+        until = np.minimum(until[some], since + most - before[some])
+        self._taken[:, keys] = since, until
+        self._due[0, keys] = until
+        return Work(keys, since, until)
 
     def done(self) -> None:
         """What was taken has roll-ups."""
@@ -108,16 +121,21 @@ class RolledHours:
         """Whether `unsaved` has anything to give."""
         return bool(self._unsaved.any())
 
-    def unsaved(self) -> list[tuple[int, int, int, int]]:
-        """Key, first hour and due stretch of the points whose are others than when this was last called."""
+    @property
+    def due(self) -> int:
+        """The hours of all points together that are to be rolled up, what is taken included."""
+        return int((self._due[1] - self._due[0]).sum() + (self._taken[1] - self._taken[0]).sum())
+
+    def unsaved(self) -> Rows:
+        """The points of which other rows are to be kept than when this was last called, `closed` with them."""
         keys = self._unsaved.nonzero()[0]
         self._unsaved[:] = False
-        rows = np.stack([keys, self._first[keys], *self._not_rolled(keys)])
-        return [(key, first, since, until) for key, first, since, until in rows.T.tolist()]
+        since, until = self._not_rolled(keys)
+        return Rows(keys, self._first[keys], since, until, np.full(len(keys), self.closed))
 
-    def not_saved(self, keys: Iterable[int]) -> None:
+    def not_saved(self, rows: Rows) -> None:
         """These of `unsaved` could not be kept."""
-        self._unsaved[list(keys)] = True
+        self._unsaved[rows.key] = True
 
     def stretches(self, key: int, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:
         """The hours [begin, end) of a point in stretches, each with whether its hours have roll-ups."""
@@ -133,6 +151,10 @@ class RolledHours:
             low, high = max(low, begin), min(high, end)  # noqa: PLW2901 -- cut to what was asked for
             if low < high:
                 yield low, high, place in (1, 3)
+
+    def _close(self, keys: I64, before: I64 | int) -> None:
+        """Make due what is closed by now of these points and was not when `before` was `closed`."""
+        self._make_due(keys, np.maximum(self._first[keys], before), np.full(len(keys), self.closed))
 
     def _not_rolled(self, keys: I64) -> I64:
         due, taken = self._due[:, keys], self._taken[:, keys]

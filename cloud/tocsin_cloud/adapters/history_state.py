@@ -7,10 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
 
+import numpy as np
+
 from tocsin_cloud.adapters.history import HistoryBusyError, HistoryError
-from tocsin_cloud.adapters.history_rolled import PART, Row
+from tocsin_cloud.adapters.history_rolled import PART
+from tocsin_core.readings import I64
 
 FILE: Final = "history-state.sqlite"
+# A point and its figures, as `history_rolled.Rows` has them in columns: first, since, until, closed.
+Row = tuple[str, int, int, int, int]
 
 
 class StateFile:
@@ -42,7 +47,7 @@ class StateFile:
             connection.execute("CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, body BLOB NOT NULL)")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS rolled (point TEXT PRIMARY KEY, first INTEGER NOT NULL, "
-                "since INTEGER NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID"
+                "since INTEGER NOT NULL, until INTEGER NOT NULL, closed INTEGER NOT NULL) WITHOUT ROWID"
             )
             connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -57,10 +62,12 @@ class StateFile:
         with closing(self._connection.execute("SELECT name, body FROM state")) as found:
             return {name: bytes(body) for name, body in found}
 
-    def rolled(self) -> list[Row]:
-        """The rows that were saved of the points' roll-ups."""
-        with closing(self._connection.execute("SELECT point, first, since, until FROM rolled")) as found:
-            return [Row(*row) for row in found]
+    def rolled(self) -> tuple[list[str], I64]:
+        """The rows that were saved of the points' roll-ups: n points, and their figures, shape (4, n)."""
+        with closing(self._connection.execute("SELECT point, first, since, until, closed FROM rolled")) as found:
+            rows = found.fetchall()
+        figures = np.array([row[1:] for row in rows], dtype=np.int64).reshape(-1, 4).T
+        return [row[0] for row in rows], figures
 
     def save(self, parts: Mapping[str, bytes], rolled: Iterable[Row] = ()) -> None:
         """Replace the parts and the points' rows that are given, on disk when this returns.
@@ -98,7 +105,7 @@ class StateFile:
         self._connection.execute("BEGIN")
         try:
             self._connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(parts.items()))
-            self._connection.executemany("INSERT OR REPLACE INTO rolled VALUES (?, ?, ?, ?)", rolled)
+            self._connection.executemany("INSERT OR REPLACE INTO rolled VALUES (?, ?, ?, ?, ?)", rolled)
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:

@@ -45,9 +45,9 @@ class VictoriaHistory:
     are durable. Commits that are not are kept: a server that went away with them gets them again.
     """
 
-    def __init__(self, address: HistoryAddress, state: StateFile, clock: Clock) -> None:
+    def __init__(self, server: VictoriaServer, state: StateFile, clock: Clock) -> None:
         """Talk to nobody yet."""
-        self._server = VictoriaServer(address)
+        self._server = server
         self._reads = VictoriaReads(self._server)
         self._clock = clock
         self._file = state
@@ -67,13 +67,19 @@ class VictoriaHistory:
         Raises:
             HistoryError: another process works on the folder, or the server's flags do not do.
         """
-        history = cls(address, StateFile.open(folder), clock)
+        file, server = StateFile.open(folder), VictoriaServer(address)
+        # Aside: of a large plant there is much to read.
+        reading = asyncio.create_task(asyncio.to_thread(cls, server, file, clock))
         try:
-            await history._server.look()
-        except AwayError as error:
-            log.warning("history is away", reason=str(error))
+            history = await asyncio.shield(reading)
+            try:
+                await server.look()
+            except AwayError as error:
+                log.warning("history is away", reason=str(error))
         except BaseException:
-            await history.close()
+            await asyncio.wait([reading])
+            file.close()
+            await server.close()
             raise
         return history
 
@@ -126,7 +132,7 @@ class VictoriaHistory:
             return trend_of_hours(hours, start, step, limit)
         return await self._reads.steps(point, windows_of(start, end, step, since), limit)
 
-    async def tend(self) -> bool:
+    async def tend(self) -> int:
         """Roll up hours that are closed, a piece at a time.
 
         Raises:
@@ -134,9 +140,10 @@ class VictoriaHistory:
         """
         if not self._hours.busy:
             async with self._committing:
-                return self._hours.take(self._durable + len(self._pending))
-        await self._hours.go_on(self._durable, self._retained_ms)
-        return True
+                self._hours.take(self._durable + len(self._pending))
+        else:
+            await self._hours.go_on(self._durable, self._retained_ms)
+        return self._hours.due
 
     async def retain(self, before_ns: int) -> None:
         """Read nothing older any more; the server frees the room by its own flag, which has to be long enough.

@@ -15,14 +15,17 @@
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
+
+import numpy as np
 
 from tocsin_cloud.adapters.history import HOUR
 from tocsin_cloud.adapters.history_lines import Column, Names, tag, tag_set
-from tocsin_cloud.adapters.history_rolled import PART, RolledHours, Row, Work
-from tocsin_cloud.adapters.history_state import StateFile
+from tocsin_cloud.adapters.history_rolled import PART, RolledHours, Rows, Work
+from tocsin_cloud.adapters.history_state import Row, StateFile
 from tocsin_cloud.adapters.history_victoria_reads import (
     HOUR_MS,
     HOURS,
@@ -47,13 +50,15 @@ QUERY_NAMES: Final = 2_500
 # After a making of all that was due: a point that is always late is made anew six times an hour, and the 3,600,000
 # numbers that there are last for 68 years.
 REST_S: Final = 600.0
+# Points whose rows are put together in one go: the thread that does it holds up the others so long.
+PORTION: Final = 5_000
 
 
 @dataclass(slots=True)
 class _Making:
     """Work taken after `commits` commits; if it is written, then at `at`, to the server that `seen` was heard of."""
 
-    work: Sequence[Work]
+    work: Work
     commits: int
     seen: Look | None = None
     at: float = 0.0
@@ -73,7 +78,9 @@ class VictoriaHours:
         self._made, self._number = str(state["made"]), int(state["number"])
         # The last that is durable: of a later one a reader might see a part.
         self._readable = self._number
-        self._hours = RolledHours(int(state["closed"]), ((names.key(row.point), row) for row in file.rolled()))
+        points, figures = file.rolled()
+        keys = np.fromiter(map(names.key, points), np.int64, len(points))
+        self._hours = RolledHours(int(state["closed"]), Rows(keys, *figures))
         self._saving = asyncio.Lock()
         self._making: _Making | None = None
         self._rest_until = 0.0
@@ -93,16 +100,20 @@ class VictoriaHours:
         """Whether there is work taken that `go_on` goes on with."""
         return self._making is not None
 
-    def take(self, commits: int) -> bool:
-        """Take what is due, of which there are readings of `commits` commits; tells whether there is any."""
+    @property
+    def due(self) -> int:
+        """How many hours of points are closed and have no roll-up."""
+        return self._hours.due
+
+    def take(self, commits: int) -> None:
+        """Take what is due, of which there are readings of `commits` commits."""
         if self._clock.monotonic() < self._rest_until:
-            return False
+            return
         self._hours.close((self._clock.now_ns() - CLOSED_AFTER_NS) // HOUR)
         work = self._hours.take(MOST_HOURS)
-        if sum(until - since for _, since, until in work) < MOST_HOURS:
+        if work.hours < MOST_HOURS:
             self._rest_until = self._clock.monotonic() + REST_S
-        self._making = _Making(work, commits) if work else None
-        return self.busy
+        self._making = _Making(work, commits) if work.hours else None
 
     async def go_on(self, durable: int, since_ms: int) -> None:
         """Do the next step of the work that was taken, if `durable` commits are enough; none before `since_ms`.
@@ -169,12 +180,16 @@ class VictoriaHours:
         async with self._saving:
             rows = self._hours.unsaved()
             state = {"made": self._made, "number": self._number, "closed": self._hours.closed}
-            kept = [Row(self._names.id(key), *row) for key, *row in rows]
             try:
-                await asyncio.to_thread(self._file.save, {PART: json.dumps(state).encode()}, kept)
+                await asyncio.to_thread(self._file.save, {PART: json.dumps(state).encode()}, self._kept(rows))
             except BaseException:
-                self._hours.not_saved(key for key, *_ in rows)
+                self._hours.not_saved(rows)
                 raise
+
+    def _kept(self, rows: Rows) -> Iterator[Row]:
+        for begin in range(0, len(rows.key), PORTION):
+            keys, *figures = (column[begin : begin + PORTION].tolist() for column in rows)
+            yield from zip(map(self._names.id, keys), *figures, strict=True)
 
     def _lines(self, found: Mapping[tuple[str, str], tuple[list[int], list[str]]]) -> bytes:
         fields: dict[tuple[str, int], list[str]] = defaultdict(list)
@@ -187,20 +202,22 @@ class VictoriaHours:
         ).encode()
 
 
-def _queries(work: Sequence[Work], since: int, name: Callable[[int], str]) -> Iterator[tuple[list[str], Windows]]:
+def _queries(work: Work, since: int, name: Callable[[int], str]) -> Iterator[tuple[list[str], Windows]]:
     """The work as queries: points that have the same hours to be made are asked for together."""
-    stretches: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for key, first, until in work:
-        stretches[max(first, since), until].append(name(key))
-    for (first, until), points in stretches.items():
+    firsts = np.maximum(work.since, since)
+    order = np.lexsort((work.until, firsts))
+    keys, stretches = work.key[order], np.stack([firsts, work.until])[:, order]
+    others = (stretches[:, 1:] != stretches[:, :-1]).any(axis=0).nonzero()[0] + 1
+    for low, high in pairwise([0, *others.tolist(), len(keys)]):
+        first, until = stretches[:, low].tolist()
         for hour in range(first, until, QUERY_HOURS):
             number = min(QUERY_HOURS, until - hour)
             begin = hour * HOUR_MS
-            for some in _batches(points, max(1, QUERY_HOURS // number)):
+            for some in _batches(map(name, keys[low:high].tolist()), max(1, QUERY_HOURS // number)):
                 yield some, Windows(begin, HOUR_MS, number, begin)
 
 
-def _batches(points: Sequence[str], most: int) -> Iterator[list[str]]:
+def _batches(points: Iterable[str], most: int) -> Iterator[list[str]]:
     """Points, at most `most` and QUERY_NAMES bytes at a time."""
     batch: list[str] = []
     size = 0

@@ -25,6 +25,7 @@ class Metrics:
     commit_seconds: Histogram = field(init=False)
     commit_failures: Counter = field(init=False)
     not_durable: Gauge = field(init=False)
+    hours_due: Gauge = field(init=False)
     computed_waiting: Gauge = field(init=False)
     quarantined: Counter = field(init=False)
     rebirths: Counter = field(init=False)
@@ -128,6 +129,14 @@ class Metrics:
             Gauge(
                 "tocsin_commits_not_durable",
                 "Commits of the history that are not known to be durable: gateways are not told of them yet.",
+                registry=own,
+            ),
+        )
+        put(
+            "hours_due",
+            Gauge(
+                "tocsin_history_hours_due",
+                "Hours of points that have ended and are not rolled up: their trends are worked out of readings.",
                 registry=own,
             ),
         )

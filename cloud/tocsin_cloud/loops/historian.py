@@ -400,11 +400,11 @@ async def retain(history: History, settings: HistorianSettings, clock: Clock) ->
         await asyncio.sleep(settings.retain_interval_s)
 
 
-async def tend(history: History) -> None:
+async def tend(history: History, metrics: Metrics) -> None:
     """Have the store do what makes long trends quick; runs until cancelled."""
     while True:
         try:
-            await history.tend()
+            metrics.hours_due.set(await history.tend())
         except HistoryError as error:
             log.error("history not rolled up", reason=str(error), again_in_s=TEND_S)  # noqa: TRY400 -- the message is the reason
         await asyncio.sleep(TEND_S)
