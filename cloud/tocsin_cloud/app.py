@@ -252,7 +252,7 @@ async def _crew(process: _Process, own: OwnHistory) -> _Crew:
     table = PointTable(plant, settings.strangers)
     live, outlet, ordered = LiveView(table), Outlet(client, table), asyncio.Event()
     quarantine = Quarantine(database, metrics, settings.quarantine_kept)
-    stack.push_async_callback(quarantine.flush)
+    stack.push_async_callback(quarantine.close)
     alarms = None
     if Role.ALARMS in leases:
         alarms = AlarmsWorker(

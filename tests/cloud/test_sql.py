@@ -1,5 +1,6 @@
 """The SQL side: the migrations make the models' tables, writers wait for each other, readers for nobody."""
 
+import ast
 import asyncio
 import gc
 import sqlite3
@@ -17,8 +18,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
-import tocsin_cloud.loops
+import tocsin_cloud
 from tests.support.database import LASTING, PASSING, failing, tell
 from tests.support.postgres import Postgres, on_both, postgres
 from tocsin_cloud.adapters.metrics import Metrics
@@ -310,6 +312,19 @@ def test_one_place_says_what_passes(sql_url: URL) -> None:
     tell(sql_url, story)
 
 
+def test_a_quarantine_ends_without_the_database(sql_url: URL) -> None:
+    """How much of it is lost is told; it is not the reason of the end, which may be that a lease was lost."""
+
+    async def story(database: Database) -> None:
+        quarantine = Quarantine(database, Metrics(), 10)
+        quarantine.add("topic", b"?", "undecodable", "nonsense", 1)
+        with capture_logs() as logs, failing(database):
+            await quarantine.close()
+        assert [(line["event"], line["rows"]) for line in logs] == [("quarantine lost", 1)]
+
+    tell(sql_url, story)
+
+
 def test_a_writer_whose_turn_does_not_come_may_try_again(sql_url: URL) -> None:
     """Waiting in the pool is as good as waiting at the database."""
 
@@ -322,10 +337,46 @@ def test_a_writer_whose_turn_does_not_come_may_try_again(sql_url: URL) -> None:
     tell(sql_url, story)
 
 
-def test_no_loop_decides_for_itself_what_passes() -> None:
-    """None of the loops knows SQLAlchemy's errors: they catch what the one place makes of them."""
-    loops = Path(tocsin_cloud.loops.__file__).parent
-    assert [path.name for path in loops.glob("*.py") if "sqlalchemy.exc" in path.read_text(encoding="utf-8")] == []
+def test_none_but_one_place_decides_what_passes() -> None:
+    """Neither loops nor interface import errors of SQLAlchemy or a driver: they catch what one place makes of them."""
+    parts = Path(tocsin_cloud.__file__).parent
+    found = {
+        path.name: _errors_of_databases(path) for part in ("loops", "api") for path in (parts / part).rglob("*.py")
+    }
+    assert len(found) > 20
+    assert {name: errors for name, errors in found.items() if errors} == {}
+
+
+def test_an_error_of_a_database_is_found_however_it_is_imported(tmp_path: Path) -> None:
+    """As a module, from one, under another name, within a function; what is no error is nobody's business."""
+    ways = (
+        "import sqlalchemy",
+        "import sqlalchemy.exc as e",
+        "from sqlalchemy import exc",
+        "from sqlalchemy.exc import DBAPIError",
+        "def f():\n    from sqlalchemy.orm.exc import NoResultFound",
+        "import asyncpg as pg",
+    )
+    for way in ways:
+        (tmp_path / "loop.py").write_text(f"from sqlalchemy import select, func\n{way}\n", encoding="utf-8")
+        assert len(_errors_of_databases(tmp_path / "loop.py")) == 1, way
+
+
+def _errors_of_databases(path: Path) -> list[str]:
+    """What `path` imports by which it could catch errors of SQLAlchemy or of a driver."""
+    imported: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported += [f"{node.module}.{alias.name}" for alias in node.names]
+    parts = {name: name.split(".") for name in imported}
+    drivers = {"asyncpg", "aiosqlite", "sqlite3"}
+    return [
+        name
+        for name, (package, *rest) in parts.items()
+        if package in drivers or (package == "sqlalchemy" and (not rest or "exc" in rest))
+    ]
 
 
 async def _write(database: Database) -> None:

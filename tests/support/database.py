@@ -40,7 +40,7 @@ def broken(code: int = sqlite3.SQLITE_IOERR) -> sqlite3.Error:
 
 def _driver(name: str, cause: Exception | None = None) -> Exception:
     """What SQLAlchemy's driver for PostgreSQL makes of an error of asyncpg's."""
-    made: Exception = getattr(Driver, name)("made for a test", cause)
+    made: Exception = getattr(Driver, name)(f"made for a test: {cause}", cause)
     return made
 
 
@@ -51,7 +51,7 @@ PASSING: Final[dict[str, tuple[Make, ...]]] = {
     "postgresql": (
         ConnectionResetError,
         TimeoutError,
-        partial(_driver, "InterfaceError"),
+        partial(_driver, "InterfaceError", asyncpg.InterfaceError("cannot perform operation: connection is closed")),
         partial(_driver, "InternalClientError"),
         partial(_driver, "InternalServerError", asyncpg.InternalServerError("")),
         partial(_driver, "InvalidCachedStatementError"),
@@ -66,6 +66,9 @@ LASTING: Final[dict[str, tuple[Make, ...]]] = {
     "postgresql": (
         partial(_driver, "ProgrammingError", asyncpg.UndefinedTableError("")),
         partial(_driver, "Error", asyncpg.DataError("")),
+        partial(_driver, "InterfaceError", asyncpg.InterfaceError("the server expects 1 argument, 2 were passed")),
+        partial(_driver, "InternalServerError", asyncpg.DataCorruptedError("")),
+        partial(_driver, "InternalServerError", asyncpg.IndexCorruptedError("")),
     ),
 }
 """Those that trying again does not mend."""

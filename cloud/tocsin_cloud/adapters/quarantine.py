@@ -3,11 +3,15 @@
 from collections import Counter, deque
 from collections.abc import Mapping
 
+import structlog
 from sqlalchemy import delete, func, insert, select
 
 from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Quarantine as Row
+
+log = structlog.get_logger()
 
 HEAD_BYTES = 64
 DETAIL_CHARACTERS = 500
@@ -65,3 +69,11 @@ class Quarantine:
         # Some may have come while these were written.
         for _ in range(min(len(rows), len(self._waiting))):
             self._waiting.popleft()
+
+    async def close(self) -> None:
+        """Write what came since the last time; where the database is away, tell how much of it is lost."""
+        try:
+            await self.flush()
+        except DatabaseAwayError as error:
+            # It ends whoever is just ending, and must not be taken for the reason of that.
+            log.error("quarantine lost", reason=error.reason, rows=len(self._waiting))  # noqa: TRY400 -- the message is the reason

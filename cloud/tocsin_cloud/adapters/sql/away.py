@@ -17,10 +17,12 @@ T = TypeVar("T")
 AGAIN_S: Final = 0.5
 # Classes and codes of PostgreSQL's SQLSTATE (appendix A of its manual) that say nothing of the statement itself:
 # connection, serialization and deadlock, resources, locks, an operator's hand, the system, a server that only reads,
-# the server's own faults.
-TRY_AGAIN: Final = ("08", "40", "53", "55P03", "57", "58", "25P03", "25006", "XX")
-# What the driver says of the connection's state, of its own faults, and of a plan made before the tables were changed.
-DRIVERS_OWN: Final = (Driver.InterfaceError, Driver.InternalError, Driver.InvalidCachedStatementError)
+# the server's own faults, but not data or an index that it finds corrupted (XX001, XX002).
+TRY_AGAIN: Final = ("08", "40", "53", "55P03", "57", "58", "25P03", "25006", "XX000")
+# What the driver says of its own faults, and of a plan made before the tables were changed.
+DRIVERS_OWN: Final = (Driver.InternalClientError, Driver.InvalidCachedStatementError)
+# The driver has one class for a connection that is gone and for a mistake in how it is used.
+CLOSED: Final = "connection is closed"
 # SQLite's like (https://www.sqlite.org/rescode.html): another one writes, and a disk or a memory that does not do it.
 SQLITE_TRY_AGAIN: Final = frozenset(
     {
@@ -68,5 +70,7 @@ def passes(error: Exception) -> bool:
     """Whether a failure says nothing of the statement itself, so that the same may do later."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & PRIMARY in SQLITE_TRY_AGAIN
+    if isinstance(error, Driver.InterfaceError):
+        return CLOSED in str(error)
     state = str(getattr(error, "sqlstate", None) or "")
     return isinstance(error, (OSError, PoolTimeoutError, *DRIVERS_OWN)) or state.startswith(TRY_AGAIN)
