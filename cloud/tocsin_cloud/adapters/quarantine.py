@@ -4,10 +4,11 @@ from collections import Counter, deque
 from collections.abc import Mapping
 
 import structlog
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, select
 
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
+from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Quarantine as Row
 
@@ -63,7 +64,7 @@ class Quarantine:
             return
         rows = list(self._waiting)
         async with self._database.write() as session:
-            await session.execute(insert(Row), rows)
+            await put(session, Row, rows)
             newest = await session.scalar(select(func.max(Row.id)))
             await session.execute(delete(Row).where(Row.id <= (newest or 0) - self._kept))
         # Some may have come while these were written.

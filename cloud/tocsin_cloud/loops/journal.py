@@ -6,10 +6,11 @@ from math import isfinite
 from types import SimpleNamespace
 from typing import Any, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.stream import START, Position
 from tocsin_cloud.loops.aside import Aside
 from tocsin_cloud.loops.delegation import GatewayOrder, Words
@@ -121,8 +122,7 @@ class Journal:
         """
         await _note_progress(session, self._partition, Progress(batch.position, computed))
         done = Committed()
-        if batch.answers:
-            await session.execute(insert(sql.Command), [_command_row(answer) for answer in batch.answers])
+        await put(session, sql.Command, [_command_row(answer) for answer in batch.answers])
         await put_orders(session, batch.orders)
         for words in batch.words:
             await _note_words(session, words)
@@ -168,9 +168,8 @@ class Journal:
             done.occurrences[occurrence] = None
             told = with_reasons(message, None if row is None else because(row.reason), self._groups)
             events.append(self._event(occurrence, definition, point, transition, told))
-        if raised:
-            await session.execute(insert(sql.Occurrence), [vars(row) for row in raised])
-        await session.execute(insert(sql.Transition), rows)
+        await put(session, sql.Occurrence, [vars(row) for row in raised])
+        await put(session, sql.Transition, rows)
         return events
 
     def _ids(self, steps: Iterable[Step]) -> set[str]:
@@ -208,19 +207,17 @@ class Journal:
         opened = [
             _ticket_row(each, self._policy.liable, now_ns) for each in decisions if each.action is TicketAction.OPEN
         ]
-        if opened:
-            await session.execute(insert(sql.Ticket), opened)
+        await put(session, sql.Ticket, opened)
         there = await _covered(session, [each.event.occurrence for each in decisions])
         joined = {(each.ticket, each.event.occurrence): each for each in decisions}
         fresh = {pair: each for pair, each in joined.items() if pair not in there}
-        if fresh:
-            rows = [{"ticket": ticket, "occurrence": occurrence} for ticket, occurrence in fresh]
-            await session.execute(insert(sql.TicketOccurrence), rows)
-            logs = [
-                {"ticket": each.ticket, "at_ns": now_ns, "who": "tocsin", "what": _log_text(each)}
-                for each in fresh.values()
-            ]
-            await session.execute(insert(sql.TicketLog), logs)
+        pairs = [{"ticket": ticket, "occurrence": occurrence} for ticket, occurrence in fresh]
+        await put(session, sql.TicketOccurrence, pairs)
+        logs = [
+            {"ticket": each.ticket, "at_ns": now_ns, "who": "tocsin", "what": _log_text(each)}
+            for each in fresh.values()
+        ]
+        await put(session, sql.TicketLog, logs)
         done.tickets.update(dict.fromkeys(each.ticket for each in decisions))
 
     def _places(self, steps: Iterable[Step]) -> set[str]:
@@ -258,7 +255,7 @@ async def _note_progress(session: AsyncSession, partition: int, progress: Progre
         .execution_options(synchronize_session=False)
     )
     if known is None:
-        await session.execute(insert(sql.Worker), [{"partition": partition, **values}])
+        await put(session, sql.Worker, [{"partition": partition, **values}])
 
 
 async def journal_positions(session: AsyncSession) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.gateways import send_orders
@@ -18,6 +18,7 @@ from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
+from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.loops.delegation import GatewayOrder
 from tocsin_cloud.loops.live import LiveView
@@ -53,8 +54,7 @@ async def put_orders(session: AsyncSession, orders: Iterable[GatewayOrder]) -> N
         }
         for each in orders
     ]
-    if rows:
-        await session.execute(insert(sql.GatewayOrder), rows)
+    await put(session, sql.GatewayOrder, rows)
 
 
 async def note_answers(session: AsyncSession, gateway: str, answers: Mapping[str, str]) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.sql.models import Message, Occurrence, TicketOccurrence
 from tocsin_core.lifecycle import UNANSWERED
 from tocsin_core.plant import Priority
@@ -52,9 +53,7 @@ async def put_in(session: AsyncSession, planned: Sequence[PlannedMessage]) -> li
     for chunk in _chunks(message.occurrence for message in fresh.values()):
         covered = select(of.occurrence, func.min(of.ticket)).where(of.occurrence.in_(chunk)).group_by(of.occurrence)
         tickets.update((occurrence, ticket) for occurrence, ticket in await session.execute(covered))
-    if fresh:
-        rows = [_row(message, tickets.get(message.occurrence)) for message in fresh.values()]
-        await session.execute(insert(Message), rows)
+    await put(session, Message, [_row(message, tickets.get(message.occurrence)) for message in fresh.values()])
     return list(fresh)
 
 
