@@ -15,8 +15,10 @@ from structlog.testing import capture_logs
 from tests.cloud.rig import HOST, broker
 from tests.support.ports import free_port
 from tests.support.wait import eventually, eventually_async
+from tocsin_cloud.adapters.host_password import VARIABLE
 from tocsin_cloud.adapters.nats_config import config_text, server_files
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer, server_name_at
+from tocsin_cloud.adapters.permissions import HOST as HOST_USER
 from tocsin_cloud.settings import Address, BrokerSettings, BrokerTls
 from tocsin_core.clock import SystemClock
 
@@ -134,6 +136,33 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent.terminate()
     assert parent.wait(5) == 0
     assert not child.is_running()
+
+
+def test_a_password_lets_its_host_in_whatever_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chinese, quotes, braces, and what the server's configuration takes for a variable or a comment."""
+    password = '12密码 "quoted" \\n $HOME } # //'
+    monkeypatch.setenv(VARIABLE, password)
+
+    async def story() -> None:
+        async with broker(tmp_path) as (_, settings):
+            async with aiomqtt.Client(*settings.mqtt, username=HOST_USER, password=password):
+                pass
+            with pytest.raises(aiomqtt.MqttError):
+                async with aiomqtt.Client(*settings.mqtt, username=HOST_USER, password="12"):
+                    pass
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("password", ["$2a$10$abcdefghijklmnopqrstuu5Lo0g67CiD3M4RpN1BmBb4", "a\x07b", "\udcff"])
+def test_a_password_that_the_server_would_misread_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """A hash, or control codes: said in one line, without the password."""
+    monkeypatch.setenv(VARIABLE, password)
+    with pytest.raises(BrokerError, match=VARIABLE) as refused:
+        asyncio.run(NatsServer.start(settings(tmp_path), SystemClock()))
+    assert password not in str(refused.value)
 
 
 def test_odd_characters_in_the_folder_are_quoted(tmp_path: Path) -> None:

@@ -171,8 +171,7 @@ class NatsServer:
         lock = os.open(settings.folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             await self._take(lock, deadline)
-            # In quotes it is a text for the server, whatever is in it.
-            password = {} if settings.tls else {VARIABLE: json.dumps(given_or_made(settings.folder))}
+            password = {} if settings.tls else {VARIABLE: _quoted(given_or_made(settings.folder))}
             # Linux: the server ends with the process that started it, also when that one is killed.
             setpriv = shutil.which("setpriv")
             leash = [setpriv, "--pdeathsig", "TERM"] if setpriv is not None else []
@@ -215,6 +214,19 @@ class NatsServer:
         path = self._log_file
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         return next((line for line in reversed(lines) if "[FTL]" in line or "[ERR]" in line), "it said nothing")
+
+
+def _quoted(password: str) -> str:
+    """The password as a text in the server's configuration, also where it looks like a number or an option.
+
+    Raises:
+        BrokerError: the server would take it for something else.
+    """
+    if password.startswith("$2") or not password.isprintable():
+        raise BrokerError(
+            f"{VARIABLE} may neither begin with $2 (nats-server takes that for a hash) nor hold control codes"
+        )
+    return json.dumps(password, ensure_ascii=False)
 
 
 async def _listens(address: Address) -> bool:
