@@ -90,6 +90,8 @@ WAYS: Final = {
     "FD": "raise return",
     "FE": "unacknowledge",
 }
+# Where an alarm can come to without being raised or called unacknowledged again.
+AHEAD: Final = {"A": "A", "B": "ABCDEF", "C": "ACF", "D": "AD", "E": "AEF", "F": "AF"}
 COLOURS: Final = {"blue": 1, "yellow": 2, "orange": 3, "red": 4}
 
 
@@ -258,7 +260,7 @@ class Oracle:
             else:
                 condition = detector.said()
             self._delay(d, alarm, condition, time_ns, value, why)
-        self._unshelve(point.definitions, self.told[told_before:], time_ns, value)
+        self._unshelve(point.definitions, self.told[told_before:])
         self._hear(point, Last(time_ns, value, quality, self.now_ns))
 
     def _hear(self, point: PlantPoint, last: Last) -> None:
@@ -287,22 +289,23 @@ class Oracle:
         standing = [COLOURS.get(d.kind, 0) for d in point.definitions if self.alarms[d.id].active]
         return max(standing, default=0)
 
-    def _unshelve(self, definitions: Sequence[AlarmDefinition], told: list[Told], time_ns: int, value: float) -> None:
+    def _unshelve(self, definitions: Sequence[AlarmDefinition], told: list[Told]) -> None:
         """End the shelves of those that returned, if one-shot, and of those that a worse one now outcries."""
-        returned = [each.alarm for each in told if each.event != "raise"]
-        raised = [self.definitions[each.alarm] for each in told if each.event == "raise" and not each.suppressed]
+        returned = {each.alarm: each for each in told if each.event in ("return", "return-latched")}
+        raised = [each for each in told if each.event == "raise" and not each.suppressed]
         for d in definitions:
             alarm = self.alarms[d.id]
             if not alarm.shelved_until_ns or alarm.decider == "elsewhere":
                 continue
+            worse = [each for each in raised if _outcries(self.definitions[each.alarm], d)]
             if alarm.once and d.id in returned:
-                reason = "the alarm has returned"
-            elif any(0 < GRAVITY.get(d.kind, 0) < GRAVITY.get(o.kind, 0) and is_high(o) == is_high(d) for o in raised):
-                reason = "a worse alarm of the point was raised"
+                cause, reason = returned[d.id], "the alarm has returned"
+            elif worse:
+                cause, reason = worse[0], "a worse alarm of the point was raised"
             else:
                 continue
             alarm.shelved_until_ns = 0
-            self._tell(d.id, "unshelve", time_ns, value, reason=reason)
+            self._tell(d.id, "unshelve", cause.time_ns, nan if cause.value is None else cause.value, reason=reason)
 
     def _delay(
         self,
@@ -467,6 +470,9 @@ class Oracle:
             alarm_after = alarm.state
             if not self._counts(word, "answer"):
                 target = STANDARD.get((alarm.state, str(word.event)), alarm.state) if turning else alarm.state
+            elif alarm.decider == "here" and target not in AHEAD[alarm.state]:
+                known = word.event in ("raise", None)
+                target = alarm.state if known else STANDARD.get((alarm.state, str(word.event)), alarm.state)
         if alarm_after != target:
             direct = STANDARD.get((alarm_after, str(word.event))) == target
             steps += [str(word.event)] if direct else WAYS[alarm_after + target].split()
@@ -475,14 +481,13 @@ class Oracle:
             self._go_on(word, alarm, step)
         if steps:
             alarm.active, alarm.since_ns = target in "BC", None
-        if "raise" in steps:
-            beside = next(point.definitions for point in self.points if point.id == definition.point)
-            value = word.value if word.event == "raise" else nan
-            self._unshelve(beside, self.told[told_before:], word.onset_ns, value)
+        beside = next(point.definitions for point in self.points if point.id == definition.point)
+        self._unshelve(beside, self.told[told_before:])
 
     def _go_on(self, word: Word, alarm: Alarm, step: str) -> None:
         own = step == word.event
-        replaced, time_ns, value = 0, word.time_ns, word.value if own else nan
+        replaced, time_ns = 0, word.time_ns if own else max(word.time_ns, alarm.onset_ns)
+        value = word.value if own else nan
         if step == "raise":
             replaced = 0 if alarm.state == "A" else alarm.onset_ns
             time_ns = alarm.onset_ns = word.onset_ns
@@ -554,3 +559,8 @@ class Oracle:
             gone_ns = place.seen_ns + round(definition.after_s * SECOND)
             if self.now_ns >= gone_ns:
                 self._raise(name, gone_ns, nan)
+
+
+def _outcries(one: AlarmDefinition, other: AlarmDefinition) -> bool:
+    """Whether an alarm is worse than another on the same side of its point."""
+    return 0 < GRAVITY.get(other.kind, 0) < GRAVITY.get(one.kind, 0) and is_high(one) == is_high(other)

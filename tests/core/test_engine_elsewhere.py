@@ -262,6 +262,35 @@ def test_readings_that_words_have_overtaken_turn_nothing() -> None:
     assert events(pair.at_cloud)[3:] == [("return", 5, 0)]
 
 
+@pytest.mark.parametrize("answered_here", [False, True])
+def test_a_word_that_comes_after_the_readings_takes_the_alarm_no_further_back(answered_here: bool) -> None:  # noqa: FBT001
+    """What they raised and returned is not raised and returned once more; what was answered there is answered here."""
+    pair = apart(HIGH)
+    course = [at(1, 60.0), at(2, 40.0)]
+    for frame in course:
+        pair.at_the_cloud(frame, [])
+    if answered_here:
+        pair.at_the_cloud(Frame.empty(), [Command(Verb.ACKNOWLEDGE, 0, START_NS + 2 * SECOND, "li")])
+    pair.at_the_gateway(course[0], [])
+    pair.press(Command(Verb.ACKNOWLEDGE, 0, START_NS + SECOND, "wang"))
+    pair.at_the_gateway(course[1], [])
+    pair.heal()
+    assert events(pair.at_cloud) == [("raise", 1, 0), ("return", 1, 0), ("acknowledge", 1, 0)]
+    assert (pair.at_cloud[-1].who, pair.cloud.phase[0]) == ("li" if answered_here else "wang", Phase.NORMAL)
+
+
+def test_an_earlier_occurrence_that_takes_the_place_of_one_does_not_end_it_before_it_began() -> None:
+    """This end found the alarm by a later reading than the gateway did; the gateway's occurrence is the one."""
+    pair = apart(HIGH)
+    pair.at_the_gateway(at(1, 60.0), [])
+    pair.at_the_cloud(at(2, 60.0), [])
+    pair.heal()
+    assert events(pair.at_cloud) == [("raise", 2, 0), ("return", 2, 0), ("raise", 1, 2)]
+    assert pair.at_cloud[1].time_ns == START_NS + 2 * SECOND
+    pair.at_the_cloud(at(3, 40.0), [])
+    assert events(pair.at_cloud)[3:] == [("return", 1, 0)]
+
+
 def test_of_what_is_decided_here_a_word_hides_only_what_somebody_asked_for_there() -> None:
     """A shelf of this end, of which the gateway does not know, stands against all its words; one asked there counts."""
     pair = apart(HIGH)

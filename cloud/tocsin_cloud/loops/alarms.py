@@ -393,8 +393,7 @@ class AlarmsWorker:
                 self._step(batch, [], message.time_ns)
             elif message.topic.startswith(COMMAND):
                 self._obey(batch, message)
-        if self._frames and self._state is not None:
-            self._step(batch, [], self._state.now_ns)
+        self._take_in(batch)
         return batch
 
     def _hear(self, batch: Batch, message: Message) -> None:
@@ -408,24 +407,31 @@ class AlarmsWorker:
             return
         # What births repeat and what was kept during a cut is old by nature: its age is no latency of ours.
         timely = fed.kind in ("NDATA", "DDATA") and not fed.historical
-        if self._frames and timely is not self._timely and self._state is not None:
-            self._step(batch, [], self._state.now_ns)
+        if timely is not self._timely:
+            self._take_in(batch)
         self._frames.append(frame)
         self._timely = timely
 
     def _follow(self, batch: Batch, fed: Fed, now_ns: int) -> None:
         """Let a gateway that decides have its say."""
+        if fed.journal is not None:
+            # What is past is found by what was read before, however the stream was portioned.
+            self._take_in(batch)
         assert self._state is not None  # noqa: S101 -- `_advance` makes it before the first message
         words = self._delegation.heard(fed, self._state, now_ns)
         if words is None:
             return
-        if self._frames:
-            self._step(batch, [], self._state.now_ns)
+        self._take_in(batch)
         self._timely = words.news
         self._step(batch, words.inputs, self._state.now_ns)
         batch.words.append(words)
         if words.decides:
             batch.orders += self._delegation.orders_from_before(words.gateway, self._state, now_ns)
+
+    def _take_in(self, batch: Batch) -> None:
+        """Take the readings that wait into the engine."""
+        if self._frames and self._state is not None:
+            self._step(batch, [], self._state.now_ns)
 
     def _step(self, batch: Batch, inputs: Sequence[engine.Input], now_ns: int) -> list[engine.Refusal]:
         frame, self._frames = Frame.concat(self._frames), []
@@ -445,6 +451,8 @@ class AlarmsWorker:
         return result.refusals
 
     def _obey(self, batch: Batch, message: Message) -> None:
+        # Which occurrence a command is about is found by what was read before it, however the stream was portioned.
+        self._take_in(batch)
         asked = self._understand(message)
         if asked is None or self._answered.get(asked.id, message.sequence) != message.sequence:
             return

@@ -1,6 +1,6 @@
 """What gateways that decide their own alarms say: who decides, and their journals, each entry once and in order."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,7 +11,7 @@ from tocsin_cloud.loops.hearing import is_birth
 from tocsin_core import journal
 from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input, State
 from tocsin_core.journal import Entry, Order
-from tocsin_core.lifecycle import Verb
+from tocsin_core.lifecycle import UNANSWERED, Event, Phase, Verb
 from tocsin_core.owned import fingerprint, owned
 from tocsin_core.plant import Plant
 from tocsin_core.rules import NS, Rules
@@ -194,31 +194,29 @@ class Delegation:
         if part.entries and first > position + 1:
             words.gap = True
         else:
-            for number, body in enumerate(part.entries, first):
-                if number <= position:
-                    words.repeated += 1
-                    continue
-                position = number
-                self._take(words, number, body, state, now_ns)
+            words.repeated = min(len(part.entries), max(0, position + 1 - first))
+            fresh = part.entries[words.repeated :]
+            entries = list(_read(words, fresh, first + words.repeated))
+            position += len(fresh)
+            standing = _left_standing(entries)
+            for entry in entries:
+                self._take(words, entry, standing, state, now_ns)
         self.positions[gateway] = words.position = position
         return words
 
-    def _take(self, words: Words, number: int, body: bytes, state: State, now_ns: int) -> None:
-        try:
-            entry = journal.decode(body)
-        except ValueError as error:
-            words.lost += 1
-            log.error("journal entry cannot be read", gateway=words.gateway, number=number, reason=str(error))  # noqa: TRY400 -- the message is the reason
-            return
+    def _take(self, words: Words, entry: Entry, standing: Mapping[str, int], state: State, now_ns: int) -> None:
         if entry.command:
             # What answers an order was recorded here when it was given.
             words.answers[entry.command] = entry.refusal
         definition = self._rules.index.get(entry.alarm)
-        if definition is None or self._owner.get(definition) != words.gateway or _is_past(entry, definition, state):
+        if definition is None or self._owner.get(definition) != words.gateway:
+            self._put_aside(words, entry)
+            return
+        self._onsets[definition] = entry.onset_ns
+        if _is_past(entry, definition, state) and not _takes_over(entry, definition, standing, state):
             self._put_aside(words, entry)
             return
         self._set_aside.discard(words.gateway)
-        self._onsets[definition] = entry.onset_ns
         words.news &= _is_news(entry, now_ns)
         words.inputs.append(journal.word_of(entry, definition, answers=bool(entry.command)))
 
@@ -232,9 +230,37 @@ class Delegation:
             log.warning("a gateway's journal moves no alarm here", gateway=words.gateway, alarm=entry.alarm)
 
 
+def _read(words: Words, bodies: Sequence[bytes], first: int) -> Iterator[Entry]:
+    for number, body in enumerate(bodies, first):
+        try:
+            yield journal.decode(body)
+        except ValueError as error:
+            words.lost += 1
+            log.error("journal entry cannot be read", gateway=words.gateway, number=number, reason=str(error))  # noqa: TRY400 -- the message is the reason
+
+
+def _left_standing(entries: Sequence[Entry]) -> dict[str, int]:
+    """The onset of each alarm that `entries` raise and do not return."""
+    left: dict[str, int] = {}
+    for entry in entries:
+        if entry.event is Event.RAISE:
+            left[entry.alarm] = entry.onset_ns
+        elif entry.phase not in (Phase.UNACKNOWLEDGED, Phase.ACKNOWLEDGED):
+            left.pop(entry.alarm, None)
+    return left
+
+
 def _is_past(entry: Entry, definition: int, state: State) -> bool:
     """Whether an entry is of an occurrence before the one that this end, which decides the alarm, has found itself."""
     return bool(state.elsewhere[definition] == HERE and 0 < entry.onset_ns < state.onset_ns[definition])
+
+
+def _takes_over(entry: Entry, definition: int, standing: Mapping[str, int], state: State) -> bool:
+    """Whether an earlier occurrence is that of today all the same: it stands there, and nobody has answered ours.
+
+    This end found the alarm by a later reading, before the gateway's word came: both speak of one occurrence.
+    """
+    return standing.get(entry.alarm) == entry.onset_ns and state.phase[definition] in UNANSWERED
 
 
 def _is_news(entry: Entry, now_ns: int) -> bool:

@@ -32,6 +32,8 @@ def _path(start: Phase, end: Phase) -> tuple[Event, ...]:
 
 
 _PATHS: Final = {(start, end): _path(start, end) for start in Phase for end in Phase}
+# The ways on which an occurrence comes nearer to its end.
+_FORWARD: Final = {way for way, path in _PATHS.items() if not {Event.RAISE, Event.UNACKNOWLEDGE} & set(path)}
 
 
 def decide(state: State, decider: Decider) -> None:
@@ -62,7 +64,8 @@ def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) 
     standard's diagram.
 
     Of an alarm that this end decides a word is a fact all the same, but later readings than it tells of are judged
-    here; what hides it follows only what somebody asked there.
+    here, and a word that comes after them brings the occurrence that they found no further back; what hides it follows
+    only what somebody asked there.
     """
     number = told.definition
     if rules.family[number] == Family.STALE:
@@ -103,8 +106,10 @@ def _follow(state: State, rules: Rules, told: Told) -> list[Transition]:
         over = (_TURNS[int(rules.latching[number])],) if state.active[number] else ()
         events, phase = (*over, Event.RAISE), Phase.UNACKNOWLEDGED
     elif _stands(state, told, Aspect.ANSWER):
-        after = NONE if told.event not in _TURNS else int(NEXT[phase, told.event])
-        target = phase if after == NONE else Phase(after)
+        target = _after(phase, told.event if told.event in _TURNS else None)
+    elif state.elsewhere[number] == HERE and (phase, target) not in _FORWARD:
+        # The readings came first: that it was raised is known, and how far it has come since.
+        target = _after(phase, None if told.event is Event.RAISE else told.event)
     if told.event is not None and phase is not target and NEXT[phase, told.event] == target:
         events = (*events, told.event)
     else:
@@ -119,6 +124,12 @@ def _follow(state: State, rules: Rules, told: Told) -> list[Transition]:
     return made
 
 
+def _after(phase: Phase, event: Event | None) -> Phase:
+    """Where the event leads to; where the standard's diagram has no such step it leads nowhere."""
+    after = NONE if event is None else int(NEXT[phase, event])
+    return phase if after == NONE else Phase(after)
+
+
 def _step(state: State, rules: Rules, told: Told, event: Event) -> Transition:
     number = told.definition
     own = event is told.event
@@ -130,7 +141,9 @@ def _step(state: State, rules: Rules, told: Told, event: Event) -> Transition:
         return move(state, number, event, told.onset_ns, value, **said)._replace(superseded_ns=superseded_ns)
     if event is Event.ACKNOWLEDGE:
         note_acknowledgement(state, rules, number, told.time_ns)
-    return move(state, number, event, told.time_ns, value, **said)
+    # What is replaced by an earlier occurrence does not end before it began.
+    time_ns = told.time_ns if own else max(told.time_ns, int(state.onset_ns[number]))
+    return move(state, number, event, time_ns, value, **said)
 
 
 def _hide(state: State, rules: Rules, told: Told) -> Iterator[Event]:
