@@ -230,3 +230,32 @@ def test_closing_waits_for_whoever_reads(tmp_path: Path, monkeypatch: pytest.Mon
         assert asked.cancelled()
 
     asyncio.run(story())
+
+
+def test_closing_waits_for_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that runs is interrupted, and what waits for its turn is told so: the file is free at once."""
+    begun = threading.Event()
+
+    def endless(cursor: duckdb.DuckDBPyConnection, _path: Path) -> None:
+        begun.set()
+        cursor.execute("SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE (a.range ^ b.range) % 7 = 3")
+
+    async def story() -> None:
+        monkeypatch.setattr(history_duckdb, "READERS", 1)
+        monkeypatch.setattr(history_duckdb, "copy", endless)
+        history = await DuckdbHistory.open(tmp_path / "history.duckdb")
+        asked = [asyncio.create_task(history.copy(tmp_path)) for _ in range(2)]
+        asked.append(asyncio.create_task(_read_nothing(history)))
+        await asyncio.to_thread(begun.wait)
+        async with asyncio.timeout(20):
+            await history.close()
+            told = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(error) for error in told] == [HistoryError] * 3
+        history = await DuckdbHistory.open(tmp_path / "history.duckdb")
+        await history.close()
+
+    asyncio.run(story())
+
+
+async def _read_nothing(history: DuckdbHistory) -> None:
+    await history.read("A", 0, 1, None, 1)

@@ -1,6 +1,7 @@
 """The embedded time-series store: one DuckDB file holding readings, point keys and the historian's own state."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,8 @@ LEAST_CHUNK_ROWS: Final = 250_000
 MOST_CHUNK_ROWS: Final = 8_000_000
 # So many trends are read at a time.
 READERS: Final = 4
+# So often a copy is told to stop that has perhaps not begun in earnest yet.
+INTERRUPT_S: Final = 0.05
 
 
 class DuckdbHistory:
@@ -63,6 +66,8 @@ class DuckdbHistory:
         self._committing = committing
         self._tidying = ThreadPoolExecutor(1, thread_name_prefix="history-tidying")
         self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="history-reading")
+        self._copies: set[duckdb.DuckDBPyConnection] = set()
+        self._copying = threading.Lock()
         self._moving: asyncio.Future[None] | None = None
         self._least_chunk_rows = least_chunk_rows
         # Rows in each table of RECENT, and which of them takes the commits.
@@ -157,12 +162,12 @@ class DuckdbHistory:
         """Write the store into another file, as the port says.
 
         Raises:
-            HistoryError: DuckDB refused, or is just making another copy.
+            HistoryError: DuckDB refused, or is just making another copy; or the store is closed meanwhile.
         """
-        await self._in(self._reading, lambda: self._aside(lambda cursor: copy(cursor, folder / self._path.name)))
+        await self._in(self._reading, lambda: self._aside(lambda cursor: self._copy(cursor, folder / self._path.name)))
 
     async def close(self) -> None:
-        """Let a chunk that moves on finish, and whoever reads; move the log into the file and close it.
+        """Let a chunk that moves on finish, and what is being read, but no copy; move the log into the file, close it.
 
         Raises:
             HistoryError: the log stayed where it is, for the next opening.
@@ -171,7 +176,13 @@ class DuckdbHistory:
             if self._moving is not None:
                 await self._moving
             # Nobody may wait for an answer any more, and DuckDB closes nothing that is being read.
-            await asyncio.to_thread(self._reading.shutdown)
+            ending = asyncio.ensure_future(asyncio.to_thread(self._reading.shutdown, cancel_futures=True))
+            while not ending.done():
+                with self._copying:
+                    for cursor in self._copies:
+                        cursor.interrupt()
+                await asyncio.wait([ending], timeout=INTERRUPT_S)
+            await ending
             self._tidying.shutdown()
             await self._in(self._committing, self._connection.close)
         finally:
@@ -201,15 +212,29 @@ class DuckdbHistory:
             self._gathered[full] = 0
 
     async def _in(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        waiting, task = asyncio.get_running_loop().run_in_executor(thread, work), asyncio.current_task()
         try:
-            return await asyncio.get_running_loop().run_in_executor(thread, work)
+            return await waiting
         except duckdb.Error as error:
             raise HistoryError(str(error)) from error
+        except asyncio.CancelledError:
+            if waiting.cancelled() and task is not None and not task.cancelling():
+                raise HistoryError("the history was closed before its turn came") from None
+            raise
 
     def _aside(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         # A cursor that is closed with a transaction open takes it back.
         with self._connection.cursor() as cursor:
             return work(cursor)
+
+    def _copy(self, cursor: duckdb.DuckDBPyConnection, path: Path) -> None:
+        with self._copying:
+            self._copies.add(cursor)
+        try:
+            copy(cursor, path)
+        finally:
+            with self._copying:
+                self._copies.discard(cursor)
 
     def _load(self) -> None:
         connection = self._connection
