@@ -126,27 +126,52 @@ def test_a_script_is_drawn_from_its_seed() -> None:
     assert any(cycle.kill_again_s for cycle in first)
 
 
+class Looks:
+    """Looks of an `OutputWatch` at one instrument's beacon (coil 0) and the siren (coil 1)."""
+
+    def __init__(self) -> None:
+        """See nothing yet."""
+        clock = SystemClock()
+        self.coils = Coils(clock)
+        self.watch = OutputWatch(Gateway(Path(), Path(), Path(), Path(), 1.0), self.coils, 1, clock, Stalls(clock))
+
+    def at(self, at_s: float, phase: str = "acknowledged", *, beacon: bool, siren: bool) -> tuple[int, int]:
+        """Look at that time: how many were judged, and wrong, by then."""
+        self.coils.on |= {0: beacon, 1: siren}
+        self.watch.look({"alarms": [{"alarm": "d0level/H", "phase": phase}]}, at_s)
+        return self.watch.judged, self.watch.wrong
+
+
 def test_an_output_is_judged_once_it_is_settled_and_is_wrong_where_it_never_was_right() -> None:
     """Not while its unit is in trouble, or has not answered since; each stretch once."""
-    clock, coils = SystemClock(), Coils(SystemClock(), on={0: False, 1: True})
-    gateway = Gateway(Path(), Path(), Path(), Path(), 1.0)
-    watch = OutputWatch(gateway, coils, 1, clock, Stalls(clock))
-
-    def look(at_s: float, phase: str = "acknowledged") -> tuple[int, int]:
-        watch.look({"alarms": [{"alarm": "d0level/H", "phase": phase}]}, at_s)
-        return watch.judged, watch.wrong
-
-    coils.trouble = Trouble.DEAD
-    assert look(0.0) == (0, 0)
-    coils.trouble = None
-    assert look(SETTLED_S) == look(3 * SETTLED_S) == (0, 0)
-    coils.answered_s = 0.1
-    assert look(4 * SETTLED_S) == (0, 0)
+    looks = Looks()
+    looks.coils.trouble = Trouble.DEAD
+    assert looks.at(0.0, beacon=False, siren=True) == (0, 0)
+    looks.coils.trouble = None
+    assert looks.at(SETTLED_S, beacon=False, siren=True) == (0, 0)
+    assert looks.at(3 * SETTLED_S, beacon=False, siren=True) == (0, 0)
+    looks.coils.answered_s = 0.1
+    assert looks.at(4 * SETTLED_S, beacon=False, siren=True) == (0, 0)
     # The beacon should be on, and the siren off: both are wrong.
-    assert look(5 * SETTLED_S) == look(6 * SETTLED_S) == (2, 2)
-    coils.on |= {0: True}
-    assert look(6 * SETTLED_S, "unacknowledged") == (2, 2)
-    assert look(7 * SETTLED_S, "unacknowledged") == (3, 2)
+    assert looks.at(5 * SETTLED_S, beacon=False, siren=True) == (2, 2)
+    assert looks.at(6 * SETTLED_S, beacon=False, siren=True) == (2, 2)
+    assert looks.at(6 * SETTLED_S, "unacknowledged", beacon=True, siren=True) == (2, 2)
+    assert looks.at(7 * SETTLED_S, "unacknowledged", beacon=True, siren=True) == (3, 2)
+
+
+def test_an_output_that_goes_wrong_later_is_wrong_each_time() -> None:
+    """A siren that falls silent while its alarm still waits; not one that comes back before it is settled."""
+    looks = Looks()
+    quiet, again = 3 * SETTLED_S, 5 * SETTLED_S
+    sounds = {0.0: True, quiet - 0.1: True, quiet: False, quiet + SETTLED_S - 0.1: False}
+    for at_s, siren in sounds.items():
+        assert looks.at(at_s, "unacknowledged", beacon=True, siren=siren)[1] == 0
+    assert looks.at(quiet + SETTLED_S, "unacknowledged", beacon=True, siren=False) == (2, 1)
+    assert looks.at(again - 0.1, "unacknowledged", beacon=True, siren=False) == (2, 1)
+    for at_s, siren in {again: True, again + 0.1: False, again + SETTLED_S: True}.items():
+        assert looks.at(at_s, "unacknowledged", beacon=True, siren=siren) == (2, 1)
+    looks.at(again + SETTLED_S + 0.1, "unacknowledged", beacon=True, siren=False)
+    assert looks.at(again + 2 * SETTLED_S + 0.1, "unacknowledged", beacon=True, siren=False) == (2, 2)
 
 
 @pytest.mark.timeout(400)

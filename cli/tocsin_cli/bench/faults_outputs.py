@@ -17,12 +17,13 @@ SETTLED_S: Final = 2.0
 
 @dataclass
 class _Stretch:
-    """For how long an output has been wanted as it is, and whether it has been so since."""
+    """Since when an output has been wanted as it is, and since when it has not been so, if it is not."""
 
     wanted: bool
     since_s: float
-    right: bool = False
+    wrong_s: float | None = None
     judged: bool = False
+    counted: bool = False
 
 
 @dataclass
@@ -30,7 +31,8 @@ class OutputWatch:
     """Looks at the gateway's alarms and at the coils, again and again.
 
     An output is `judged` once in each stretch of at least `SETTLED_S` in which the gateway's alarms wanted it to be the
-    same, the gateway answered, and the outputs' unit was well; it is `wrong` where it never was so in that time.
+    same, the gateway answered, and the outputs' unit was well; it is `wrong` each time that it was not so for as long
+    within such a stretch, at its beginning or later.
     """
 
     gateway: Gateway
@@ -81,8 +83,14 @@ class OutputWatch:
         stretch = self._stretches.get(coil)
         if stretch is None or stretch.wanted is not wanted:
             stretch = self._stretches[coil] = _Stretch(wanted, now_s)
-        stretch.right |= self.coils.on.get(coil) is wanted
-        if now_s - stretch.since_s >= SETTLED_S and not stretch.judged:
+        if not stretch.judged and now_s - stretch.since_s >= SETTLED_S:
             stretch.judged = True
             self.judged += 1
-            self.wrong += not stretch.right
+        if self.coils.on.get(coil) is wanted:
+            stretch.wrong_s, stretch.counted = None, False
+            return
+        if stretch.wrong_s is None:
+            stretch.wrong_s = now_s
+        if not stretch.counted and now_s - stretch.wrong_s >= SETTLED_S:
+            stretch.counted = True
+            self.wrong += 1
