@@ -48,6 +48,31 @@ KEPT_DAYS: Final = HistorianSettings().retain_days
 PRIVATE: Final = 0o077
 
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
+History = Annotated[
+    str,
+    typer.Option(
+        "--history",
+        metavar="ADDRESS",
+        help="Where readings are kept: `duckdb` (a file in --data), victoriametrics://HOST:PORT or "
+        "influxdb://HOST:PORT/ORG/BUCKET.",
+    ),
+]
+Sql = Annotated[
+    str | None,
+    typer.Option(
+        "--sql",
+        metavar="URL",
+        help="postgresql://USER@HOST:PORT/DATABASE, instead of a file in --data. The password: PGPASSWORD.",
+    ),
+]
+Role = Annotated[
+    str,
+    typer.Option(
+        "--role",
+        help="What this process does: all, or some of historian,alarms,notify,api (`workers`: the first three). "
+        "Apart they share a broker (--nats) and the SQL database.",
+    ),
+]
 # What ends a process with one line: whoever watches over it starts it again.
 ENDS: Final = (
     *(BrokerError, DatabaseSetBackError, HistoryError, NatsError, SQLAlchemyError, UserError),
@@ -96,37 +121,15 @@ def cloud(  # noqa: PLR0913 -- each is an option
     nats: Annotated[
         str | None, typer.Option("--nats", help="URL of a running nats-server instead of an own one.")
     ] = None,
-    history: Annotated[
-        str,
-        typer.Option(
-            "--history",
-            metavar="ADDRESS",
-            help="Where readings are kept: `duckdb` (a file in --data), victoriametrics://HOST:PORT or "
-            "influxdb://HOST:PORT/ORG/BUCKET.",
-        ),
-    ] = HistoryKind.DUCKDB,
+    history: History = HistoryKind.DUCKDB,
     history_days: Annotated[
         float, typer.Option("--history-days", min=1, help="Readings that are older are forgotten.")
     ] = KEPT_DAYS,
-    sql: Annotated[
-        str | None,
-        typer.Option(
-            "--sql",
-            metavar="URL",
-            help="postgresql://USER@HOST:PORT/DATABASE, instead of a file in --data. The password: PGPASSWORD.",
-        ),
-    ] = None,
+    sql: Sql = None,
     gateway_rate: Annotated[
         int, typer.Option("--gateway-rate", min=1, help="Messages a second that one gateway may send for long.")
     ] = GATEWAY_RATE,
-    role: Annotated[
-        str,
-        typer.Option(
-            "--role",
-            help="What this process does: all, or some of historian,alarms,notify,api (`workers`: the first three). "
-            "Apart they share a broker (--nats) and the SQL database.",
-        ),
-    ] = "all",
+    role: Role = "all",
     as_json: Json = False,
 ) -> None:
     """Run the cloud side: broker, history, alarms, messages, API and page."""
