@@ -23,7 +23,10 @@ NEW_SPOOL = 1_000  # a journal does not begin at 1
 
 @dataclass
 class DecidingGateway(SpoolingGateway):
-    """It keeps its journal for ever, and sends what is not committed with each birth and whenever it is told to."""
+    """It keeps its journal for ever, and sends what is not committed with each birth and whenever it is told to.
+
+    The birth of its device comes after the journal, with the last reading of P1 that was judged.
+    """
 
     entries: dict[int, bytes] = field(default_factory=dict)
     journal_newest: int = NEW_SPOOL
@@ -34,6 +37,8 @@ class DecidingGateway(SpoolingGateway):
     another: str = ""  # the fingerprint of another plant's rules
     deaf: bool = False  # orders are not heard
     again: bool = False  # orders that come again are answered again
+    journal_waits: bool = False  # the journal comes after the device's birth: it was lost on its way, or is long
+    last: tuple[float, int] | None = None
 
     def on(self, plant: Plant) -> "DecidingGateway":
         """Have the rules of its part of `plant`."""
@@ -52,6 +57,7 @@ class DecidingGateway(SpoolingGateway):
 
     def judge(self, value: float, time_ms: int) -> None:
         """Take a reading of P1 into the engine and what it leads to into the journal."""
+        self.last = value, time_ms
         self._step(Frame.of([self.rules.points.index("P1")], [time_ms * 1_000_000], [value], [GOOD]), [])
 
     async def ask(self, verb: Verb, **more: Any) -> None:  # noqa: ANN401 - the fields of a command
@@ -92,10 +98,13 @@ class DecidingGateway(SpoolingGateway):
         numbers = JournalNumbers(self.journal_newest, self.journal_committed + 1, rules) if self.decides else None
         birth = self.session.nbirth(self.newest, self.committed + 1, now_ms(), journal=numbers)
         await self._client.publish(birth.topic, birth.payload, qos=0)
-        if self.decides:
+        if self.decides and not self.journal_waits:
             await self.send_journal()
-        device = self.session.dbirth(DEVICE, columns({0: 0.0, 1: 0.0}, now_ms() - 60_000), self.newest, now_ms())
+        value, time_ms = self.last or (0.0, now_ms() - 60_000)
+        device = self.session.dbirth(DEVICE, columns({0: value, 1: 0.0}, time_ms), self.newest, now_ms())
         await self._client.publish(device.topic, device.payload, qos=0)
+        if self.decides and self.journal_waits:
+            await self.send_journal()
         for number in sorted(self.batches):
             if number > self.committed:
                 await self.send_again(number)

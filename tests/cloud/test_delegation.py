@@ -308,6 +308,38 @@ def test_while_the_plant_files_differ_both_ends_judge_and_know_the_same_occurren
     tell(tmp_path, story)
 
 
+def test_what_the_birth_told_before_the_journal_is_the_gateways_occurrence_all_the_same(tmp_path: Path) -> None:
+    """It stands since an earlier reading there: people are called once, and either end's answer holds at both."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.another, gateway.journal_waits = "0123456789abcdef", True
+        number = gateway.rules.index["P1/H"]
+        for answer in ("there", "here"):
+            for value in (60.0, 60.0):
+                await pause()
+                gateway.judge(value, now_ms())
+            async with gateway.connected():
+                await committed(r, gateway)
+                (standing,) = [row for row in await r.all(sql.Occurrence) if row.phase == "unacknowledged"]
+                assert standing.id == occurrence_id("P1/H", int(gateway.state.onset_ns[number]))
+                calls = [message for message in await r.all(sql.Message) if message.state != "cancelled"]
+                assert len(calls) == 1
+                if answer == "there":
+                    await gateway.ask(Verb.ACKNOWLEDGE)
+                else:
+                    told = await r.command("ack")
+                    await soon(lambda identity=told.id: order_state(r, identity, "done"))
+                await committed(r, gateway)
+                assert gateway.state.phase[number] == Phase.ACKNOWLEDGED
+                assert {row.phase for row in await r.all(sql.Occurrence)} == {"normal", "acknowledged"}
+                await pause()
+                await gateway.read(10.0)
+                await committed(r, gateway)
+        assert counted(r, "unheeded") == 0
+
+    tell(tmp_path, story)
+
+
 def test_a_limit_that_is_stricter_here_counts_before_the_gateway_has_it(tmp_path: Path) -> None:
     """The readings raise it here; what the gateway raises later by its own limit takes its place, and is answered."""
 
