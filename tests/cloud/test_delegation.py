@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -328,7 +329,7 @@ def test_what_the_birth_told_before_the_journal_is_the_gateways_occurrence_all_t
                     await gateway.ask(Verb.ACKNOWLEDGE)
                 else:
                     told = await r.command("ack")
-                    await soon(lambda identity=told.id: order_state(r, identity, "done"))
+                    await soon(partial(order_state, r, told.id, "done"))
                 await committed(r, gateway)
                 assert gateway.state.phase[number] == Phase.ACKNOWLEDGED
                 assert {row.phase for row in await r.all(sql.Occurrence)} == {"normal", "acknowledged"}

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from math import nan
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.stream import Position
+from tocsin_cloud.loops.outbox import CHUNK
 from tocsin_core.engine import occurrence_id
 from tocsin_core.journal import Entry
 from tocsin_core.lifecycle import Event, Phase
@@ -39,43 +41,37 @@ class Aside:
 
         A step that is there already is not written again.
         """
-        written = []
-        for entry in entries:
-            occurrence = occurrence_id(entry.alarm, entry.onset_ns) if entry.onset_ns else ""
-            of = sql.Transition
-            steps = select(of).where(of.occurrence == occurrence, of.alarm == entry.alarm).order_by(of.seq)
-            before = (await session.scalars(steps)).all()
-            if entry.event is None or (entry.event.text, entry.time_ns) in {(row.event, row.time_ns) for row in before}:
+        told = [(occurrence_id(each.alarm, each.onset_ns) if each.onset_ns else "", each) for each in entries]
+        there, phases = await _steps(session, told)
+        known = await occurrences_of(session, {occurrence for occurrence, _ in told if occurrence})
+        rows: list[dict[str, Any]] = []
+        written: dict[str, None] = {}
+        for occurrence, entry in told:
+            step = occurrence, entry.alarm, _event(entry), entry.time_ns
+            if step in there:
                 continue
-            phase = before[-1].phase_to if before else Phase.NORMAL.text
-            session.add(self._step(entry, occurrence, phase, position, committed_ns))
+            there.add(step)
+            phase = phases.get((occurrence, entry.alarm), Phase.NORMAL.text)
+            rows.append(self._step(entry, occurrence, phase, position, committed_ns))
+            phases[occurrence, entry.alarm] = entry.phase.text
             if occurrence:
-                await self._note(session, entry, occurrence, committed_ns)
-                written.append(occurrence)
-            await session.flush()
-        return written
+                written[occurrence] = None
+                row = known.get(occurrence) or self._closed(entry, occurrence, committed_ns)
+                if row is not None:
+                    known[occurrence] = row
+                    _note(row, entry)
+        session.add_all(known.values())
+        await put(session, sql.Transition, rows)
+        return list(written)
 
-    def _step(self, entry: Entry, occurrence: str, phase: str, position: Position, committed_ns: int) -> sql.Transition:
+    def _step(self, entry: Entry, occurrence: str, phase: str, position: Position, committed_ns: int) -> dict[str, Any]:
         why = PAST if entry.alarm in self._rules.index else UNKNOWN
-        return sql.Transition(
-            occurrence=occurrence, alarm=entry.alarm, event="" if entry.event is None else entry.event.text,
-            phase_from=phase, phase_to=entry.phase.text, time_ns=entry.time_ns, now_ns=position.time_ns,
-            value=entry.value, who=entry.who or None, reason="; ".join(filter(None, (entry.reason, why))),
-            position=position.sequence, committed_ns=committed_ns, latency_ns=None,
-        )  # fmt: skip
-
-    async def _note(self, session: AsyncSession, entry: Entry, occurrence: str, committed_ns: int) -> None:
-        """Let the occurrence tell what is known of it. It is closed: nothing here would ever end it."""
-        row = await session.get(sql.Occurrence, occurrence)
-        if row is None:
-            row = self._closed(entry, occurrence, committed_ns)
-            if row is None:
-                return
-            session.add(row)
-        if entry.event in _RETURNS:
-            row.returned_ns = entry.time_ns
-        elif entry.event is Event.ACKNOWLEDGE:
-            row.acknowledged_ns, row.acknowledged_by = entry.time_ns, entry.who
+        return {
+            "occurrence": occurrence, "alarm": entry.alarm, "event": _event(entry), "phase_from": phase,
+            "phase_to": entry.phase.text, "time_ns": entry.time_ns, "now_ns": position.time_ns, "value": entry.value,
+            "who": entry.who or None, "reason": "; ".join(filter(None, (entry.reason, why))),
+            "position": position.sequence, "committed_ns": committed_ns, "latency_ns": None,
+        }  # fmt: skip
 
     def _closed(self, entry: Entry, occurrence: str, committed_ns: int) -> sql.Occurrence | None:
         """The row of an occurrence; None for a kind of alarm that this version does not have."""
@@ -97,3 +93,46 @@ class Aside:
             unit="" if point is None else point.unit, message={"zh": message.zh, "en": message.en}, clause=None,
             reason=UNKNOWN if definition is None else PAST,
         )  # fmt: skip
+
+
+def _event(entry: Entry) -> str:
+    return "" if entry.event is None else entry.event.text
+
+
+def _note(row: sql.Occurrence, entry: Entry) -> None:
+    """Let the occurrence tell what is known of it. It is closed: nothing here would ever end it."""
+    if entry.event in _RETURNS:
+        row.returned_ns = entry.time_ns
+    elif entry.event is Event.ACKNOWLEDGE:
+        row.acknowledged_ns, row.acknowledged_by = entry.time_ns, entry.who
+
+
+async def _steps(
+    session: AsyncSession, told: Sequence[tuple[str, Entry]]
+) -> tuple[set[tuple[str, str, str, int]], dict[tuple[str, str], str]]:
+    """The steps (occurrence, alarm, event, time) that are there of what is told, and the phase after the last."""
+    of = sql.Transition
+    there: set[tuple[str, str, str, int]] = set()
+    phases: dict[tuple[str, str], str] = {}
+    for first in range(0, len(told), CHUNK):
+        chunk = told[first : first + CHUNK]
+        ours = (
+            of.occurrence.in_({occurrence for occurrence, _ in chunk}),
+            of.alarm.in_({each.alarm for _, each in chunk}),
+        )
+        steps = select(of.occurrence, of.alarm, of.event, of.time_ns, of.phase_to).where(*ours).order_by(of.seq)
+        for occurrence, alarm, event, time_ns, phase in await session.execute(steps):
+            there.add((occurrence, alarm, event, time_ns))
+            phases[occurrence, alarm] = phase
+    return there, phases
+
+
+async def occurrences_of(session: AsyncSession, ids: set[str]) -> dict[str, sql.Occurrence]:
+    """By id, those of the occurrences `ids` that there are."""
+    wanted = sorted(ids)
+    found: dict[str, sql.Occurrence] = {}
+    for first in range(0, len(wanted), CHUNK):
+        chunk = wanted[first : first + CHUNK]
+        for row in await session.scalars(select(sql.Occurrence).where(sql.Occurrence.id.in_(chunk))):
+            found[row.id] = row
+    return found

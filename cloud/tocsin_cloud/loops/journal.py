@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.stream import START, Position
-from tocsin_cloud.loops.aside import Aside
+from tocsin_cloud.loops.aside import Aside, occurrences_of
 from tocsin_cloud.loops.delegation import GatewayOrder, Words
 from tocsin_cloud.loops.orders import note_answers, put_orders, withdraw
 from tocsin_cloud.loops.outbox import CHUNK, Waiting, end_calls, put_in, waiting
@@ -126,8 +126,9 @@ class Journal:
         await put_orders(session, batch.orders)
         for words in batch.words:
             await _note_words(session, words)
-            told = await self._aside.write(session, words.aside, batch.position, committed_ns)
-            done.occurrences.update(dict.fromkeys(told))
+        aside = [entry for words in batch.words for entry in words.aside]
+        told = await self._aside.write(session, aside, batch.position, committed_ns)
+        done.occurrences.update(dict.fromkeys(told))
         if not batch.steps:
             return done
         before = await waiting(session, self._places(batch.steps), self._plant.file.notify)
@@ -140,7 +141,7 @@ class Journal:
     async def _apply(
         self, session: AsyncSession, steps: Sequence[Step], committed_ns: int, done: Committed
     ) -> list[AlarmEvent]:
-        known: dict[str, Row] = {**await _occurrences(session, self._ids(steps))}
+        known: dict[str, Row] = {**await occurrences_of(session, self._ids(steps))}
         events: list[AlarmEvent] = []
         raised: list[SimpleNamespace] = []
         rows: list[dict[str, Any]] = []
@@ -299,16 +300,6 @@ async def standing(session: AsyncSession) -> dict[str, Phase]:
     )
     by_text = {phase.text: phase for phase in Phase}
     return {occurrence: by_text[phase] for occurrence, phase in rows}
-
-
-async def _occurrences(session: AsyncSession, ids: set[str]) -> dict[str, sql.Occurrence]:
-    wanted = sorted(ids)
-    found: dict[str, sql.Occurrence] = {}
-    for first in range(0, len(wanted), CHUNK):
-        chunk = wanted[first : first + CHUNK]
-        for row in await session.scalars(select(sql.Occurrence).where(sql.Occurrence.id.in_(chunk))):
-            found[row.id] = row
-    return found
 
 
 async def _open_at(session: AsyncSession, places: set[str]) -> dict[str, str]:
