@@ -341,6 +341,24 @@ def test_what_the_birth_told_before_the_journal_is_the_gateways_occurrence_all_t
     tell(tmp_path, story)
 
 
+def test_an_answer_given_after_a_restart_reaches_a_gateway_whose_plant_file_differs(tmp_path: Path) -> None:
+    """The worker goes on from its snapshot, before the gateway is born again: its siren is on."""
+
+    async def run() -> None:
+        async with rig(tmp_path) as (r, gateway):
+            gateway.another = "0123456789abcdef"
+            async with gateway.connected():
+                async with ordering(r):
+                    await gateway.read(60.0)
+                    await committed(r, gateway)
+                async with ordering(r):
+                    answer = await r.command("ack")
+                    await soon(lambda: order_state(r, answer.id, "done"))
+                    assert gateway.state.phase[gateway.rules.index["P1/H"]] == Phase.ACKNOWLEDGED
+
+    asyncio.run(run())
+
+
 def test_a_limit_that_is_stricter_here_counts_before_the_gateway_has_it(tmp_path: Path) -> None:
     """The readings raise it here; what the gateway raises later by its own limit takes its place, and is answered."""
 

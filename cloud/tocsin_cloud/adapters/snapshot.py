@@ -22,7 +22,8 @@ class Snapshot:
     """Everything the alarms worker remembers after the message at `position`.
 
     `engine` and `session` are the bytes of the core's own snapshots; `gateways` plain values; `journals` how far the
-    alarm journal of each gateway is in the engine; the latest reading of each point in `ids` in columns of that length.
+    alarm journal of each gateway is in the engine, `apart` the gateways that judge by another plant file; the latest
+    reading of each point in `ids` in columns of that length.
     """
 
     position: Position
@@ -30,6 +31,7 @@ class Snapshot:
     session: bytes
     gateways: list[Any]
     journals: dict[str, int]
+    apart: list[str]
     ids: list[str]
     time_ns: I64
     value: F64
@@ -60,6 +62,7 @@ def pack(snapshot: Snapshot) -> bytes:
         "position": [snapshot.position.sequence, snapshot.position.time_ns],
         "gateways": snapshot.gateways,
         "journals": snapshot.journals,
+        "apart": snapshot.apart,
         "ids": snapshot.ids,
     }
     buffer = BytesIO()
@@ -107,6 +110,7 @@ def unpack(data: bytes) -> Snapshot:
                 head["gateways"],
                 # Earlier versions took none in.
                 head.get("journals", {}),
+                head.get("apart", []),
                 head["ids"],
                 columns["time_ns"],
                 columns["value"],

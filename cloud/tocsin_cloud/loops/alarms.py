@@ -298,6 +298,7 @@ class AlarmsWorker:
         parts.live.restore(Known(held.gateways, held.ids, held.time_ns, held.value, held.quality))
         self._delegation.disown(state)
         self._delegation.adopt(held.journals)
+        self._delegation.apart.update(held.apart)
         self._read = self._kept = held.position
 
     async def _latest_snapshot(self) -> Snapshot | None:
@@ -599,11 +600,12 @@ class AlarmsWorker:
             return
         read, state, session = self._read, deepcopy(self._state), self._session.snapshot()
         known, journals = self._parts.live.known(), dict(self._delegation.positions)
+        apart = sorted(self._delegation.apart)
 
         def pack() -> bytes:
             held = Snapshot(
-                read, engine.snapshot(state, self._rules), session, known.gateways, journals, known.ids, known.time_ns,
-                known.value, known.quality,
+                read, engine.snapshot(state, self._rules), session, known.gateways, journals, apart, known.ids,
+                known.time_ns, known.value, known.quality,
             )  # fmt: skip
             return snapshots.pack(held)
 

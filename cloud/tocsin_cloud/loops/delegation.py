@@ -74,10 +74,11 @@ class Delegation:
         self._rules_of = {gateway: fingerprint(plant, gateway) for gateway in self._own}
         self._owner = {number: gateway for gateway, numbers in self._own.items() for number in numbers}
         self._disagreed: dict[str, int] = {}
-        # Gateways that judge by another plant file, and so not alone; the occurrences that journals told of.
-        self._apart: set[str] = set()
+        # Gateways that judge by another plant file, and so not alone.
+        self.apart: set[str] = set()
         # Gateways whose last word moved no alarm: so much is said once of each.
         self._set_aside: set[str] = set()
+        # The occurrences that journals told of.
         self._onsets: dict[int, int] = {}
         self.positions: dict[str, int] = {}
 
@@ -111,7 +112,7 @@ class Delegation:
         number = command.definition
         onset_ns = int(state.onset_ns[number])
         if state.elsewhere[number] == HERE:
-            if command.verb is not Verb.ACKNOWLEDGE or self._owner.get(number) not in self._apart:
+            if command.verb is not Verb.ACKNOWLEDGE or self._owner.get(number) not in self.apart:
                 return None
             onset_ns = self._onsets.get(number) or onset_ns
         told = Order(
@@ -166,8 +167,8 @@ class Delegation:
             log.warning("a gateway decides by another plant file; its alarms are decided here too", gateway=gateway)
         words = Words(gateway, decides=decides)
         numbers = self._own[gateway]
-        was_apart = gateway in self._apart
-        (self._apart.add if told and not decides else self._apart.discard)(gateway)
+        was_apart = gateway in self.apart
+        (self.apart.add if told and not decides else self.apart.discard)(gateway)
         position = self.positions.get(gateway, 0)
         if part is not None and part.newest is not None and part.newest < position:
             # Another spool: its numbers will come again with others, and what it has written so far is still to come.
