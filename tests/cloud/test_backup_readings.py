@@ -182,7 +182,7 @@ def test_an_export_that_breaks_off_is_no_backup(data: Path, tmp_path: Path) -> N
     """What a server appends that fails in the midst of its answer is no reading; nothing at all is a whole export."""
     line = b'{"metric":{"__name__":"tocsin_value"},"values":[1],"timestamps":[2]}\n'
     answers: dict[str, str | bytes] = {"/metrics": METRICS, "/api/v1/export": gzip.compress(line * 2)}
-    with recorder(answers) as (port, _):
+    with recorder(answers) as (port, asked):
         use(data, f"victoriametrics://127.0.0.1:{port}")
 
         def tried(name: str, answer: bytes) -> str:
@@ -195,6 +195,9 @@ def test_an_export_that_breaks_off_is_no_backup(data: Path, tmp_path: Path) -> N
         assert "broke off" in tried("b", gzip.compress(line)[:-1])
         answers["/api/v1/export"] = gzip.compress(b"")
         done("backup", str(data), "--to", str(tmp_path / "empty"))
+    exports = [request.body for request in asked if request.path.startswith("/api/v1/export")]
+    assert len(exports) == 4
+    assert not any("reduce_mem_usage" in body for body in exports), "the server mixes up what it exports by blocks"
 
 
 class Turns(dict[str, str | bytes]):
