@@ -443,7 +443,7 @@ def test_kill_9_of_the_writer_leaves_no_hole(store: Store) -> None:
             options = json.dumps({"least_chunk_rows": store.least_chunk_rows, "rolled": store.rolled})
             given = [store.address, str(store.folder), point, options]
             writer = subprocess.Popen([sys.executable, "-c", WRITER, *given], stdout=said)
-        eventually(lambda: len(out.read_text().splitlines()) > 20, 60)
+        eventually(lambda: len(out.read_text().splitlines()) > 8, 60)
         writer.send_signal(signal.SIGKILL)
         writer.wait()
         durable = int(out.read_text().split("\n")[-2].split()[1])
