@@ -25,7 +25,8 @@ NEW_SPOOL = 1_000  # a journal does not begin at 1
 class DecidingGateway(SpoolingGateway):
     """It keeps its journal for ever, and sends what is not committed with each birth and whenever it is told to.
 
-    The birth of its device comes after the journal, with the last reading of P1 that was judged.
+    The birth of its device comes before the journal, with the last reading of P1 that was judged: nothing comes between
+    births (tck-id-operational-behavior-data-commands-rebirth-action-2).
     """
 
     entries: dict[int, bytes] = field(default_factory=dict)
@@ -37,7 +38,6 @@ class DecidingGateway(SpoolingGateway):
     another: str = ""  # the fingerprint of another plant's rules
     deaf: bool = False  # orders are not heard
     again: bool = False  # orders that come again are answered again
-    journal_waits: bool = False  # the journal comes after the device's birth: it was lost on its way, or is long
     last: tuple[float, int] | None = None
 
     def on(self, plant: Plant) -> "DecidingGateway":
@@ -98,12 +98,10 @@ class DecidingGateway(SpoolingGateway):
         numbers = JournalNumbers(self.journal_newest, self.journal_committed + 1, rules) if self.decides else None
         birth = self.session.nbirth(self.newest, self.committed + 1, now_ms(), journal=numbers)
         await self._client.publish(birth.topic, birth.payload, qos=0)
-        if self.decides and not self.journal_waits:
-            await self.send_journal()
         value, time_ms = self.last or (0.0, now_ms() - 60_000)
         device = self.session.dbirth(DEVICE, columns({0: value, 1: 0.0}, time_ms), self.newest, now_ms())
         await self._client.publish(device.topic, device.payload, qos=0)
-        if self.decides and self.journal_waits:
+        if self.decides:
             await self.send_journal()
         for number in sorted(self.batches):
             if number > self.committed:

@@ -302,7 +302,8 @@ def test_while_the_plant_files_differ_both_ends_judge_and_know_the_same_occurren
             told = [(entry.event.text, entry.time_ns) for entry in entries if entry.event is not None]
             assert [(row.event, row.time_ns) for row in rows] == told
             assert [row.event for row in rows].count("raise") == 3
-            assert counted(r, "unheeded") == 0
+            # What was over already when the birth told the last reading is history alone: its raising and its return.
+            assert counted(r, "unheeded") == 2
             calls = [(message.occurrence, message.round_ns) for message in await r.all(sql.Message)]
             assert len(calls) == len(set(calls)) == 2
 
@@ -313,7 +314,7 @@ def test_what_the_birth_told_before_the_journal_is_the_gateways_occurrence_all_t
     """It stands since an earlier reading there: people are called once, and either end's answer holds at both."""
 
     async def story(r: Rig, gateway: DecidingGateway) -> None:
-        gateway.another, gateway.journal_waits = "0123456789abcdef", True
+        gateway.another = "0123456789abcdef"
         number = gateway.rules.index["P1/H"]
         for answer in ("there", "here"):
             for value in (60.0, 60.0):

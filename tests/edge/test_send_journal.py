@@ -10,7 +10,7 @@ import pytest
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, HostSession, Message
 from tocsin_core.sparkplug.edge import JournalNumbers
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Spool
-from tocsin_edge.loops.journal_feed import CHUNK, JournalFeed
+from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.send_journal import RESEND_FIRST_S, RESEND_MOST_S, JournalSender
 from tocsin_edge.loops.spool_thread import SpoolThread
 
@@ -118,19 +118,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a story."""
     asyncio.run(story())
-
-
-def test_a_long_journal_goes_in_parts_where_somebody_waits(bench: Bench) -> None:
-    """The births of devices do not wait for all of it; the rest follows, each entry once."""
-
-    async def story() -> None:
-        bodies = [b"%d" % number for number in range(2 * CHUNK + 1)]
-        bench.kept(*bodies)
-        await bench.sender.send(bench.session, 1)
-        assert [len(part) for _, part, _ in bench.ear.heard] == [CHUNK]
-        assert [body for _, part, _ in await bench.sent() for body in part] == bodies
-
-    play(story)
 
 
 def test_entries_go_out_once_in_order_and_the_new_after_them(bench: Bench) -> None:

@@ -26,8 +26,6 @@ NS_PER_MS: Final = 1_000_000
 # drains 10,000 batches a second; what the link carries is Pace's affair.
 HISTORY_WINDOW: Final = 10_000
 HISTORY_CHUNK: Final = 16
-# The births of devices wait for hardly more of the journal than this: 280 bytes an entry, 15 s at 64 kbit/s.
-JOURNAL_BEFORE_DEVICES: Final = 400
 # Nothing acknowledged for so long: what was sent is sent again, ever more rarely.
 RESEND_FIRST_S: Final = 60.0
 RESEND_MOST_S: Final = 600.0
@@ -415,8 +413,6 @@ class Connection:
         await self._uplink.publish(
             self._session.nbirth(self._newest, oldest, self._now_ms(), board.clock, journal, board.standing)
         )
-        # A host that judges the readings as well should hear first what is known of them.
-        await self._journal.send(self._session, JOURNAL_BEFORE_DEVICES)
         for device in self._session.devices:
             if device in self._board.heard:
                 await self._birth(device)

@@ -1,7 +1,6 @@
 """The alarm journal on one uplink connection: what of it was sent, and what becomes of it when the host answers."""
 
 from itertools import groupby
-from math import inf
 from typing import Final
 
 import structlog
@@ -51,15 +50,11 @@ class JournalSender:
             return None
         return JournalNumbers(self._feed.newest, await self._feed.oldest(), self._feed.decides)
 
-    async def send(self, session: EdgeSession, most: float = inf) -> None:
-        """Send what was not sent yet on this connection, and again what nobody has acknowledged for long.
-
-        Once it has sent `most` entries or more, it leaves the rest to the next call.
-        """
+    async def send(self, session: EdgeSession) -> None:
+        """Send what was not sent yet on this connection, and again what nobody has acknowledged for long."""
         self._after_silence()
         first = self._after <= self._feed.committed
-        sent = 0
-        while (newest := self._feed.newest) > self._after and sent < most:
+        while (newest := self._feed.newest) > self._after:
             entries = await self._feed.waiting(self._after)
             if entries is None:
                 return
@@ -75,7 +70,6 @@ class JournalSender:
                 bodies = [entry.body for entry in part]
                 await self._uplink.publish(session.journal(part[0].number, bodies, oldest, self._now_ms()))
             self._after = entries[-1].number
-            sent += len(entries)
             if first:
                 self._moved_s = self._clock.monotonic()
 
