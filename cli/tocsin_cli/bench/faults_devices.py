@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ class Walk:
 
 
 @dataclass
-class Unit:
+class Unit(ABC):
     """A Modbus TCP server that misbehaves when told to; what it answers its kinds know."""
 
     clock: Clock
@@ -157,10 +158,11 @@ class Unit:
         given_s = self.clock.monotonic()
         self.note(Answer(number, given_s, given_s - asked_s))
 
+    @abstractmethod
     def reply(self, function: int, first: int, count: int) -> tuple[bytes, int]:
         """The answer to a question, and its number."""
-        raise NotImplementedError
 
+    @abstractmethod
     def note(self, answer: Answer) -> None:
         """Take note that an answer was given."""
 
