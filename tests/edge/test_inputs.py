@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -115,5 +116,25 @@ def test_a_line_to_another_place_is_another_line(tmp_path: Path) -> None:
                 asked = len(old.asked)
                 await eventually_async(lambda: float(samples[-1].columns.value[0]) == 2.0)
                 assert len(old.asked) == asked
+
+    asyncio.run(story())
+
+
+def test_a_device_that_moves_is_never_read_at_two_places_at_once(tmp_path: Path) -> None:
+    """Its new place is asked once the old one has answered: at one tick both readings could bear one stamp."""
+
+    async def story() -> None:
+        old, new = Slave({1: 1.0}, late_s={1: 0.05}), Slave({1: 2.0}, port=free_port())
+        async with old.serve(), new.serve():
+            samples: list[Sample] = []
+            before = settings(tmp_path, {"A": modbus_device("A", old.port)})
+            async with reading(before, samples) as inputs:
+                await eventually_async(lambda: len(samples) >= 2)
+                await inputs.adopt(settings(tmp_path, {"A": modbus_device("A", new.port)}))
+                await eventually_async(lambda: float(samples[-1].columns.value[0]) == 2.0)
+                values = [float(each.columns.value[0]) for each in samples]
+                assert values == sorted(values)
+                stamps = [int(each.columns.time_ms[0]) for each in samples]
+                assert min(later - sooner for sooner, later in pairwise(stamps)) > 1
 
     asyncio.run(story())

@@ -13,7 +13,7 @@ import pytest
 from tests.support.modbus_units import Fault, TcpUnits, Unit
 from tests.support.serial_line import words
 from tests.support.wait import eventually_async
-from tocsin_core.clock import SystemClock
+from tocsin_core.clock import Clock, SystemClock
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.ranges import Ranges
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_CONFIGURATION, GOOD
@@ -29,6 +29,7 @@ from tocsin_edge.settings import DeviceSettings, ModbusDevice, Part
 CLOCK = SystemClock()
 PERIOD_MS = 1000
 TIMEOUT_MS = 300
+STANDS_MS = 1_800_000_000_000
 FAULTS = [fault for fault in Fault if fault not in (Fault.NONE, Fault.TWICE, Fault.NOISE_BEFORE)]
 
 # The stream of frames goes on: nobody else's connection is broken for these.
@@ -59,7 +60,9 @@ def to(port: int, framing: str = "tcp") -> Modbus:
 
 
 @asynccontextmanager
-async def polled(folder: Path, *lines: list[DeviceSettings]) -> AsyncIterator[tuple[list[Sample], list[Poller]]]:
+async def polled(
+    folder: Path, *lines: list[DeviceSettings], clock: Clock = CLOCK
+) -> AsyncIterator[tuple[list[Sample], list[Poller]]]:
     """Poll the devices of each line; gives what they put, and the pollers."""
     samples: list[Sample] = []
     pollers, holes = [], Holes(folder)
@@ -67,8 +70,8 @@ async def polled(folder: Path, *lines: list[DeviceSettings]) -> AsyncIterator[tu
     for devices in lines:
         how = devices[0].input
         assert isinstance(how, ModbusDevice)
-        line = ModbusLine(how.address, CLOCK, lambda: next(draws))
-        pollers.append(Poller(devices, line, holes, CLOCK, samples.append, lambda: next(draws)))
+        line = ModbusLine(how.address, clock, lambda: next(draws))
+        pollers.append(Poller(devices, line, holes, clock, samples.append, lambda: next(draws)))
     tasks = [asyncio.create_task(run) for run in (holes.run(), *(poller.run() for poller in pollers))]
     try:
         yield samples, pollers
@@ -290,6 +293,33 @@ def test_a_reading_has_the_time_of_the_middle_of_its_own_exchange(tmp_path: Path
             assert second - first >= 100
             assert before_ms + 50 <= first
             assert second <= after_ms - 50
+
+    asyncio.run(story())
+
+
+class StandingClock:
+    """A wall clock that stands still: whatever is read is of one ms."""
+
+    def now_ns(self) -> int:
+        """UTC, always the same."""
+        return STANDS_MS * 1_000_000
+
+    def monotonic(self) -> float:
+        """Seconds since anywhere."""
+        return CLOCK.monotonic()
+
+
+def test_no_two_readings_of_a_device_bear_one_stamp(tmp_path: Path) -> None:
+    """However often it is asked within a ms, each reading has a stamp of its own: of two the history would keep one."""
+
+    async def story() -> None:
+        async with (
+            TcpUnits({1: Unit(words(7, 2))}) as server,
+            polled(tmp_path, [device(to(server.port), 1, period_ms=50)], clock=StandingClock()) as (samples, _),
+        ):
+            await eventually_async(lambda: len(samples) >= 5)
+            stamps = [sample.columns.time_ms.tolist() for sample in samples[:5]]
+            assert stamps == [[STANDS_MS + place] * 2 for place in range(5)]
 
     asyncio.run(story())
 

@@ -21,7 +21,7 @@ STARVED_LEAST_S: Final = 10.0
 # A busy device (exceptions 5 and 6) is asked again after this part of its period.
 BUSY_PART: Final = 0.25
 # Readings are stamped in whole ms, at the middle of the exchange: two cycles that begin no sooner than this after each
-# other never bear one stamp, of which a history keeps one reading.
+# other bear two stamps, unless the first one's question went out late.
 APART_S: Final = 0.002
 # Weight of the newest cycle in what is usual.
 USUAL_WEIGHT: Final = 0.2
@@ -143,7 +143,8 @@ class Bus:
 
     def _start(self, job: Job, now: Moment) -> _Run:
         due_ns = first_due(job.period_ns, job.name, now.ns)
-        due_s = now.s + (due_ns - now.ns) / NS_PER_S
+        # Its units may have been read until now by another bus.
+        due_s = now.s + max((due_ns - now.ns) / NS_PER_S, APART_S)
         return _Run(due_s, due_ns, due_s, job.period_s)
 
     def next(self, now: Moment) -> Turn | float:

@@ -38,8 +38,8 @@ class SteadyClock:
         return self._clock.monotonic()
 
     def go_on_from(self, stamp_ns: int) -> None:
-        """Be no earlier than a stamp that was given before a restart, if the clock was set back by a little since."""
-        ahead_ns = stamp_ns - self.now_ns()
+        """Be later than a stamp that was given before a restart, if the clock was set back by a little since."""
+        ahead_ns = stamp_ns + LEAST_NS - self.now_ns()
         if 0 < ahead_ns <= AHEAD_NS - self._lead_ns:
             self._lead_ns += ahead_ns
 

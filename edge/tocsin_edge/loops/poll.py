@@ -16,7 +16,7 @@ from tocsin_core.clock import Clock
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.outputs import Output
 from tocsin_core.polling import Bus, Job, JobFigures, Moment, Next, Outcome, Turn, WriteRequest
-from tocsin_core.readings import BAD_COMM_FAILURE, I64
+from tocsin_core.readings import AHEAD_NS, BAD_COMM_FAILURE, I64
 from tocsin_core.registers import Hole, Profile, ReadPlan, ReadRequest, Reply, compile_plan
 from tocsin_edge.adapters.modbus import BUSY, Answer, ModbusLine
 from tocsin_edge.adapters.modbus_holes import read_holes, write_holes
@@ -99,6 +99,7 @@ class _Reading:
     reasons: list[str] = field(default_factory=list)
     learned: bool = False
     doubt_after_s: float = 0.0
+    newest_ms: int = 0
 
     @property
     def where(self) -> str:
@@ -126,13 +127,25 @@ class _Reading:
 
     def close(self) -> tuple[Sample, str]:
         """Make a sample of the cycle, and say what is wrong with it; the next begins with nothing."""
-        latest = max(self.middle_ms.values())
+        later_ms = self._later_ms()
+        self.middle_ms = {request: middle_ms + later_ms for request, middle_ms in self.middle_ms.items()}
+        latest = self.newest_ms = max(self.middle_ms.values())
         decoded = self.plan.decode([self.replies.get(request, BAD_COMM_FAILURE) for request in self.plan.requests])
         times = np.array([self.middle_ms.get(request, latest) for request in self.plan.requests])[self.homes]
         found = measured(self.device, decoded.value, decoded.quality, times, self.part.points)
         reason = "; ".join(filter(None, (*self.reasons, found.reason)))
         self.replies, self.middle_ms, self.reasons, self.learned = {}, {}, [], False
         return Sample(self.device, found.columns), reason
+
+    def _later_ms(self) -> int:
+        """How much later than read the cycle is stamped: of two readings of one stamp a history keeps one.
+
+        A question may go out long after its cycle began, for a connection, a retry or a busy machine; the next cycle,
+        already due by then, begins within the same ms.
+        """
+        behind_ms = self.newest_ms - min(self.middle_ms.values())
+        # What is farther back was stamped before the clock was set back.
+        return behind_ms + 1 if 0 <= behind_ms <= AHEAD_NS // NS_PER_MS else 0
 
 
 class Poller:
