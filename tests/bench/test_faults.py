@@ -6,16 +6,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from tocsin_cli.bench import app
 from tocsin_cli.bench.faults_bed import Gateway
 from tocsin_cli.bench.faults_devices import HIGH, LATE_S, LOW, PERIOD_S, SLOW_S, Answer, Coils, Stalls, Walk
+from tocsin_cli.bench.faults_diary import Diary, utc
 from tocsin_cli.bench.faults_outputs import SETTLED_S, OutputWatch
 from tocsin_cli.bench.faults_script import Cut, Disk, Slice, Trouble, script
-from tocsin_cli.bench.faults_tally import Count, Raised, Stored, Told, Window, journal, readings
+from tocsin_cli.bench.faults_tally import (
+    Count,
+    Raised,
+    Stored,
+    Told,
+    Window,
+    Wrong,
+    journal,
+    readings,
+    wrong_journal,
+    wrong_readings,
+)
 from tocsin_core.clock import SystemClock
+from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
+from tocsin_core.sparkplug.edge import Columns
+from tocsin_edge.adapters.spool import Spool
 
 WALK: Final = Walk(1)
 QUICK_S: Final = 0.001
@@ -109,6 +125,43 @@ def test_the_journal_is_held_against_the_stored_levels() -> None:
     assert journal(told(), replace(right, raised=stray)).doubled == 1
 
 
+def test_it_is_told_which_readings_and_alarms_are_wrong() -> None:
+    """Each with its number, when it was answered, and where it is."""
+    at_ms = round(20 * PERIOD_S * 1000)
+    said = f"20 (answered in {QUICK_S:.3f} s) stored at"
+    assert wrong_readings(told(), stored()) == []
+    given_s = 20 * PERIOD_S + QUICK_S
+    missing = stored([n for n in NUMBERS if n != 20])
+    assert wrong_readings(told(), missing) == [Wrong(f"{said} no time", 2, 0, given_s)]
+    twice = replace(stored(), numbers=dict(stored().numbers) | {at_ms + 1: 20.0, 10**9: 4_000.0})
+    assert wrong_readings(told(), twice) == [
+        Wrong(f"{said} {utc(at_ms)}, {utc(at_ms + 1)}", 0, 1, given_s),
+        Wrong(f"4000 (never told) stored at {utc(10**9)}", 0, 1),
+    ]
+    right = stored()
+    begun = utc(right.raised[0].raised_ms)
+    assert wrong_journal(told(), replace(right, raised=right.raised[1:])) == [
+        Wrong(f"run from {begun} raised 0 times, returned 0 times", 2)
+    ]
+
+
+def test_two_readings_of_one_stamp_are_found_in_the_gateways_file(tmp_path: Path) -> None:
+    """The history keeps one of them: one is lost, and one is stored more often than it can be read."""
+    gateway = Gateway(tmp_path, tmp_path, tmp_path, tmp_path, 1.0)
+    assert (gateway.kept(), gateway.stamped_alike()) == ([], [])
+    gateway.spool.parent.mkdir(parents=True)
+    spool = Spool.open(gateway.spool, 64, 600, 1_000)
+    for time_ms, number, quality in ((1_000, 1.0, GOOD), (1_300, 2.0, GOOD), (1_300, np.nan, BAD_COMM_FAILURE)):
+        held = Columns(np.zeros(1, np.int64), np.array([time_ms]), np.array([number]), np.array([quality], np.uint8))
+        spool.keep([("d0", ("d0n",), held)], [])
+    spool.close()
+    assert gateway.kept() == [("d0n", 1), ("d0n", 2)]
+    assert gateway.kept() == []
+    assert gateway.stamped_alike() == [
+        f"{utc(1_300)} d0n: one stamp, 2 (quality {GOOD}, batch 1002) and nan (quality {BAD_COMM_FAILURE}, batch 1003)"
+    ]
+
+
 def test_a_script_is_drawn_from_its_seed() -> None:
     """The same seed gives the same faults, another one others; every kind comes, and no cycle is without one."""
     first = script(200, 6, 1)
@@ -132,8 +185,11 @@ class Looks:
     def __init__(self) -> None:
         """See nothing yet."""
         clock = SystemClock()
+        self.diary = Diary(clock)
         self.coils = Coils(clock)
-        self.watch = OutputWatch(Gateway(Path(), Path(), Path(), Path(), 1.0), self.coils, 1, clock, Stalls(clock))
+        self.watch = OutputWatch(
+            Gateway(Path(), Path(), Path(), Path(), 1.0), self.coils, 1, clock, Stalls(clock), self.diary
+        )
 
     def at(self, at_s: float, phase: str = "acknowledged", *, beacon: bool, siren: bool) -> tuple[int, int]:
         """Look at that time: how many were judged, and wrong, by then."""
@@ -167,6 +223,7 @@ def test_an_output_that_goes_wrong_later_is_wrong_each_time() -> None:
     for at_s, siren in sounds.items():
         assert looks.at(at_s, "unacknowledged", beacon=True, siren=siren)[1] == 0
     assert looks.at(quiet + SETTLED_S, "unacknowledged", beacon=True, siren=False) == (2, 1)
+    assert [line.partition(" ")[2] for line in looks.diary.lines] == ["output 1 has not been on for 2 s"]
     assert looks.at(again - 0.1, "unacknowledged", beacon=True, siren=False) == (2, 1)
     for at_s, siren in {again: True, again + 0.1: False, again + SETTLED_S: True}.items():
         assert looks.at(at_s, "unacknowledged", beacon=True, siren=siren) == (2, 1)
@@ -184,7 +241,8 @@ def test_a_short_run_loses_and_doubles_nothing() -> None:
     assert found["readings_expected"] > 100
     assert found["disk_troubles"] + found["clock_steps"] >= 3
     wrong = ("readings_lost", "readings_doubled", "journal_lost", "journal_doubled", "outputs_wrong")
-    assert [found[key] for key in wrong] == [0] * len(wrong)
+    assert [found[key] for key in wrong] == [0] * len(wrong), "\n".join(found["account"])
+    assert "account" not in found
     assert (found["outputs"], found["versions_sent"]) == (7, 3)
     assert found["outputs_judged"] > 0
     assert result.exit_code == 0

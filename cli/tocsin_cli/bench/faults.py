@@ -26,10 +26,21 @@ from tocsin_cli.bench.faults_bed import (
 from tocsin_cli.bench.faults_cloud import Sql
 from tocsin_cli.bench.faults_cloud import measure as measure_cloud_side
 from tocsin_cli.bench.faults_devices import Coils, Device, Stalls, Walk
+from tocsin_cli.bench.faults_diary import Diary
 from tocsin_cli.bench.faults_link import Link
 from tocsin_cli.bench.faults_outputs import OutputWatch
 from tocsin_cli.bench.faults_script import TRIAL_S, Cycle, Disk, Slice, Span, Trouble, script
-from tocsin_cli.bench.faults_tally import ON_DISK_S, Count, Told, Window, journal, readings
+from tocsin_cli.bench.faults_tally import (
+    ON_DISK_S,
+    Count,
+    Told,
+    Window,
+    Wrong,
+    journal,
+    readings,
+    wrong_journal,
+    wrong_readings,
+)
 from tocsin_cli.bench.faults_versions import Versions, became
 from tocsin_cli.bench.postgres import installed
 from tocsin_cli.demo.ports import free_port
@@ -75,9 +86,10 @@ class Found:
     outputs_judged: int
     outputs_wrong: int
     versions: dict[str, int]
+    account: list[str]
 
-    def figures(self) -> dict[str, float]:
-        """The figures by name."""
+    def figures(self) -> dict[str, float | list[str]]:
+        """The figures by name; `account`, what was wrong and what was done to the gateway, where anything is."""
         return {
             "cycles": self.cycles,
             "kills": self.kills,
@@ -92,6 +104,7 @@ class Found:
             "outputs": self.outputs,
             "outputs_judged": self.outputs_judged,
             "outputs_wrong": self.outputs_wrong,
+            **({"account": self.account} if self.account else {}),
         }
 
 
@@ -107,6 +120,7 @@ class Bench:
         coils: Coils,
         versions: Versions,
         clock: Clock,
+        diary: Diary,
     ) -> None:
         """Do nothing yet."""
         self._versions = versions
@@ -116,6 +130,7 @@ class Bench:
         self._devices = devices
         self._coils = coils
         self._clock = clock
+        self.diary = diary
         self._kept: dict[str, set[int]] = {}
         self._windows: list[Window] = []
         self.kills = self.disk_troubles = self.clock_steps = 0
@@ -126,11 +141,12 @@ class Bench:
             tasks.create_task(asyncio.sleep(cycle.length_s), name="length")
             if cycle.cut is not None:
                 cut, span = cycle.cut
-                tasks.create_task(self._during(span.begin_s, span.end_s, lambda: self._link.fail(cut), self._link.mend))
+                tasks.create_task(self._during(f"cut {cut.name}", span, lambda: self._link.fail(cut), self._link.mend))
             if cycle.trouble is not None:
                 trouble, place, span = cycle.trouble
                 device = [*self._devices, self._coils][place]
-                tasks.create_task(self._during(span.begin_s, span.end_s, lambda: device.fail(trouble), device.mend))
+                what = f"unit {place} {trouble.name}"
+                tasks.create_task(self._during(what, span, lambda: device.fail(trouble), device.mend))
             if cycle.kill_s is not None or cycle.slice is not None:
                 tasks.create_task(self._ends(cycle), name="kills and versions")
             if cycle.disk is not None:
@@ -141,12 +157,14 @@ class Bench:
                 tasks.create_task(self._answer(cycle.answer_s), name="answer")
 
     async def _during(
-        self, begin_s: float, end_s: float, fail: Callable[[], Awaitable[None]], mend: Callable[[], Awaitable[None]]
+        self, what: str, span: Span, fail: Callable[[], Awaitable[None]], mend: Callable[[], Awaitable[None]]
     ) -> None:
-        await asyncio.sleep(begin_s)
+        await asyncio.sleep(span.begin_s)
+        self.diary.note(f"{what} begins")
         await fail()
-        await asyncio.sleep(end_s - begin_s)
+        await asyncio.sleep(span.end_s - span.begin_s)
         await mend()
+        self.diary.note(f"{what} has ended")
 
     async def _disk(self, disk: Disk, span: Span) -> None:
         """Let the disk take nothing, or not much, for a while; returns when the gateway has nothing in memory alone."""
@@ -162,12 +180,14 @@ class Bench:
             told = await asyncio.to_thread(self._gateway.status)
             return bool(told) and not told["spool"]["trouble"]
 
-        await self._during(span.begin_s, span.end_s, full, mended)
+        await self._during(f"disk {disk.name}", span, full, mended)
         await self.until(kept, READY_S, "the gateway's return to its disk")
+        self.diary.note("all is on disk again")
 
     async def _set_clock(self, at_s: float, ahead_s: float) -> None:
         await asyncio.sleep(at_s)
         self.clock_steps += 1
+        self.diary.note(f"clock {ahead_s:.3f} s ahead")
         set_clock(self._gateway.clock, ahead_s)
 
     async def _answer(self, at_s: float) -> None:
@@ -179,6 +199,7 @@ class Bench:
         kind, sent_s = cycle.slice or (None, 0.0)
         if kind is not None:
             await asyncio.sleep(sent_s)
+            self.diary.note(f"version {kind.name} sent")
             await self._versions.send(kind)
         kill_s = TRIAL_S / 2 if kind is Slice.KILLED else cycle.kill_s
         if kill_s is not None:
@@ -194,12 +215,14 @@ class Bench:
 
     async def _kill(self) -> None:
         begun_s = self._clock.monotonic()
+        self.diary.note("kill")
         await self._gateway.kill()
         self.kills += 1
         for point, number in await asyncio.to_thread(self._gateway.kept):
             self._kept.setdefault(point, set()).add(number)
         self._windows.append(Window(begun_s - ON_DISK_S, self._clock.monotonic()))
         await self._gateway.start()
+        self.diary.note("started again")
 
     async def until_polled(self) -> None:
         """Wait until some instrument has been asked anew."""
@@ -231,6 +254,7 @@ class Bench:
         """
         for device in self._devices:
             await device.fail(Trouble.DEAD)
+        self.diary.note("all instruments silent")
         await asyncio.sleep(ON_DISK_S)
         last = spool_counters(self._gateway.spool)
 
@@ -258,25 +282,26 @@ class Bench:
 
     async def _outputs_wrong(self, say: Say) -> int:
         """Count the outputs that do not come to be what the cloud side's journal says."""
-        wrong = len(self._devices) + 1
+        wrong = list(range(len(self._devices) + 1))
 
         async def right() -> bool:
             nonlocal wrong
             wanted = await self._cloud.shown(len(self._devices))
-            wrong = sum(self._coils.on.get(coil) is not on for coil, on in wanted.items())
+            wrong = [coil for coil, on in wanted.items() if self._coils.on.get(coil) is not on]
             return not wrong
 
         try:
             await self.until(right, SETTLE_S, "the outputs' rest")
         except TimeoutError as error:
             say(str(error))
-        return wrong
+            self.diary.note(f"outputs {wrong} are not as the journal wants them")
+        return len(wrong)
 
-    async def count(self, stalls: Stalls) -> tuple[Count, Count]:
-        """Count readings and journal over all instruments, once everything has settled."""
+    async def count(self, stalls: Stalls) -> tuple[Count, Count, list[str]]:
+        """Count readings and journal over all instruments, once everything has settled, and tell what is wrong."""
         raised = await self._cloud.raised()
         unsure = [Window(end_s - UNSURE_S, end_s + UNSURE_S) for end_s in stalls.ended_s]
-        of_readings, of_journal, different = Count(), Count(), 0
+        of_readings, of_journal, different, wrong = Count(), Count(), 0, list[str]()
         for place, device in enumerate(self._devices):
             torn = [Window(begun_s - TORN_S, begun_s) for begun_s in device.restarts_s]
             kept = self._kept.get(number_point(place), set())
@@ -285,8 +310,17 @@ class Bench:
             of_readings += readings(told, stored)
             of_journal += journal(told, stored)
             different += rows
+            wrong += [self._told(number_point(place), each) for each in wrong_readings(told, stored)]
+            wrong += [self._told(level_point(place), each) for each in wrong_journal(told, stored)]
         # What the database reads once may have been stored more often: the cloud side counts what it stores.
-        return of_readings + Count(doubled=await self._cloud.readings() - different), of_journal
+        again = await self._cloud.readings() - different
+        if again:
+            wrong += [f"{again} readings stored more often than once", *self._gateway.stamped_alike()]
+        return of_readings + Count(doubled=again), of_journal, wrong
+
+    def _told(self, point: str, wrong: Wrong) -> str:
+        at = "" if wrong.given_s is None else f"{self.diary.utc(wrong.given_s)} "
+        return f"{at}{point}: {wrong.said}"
 
 
 async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say) -> Found:
@@ -311,19 +345,22 @@ async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say) 
         set_clock(gateway.clock, 0.0)
         stack.push_async_callback(gateway.end)
         versions = Versions(folder / "cloud", write, clock)
-        bench = Bench(gateway, cloud, link, devices, coils, versions, clock)
+        diary = Diary(clock)
+        bench = Bench(gateway, cloud, link, devices, coils, versions, clock, diary)
         say("starting the cloud side")
         await bench.until(api.ready, READY_S, "the cloud side's start")
         versions.pin(gateway)
         await gateway.start()
         await bench.until_polled()
-        async with OutputWatch(gateway, coils, DEVICES, clock, stalls).watched() as outputs:
+        async with OutputWatch(gateway, coils, DEVICES, clock, stalls, diary).watched() as outputs:
             for place, cycle in enumerate(script(cycles, DEVICES + 1, seed), 1):
                 say(f"cycle {place} of {cycles}")
                 await bench.cycle(cycle)
         say("waiting for what is still under way")
         wrong = await bench.settle(say)
-        of_readings, of_journal = await bench.count(stalls)
+        of_readings, of_journal, account = await bench.count(stalls)
+        if outputs.wrong + wrong or account:
+            account += diary.lines
         return Found(
             cycles,
             bench.kills,
@@ -335,6 +372,7 @@ async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say) 
             outputs.judged,
             outputs.wrong + wrong,
             {"sent": versions.sent, **became(gateway.log)},
+            account,
         )
 
 
@@ -387,6 +425,7 @@ def faults(
         typer.echo(json.dumps(found))
     else:
         for key, value in found.items():
-            typer.echo(f"{key.replace('_', ' ')}: {value}")
+            said = "".join(f"\n  {line}" for line in value) if isinstance(value, list) else value
+            typer.echo(f"{key.replace('_', ' ')}: {said}")
     if any(value for key, value in found.items() if key.endswith(("_lost", "_doubled", "_wrong"))):
         raise typer.Exit(1)

@@ -6,16 +6,17 @@ import resource
 import secrets
 import sqlite3
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from httpx import TransportError
 
 from tocsin_cli.bench.faults_devices import PERIOD_S, TIMEOUT_S
+from tocsin_cli.bench.faults_diary import utc
 from tocsin_cli.bench.faults_tally import Raised, Stored
 from tocsin_cli.bench.programs import TOCSIN, program
 from tocsin_cli.demo.client import ApiClient
@@ -45,6 +46,11 @@ PROFILE: Final = (
 def number_point(place: int) -> str:
     """The point of an instrument that tells which answer it was."""
     return f"d{place}n"
+
+
+def is_number_point(point: str) -> bool:
+    """Whether a point is one of `number_point`."""
+    return point.endswith("n")
 
 
 def level_point(place: int) -> str:
@@ -158,27 +164,48 @@ class Gateway:
     def kept(self) -> list[tuple[str, int]]:
         """Point and value of each good reading of an answer's number that its file has on top since this was asked."""
         found = []
+        for number, point, _, value, quality in self._in_file(self._seen):
+            self._seen = number
+            if quality == GOOD and is_number_point(point):
+                found.append((point, int(value)))
+        return found
+
+    def stamped_alike(self) -> list[str]:
+        """Tell of each point that has several readings of one stamp, as far back as its file goes."""
+        found: dict[tuple[str, int], list[str]] = {}
+        for number, point, time_ms, value, quality in self._in_file(0):
+            found.setdefault((point, time_ms), []).append(f"{value:g} (quality {quality}, batch {number})")
+        return [
+            f"{utc(time_ms)} {point}: one stamp, {' and '.join(several)}"
+            for (point, time_ms), several in found.items()
+            if len(several) > 1
+        ]
+
+    def _in_file(self, after: int) -> Iterator[tuple[int, str, int, float, int]]:
+        """Batch, point, time in ms since 1970, value and quality of what its file has in batches above `after`."""
         if not self.spool.exists():
-            return []
+            return
         with closing(sqlite3.connect(f"file:{self.spool}?mode=rw", uri=True)) as database:
             if not database.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'batches'").fetchone()[0]:
-                return []
+                return
             rows = database.execute(
                 "SELECT number, device, metrics, columns FROM batches JOIN layouts ON layouts.id = layout"
                 " WHERE number > ? ORDER BY number",
-                (self._seen,),
+                (after,),
             ).fetchall()
         for number, device, held, blob in rows:
-            self._seen = number
             names = tuple(json.loads(held))
             columns = unpack(blob, seal(number, device, names))
             if columns is None:
                 raise RuntimeError(f"batch {number} in the gateway's file does not check out")
-            good = columns.quality == GOOD
-            for metric, value in zip(columns.metric[good].tolist(), columns.value[good].tolist(), strict=True):
-                if names[metric] == f"{device}n":
-                    found.append((names[metric], int(value)))
-        return found
+            for metric, time_ms, value, quality in zip(
+                columns.metric.tolist(),
+                columns.time_ms.tolist(),
+                columns.value.tolist(),
+                columns.quality.tolist(),
+                strict=True,
+            ):
+                yield number, names[metric], time_ms, value, quality
 
 
 class Cloud:
@@ -219,7 +246,7 @@ class Cloud:
         now_ms = self._clock.now_ns() // 1_000_000 + AHEAD_MS
         for begin_ms in range(self._begun_ms, now_ms, STRETCH_S * 1000):
             end_ms = begin_ms + STRETCH_S * 1000
-            found = await self._api.get(f"points/{point}/readings", start=_text(begin_ms), end=_text(end_ms))
+            found = await self._api.get(f"points/{point}/readings", start=utc(begin_ms), end=utc(end_ms))
             for time, value, quality in zip(found["time"], found["value"], found["quality"], strict=True):
                 # What a death marks is the cloud side's own word.
                 count += quality != BAD_NOT_CONNECTED
@@ -260,10 +287,6 @@ async def cloud_side(
             yield Cloud(api, clock), api
         finally:
             await api.close()
-
-
-def _text(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, tz=UTC).isoformat().replace("+00:00", "Z")
 
 
 def _ms(text: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 from tocsin_cli.bench.faults_bed import Gateway, shown
 from tocsin_cli.bench.faults_devices import Coils, Stalls
+from tocsin_cli.bench.faults_diary import Diary
 from tocsin_core.clock import Clock
 
 LOOK_S: Final = 0.1
@@ -40,6 +41,7 @@ class OutputWatch:
     instruments: int
     clock: Clock
     stalls: Stalls
+    diary: Diary
     judged: int = 0
     wrong: int = 0
     _stretches: dict[int, _Stretch] = field(default_factory=dict)
@@ -94,3 +96,4 @@ class OutputWatch:
         if not stretch.counted and now_s - stretch.wrong_s >= SETTLED_S:
             stretch.counted = True
             self.wrong += 1
+            self.diary.note(f"output {coil} has not been {'on' if wanted else 'off'} for {SETTLED_S:g} s")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tocsin_cli.bench.faults_devices import HIGH, PERIOD_S, TIMEOUT_S, Answer, Walk
+from tocsin_cli.bench.faults_diary import utc
 
 # What a gateway was told so long before a kill is on its disk: it gathers for 0.05 s and syncs. What it was told later
 # may be in the batch that was being written, and counts as expected only where its file has it.
@@ -86,25 +87,47 @@ class Count:
         return Count(self.expected + other.expected, self.lost + other.lost, self.doubled + other.doubled)
 
 
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Something that is lost or doubled, in words, and when it was given or began, as far as the bench knows."""
+
+    said: str
+    lost: int = 0
+    doubled: int = 0
+    given_s: float | None = None
+
+
 def readings(told: Told, stored: Stored) -> Count:
     """Count one instrument's readings: each answer is two, its number and, of the same time, its level.
 
     What was never told, or only when nobody waited any more, is doubled: it is stored once more than it was read.
     """
+    return _counted(2 * len(told.expected()), wrong_readings(told, stored))
+
+
+def wrong_readings(told: Told, stored: Stored) -> list[Wrong]:
+    """Which of one instrument's readings are lost or doubled."""
     times: dict[int, list[int]] = {}
     for time_ms, value in stored.numbers.items():
         times.setdefault(int(value), []).append(time_ms)
+    given = {answer.number: answer for answer in told.answers}
     expected, allowed = told.expected(), told.allowed()
-    lost = sum(2 for number in expected if number not in times)
-    right = {
-        time_ms
-        for number, found in times.items()
-        for time_ms in found
-        if stored.levels.get(time_ms) == told.walk.level(number)
-    }
-    lost += sum(1 for number in expected & times.keys() if right.isdisjoint(times[number]))
-    doubled = sum(len(found) - (number in allowed) for number, found in times.items())
-    return Count(2 * len(expected), lost, doubled)
+    wrong = []
+    for number in sorted(expected | times.keys()):
+        found = times.get(number, [])
+        answer = given.get(number)
+        told_s = "never told" if answer is None else f"answered in {answer.took_s:.3f} s"
+        said = f"{number} ({told_s}) stored at {', '.join(map(utc, found)) or 'no time'}"
+        right = [time_ms for time_ms in found if stored.levels.get(time_ms) == told.walk.level(number)]
+        lost = 0 if number not in expected or right else 1 if found else 2
+        doubled = max(0, len(found) - (number in allowed))
+        if lost or doubled:
+            wrong.append(Wrong(said, lost, doubled, None if answer is None else answer.given_s))
+    return wrong
+
+
+def _counted(expected: int, wrong: Sequence[Wrong]) -> Count:
+    return Count(expected, sum(each.lost for each in wrong), sum(each.doubled for each in wrong))
 
 
 @dataclass(slots=True)
@@ -121,21 +144,29 @@ def journal(told: Told, stored: Stored) -> Count:
 
     A raising is expected where an expected answer is in the run, its return where one is in the run below that follows.
     """
+    expected = sum(run.raise_expected + run.return_expected for run in _runs(told, stored))
+    return _counted(expected, wrong_journal(told, stored))
+
+
+def wrong_journal(told: Told, stored: Stored) -> list[Wrong]:
+    """Which of one instrument's raisings and returns are lost or doubled."""
     runs = _runs(told, stored)
     found: Counter[int] = Counter()
     returned: Counter[int] = Counter()
-    strays = 0
+    wrong = []
     for occurrence in stored.raised:
         place = max((n for n, run in enumerate(runs) if run.begin_ms <= occurrence.raised_ms), default=None)
         if place is None:
-            strays += 1
+            wrong.append(Wrong(f"raised at {utc(occurrence.raised_ms)}, before any run", doubled=1))
             continue
         found[place] += 1
         returned[place] += occurrence.returned_ms is not None
-    lost = sum(run.raise_expected and not found[n] for n, run in enumerate(runs))
-    lost += sum(run.return_expected and not returned[n] for n, run in enumerate(runs))
-    doubled = strays + sum(max(0, found[n] - 1) for n in range(len(runs)))
-    return Count(sum(run.raise_expected + run.return_expected for run in runs), lost, doubled)
+    for n, run in enumerate(runs):
+        said = f"run from {utc(run.begin_ms)} raised {found[n]} times, returned {returned[n]} times"
+        lost = (run.raise_expected and not found[n]) + (run.return_expected and not returned[n])
+        if lost or found[n] > 1:
+            wrong.append(Wrong(said, lost, max(0, found[n] - 1)))
+    return wrong
 
 
 def _runs(told: Told, stored: Stored) -> list[_Run]:
