@@ -115,11 +115,11 @@ class SpoolingGateway:
     batches: dict[int, Columns] = field(default_factory=dict)
     bd_seq: int = 0
     clock: ClockState | None = None
+    metrics: tuple[EdgeMetric, ...] = (EdgeMetric(POINT, "kPa", 0.0, 100.0), EdgeMetric("P2"))
 
     def __post_init__(self) -> None:
-        """Be the gateway `gw` with its device of two points."""
-        device = EdgeDevice(DEVICE, (EdgeMetric(POINT, "kPa", 0.0, 100.0), EdgeMetric("P2")))
-        self.session = EdgeSession(SITE, GATEWAY, [device])
+        """Be the gateway `gw` with its one device."""
+        self.session = EdgeSession(SITE, GATEWAY, [EdgeDevice(DEVICE, self.metrics)])
         self._client: aiomqtt.Client | None = None
 
     @asynccontextmanager
@@ -168,7 +168,8 @@ class SpoolingGateway:
         assert self._client is not None
         birth = self.session.nbirth(self.newest, self.committed + 1, now_ms(), self.clock)
         await self._client.publish(birth.topic, birth.payload, qos=0)
-        device = self.session.dbirth(DEVICE, columns({0: 0.0, 1: 0.0}, now_ms() - 60_000), self.newest, now_ms())
+        calm = dict.fromkeys(range(len(self.metrics)), 0.0)
+        device = self.session.dbirth(DEVICE, columns(calm, now_ms() - 60_000), self.newest, now_ms())
         await self._client.publish(device.topic, device.payload, qos=0)
         for number in sorted(self.batches):
             if number > self.committed:

@@ -2,11 +2,14 @@
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
 from prometheus_client import CollectorRegistry, generate_latest
 
-from tests.cloud.api.stand_ins import StoredTrend
+from tests.cloud.api.stand_ins import HandClock, StoredTrend
 from tests.cloud.rig import GATEWAY, SITE, broker, candidate, held, plant_folder
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.metrics import Metrics
@@ -16,7 +19,7 @@ from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import connect
 from tocsin_cloud.api import remote
 from tocsin_cloud.api.live_port import LivePort
-from tocsin_cloud.api.remote import RemoteLive, Told, WorkersMetrics, added, answering
+from tocsin_cloud.api.remote import SILENT_S, RemoteLive, Told, WorkersMetrics, _pack, added, answering
 from tocsin_cloud.loops.candidates import keep_telling
 from tocsin_cloud.loops.live import GatewayLive, LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
@@ -24,6 +27,9 @@ from tocsin_cloud.settings import Role, StrangerSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import GOOD, Frame
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
 
 
 def test_figures_of_several_processes_are_one_each() -> None:
@@ -54,6 +60,39 @@ def test_figures_of_several_processes_are_one_each() -> None:
         ("process_resident_memory_bytes", "b"),
     }
     assert not any(name.endswith("_created") for name in families)
+
+
+def test_an_interface_that_was_held_up_does_not_take_the_workers_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two questions in a row have to be in vain, however late it is since the last answer."""
+    monkeypatch.setattr(remote, "LOOK_S", 0.0)
+    clock = HandClock()
+
+    class Worker:
+        asked, silent = 0, False
+
+        async def request(self, subject: str, _data: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
+            del timeout
+            self.asked += 1
+            if self.silent:
+                raise NatsTimeoutError
+            return Msg(_client=cast("Client", self), subject=subject, data=_pack({}, {"ready": None}))
+
+    async def story() -> None:
+        worker = Worker()
+        live = RemoteLive(cast("Client", worker), SITE, clock)
+        await live.hear(asyncio.Event())
+        clock.move(2 * SILENT_S)
+        assert live.ready() is None
+        worker.silent = True
+        waiting = asyncio.create_task(live.hear(asyncio.Event()))
+        await eventually_async(lambda: worker.asked == 2, interval_s=0)
+        assert live.ready() is None
+        await eventually_async(lambda: live.ready() == "the alarms worker does not answer")
+        worker.silent = False
+        await waiting
+        assert live.ready() is None
+
+    asyncio.run(story())
 
 
 def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

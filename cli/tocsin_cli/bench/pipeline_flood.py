@@ -32,7 +32,7 @@ class Noticed:
 
     answers_ms: dict[str, list[float]] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
-    # How often the stream ended: a reader then has to read everything anew.
+    # How often the stream ended, or told of a gap: a reader then has to read everything anew.
     ended: int = 0
     acknowledged_ms: float | None = None
     # Commands that were not answered in time: a person presses again.
@@ -60,8 +60,12 @@ async def _listen(client: httpx.AsyncClient, noticed: Noticed, clock: Clock) -> 
                 name, _, rest = line.partition(": ")
                 if name == "event":
                     kind = rest
-                elif name == "data" and kind == "transition":
-                    noticed.events.setdefault(json.loads(rest)["id"], clock.now_ns())
+                elif name == "data" and kind == "reset":
+                    noticed.ended += 1
+                elif name == "data" and kind == "transitions":
+                    now_ns = clock.now_ns()
+                    for alarm in json.loads(rest):
+                        noticed.events.setdefault(alarm["id"], now_ns)
         noticed.ended += 1
 
 

@@ -113,7 +113,7 @@ export const api = {
     request<Alarm>("POST", `/alarms/${id(alarm)}/out-of-service`, { reason }),
   inService: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/in-service`, {}),
   reset: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/reset`, {}),
-  tickets: (state: "open" | "all") => request<Ticket[]>("GET", `/tickets?state=${state}`),
+  tickets: (state: "open" | "all", limit: number) => request<Ticket[]>("GET", `/tickets?state=${state}&limit=${limit}`),
   ticket: (ticket: string) => request<Ticket>("GET", `/tickets/${id(ticket)}`),
   submit: (ticket: string, measures: string) => request<Ticket>("POST", `/tickets/${id(ticket)}/submit`, { measures }),
   accept: (ticket: string, comment: string) => request<Ticket>("POST", `/tickets/${id(ticket)}/accept`, { comment }),

@@ -68,8 +68,8 @@ export function compareAlarms(a: Alarm, b: Alarm): number {
   if (asks !== 0) return asks;
   const rank = RANK[b.priority] - RANK[a.priority];
   if (rank !== 0) return rank;
-  const age = Date.parse(b.raised_at) - Date.parse(a.raised_at);
-  if (age !== 0) return age;
+  // Instants have one length and one zone, so that they order as texts: a flood is sorted several times in a second.
+  if (a.raised_at !== b.raised_at) return a.raised_at < b.raised_at ? 1 : -1;
   return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 }
 

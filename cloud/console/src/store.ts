@@ -73,6 +73,7 @@ const shelvingClock = computed(() => Math.floor(now.value / 5000) * 5000);
 export const announcedAlarms = computed(() => sortedAlarms.value.filter((a) => annunciated(a, shelvingClock.value)));
 export const silencedAlarms = computed(() => sortedAlarms.value.filter((a) => !annunciated(a, shelvingClock.value)));
 export const unacknowledged = computed(() => announcedAlarms.value.filter((a) => asksForAnswer(a.phase)));
+export const openTickets = computed(() => [...tickets.value.values()].filter((ticket) => ticket.state !== "accepted").length);
 export const unacknowledgedByPriority = computed(() => {
   const count: Record<Priority, number> = { critical: 0, high: 0, medium: 0, low: 0 };
   for (const alarm of unacknowledged.value) count[alarm.priority] += 1;
@@ -136,35 +137,45 @@ export function applyValues(event: ValuesEvent): boolean {
 }
 
 export function setAlarms(rows: readonly Alarm[]): void {
-  replaceAlarms(new Map(rows.map((a) => [a.id, a])));
+  const here = byPoint(rows);
+  batch(() => {
+    alarms.value = new Map(rows.map((a) => [a.id, a]));
+    for (const point of here.keys()) stateOf(point);
+    for (const [point, state] of states) state.alarms.value = here.get(point) ?? NOTHING;
+  });
 }
 
-/** Takes many changed alarms at once: a plant trip raises thousands in a second. */
+/** Takes many changed alarms at once, and touches only their points: a plant trip raises thousands in a second. */
 export function applyAlarms(changed: readonly Alarm[]): void {
+  const latest = new Map(changed.map((alarm) => [alarm.id, alarm]));
   const next = new Map(alarms.value);
-  for (const alarm of changed) {
+  const present: Alarm[] = [];
+  for (const alarm of latest.values()) {
     if (alarm.phase === "normal" && !alarm.suppressed) next.delete(alarm.id);
-    else next.set(alarm.id, alarm);
+    else {
+      next.set(alarm.id, alarm);
+      present.push(alarm);
+    }
   }
-  replaceAlarms(next);
-}
-
-function replaceAlarms(next: ReadonlyMap<string, Alarm>): void {
-  const byPoint = new Map<string, Alarm[]>();
-  for (const alarm of next.values()) {
-    const list = byPoint.get(alarm.point);
-    if (list === undefined) byPoint.set(alarm.point, [alarm]);
-    else list.push(alarm);
-  }
+  const here = byPoint(present);
   batch(() => {
     alarms.value = next;
-    for (const point of byPoint.keys()) stateOf(point);
-    for (const [point, state] of states) {
-      const list = byPoint.get(point) ?? NOTHING;
-      const old = state.alarms.peek();
-      if (list.length !== old.length || list.some((a, i) => a !== old[i])) state.alarms.value = list;
+    for (const point of new Set(changed.map((alarm) => alarm.point))) {
+      const state = stateOf(point);
+      const others = state.alarms.peek().filter((alarm) => !latest.has(alarm.id));
+      state.alarms.value = [...others, ...(here.get(point) ?? NOTHING)];
     }
   });
+}
+
+function byPoint(rows: Iterable<Alarm>): ReadonlyMap<string, readonly Alarm[]> {
+  const found = new Map<string, Alarm[]>();
+  for (const alarm of rows) {
+    const list = found.get(alarm.point);
+    if (list === undefined) found.set(alarm.point, [alarm]);
+    else list.push(alarm);
+  }
+  return found;
 }
 
 /** Lists and events carry no evidence; what was read before for one ticket is kept. */
@@ -177,12 +188,16 @@ export function setTickets(rows: readonly Ticket[]): void {
   tickets.value = new Map(rows.map((row) => [row.id, withEvidence(row)]));
 }
 
-export function applyTicket(ticket: Ticket): void {
-  tickets.value = new Map(tickets.value).set(ticket.id, withEvidence(ticket));
+export function applyTickets(rows: readonly Ticket[]): void {
+  const next = new Map(tickets.value);
+  for (const row of rows) next.set(row.id, withEvidence(row));
+  tickets.value = next;
 }
 
-export function applyNotification(row: Notification): void {
-  notifications.value = new Map(notifications.value).set(String(row.id), row);
+export function applyNotifications(rows: readonly Notification[]): void {
+  const next = new Map(notifications.value);
+  for (const row of rows) next.set(String(row.id), row);
+  notifications.value = next;
 }
 
 export function applyGateway(row: Gateway): void {

@@ -8,11 +8,16 @@ import type { Alarm, Flood, Gateway, Notification, Projection, Ticket, ValuesEve
 /** The server says something at least every 5 s; 8 s of silence is a lost connection. */
 const SILENCE_MS = 8000;
 const WATCH_MS = 250;
-/** Transitions are taken together, so that 10,000 in a second cost a few redraws. */
+/** What comes is taken together, so that 10,000 alarms in a second cost a few redraws. */
 const GATHER_MS = 100;
+/** A browser that was told to read anew does so at most so often: it was too slow as it is. */
+const ANEW_MS = 1000;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 5000;
-const ALARM_LIMIT = 1000;
+/** As many as the server gives at once: what is counted here is counted from these lists. */
+const LIST_LIMIT = 100_000;
+/** Those of the most urgent alarms are asked for; the stream brings the others within seconds. */
+const PROJECTION_LIMIT = 50;
 export const NOTIFICATION_LIMIT = 100;
 
 type Handler = (data: string) => void;
@@ -21,20 +26,28 @@ type Handler = (data: string) => void;
 export class Stream {
   private source: EventSource | null = null;
   private generation = 0;
-  private waiting: Alarm[] = [];
+  private alarms: Alarm[] = [];
+  private tickets: Ticket[] = [];
+  private notifications: Notification[] = [];
   private gathering: ReturnType<typeof setTimeout> | null = null;
+  private frame: number | null = null;
+  private watchedAt = 0;
   private retryTimer: ReturnType<typeof setTimeout> | null = null;
   private watchTimer: ReturnType<typeof setInterval> | null = null;
   private heardAt = 0;
   private retries = 0;
   private held: (() => void)[] | null = null;
+  private again = false;
   private version: string | null = null;
   private stopped = true;
 
   start(): void {
     this.stopped = false;
     store.connection.value = "connecting";
+    this.watchedAt = monotonic();
     this.watchTimer = setInterval(() => this.watch(), WATCH_MS);
+    // No frame is drawn of a page that nobody sees, and its alarms are to be heard all the same.
+    document.addEventListener("visibilitychange", this.flush);
     this.open();
   }
 
@@ -44,9 +57,13 @@ export class Stream {
     store.connection.value = "connecting";
     this.close();
     if (this.watchTimer !== null) clearInterval(this.watchTimer);
-    for (const timer of [this.gathering, this.retryTimer]) if (timer !== null) clearTimeout(timer);
-    this.gathering = this.retryTimer = null;
-    this.waiting = [];
+    if (this.retryTimer !== null) clearTimeout(this.retryTimer);
+    this.retryTimer = null;
+    document.removeEventListener("visibilitychange", this.flush);
+    this.alarms = [];
+    this.tickets = [];
+    this.notifications = [];
+    this.flush();
   }
 
   private close(): void {
@@ -64,12 +81,13 @@ export class Stream {
     this.heardAt = monotonic();
     // Events are held from the first moment and applied after the full read: what happens in between is in one or both.
     this.held = [];
+    this.again = false;
     const handlers: Record<string, Handler> = this.handlers();
     for (const [name, handle] of Object.entries(handlers)) {
       source.addEventListener(name, (event: MessageEvent<string>) => {
         if (generation !== this.generation) return;
         this.heard();
-        if (name === "hello" || name === "ping" || this.held === null) handle(event.data);
+        if (name === "hello" || name === "ping" || name === "reset" || this.held === null) handle(event.data);
         else this.held.push(() => handle(event.data));
       });
     }
@@ -90,9 +108,10 @@ export class Stream {
       values: (data) => {
         if (store.applyValues(JSON.parse(data) as ValuesEvent)) this.readPoints();
       },
-      transition: (data) => this.gather(JSON.parse(data) as Alarm),
-      ticket: (data) => store.applyTicket(JSON.parse(data) as Ticket),
-      notification: (data) => store.applyNotification(JSON.parse(data) as Notification),
+      transitions: (data) => this.gather(this.alarms, JSON.parse(data) as Alarm[]),
+      tickets: (data) => this.gather(this.tickets, JSON.parse(data) as Ticket[]),
+      notifications: (data) => this.gather(this.notifications, JSON.parse(data) as Notification[]),
+      reset: () => this.readAgain(),
       gateway: (data) => store.applyGateway(JSON.parse(data) as Gateway),
       flood: (data) => {
         store.flood.value = (JSON.parse(data) as { flood: Flood | null }).flood;
@@ -116,8 +135,8 @@ export class Stream {
       const [plant, points, alarms, tickets, notifications, gateways] = await Promise.all([
         api.plant(),
         api.points(),
-        api.alarms("active", ALARM_LIMIT),
-        api.tickets("open"),
+        api.alarms("active", LIST_LIMIT),
+        api.tickets("open", LIST_LIMIT),
         api.notifications(NOTIFICATION_LIMIT),
         api.gateways(),
       ]);
@@ -139,16 +158,28 @@ export class Stream {
       });
       this.retries = 0;
       this.readProjections(generation);
+      if (this.again) this.readAgain();
     } catch (error) {
       if (generation === this.generation && !(error instanceof ApiError && error.status === 401)) this.lose();
     }
   }
 
+  /** Some events were not sent to us; what is shown stays, and what happens meanwhile is held, as at first. */
+  private readAgain(): void {
+    // What is being read now may be older than what is missing.
+    this.again = this.held !== null;
+    if (this.again) return;
+    this.held = [];
+    const generation = this.generation;
+    setTimeout(() => {
+      if (generation === this.generation) void this.readEverything(generation);
+    }, ANEW_MS);
+  }
+
   /** The list of points has no projections; those that have an early warning now are asked for one by one. */
   private readProjections(generation: number): void {
-    const warned = new Set<string>();
-    for (const alarm of store.alarms.value.values()) if (alarm.kind === "time-to-limit") warned.add(alarm.point);
-    for (const point of warned) {
+    const warned = store.sortedAlarms.value.filter((alarm) => alarm.kind === "time-to-limit").map((alarm) => alarm.point);
+    for (const point of new Set(warned.slice(0, PROJECTION_LIMIT))) {
       api.point(point).then(
         (row) => {
           if (generation === this.generation) store.applyProjections({ [point]: row.projection ?? null });
@@ -159,19 +190,28 @@ export class Stream {
     }
   }
 
-  private gather(alarm: Alarm): void {
-    this.waiting.push(alarm);
-    this.gathering ??= setTimeout(() => this.flush(), GATHER_MS);
+  private gather<T>(waiting: T[], rows: readonly T[]): void {
+    for (const row of rows) waiting.push(row);
+    this.gathering ??= setTimeout(() => {
+      if (document.hidden) this.flush();
+      else this.frame = requestAnimationFrame(this.flush);
+    }, GATHER_MS);
   }
 
-  private flush(): void {
+  private readonly flush = (): void => {
     if (this.gathering !== null) clearTimeout(this.gathering);
-    this.gathering = null;
-    if (this.waiting.length === 0) return;
-    const changed = this.waiting;
-    this.waiting = [];
-    store.applyAlarms(changed);
-  }
+    if (this.frame !== null) cancelAnimationFrame(this.frame);
+    this.gathering = this.frame = null;
+    const { alarms, tickets, notifications } = this;
+    this.alarms = [];
+    this.tickets = [];
+    this.notifications = [];
+    batch(() => {
+      if (alarms.length > 0) store.applyAlarms(alarms);
+      if (tickets.length > 0) store.applyTickets(tickets);
+      if (notifications.length > 0) store.applyNotifications(notifications);
+    });
+  };
 
   /** A point that is not in the plant file has announced itself. */
   private readPoints(): void {
@@ -186,11 +226,19 @@ export class Stream {
 
   /** What the operator did is shown from the answer; the event that follows says the same. */
   took(alarm: Alarm): void {
-    this.gather(alarm);
+    this.gather(this.alarms, [alarm]);
     this.flush();
   }
 
   private watch(): void {
+    const late = monotonic() - this.watchedAt > 2 * WATCH_MS;
+    this.watchedAt = monotonic();
+    // A page that was held up has not yet heard what was said meanwhile.
+    if (late) setTimeout(() => this.look(), WATCH_MS);
+    else this.look();
+  }
+
+  private look(): void {
     if (this.source === null) return;
     if (monotonic() - this.heardAt > SILENCE_MS) this.lose();
     else if (store.connection.value === "live") store.lastHeard.value = serverNow() - (monotonic() - this.heardAt);

@@ -57,8 +57,13 @@ class Hub:
         for mailbox in self._mailboxes:
             mailbox.post_projections(changed)
 
+    def reset_all(self, reason: str) -> None:
+        """Have every reader read everything anew; the streams go on."""
+        for mailbox in self._mailboxes:
+            mailbox.reset(reason)
+
     def end_all(self, reason: str) -> None:
-        """End every stream; the readers come back and fetch everything anew."""
+        """End every stream: nothing more is known. The readers come back, and are refused until something is."""
         for mailbox in self._mailboxes:
             mailbox.end(reason)
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, TypeAdapter
 from tocsin_cloud.api import model
 from tocsin_core.readings import I32
 
-MOST_EVENTS: Final = 2000
+# What waits is shared by all who wait for it: 10,000 alarms are 6 MB, and to read them anew costs no more.
+MOST_BYTES: Final = 4_000_000
 
 _PROJECTIONS: Final = TypeAdapter(dict[str, model.Projection | None])
 
@@ -26,12 +27,18 @@ def event_of(kind: str, shape: BaseModel) -> bytes:
 
 
 class Mailbox:
-    """What one reader has still to be sent. `ended` says why the stream is over, once it is."""
+    """What one reader has still to be sent. `ended` says why the stream is over, once it is.
+
+    A reader who is too slow for all that happens gets one event `reset` in the place of what waited for it: it reads
+    everything anew, and its stream goes on.
+    """
 
     def __init__(self, values_now: Callable[[I32], bytes]) -> None:
         """`values_now` renders the present values of some points: what a slow reader gets instead of every step."""
         self._values_now = values_now
         self._events: list[bytes] = []
+        self._bytes = 0
+        self._reset: str | None = None
         self._values: bytes | None = None
         self._changed = np.empty(0, dtype=np.int32)
         self._projections: dict[str, model.Projection | None] = {}
@@ -40,13 +47,21 @@ class Mailbox:
         self.ended: str | None = None
 
     def post(self, events: list[bytes]) -> None:
-        """Add events of which none may be lost; a reader too slow for them loses its stream, and fetches anew."""
-        if self.ended is not None:
-            return
-        if len(self._events) + len(events) > MOST_EVENTS:
-            self.end("too slow")
+        """Add events of which none may be lost; a reader too slow for them is told to read everything anew."""
+        # Who reads everything anew reads what these would tell.
+        if self.ended is not None or self._reset is not None:
             return
         self._events += events
+        self._bytes += sum(map(len, events))
+        self._something.set()
+        if self._bytes > MOST_BYTES:
+            self.reset("too slow")
+
+    def reset(self, reason: str) -> None:
+        """Have the reader read everything anew, in the place of what waits for it."""
+        if self._reset is None:
+            self._reset = reason
+        self._clear()
         self._something.set()
 
     def post_values(self, rendered: bytes, points: I32) -> None:
@@ -83,11 +98,16 @@ class Mailbox:
         self._something.clear()
         if self.ended is not None:
             return b""
-        pieces, self._events = self._events, []
+        pieces = self._events
+        if self._reset is not None:
+            pieces, self._reset = [event_of("reset", model.Reset(reason=self._reset))], None
         if len(self._changed):
             pieces.append(self._values_now(self._changed) if self._values is None else self._values)
-            self._changed, self._values = np.empty(0, dtype=np.int32), None
         if self._projections:
             pieces.append(event("projection", _PROJECTIONS.dump_json(self._projections)))
-            self._projections = {}
+        self._clear()
         return b"".join(pieces)
+
+    def _clear(self) -> None:
+        self._events, self._bytes, self._projections = [], 0, {}
+        self._changed, self._values = np.empty(0, dtype=np.int32), None

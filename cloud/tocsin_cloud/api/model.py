@@ -521,6 +521,12 @@ class Hello(Shape):
     version: str
 
 
+class Reset(Shape):
+    """The event in the place of others that the reader was not sent: everything is to be read anew."""
+
+    reason: str
+
+
 class Ping(Shape):
     """The event that shows that the stream is alive."""
 

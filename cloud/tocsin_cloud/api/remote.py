@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -48,7 +49,8 @@ LOOK_S: Final = 0.5
 FIGURES_S: Final = 2.0
 PATIENCE_S: Final = 2.0
 HISTORY_PATIENCE_S: Final = 15.0
-SILENT_S: Final = 5.0  # a role is held to be done by nobody when nobody has answered for it for this long
+SILENT_S: Final = 5.0  # a role is held to be done by nobody when nobody has answered for it for this long, and
+MISSED: Final = 2  # so many questions in a row were in vain: who was held up itself has not heard the answers
 PORTION: Final = 100_000  # readings in one answer: a broker takes no message of any size
 
 Columns = Mapping[str, NDArray[Any]]
@@ -178,7 +180,7 @@ class RemoteLive:
         self._columns: Columns = {}
         self._rest: dict[Role, dict[str, Any]] = {}
         self._last: dict[Role, float] = {}
-        self._silent: set[Role] = set()
+        self._missed: Counter[Role] = Counter()
         self._candidates: dict[tuple[str, str], tuple[Candidate, float]] = {}
 
     async def hear(self, stop: asyncio.Event) -> None:
@@ -231,14 +233,14 @@ class RemoteLive:
                 have += len(more["time_ns"])
         except NatsError as error:
             # Told once: one that is away is away for many questions.
-            if role not in self._silent:
+            if not self._missed[role]:
                 log.warning("nobody answers", role=role, reason=str(error) or repr(error))
-            self._silent.add(role)
+            self._missed[role] += 1
             return False
         if columns:
             self._columns = {name: np.concatenate([part[name] for part in parts]) for name in columns}
         self._rest[role], self._last[role] = rest, self._clock.monotonic()
-        self._silent.discard(role)
+        self._missed[role] = 0
         return True
 
     async def _portion(self, role: Role, first: int) -> tuple[Columns, Any]:
@@ -247,7 +249,9 @@ class RemoteLive:
 
     def answers(self, role: Role) -> bool:
         """Whether somebody does the work of `role`, as far as was heard."""
-        return role in self._last and self._clock.monotonic() - self._last[role] <= SILENT_S
+        if role not in self._last:
+            return False
+        return self._missed[role] < MISSED or self._clock.monotonic() - self._last[role] <= SILENT_S
 
     def ready(self) -> str | None:
         """None while the alarms worker answers and is ready, else what is missing. Alarms wait for no other role."""

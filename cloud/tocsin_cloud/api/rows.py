@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from tocsin_cloud.adapters.channels import kind_of
 from tocsin_cloud.adapters.sql import models as sql
@@ -108,7 +109,12 @@ async def notifications(session: AsyncSession, messages: Iterable[str]) -> list[
     return [notification(row) for row in rows]
 
 
-async def tickets(session: AsyncSession, rows: Sequence[sql.Ticket]) -> list[model.TicketInFull]:
+def listed_tickets() -> Select[sql.Ticket]:
+    """Return the query of tickets for lists: evidence is large, and read for one ticket alone."""
+    return select(sql.Ticket).options(defer(sql.Ticket.evidence, raiseload=True))
+
+
+async def tickets(session: AsyncSession, rows: Sequence[sql.Ticket]) -> list[model.Ticket]:
     """Return these tickets with their logs and the alarms they cover, in the same order."""
     ids = [row.id for row in rows]
     covered: dict[str, list[str]] = {ticket: [] for ticket in ids}
@@ -127,8 +133,8 @@ async def tickets(session: AsyncSession, rows: Sequence[sql.Ticket]) -> list[mod
     return [_ticket(row, covered[row.id], logs[row.id]) for row in rows]
 
 
-def _ticket(row: sql.Ticket, covered: list[str], log: list[model.LogEntry]) -> model.TicketInFull:
-    return model.TicketInFull.model_validate(
+def _ticket(row: sql.Ticket, covered: list[str], log: list[model.LogEntry]) -> model.Ticket:
+    return model.Ticket.model_validate(
         {
             "id": row.id,
             "title": row.title,
@@ -142,11 +148,11 @@ def _ticket(row: sql.Ticket, covered: list[str], log: list[model.LogEntry]) -> m
             "alarm": row.alarm,
             "liable": row.liable,
             "log": log,
-            "evidence": row.evidence,
         }
     )
 
 
-def without_evidence(ticket: model.TicketInFull) -> model.Ticket:
-    """Return the ticket as lists and events show it."""
-    return model.Ticket(**{field: getattr(ticket, field) for field in model.Ticket.model_fields})
+async def ticket_in_full(session: AsyncSession, row: sql.Ticket) -> model.TicketInFull:
+    """Return one ticket with its evidence."""
+    (shape,) = await tickets(session, [row])
+    return model.TicketInFull.model_validate({**dict(shape), "evidence": row.evidence})

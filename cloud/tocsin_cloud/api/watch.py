@@ -1,7 +1,7 @@
 """Watches the tables, the live readings and the events for what changed, and tells the hub."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -14,7 +14,8 @@ from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.hub import Hub
-from tocsin_cloud.api.mailbox import event_of
+from tocsin_cloud.api.listed import ALARMS, NOTIFICATIONS, TICKETS
+from tocsin_cloud.api.mailbox import event, event_of
 from tocsin_cloud.api.ports import ApiPorts, Latest
 from tocsin_cloud.api.present import flood, gateways, projection
 
@@ -23,7 +24,8 @@ log = structlog.get_logger(__name__)
 CYCLE_S: Final = 1.0
 GATHER_S: Final = 0.05
 RETRY_S: Final = 1.0
-MOST_ROWS: Final = 500
+# In one event, and in one turn of the event loop. SQLite bounds the number of variables in one statement.
+MOST_ROWS: Final = 250
 
 
 @asynccontextmanager
@@ -82,16 +84,19 @@ class News:
 
 
 async def _listen(ports: ApiPorts, hub: Hub, news: News) -> None:
+    missed = False
     while True:
         try:
             async with ports.events.subscribe() as events:
+                if missed:
+                    # Messages may have changed unseen.
+                    hub.reset_all("events may be missing")
                 async for told in events:
                     news.add(told.kind, str(told.data.get("id", "")))
             log.warning("event subscription ended")
         except Exception:
             log.exception("event subscription failed")
-        # Messages may have changed unseen.
-        hub.end_all("events may be missing")
+        missed = True
         await asyncio.sleep(RETRY_S)
 
 
@@ -134,15 +139,14 @@ class TableWatch:
     async def _tell(self, session: AsyncSession, tickets: set[str], messages: set[str]) -> None:
         while steps := await self._steps(session):
             shapes = await rows.alarms(session, {occurrence for _, occurrence in steps})
-            # In portions: a flood in one would not fit into a mailbox, however quickly its reader takes what comes.
-            self._hub.post([event_of("transition", shape) for shape in shapes])
+            self._hub.post([event("transitions", ALARMS.dump_json(shapes))])
             self._transition = steps[-1][0]
-        events = await self._others(session, tickets, messages)
-        if events:
-            self._hub.post(events)
+        await self._tell_tickets(session, tickets)
+        for portion in _portions(messages):
+            told = await rows.notifications(session, portion)
+            self._hub.post([event("notifications", NOTIFICATIONS.dump_json(told))])
 
-    async def _others(self, session: AsyncSession, tickets: set[str], messages: set[str]) -> list[bytes]:
-        events: list[bytes] = []
+    async def _tell_tickets(self, session: AsyncSession, tickets: set[str]) -> None:
         entries = (
             select(sql.TicketLog.id, sql.TicketLog.ticket)
             .where(sql.TicketLog.id > self._log_entry)
@@ -151,19 +155,12 @@ class TableWatch:
         for entry, ticket in await session.execute(entries):
             tickets.add(ticket)
             self._log_entry = entry
-        if tickets:
-            found = (
-                await session.scalars(
-                    select(sql.Ticket).where(sql.Ticket.id.in_(tickets)).order_by(sql.Ticket.opened_ns)
-                )
-            ).all()
-            events += [event_of("ticket", rows.without_evidence(shape)) for shape in await rows.tickets(session, found)]
-        if messages:
-            events += [event_of("notification", shape) for shape in await rows.notifications(session, messages)]
-        return events
+        for portion in _portions(tickets):
+            query = rows.listed_tickets().where(sql.Ticket.id.in_(portion)).order_by(sql.Ticket.opened_ns)
+            told = await rows.tickets(session, (await session.scalars(query)).all())
+            self._hub.post([event("tickets", TICKETS.dump_json(told))])
 
     async def _steps(self, session: AsyncSession) -> list[tuple[int, str]]:
-        # In portions: SQLite bounds the number of variables in one statement.
         newer = (
             select(sql.Transition.seq, sql.Transition.occurrence)
             .where(sql.Transition.seq > self._transition)
@@ -171,6 +168,11 @@ class TableWatch:
             .limit(MOST_ROWS)
         )
         return list(await session.execute(newer))
+
+
+def _portions(ids: set[str]) -> Iterator[list[str]]:
+    ordered = sorted(ids)
+    return (ordered[first : first + MOST_ROWS] for first in range(0, len(ordered), MOST_ROWS))
 
 
 class PresentWatch:

@@ -153,7 +153,7 @@ function AlarmRows({ rows, empty, history }: RowsProps) {
               shown.value += PAGE;
             }}
           >
-            {t("moreAlarms", { count: rest })}
+            {t("moreRows", { count: rest })}
           </button>
         </li>
       )}

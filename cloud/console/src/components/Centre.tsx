@@ -1,6 +1,6 @@
 /** Owns the middle of the screen: the tabs and what each of them shows. */
 import { t } from "../i18n.ts";
-import { gateways, may, notifications, type Tab, tab, tickets } from "../store.ts";
+import { gateways, may, notifications, openTickets, type Tab, tab } from "../store.ts";
 import { Audit } from "./Audit.tsx";
 import { Gateways } from "./Gateways.tsx";
 import { Health } from "./Health.tsx";
@@ -64,7 +64,7 @@ function TabButton({ name }: { readonly name: Tab }) {
 }
 
 function attention(name: Tab): { readonly count: number; readonly wrong: boolean } {
-  if (name === "tickets") return { count: [...tickets.value.values()].filter((x) => x.state !== "accepted").length, wrong: false };
+  if (name === "tickets") return { count: openTickets.value, wrong: false };
   if (name === "notifications") return { count: [...notifications.value.values()].filter((x) => x.state === "failed").length, wrong: true };
   if (name === "gateways") return { count: [...gateways.value.values()].filter((x) => x.state === "offline").length, wrong: true };
   return { count: 0, wrong: false };

@@ -1,10 +1,11 @@
 /** Owns the column of hazard sources: level, worst state, how many alarms, early warning. */
+import { computed } from "@preact/signals";
 import { named, t, type Word } from "../i18n.ts";
-import { announcedAlarms, gateways, notifications, openSource, plant, points, selectedSource, stateOf, tab, tickets, type Tab, unacknowledged } from "../store.ts";
+import { announcedAlarms, gateways, notifications, openSource, openTickets, plant, points, selectedSource, stateOf, tab, type Tab } from "../store.ts";
 import { groupOf } from "../kinds.ts";
 import { asksForAnswer, conditionPresent, priorityRank } from "../order.ts";
 import { grade } from "../quality.ts";
-import type { Alarm, HazardSource, Priority } from "../types.ts";
+import type { HazardSource, Priority } from "../types.ts";
 import { Glyph } from "./Glyph.tsx";
 
 export function SourceList() {
@@ -24,31 +25,49 @@ export function SourceList() {
 }
 
 interface Summary {
-  readonly worst: Priority | null;
-  readonly active: number;
-  readonly unacknowledged: number;
-  readonly early: boolean;
+  worst: Priority | null;
+  /** The worst that is unanswered. */
+  worstAsking: Priority | null;
+  active: number;
+  unacknowledged: number;
+  early: boolean;
 }
 
-/** Counted from the list beside it, so that both always say the same. */
-function summaryOf(alarms: readonly Alarm[]): Summary {
-  const present = alarms.filter((a) => conditionPresent(a.phase));
-  return {
-    worst: alarms.reduce<Priority | null>((found, { priority }) => (found === null || priorityRank(priority) > priorityRank(found) ? priority : found), null),
-    active: present.length,
-    unacknowledged: alarms.filter((a) => asksForAnswer(a.phase)).length,
-    early: present.some((a) => groupOf(a.kind) === "early"),
-  };
+function calm(): Summary {
+  return { worst: null, worstAsking: null, active: 0, unacknowledged: 0, early: false };
 }
+
+function worse(found: Priority | null, priority: Priority): Priority {
+  return found === null || priorityRank(priority) > priorityRank(found) ? priority : found;
+}
+
+/** By source, null: the whole site; counted from the list beside it, so that both always say the same. */
+const summaries = computed(() => {
+  const found = new Map<string | null, Summary>();
+  for (const { source, priority, phase, kind } of announcedAlarms.value) {
+    for (const place of source === null ? [null] : [null, source]) {
+      const summary = found.get(place) ?? calm();
+      found.set(place, summary);
+      summary.worst = worse(summary.worst, priority);
+      if (conditionPresent(phase)) {
+        summary.active += 1;
+        summary.early ||= groupOf(kind) === "early";
+      }
+      if (!asksForAnswer(phase)) continue;
+      summary.unacknowledged += 1;
+      summary.worstAsking = worse(summary.worstAsking, priority);
+    }
+  }
+  return found;
+});
 
 function WholeSite() {
-  return <Card id={null} testId="source-all" name={t("allSources")} level={null} summary={summaryOf(announcedAlarms.value)} />;
+  return <Card id={null} testId="source-all" name={t("allSources")} level={null} />;
 }
 
 function SourceCard({ source }: { readonly source: HazardSource }) {
   const level = source.level === null ? t("noLevel") : t(`level${source.level}`);
-  const summary = summaryOf(announcedAlarms.value.filter((a) => a.source === source.id));
-  return <Card id={source.id} testId={`source-${source.id}`} name={named(source.name)} level={level} summary={summary} />;
+  return <Card id={source.id} testId={`source-${source.id}`} name={named(source.name)} level={level} />;
 }
 
 interface CardProps {
@@ -56,15 +75,15 @@ interface CardProps {
   readonly testId: string;
   readonly name: string;
   readonly level: string | null;
-  readonly summary: Summary;
 }
 
-function Card({ id, testId, name, level, summary }: CardProps) {
+function Card({ id, testId, name, level }: CardProps) {
   const chosen = selectedSource.value === id;
+  const summary = summaries.value.get(id) ?? calm();
   const { worst, active, early } = summary;
   const asks = summary.unacknowledged > 0;
   // The mark blinks only when an alarm of that very priority is unanswered, not when a lesser one is.
-  const worstAsks = unacknowledged.value.some((a) => a.priority === worst && (id === null || a.source === id));
+  const worstAsks = worst === summary.worstAsking;
   return (
     <button
       type="button"
@@ -102,13 +121,12 @@ function SystemSummary() {
   const all = [...gateways.value.values()];
   const online = all.filter((g) => g.state === "online").length;
   const failed = [...notifications.value.values()].filter((n) => n.state === "failed").length;
-  const open = [...tickets.value.values()].filter((ticket) => ticket.state !== "accepted").length;
   return (
     <section class="system" aria-label={t("system")}>
       <h2>{t("system")}</h2>
       <Figure word="sysGateways" text={`${online} / ${all.length}`} wrong={online < all.length} to="gateways" />
       <BadFigure />
-      <Figure word="sysTickets" text={String(open)} wrong={false} to="tickets" />
+      <Figure word="sysTickets" text={String(openTickets.value)} wrong={false} to="tickets" />
       <Figure word="sysFailed" text={String(failed)} wrong={failed > 0} to="notifications" />
     </section>
   );

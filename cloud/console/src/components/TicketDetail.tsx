@@ -9,7 +9,7 @@ import { shortInstant } from "../format.ts";
 import { named, t } from "../i18n.ts";
 import { trendWindow } from "../layout.ts";
 import { said } from "../sentences.ts";
-import { applyTicket, may, openPoint, plant, pointsById, zone } from "../store.ts";
+import { applyTickets, may, openPoint, plant, pointsById, zone } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { Evidence, Ticket } from "../types.ts";
 import { Chart } from "./Chart.tsx";
@@ -23,7 +23,7 @@ export function TicketDetail({ ticket }: { readonly ticket: Ticket }) {
   useEffect(() => {
     api
       .ticket(ticket.id)
-      .then(applyTicket, (error: unknown) => say(explain(error)))
+      .then((row) => applyTickets([row]), (error: unknown) => say(explain(error)))
       .finally(() => {
         read.value = true;
       });
@@ -153,7 +153,7 @@ function NextStep({ ticket }: { readonly ticket: Ticket }) {
     busy.value = true;
     problem.value = null;
     try {
-      applyTicket(await act(ticket.id, text.value.trim()));
+      applyTickets([await act(ticket.id, text.value.trim())]);
       text.value = "";
     } catch (error) {
       problem.value = error;

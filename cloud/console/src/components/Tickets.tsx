@@ -1,19 +1,24 @@
 /** Owns the hazard tickets: their list, and which one is looked at. */
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { api } from "../api.ts";
 import { now } from "../clock.ts";
 import { duration, shortInstant } from "../format.ts";
 import { named, t } from "../i18n.ts";
-import { applyTicket, connection, selectedTicket, tickets, zone } from "../store.ts";
+import { applyTickets, connection, selectedTicket, tickets, zone } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { Ticket } from "../types.ts";
 import { TicketDetail } from "./TicketDetail.tsx";
 
+const PAGE = 150;
+/** Of those that are accepted: a plant has had many over the years. */
+const MOST_PAST = 1000;
+
 const all = signal(false);
+const shown = signal(PAGE);
 
 async function readAll(): Promise<void> {
   try {
-    for (const ticket of await api.tickets("all")) applyTicket(ticket);
+    applyTickets(await api.tickets("all", MOST_PAST));
   } catch (error) {
     say(explain(error));
   }
@@ -23,12 +28,19 @@ function order(a: Ticket, b: Ticket): number {
   const done = Number(a.state === "accepted") - Number(b.state === "accepted");
   if (done !== 0) return done;
   const major = Number(b.level === "major") - Number(a.level === "major");
-  return major !== 0 ? major : Date.parse(b.opened_at) - Date.parse(a.opened_at);
+  if (major !== 0) return major;
+  // As texts, of one length and zone: a flood opens thousands.
+  return a.opened_at < b.opened_at ? 1 : a.opened_at > b.opened_at ? -1 : 0;
 }
 
+const listed = computed(() =>
+  [...tickets.value.values()].filter((ticket) => all.value || ticket.state !== "accepted" || ticket.id === selectedTicket.value).sort(order),
+);
+
 export function Tickets() {
-  const rows = [...tickets.value.values()].filter((ticket) => all.value || ticket.state !== "accepted" || ticket.id === selectedTicket.value).sort(order);
+  const rows = listed.value;
   const chosen = rows.find((ticket) => ticket.id === selectedTicket.value) ?? rows[0] ?? null;
+  const rest = rows.length - shown.value;
   return (
     <section class="tickets" aria-label={t("tickets")}>
       <div class="ticket-list">
@@ -42,9 +54,21 @@ export function Tickets() {
         </fieldset>
         {rows.length === 0 && <p class="empty">{t("noTickets")}</p>}
         <ul>
-          {rows.map((ticket) => (
+          {rows.slice(0, shown.value).map((ticket) => (
             <TicketRow key={ticket.id} ticket={ticket} chosen={ticket.id === chosen?.id} />
           ))}
+          {rest > 0 && (
+            <li class="more">
+              <button
+                type="button"
+                onClick={() => {
+                  shown.value += PAGE;
+                }}
+              >
+                {t("moreRows", { count: rest })}
+              </button>
+            </li>
+          )}
         </ul>
       </div>
       {chosen === null ? <p class="empty">{t("pickTicket")}</p> : <TicketDetail key={`${chosen.id} ${connection.value}`} ticket={chosen} />}
@@ -54,6 +78,7 @@ export function Tickets() {
 
 function choose(wanted: boolean): void {
   all.value = wanted;
+  shown.value = PAGE;
   if (wanted) void readAll();
 }
 

@@ -5,7 +5,7 @@ import uuid
 from http import HTTPStatus
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime
 from sqlalchemy import select
 
@@ -15,6 +15,7 @@ from tocsin_cloud.adapters.roles import Permission
 from tocsin_cloud.adapters.sql.models import GatewayOrder, Occurrence, Transition
 from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.context import Api, Context
+from tocsin_cloud.api.listed import ALARMS, joined
 from tocsin_cloud.api.ports import CommandError, OperatorCommand, Verb
 from tocsin_cloud.api.problem import documented, refusal
 from tocsin_cloud.api.security import Needs, Reader
@@ -24,7 +25,8 @@ from tocsin_core.lifecycle import Phase
 router = APIRouter(tags=["alarms"])
 
 ANSWER_TIMEOUT_S: Final = 5.0
-MOST_ALARMS: Final = 5000
+MOST_ALARMS: Final = 100_000
+PORTION: Final = 500
 
 Operator = Annotated[Account, Depends(Needs(Permission.ANSWER))]
 Leader = Annotated[Account, Depends(Needs(Permission.TAKE_OUT))]
@@ -37,7 +39,7 @@ REFUSALS: Final = documented(
 )
 
 
-@router.get("/alarms")
+@router.get("/alarms", response_model=list[model.Alarm])
 async def alarms(
     _account: Reader,
     api: Context,
@@ -45,7 +47,7 @@ async def alarms(
     limit: Annotated[int, Query(ge=1, le=MOST_ALARMS)] = 200,
     before: Annotated[AwareDatetime | None, Query(description="Only alarms raised before this.")] = None,
     since: Annotated[AwareDatetime | None, Query(description="Only alarms raised at this time or after it.")] = None,
-) -> list[model.Alarm]:
+) -> Response:
     """List alarms: not yet answered first, then priority from high to low, then the newest.
 
     `active`: the first `limit` of that order. `all`: the newest `limit`, in that order; the earliest `raised_at` of a
@@ -64,8 +66,8 @@ async def alarms(
             last = await session.scalar(newest.offset(limit - 1).limit(1))
             if last is not None:
                 query = query.where(Occurrence.raised_ns >= last - last % 1_000_000)
-        found = await session.scalars(query.order_by(*alarm_order()))
-        return [rows.alarm(row) for row in found]
+        found = await session.stream_scalars(query.order_by(*alarm_order()).execution_options(yield_per=PORTION))
+        return joined([ALARMS.dump_json([rows.alarm(row) for row in part]) async for part in found.partitions()])
 
 
 @router.get("/alarms/{occurrence}/steps", responses=documented(HTTPStatus.NOT_FOUND))

@@ -21,12 +21,15 @@ router = APIRouter(tags=["events"])
 
 PING_S: Final = 5.0
 GRACE_S: Final = 0.5
+# Who takes nothing for so long is gone without a word, and holds the place of another.
+STUCK_S: Final = 60.0
 
 EVENTS: Final = (
     "`hello` {server_time, version}; `ping` {server_time} every 5 s; "
     "`values` {point, time, value, quality} about once a second, changed ones only; "
-    "`transition` Alarm; `ticket` Ticket; `notification` Notification; `gateway` Gateway; "
-    "`projection` {point: Projection or null}; `flood` {flood: Flood or null}"
+    "`transitions` [Alarm]; `tickets` [Ticket]; `notifications` [Notification], each as it stands now; "
+    "`gateway` Gateway; `projection` {point: Projection or null}; `flood` {flood: Flood or null}; "
+    "`reset` {reason}: you were too slow, or something may be missing; fetch everything again, the stream goes on"
 )
 
 
@@ -81,8 +84,14 @@ class EventStream(Response):
                     break
                 piece += event_of("ping", model.Ping(server_time=clock.now_ns()))
                 next_ping = clock.monotonic() + PING_S
-            if piece:
-                await _body(send, piece)
+            if not piece:
+                continue
+            try:
+                async with asyncio.timeout(STUCK_S):
+                    await _body(send, piece)
+            except TimeoutError:
+                self._mailbox.end("takes nothing")
+                return
         await _body(send, b"", more=False)
 
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Final
 import numpy as np
 from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
-from pydantic import AwareDatetime, TypeAdapter
+from pydantic import AwareDatetime
 
 from tocsin_cloud.adapters.history import HOUR, MINUTE, HistoryError, Trend
 from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Context
+from tocsin_cloud.api.listed import POINTS, joined
 from tocsin_cloud.api.present import unsynchronised
 from tocsin_cloud.api.problem import documented, refusal
 from tocsin_cloud.api.security import Reader
@@ -24,7 +25,6 @@ router = APIRouter(tags=["points"])
 
 MOST_ROWS: Final = 20_000
 PORTION: Final = 2_000
-POINTS: Final = TypeAdapter(list[model.Point])
 SHORTEST_STEP_S: Final = 0.001
 
 Step = Annotated[
@@ -45,14 +45,12 @@ async def points(_account: Reader, api: Context) -> Response:
     live, now_ns = api.ports.live, api.ports.clock.now_ns()
     latest, undeclared = live.latest(), live.undeclared()
     # Of a large plant that takes seconds, and others are to be answered and heard meanwhile.
-    body = await asyncio.to_thread(lambda: _as_json(api.points.all(latest, undeclared, now_ns)))
-    return Response(body, media_type="application/json")
+    return await asyncio.to_thread(lambda: _as_json(api.points.all(latest, undeclared, now_ns)))
 
 
-def _as_json(rows: list[model.Point]) -> bytes:
-    # In portions: while one is made, no other thread has its turn.
-    portions = (POINTS.dump_json(rows[first : first + PORTION])[1:-1] for first in range(0, len(rows), PORTION))
-    return b"[" + b",".join(portions) + b"]"
+def _as_json(rows: list[model.Point]) -> Response:
+    # While a portion is made, no other thread has its turn.
+    return joined(POINTS.dump_json(rows[first : first + PORTION]) for first in range(0, len(rows), PORTION))
 
 
 # An undeclared point has slashes in its id, so the longer address comes first.

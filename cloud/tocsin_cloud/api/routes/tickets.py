@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,6 +14,7 @@ from tocsin_cloud.adapters.roles import Permission
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.context import Api, Context
+from tocsin_cloud.api.listed import TICKETS, joined
 from tocsin_cloud.api.ports import Event
 from tocsin_cloud.api.problem import documented, refusal
 from tocsin_cloud.api.security import Needs, Reader
@@ -22,32 +23,35 @@ from tocsin_core.tickets import TicketState, TicketVerb, TicketView, advance
 
 router = APIRouter(tags=["tickets"])
 
-MOST_TICKETS: Final = 1000
+MOST_TICKETS: Final = 100_000
+PORTION: Final = 500
 REFUSALS: Final = documented(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 Rectifier = Annotated[Account, Depends(Needs(Permission.RECTIFY))]
 Inspector = Annotated[Account, Depends(Needs(Permission.ACCEPT))]
 
 
-@router.get("/tickets")
+@router.get("/tickets", response_model=list[model.Ticket])
 async def tickets(
     _account: Reader,
     api: Context,
     state: Annotated[Literal["open", "all"], Query(description="`open`: whatever is not accepted.")] = "open",
-) -> list[model.TicketInFull]:
-    """Hazard tickets, the newest first."""
-    query = select(sql.Ticket).order_by(sql.Ticket.opened_ns.desc(), sql.Ticket.id).limit(MOST_TICKETS)
+    limit: Annotated[int, Query(ge=1, le=MOST_TICKETS)] = 1000,
+) -> Response:
+    """Hazard tickets without their evidence, the newest first, at most `limit` of them."""
+    query = rows.listed_tickets().order_by(sql.Ticket.opened_ns.desc(), sql.Ticket.id).limit(limit)
     if state == "open":
         query = query.where(sql.Ticket.state != str(TicketState.ACCEPTED))
     async with api.ports.database.read() as session:
-        return await rows.tickets(session, (await session.scalars(query)).all())
+        found = await session.stream_scalars(query.execution_options(yield_per=PORTION))
+        return joined([TICKETS.dump_json(await rows.tickets(session, part)) async for part in found.partitions()])
 
 
 @router.get("/tickets/{ticket}", responses=documented(HTTPStatus.NOT_FOUND))
 async def ticket(ticket: str, _account: Reader, api: Context) -> model.TicketInFull:
     """One hazard ticket."""
     async with api.ports.database.read() as session:
-        return await _in_full(session, await _get(session, ticket))
+        return await rows.ticket_in_full(session, await _get(session, ticket))
 
 
 @router.post("/tickets/{ticket}/submit", responses=REFUSALS)
@@ -75,11 +79,6 @@ async def _get(session: AsyncSession, ticket: str) -> sql.Ticket:
     return row
 
 
-async def _in_full(session: AsyncSession, row: sql.Ticket) -> model.TicketInFull:
-    (shape,) = await rows.tickets(session, [row])
-    return shape
-
-
 async def _step(api: Api, account: Account, ticket: str, verb: TicketVerb, text: str) -> model.TicketInFull:
     # One writing transaction from reading to writing: two people cannot both take the same step.
     now_ns = api.ports.clock.now_ns()
@@ -93,7 +92,7 @@ async def _step(api: Api, account: Account, ticket: str, verb: TicketVerb, text:
             what = {"text": f"{verb}: {text}"}
             session.add(sql.TicketLog(ticket=ticket, at_ns=now_ns, who=account.name, what=what))
             await session.flush()
-        shape = await _in_full(session, row)
+        shape = await rows.ticket_in_full(session, row)
         why = {"text": text} if step.state is not None else {"text": text, "why": str(step.refusal)}
         outcome = Outcome.REFUSED if step.state is None else Outcome.DONE
         await append(session, now_ns, account.actor, Deed(f"ticket.{verb}", ticket, outcome, why))

@@ -1,0 +1,102 @@
+/** Owns the proof that a flood is taken in at one go, and that a gap in what the server tells ends nothing. */
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, mock, test } from "node:test";
+import type { Alarm } from "../src/types.ts";
+
+type Listener = (event: { readonly data: string }) => void;
+
+class FakeSource {
+  static opened: FakeSource[] = [];
+  closed = false;
+  private readonly listeners = new Map<string, Listener>();
+
+  constructor() {
+    FakeSource.opened.push(this);
+  }
+  addEventListener(name: string, listener: Listener): void {
+    this.listeners.set(name, listener);
+  }
+  say(name: string, data: unknown = {}): void {
+    this.listeners.get(name)?.({ data: JSON.stringify(data) });
+  }
+  close(): void {
+    this.closed = true;
+  }
+}
+
+const asked: string[] = [];
+let frames: (() => void)[] = [];
+let listed: readonly Alarm[] = [];
+Object.assign(globalThis, {
+  EventSource: FakeSource,
+  document: { hidden: false, addEventListener: () => undefined, removeEventListener: () => undefined },
+  requestAnimationFrame: (draw: () => void) => frames.push(draw),
+  cancelAnimationFrame: () => undefined,
+  fetch: (url: string) => {
+    asked.push(url);
+    const body = url.includes("/alarms") ? listed : url.endsWith("/plant") ? { flood: null } : [];
+    return Promise.resolve(new Response(JSON.stringify(body)));
+  },
+});
+const { stream } = await import("../src/stream.ts");
+const store = await import("../src/store.ts");
+
+function alarm(number: number): Alarm {
+  return { id: String(number), alarm: `P${number}/H`, point: `P${number}`, phase: "unacknowledged", raised_at: "", suppressed: false } as Alarm;
+}
+
+/** Everything that was asked for has been answered. */
+async function answered(): Promise<void> {
+  for (let turn = 0; turn < 50; turn += 1) await Promise.resolve();
+  await new Promise((resolve) => setImmediate(resolve));
+}
+
+beforeEach(async () => {
+  mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
+  FakeSource.opened = [];
+  listed = [];
+  stream.start();
+  FakeSource.opened[0]?.say("open");
+  await answered();
+  assert.equal(store.connection.value, "live");
+  asked.length = 0;
+  frames = [];
+});
+
+afterEach(() => {
+  stream.stop();
+  mock.timers.reset();
+});
+
+test("many alarms in many events change the list once, with the next frame", () => {
+  const [source] = FakeSource.opened;
+  let changes = -1;
+  const watching = store.alarms.subscribe(() => {
+    changes += 1;
+  });
+  for (let first = 0; first < 1000; first += 250) source?.say("transitions", Array.from({ length: 250 }, (_, i) => alarm(first + i)));
+  mock.timers.tick(100);
+  assert.equal(frames.length, 1);
+  frames[0]?.();
+  watching();
+  assert.deepEqual([store.alarms.value.size, changes], [1000, 1]);
+  assert.equal(store.stateOf("P7").alarms.value[0]?.id, "7");
+});
+
+test("a gap is filled by reading anew, on the same stream; what comes meanwhile is shown after that", async () => {
+  const [source] = FakeSource.opened;
+  listed = [alarm(1), alarm(2)];
+  source?.say("reset", { reason: "too slow" });
+  source?.say("reset", { reason: "too slow" });
+  source?.say("transitions", [alarm(3), { ...alarm(1), phase: "normal" }]);
+  assert.equal(asked.length, 0);
+  mock.timers.tick(1000);
+  await answered();
+  assert.deepEqual([...store.alarms.value.keys()], ["2", "3"]);
+  // The second word of a gap may tell of something that the reading had behind it.
+  listed = [alarm(4)];
+  mock.timers.tick(1000);
+  await answered();
+  assert.deepEqual([...store.alarms.value.keys()], ["4"]);
+  assert.deepEqual([store.connection.value, source?.closed, FakeSource.opened.length], ["live", false, 1]);
+});
