@@ -1,15 +1,20 @@
 """Who counts as a gateway, and how much that nobody declared is taken in."""
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
+from tests.cloud.ears import Ears
 from tests.cloud.rig import plant_folder
 from tocsin_cloud.adapters.stream import Message
+from tocsin_cloud.loops import historian
 from tocsin_cloud.loops.hearing import hear
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.settings import StrangerSettings
 from tocsin_core.plant import load_plant
-from tocsin_core.readings import EARLIEST_NS
+from tocsin_core.readings import EARLIEST_NS, Frame
 from tocsin_core.sparkplug.host import HostSession
 from tocsin_core.sparkplug.payload import DataType
 from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
@@ -96,3 +101,23 @@ def test_a_restart_remembers_who_was_let_in(tmp_path: Path) -> None:
     assert after.states() == {"gw": "unknown", "theirs": "unknown", "a": "online"}
     assert after.hear("site/NBIRTH/b", "bdSeq") == {"too-many-gateways"}
     assert after.hear("site/NBIRTH/a", "bdSeq") == set()
+
+
+def test_the_keys_of_many_points_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The historian asks for them in portions, between which others have their turn."""
+    monkeypatch.setattr(historian, "KEYS_AT_ONCE", 1)
+    ears, turns = Ears(), 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def story() -> None:
+        others_too = asyncio.create_task(others())
+        await ears.historian._keys_of(Frame.empty())  # noqa: SLF001 -- what a commit begins with
+        others_too.cancel()
+
+    asyncio.run(story())
+    assert turns >= len(ears.table.ids) > 1

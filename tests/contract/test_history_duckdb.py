@@ -165,13 +165,14 @@ class Busy:
     def __init__(self) -> None:
         """Nothing is busy yet."""
         self._begun, self._go_on = threading.Event(), threading.Event()
+        self.let_go = False
 
     def keep(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Return when the test lets it."""
 
         def busy(number: int) -> int:
             self._begun.set()
-            self._go_on.wait(30)
+            self.let_go = self._go_on.wait(30)
             return number
 
         connection.create_function("busy", busy)
@@ -228,6 +229,23 @@ def test_closing_waits_for_whoever_reads(tmp_path: Path, monkeypatch: pytest.Mon
         await busy.go_on()
         await closing
         assert asked.cancelled()
+
+    asyncio.run(story())
+
+
+def test_closing_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others go on while it waits for what is being forgotten."""
+    busy = Busy()
+
+    async def story() -> None:
+        monkeypatch.setattr(history_duckdb, "forget", lambda cursor, _before_ns: busy.keep(cursor))
+        history = await DuckdbHistory.open(tmp_path / "history.duckdb")
+        await busy.cancelled(asyncio.create_task(history.retain(0)))
+        closing = asyncio.create_task(history.close())
+        await eventually_async(lambda: history._tidying._shutdown, 20)  # noqa: SLF001 -- shown nowhere else
+        await busy.go_on()
+        await closing
+        assert busy.let_go
 
     asyncio.run(story())
 

@@ -183,7 +183,7 @@ class DuckdbHistory:
                         cursor.interrupt()
                 await asyncio.wait([ending], timeout=INTERRUPT_S)
             await ending
-            self._tidying.shutdown()
+            await asyncio.to_thread(self._tidying.shutdown)
             await self._in(self._committing, self._connection.close)
         finally:
             self._committing.shutdown()
@@ -256,7 +256,9 @@ class DuckdbHistory:
             if len(frame):
                 insert(connection, frame, RECENT[self._active])
             for part, body in state.items():
-                connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", [part, body])
+                # Megabytes: REPLACE would make a text of them first.
+                connection.execute("DELETE FROM state WHERE name = ?", [part])
+                connection.execute("INSERT INTO state VALUES (?, ?)", [part, body])
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")

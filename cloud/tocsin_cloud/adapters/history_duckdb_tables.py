@@ -48,10 +48,14 @@ MERGED: Final = (
     "min(low) AS low, max(high) AS high, sum(total) AS total, sum(number)::BIGINT AS number, min(quality) AS quality"
 )
 IN_SPAN: Final = "point = $point AND time_ns >= $start AND time_ns < $end"
-ARRIVED: Final = f"FROM (FROM {RECENT[0]} UNION ALL FROM {RECENT[1]}) WHERE {IN_SPAN}"
+# What of a point has gathered: looked for once, for it stands anywhere.
+ARRIVED: Final = f"""
+CREATE OR REPLACE TEMP TABLE arrived AS SELECT time_ns, value, quality
+FROM (FROM {RECENT[0]} UNION ALL FROM {RECENT[1]}) WHERE {IN_SPAN}
+"""  # noqa: S608 -- constants
 # What has gathered and is not in SORTED yet; only the stretch of it is looked through there.
 NEW: Final = f"""
-SELECT DISTINCT ON (time_ns) time_ns, value, quality {ARRIVED} AND time_ns NOT IN
+SELECT DISTINCT ON (time_ns) time_ns, value, quality FROM arrived WHERE time_ns NOT IN
     (SELECT time_ns FROM {SORTED} WHERE point = $point AND time_ns BETWEEN $first AND $last)
 """  # noqa: S608 -- constants
 
@@ -166,15 +170,20 @@ def move_on(connection: DuckDBPyConnection, recent: str, chunk: int) -> None:
         duckdb.Error: nothing has moved.
     """
     connection.execute("BEGIN")
-    fresh = f"SELECT DISTINCT ON (point, time_ns) * FROM {recent}"  # noqa: S608 -- constants
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS {fresh}")
-    for first_ns, end_ns in _stretches(connection):
+    # Sorted once, for all that follows: what is there twice stands side by side.
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE fresh AS SELECT point, time_ns, value, quality "  # noqa: S608 -- constants
+        "FROM (SELECT *, lag(point) OVER () AS point_before, lag(time_ns) OVER () AS time_before "
+        f"FROM (FROM {recent} ORDER BY point, time_ns)) "
+        "WHERE point_before IS DISTINCT FROM point OR time_before IS DISTINCT FROM time_ns"
+    )
+    for first_ns, last_ns in _stretches(connection):
         connection.execute(
-            f"DELETE FROM fresh USING {SORTED} AS kept WHERE kept.time_ns >= ? AND kept.time_ns < ? "  # noqa: S608 -- constants
+            f"DELETE FROM fresh USING {SORTED} AS kept WHERE kept.time_ns BETWEEN ? AND ? "  # noqa: S608 -- constants
             "AND kept.point = fresh.point AND kept.time_ns = fresh.time_ns",
-            [first_ns, end_ns],
+            [first_ns, last_ns],
         )
-    connection.execute(f"INSERT INTO {SORTED} FROM fresh ORDER BY point, time_ns")
+    connection.execute(f"INSERT INTO {SORTED} FROM fresh")
     _roll_up(connection, FRESH_ALONE, MINUTE, "minutes_recent")
     connection.execute("DROP TABLE fresh")
     connection.execute(f"TRUNCATE {recent}")
@@ -189,17 +198,20 @@ def move_on(connection: DuckDBPyConnection, recent: str, chunk: int) -> None:
 
 
 def _stretches(connection: DuckDBPyConnection) -> Iterator[tuple[int, int]]:
-    """The stretches [first, end) of whole hours without a gap in which `fresh` has readings.
+    """The times [first, last] of the readings of `fresh`, of each run of hours without one that has none.
 
-    A gateway that sends its backlog brings one of days ago and one of now: what lies between need not be looked at.
+    A gateway that sends its backlog brings one of days ago and one of now: what lies between need not be looked at, nor
+    what an hour had before: chunks that hold no such time are passed over.
     """
-    hours = connection.execute(f"SELECT DISTINCT time_ns // {HOUR} AS hour FROM fresh ORDER BY hour").fetchall()  # noqa: S608 -- constants
-    first: int | None = None
-    for place, (hour,) in enumerate(hours):
-        first = hour if first is None else first
+    hours = connection.execute(
+        f"SELECT time_ns // {HOUR} AS hour, min(time_ns), max(time_ns) FROM fresh GROUP BY hour ORDER BY hour"  # noqa: S608 -- constants
+    ).fetchall()
+    first_ns: int | None = None
+    for place, (hour, begin_ns, last_ns) in enumerate(hours):
+        first_ns = begin_ns if first_ns is None else first_ns
         if place + 1 == len(hours) or hours[place + 1][0] != hour + 1:
-            yield first * HOUR, (hour + 1) * HOUR
-            first = None
+            yield first_ns, last_ns
+            first_ns = None
 
 
 def _roll_up(connection: DuckDBPyConnection, source: str, unit: int, target: str) -> None:
@@ -243,7 +255,8 @@ def read(connection: DuckDBPyConnection, span: Span, step_ns: int | None, limit:
         query = STEPS_OF_READINGS if unit is None else STEPS[unit]
     # One transaction: a chunk that moves on meanwhile is seen before it or after it.
     connection.execute("BEGIN")
-    gathered = _ask(connection, f"SELECT min(time_ns) AS first, max(time_ns) AS last {ARRIVED}", values)
+    _ask(connection, ARRIVED, values)
+    gathered = _ask(connection, "SELECT min(time_ns) AS first, max(time_ns) AS last FROM arrived", values)
     values |= {name: int(np.ma.filled(column, 0)[0]) for name, column in gathered.items()}
     columns = _ask(connection, query, values)
     connection.execute("COMMIT")

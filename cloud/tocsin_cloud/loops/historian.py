@@ -44,6 +44,7 @@ TEND_S = 10.0
 DEATHS = ("NDEATH", "DDEATH")
 RATE_HALF_LIFE_S = 5.0
 FLOOD_TOLD_S = 10.0
+KEYS_AT_ONCE = 10_000
 
 Address = tuple[str, str]
 
@@ -271,7 +272,7 @@ class Historian:
             self._show(elapsed_s)
             return
         frame = Frame.concat(self._rows)
-        frame = Frame(self._keys_of(frame), frame.time_ns, frame.value, frame.quality)
+        frame = Frame(await self._keys_of(frame), frame.time_ns, frame.value, frame.quality)
         state = {"position": self._position_state()}
         if self._clocks_changed:
             state["clocks"] = self._clocks_state()
@@ -327,11 +328,16 @@ class Historian:
         head = {"position": [self._last.sequence, self._last.time_ns], "newest": self._repeats.to_json()}
         return json.dumps(head).encode() + b"\n" + self._session.snapshot()
 
-    def _keys_of(self, frame: Frame) -> I32:
-        known, ids = len(self._keys), self._parts.table.ids
-        if len(ids) > known:
-            fresh = [self._parts.history.key(point) for point in ids[known:]]
-            self._keys = np.concatenate([self._keys, np.asarray(fresh, dtype=np.int32)])
+    async def _keys_of(self, frame: Frame) -> I32:
+        ids, known = self._parts.table.ids, len(self._keys)
+        fresh = [self._keys]
+        for first in range(known, len(ids), KEYS_AT_ONCE):
+            keys = [self._parts.history.key(point) for point in ids[first : first + KEYS_AT_ONCE]]
+            fresh.append(np.asarray(keys, dtype=np.int32))
+            # Of a large plant all of them take a second.
+            await asyncio.sleep(0)
+        if len(fresh) > 1:
+            self._keys = np.concatenate(fresh)
         return self._keys[frame.point]
 
     def _show(self, elapsed_s: float) -> None:
