@@ -185,10 +185,24 @@ def first(**fields: Any) -> Callable[[Payload], object]:  # noqa: ANN401 -- any 
     return change
 
 
+def one(number: int, **flags: Any) -> Callable[[Payload], object]:  # noqa: ANN401 -- any flag of a metric
+    """Make something that sets flags in metric `number`, and their opposites in the other: both stay as long."""
+
+    def change(payload: Payload) -> None:
+        for name, value in flags.items():
+            for place, metric in enumerate(payload.metrics):
+                setattr(metric, name, value is (place == number))
+
+    return change
+
+
 ODD: dict[str, Callable[[Payload], object]] = {
     "nothing": lambda _: None,
     "null": first(double_value=None, is_null=True),
     "null and a value": first(is_null=True),
+    "the second null": one(1, is_null=True),
+    "the first historical": one(0, is_historical=True),
+    "the second historical": one(1, is_historical=True),
     "no value": first(double_value=None),
     "float": first(float_value=2.5),
     "integer": first(long_value=7),

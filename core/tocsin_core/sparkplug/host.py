@@ -396,8 +396,9 @@ class HostSession:
                 else:
                     taken.add(metric.alias)
                     device.aliases[metric.alias] = name
-            rows.births.append(_declared(where.device, known, metric))
-            self._reading(where, known, metric, message, rows, now_ns)
+            described = codec.properties(metric)
+            rows.births.append(_declared(where.device, known, described))
+            self._reading(where, known, metric, described, message, rows, now_ns)
 
     def _room(self) -> int:
         """How many more metrics can be remembered that nobody wants."""
@@ -419,7 +420,7 @@ class HostSession:
                 continue
             known = self._known(where, device, metric, rows)
             if known is not None:
-                self._reading(where, known, metric, message, rows, now_ns)
+                self._reading(where, known, metric, codec.properties(metric), message, rows, now_ns)
 
     def _known(self, where: Topic, device: _Device | None, metric: Payload.Metric, rows: _Rows) -> _Metric | None:
         name = codec.text(metric, "name") if metric.HasField("name") else None
@@ -451,7 +452,14 @@ class HostSession:
         return self._metric(where, name, datatype)
 
     def _reading(
-        self, where: Topic, known: _Metric, metric: Payload.Metric, message: Payload, rows: _Rows, now_ns: int
+        self,
+        where: Topic,
+        known: _Metric,
+        metric: Payload.Metric,
+        described: codec.Properties,
+        message: Payload,
+        rows: _Rows,
+        now_ns: int,
     ) -> None:
         if known.point is None:
             return
@@ -464,7 +472,7 @@ class HostSession:
         time_ns = _time_ns(metric, message, rows, known.name, now_ns)
         if time_ns is None:
             return
-        quality = codec.quality(metric)
+        quality = codec.quality(described)
         value = math.nan
         if not metric.is_null:
             number = codec.number(metric, known.datatype)
@@ -604,8 +612,7 @@ def _may_be(time_ns: int, now_ns: int) -> bool:
     return readings.EARLIEST_NS <= time_ns < readings.LATEST_NS and time_ns <= now_ns + FUTURE_NS
 
 
-def _declared(device: str | None, known: _Metric, metric: Payload.Metric) -> Declared:
-    described = codec.properties(metric) if metric.HasField("properties") else {}
+def _declared(device: str | None, known: _Metric, described: codec.Properties) -> Declared:
     unit = codec.text(described["engUnit"], "string_value") if "engUnit" in described else None
     unit = None if unit is None else unit[:LONGEST_UNIT]
     low, high = (_limit(described.get(key)) for key in ("engLow", "engHigh"))

@@ -48,6 +48,10 @@ class _Field(NamedTuple):
     begin: int
     end: int
 
+    def moved(self, by: int) -> "_Field":
+        """The same, so much later."""
+        return _Field(self.tag, self.begin + by, self.end + by)
+
 
 class _Run(NamedTuple):
     """Words of 8 bytes in a message: where the first stands, how far it is to the next, and how many there are."""
@@ -55,6 +59,20 @@ class _Run(NamedTuple):
     begin: int
     stride: int
     size: int
+
+
+class _Shape(NamedTuple):
+    """Metrics of one reading that look alike: of their bytes as one number the bits of `mask` are `alike`.
+
+    Where in them their alias, their time and their value (None: they have none) stand, and whether they are `late`.
+    """
+
+    mask: int
+    alike: int
+    alias: _Field
+    time: int
+    value: int | None
+    late: bool
 
 
 class Read(NamedTuple):
@@ -71,6 +89,7 @@ class _Found:
     """The places in a message where something other may stand in the next one."""
 
     varints: list[_Field] = field(default_factory=list)
+    stamps: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     values: list[int] = field(default_factory=list)
     unwanted: list[int] = field(default_factory=list)
@@ -79,6 +98,8 @@ class _Found:
     seq: _Field | None = None
     batch: _Field | None = None
     late: int = 0
+    # By their length.
+    shapes: dict[int, _Shape] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,8 +143,8 @@ class Layout:
         fixed = np.full(len(payload), 0xFF, np.uint8)
         for varint in found.varints:
             fixed[varint.begin : varint.end] = _MORE
-        for begin in (*found.values, *found.unwanted):
-            fixed[begin : begin + _WORD] = 0
+        fixed[_places(found.stamps, _TIME_BYTES)] = _MORE
+        fixed[_places(found.values + found.unwanted, _WORD)] = 0
         return cls(
             fixed, np.frombuffer(payload, np.uint8) & fixed, times, values, np.asarray(found.valued, np.int64),
             frame.point, frame.quality, found.seq, found.batch, found.late,
@@ -151,6 +172,11 @@ class Layout:
         frame = Frame(self.point, time_ms * NS_PER_MS, value, self.quality)
         batch = None if self.batch is None else _number(payload, self.batch)
         return Read(frame, _number(payload, self.seq), batch, self.late)
+
+
+def _places(begins: Sequence[int], size: int) -> I64:
+    """The places of the `size` bytes from each of `begins` on."""
+    return np.add.outer(np.asarray(begins, np.int64), np.arange(size))
 
 
 def _runs(begins: Sequence[int]) -> tuple[_Run, ...]:
@@ -234,14 +260,7 @@ def _fields(payload: bytes, at: int, end: int) -> list[_Field]:
 
 def _learn_part(payload: bytes, part: _Field, points: Mapping[int, int | None], found: _Found) -> None:
     if part.tag == _METRIC:
-        fields = _fields(payload, part.begin, part.end)
-        by_tag = {each.tag: each for each in fields}
-        if len(by_tag) < len(fields):
-            raise _OtherError
-        if _NAME in by_tag:
-            _learn_batch(payload, by_tag, found)
-        else:
-            _learn_reading(payload, by_tag, points, found)
+        _learn_metric(payload, part, points, found)
     elif part.tag == _TIMESTAMP:
         found.varints.append(part)
     elif part.tag == _SEQ and found.seq is None:
@@ -251,31 +270,63 @@ def _learn_part(payload: bytes, part: _Field, points: Mapping[int, int | None], 
         raise _OtherError
 
 
-def _learn_batch(payload: bytes, by_tag: dict[int, _Field], found: _Found) -> None:
+def _learn_metric(payload: bytes, part: _Field, points: Mapping[int, int | None], found: _Found) -> None:
+    body = payload[part.begin : part.end]
+    shape = found.shapes.get(len(body))
+    if shape is None or int.from_bytes(body, "little") & shape.mask != shape.alike:
+        fields = _fields(body, 0, len(body))
+        by_tag = {each.tag: each for each in fields}
+        if len(by_tag) < len(fields):
+            raise _OtherError
+        if _NAME in by_tag:
+            _learn_batch(body, part.begin, by_tag, found)
+            return
+        shape = found.shapes[len(body)] = _shape(body, by_tag)
+    _learn_reading(body, part.begin, shape, points, found)
+
+
+def _learn_batch(body: bytes, begin: int, by_tag: dict[int, _Field], found: _Found) -> None:
     name = by_tag[_NAME]
     if by_tag.keys() != {_NAME, _TIME, _TYPE, _LONG} or found.batch is not None:
         raise _OtherError
-    if payload[name.begin : name.end] != BATCH.encode():
+    if body[name.begin : name.end] != BATCH.encode():
         raise _OtherError
-    found.batch = by_tag[_LONG]
-    found.varints += [by_tag[_TIME], found.batch]
+    found.batch = by_tag[_LONG].moved(begin)
+    found.varints += [by_tag[_TIME].moved(begin), found.batch]
 
 
-def _learn_reading(payload: bytes, by_tag: dict[int, _Field], points: Mapping[int, int | None], found: _Found) -> None:
+def _shape(body: bytes, by_tag: dict[int, _Field]) -> _Shape:
     if not {_ALIAS, _TIME} <= by_tag.keys() <= _READING:
         raise _OtherError
-    alias, time, value = _number(payload, by_tag[_ALIAS]), by_tag[_TIME], by_tag.get(_DOUBLE)
-    null = _NULL in by_tag and _number(payload, by_tag[_NULL]) != 0
-    if alias not in points or time.end - time.begin != _TIME_BYTES or null is not (value is None):
+    alias, time, value = by_tag[_ALIAS], by_tag[_TIME], by_tag.get(_DOUBLE)
+    null = _NULL in by_tag and _number(body, by_tag[_NULL]) != 0
+    if time.end - time.begin != _TIME_BYTES or null is not (value is None):
         raise _OtherError
-    found.varints.append(time)
+    fixed = bytearray(b"\xff" * len(body))
+    for varint in (alias, time):
+        fixed[varint.begin : varint.end] = bytes([_MORE]) * (varint.end - varint.begin)
+    for each in (value, by_tag.get(_PROPERTIES)):
+        if each is not None:
+            fixed[each.begin : each.end] = bytes(each.end - each.begin)
+    mask = int.from_bytes(fixed, "little")
+    late = _HISTORICAL in by_tag and _number(body, by_tag[_HISTORICAL]) != 0
+    alike = int.from_bytes(body, "little") & mask
+    return _Shape(mask, alike, alias, time.begin, None if value is None else value.begin, late)
+
+
+def _learn_reading(body: bytes, begin: int, shape: _Shape, points: Mapping[int, int | None], found: _Found) -> None:
+    """Learn of the metric that stands in `body`, and from `begin` on in the message."""
+    alias = _number(body, shape.alias)
+    if alias not in points:
+        raise _OtherError
+    found.stamps.append(begin + shape.time)
     point = points[alias]
     if point is None:
-        found.unwanted += [] if value is None else [value.begin]
+        found.unwanted += [] if shape.value is None else [begin + shape.value]
         return
-    found.times.append(time.begin)
-    if value is not None:
+    found.times.append(begin + shape.time)
+    if shape.value is not None:
         found.valued.append(len(found.points))
-        found.values.append(value.begin)
+        found.values.append(begin + shape.value)
     found.points.append(point)
-    found.late += _HISTORICAL in by_tag and _number(payload, by_tag[_HISTORICAL]) != 0
+    found.late += shape.late

@@ -1,7 +1,7 @@
 """The Sparkplug payload: protobuf bytes to numbers and quality bytes, and back; no state."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -46,6 +46,9 @@ VARINT_MORE: Final = 0x80
 QUALITY_BAD: Final = 0
 QUALITY_GOOD: Final = 192
 QUALITY_STALE: Final = 500
+
+
+NO_PROPERTIES: Final[Mapping[str, Payload.PropertyValue]] = {}
 
 
 class PayloadError(ValueError):
@@ -160,22 +163,24 @@ def _integer(value: Payload.PropertyValue) -> int | None:
     return value.int_value if field == "int_value" else value.long_value
 
 
-def properties(metric: Payload.Metric) -> dict[str, Payload.PropertyValue]:
+Properties = Mapping[str, Payload.PropertyValue]
+
+
+def properties(metric: Payload.Metric) -> Properties:
     """Get the metric's properties by name; a key without a value is left out."""
-    keys: list[object] = list(metric.properties.keys)
-    named = zip(keys, metric.properties.values, strict=False)
-    return {key: value for key, value in named if isinstance(key, str)}
+    if not metric.HasField("properties"):
+        return NO_PROPERTIES
+    held = metric.properties
+    keys: list[object] = list(held.keys)
+    return {key: value for key, value in zip(keys, held.values, strict=False) if isinstance(key, str)}
 
 
-def quality(metric: Payload.Metric) -> int:
-    """Tell the OPC quality byte of a metric: `OpcQuality` if given, else `Quality`, else good.
+def quality(known: Properties) -> int:
+    """Tell the OPC quality byte of a metric by its properties: `OpcQuality` if given, else `Quality`, else good.
 
     Sparkplug's STALE (500) becomes "uncertain: last usable value"; some senders put the OPC byte itself into `Quality`.
     A code that nobody knows counts as bad.
     """
-    if not metric.HasField("properties"):
-        return readings.GOOD
-    known = properties(metric)
     exact = _integer(known[OPC_QUALITY]) if OPC_QUALITY in known else None
     if exact is not None:
         return exact if 0 <= exact <= 0xFF else readings.BAD  # noqa: PLR2004 - one byte
