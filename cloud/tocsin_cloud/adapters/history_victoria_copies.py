@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 from tocsin_cloud.adapters.backup_manifest import CHUNK, Say
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.history_lines import BAD_VALUE, MEASUREMENT, QUALITY, VALUE
-from tocsin_cloud.adapters.history_victoria_server import DURABLE_AFTER_S, VictoriaServer
+from tocsin_cloud.adapters.history_victoria_server import DURABLE_AFTER_S, NotWholeError, VictoriaServer
 from tocsin_cloud.settings import HistoryAddress
 from tocsin_core.clock import Clock
 from tocsin_core.rules import NS
@@ -23,6 +23,8 @@ from tocsin_core.rules import NS
 READINGS: Final = f'{{__name__=~"{MEASUREMENT}_({VALUE}|{BAD_VALUE}|{QUALITY})"}}'
 # The server takes readings two days ahead of its clock.
 AHEAD_S: Final = 3 * 86_400
+# Of less no more is given than of so much.
+SHORTEST_S: Final = 1
 LOOK_S: Final = 0.5
 # How a line ends, and with it a whole export: a server that fails in the midst appends a word of that, and no more.
 END: Final = b"]}\n"
@@ -37,22 +39,43 @@ def keep_readings(address: HistoryAddress, path: Path, clock: Clock, say: Say) -
         OSError: the disk does not take it.
     """
 
-    async def export(file: BinaryIO) -> bool:
-        server, unpacking, end = VictoriaServer(address), zlib.decompressobj(GZIP), END
+    async def export(file: BinaryIO) -> None:
+        server = VictoriaServer(address)
         try:
             await server.look()
-            async for piece in server.export(READINGS, clock.now_ns() // NS + AHEAD_S):
-                file.write(piece)
-                end = (end + unpacking.decompress(piece))[-len(END) :]
-                say("readings", file.tell(), 0)
+            await _keep(server, file, 0, clock.now_ns() // NS + AHEAD_S, say)
         finally:
             await server.close()
-        return unpacking.eof and end == END
 
     with path.open("xb") as file:
-        whole = asyncio.run(export(file))
-    if not whole:
-        raise HistoryError(f"{address.hosts[-1]} broke off its export")
+        asyncio.run(export(file))
+
+
+async def _keep(server: VictoriaServer, file: BinaryIO, start_s: int, end_s: int, say: Say) -> None:
+    """Append what is in [start, end): at once, or, where the server has limits to that, one half after the other."""
+    begin = file.tell()
+    try:
+        await _keep_at_once(server, file, start_s, end_s, say)
+    except NotWholeError:
+        if end_s - start_s <= SHORTEST_S:
+            raise
+    else:
+        return
+    file.seek(begin)
+    file.truncate()
+    middle_s = (start_s + end_s) // 2
+    await _keep(server, file, start_s, middle_s, say)
+    await _keep(server, file, middle_s, end_s, say)
+
+
+async def _keep_at_once(server: VictoriaServer, file: BinaryIO, start_s: int, end_s: int, say: Say) -> None:
+    unpacking, end = zlib.decompressobj(GZIP), END
+    async for piece in server.export(READINGS, start_s, end_s):
+        file.write(piece)
+        end = (end + unpacking.decompress(piece))[-len(END) :]
+        say("readings", file.tell(), 0)
+    if not unpacking.eof or end != END:
+        raise NotWholeError("the server broke off its export")
 
 
 def put_readings(path: Path, address: HistoryAddress, clock: Clock, say: Say) -> None:

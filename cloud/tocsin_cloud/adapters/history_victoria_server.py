@@ -31,6 +31,10 @@ class AwayError(HistoryError):
     """The server does not answer."""
 
 
+class NotWholeError(HistoryError):
+    """The server refuses what it is asked for, or breaks off in the midst: of less it may give all."""
+
+
 class Look(NamedTuple):
     """What the server tells of itself: since when it runs, what it took and ignored since, and its flags."""
 
@@ -81,26 +85,32 @@ class VictoriaServer:
             raise self._refused(answer.status_code, answer.text)
         return answer.text
 
-    async def export(self, selector: str, end_s: int) -> AsyncIterator[bytes]:
-        """All samples of series until `end_s`, as lines of JSON, packed by gzip.
+    async def export(self, selector: str, start_s: int, end_s: int) -> AsyncIterator[bytes]:
+        """All samples of series in [start, end), as lines of JSON, packed by gzip.
 
         Raises:
-            HistoryError: it is away, refuses, or went away meanwhile.
+            NotWholeError: it refuses, or went away meanwhile.
+            HistoryError: it is away, or does not pack.
         """
         # Not by blocks (`reduce_mem_usage`), though that has no limits: after any other export of the same process
         # version 1.79.5 then gives samples of one series in the place of another's.
-        asked = {"match[]": selector, "start": "0", "end": str(end_s)}
+        # What is at its `end` would be in it too. The half of a millisecond makes up for what a fraction of a second
+        # loses as a binary number: the server cuts off what is beyond milliseconds.
+        asked = {"match[]": selector, "start": str(start_s), "end": f"{end_s - 1}.9995"}
         headers = {"Accept-Encoding": "gzip"}
         try:
             async with self._client.stream(
                 "POST", self._api + "export", data=asked, headers=headers, timeout=COPY_TIMEOUT_S
             ) as answer:
                 if answer.status_code != httpx.codes.OK:
-                    raise self._refused(answer.status_code, (await answer.aread()).decode(errors="replace"))
+                    told = (await answer.aread()).decode(errors="replace")
+                    raise NotWholeError(str(self._refused(answer.status_code, told)))
                 if answer.headers.get("Content-Encoding") != "gzip":
                     raise HistoryError(f"{self._root} has to run without -http.disableResponseCompression")
                 async for piece in answer.aiter_raw():
                     yield piece
+        except httpx.RemoteProtocolError as error:
+            raise NotWholeError(f"{self._root}: {reason(error)}") from error
         except httpx.HTTPError as error:
             raise HistoryError(f"{self._root}: {reason(error)}") from error
 
