@@ -1,9 +1,11 @@
 """What the interface hears of processes that each do a part: their state in portions, figures added up, candidates."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import pytest
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -19,11 +21,12 @@ from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import connect
 from tocsin_cloud.api import remote
 from tocsin_cloud.api.live_port import LivePort
-from tocsin_cloud.api.remote import SILENT_S, RemoteLive, Told, WorkersMetrics, _pack, added, answering
+from tocsin_cloud.api.ports import Latest
+from tocsin_cloud.api.remote import LOOK_S, SILENT_S, RemoteLive, Told, WorkersMetrics, _pack, added, answering
 from tocsin_cloud.loops.candidates import keep_telling
 from tocsin_cloud.loops.live import GatewayLive, LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
-from tocsin_cloud.settings import Role, StrangerSettings
+from tocsin_cloud.settings import WORKERS, Role, StrangerSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import GOOD, Frame
@@ -95,6 +98,41 @@ def test_an_interface_that_was_held_up_does_not_take_the_workers_for_dead(monkey
     asyncio.run(story())
 
 
+def test_readings_are_asked_for_when_somebody_wants_them() -> None:
+    """All else is asked for without them; two who want them at once make one question, and so do two in a row."""
+    clock, asked = HandClock(), list[bytes]()
+
+    class Worker:
+        is_connected = False
+
+        async def subscribe(self, _subject: str, cb: object) -> None:
+            del cb
+
+        async def request(self, subject: str, data: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
+            del timeout
+            asked.append(data)
+            column = np.asarray([len(asked)])
+            columns = dict.fromkeys(Latest.__slots__, column) if data else {}
+            body = _pack(columns, {"ready": None, "points": len(columns.get("value", ()))})
+            return Msg(_client=cast("Client", self), subject=subject, data=body)
+
+    async def story() -> None:
+        live = RemoteLive(cast("Client", Worker()), SITE, clock)
+        await live.hear(asyncio.Event())
+        following = asyncio.create_task(live.follow())
+        await eventually_async(lambda: len(asked) == 1 + len(WORKERS))
+        following.cancel()
+        assert asked == [b"0", *[b""] * len(WORKERS)]
+        clock.move(2 * LOOK_S)
+        found = [await live.latest(), *await asyncio.gather(live.latest(), live.latest())]
+        assert asked[1 + len(WORKERS) :] == [b"0"]
+        assert {latest.value.tolist()[0] for latest in found} == {len(asked)}
+        with suppress(asyncio.CancelledError):
+            await following
+
+    asyncio.run(story())
+
+
 def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readings and gateways of the alarms worker, what is stored of the historian; a candidate is heard, not asked."""
     monkeypatch.setattr(remote, "PORTION", 2)
@@ -132,7 +170,7 @@ def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monke
                 for task in (*tasks, *keeping):
                     task.cancel()
                 await asyncio.gather(*tasks, *keeping, return_exceptions=True)
-            assert live.latest().value.tolist()[:3] == [1.5, 2.5, 3.5]
+            assert (await live.latest()).value.tolist()[:3] == [1.5, 2.5, 3.5]
             (own, *_) = live.gateways()
             assert (own.id, own.state, own.readings, own.committed) == (GATEWAY, "online", 100, 7)
             assert (live.figures().readings_stored, live.figures().late_readings) == (100, 4)

@@ -13,7 +13,7 @@ from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.api import model_health as model
 from tocsin_cloud.api.model import Name
-from tocsin_cloud.api.ports import ApiPorts, GatewayStatus
+from tocsin_cloud.api.ports import ApiPorts, GatewayStatus, Latest
 from tocsin_cloud.api.present import name, plain_name
 from tocsin_cloud.api.sorting import STANDING_TEXT
 from tocsin_cloud.loops.silence import dark
@@ -81,9 +81,9 @@ class Seen:
         return None if not at else max(0.0, self.now_ns / NS - at)
 
 
-def see(ports: ApiPorts, allowed_ns: I64, since: Mapping[str, int]) -> Seen:
+def see(ports: ApiPorts, latest: Latest, allowed_ns: I64, since: Mapping[str, int]) -> Seen:
     """Look at everything."""
-    now_ns, latest = ports.clock.now_ns(), ports.live.latest()
+    now_ns = ports.clock.now_ns()
     declared = len(ports.plant.points)
     unlit = dark(latest.time_ns[:declared], latest.quality[:declared], allowed_ns, now_ns)
     gateways = {status.id: status for status in ports.live.gateways()}

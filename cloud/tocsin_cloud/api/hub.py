@@ -5,7 +5,7 @@ from typing import Final
 
 from tocsin_cloud.api import model
 from tocsin_cloud.api.mailbox import Mailbox, event_of
-from tocsin_cloud.api.ports import Live
+from tocsin_cloud.api.ports import Latest, Live
 from tocsin_cloud.api.present import values
 from tocsin_core.plant import Plant
 from tocsin_core.readings import I32
@@ -20,6 +20,7 @@ class Hub:
         """Start with no reader."""
         self._plant = plant
         self._live = live
+        self._latest: Latest | None = None
         self._mailboxes: set[Mailbox] = set()
         self._closed = False
 
@@ -45,8 +46,9 @@ class Hub:
         for mailbox in self._mailboxes:
             mailbox.post(events)
 
-    def post_values(self, points: I32) -> None:
-        """Say that the readings of these points (by index) changed."""
+    def post_values(self, latest: Latest, points: I32) -> None:
+        """Say that the readings of these points (by index) changed, to what they are among the `latest`."""
+        self._latest = latest
         if self._mailboxes:
             rendered = self._values(points)
             for mailbox in self._mailboxes:
@@ -73,4 +75,6 @@ class Hub:
         self.end_all("shutdown")
 
     def _values(self, points: I32) -> bytes:
-        return event_of("values", values(self._plant, self._live, points))
+        if self._latest is None:
+            raise RuntimeError("no values were posted yet")
+        return event_of("values", values(self._plant, self._live, self._latest, points))

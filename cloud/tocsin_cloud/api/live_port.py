@@ -19,7 +19,7 @@ class LivePort:
         self._live = live
         self._quarantine = quarantine
 
-    def latest(self) -> ports.Latest:
+    async def latest(self) -> ports.Latest:
         """Copies of the latest readings."""
         live = self._live
         live.fit(len(live.table))

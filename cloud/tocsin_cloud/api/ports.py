@@ -109,9 +109,9 @@ class Figures:
 
 
 class Live(Protocol):
-    """The present state of the plant as the cloud side knows it; every answer is immediate."""
+    """The present state of the plant as the cloud side knows it; every answer but the readings is immediate."""
 
-    def latest(self) -> Latest:
+    async def latest(self) -> Latest:
         """Return the latest readings: the plant's points, then the undeclared ones, then perhaps room."""
 
     def undeclared(self) -> Sequence[Undeclared]:

@@ -72,7 +72,7 @@ class Points:
             _undeclared(point).model_copy(update=_reading(latest, point.index, 0, now_ns)) for point in undeclared
         ]
 
-    def one(self, point_id: str, live: Live, now_ns: int) -> model.PointInFull | None:
+    def one(self, point_id: str, live: Live, latest: Latest, now_ns: int) -> model.PointInFull | None:
         """Return the point `point_id` with its projection, or None if there is none."""
         found = self._find(point_id, live)
         if found is None:
@@ -80,7 +80,7 @@ class Points:
         index, bare = found
         allowed_ns = int(self.allowed_ns[index]) if bare.declared else 0
         ahead = live.projections().get(point_id)
-        fields = bare.model_dump() | _reading(live.latest(), index, allowed_ns, now_ns)
+        fields = bare.model_dump() | _reading(latest, index, allowed_ns, now_ns)
         return model.PointInFull.model_validate(fields | {"projection": None if ahead is None else projection(ahead)})
 
     def bare(self, point_id: str, live: Live) -> model.Point | None:
@@ -173,10 +173,10 @@ def projection(found: Outlook) -> model.Projection:
     )
 
 
-def gateways(plant: Plant, live: Live) -> list[model.Gateway]:
+def gateways(plant: Plant, live: Live, latest: Latest) -> list[model.Gateway]:
     """Return the plant file's gateways in its order, then those that nobody declared."""
     heard = {status.id: status for status in live.gateways()}
-    counts = _point_counts(plant, live)
+    counts = _point_counts(plant, live, latest)
     named = {
         gateway.id: plain_name(gateway.id) if gateway.name is None else name(gateway.name)
         for gateway in plant.file.gateways
@@ -241,8 +241,7 @@ def _gateway(
     )
 
 
-def _point_counts(plant: Plant, live: Live) -> dict[tuple[str, str], list[int]]:
-    latest = live.latest()
+def _point_counts(plant: Plant, live: Live, latest: Latest) -> dict[tuple[str, str], list[int]]:
     bad = is_bad(latest.quality) | (latest.time_ns == 0)
     devices, device_of = plant.devices
     points = np.bincount(device_of, minlength=len(devices))
@@ -251,13 +250,13 @@ def _point_counts(plant: Plant, live: Live) -> dict[tuple[str, str], list[int]]:
     for point in live.undeclared():
         count = counts.setdefault((point.gateway, point.device), [0, 0])
         count[0] += 1
-        count[1] += bool(bad[point.index])
+        # One that was heard of since has no reading among them.
+        count[1] += point.index >= len(bad) or bool(bad[point.index])
     return counts
 
 
-def values(plant: Plant, live: Live, points: I32) -> model.Values:
-    """Return the present readings of the points with these indices."""
-    latest = live.latest()
+def values(plant: Plant, live: Live, latest: Latest, points: I32) -> model.Values:
+    """Return the latest readings of the points with these indices."""
     ids = [point.id for point in plant.points] + [point.id for point in live.undeclared()]
     known = points[points < min(len(ids), len(latest.time_ns))]
     quality = latest.quality[known]

@@ -118,7 +118,8 @@ async def answering(client: Client, told: Told) -> AsyncIterator[None]:
 async def _answer_state(told: Told, figures: _Figures, role: Role, message: Msg) -> None:
     # A candidate is silent: the one who holds the lease answers.
     if told.leases[role].trusted:
-        await message.respond(_pack(*_present(role, told, figures, int(message.data or b"0"))))
+        first = int(message.data) if message.data else None
+        await message.respond(_pack(*await _present(role, told, figures, first)))
 
 
 async def _answer_history(told: Told, message: Msg) -> None:
@@ -134,13 +135,16 @@ async def _answer_history(told: Told, message: Msg) -> None:
         await message.respond(_pack(columns, None))
 
 
-def _present(role: Role, told: Told, figures: _Figures, first: int) -> tuple[Columns, dict[str, Any]]:
-    """What is known of `role`; of the latest readings, of which there may be many, those from point `first` on."""
+async def _present(role: Role, told: Told, figures: _Figures, first: int | None) -> tuple[Columns, dict[str, Any]]:
+    """What is known of `role`; of the latest readings, of which there may be many, those from point `first` on, if any.
+
+    All else is in the answer that has none of them, or the first.
+    """
     live = told.live
     rest: dict[str, Any] = {"process": told.process}
     columns: Columns = {}
-    if role is Role.ALARMS:
-        latest = live.latest()
+    if role is Role.ALARMS and first is not None:
+        latest = await live.latest()
         rest["points"] = len(latest.time_ns)
         part = slice(first, first + PORTION)
         columns = {name: getattr(latest, name)[part] for name in Latest.__slots__}
@@ -170,7 +174,10 @@ class WorkersSilentError(RuntimeError):
 
 
 class RemoteLive:
-    """The present state as those who hold the roles last told it, at most `LOOK_S` old while they answer."""
+    """The present state as those who hold the roles last told it, at most `LOOK_S` old while they answer.
+
+    They are asked for it all the time, but for the readings only when somebody wants to know them: these are many.
+    """
 
     def __init__(self, client: Client, site: str, clock: Clock) -> None:
         """Nothing is known before `hear` has returned."""
@@ -178,6 +185,8 @@ class RemoteLive:
         self._site = site
         self._clock = clock
         self._columns: Columns = {}
+        self._columns_at = 0.0
+        self._reading = asyncio.Lock()
         self._rest: dict[Role, dict[str, Any]] = {}
         self._last: dict[Role, float] = {}
         self._missed: Counter[Role] = Counter()
@@ -189,7 +198,7 @@ class RemoteLive:
         Raises:
             WorkersSilentError: `stop` was set before one came.
         """
-        while not await self._ask(Role.ALARMS):
+        while not await self._ask(Role.ALARMS, readings=True):
             if stop.is_set():
                 raise WorkersSilentError("ended before the alarms worker had answered")
             await asyncio.sleep(LOOK_S)
@@ -220,12 +229,12 @@ class RemoteLive:
             await self._ask(role)
             await asyncio.sleep(LOOK_S)
 
-    async def _ask(self, role: Role) -> bool:
+    async def _ask(self, role: Role, *, readings: bool = False) -> bool:
         try:
-            columns, rest = await self._portion(role, 0)
+            columns, rest = await self._portion(role, 0 if readings else None)
             parts = [columns]
             have = len(columns.get("time_ns", ()))
-            while have < rest.get("points", 0):
+            while readings and have < rest.get("points", 0):
                 more, _ = await self._portion(role, have)
                 if not len(more["time_ns"]):
                     break
@@ -237,15 +246,15 @@ class RemoteLive:
                 log.warning("nobody answers", role=role, reason=str(error) or repr(error))
             self._missed[role] += 1
             return False
-        if columns:
+        if readings:
             self._columns = {name: np.concatenate([part[name] for part in parts]) for name in columns}
         self._rest[role], self._last[role] = rest, self._clock.monotonic()
         self._missed[role] = 0
         return True
 
-    async def _portion(self, role: Role, first: int) -> tuple[Columns, Any]:
-        subject = f"{ASK}.{role}.{self._site}"
-        return _unpack((await self._client.request(subject, str(first).encode(), timeout=PATIENCE_S)).data)
+    async def _portion(self, role: Role, first: int | None) -> tuple[Columns, Any]:
+        subject, asked = f"{ASK}.{role}.{self._site}", "" if first is None else str(first)
+        return _unpack((await self._client.request(subject, asked.encode(), timeout=PATIENCE_S)).data)
 
     def answers(self, role: Role) -> bool:
         """Whether somebody does the work of `role`, as far as was heard."""
@@ -260,8 +269,13 @@ class RemoteLive:
         reason: str | None = self._rest[Role.ALARMS]["ready"]
         return reason
 
-    def latest(self) -> Latest:
-        """The latest readings."""
+    async def latest(self) -> Latest:
+        """The latest readings; while the alarms worker does not answer those that it told last."""
+        async with self._reading:
+            if self._clock.monotonic() - self._columns_at > LOOK_S and self.answers(Role.ALARMS):
+                await self._ask(Role.ALARMS, readings=True)
+                # In vain or not: who comes next need not wait as long.
+                self._columns_at = self._clock.monotonic()
         return Latest(self._columns["time_ns"], self._columns["value"], self._columns["quality"])
 
     def undeclared(self) -> Sequence[Undeclared]:

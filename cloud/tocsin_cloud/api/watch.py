@@ -33,11 +33,13 @@ async def watching(ports: ApiPorts, hub: Hub) -> AsyncIterator[None]:
     """Keep `hub` told while the context is open; the streams end with it."""
     news = News()
     tables = TableWatch(ports, hub, news)
+    present = PresentWatch(ports, hub)
     await tables.start_from_here()
+    await present.start_from_here()
     async with asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(tables.run(), name="api-tables"),
-            tasks.create_task(PresentWatch(ports, hub).run(), name="api-present"),
+            tasks.create_task(present.run(), name="api-present"),
             tasks.create_task(_listen(ports, hub, news), name="api-events"),
         ]
         try:
@@ -104,7 +106,8 @@ class TableWatch:
     """Tells of transitions, tickets and messages.
 
     Transitions and tickets are found by the numbers of their newest rows, once a second and whenever an event comes:
-    an event that got lost delays and loses nothing. Messages have no such number and are found by event.
+    an event that got lost delays and loses nothing. Messages have no such number and are found by event. While nobody
+    reads, the numbers are all that is looked at, once a second.
     """
 
     def __init__(self, ports: ApiPorts, hub: Hub, news: News) -> None:
@@ -118,14 +121,21 @@ class TableWatch:
     async def start_from_here(self) -> None:
         """Take what is in the tables already as told."""
         async with self._ports.database.read() as session:
-            self._transition = await session.scalar(select(func.max(sql.Transition.seq))) or 0
-            self._log_entry = await session.scalar(select(func.max(sql.TicketLog.id))) or 0
+            transition = await session.scalar(select(func.max(sql.Transition.seq))) or 0
+            log_entry = await session.scalar(select(func.max(sql.TicketLog.id))) or 0
+        # Who has come meanwhile is told of all that came since the last look.
+        if not self._hub.readers:
+            self._transition, self._log_entry = transition, log_entry
 
     async def run(self) -> None:
         """Tell until cancelled."""
         while True:
             tickets, messages = await self._news.take(CYCLE_S)
             try:
+                if not self._hub.readers:
+                    await self.start_from_here()
+                    await asyncio.sleep(CYCLE_S)
+                    continue
                 async with self._ports.database.read() as session:
                     await self._tell(session, tickets, messages)
             except Exception as error:
@@ -179,13 +189,20 @@ class PresentWatch:
     """Tells once a second of readings, projections, gateways and floods that changed; ends streams if nobody works."""
 
     def __init__(self, ports: ApiPorts, hub: Hub) -> None:
-        """What is there now is no news."""
+        """Call `start_from_here` before `run`."""
         self._ports = ports
         self._hub = hub
-        self._latest = ports.live.latest()
+        self._latest: Latest
         self._projections = dict(ports.live.projections())
         self._flood = ports.live.flood()
-        self._gateways = {gateway.id: _state_of(gateway) for gateway in gateways(ports.plant, ports.live)}
+        self._gateways: dict[str, tuple[str, ...]] = {}
+
+    async def start_from_here(self) -> None:
+        """What is there now is no news."""
+        live = self._ports.live
+        self._latest = await live.latest()
+        present = gateways(self._ports.plant, live, self._latest)
+        self._gateways = {gateway.id: _state_of(gateway) for gateway in present}
 
     async def run(self) -> None:
         """Tell until cancelled."""
@@ -194,7 +211,10 @@ class PresentWatch:
             missing = self._ports.ready()
             if missing is not None:
                 self._hub.end_all(missing)
-            self._tell_readings(self._ports.live.latest())
+            # What changes while nobody reads is told to who comes first, as it is then.
+            if not self._hub.readers:
+                continue
+            self._tell_readings(await self._ports.live.latest())
             self._tell_projections()
             self._tell_gateways()
             self._tell_flood()
@@ -208,7 +228,7 @@ class PresentWatch:
         )
         points = np.flatnonzero(changed & (latest.time_ns != 0)).astype(np.int32)
         if len(points):
-            self._hub.post_values(points)
+            self._hub.post_values(latest, points)
 
     def _tell_projections(self) -> None:
         before, self._projections = self._projections, dict(self._ports.live.projections())
@@ -221,7 +241,7 @@ class PresentWatch:
 
     def _tell_gateways(self) -> None:
         events: list[bytes] = []
-        for gateway in gateways(self._ports.plant, self._ports.live):
+        for gateway in gateways(self._ports.plant, self._ports.live, self._latest):
             state = _state_of(gateway)
             if self._gateways.get(gateway.id) != state:
                 self._gateways[gateway.id] = state

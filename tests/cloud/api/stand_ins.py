@@ -98,7 +98,7 @@ class LiveTable:
         """Write a reading."""
         self.time_ns[index], self.value[index], self.quality[index] = time_ns, value, quality
 
-    def latest(self) -> Latest:
+    async def latest(self) -> Latest:
         """Return copies."""
         times = np.asarray(self.time_ns, dtype=np.int64)
         return Latest(times, np.asarray(self.value, dtype=np.float64), np.asarray(self.quality, dtype=np.uint8))

@@ -1,5 +1,6 @@
 """How computed points are shown: of what, by which rule, as no gateway's, and when they are too old."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def live(plant: Plant) -> LiveTable:
 
 def test_a_computed_point_says_of_what_and_how(plant: Plant, live: LiveTable) -> None:
     """Rule and members in both languages instead of a gateway and a device; measured points have none of it."""
-    *measured, vote = Points(plant).all(live.latest(), live.undeclared(), START_NS)
+    *measured, vote = Points(plant).all(asyncio.run(live.latest()), live.undeclared(), START_NS)
     assert (vote.id, vote.gateway, vote.device, vote.declared) == ("V1", None, None, True)
     assert vote.computed is not None
     assert (vote.computed.rule, vote.computed.members) == ("vote", ["P1", "P2"])
@@ -44,7 +45,8 @@ def test_a_computed_value_that_stands_still_is_stale(plant: Plant, live: LiveTab
     live.read(index, START_NS, 12.5)
     longest = int(plant.points[index].longest_s)
     points = Points(plant)
-    fresh, old = (points.one("V1", live, START_NS + s * NS) for s in (longest, longest + 1))
+    latest = asyncio.run(live.latest())
+    fresh, old = (points.one("V1", live, latest, START_NS + s * NS) for s in (longest, longest + 1))
     assert fresh is not None
     assert old is not None
     assert (fresh.quality_text, old.quality_text) == ("good", "stale")
@@ -52,7 +54,7 @@ def test_a_computed_value_that_stands_still_is_stale(plant: Plant, live: LiveTab
 
 def test_gateways_count_what_they_read(plant: Plant, live: LiveTable) -> None:
     """A computed point is nobody's: it is in no gateway's count, bad or not, and makes no gateway of its own."""
-    shown = gateways(plant, live)
+    shown = gateways(plant, live, asyncio.run(live.latest()))
     assert [gateway.id for gateway in shown] == ["gw", "theirs"]
     assert [(device.id, device.points, device.bad) for device in shown[0].devices] == [("D1", 2, 2)]
 
@@ -66,7 +68,6 @@ def test_a_grade_may_be_foreseen() -> None:
 def test_deadbands_are_the_process_s(plant: Plant, live: LiveTable) -> None:
     """What speaks of the instrument has no deadband to show."""
     bare = plant.points[plant.point_index["P1"]]
-    shown = next(
-        point for point in Points(plant).all(live.latest(), live.undeclared(), START_NS) if point.id == bare.id
-    )
+    points = Points(plant).all(asyncio.run(live.latest()), live.undeclared(), START_NS)
+    shown = next(point for point in points if point.id == bare.id)
     assert {limit.kind: (limit.deadband, limit.side) for limit in shown.limits} == {AlarmKind.H: (5.0, "high")}

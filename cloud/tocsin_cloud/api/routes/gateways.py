@@ -12,4 +12,5 @@ router = APIRouter(tags=["gateways"])
 @router.get("/gateways")
 async def gateways(_account: Reader, api: Context) -> list[model.Gateway]:
     """Every gateway with its devices, whether they are there, and how far their readings have come."""
-    return present.gateways(api.ports.plant, api.ports.live)
+    live = api.ports.live
+    return present.gateways(api.ports.plant, live, await live.latest())

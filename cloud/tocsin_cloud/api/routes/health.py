@@ -59,8 +59,9 @@ async def metrics(api: Context) -> Response:
 async def health(_account: Reader, api: Context) -> model_health.HealthReport:
     """Whether the plant is being watched, and what is not: which gateways, points and roles, and since when."""
     since = await instruments_since(api.ports.database)
+    latest = await api.ports.live.latest()
     # The figures of workers in other processes come as text, which takes a moment to read.
-    seen = await asyncio.to_thread(see, api.ports, api.points.allowed_ns, since)
+    seen = await asyncio.to_thread(see, api.ports, latest, api.points.allowed_ns, since)
     return report(seen, api.started_ns)
 
 

@@ -45,7 +45,7 @@ async def plant_metrics(_account: Reader, api: Context) -> Response:
     """What stands on each hazard source, in the Prometheus text format: for a scrape every some seconds."""
     ports = api.ports
     families = source_figures(ports.plant, await pending_alarms(api), await ticket_counts(api))
-    families += point_counts(ports.plant, ports.live.latest(), api.points.allowed_ns, ports.clock.now_ns())
+    families += point_counts(ports.plant, await ports.live.latest(), api.points.allowed_ns, ports.clock.now_ns())
     return Response(text_of(families), media_type=CONTENT_TYPE_LATEST)
 
 

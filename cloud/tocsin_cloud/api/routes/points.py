@@ -43,7 +43,7 @@ Step = Annotated[
 async def points(_account: Reader, api: Context) -> Response:
     """Every point with its latest reading."""
     live, now_ns = api.ports.live, api.ports.clock.now_ns()
-    latest, undeclared = live.latest(), live.undeclared()
+    latest, undeclared = await live.latest(), live.undeclared()
     # Of a large plant that takes seconds, and others are to be answered and heard meanwhile.
     return await asyncio.to_thread(lambda: _as_json(api.points.all(latest, undeclared, now_ns)))
 
@@ -95,7 +95,8 @@ async def readings(
 @router.get("/points/{point:path}", responses=documented(HTTPStatus.NOT_FOUND))
 async def point(point: str, _account: Reader, api: Context) -> model.PointInFull:
     """One point with its latest reading and its projection."""
-    found = api.points.one(point, api.ports.live, api.ports.clock.now_ns())
+    live, now_ns = api.ports.live, api.ports.clock.now_ns()
+    found = api.points.one(point, live, await live.latest(), now_ns)
     if found is None:
         raise refusal(HTTPStatus.NOT_FOUND, f"There is no point {point!r}.")
     return found
