@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tocsin_core.owned import alone, fingerprint, follows
+from tocsin_core.owned import alone, fingerprints, follows, packed
 from tocsin_core.plant import AlarmKind, Plant, PlantPoint, Priority
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.model import Gateway
@@ -73,13 +73,14 @@ class AlarmSettings:
     """The alarms that the gateway decides by itself, D of them.
 
     `points` gives the engine's number by device and metric, of those that an alarm looks at; `follows` by output of the
-    gateway which alarms it follows, bool[D]; `fingerprint` tells two ends that they decide alike.
+    gateway which alarms it follows, bool[D]; `prints` tell the cloud side which of them it judges alike
+    (`tocsin_core.owned.packed`).
     """
 
     rules: Rules
     points: dict[tuple[str, str], int]
     follows: tuple[Bool, ...]
-    fingerprint: str
+    prints: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _alarms(plant: Plant, gateway: Gateway) -> AlarmSettings:
         rules,
         {(point.device.id, point.metric): point.index for point in part.points if point.compute is None},
         tuple(follows(output, part, rules) for output in gateway.outputs),
-        fingerprint(plant, gateway.id),
+        packed(fingerprints(plant, gateway.id).values()),
     )
 
 

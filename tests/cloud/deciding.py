@@ -12,7 +12,7 @@ from tocsin_core.clock import SystemClock
 from tocsin_core.engine import Command, State
 from tocsin_core.journal import OBEYED, Entry, decode_order, encode, moved, not_carried_out, refused
 from tocsin_core.lifecycle import Verb
-from tocsin_core.owned import alone, fingerprint
+from tocsin_core.owned import alone, fingerprints, packed
 from tocsin_core.plant import Plant
 from tocsin_core.readings import GOOD, Frame
 from tocsin_core.rules import NS, Rules, compile_rules
@@ -35,14 +35,14 @@ class DecidingGateway(SpoolingGateway):
     said_committed: list[int] = field(default_factory=list)
     obeyed: list[str] = field(default_factory=list)
     decides: bool = True
-    another: str = ""  # the fingerprint of another plant's rules
+    differs: bool = False  # it judges by another plant file, all of it
     deaf: bool = False  # orders are not heard
     again: bool = False  # orders that come again are answered again
     last: tuple[float, int] | None = None
 
     def on(self, plant: Plant) -> "DecidingGateway":
         """Have the rules of its part of `plant`."""
-        self.own = fingerprint(plant, GATEWAY)
+        self.own = packed(fingerprints(plant, GATEWAY).values())
         self.rules: Rules = compile_rules(alone(plant, GATEWAY))
         self.state: State = engine.initial(self.rules, SystemClock().now_ns())
         return self
@@ -94,7 +94,7 @@ class DecidingGateway(SpoolingGateway):
 
     async def _be_born(self) -> None:
         assert self._client is not None
-        rules = self.another or self.own
+        rules = b"another." if self.differs else self.own
         numbers = JournalNumbers(self.journal_newest, self.journal_committed + 1, rules) if self.decides else None
         birth = self.session.nbirth(self.newest, self.committed + 1, now_ms(), journal=numbers)
         await self._client.publish(birth.topic, birth.payload, qos=0)

@@ -49,9 +49,16 @@ class Still:
 class Ears:
     """Both roles; `live` is what the page shows of it, and `quarantine` what they refused."""
 
-    def __init__(self, database: Any = None, limits: LimitSettings | None = None) -> None:  # noqa: ANN401 -- none, where nothing is committed
-        """Have heard nothing."""
-        self.table, self.limits = PointTable(plant(), MOST), limits or LimitSettings()
+    def __init__(
+        self,
+        database: Any = None,  # noqa: ANN401 -- none, where nothing is committed
+        limits: LimitSettings | None = None,
+        of: Plant | None = None,
+        snapshot: Path = Path(),
+    ) -> None:
+        """Have heard nothing of the small plant, or of the plant `of`."""
+        known = of or plant()
+        self.table, self.limits = PointTable(known, MOST), limits or LimitSettings()
         self.live, self.metrics = LiveView(self.table), Metrics()
         self.quarantine = Quarantine(database, self.metrics, 100)
         nobody: Any = None
@@ -63,7 +70,7 @@ class Ears:
         stored = {"history": history, "table": self.table, "quarantine": self.quarantine}
         self.historian = Historian(HistorianParts(settings=HistorianSettings(), **stored, **parts))
         outlet = Outlet(nobody, self.table)
-        judged = {"database": database, "plant": plant(), "snapshot_file": Path(), "outlet": outlet}
+        judged = {"database": database, "plant": known, "snapshot_file": snapshot, "outlet": outlet}
         self.alarms = AlarmsWorker(AlarmParts(settings=AlarmSettings(), **judged, **parts))
 
     @property

@@ -18,7 +18,7 @@ from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import connect, ensure_stream
-from tocsin_cloud.loops.aside import UNKNOWN
+from tocsin_cloud.loops.aside import BESIDE, UNKNOWN
 from tocsin_cloud.loops.delegation import GatewayOrder
 from tocsin_cloud.loops.orders import MOST, OrderParts, keep_ordering, put_orders
 from tocsin_cloud.settings import StreamSettings
@@ -82,6 +82,12 @@ async def soon(predicate: Callable[[], object]) -> None:
 async def steps(r: Rig) -> list[tuple[str, str]]:
     """What happened, in order: event and the phase after it."""
     return [(row.event, row.phase_to) for row in await r.all(sql.Transition)]
+
+
+async def told_beside(r: Rig, occurrence: str) -> list[tuple[str, int]]:
+    """The gateway's own steps of an occurrence: event and time."""
+    rows = await r.all(sql.Transition)
+    return [(row.event, row.time_ns) for row in rows if row.occurrence == occurrence and row.reason == BESIDE]
 
 
 async def journal(r: Rig) -> sql.GatewayJournal | None:
@@ -273,7 +279,7 @@ def test_while_the_plant_files_differ_both_ends_judge_and_know_the_same_occurren
     """Nothing of the journal is lost, even what was over before it came; nothing is doubled, nobody called twice."""
 
     async def story(r: Rig, gateway: DecidingGateway) -> None:
-        gateway.another = "0123456789abcdef"
+        gateway.differs = True
         async with gateway.connected():
             await gateway.read(60.0)
             await committed(r, gateway)
@@ -292,7 +298,7 @@ def test_while_the_plant_files_differ_both_ends_judge_and_know_the_same_occurren
             await pause()
             await gateway.read(60.0)
             await committed(r, gateway)
-        gateway.another = ""
+        gateway.differs = False
         async with gateway.connected():
             await pause()
             await gateway.read(10.0)
@@ -314,7 +320,7 @@ def test_what_the_birth_told_before_the_journal_is_the_gateways_occurrence_all_t
     """It stands since an earlier reading there: people are called once, and either end's answer holds at both."""
 
     async def story(r: Rig, gateway: DecidingGateway) -> None:
-        gateway.another = "0123456789abcdef"
+        gateway.differs = True
         number = gateway.rules.index["P1/H"]
         for answer in ("there", "here"):
             for value in (60.0, 60.0):
@@ -323,7 +329,7 @@ def test_what_the_birth_told_before_the_journal_is_the_gateways_occurrence_all_t
             async with gateway.connected():
                 await committed(r, gateway)
                 (standing,) = [row for row in await r.all(sql.Occurrence) if row.phase == "unacknowledged"]
-                assert standing.id == occurrence_id("P1/H", int(gateway.state.onset_ns[number]))
+                assert await told_beside(r, standing.id) == [("raise", int(gateway.state.onset_ns[number]))]
                 calls = [message for message in await r.all(sql.Message) if message.state != "cancelled"]
                 assert len(calls) == 1
                 if answer == "there":
@@ -333,7 +339,7 @@ def test_what_the_birth_told_before_the_journal_is_the_gateways_occurrence_all_t
                     await soon(partial(order_state, r, told.id, "done"))
                 await committed(r, gateway)
                 assert gateway.state.phase[number] == Phase.ACKNOWLEDGED
-                assert {row.phase for row in await r.all(sql.Occurrence)} == {"normal", "acknowledged"}
+                assert [row.phase for row in await r.all(sql.Occurrence) if row.id == standing.id] == ["acknowledged"]
                 await pause()
                 await gateway.read(10.0)
                 await committed(r, gateway)
@@ -347,7 +353,7 @@ def test_an_answer_given_after_a_restart_reaches_a_gateway_whose_plant_file_diff
 
     async def run() -> None:
         async with rig(tmp_path) as (r, gateway):
-            gateway.another = "0123456789abcdef"
+            gateway.differs = True
             async with gateway.connected():
                 async with ordering(r):
                     await gateway.read(60.0)
@@ -361,21 +367,24 @@ def test_an_answer_given_after_a_restart_reaches_a_gateway_whose_plant_file_diff
 
 
 def test_a_limit_that_is_stricter_here_counts_before_the_gateway_has_it(tmp_path: Path) -> None:
-    """The readings raise it here; what the gateway raises later by its own limit takes its place, and is answered."""
+    """The readings raise it here; what the gateway raises later by its own limit is the same, and is answered there."""
 
     async def story(r: Rig, gateway: DecidingGateway) -> None:
-        gateway.another = "0123456789abcdef"
+        gateway.differs = True
         async with gateway.connected():
             await gateway.send({0: 60.0})
             await soon(lambda: phase_is(r, "unacknowledged"))
             await pause()
             await gateway.read(70.0)
             await committed(r, gateway)
-            assert [event for event, _ in await steps(r)] == ["raise", "return", "raise"]
-            onset = int(gateway.state.onset_ns[gateway.rules.index["P1/H"]])
-            (standing,) = [row for row in await r.all(sql.Occurrence) if row.phase == "unacknowledged"]
-            assert standing.id == occurrence_id("P1/H", onset)
+            (standing,) = await r.all(sql.Occurrence)
+            number = gateway.rules.index["P1/H"]
+            assert await told_beside(r, standing.id) == [("raise", int(gateway.state.onset_ns[number]))]
+            assert [event for event, _ in await steps(r)] == ["raise", "raise"]
             assert len(await r.all(sql.Message)) == 1
+            await gateway.ask(Verb.ACKNOWLEDGE)
+            await committed(r, gateway)
+            assert await r.phase() == "acknowledged"
 
     tell(tmp_path, story)
 
@@ -384,7 +393,7 @@ def test_what_the_journal_tells_of_alarms_that_are_unknown_here_is_history(tmp_p
     """The plant file has them no more, or never had: each step is recorded once, closed, counted, and calls nobody."""
 
     async def story(r: Rig, gateway: DecidingGateway) -> None:
-        gateway.another = "0123456789abcdef"
+        gateway.differs = True
         began = now_ms() * 1_000_000 - 60 * NS
         raised = Entry("P1/LL", Event.RAISE, began, Phase.UNACKNOWLEDGED, began, value=-3.0)
         returned = replace(raised, event=Event.RETURN, time_ns=began + NS, phase=Phase.RETURNED_UNACKNOWLEDGED)

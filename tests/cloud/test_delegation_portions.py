@@ -9,6 +9,7 @@ from tests.cloud.ears import Ears, plant
 from tests.cloud.rig import DEVICE, GATEWAY, SITE, columns
 from tests.support.hostile import NOW_MS, NOW_NS
 from tocsin_cloud.adapters.stream import Message
+from tocsin_cloud.loops.delegation import Beside
 from tocsin_core.engine import occurrence_id
 from tocsin_core.journal import Entry, encode
 from tocsin_core.lifecycle import Event, Phase
@@ -31,10 +32,10 @@ Step = tuple[str, Event, int, int, int]
 
 
 def said() -> Iterator[Said]:
-    """A birth with the last reading, the journal after it, and an acknowledgement of what stands then."""
+    """A birth with the last reading, the journal after it, and readings that end and begin again what stands."""
     session = EdgeSession(SITE, GATEWAY, [EdgeDevice(DEVICE, (EdgeMetric("P1"), EdgeMetric("P2")))])
     yield session.will(1, NOW_MS)
-    yield session.nbirth(0, 1, NOW_MS, journal=JournalNumbers(3, 1, "0123456789abcdef"))
+    yield session.nbirth(0, 1, NOW_MS, journal=JournalNumbers(3, 1, b"another."))
     yield session.dbirth(DEVICE, columns({0: 60.0, 1: 0.0}, LAST_MS), 0, NOW_MS)
     yield session.journal(1, [encode(entry) for entry in TOLD], 1, NOW_MS)
     yield session.ddata(DEVICE, columns({0: 10.0}, LAST_MS + 1), 1, NOW_MS, historical=False)
@@ -50,37 +51,38 @@ def stream() -> list[Message]:
     return [*messages, Message(number, NOW_NS + number, "tocsin/command/site", order.encode())]
 
 
-def heard(portion: int) -> tuple[list[Step], list[bool], list[Entry], dict[str, list[int]]]:
-    """The steps, the answers, what is history alone and the engine's state, read in portions of so many messages."""
+def heard(portion: int) -> tuple[list[Step], list[bool], list[Entry], list[Beside], dict[str, list[int]]]:
+    """The steps, the answers, what is history alone or beside, and the state, read in portions of so many messages."""
     ears, definitions = Ears(), compile_rules(plant()).definitions
     steps: list[Step] = []
     answers: list[bool] = []
     aside: list[Entry] = []
+    beside: list[Beside] = []
     messages = stream()
     for first in range(0, len(messages), portion):
         batch = ears.hear(messages[first : first + portion])
         told = [step.transition for step in batch.steps]
         steps += [(definitions[t.definition].id, t.event, t.time_ns, t.onset_ns, t.superseded_ns) for t in told]
         aside += [entry for words in batch.words for entry in words.aside]
+        beside += [each for words in batch.words for each in words.beside]
         answers += [answer.accepted for answer in batch.answers]
     state = ears.alarms._state  # noqa: SLF001 -- shown nowhere else
     assert state is not None
     names = ("phase", "active", "onset_ns", "since_ns", "elsewhere")
-    return steps, answers, aside, {name: np.asarray(getattr(state, name)).tolist() for name in names}
+    return steps, answers, aside, beside, {name: np.asarray(getattr(state, name)).tolist() for name in names}
 
 
 def test_how_the_stream_is_portioned_changes_nothing() -> None:
     """One message at a time as it came, or all at once as after a restart: the same steps, answers and state."""
     singly, at_once = heard(1), heard(100)
     assert singly == at_once
-    steps, answers, aside, _ = singly
-    assert (answers, aside) == ([True], list(TOLD[:2]))
+    steps, answers, aside, beside, _ = singly
     found_ns, again_ns = LAST_MS * MS, (LAST_MS + 2) * MS
+    assert (answers, aside) == ([True], list(TOLD[:2]))
+    assert beside == [(TOLD[2], found_ns, Phase.UNACKNOWLEDGED)]
     assert [(event, onset_ns) for alarm, event, _, onset_ns, _ in steps if alarm == "P1/H"] == [
         (Event.RAISE, found_ns),
         (Event.RETURN, found_ns),
-        (Event.RAISE, RAISED_NS),
-        (Event.RETURN, RAISED_NS),
         (Event.RAISE, again_ns),
         (Event.ACKNOWLEDGE, again_ns),
     ]

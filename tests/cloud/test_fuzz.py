@@ -16,7 +16,7 @@ from tests.support.hostile import MESSAGES, NOW_MS, NOW_NS, Said
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import Message, Position, is_data
 from tocsin_cloud.loops.journal import Batch, Journal
-from tocsin_core.owned import fingerprint
+from tocsin_core.owned import fingerprints, packed
 from tocsin_core.rules import compile_rules
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, JournalNumbers
 from tocsin_core.sparkplug import payload as codec
@@ -30,7 +30,7 @@ EXAMPLES: Final = int(os.environ.get("TOCSIN_FUZZ_EXAMPLES", "80"))
 def births() -> tuple[Said, ...]:
     """What a sound gateway says first, and with it that it decides its own alarms."""
     session = EdgeSession("site", "gw", [EdgeDevice("D1", (EdgeMetric("P1"), EdgeMetric("P2")))])
-    numbers = JournalNumbers(5, 1, fingerprint(plant(), "gw"))
+    numbers = JournalNumbers(5, 1, packed(fingerprints(plant(), "gw").values()))
     node = session.nbirth(3, 1, NOW_MS, journal=numbers)
     device = session.dbirth("D1", columns({0: 1.0, 1: 1.0}, NOW_MS), 3, NOW_MS)
     return Said(node.topic, node.payload), Said(device.topic, device.payload)

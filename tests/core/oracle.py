@@ -407,7 +407,8 @@ class Oracle:
                 alarm.decider = "here until it returns" if alarm.active else "elsewhere"
                 alarm.told_ns = -1
                 hidden = {"shelf": alarm.shelved_until_ns > 0, "service": alarm.out_of_service}
-                alarm.commanded_ns = {about: at_ns for about, so in hidden.items() if so}
+                asked = {"answer": alarm.state == "C"} | hidden
+                alarm.commanded_ns = {about: at_ns + late for late, (about, so) in enumerate(asked.items()) if so}
 
     def hear(self, word: Word) -> None:
         """Move an alarm to where the other end says that it is."""
@@ -435,11 +436,12 @@ class Oracle:
             self._repeat(word, "suppress" if word.suppressed else "unsuppress")
 
     def _take_word(self, word: Word, alarm: Alarm) -> None:
-        if alarm.decider != "here":
+        ours = alarm.decider == "here"
+        if not ours:
             alarm.decider = "elsewhere"
-        elif word.event in ("raise", "return", "return-latched"):
+        moved = self._go(word, alarm)
+        if ours and moved and word.event in ("raise", "return", "return-latched"):
             alarm.told_ns = min(word.time_ns, self.now_ns + 5 * SECOND)
-        self._go(word, alarm)
 
     def _counts(self, word: Word, about: str) -> bool:
         """Whether nothing of this end stands against the word: no command is on its way, or the word is a later one's.
@@ -455,8 +457,8 @@ class Oracle:
     def _repeat(self, word: Word, event: str) -> None:
         self._tell(word.alarm, event, word.time_ns, word.value, who=word.who, reason=word.reason)
 
-    def _go(self, word: Word, alarm: Alarm) -> None:
-        """Bring the alarm to the occurrence and the state of the word."""
+    def _go(self, word: Word, alarm: Alarm) -> bool:
+        """Bring the alarm to the occurrence and the state of the word; whether it was not there."""
         target, definition = word.state, self.definitions[word.alarm]
         turning = word.event in ("return", "return-latched")
         steps: list[str] = []
@@ -483,6 +485,7 @@ class Oracle:
             alarm.active, alarm.since_ns = target in "BC", None
         beside = next(point.definitions for point in self.points if point.id == definition.point)
         self._unshelve(beside, self.told[told_before:])
+        return bool(steps)
 
     def _go_on(self, word: Word, alarm: Alarm, step: str) -> None:
         own = step == word.event

@@ -13,7 +13,7 @@ from tests.core.oracle_busy import process_plant, process_rounds, whole_plant, w
 from tests.core.oracle_lives import Clocks, Due, Round, frame_of
 from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tocsin_core import engine
-from tocsin_core.engine import Command, Decider, Input, State, Transition
+from tocsin_core.engine import Aspect, Command, Decider, Input, State, Transition
 from tocsin_core.journal import OVERTAKEN, Entry, decode, encode, moved, not_carried_out, refused, word_of
 from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.plant import AlarmKind, Plant
@@ -314,12 +314,26 @@ def test_a_shelf_from_before_holds_until_the_gateway_answers() -> None:
     pair.at_the_cloud(Frame.empty(), [shelve])
     pair.now_ns += SECOND
     pair.hand_over([0], elsewhere=True)
-    assert pair.cloud.commanded_ns[0].tolist() == [0, pair.now_ns, 0]
+    assert pair.cloud.commanded_ns[0].tolist() == [0, pair.now_ns + Aspect.SHELF, 0]
     refusal = Entry("P0/H", None, START_NS + 5, Phase.NORMAL, refusal="the alarm is not active")
     pair.at_the_cloud(Frame.empty(), [word_of(refusal, 0, answers=True)])
     assert pair.cloud.shelved_until_ns[0] == shelve.until_ns
-    pair.at_the_cloud(Frame.empty(), [word_of(replace(refusal, time_ns=pair.now_ns), 0, answers=True)])
+    pair.at_the_cloud(Frame.empty(), [word_of(replace(refusal, time_ns=pair.now_ns + Aspect.SHELF), 0, answers=True)])
     assert pair.cloud.shelved_until_ns[0] == 0
+
+
+def test_an_acknowledgement_from_before_holds_until_the_gateway_answers() -> None:
+    """Nobody has acknowledged it at the gateway yet: what that says of a shelf takes nothing back."""
+    pair = apart(HIGH)
+    pair.read(at(1, 60.0))
+    pair.heal()
+    pair.at_the_cloud(Frame.empty(), [Command(Verb.ACKNOWLEDGE, 0, START_NS + SECOND, "li")])
+    pair.now_ns = START_NS + 2 * SECOND
+    pair.hand_over([0], elsewhere=True)
+    assert pair.cloud.commanded_ns[0].tolist() == [pair.now_ns + Aspect.ANSWER, 0, 0]
+    pair.press(Command(Verb.SHELVE, 0, pair.now_ns + 1, "wang", "there", 0, pair.now_ns + 60 * SECOND))
+    pair.heal()
+    assert (pair.cloud.phase[0], pair.cloud.shelved_until_ns[0] > 0) == (Phase.ACKNOWLEDGED, True)
 
 
 def test_a_gateway_that_lost_its_state_hides_nothing_and_so_does_this_end() -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from tocsin_core.owned import alone, fingerprint
+from tocsin_core.owned import alone, fingerprints
 from tocsin_core.plant import Plant, PlantError, load_plant
 from tocsin_core.plant.slice import SliceError, hash_of, load_slice, slice_of
 from tocsin_core.rules import compile_rules
@@ -76,7 +76,7 @@ def test_a_gateway_decides_the_same_alarms_on_its_slice(name: str, gateway: str)
     data = slice_of(plant, gateway)
     back = load_slice(data)
     same(alone(plant, gateway), alone(back, gateway))
-    assert fingerprint(plant, gateway) == fingerprint(back, gateway)
+    assert fingerprints(plant, gateway) == fingerprints(back, gateway)
     assert slice_of(back, gateway) == data
 
 
@@ -97,7 +97,7 @@ def test_the_slice_has_what_is_the_gateways_and_nothing_of_others(tmp_path: Path
     for word in (b"Somebody", b"mailto", b"duty", b"secret", b"Q-1", b"ACROSS", b"trip"):
         assert word not in data
     same(alone(plant, "gw"), alone(back, "gw"))
-    assert fingerprint(plant, "gw") == fingerprint(back, "gw")
+    assert fingerprints(plant, "gw") == fingerprints(back, "gw")
 
 
 def test_only_what_concerns_the_gateway_changes_its_hash(tmp_path: Path) -> None:

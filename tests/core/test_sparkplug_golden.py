@@ -78,7 +78,7 @@ def test_our_edge_still_writes_the_recorded_journal() -> None:
     edge = EdgeSession("site", "gw", [])
     edge.will(5, MS)
     messages = [
-        edge.nbirth(7, 3, MS, journal=JournalNumbers(1002, 1001, "0123456789abcdef")),
+        edge.nbirth(7, 3, MS, journal=JournalNumbers(1002, 1001, b"of alarm")),
         edge.journal(1001, [encode(raised), encode(refused)], 1001, MS),
     ]
     held = recorded("tocsin-edge-deciding")["messages"]

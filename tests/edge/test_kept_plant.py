@@ -56,7 +56,7 @@ def test_an_unchanged_plant_is_read_once(start: Start) -> None:
     first, second = start.settings(), start.settings()
     assert start.read == 1
     assert (second.devices, second.gateway, second.content) == (first.devices, first.gateway, first.content)
-    assert second.alarms.fingerprint == first.alarms.fingerprint
+    assert second.alarms.prints == first.alarms.prints
     assert second.alarms.rules.definitions == first.alarms.rules.definitions
 
 

@@ -33,7 +33,7 @@ def test_the_settings_on_the_slice_are_those_on_the_whole_plant(name: str, gatew
     other = compile_settings(whole, gateway, tmp_path)
     assert mine.devices == other.devices
     assert (mine.site, mine.gateway, mine.spool) == (other.site, other.gateway, other.spool)
-    assert (mine.content, mine.alarms.fingerprint) == (other.content, other.alarms.fingerprint)
+    assert (mine.content, mine.alarms.prints) == (other.content, other.alarms.prints)
     for one, two in zip(mine.devices, other.devices, strict=True):
         assert one.sparkplug == two.sparkplug
         if isinstance(one.input, ModbusDevice) and isinstance(two.input, ModbusDevice):

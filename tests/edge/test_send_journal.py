@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tocsin_edge.adapters.uplink import Uplink
 
 NOW_MS: Final = 1_800_000_000_000
-RULES: Final = "0123456789abcdef"
+RULES: Final = b"of alarm"
 DEVICES: Final = [EdgeDevice("D", (EdgeMetric("A"),))]
 
 Heard = tuple[int, list[bytes], int | None]

@@ -110,7 +110,7 @@ OWN: Final = {
     codec.BATCH: "long_value",
     codec.OLDEST: "long_value",
     codec.JOURNAL: "long_value",
-    codec.JOURNAL_RULES: "string_value",
+    codec.JOURNAL_RULES: "bytes_value",
     codec.JOURNAL_OLDEST: "long_value",
     codec.JOURNAL_FIRST: "long_value",
     codec.JOURNAL_ENTRY: "bytes_value",

@@ -21,9 +21,10 @@ FORMAT: Final = 1
 class Snapshot:
     """Everything the alarms worker remembers after the message at `position`.
 
-    `engine` and `session` are the bytes of the core's own snapshots; `gateways` plain values; `journals` how far the
-    alarm journal of each gateway is in the engine, `apart` the gateways that judge by another plant file; the latest
-    reading of each point in `ids` in columns of that length.
+    `engine` and `session` are the bytes of the core's own snapshots; `gateways` plain values; the latest reading of
+    each point in `ids` in columns of that length. Of gateways that decide alarms: `journals`, how far the journal of
+    each is in the engine; `deciding`, which they are; `alike`, the fingerprints of the alarms that they judge as this
+    end would (None: not known); `theirs`, by alarm its occurrence there.
     """
 
     position: Position
@@ -31,7 +32,9 @@ class Snapshot:
     session: bytes
     gateways: list[Any]
     journals: dict[str, int]
-    apart: list[str]
+    deciding: list[str]
+    alike: bytes | None
+    theirs: dict[str, list[int]]
     ids: list[str]
     time_ns: I64
     value: F64
@@ -62,7 +65,8 @@ def pack(snapshot: Snapshot) -> bytes:
         "position": [snapshot.position.sequence, snapshot.position.time_ns],
         "gateways": snapshot.gateways,
         "journals": snapshot.journals,
-        "apart": snapshot.apart,
+        "deciding": snapshot.deciding,
+        "theirs": snapshot.theirs,
         "ids": snapshot.ids,
     }
     buffer = BytesIO()
@@ -71,6 +75,7 @@ def pack(snapshot: Snapshot) -> bytes:
         head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
         engine=np.frombuffer(snapshot.engine, dtype=np.uint8),
         session=np.frombuffer(snapshot.session, dtype=np.uint8),
+        alike=np.frombuffer(snapshot.alike or b"", dtype=np.uint8),
         time_ns=snapshot.time_ns,
         value=snapshot.value,
         quality=snapshot.quality,
@@ -108,9 +113,11 @@ def unpack(data: bytes) -> Snapshot:
                 columns["engine"].tobytes(),
                 columns["session"].tobytes(),
                 head["gateways"],
-                # Earlier versions took none in.
+                # Earlier versions took none in, and then knew only of whole gateways that judge otherwise.
                 head.get("journals", {}),
-                head.get("apart", []),
+                head.get("deciding", head.get("apart", [])),
+                columns["alike"].tobytes() if "alike" in columns else None,
+                head.get("theirs", {}),
                 head["ids"],
                 columns["time_ns"],
                 columns["value"],

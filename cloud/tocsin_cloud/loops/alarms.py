@@ -26,7 +26,7 @@ from tocsin_cloud.adapters.sql.away import DatabaseAwayError, when_back
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
 from tocsin_cloud.loops.computed import Outlet
-from tocsin_cloud.loops.delegation import Delegation
+from tocsin_cloud.loops.delegation import Delegation, Kept
 from tocsin_cloud.loops.disagreeing import untold
 from tocsin_cloud.loops.floods import Floods
 from tocsin_cloud.loops.hearing import TOO_FAST, Hearing
@@ -296,9 +296,7 @@ class AlarmsWorker:
             return
         self._state, self._session = state, session
         parts.live.restore(Known(held.gateways, held.ids, held.time_ns, held.value, held.quality))
-        self._delegation.disown(state)
-        self._delegation.adopt(held.journals)
-        self._delegation.apart.update(held.apart)
+        self._delegation.restore(Kept(held.journals, held.deciding, held.alike, held.theirs), state)
         self._read = self._kept = held.position
 
     async def _latest_snapshot(self) -> Snapshot | None:
@@ -426,6 +424,7 @@ class AlarmsWorker:
         self._timely = words.news
         self._step(batch, words.inputs, self._state.now_ns)
         batch.words.append(words)
+        batch.orders += words.orders.values()
         if words.decides:
             batch.orders += self._delegation.orders_from_before(words.gateway, self._state, now_ns)
 
@@ -599,13 +598,12 @@ class AlarmsWorker:
         if self._state is None:
             return
         read, state, session = self._read, deepcopy(self._state), self._session.snapshot()
-        known, journals = self._parts.live.known(), dict(self._delegation.positions)
-        apart = sorted(self._delegation.apart)
+        known, kept = self._parts.live.known(), self._delegation.kept()
 
         def pack() -> bytes:
             held = Snapshot(
-                read, engine.snapshot(state, self._rules), session, known.gateways, journals, apart, known.ids,
-                known.time_ns, known.value, known.quality,
+                read, engine.snapshot(state, self._rules), session, known.gateways, kept.journals, kept.deciding,
+                kept.alike, kept.theirs, known.ids, known.time_ns, known.value, known.quality,
             )  # fmt: skip
             return snapshots.pack(held)
 

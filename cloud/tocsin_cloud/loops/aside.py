@@ -1,4 +1,4 @@
-"""What a gateway's journal tells that moves no alarm here: recorded as it was told, closed, and nobody is called."""
+"""What a gateway's journal tells that moves no alarm here: recorded as it was told, and nobody is called."""
 
 from collections.abc import Sequence
 from math import nan
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.stream import Position
+from tocsin_cloud.loops.delegation import Beside
 from tocsin_cloud.loops.outbox import CHUNK
 from tocsin_core.engine import occurrence_id
 from tocsin_core.journal import Entry
@@ -22,12 +23,13 @@ from tocsin_core.wording import alarm_message
 
 UNKNOWN: Final = "unknown here"
 PAST: Final = "told after a later one was found here"
+BESIDE: Final = "at the gateway"
 _RETURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
 _KINDS: Final = {str(kind): kind for kind in AlarmKind}
 
 
 class Aside:
-    """Writes steps of alarms that the plant file does not have, and of occurrences before the one that it has."""
+    """Writes, closed, occurrences of alarms that the plant file does not have, and those before the one it has."""
 
     def __init__(self, plant: Plant, rules: Rules) -> None:
         """What the plant file knows of an alarm, or of its point, is written with its steps."""
@@ -93,6 +95,24 @@ class Aside:
             unit="" if point is None else point.unit, message={"zh": message.zh, "en": message.en}, clause=None,
             reason=UNKNOWN if definition is None else PAST,
         )  # fmt: skip
+
+
+async def write_beside(
+    session: AsyncSession, told: Sequence[Beside], position: Position, committed_ns: int
+) -> list[str]:
+    """Put the gateway's own steps of what stands here into the transaction of `session`; the ids of what stands."""
+    standing = [occurrence_id(entry.alarm, onset_ns) for entry, onset_ns, _ in told]
+    rows = [
+        {
+            "occurrence": occurrence, "alarm": entry.alarm, "event": _event(entry),
+            "phase_from": phase.text, "phase_to": phase.text, "time_ns": entry.time_ns, "now_ns": position.time_ns,
+            "value": entry.value, "who": entry.who or None, "reason": "; ".join(filter(None, (entry.reason, BESIDE))),
+            "position": position.sequence, "committed_ns": committed_ns, "latency_ns": None,
+        }
+        for occurrence, (entry, _, phase) in zip(standing, told, strict=True)
+    ]  # fmt: skip
+    await put(session, sql.Transition, rows)
+    return standing
 
 
 def _event(entry: Entry) -> str:

@@ -1,18 +1,20 @@
 """What gateways that decide their own alarms say: who decides, and their journals, each entry once and in order."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 import structlog
 
 from tocsin_cloud.loops.hearing import is_birth
+from tocsin_cloud.loops.theirs import ACTIVE, NONE, TURNS, Meant, Ours, Theirs, after, meant
 from tocsin_core import journal
 from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input, State
+from tocsin_core.engine.state import NEVER
 from tocsin_core.journal import Entry, Order
-from tocsin_core.lifecycle import UNANSWERED, Event, Phase, Verb
-from tocsin_core.owned import fingerprint, owned
+from tocsin_core.lifecycle import Event, Phase, Verb
+from tocsin_core.owned import fingerprints, packed, unpacked
 from tocsin_core.plant import Plant
 from tocsin_core.rules import NS, Rules
 from tocsin_core.sparkplug.host import Fed, JournalPart
@@ -25,7 +27,13 @@ NEWS_NS: Final = 10 * NS
 PATIENCE_NS: Final = 10 * NS
 
 FROM_BEFORE: Final = "from before the gateway decided"
+ANSWERED: Final = "acknowledged before the gateway raised it"
 _ANSWERS: Final = (Verb.ACKNOWLEDGE, Verb.UNACKNOWLEDGE, Verb.RESET)
+_ASKED: Final = {
+    Aspect.ANSWER: Verb.ACKNOWLEDGE,
+    Aspect.SHELF: Verb.SHELVE,
+    Aspect.SERVICE: Verb.OUT_OF_SERVICE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +44,38 @@ class GatewayOrder:
     order: Order
 
 
+class Beside(NamedTuple):
+    """A step at the gateway that belongs to the occurrence of `onset_ns` here, which is in `phase` and stays so."""
+
+    entry: Entry
+    onset_ns: int
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a snapshot keeps: how far each journal is taken in, gateways that decide, and by alarm `Theirs`.
+
+    `alike` are the fingerprints that are the same at both ends; None in those of earlier versions, which knew only
+    whether all of a gateway's were.
+    """
+
+    journals: dict[str, int]
+    deciding: list[str]
+    alike: bytes | None
+    theirs: dict[str, list[int]]
+
+
 @dataclass(slots=True)
 class Words:
     """What one message of a gateway came to.
 
     `inputs` are the engine's. `position` is the last journal number taken in (0: none), `lost` counts gaps that nothing
     fills and entries that cannot be read. `aside` are the steps that move no alarm here, because this plant file does
-    not have it for this gateway, or knows of a later occurrence: they are history alone. `answers` maps
-    ids of orders to why they were refused ("": they were carried out). `decides` is what a birth says, None for any
-    other message. `news`: the entries tell of what just happened.
+    not have it for this gateway, or knows of a later occurrence: they are history alone. `beside` are those of an alarm
+    that stands here already. `answers` maps ids of orders to why they were refused ("": they were carried out).
+    `orders` are to bring the gateway to what was answered here, by definition. `decides` is what a birth says, None for
+    any other message. `news`: the entries tell of what just happened.
     """
 
     gateway: str
@@ -52,9 +83,11 @@ class Words:
     position: int = 0
     lost: int = 0
     aside: list[Entry] = field(default_factory=list)
+    beside: list[Beside] = field(default_factory=list)
     repeated: int = 0
     gap: bool = False
     answers: dict[str, str] = field(default_factory=dict)
+    orders: dict[int, GatewayOrder] = field(default_factory=dict)
     decides: bool | None = None
     news: bool = True
 
@@ -63,23 +96,24 @@ class Delegation:
     """How far the journal of each gateway is taken in; moves with the engine's state, and is kept with it."""
 
     def __init__(self, plant: Plant, rules: Rules) -> None:
-        """Know which definitions each gateway of ours may decide."""
+        """Know which definitions each gateway of ours may decide, and by what."""
         self._rules = rules
         self._site = plant.site.id
-        self._own: dict[str, tuple[int, ...]] = {
-            gateway.id: tuple(np.flatnonzero(owned(plant, rules, gateway.id)).tolist())
-            for gateway in plant.file.gateways
-            if not gateway.external
-        }
-        self._rules_of = {gateway: fingerprint(plant, gateway) for gateway in self._own}
+        self._own: dict[str, tuple[int, ...]] = {}
+        self._prints: dict[int, bytes] = {}
+        for gateway in plant.file.gateways:
+            if not gateway.external:
+                prints = {rules.index[alarm]: each for alarm, each in fingerprints(plant, gateway.id).items()}
+                self._own[gateway.id] = tuple(prints)
+                self._prints |= prints
         self._owner = {number: gateway for gateway, numbers in self._own.items() for number in numbers}
         self._disagreed: dict[str, int] = {}
-        # Gateways that judge by another plant file, and so not alone.
-        self.apart: set[str] = set()
+        # Gateways that decide, and the fingerprints that theirs and ours have in common.
+        self._deciding: set[str] = set()
+        self._alike: set[bytes] = set()
         # Gateways whose last word moved no alarm: so much is said once of each.
         self._set_aside: set[str] = set()
-        # The occurrences that journals told of.
-        self._onsets: dict[int, int] = {}
+        self._theirs: dict[int, Theirs] = {}
         self.positions: dict[str, int] = {}
 
     def adopt(self, positions: Mapping[str, int]) -> None:
@@ -87,10 +121,22 @@ class Delegation:
         for gateway, position in positions.items():
             self.positions[gateway] = max(position, self.positions.get(gateway, 0))
 
-    def disown(self, state: State) -> None:
-        """Take back what no gateway may decide any more, because the plant has changed."""
+    def kept(self) -> Kept:
+        """What a snapshot keeps, as it is now."""
+        theirs = {self._rules.definitions[number].id: [*known] for number, known in self._theirs.items()}
+        return Kept(dict(self.positions), sorted(self._deciding), packed(self._alike), theirs)
+
+    def restore(self, kept: Kept, state: State) -> None:
+        """Go on from a snapshot; what no gateway decides any more, because the plant has changed, this end does."""
+        self.adopt(kept.journals)
+        self._deciding.update(kept.deciding)
+        index = self._rules.index
+        self._theirs = {index[alarm]: Theirs(*known) for alarm, known in kept.theirs.items() if alarm in index}
+        alike = {each for number, each in self._prints.items() if state.elsewhere[number] != HERE}
+        self._alike = alike if kept.alike is None else alike & unpacked(kept.alike)
+        theirs = [number for number, each in self._prints.items() if each in self._alike]
         nobodys = np.ones(len(state.elsewhere), np.bool_)
-        nobodys[list(self._owner)] = False
+        nobodys[theirs] = False
         state.elsewhere[nobodys] = HERE
 
     def heard(self, fed: Fed, state: State, now_ns: int) -> Words | None:
@@ -107,38 +153,28 @@ class Delegation:
     def order(self, state: State, command: Command, identity: str) -> GatewayOrder | None:
         """The order that a command just carried out in `state` becomes; None if its alarm is decided here alone.
 
-        A gateway that judges by another plant file is told of acknowledgements all the same: its siren may be on.
+        A gateway that judges it by another plant file is told of acknowledgements all the same: its siren may be on.
         """
         number = command.definition
-        onset_ns = int(state.onset_ns[number])
-        if state.elsewhere[number] == HERE:
-            if command.verb is not Verb.ACKNOWLEDGE or self._owner.get(number) not in self.apart:
-                return None
-            onset_ns = self._onsets.get(number) or onset_ns
-        told = Order(
-            id=identity,
-            verb=command.verb,
-            alarm=self._rules.definitions[number].id,
-            at_ns=command.at_ns,
-            who=command.who,
-            reason=command.reason,
-            onset_ns=onset_ns if command.verb in _ANSWERS else 0,
-            until_ns=command.until_ns,
-            once=command.once,
-        )
-        return GatewayOrder(self._owner[number], told)
+        if state.elsewhere[number] == HERE and (
+            command.verb is not Verb.ACKNOWLEDGE or self._owner.get(number) not in self._deciding
+        ):
+            return None
+        onset_ns, theirs = int(state.onset_ns[number]), self._theirs.get(number, NONE)
+        return self._order(command, identity, theirs.onset_ns if theirs.reaches(onset_ns) else onset_ns)
 
     def orders_from_before(self, gateway: str, state: State, at_ns: int) -> Iterator[GatewayOrder]:
-        """Orders to hide at the gateway what was hidden here when, at `at_ns`, it began to decide."""
+        """Orders to acknowledge and hide at the gateway what was so here when, at `at_ns`, it began to decide."""
         for number in self._own[gateway]:
-            shelved, out = (state.commanded_ns[number, [Aspect.SHELF, Aspect.SERVICE]] == at_ns).tolist()
-            asked = [(Verb.SHELVE, int(state.shelved_until_ns[number]))] * shelved + [(Verb.OUT_OF_SERVICE, 0)] * out
-            for verb, until_ns in asked:
-                once = bool(until_ns and state.shelved_once[number])
-                command = Command(verb, number, at_ns, "tocsin", FROM_BEFORE, 0, until_ns, once)
-                order = self.order(state, command, f"{at_ns}-{verb}-{number}")
-                if order is not None:
-                    yield order
+            for aspect, commanded_ns in zip(Aspect, state.commanded_ns[number].tolist(), strict=True):
+                if commanded_ns == at_ns + aspect:
+                    until_ns = int(state.shelved_until_ns[number]) if aspect is Aspect.SHELF else 0
+                    once = bool(until_ns and state.shelved_once[number])
+                    verb = _ASKED[aspect]
+                    command = Command(verb, number, commanded_ns, "tocsin", FROM_BEFORE, 0, until_ns, once)
+                    order = self.order(state, command, f"{at_ns}-{verb}-{number}")
+                    if order is not None:
+                        yield order
 
     def disagreements(self, state: State) -> dict[str, int]:
         """Of each gateway, on how many alarms the detectors here have long said otherwise than its journal."""
@@ -160,27 +196,39 @@ class Delegation:
         return found
 
     def _born(self, gateway: str, part: JournalPart | None, state: State, now_ns: int) -> Words | None:
-        told = part is not None and part.newest is not None
-        decides = part is not None and told and part.rules == self._rules_of[gateway]
-        if told and not decides:
-            # Until it has today's plant it may not know of an alarm, or judge it by another limit: both ends judge.
-            log.warning("a gateway decides by another plant file; its alarms are decided here too", gateway=gateway)
+        decides = part is not None and part.newest is not None
         words = Words(gateway, decides=decides)
-        numbers = self._own[gateway]
-        was_apart = gateway in self.apart
-        (self.apart.add if told and not decides else self.apart.discard)(gateway)
+        known = gateway in self._deciding
+        (self._deciding.add if decides else self._deciding.discard)(gateway)
+        self._agree(words, unpacked(part.rules) if part is not None and decides else set(), state, now_ns)
         position = self.positions.get(gateway, 0)
         if part is not None and part.newest is not None and part.newest < position:
             # Another spool: its numbers will come again with others, and what it has written so far is still to come.
             log.warning("a gateway's journal went back", gateway=gateway, newest=part.newest, known=position)
             position = self.positions[gateway] = (part.oldest or part.newest + 1) - 1
-        if ((state.elsewhere[list(numbers)] == HERE) == decides).any():
-            log.info("who decides has changed", gateway=gateway, here=not decides, alarms=len(numbers))
-            words.inputs.append(Decider(numbers, decides, now_ns))
-        elif not (decides or (was_apart and not told)):
+        if not (decides or known or words.inputs):
             return None
         words.position = position
         return words
+
+    def _agree(self, words: Words, prints: set[bytes], state: State, now_ns: int) -> None:
+        """Leave to the gateway those of its alarms that it judges as this end would, by its fingerprints.
+
+        Of the rest it may not know, or judge them by another limit: until it has today's plant file both ends judge.
+        """
+        own = {number: self._prints[number] for number in self._own[words.gateway]}
+        self._alike.difference_update(own.values())
+        self._alike.update(prints.intersection(own.values()))
+        alike = {number: each in prints for number, each in own.items()}
+        if words.decides and not all(alike.values()):
+            apart = sum(not each for each in alike.values())
+            log.warning("a gateway judges by another plant file; so does this end", gateway=words.gateway, alarms=apart)
+        for theirs in (True, False):
+            numbers = [number for number, so in alike.items() if so is theirs]
+            changed = tuple(number for number in numbers if (state.elsewhere[number] == HERE) == theirs)
+            if changed:
+                log.info("who decides has changed", gateway=words.gateway, here=not theirs, alarms=len(changed))
+                words.inputs.append(Decider(changed, theirs, now_ns))
 
     def _told(self, gateway: str, part: JournalPart, state: State, now_ns: int) -> Words:
         words = Words(gateway)
@@ -199,27 +247,72 @@ class Delegation:
             fresh = part.entries[words.repeated :]
             entries = list(_read(words, fresh, first + words.repeated))
             position += len(fresh)
-            standing = _left_standing(entries)
+            over_ns = {(entry.alarm, entry.onset_ns): entry.time_ns for entry in entries if entry.event in TURNS}
+            taken = _Taken(words, state, now_ns, over_ns)
             for entry in entries:
-                self._take(words, entry, standing, state, now_ns)
+                self._take(taken, entry)
         self.positions[gateway] = words.position = position
         return words
 
-    def _take(self, words: Words, entry: Entry, standing: Mapping[str, int], state: State, now_ns: int) -> None:
+    def _take(self, taken: "_Taken", entry: Entry) -> None:
+        words = taken.words
         if entry.command:
             # What answers an order was recorded here when it was given.
             words.answers[entry.command] = entry.refusal
-        definition = self._rules.index.get(entry.alarm)
-        if definition is None or self._owner.get(definition) != words.gateway:
+        number = self._rules.index.get(entry.alarm)
+        if number is None or self._owner.get(number) != words.gateway:
             self._put_aside(words, entry)
             return
-        self._onsets[definition] = entry.onset_ns
-        if _is_past(entry, definition, state) and not _takes_over(entry, definition, standing, state):
+        before, ours = self._theirs.get(number, NONE), taken.ours(number)
+        self._theirs[number] = now = before.after(entry, taken.over_ns.get((entry.alarm, entry.onset_ns), 0))
+        about = meant(entry, before, now, ours)
+        if about is Meant.PAST:
             self._put_aside(words, entry)
             return
         self._set_aside.discard(words.gateway)
-        words.news &= _is_news(entry, now_ns)
-        words.inputs.append(journal.word_of(entry, definition, answers=bool(entry.command)))
+        told: Entry | None = entry
+        if about is Meant.OURS and entry.onset_ns:
+            told = self._of_ours(taken, number, entry, ours)
+        if told is not None:
+            taken.goes_on(number, told)
+            words.news &= _is_news(entry, taken.now_ns)
+            words.inputs.append(journal.word_of(told, number, answers=bool(entry.command)))
+
+    def _of_ours(self, taken: "_Taken", number: int, entry: Entry, ours: Ours) -> Entry | None:
+        """What an entry about the occurrence here is to the engine; None where it moves nothing, and is recorded alone.
+
+        What the readings here hold up returns by them; else the gateway's steps of it count, too. What was acknowledged
+        here is acknowledged where it is raised later.
+        """
+        here = bool(taken.state.elsewhere[number] == HERE)
+        another, turns = entry.onset_ns != ours.onset_ns, entry.event in TURNS
+        raised = another and entry.event is Event.RAISE
+        held = here and taken.holds(number, int(self._rules.point[number]))
+        alone = here and (raised or (turns and (held or (another and ours.phase not in ACTIVE))))
+        if raised or alone:
+            taken.words.beside.append(Beside(entry, ours.onset_ns, ours.phase))
+        if raised and ours.phase is Phase.ACKNOWLEDGED:
+            at_ns = taken.now_ns
+            taken.state.commanded_ns[number, Aspect.ANSWER] = at_ns
+            command = Command(Verb.ACKNOWLEDGE, number, at_ns, "tocsin", ANSWERED)
+            taken.words.orders[number] = self._order(command, f"{at_ns}-{command.verb}-{number}", entry.onset_ns)
+        if alone:
+            return None
+        return replace(entry, onset_ns=ours.onset_ns, phase=after(ours.phase, entry) if held else entry.phase)
+
+    def _order(self, command: Command, identity: str, onset_ns: int) -> GatewayOrder:
+        told = Order(
+            id=identity,
+            verb=command.verb,
+            alarm=self._rules.definitions[command.definition].id,
+            at_ns=command.at_ns,
+            who=command.who,
+            reason=command.reason,
+            onset_ns=onset_ns if command.verb in _ANSWERS else 0,
+            until_ns=command.until_ns,
+            once=command.once,
+        )
+        return GatewayOrder(self._owner[command.definition], told)
 
     def _put_aside(self, words: Words, entry: Entry) -> None:
         """Let an entry be history alone: it is acknowledged, and will not come again."""
@@ -231,6 +324,35 @@ class Delegation:
             log.warning("a gateway's journal moves no alarm here", gateway=words.gateway, alarm=entry.alarm)
 
 
+@dataclass(slots=True)
+class _Taken:
+    """One message while it is taken in: `over_ns`, by alarm and onset, what returned in it; `begun` what it raised."""
+
+    words: Words
+    state: State
+    now_ns: int
+    over_ns: Mapping[tuple[str, int], int]
+    begun: dict[int, Ours] = field(default_factory=dict)
+
+    def ours(self, number: int) -> Ours:
+        """The occurrence here, after what the engine will be told of the entries before."""
+        state = self.state
+        judged = bool(state.elsewhere[number] != ELSEWHERE)
+        known = Ours(int(state.onset_ns[number]), Phase(int(state.phase[number])), judged)
+        return self.begun.get(number, known)
+
+    def goes_on(self, number: int, entry: Entry) -> None:
+        """Note what `entry` makes of an occurrence that the message itself has raised."""
+        if number in self.begun or entry.onset_ns > self.state.onset_ns[number] or entry.event is Event.RAISE:
+            self.begun[number] = Ours(entry.onset_ns, entry.phase, bool(self.state.elsewhere[number] == HERE))
+
+    def holds(self, number: int, point: int) -> bool:
+        """Whether the readings here, later than the gateway's words, hold up the alarm."""
+        state = self.state
+        later = state.time_ns[point] > state.told_ns.get(number, NEVER)
+        return bool(state.active[number] and state.since_ns[number] == NEVER and later)
+
+
 def _read(words: Words, bodies: Sequence[bytes], first: int) -> Iterator[Entry]:
     for number, body in enumerate(bodies, first):
         try:
@@ -238,30 +360,6 @@ def _read(words: Words, bodies: Sequence[bytes], first: int) -> Iterator[Entry]:
         except ValueError as error:
             words.lost += 1
             log.error("journal entry cannot be read", gateway=words.gateway, number=number, reason=str(error))  # noqa: TRY400 -- the message is the reason
-
-
-def _left_standing(entries: Sequence[Entry]) -> dict[str, int]:
-    """The onset of each alarm that `entries` raise and do not return."""
-    left: dict[str, int] = {}
-    for entry in entries:
-        if entry.event is Event.RAISE:
-            left[entry.alarm] = entry.onset_ns
-        elif entry.phase not in (Phase.UNACKNOWLEDGED, Phase.ACKNOWLEDGED):
-            left.pop(entry.alarm, None)
-    return left
-
-
-def _is_past(entry: Entry, definition: int, state: State) -> bool:
-    """Whether an entry is of an occurrence before the one that this end, which decides the alarm, has found itself."""
-    return bool(state.elsewhere[definition] == HERE and 0 < entry.onset_ns < state.onset_ns[definition])
-
-
-def _takes_over(entry: Entry, definition: int, standing: Mapping[str, int], state: State) -> bool:
-    """Whether an earlier occurrence is that of today all the same: it stands there, and nobody has answered ours.
-
-    This end found the alarm by a later reading, before the gateway's word came: both speak of one occurrence.
-    """
-    return standing.get(entry.alarm) == entry.onset_ns and state.phase[definition] in UNANSWERED
 
 
 def _is_news(entry: Entry, now_ns: int) -> bool:

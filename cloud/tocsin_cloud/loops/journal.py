@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.stream import START, Position
-from tocsin_cloud.loops.aside import Aside, occurrences_of
+from tocsin_cloud.loops.aside import Aside, occurrences_of, write_beside
 from tocsin_cloud.loops.delegation import GatewayOrder, Words
 from tocsin_cloud.loops.orders import note_answers, put_orders, withdraw
 from tocsin_cloud.loops.outbox import CHUNK, Waiting, end_calls, put_in, waiting
@@ -128,6 +128,8 @@ class Journal:
             await _note_words(session, words)
         aside = [entry for words in batch.words for entry in words.aside]
         told = await self._aside.write(session, aside, batch.position, committed_ns)
+        beside = [each for words in batch.words for each in words.beside]
+        told += await write_beside(session, beside, batch.position, committed_ns)
         done.occurrences.update(dict.fromkeys(told))
         if not batch.steps:
             return done

@@ -40,7 +40,8 @@ def decide(state: State, decider: Decider) -> None:
     """Let the other end decide alarms from now on, or this end again, which goes on from where they are.
 
     What stands when the other end begins stays with this end until it returns, or until the other end speaks of it.
-    What hides an alarm then counts as ordered (`commanded_ns`): it holds until the other end has answered.
+    That somebody has acknowledged it, and what hides it, then counts as ordered (`commanded_ns`), each at a time of its
+    own: it holds until the other end has answered.
     """
     number = np.asarray(decider.definitions, np.int64)
     if not decider.elsewhere:
@@ -51,8 +52,9 @@ def decide(state: State, decider: Decider) -> None:
     for each in number.tolist():
         state.told_ns.pop(each, None)
     state.commanded_ns[number] = 0
-    for aspect, hidden in ((Aspect.SHELF, state.shelved_until_ns > 0), (Aspect.SERVICE, state.out_of_service)):
-        state.commanded_ns[number[hidden[number]], aspect] = decider.at_ns
+    answered = (state.phase == Phase.ACKNOWLEDGED, state.shelved_until_ns > 0, state.out_of_service)
+    for aspect, so in zip(Aspect, answered, strict=True):
+        state.commanded_ns[number[so[number]], aspect] = decider.at_ns + aspect
 
 
 def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) -> None:
@@ -77,10 +79,11 @@ def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) 
     if told.event is Event.RAISE or told.onset_ns >= max(1, state.onset_ns[number]):
         if state.elsewhere[number] != HERE:
             state.elsewhere[number] = ELSEWHERE
-        elif told.event in (Event.RAISE, *_TURNS):
-            # No clock that is ahead may keep this end from judging for long.
-            state.told_ns[number] = min(told.time_ns, state.now_ns + AHEAD_NS)
         made = _follow(state, rules, told)
+        if made and state.elsewhere[number] == HERE and told.event in (Event.RAISE, *_TURNS):
+            # No clock that is ahead may keep this end from judging for long.
+            until_ns = min(told.time_ns, state.now_ns + AHEAD_NS)
+            state.told_ns[number] = max(until_ns, int(state.time_ns[rules.point[number]]))
         transitions += made
         transitions += end_shelves(state, rules, [each for each in made if each.event in (Event.RAISE, *_TURNS)])
     for event in _hide(state, rules, told):

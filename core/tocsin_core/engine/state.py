@@ -159,8 +159,8 @@ class State:
     `now_ns` is the last tick. `tables` are those of `Rules.special`, by name, `units` the states of normal-operation
     models, by computed point.
 
-    `told_ns` by definition that this end decides: until when another end has told of it. What was read until then is on
-    its way still, for words go first, and turns nothing.
+    `told_ns` by definition that this end decides: until when another end has told of it, or until when it was read here
+    if that was later. What was read until then is on its way still, for words go first, and turns nothing.
 
     Worked out from these and the rules, and not part of a snapshot: of length P the bounds `quiet_low` and `quiet_high`
     f64 (see `rest`); of length T `nears` bool, whether an alarm on the trend may be raised at its latest reading, or

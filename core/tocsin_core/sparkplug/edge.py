@@ -78,12 +78,12 @@ class Columns:
 class JournalNumbers(NamedTuple):
     """The last journal number given out, and the lowest still to be committed: none below it will come any more.
 
-    `rules` tells what the node decides (`tocsin_core.owned.fingerprint`).
+    `rules` tells which alarms the node decides, and by what (`tocsin_core.owned.packed`).
     """
 
     newest: int
     oldest: int
-    rules: str
+    rules: bytes
 
 
 class EdgeSession:
@@ -162,9 +162,7 @@ class EdgeSession:
         if journal is not None:
             codec.put_number(payload, codec.JOURNAL, journal.newest, now_ms)
             codec.put_number(payload, codec.JOURNAL_OLDEST, journal.oldest, now_ms)
-            payload.metrics.add(
-                name=codec.JOURNAL_RULES, timestamp=now_ms, datatype=DataType.STRING, string_value=journal.rules
-            )
+            codec.put_bytes(payload, codec.JOURNAL_RULES, journal.rules, now_ms)
             # A birth names every metric that will ever come (tck-id-topics-nbirth-metrics).
             for name, datatype in ((codec.JOURNAL_FIRST, DataType.UINT64), (codec.JOURNAL_ENTRY, DataType.BYTES)):
                 payload.metrics.add(name=name, timestamp=now_ms, datatype=datatype, is_null=True)

@@ -69,13 +69,13 @@ class Declared:
 class JournalPart:
     """What a node's message says of its alarm journal; a number that it does not say is None.
 
-    `newest` is the last number given out (a birth's word, and with it that the node decides alarms, those that `rules`
-    is the `tocsin_core.owned.fingerprint` of), below `oldest` none will come any more, `entries` are bodies for
-    `tocsin_core.journal.decode`, numbered from `first`.
+    `newest` is the last number given out (a birth's word, and with it that the node decides alarms, those of which
+    `rules` are the fingerprints, `tocsin_core.owned.packed`), below `oldest` none will come any more, `entries` are
+    bodies for `tocsin_core.journal.decode`, numbered from `first`.
     """
 
     newest: int | None = None
-    rules: str | None = None
+    rules: bytes = b""
     oldest: int | None = None
     first: int | None = None
     entries: tuple[bytes, ...] = ()
@@ -202,7 +202,7 @@ class _Rows:
     clock: dict[str, float] = field(default_factory=dict)
     journal: dict[str, int] = field(default_factory=dict)
     entries: list[bytes] = field(default_factory=list)
-    rules: str | None = None
+    rules: bytes = b""
     standing: str | None = None
 
     def fault(self, reason: str, detail: str) -> None:
@@ -535,7 +535,7 @@ def _note_own(metric: Payload.Metric, name: str | None, rows: _Rows, now_ns: int
         if number is not None:
             rows.journal[name] = number
     elif name == codec.JOURNAL_RULES:
-        rows.rules = codec.text(metric, "string_value")
+        rows.rules = metric.bytes_value
     elif name == codec.JOURNAL_ENTRY:
         if not metric.is_null:
             rows.entries.append(metric.bytes_value)

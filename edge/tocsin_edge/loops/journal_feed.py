@@ -15,12 +15,12 @@ class JournalFeed:
     """Written by the keep loop, read by the uplink. `newest` is the last number given out.
 
     `committed`: what came of all entries up to this number is safe uphill, as far as is known. `decides`: which
-    alarms the gateway decides (`tocsin_core.owned.fingerprint`), empty where there are none. `on_news` is called when
-    there are new entries.
+    alarms the gateway decides, and by what (`tocsin_core.owned.packed`), empty where there are none. `on_news` is
+    called when there are new entries.
     """
 
     on_news: Callable[[], None]
-    decides: str = ""
+    decides: bytes = b""
 
     def __init__(self, thread: SpoolThread) -> None:
         """Go on where the spool is."""

@@ -108,7 +108,7 @@ class LocalAlarms:
     def __init__(self, settings: EdgeSettings, resumed: Resumed, clock: Clock, journal: JournalFeed) -> None:
         """`wake`, once it is set, lets the keep loop ask soon; `journal` is told what is decided here."""
         self.journal = journal
-        journal.decides = settings.alarms.fingerprint
+        journal.decides = settings.alarms.prints
         self._folder = settings.spool.parent
         self._alarms = settings.alarms
         self._clock = clock
@@ -173,7 +173,7 @@ class LocalAlarms:
             state, self._sounding = with_lacking(state, restore(self._before, rules), rules, judged), frozenset()
         self.state = state
         self._alarms = settings.alarms
-        self.journal.decides = settings.alarms.fingerprint
+        self.journal.decides = settings.alarms.prints
         self._numbers.clear()
         switches = {switch.output: switch for switch in (*self.switches, *self.leaving.held)}
         buttons = {each.button: each for each in self.buttons}

@@ -1,0 +1,471 @@
+"""An alarm that both ends judge, by different plant files, is one occurrence: a gateway's engine, and a worker."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import numpy as np
+import pytest
+
+from tests.cloud.ears import Ears
+from tests.cloud.rig import DEVICE, GATEWAY, PLANT, SITE, columns
+from tests.support.hostile import NOW_NS
+from tocsin_cloud.adapters.stream import Message
+from tocsin_cloud.loops.delegation import Beside, GatewayOrder
+from tocsin_cloud.loops.journal import Batch
+from tocsin_core import engine
+from tocsin_core.engine import Command, Input, State
+from tocsin_core.journal import decode, encode, moved, refused
+from tocsin_core.lifecycle import Event, Phase, Verb
+from tocsin_core.owned import alone, fingerprints, packed
+from tocsin_core.plant import Plant, load_plant
+from tocsin_core.readings import GOOD, Frame
+from tocsin_core.rules import NS, compile_rules
+from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, JournalNumbers
+from tocsin_core.sparkplug import Message as Said
+
+MS: Final = 1_000_000
+STRICT, LAX = 50, 80
+HIGH: Final = "P1/H"
+LOW: Final = ", L: {setpoint: 5, deadband: 1, on_delay_s: 0, off_delay_s: 0, priority: high}, bad: false"
+
+
+@cache
+def plant(limit: int) -> Plant:
+    """The small plant with this high limit, and a low one."""
+    text = PLANT.replace("setpoint: 50, deadband: 5,", f"setpoint: {limit}, deadband: 5, on_delay_s: 0,")
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "plant.yaml").write_text(text.replace(", bad: false", LOW, 1), encoding="utf-8")
+        return load_plant(Path(folder))
+
+
+class Worker:
+    """The cloud side's worker, and all that came of what it heard."""
+
+    def __init__(self, limit: int = STRICT, snapshot: Path = Path()) -> None:
+        """Know this limit, and have heard nothing."""
+        self.ears, self.rules = Ears(of=plant(limit), snapshot=snapshot), compile_rules(plant(limit))
+        self.steps: list[tuple[str, Event, int, int, str]] = []
+        self.beside: list[Beside] = []
+        self.aside: list[tuple[str, Event | None, int]] = []
+        self.orders: list[GatewayOrder] = []
+
+    @property
+    def state(self) -> State:
+        """The engine's."""
+        state = self.ears.alarms._state  # noqa: SLF001 -- shown nowhere else
+        assert state is not None
+        return state
+
+    def hear(self, messages: Sequence[Message]) -> Batch:
+        """Take messages in."""
+        batch = self.ears.alarms._advance(list(messages))  # noqa: SLF001 -- what `_work` does between two waits
+        told = [step.transition for step in batch.steps]
+        self.steps += [(self.rules.definitions[t.definition].id, t.event, t.time_ns, t.onset_ns, t.who) for t in told]
+        self.beside += [each for words in batch.words for each in words.beside]
+        self.aside += [(each.alarm, each.event, each.time_ns) for words in batch.words for each in words.aside]
+        self.orders += batch.orders
+        return batch
+
+    def raised(self, alarm: str = HIGH) -> list[int]:
+        """The seconds of its raisings."""
+        return [second(onset) for name, event, _, onset, _ in self.steps if (name, event) == (alarm, Event.RAISE)]
+
+    def phase(self, alarm: str = HIGH) -> Phase:
+        """How the alarm stands."""
+        return Phase(int(self.state.phase[self.rules.index[alarm]]))
+
+    def came_to(self) -> tuple[object, ...]:
+        """All of it, and where the engine is."""
+        names = ("phase", "active", "onset_ns", "since_ns", "elsewhere", "shelved_until_ns", "commanded_ns")
+        state = {name: np.asarray(getattr(self.state, name)).tolist() for name in names}
+        return self.steps, self.beside, self.aside, self.orders, state
+
+    def restarted(self, folder: Path, limit: int = STRICT) -> "Worker":
+        """One that goes on from its snapshot, with this limit; what came of the stream so far is the same."""
+
+        async def kept() -> "Worker":
+            worker = self.ears.alarms
+            worker._keep_snapshot()  # noqa: SLF001 -- what `_work` does now and then
+            assert worker._saving is not None  # noqa: SLF001 -- the same
+            await worker._saving  # noqa: SLF001 -- the same
+            other = Worker(limit, folder / "snapshot")
+            await other.ears.alarms._load(worker._read)  # noqa: SLF001 -- how `run` begins
+            return other
+
+        other = asyncio.run(kept())
+        other.steps, other.beside, other.aside, other.orders = self.steps, self.beside, self.aside, self.orders
+        return other
+
+
+@dataclass
+class Box:
+    """A gateway, its link to the worker, and the stream that the worker has read."""
+
+    worker: Worker
+    limit: int = LAX
+    cut: bool = False
+    now_ns: int = NOW_NS
+    value: float = 10.0
+    stream: list[Message] = field(default_factory=list)
+    entries: list[bytes] = field(default_factory=list)
+    committed: int = 0
+    waiting: list[GatewayOrder] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Be born."""
+        self.session = EdgeSession(SITE, GATEWAY, [EdgeDevice(DEVICE, (EdgeMetric("P1"), EdgeMetric("P2")))])
+        self.part = alone(plant(self.limit), GATEWAY)
+        self.rules = compile_rules(self.part)
+        self.state = engine.initial(self.rules, self.now_ns)
+        self.say(self.session.will(1, self.now_ns // MS))
+        self.be_born()
+
+    @property
+    def phase(self) -> Phase:
+        """How the high alarm stands."""
+        return Phase(int(self.state.phase[self.rules.index[HIGH]]))
+
+    @property
+    def onset_ns(self) -> int:
+        """Its present occurrence."""
+        return int(self.state.onset_ns[self.rules.index[HIGH]])
+
+    def have(self, limit: int) -> None:
+        """Go on under a plant file with this limit, as it does with a version from above, and be born anew."""
+        kept = engine.snapshot(self.state, self.rules)
+        self.limit, self.part = limit, alone(plant(limit), GATEWAY)
+        self.rules = compile_rules(self.part)
+        self.state = engine.restore(kept, self.rules)
+        self.be_born()
+
+    def read(self, value: float) -> None:
+        """A second later P1 is read: judged, the journal sent first."""
+        self.now_ns += NS
+        self.value = value
+        self.judge(Frame.of([self.rules.points.index("P1")], [self.now_ns], [value], [GOOD]), [])
+        self.tell()
+        self.say(
+            self.session.ddata(DEVICE, columns({0: value}, self.now_ns // MS), 1, self.now_ns // MS, historical=False)
+        )
+
+    def judge(self, frame: Frame, inputs: list[Input], order: str = "") -> None:
+        """One step of its engine into its journal."""
+        self.state, result = engine.step(self.state, self.rules, frame, inputs, self.now_ns)
+        for each in result.transitions:
+            name = self.rules.definitions[each.definition].id
+            self.entries.append(encode(moved(name, each, self.state, order if each.who else "")))
+        for refusal in result.refusals:
+            name = self.rules.definitions[refusal.command.definition].id
+            self.entries.append(encode(refused(name, refusal, self.state, order)))
+
+    def press(self, verb: Verb, until_ns: int = 0) -> None:
+        """Somebody at the box asks something of the high alarm."""
+        self.now_ns += MS
+        self.judge(Frame.empty(), [Command(verb, self.rules.index[HIGH], self.now_ns, "wang", "there", 0, until_ns)])
+        self.tell()
+
+    def ask(self, verb: Verb, duration_s: int = 0) -> None:
+        """Somebody at the cloud side asks it."""
+        self.now_ns += MS
+        more = f', "duration_s": {duration_s}, "reason": "here"' if duration_s else ""
+        order = f'{{"id": "{self.now_ns}", "verb": "{verb}", "alarm": "{HIGH}", "who": "li"{more}}}'
+        self.into_the_stream("tocsin/command/site", order.encode())
+
+    def tell(self, most: int = 100) -> None:
+        """Send what is not committed of the journal, at most so many entries."""
+        bodies = self.entries[self.committed : self.committed + most]
+        if bodies and not self.cut:
+            self.say(self.session.journal(self.committed + 1, bodies, self.committed + 1, self.now_ns // MS))
+
+    def be_born(self, most: int = 100) -> None:
+        """Its birth, that of its device with the last reading, and the journal."""
+        prints = packed(fingerprints(self.part, GATEWAY).values())
+        numbers = JournalNumbers(len(self.entries), self.committed + 1, prints)
+        self.say(self.session.nbirth(0, 1, self.now_ns // MS, journal=numbers))
+        self.say(
+            self.session.dbirth(DEVICE, columns({0: self.value, 1: 10.0}, self.now_ns // MS), 0, self.now_ns // MS)
+        )
+        self.tell(most)
+
+    def mend(self, most: int = 100) -> None:
+        """Let what was cut off come through: births, the journal so many entries at a time, and the orders."""
+        self.cut = False
+        self.be_born(most)
+        while self.committed < len(self.entries):
+            self.tell(most)
+        self.obey()
+
+    def say(self, said: Said) -> None:
+        """What is said now comes into the stream, if anything comes through."""
+        if not self.cut:
+            self.into_the_stream(said.topic, said.payload)
+
+    def into_the_stream(self, topic: str, payload: bytes) -> None:
+        """One more message; what is ordered comes down."""
+        number = len(self.stream) + 1
+        self.stream.append(Message(number, self.now_ns + number, topic, payload))
+        batch = self.worker.hear(self.stream[-1:])
+        self.committed = max([self.committed, *(words.position for words in batch.words)])
+        self.waiting += batch.orders
+        self.obey()
+
+    def obey(self) -> None:
+        """Do what was ordered, each once."""
+        while self.waiting and not self.cut:
+            told = self.waiting.pop(0).order
+            number = self.rules.index[told.alarm]
+            order = Command(
+                told.verb, number, told.at_ns, told.who, told.reason, told.onset_ns, told.until_ns, told.once
+            )
+            self.judge(Frame.empty(), [order], told.id)
+            self.tell()
+
+
+def second(time_ns: int) -> int:
+    """Seconds since the beginning."""
+    return (time_ns - NOW_NS) // NS
+
+
+def alike(box: Box) -> bool:
+    """Whether both ends have the high alarm in the same phase, and of the same occurrence."""
+    number = box.worker.rules.index[HIGH]
+    onset_ns, standing = int(box.worker.state.onset_ns[number]), {}
+    for entry, ours_ns, _ in box.worker.beside:
+        standing[entry.onset_ns] = ours_ns
+    return box.worker.phase() is box.phase and onset_ns == standing.get(box.onset_ns, box.onset_ns)
+
+
+def assert_one_at_a_time(box: Box) -> None:
+    """What stands is replaced only by what the gateway has raised anew since, after a return."""
+    told = [entry for entry in map(decode, box.entries) if entry.alarm == HIGH]
+    over = [entry.time_ns for entry in told if entry.event is Event.RETURN]
+    steps = [(event, time_ns, onset_ns) for alarm, event, time_ns, onset_ns, _ in box.worker.steps if alarm == HIGH]
+    raised = [step for step in steps if step[0] is Event.RAISE]
+    assert len(raised) > 10
+    for (event, ended_ns, began_ns), after in pairwise(steps):
+        if event is Event.RETURN and after[0] is Event.RAISE and after[2] == ended_ns:
+            assert any(began_ns < time_ns <= ended_ns for time_ns in over)
+
+
+def test_an_alarm_that_differs_is_judged_at_both_ends_and_no_other() -> None:
+    """One limit was changed: the other alarms stay with the gateway, and come back to it together with that one."""
+    box = Box(Worker(), LAX)
+    ours = [
+        name for name, number in box.worker.rules.index.items() if box.worker.state.elsewhere[number] == engine.HERE
+    ]
+    assert HIGH in ours
+    assert "P1/L" not in ours
+    box.have(STRICT)
+    assert (box.worker.state.elsewhere[[box.worker.rules.index[name] for name in box.rules.index]] != 0).all()
+
+
+@pytest.mark.parametrize("answered", ["here", "there", "before"])
+def test_a_stricter_limit_here_and_the_gateways_later_raising_are_one_occurrence(answered: str) -> None:
+    """It keeps its id and its acknowledgement, and is over by the readings here; either end's answer is both ends'."""
+    box = Box(Worker(), LAX)
+    box.read(60.0)
+    if answered == "before":
+        box.ask(Verb.ACKNOWLEDGE)
+    box.read(90.0)
+    if answered == "here":
+        box.ask(Verb.ACKNOWLEDGE)
+    elif answered == "there":
+        box.press(Verb.ACKNOWLEDGE)
+    assert (box.worker.phase(), box.phase) == (Phase.ACKNOWLEDGED, Phase.ACKNOWLEDGED)
+    assert alike(box)
+    box.read(60.0)
+    assert (box.worker.phase(), box.phase) == (Phase.ACKNOWLEDGED, Phase.NORMAL)
+    box.read(10.0)
+    assert (box.worker.raised(), box.worker.phase()) == ([1], Phase.NORMAL)
+    assert [(each.entry.event, second(each.entry.time_ns), second(each.onset_ns)) for each in box.worker.beside] == [
+        (Event.RAISE, 2, 1),
+        (Event.RETURN, 3, 1),
+    ]
+    assert box.worker.aside == []
+
+
+def test_what_the_gateway_raises_again_after_a_return_is_a_new_one() -> None:
+    """It was acknowledged, and stood here all the time: its siren is on again, and people are called again."""
+    box = Box(Worker(), LAX)
+    for value in (60.0, 90.0):
+        box.read(value)
+    box.ask(Verb.ACKNOWLEDGE)
+    for value in (60.0, 90.0):
+        box.read(value)
+    assert (box.worker.raised(), box.worker.phase(), box.phase) == ([1, 4], Phase.UNACKNOWLEDGED, Phase.UNACKNOWLEDGED)
+    assert alike(box)
+
+
+def test_what_the_readings_here_hold_up_a_return_at_the_gateway_does_not_end() -> None:
+    """Both raised it by the same reading; it fell below the gateway's limit alone, and is not raised a second time."""
+    box = Box(Worker(), LAX)
+    for value in (90.0, 90.0, 60.0, 60.0):
+        box.read(value)
+    assert (box.worker.raised(), box.worker.phase(), box.phase) == (
+        [1],
+        Phase.UNACKNOWLEDGED,
+        Phase.RETURNED_UNACKNOWLEDGED,
+    )
+    box.press(Verb.ACKNOWLEDGE)
+    assert (box.worker.phase(), box.phase) == (Phase.ACKNOWLEDGED, Phase.NORMAL)
+
+
+def test_a_stricter_limit_at_the_gateway_is_a_fact_and_over_by_the_limit_here() -> None:
+    """It is raised here too, and returns by the readings; raised by them as well it is acknowledged at both ends."""
+    box = Box(Worker(LAX), STRICT)
+    for value in (60.0, 60.0):
+        box.read(value)
+    assert (box.worker.raised(), box.worker.phase(), box.phase) == (
+        [1],
+        Phase.RETURNED_UNACKNOWLEDGED,
+        Phase.UNACKNOWLEDGED,
+    )
+    box.read(90.0)
+    assert box.worker.raised() == [1, 3]
+    box.ask(Verb.ACKNOWLEDGE)
+    assert (box.worker.phase(), box.phase) == (Phase.ACKNOWLEDGED, Phase.ACKNOWLEDGED)
+
+
+@pytest.mark.parametrize("most", [1, 2, 100])
+def test_a_late_journal_raises_nothing_once_more_wherever_it_is_split(most: int) -> None:
+    """Over, and raised again during a cut; the birth tells the last reading first: that is the one occurrence."""
+    box = Box(Worker(), LAX)
+    box.cut = True
+    for value in (90.0, 10.0, 90.0, 90.0):
+        box.read(value)
+    box.mend(most)
+    box.read(90.0)
+    assert (box.worker.raised(), box.worker.phase()) == ([4], Phase.UNACKNOWLEDGED)
+    assert alike(box)
+    box.ask(Verb.ACKNOWLEDGE)
+    assert (box.worker.phase(), box.phase) == (Phase.ACKNOWLEDGED, Phase.ACKNOWLEDGED)
+    box.read(10.0)
+    assert (box.worker.raised(), box.worker.phase(), box.phase) == ([4], Phase.NORMAL, Phase.NORMAL)
+
+
+@pytest.mark.parametrize("most", [1, 100])
+def test_what_was_over_when_its_journal_came_is_over(most: int) -> None:
+    """Raised and returned during a cut, and the last reading says so: no further reading is needed for it."""
+    box = Box(Worker(), LAX)
+    box.cut = True
+    for value in (90.0, 10.0, 10.0):
+        box.read(value)
+    box.mend(most)
+    assert (box.worker.raised(), box.worker.phase()) == ([1], Phase.RETURNED_UNACKNOWLEDGED)
+    assert box.worker.beside == []
+
+
+def test_what_the_gateway_raised_anew_during_a_cut_is_not_over_by_its_word_where_the_readings_hold_it_up() -> None:
+    """Above the limit here all the time: the gateway's second raising is the second here, and there is no third."""
+    box = Box(Worker(), LAX)
+    box.read(90.0)
+    box.cut = True
+    for value in (60.0, 90.0, 60.0, 60.0):
+        box.read(value)
+    box.mend()
+    box.read(60.0)
+    assert (box.worker.raised(), box.worker.phase()) == ([1, 3], Phase.UNACKNOWLEDGED)
+
+
+def test_a_stricter_limit_that_reaches_the_gateway_makes_no_second_occurrence(tmp_path: Path) -> None:
+    """Acknowledged here first; the version comes down, it is raised there, and silenced. All of it over restarts."""
+    box = Box(Worker(STRICT, tmp_path / "snapshot"), LAX)
+    box.read(60.0)
+    box.ask(Verb.ACKNOWLEDGE)
+    box.worker = box.worker.restarted(tmp_path)
+    box.have(STRICT)
+    box.worker = box.worker.restarted(tmp_path)
+    box.read(60.0)
+    assert (box.phase, box.worker.phase()) == (Phase.ACKNOWLEDGED, Phase.ACKNOWLEDGED)
+    assert alike(box)
+    box.worker = box.worker.restarted(tmp_path)
+    box.read(10.0)
+    assert (box.phase, box.worker.phase(), box.worker.raised()) == (Phase.NORMAL, Phase.NORMAL, [1])
+    # Nobody was told meanwhile that it is not.
+    events = [event for alarm, event, *_ in box.worker.steps if alarm == HIGH]
+    assert events == [Event.RAISE, Event.ACKNOWLEDGE, Event.RETURN]
+    box.read(60.0)
+    assert box.worker.raised() == [1, 4]
+    assert alike(box)
+
+
+def test_an_alarm_that_goes_to_the_cloud_side_and_back_keeps_its_occurrence(tmp_path: Path) -> None:
+    """The cloud side is started anew on another plant file, and on the first again: one id, and acknowledged."""
+    box = Box(Worker(LAX, tmp_path / "snapshot"), LAX)
+    box.read(90.0)
+    box.ask(Verb.ACKNOWLEDGE)
+    for limit in (STRICT, LAX):
+        box.worker = box.worker.restarted(tmp_path, limit)
+        number = box.worker.rules.index[HIGH]
+        # By what the snapshot knows of the gateway, before any birth.
+        assert box.worker.state.elsewhere[number] == engine.HERE
+        box.be_born()
+        box.read(90.0)
+        assert (box.phase, box.worker.phase()) == (Phase.ACKNOWLEDGED, Phase.ACKNOWLEDGED)
+    box.read(10.0)
+    assert (box.phase, box.worker.phase(), box.worker.raised()) == (Phase.NORMAL, Phase.NORMAL, [1])
+    assert alike(box)
+
+
+def test_a_snapshot_of_an_earlier_version_is_gone_on_from(tmp_path: Path) -> None:
+    """It knew only of whole gateways that judge otherwise: an acknowledgement reaches one before its next birth."""
+    box = Box(Worker(STRICT, tmp_path / "snapshot"), LAX)
+    box.read(90.0)
+    worker = box.worker.restarted(tmp_path)
+    with np.load(tmp_path / "snapshot") as file:
+        held = {name: file[name] for name in file.files if name != "alike"}
+    head = json.loads(held["head"].tobytes())
+    head["apart"] = head.pop("deciding")
+    assert head.pop("theirs")
+    held["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    with (tmp_path / "snapshot").open("wb") as file:
+        np.savez(file, **held)
+    box.worker = Worker(STRICT, tmp_path / "snapshot")
+    asyncio.run(box.worker.ears.alarms._load(worker.ears.alarms._read))  # noqa: SLF001 -- how `run` begins
+    box.ask(Verb.ACKNOWLEDGE)
+    assert (box.worker.phase(), box.phase) == (Phase.ACKNOWLEDGED, Phase.ACKNOWLEDGED)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_both_ends_agree_once_their_files_do_and_a_replay_comes_to_the_same(seed: int, tmp_path: Path) -> None:
+    """Whatever was read, cut off, asked at either end and changed in the files; in any portions, and over restarts."""
+    dice = Random(seed)  # noqa: S311 -- a life to be lived again, no secret
+    box = Box(Worker(), LAX)
+    box.read(10.0)
+    chances: list[tuple[float, Callable[[], None]]] = [
+        (0.08, lambda: setattr(box, "cut", True)),
+        (0.15, lambda: box.mend(dice.choice([1, 2, 100]))),
+        (0.10, lambda: box.have(dice.choice([STRICT, LAX]))),
+        (0.15, lambda: box.press(Verb.ACKNOWLEDGE)),
+        (0.15, lambda: box.ask(Verb.ACKNOWLEDGE)),
+        (0.04, lambda: box.press(Verb.SHELVE, box.now_ns + 20 * NS)),
+        (0.04, lambda: box.ask(Verb.SHELVE, 20)),
+    ]
+    for _ in range(150):
+        box.read(dice.choice([10.0, 60.0, 60.0, 90.0, 90.0]))
+        for chance, happens in chances:
+            if dice.random() < chance:
+                happens()
+    box.mend()
+    box.have(STRICT)
+    for value in (60.0, 10.0, 60.0):
+        box.read(value)
+    assert alike(box)
+    assert_one_at_a_time(box)
+    came_to = box.worker.came_to()
+    at_once = Worker()
+    at_once.hear(box.stream)
+    assert at_once.came_to() == came_to
+    worker = Worker(STRICT, tmp_path / "snapshot")
+    for first in range(0, len(box.stream), 23):
+        worker.hear(box.stream[first : first + 23])
+        worker = worker.restarted(tmp_path)
+    assert worker.came_to() == came_to
