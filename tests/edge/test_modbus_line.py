@@ -1,8 +1,10 @@
 """A Modbus line: no answer but its own, one silent unit costs its own slot, failures have a reason."""
 
 import asyncio
+import struct
 from collections.abc import Coroutine
 from contextlib import suppress
+from threading import Event
 from typing import Any, Literal
 
 import numpy as np
@@ -129,6 +131,26 @@ def test_all_four_functions_against_a_real_server(framing: Literal["tcp", "rtu"]
             [21, 22, 23],
         ]
         assert (refused.exception, refused.reply, refused.silent) == (2, BAD_CONFIGURATION, False)
+
+    told(story())
+
+
+def test_an_answer_that_came_while_this_process_stood_still_is_taken() -> None:
+    """On a machine that is busy with something else an answer in time and the deadline may be found at once."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        question = await reader.readexactly(12)
+        writer.write(question[:4] + b"\x00\x07" + question[6:8] + struct.pack(">Bf", 4, 1.5))
+        # Nothing of this process goes on until the deadline is over.
+        Event().wait(0.4)
+        writer.close()
+
+    async def story() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            line = line_to(server.sockets[0].getsockname()[1])
+            assert value_of(await line.ask(1, TWO, 0.2)) == 1.5
+            assert not line.counts["unanswered"]
+            line.close()
 
     told(story())
 

@@ -299,6 +299,10 @@ class ModbusLine:
                         raise ConnectionResetError(inbox.gone)
                     else:
                         await inbox.wait()
+        # Where this process stood still, the answer and the deadline are found at once.
+        if not found.over and (data := inbox.take()):
+            heard += data
+            found = self._search(question, found.rest + data)
         return found, heard
 
     def _search(self, question: Question, received: bytes) -> Search:
