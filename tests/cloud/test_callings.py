@@ -152,14 +152,14 @@ def test_a_realarm_and_an_unacknowledgement_call_again_once_each(tmp_path: Path,
                 r.database = dying
             async with restarted(r), ticking(r) as ticks, sending(r, post, plain):
                 await r.gateway.send({0: 60.0}, time_ms=now_ms())
-                await eventually_async(lambda: delivered(r, 1), 20)
+                await eventually_async(lambda: delivered(r, 1))
                 await r.command("ack")
-                await eventually_async(lambda: delivered(r, 2), 20)
+                await eventually_async(lambda: delivered(r, 2))
                 # Without ticks no time passes: it does not ask by itself before its answer is taken back.
                 ticks.cancel()
                 assert (await r.command("ack")).accepted
                 assert (await r.command("unacknowledge")).accepted
-                await eventually_async(lambda: delivered(r, 3), 20)
+                await eventually_async(lambda: delivered(r, 3))
             assert await events(r) == ["raise", "acknowledge", "realarm", "acknowledge", "unacknowledge"]
             assert len({letter.id for letter in post.sent}) == 3
             assert {letter.subject for letter in post.sent} == {"【Site】P1 高报：60.00 kPa ≥ 50 kPa"}

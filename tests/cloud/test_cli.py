@@ -67,7 +67,7 @@ def test_a_broker_tells_how_often_it_restarted(tmp_path: Path) -> None:
         def server() -> psutil.Process | None:
             return next((child for child in parent.children() if child.name() == "nats-server"), None)
 
-        first = eventually(server, 20)
+        first = eventually(server)
         assert first is not None
         assert process.stderr is not None
         assert "broker ready" in process.stderr.readline()

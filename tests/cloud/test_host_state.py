@@ -42,7 +42,7 @@ async def retained(mqtt: Address) -> object:
     async with aiomqtt.Client(*mqtt) as client:
         await client.subscribe(TOPIC, qos=1)
         with suppress(TimeoutError):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(10):
                 async for message in client.messages:
                     assert isinstance(message.payload, bytes)
                     return json.loads(message.payload)["online"]

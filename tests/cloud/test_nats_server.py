@@ -125,7 +125,7 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
     def start() -> tuple[subprocess.Popen[bytes], psutil.Process]:
         parent = subprocess.Popen([sys.executable, "-m", "tocsin_cli", *arguments], stderr=subprocess.DEVNULL)
-        eventually(lambda: asyncio.run(server_name_at(config.nats)) == config.server_name, 20)
+        eventually(lambda: asyncio.run(server_name_at(config.nats)) == config.server_name)
         return parent, eventually(lambda: psutil.Process(parent.pid).children())[0]
 
     parent, child = start()

@@ -143,7 +143,7 @@ class Victoria:
 
     def start(self) -> None:
         """Start it and wait until it answers; in another second than before, for it tells its start in whole ones."""
-        eventually(lambda: SystemClock().now_ns() // NS > self._began_s + 1, 5)
+        eventually(lambda: SystemClock().now_ns() // NS > self._began_s + 1)
         self._began_s = SystemClock().now_ns() // NS
         command = [self._program, f"-storageDataPath={self._folder}", f"-httpListenAddr=127.0.0.1:{self.port}"]
         self._process = subprocess.Popen([*command, *self._flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

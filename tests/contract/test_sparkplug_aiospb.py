@@ -173,7 +173,7 @@ def test_our_gateway_reads_right_in_a_host_of_aiospb(broker: Broker, tmp_path: P
             async with Slave({1: 1.5}).serve() as slave, Raw(broker.mqtt).listen() as raw:
                 plant(tmp_path / "plant", broker.mqtt, {"A": modbus_device("A", slave.port)})
                 gateway.start()
-                await eventually_async(births, timeout_s=20)
+                await eventually_async(births)
                 key = shared.DeviceKey("site/gw")
                 request = hosts.CommandRequest(key, [hosts.WriteRequest(True, "Node Control/Rebirth")])  # noqa: FBT003
                 asked = await host.execute_command(request)

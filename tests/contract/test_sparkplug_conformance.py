@@ -42,7 +42,7 @@ async def recorded(folder: Path, gateway: Gateway, recorder: Recorder) -> AsyncI
         devices = {"A": modbus_device("A", slave.port, 1), "B": modbus_device("B", slave.port, 2)}
         plant(folder / "plant", recorder.port, devices)
         gateway.start()
-        await eventually_async(lambda: len(recorder.of("DDATA")) > 3, timeout_s=20)
+        await eventually_async(lambda: len(recorder.of("DDATA")) > 3)
         yield slave
 
 
@@ -53,7 +53,7 @@ def told(folder: Path) -> Recorder:
     async def story() -> None:
         async with recorded(folder, gateway, recorder) as slave:
             slave.silent.add(2)
-            await eventually_async(lambda: recorder.of("DDEATH"), timeout_s=20)
+            await eventually_async(lambda: recorder.of("DDEATH"))
             slave.silent.clear()
             await eventually_async(lambda: len([p for p in recorder.of("DBIRTH") if p.topic.endswith("/B")]) > 1)
             recorder.say(NCMD, rebirth(MS))
@@ -67,7 +67,7 @@ def told(folder: Path) -> Recorder:
             recorder.say(NCMD, committed(before + 1, MS))
             await eventually_async(lambda: recorder.of("NDATA"))
             recorder.drop()
-            await eventually_async(lambda: len(recorder.of("NBIRTH")) > 2, timeout_s=20)
+            await eventually_async(lambda: len(recorder.of("NBIRTH")) > 2)
             seen = len(recorder.of("DDATA"))
             await eventually_async(lambda: len(recorder.of("DDATA")) > seen + 3)
             assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0

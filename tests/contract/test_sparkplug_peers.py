@@ -85,9 +85,9 @@ def test_sparkplug_client_reads_right_in_our_host(tmp_path: Path) -> None:
     async def story(port: int) -> None:
         async with Host(port, node="peer").listen() as host:
             with script("edge.js", port) as edge:
-                await eventually_async(lambda: "DBIRTH" in host.kinds(), timeout_s=20)
+                await eventually_async(lambda: "DBIRTH" in host.kinds())
                 edge.go_on()
-                await eventually_async(lambda: "NDEATH" in host.kinds(), timeout_s=20)
+                await eventually_async(lambda: "NDEATH" in host.kinds())
         births = {declared.metric: declared for fed in host.fed for declared in fed.births}
         assert (births["level"].device, births["level"].unit) == ("tank", "m")
         assert births["uptime"].device is None
@@ -115,7 +115,7 @@ def test_our_gateway_reads_right_in_sparkplug_payload(tmp_path: Path) -> None:
     async def story(port: int) -> None:
         gateway = Gateway(tmp_path / "plant", tmp_path / "data")
         with script("host.js", port) as host:
-            await eventually_async(host.messages, timeout_s=20)
+            await eventually_async(host.messages)
             async with Slave({1: 1.5, 2: 2.5}, silent={2}).serve() as slave:
                 devices = {"A": modbus_device("A", slave.port, 1), "B": modbus_device("B", slave.port, 2)}
                 plant(tmp_path / "plant", port, devices)

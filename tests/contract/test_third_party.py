@@ -39,7 +39,7 @@ def cloud(tmp_path: Path) -> Iterator[tuple[httpx.Client, int, Path]]:
         )
     with httpx.Client(base_url=f"http://127.0.0.1:{http}", trust_env=False) as client:
         try:
-            eventually(lambda: answers(client), timeout_s=40)
+            eventually(lambda: answers(client), timeout_s=60)
             password = said.read_text().split("with the password ")[1].split()[0]
             token = client.post("/api/v1/session", json={"user": "admin", "password": password}).json()["token"]
             client.headers["Authorization"] = f"Bearer {token}"
@@ -69,7 +69,7 @@ def test_a_foreign_edge_node_is_shown_stored_and_alarmed(cloud: tuple[httpx.Clie
     with subprocess.Popen(
         [NODE, SPARKPLUG / "edge.js", f"mqtt://127.0.0.1:{mqtt}"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     ) as edge:
-        eventually(lambda: "site/peer/tank/pump" in points(client), timeout_s=20)
+        eventually(lambda: "site/peer/tank/pump" in points(client))
         shown = points(client)
         eventually(lambda: points(client)["LT-1"]["value"] == 1.25)
         assert (shown["site/peer/tank/pump"]["declared"], shown["LT-1"]["declared"]) == (False, True)
@@ -77,16 +77,14 @@ def test_a_foreign_edge_node_is_shown_stored_and_alarmed(cloud: tuple[httpx.Clie
         assert edge.stdin is not None
         edge.stdin.write(b"\n")
         edge.stdin.flush()
-        raised = eventually(
-            lambda: [a for a in client.get("/api/v1/alarms").json() if a["alarm"] == "LT-1/H"], timeout_s=20
-        )
+        raised = eventually(lambda: [a for a in client.get("/api/v1/alarms").json() if a["alarm"] == "LT-1/H"])
         assert raised[0]["value"] == 2.5
         since = raised[0]["raised_at"][:10] + "T00:00:00Z"
-        stored = eventually(lambda: history(client, "LT-1", since, 2), timeout_s=10)
+        stored = eventually(lambda: history(client, "LT-1", since, 2))
         assert stored == [1.25, 2.5]
         assert history(client, "site/peer/tank/pump", since, 2) == [1.0, 0.0]
         edge.wait(20)
-    eventually(lambda: points(client)["LT-1"]["quality"] == 8, timeout_s=20)
+    eventually(lambda: points(client)["LT-1"]["quality"] == 8)
     assert points(client)["LT-1"]["value"] is None
 
 
@@ -108,7 +106,7 @@ def test_garbage_is_quarantined_with_its_reason(cloud: tuple[httpx.Client, int, 
         "p.multiple([(t, b, 0, False) for t, b in topics], hostname='127.0.0.1', port=int(sys.argv[1]))\n"
     )
     subprocess.run([sys.executable, "-c", send, str(mqtt)], check=True, timeout=30)
-    eventually(lambda: len(client.get("/api/v1/quarantine").json()) >= 4, timeout_s=20)
+    eventually(lambda: len(client.get("/api/v1/quarantine").json()) >= 4)
     kept = client.get("/api/v1/quarantine").json()
     assert {row["topic"] for row in kept} >= {"spBv1.0/site/DDATA/peer/tank", "spBv1.0/site/NDATA/peer"}
     assert all(row["reason"] for row in kept)

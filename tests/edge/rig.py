@@ -160,6 +160,7 @@ class Host:
     readings: dict[tuple[int, int], tuple[float, int]] = field(default_factory=dict)
     fed: list[Fed] = field(default_factory=list)
     delay_s: list[float] = field(default_factory=list)
+    heard_s: list[float] = field(default_factory=list)
     batches: set[int] = field(default_factory=set)
     floor: int = 0
     journal: dict[int, bytes] = field(default_factory=dict)
@@ -218,6 +219,7 @@ class Host:
             now_ns = SystemClock().now_ns()
             fed = self.session.feed(str(message.topic), message.payload, now_ns)
             self.fed.append(fed)
+            self.heard_s.append(now_ns / 1e9)
             self.delay_s.append((now_ns - int(fed.frame.time_ns.max(initial=0))) / 1e9)
             command = f"spBv1.0/site/NCMD/{self.node}"
             if fed.rebirth:

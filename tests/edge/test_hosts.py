@@ -70,7 +70,7 @@ def test_without_an_acknowledging_host_the_brokers_word_counts(broker: Broker, t
             async with running(folder, tmp_path / "data") as settings:
                 await eventually_async(lambda: len(host.batches) > 2)
                 assert counters(settings)["batch_committed"] == host.first - 1
-                await eventually_async(lambda: counters(settings)["batch_committed"] > host.first + 8, timeout_s=15)
+                await eventually_async(lambda: counters(settings)["batch_committed"] > host.first + 8)
                 assert counters(settings)["host_acknowledges"] == 0
                 assert not [fault for fed in host.fed for fault in fed.faults]
 

@@ -209,7 +209,7 @@ def test_a_broker_that_is_cut_off_is_silence_and_it_comes_back(broker: Broker, t
             broker.stop()
             begun = CLOCK.monotonic()
             await eventually_async(lambda: plant.of("A")[-1][1] == BAD_NOT_CONNECTED)
-            assert CLOCK.monotonic() - begun < 2 * PERIOD_S + 1.0
+            assert CLOCK.monotonic() - begun < 2 * PERIOD_S + 5.0
             await asyncio.to_thread(broker.start)
             await eventually_async(lambda: plant.listener.up)
             async with aiomqtt.Client("127.0.0.1", broker.mqtt) as sensor:

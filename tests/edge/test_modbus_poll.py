@@ -112,7 +112,7 @@ def test_a_bad_unit_behind_a_converter_costs_the_others_no_period(framing: str, 
             async with polled(tmp_path, devices) as (samples, pollers):
                 await eventually_async(lambda: len({s.device.id for s in samples}) == 3)
                 units[2].fault, units[2].late_s = fault, 0.35
-                await eventually_async(lambda: bad(samples, "d2"), timeout_s=20)
+                await eventually_async(lambda: bad(samples, "d2"))
                 seen = len(samples)
                 await eventually_async(lambda: all(good(samples[seen:], d) >= 4 for d in ("d1", "d3")), timeout_s=30)
                 left_out = missed(pollers)
@@ -160,13 +160,13 @@ def test_a_port_that_accepts_and_says_nothing_is_bad_and_its_neighbours_are_not_
         async with TcpUnits({}) as mute, TcpUnits({1: Unit(words(1, 2))}) as server:
             lines = ([device(to(server.port), 1)], [device(to(mute.port), 9)])
             async with polled(tmp_path, *lines) as (samples, pollers):
-                await eventually_async(lambda: bad(samples, "d9"), timeout_s=20)
-                await eventually_async(lambda: bad(samples, "d9")[-1].dead, timeout_s=20)
+                await eventually_async(lambda: bad(samples, "d9"))
+                await eventually_async(lambda: bad(samples, "d9")[-1].dead)
                 assert len(bad(samples, "d9")) == 3
                 assert good(samples, "d1") >= int(CLOCK.monotonic() - begun_s) - 2
                 assert missed(pollers)["d1"] == 0
                 # The connection itself is doubted after three questions without a byte.
-                await eventually_async(lambda: mute.connections >= 2, timeout_s=20)
+                await eventually_async(lambda: mute.connections >= 2)
 
     asyncio.run(story())
 

@@ -58,7 +58,7 @@ def test_a_unit_that_died_behind_one_address_lives_behind_another(broker: Broker
         ):
             plant(tmp_path / "plant", 1, {"D": modbus_device("D", dead.port), "L": modbus_device("L", live.port)})
             async with gateway_here(tmp_path / "plant", tmp_path / "data", broker.mqtt):
-                await eventually_async(lambda: len(host.of("D")) > 2, timeout_s=20)
+                await eventually_async(lambda: len(host.of("D")) > 2)
                 first = len(host.of("L"))
                 await eventually_async(lambda: len(host.of("L")) > first + 10)
         assert {quality for _, _, quality in host.of("D")} == {BAD_COMM_FAILURE}
@@ -287,7 +287,7 @@ def test_a_damaged_batch_holds_up_no_other(broker: Broker, tmp_path: Path) -> No
                 )
             async with gateway_here(tmp_path / "plant", tmp_path / "data", broker.mqtt) as settings:
                 # Long before anything would be sent again.
-                await eventually_async(lambda: counters(settings)["batch_committed"] > nth(batches), timeout_s=20)
+                await eventually_async(lambda: counters(settings)["batch_committed"] > nth(batches))
                 told = counters(settings)
         assert host.batches >= {nth(n) for n in range(1, batches + 1) if n not in damaged}
         assert told["readings_damaged"] == told["readings_dropped"] == len(damaged)

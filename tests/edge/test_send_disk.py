@@ -87,14 +87,14 @@ def test_after_a_start_on_a_read_only_disk_live_data_goes_up(tmp_path: Path) -> 
             with read_only(data):
                 seen = len(host.of("A"))
                 second.start()
-                await eventually_async(lambda: len(host.of("A")) > seen + 10, timeout_s=20)
+                await eventually_async(lambda: len(host.of("A")) > seen + 10)
                 assert "spool cannot be written" in log_of(second)
                 assert "spool takes nothing" in log_of(second)
                 # A number that is not on disk is far ahead of any that a restart would give out.
                 assert min(number for number in host.batches if number > last) > last + NUMBERS_LEFT_OUT
                 assert second.counters()["batch_last"] == last
             await eventually_async(lambda: "spool takes readings again" in log_of(second), timeout_s=60)
-            await eventually_async(lambda: second.counters()["batch_committed"] > last + NUMBERS_LEFT_OUT, timeout_s=20)
+            await eventually_async(lambda: second.counters()["batch_committed"] > last + NUMBERS_LEFT_OUT)
             assert await asyncio.to_thread(second.end, signal.SIGTERM) == 0
             counters = second.counters()
             await eventually_async(lambda: len(host.readings) == counters["readings_polled"])

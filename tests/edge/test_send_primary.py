@@ -69,7 +69,7 @@ def test_births_wait_for_the_primary_host_and_the_session_ends_with_it(tmp_path:
             await eventually_async(lambda: gateway.counters()["batch_last"] > last + 3)
             assert sparkplug(host)[-1] == "NDEATH"
             await say(port, "scada", online=True, time_ms=3000)
-            await eventually_async(lambda: host.floor > last + 3, timeout_s=20)
+            await eventually_async(lambda: host.floor > last + 3)
             assert host.kinds().count("NBIRTH") == 2
             assert not [fault for fed in host.fed if fed.kind for fault in fed.faults if fault.reason != "stale-death"]
 

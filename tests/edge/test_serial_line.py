@@ -74,7 +74,7 @@ def test_as_fast_as_it_can_it_fills_the_line_with_questions_and_answers(
             devices = [device(unit, at(line.path, baud), count=40, period_ms=100) for unit in units]
             polls = poller(tmp_path, devices, samples)
             polling = asyncio.create_task(polls.run())
-            await eventually_async(lambda: line.answers >= 10, timeout_s=20)
+            await eventually_async(lambda: line.answers >= 10)
             begun_s, before_s = CLOCK.monotonic(), line.line_s
             await eventually_async(lambda: line.answers >= 60, timeout_s=60)
             used = (line.line_s - before_s) / (CLOCK.monotonic() - begun_s)
@@ -109,7 +109,7 @@ def test_a_bad_unit_on_a_serial_line_costs_the_others_no_period(tmp_path: Path) 
             polling = asyncio.create_task(polls.run())
             await eventually_async(lambda: len({s.device.id for s in samples}) == 3)
             units[2].fault, units[2].late_s = fault, 0.35
-            await eventually_async(lambda: bad(samples, "d2"), timeout_s=20)
+            await eventually_async(lambda: bad(samples, "d2"))
             seen = len(samples)
             await eventually_async(lambda: all(good(samples[seen:], d) >= 4 for d in ("d1", "d3")), timeout_s=30)
             left_out = {job.name: job.missed for job in polls.figures().jobs}
@@ -218,7 +218,7 @@ def test_a_port_that_goes_away_is_told_and_opened_again(tmp_path: Path) -> None:
             await eventually_async(lambda: bad(samples, "d1"))
         async with SerialLine({1: Unit(words(6, 10))}, 19200) as line:
             link.symlink_to(line.path)
-            await eventually_async(lambda: 6.0 in samples[-1].columns.value, timeout_s=20)
+            await eventually_async(lambda: 6.0 in samples[-1].columns.value)
         polling.cancel()
         polls.close()
 

@@ -4,14 +4,16 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, Final, NoReturn, TypeVar, overload
 
 import pytest
 
 T = TypeVar("T")
+# What comes at once on a quiet machine may take long on one that runs other tests too; who passes never waits for it.
+PATIENCE_S: Final = 30.0
 
 
-def eventually(predicate: Callable[[], T], timeout_s: float = 10, interval_s: float = 0.02) -> T:
+def eventually(predicate: Callable[[], T], timeout_s: float = PATIENCE_S, interval_s: float = 0.02) -> T:
     """Return the predicate's first truthy value, or fail after `timeout_s` seconds with the last value it gave."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -25,16 +27,18 @@ def eventually(predicate: Callable[[], T], timeout_s: float = 10, interval_s: fl
 
 @overload
 async def eventually_async(
-    predicate: Callable[[], Coroutine[Any, Any, T]], timeout_s: float = 10, interval_s: float = 0.02
+    predicate: Callable[[], Coroutine[Any, Any, T]], timeout_s: float = PATIENCE_S, interval_s: float = 0.02
 ) -> T: ...
 
 
 @overload
-async def eventually_async(predicate: Callable[[], T], timeout_s: float = 10, interval_s: float = 0.02) -> T: ...
+async def eventually_async(
+    predicate: Callable[[], T], timeout_s: float = PATIENCE_S, interval_s: float = 0.02
+) -> T: ...
 
 
 async def eventually_async(
-    predicate: Callable[[], T] | Callable[[], Awaitable[T]], timeout_s: float = 10, interval_s: float = 0.02
+    predicate: Callable[[], T] | Callable[[], Awaitable[T]], timeout_s: float = PATIENCE_S, interval_s: float = 0.02
 ) -> T:
     """Do as `eventually` without holding up the event loop; the predicate may be a plain or a coroutine function."""
     deadline = time.monotonic() + timeout_s
