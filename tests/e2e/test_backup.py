@@ -104,7 +104,7 @@ def test_everything_is_lost_and_comes_back(tmp_path: Path) -> None:
             Link(mqtt.port).open() as link,
             Slave(dict.fromkeys(SENSORS.values(), LOW)).serve() as slave,
         ):
-            plant = plant_file(tmp_path / "plant", link.port, slave.port)
+            plant = plant_file(tmp_path / "plant", link.port, slave.port, {})
             gateway = Gateway(plant, tmp_path / "edge")
             ends = Ends(gateway, CloudProcess(plant, tmp_path / "cloud", f"nats://{nats}", mqtt), link, slave)
             try:

@@ -94,7 +94,7 @@ async def plant_on_a_cluster(folder: Path) -> AsyncIterator[Plant]:
         url = server.make("tocsin")
         slave = await stack.enter_async_context(Slave(dict.fromkeys(SENSORS.values(), LOW)).serve())
         link = await stack.enter_async_context(Link(cluster.servers[0].mqtt.port).open())
-        folders = plant_file(folder / "plant", link.port, slave.port)
+        folders = plant_file(folder / "plant", link.port, slave.port, {})
         address = f"postgresql://{url.username}@{url.host}:{url.port}/{url.database}"
         workers = [
             CloudProcess(folders, folder / "cloud", cluster.url, each.mqtt, more=("--sql", address))
