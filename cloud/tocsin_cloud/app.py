@@ -37,6 +37,7 @@ from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.settings_file import note_settings
 from tocsin_cloud.adapters.signing import signing_key
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
+from tocsin_cloud.adapters.sql.away import when_back
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_event, subjects_of
@@ -47,6 +48,7 @@ from tocsin_cloud.api.ports import ApiPorts
 from tocsin_cloud.api.remote import RemoteHistory, RemoteLive, Told, WorkersMetrics, WorkersSilentError, answering
 from tocsin_cloud.api.server import serving
 from tocsin_cloud.api.stream_ports import StreamCommands, StreamEvents
+from tocsin_cloud.api.waiting import saying_so
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.candidates import keep_telling
 from tocsin_cloud.loops.certificates import CertificateParts, keep_certificates
@@ -81,6 +83,8 @@ log = structlog.get_logger()
 
 PASSWORD_VARIABLE: Final = "TOCSIN_ADMIN_PASSWORD"  # noqa: S105 -- the variable's name
 CONSOLE: Final = Path(str(files("tocsin_cloud") / "console"))
+# A database that opens in so long is not worth a word.
+AT_ONCE_S: Final = 2.0
 Announce = Callable[[str, str], None]
 Work = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -157,7 +161,13 @@ async def _roles(
         tls = _certified(settings, clock)
         client = await connect(url, f"tocsin-{name_of(settings.roles)}", tls)
         stack.push_async_callback(client.close)
-        process = _Process(settings, plant, clock, client, stack, tls, server)
+        if settings.roles & WORKERS:
+            # Before anything is waited for: what gateways send is kept meanwhile.
+            await ensure_stream(client, settings.stream)
+        database = await _tables(settings, stop, stack)
+        if database is None:
+            return Summary(name_of(settings.roles))
+        process = _Process(settings, plant, clock, client, stack, tls, server, database)
         crew = await _crew(process, history) if settings.roles & WORKERS else None
         works = [] if crew is None else _works(crew, first_start)
         if server is not None:
@@ -174,6 +184,25 @@ async def _roles(
             for task in running:
                 task.cancel()
         return await _summary(settings.roles, ports)
+
+
+async def _tables(settings: CloudSettings, stop: asyncio.Event, stack: AsyncExitStack) -> Database | None:
+    """Open the database, however long it is away; the interface's address says so. None: `stop` came first."""
+    url = settings.sql or sqlite_url(settings.sql_file)
+    async with AsyncExitStack() as meanwhile:
+        opening = asyncio.create_task(when_back(partial(Database.open, url), "start"), name="open database")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        meanwhile.callback(opening.cancel)
+        meanwhile.callback(stopping.cancel)
+        ended, _ = await asyncio.wait((opening, stopping), timeout=AT_ONCE_S, return_when=asyncio.FIRST_COMPLETED)
+        if not ended and Role.API in settings.roles:
+            await meanwhile.enter_async_context(saying_so(settings.http))
+        await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            return None
+        database = await opening
+        stack.push_async_callback(database.close)
+        return database
 
 
 @asynccontextmanager
@@ -199,6 +228,7 @@ class _Process(NamedTuple):
     stack: AsyncExitStack
     tls: SSLContext | None
     server: NatsServer | None
+    database: Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +272,8 @@ class _Crew:
 
 
 async def _crew(process: _Process, own: OwnHistory) -> _Crew:
-    settings, plant, clock, client, stack, *_ = process
+    settings, plant, clock, client, stack, _, _, database = process
     metrics = Metrics()
-    await ensure_stream(client, settings.stream)
-    database = await Database.open(settings.sql or sqlite_url(settings.sql_file))
-    stack.push_async_callback(database.close)
     name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
     leases = {role: Lease(database, role, name, clock) for role in sorted(settings.roles & WORKERS)}
     table = PointTable(plant, settings.strangers)
@@ -274,7 +301,7 @@ def _subjects(process: _Process) -> tuple[str, ...]:
 
 def _works(crew: _Crew, first_start: Announce) -> list[Work]:
     """The roles, each of which waits for its lease."""
-    settings, plant, clock, client, _, tls, server = crew.process
+    settings, plant, clock, client, _, tls, server, _ = crew.process
     works: list[Work] = []
     if Role.HISTORIAN in crew.leases:
         lease = crew.leases[Role.HISTORIAN]
@@ -342,11 +369,11 @@ async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, first_st
     """Be the alarms worker, with all that goes with it, until cancelled."""
     settings, plant, clock, client, *_ = crew.process
     given = os.environ.get(PASSWORD_VARIABLE)
-    password = await ensure_administrator(crew.database, clock, given)
+    password = await when_back(partial(ensure_administrator, crew.database, clock, given), "administrator")
     # Whoever gave the password knows it: it has no business in a log.
     if password is not None and given is None:
         first_start("admin", password)
-    await note_plant(crew.database, clock, plant.site.id, settings.plant)
+    await when_back(partial(note_plant, crew.database, clock, plant.site.id, settings.plant), "plant")
     issued, sign = IssuedFile.open(settings.data), signing_key(settings.data)
     slices = Slices(client, plant, crew.live, issued, sign, crew.metrics, clock)
     orders = OrderParts(client, crew.database, crew.live, crew.metrics, clock, crew.ordered, lease)
@@ -391,7 +418,7 @@ async def _open_doors(
                     log.info("nothing to show", reason=str(error))
                     return ports
                 start(("ask workers", live.follow))
-                ports = await _remote_ports(process, live)
+                ports = _remote_ports(process, live)
             await doors.enter_async_context(_page(ports, process.settings))
         await stop.wait()
     return ports
@@ -414,21 +441,19 @@ def _ports_of(crew: _Crew) -> ApiPorts:
     )
 
 
-async def _remote_ports(process: _Process, live: RemoteLive) -> ApiPorts:
-    """For an interface that asks the others; they have answered, so the tables are there."""
-    settings, plant, clock, client, stack, *_ = process
-    database = await Database.open(settings.sql or sqlite_url(settings.sql_file))
-    stack.push_async_callback(database.close)
+def _remote_ports(process: _Process, live: RemoteLive) -> ApiPorts:
+    """For an interface that asks the others."""
+    plant, client = process.plant, process.client
     metrics = CollectorRegistry()
     metrics.register(WorkersMetrics(live))
     return ApiPorts(
         plant=plant,
-        database=database,
+        database=process.database,
         history=RemoteHistory(client, plant.site.id),
         live=live,
-        commands=StreamCommands(client, plant.site.id, database),
+        commands=StreamCommands(client, plant.site.id, process.database),
         events=StreamEvents(client),
-        clock=clock,
+        clock=process.clock,
         metrics=metrics,
         ready=live.ready,
         console=CONSOLE,

@@ -127,7 +127,7 @@ class Channels:
         if kind_of(letter.channel) == OUTBOX:
             self._outbox.append(letter)
             return
-        if (self._sent / letter.id).exists():
+        if self._is_marked(letter):
             log.warning("a message was sent before, and only that is written down", message=letter.id)
             return
         service = apprise.Apprise.instantiate(letter.channel, asset=_asset())
@@ -138,6 +138,15 @@ class Channels:
         else:
             _notify(service, letter)
         self._mark(letter)
+
+    def _is_marked(self, letter: Letter) -> bool:
+        try:
+            (self._sent / letter.id).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise ChannelError(f"whether it was sent before cannot be seen: {error}") from error
+        return True
 
     def _mark(self, letter: Letter) -> None:
         try:

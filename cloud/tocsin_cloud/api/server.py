@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final, NamedTuple
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tocsin_cloud.api.context import Api
 
@@ -25,7 +25,7 @@ class Listening(NamedTuple):
 class _Server(uvicorn.Server):
     """uvicorn, with its event streams ended first: it waits for open answers, and those never end by themselves."""
 
-    def __init__(self, config: uvicorn.Config, api: Api) -> None:
+    def __init__(self, config: uvicorn.Config, api: Api | None) -> None:
         super().__init__(config)
         self._api = api
         self.listening = asyncio.Event()
@@ -35,7 +35,8 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._api.hub.close()
+        if self._api is not None:
+            self._api.hub.close()
         await super().shutdown(sockets)
 
     @contextmanager
@@ -45,8 +46,10 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, host: str, port: int) -> AsyncIterator[Listening]:
-    """Serve `app` (from `build_api`) on host:port while the context is open; port 0 takes a free one.
+async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[Listening]:
+    """Serve `app` (that of `build_api`, or one without event streams) on host:port while the context is open.
+
+    Port 0 takes a free one.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -60,7 +63,7 @@ async def serving(app: FastAPI, host: str, port: int) -> AsyncIterator[Listening
         timeout_graceful_shutdown=GRACE_S,
         ws="none",
     )
-    server = _Server(config, app.state.api)
+    server = _Server(config, getattr(app.state, "api", None))
     with _listen(host, port) as listener:
         bound = listener.getsockname()
         async with asyncio.TaskGroup() as tasks:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
-from tocsin_cloud.adapters.sql.away import DatabaseAwayError
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError, when_back
 from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.listed import ALARMS, NOTIFICATIONS, TICKETS
@@ -34,7 +34,7 @@ async def watching(ports: ApiPorts, hub: Hub) -> AsyncIterator[None]:
     news = News()
     tables = TableWatch(ports, hub, news)
     present = PresentWatch(ports, hub)
-    await tables.start_from_here()
+    await when_back(tables.start_from_here, "events")
     await present.start_from_here()
     async with asyncio.TaskGroup() as tasks:
         running = [

@@ -15,6 +15,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 AGAIN_S: Final = 0.5
+# Tries between two lines of the log: a minute, or more where a try takes its time.
+SAID_EVERY: Final = 120
 # Classes and codes of PostgreSQL's SQLSTATE (appendix A of its manual) that say nothing of the statement itself:
 # connection, serialization and deadlock, resources, locks, an operator's hand, the system, a server that only reads,
 # the server's own faults, but not data or an index that it finds corrupted (XX001, XX002).
@@ -45,12 +47,15 @@ class DatabaseAwayError(OperationalError):
 
 
 async def when_back(work: Callable[[], Awaitable[T]], what: str) -> T:
-    """Do what needs the database; while it is away, say that `what` waits, and try again."""
+    """Do what needs the database; while it is away try again, and say once a minute that `what` waits."""
+    tried = 0
     while True:
         try:
             return await work()
         except DatabaseAwayError as error:
-            log.warning("waiting for the database", what=what, reason=error.reason)
+            if tried % SAID_EVERY == 0:
+                log.warning("waiting for the database", what=what, reason=error.reason)
+        tried += 1
         await asyncio.sleep(AGAIN_S)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from tocsin_cloud.adapters.sql.away import DatabaseAwayError, said_away
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError, passes, said_away
 
 SQLITE: Final = "sqlite+aiosqlite"
 POSTGRESQL: Final = "postgresql+asyncpg"
@@ -168,10 +168,16 @@ class Database:
         """Migrate the database at `url` to the present tables and open it.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the database cannot be reached or migrated.
+            DatabaseAwayError: the database cannot do it now.
+            sqlalchemy.exc.SQLAlchemyError: the database cannot be migrated.
         """
         address = make_url(url)
-        await asyncio.to_thread(migrate, address)
+        try:
+            await asyncio.to_thread(migrate, address)
+        except (OSError, sqlite3.Error) as error:
+            if not passes(error):
+                raise
+            raise DatabaseAwayError(None, None, error) from error
         return cls.as_it_is(address)
 
     @classmethod
@@ -218,6 +224,9 @@ async def _connect(session: AsyncSession) -> None:
 
 def migrate(url: URL) -> None:
     """Bring the database at `url` to the newest tables; does nothing if it has them. Blocks: call it in a thread."""
+    if url.get_backend_name() == "sqlite":
+        # Whether the file can be opened: the asynchronous driver's thread would outlive the loop of steps that fail.
+        sqlite3.connect(str(url.database)).close()
     config = _steps()
     config.attributes["url"] = url
     command.upgrade(config, "head")
