@@ -177,7 +177,7 @@ def _wire(
     watch = ClockWatch(machine, board, clock_sync, sender.on_clock)
     tally = Tally(settings.devices, clock)
     on_kept = tally.before_kept(sender.on_kept)
-    keeper = Keeper(journal, board, clock, alarms.take, on_kept, sender.on_lost, sender.on_back)
+    keeper = Keeper(journal, board, clock, alarms.take, alarms.known, on_kept, sender.on_lost, sender.on_back)
     alarms.wake = keeper.wake
     reporter = Reporter(settings.devices, tally.before_keeping(keeper.put))
     inputs = Inputs(settings, clock, tally.before(alarms.before(reporter.put)), alarms.chores)

@@ -530,6 +530,38 @@ def test_under_another_plant_what_is_in_both_stands(settings: EdgeSettings) -> N
         assert run.journal()[-1].event is Event.RETURN
 
 
+def test_a_trial_that_outlasts_what_the_spool_keeps_is_outlived_by_a_kill(settings: EdgeSettings) -> None:
+    """No snapshot is kept in a trial: what was committed in it is not forgotten for its age, and alarms stand on."""
+    clock = Hands()
+    with living(settings, clock) as run:
+        run.read([5.0, 5.0, 5.0])
+        run.keep(run.take())
+        run.alarms.adopt(settings)
+        for turn in range(90):
+            clock.ms += 10_000
+            run.read([5.0, 5.0, 20.0 + turn % 2 if turn else 5.0])
+            run.keep(run.take())
+            newest = run.spool.counters()
+            run.spool.commit_upto(newest["batch_last"], clock.ms)
+            run.spool.journal.commit_upto(newest["journal_last"], clock.ms)
+            run.spool.trim(clock.ms, run.alarms.known())
+        before = told(run.journal())
+        assert [each[:2] for each in before] == [("P3/H", Event.RAISE)]
+    with living(settings, clock) as run:
+        clock.ms += 1000
+        run.read([5.0, 5.0, 20.0])
+        run.keep(run.take())
+        assert told(run.journal()) == before
+        number = run.alarms.rules.index["P3/H"]
+        assert (run.alarms.state.phase[number], run.alarms.state.onset_ns[number]) == (
+            Phase.UNACKNOWLEDGED,
+            before[0][3],
+        )
+        # Once a snapshot is on disk again, age counts: the last is not committed yet.
+        run.spool.trim(clock.ms + 700_000, run.alarms.known())
+        assert len(run.spool.since(0, 1000)) == 1
+
+
 @pytest.mark.parametrize("ends", ["rolled back", "killed", "kept"])
 def test_an_alarm_that_a_version_on_trial_lacks_is_silenced_only_when_that_is_kept(
     settings: EdgeSettings, ends: str

@@ -284,7 +284,7 @@ def test_a_host_that_was_never_told_of_a_gap_is_told_at_its_first_word(bench: Be
         await bench.hears(0)
         assert await bench.sent() == []
         # Nor is there anything for one that went back to before all that is kept.
-        bench.spool.journal.forget(NOW_MS + 1)
+        bench.spool.journal.forget(NOW_MS + 1, bench.first + far)
         bench.sender = bench.connected()
         assert await bench.sent() == [(far, [b"b"], None)]
         await bench.hears(-5)

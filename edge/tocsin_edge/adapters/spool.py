@@ -17,6 +17,8 @@ from tocsin_edge.adapters.spool_file import BD_SEQ_MODULUS, COUNTERS, MARKS, Ope
 from tocsin_edge.adapters.spool_journal import JournalLane, is_sound
 
 TRIM_CHUNK: Final = 256
+# The last numbers that there can be: SQLite's.
+ALL: Final = (2**63 - 1, 2**63 - 1)
 BYTES_PER_MB: Final = 1_000_000
 # A disk that takes nothing at all leaves the memory, and of that no more than this.
 IN_MEMORY_BYTES: Final = 16 * BYTES_PER_MB
@@ -286,16 +288,20 @@ class Spool:
             self._update_floor()
         return int(count)
 
-    def trim(self, now_ms: int) -> int:
+    def trim(self, now_ms: int, known: tuple[int, int] = ALL) -> int:
         """Forget what was committed long ago, and, over the byte bound, history before live and the oldest first.
+
+        Batches and journal entries above those `known` elsewhere are not forgotten for their age: a start reads them.
 
         Gives the number of readings that were lost by this, which are also counted. The journal is never dropped: where
         it alone is over the bound, that is told, and it grows.
         """
         lost = 0
+        batch, entry = known
         with self._db:
-            self._db.execute("DELETE FROM batches WHERE committed_ms < ?", (now_ms - self._keep_ms,))
-        self.journal.forget(now_ms - self._keep_ms)
+            old = (now_ms - self._keep_ms, batch)
+            self._db.execute("DELETE FROM batches WHERE committed_ms < ? AND number <= ?", old)
+        self.journal.forget(now_ms - self._keep_ms, entry)
         while (excess := self._used() - self._max_bytes) > 0:
             committed = self._oldest("committed_ms IS NOT NULL", excess)
             if committed:

@@ -111,10 +111,10 @@ class JournalLane:
             self._update_floor()
         return found.rowcount
 
-    def forget(self, before_ms: int) -> None:
-        """Forget what was committed before `before_ms`."""
+    def forget(self, before_ms: int, known: int) -> None:
+        """Forget what was committed before `before_ms`, up to the entry `known`."""
         with self._db:
-            self._db.execute("DELETE FROM journal WHERE committed_ms < ?", (before_ms,))
+            self._db.execute("DELETE FROM journal WHERE committed_ms < ? AND number <= ?", (before_ms, known))
 
     def _value(self, name: str) -> int:
         return int(self._db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0])

@@ -47,12 +47,14 @@ log = structlog.get_logger()
 class Resumed:
     """What the alarms go on from: the engine's state after journal entry number `entry`, the orders that were answered.
 
-    `recent` are the entries that the spool holds and the snapshot did not know.
+    `known` are the last batch and entry that the snapshot knows. `recent` are the entries that the spool holds and the
+    snapshot did not know.
     """
 
     state: State
     entry: int = 0
     obeyed: dict[str, Answered] = field(default_factory=dict)
+    known: tuple[int, int] = (0, 0)
     recent: tuple[tuple[int, Entry], ...] = ()
 
 
@@ -83,9 +85,9 @@ def resume(alarms: AlarmSettings, saved: AlarmState | None, spool: Spool, now_ns
     if saved is not None:
         remembers, replayed = _replay(remembers, alarms, spool, batches_after, now_ns)
     log.info("alarms go on", snapshot=saved is not None, entries=len(entries), readings=replayed)
-    return Resumed(
-        _joined(remembers, stands, rules), entries[-1][0] if entries else entries_after, obeyed, tuple(entries)
-    )
+    known = batches_after, entries_after
+    newest = entries[-1][0] if entries else entries_after
+    return Resumed(_joined(remembers, stands, rules), newest, obeyed, known, tuple(entries))
 
 
 def with_lacking(later: State, earlier: State, rules: Rules, judged: Rules) -> State:

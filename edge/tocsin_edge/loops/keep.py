@@ -66,7 +66,8 @@ class Verdict:
 class Keeper:
     """Takes samples from the polls (`put`) and hands them on (`on_kept`) once they are on disk.
 
-    What they lead to is asked (`judge`) each time, and kept with them in one transaction.
+    What they lead to is asked (`judge`) each time, and kept with them in one transaction. `known` tells up to which
+    batch and journal entry a start would need nothing of the spool.
 
     While the disk takes nothing they are handed on all the same, under numbers far ahead of any that are on disk, and
     wait in memory; once it takes them again, `on_back` is called. `on_lost` is called when the spool, over its bound,
@@ -79,6 +80,7 @@ class Keeper:
         board: Board,
         clock: Clock,
         judge: Callable[[], Verdict],
+        known: Callable[[], tuple[int, int]],
         on_kept: Callable[[list[Kept]], None],
         on_lost: Callable[[], None],
         on_back: Callable[[], None],
@@ -89,6 +91,7 @@ class Keeper:
         self._board = board
         self._clock = clock
         self._judge = judge
+        self._known = known
         self._on_kept = on_kept
         self._on_lost = on_lost
         self._on_back = on_back
@@ -226,7 +229,8 @@ class Keeper:
         self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
 
     async def _trim(self) -> None:
-        if await self._thread.attempt(0, self._thread.spool.trim, self._clock.now_ns() // NS_PER_MS):
+        now_ms = self._clock.now_ns() // NS_PER_MS
+        if await self._thread.attempt(0, self._thread.spool.trim, now_ms, self._known()):
             self._on_lost()
 
 

@@ -18,6 +18,7 @@ from tocsin_core.readings import AHEAD_NS, I32, Bool, Frame
 from tocsin_core.rules import Rules
 from tocsin_edge.adapters.alarm_state import AlarmState, Answered, write_alarm_state
 from tocsin_edge.adapters.memory import give_back
+from tocsin_edge.adapters.spool import ALL
 from tocsin_edge.loops.alarm_restore import Resumed, engine_numbers, heard, with_lacking
 from tocsin_edge.loops.chores import Chore, PushButton, Switch
 from tocsin_edge.loops.journal_feed import JournalFeed
@@ -125,6 +126,7 @@ class LocalAlarms:
         self._taken_s, self._ahead = clock.monotonic(), False
         self._saved_s = clock.monotonic() - SNAPSHOT_EVERY_S
         self._unsaved: AlarmState | None = None
+        self._on_disk = resumed.known
         # While a version is on trial: the engine before it, and the places of outputs that stay on for what it lacks.
         self._before: bytes | None = None
         self._sounding: frozenset[Place] = frozenset()
@@ -295,6 +297,7 @@ class LocalAlarms:
             return
         try:
             await asyncio.to_thread(write_alarm_state, self._folder, state)
+            self._on_disk = state.batch, state.entry
             give_back()
         except OSError as error:
             if str(error) != self.trouble:
@@ -302,6 +305,10 @@ class LocalAlarms:
             self.trouble = str(error)
         else:
             self.trouble = ""
+
+    def known(self) -> tuple[int, int]:
+        """Up to which batch and journal entry a start would need none: the snapshot on disk knows what they led to."""
+        return self._on_disk if self.decides or self._before is not None else ALL
 
     def end(self) -> None:
         """Let the next verdict have a snapshot."""
