@@ -39,7 +39,8 @@ DAY_NS = 86_400_000_000_000
 # Old messages that are read again after a stop do not tell what a gateway needs now.
 RECENT_NS = 60_000_000_000
 RETRY_S = 1.0
-SNAPSHOT_S = 10.0
+# What is remembered of 440,000 points is 25 MB; what has come since it was kept last is read once more at a start.
+SNAPSHOT_S = 30.0
 TEND_S = 10.0
 DEATHS = ("NDEATH", "DDEATH")
 RATE_HALF_LIFE_S = 5.0
