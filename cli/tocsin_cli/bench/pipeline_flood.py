@@ -19,7 +19,7 @@ from tocsin_core.clock import Clock
 PLAN: Final = Plan(gateways=10, warm_s=12, seconds=6)
 WATCH_MOST_S: Final = 60.0
 PATIENCE_S: Final = 30.0
-# As the page asks when it is opened.
+# As programs ask; the page asks for all alarms, and once.
 LISTS: Final = ("alarms?limit=1000", "kpi")
 BETWEEN_S: Final = 0.5
 AGAIN_S: Final = 0.1

@@ -43,8 +43,12 @@ export function whenUnauthorised(handler: () => void): void {
 
 /** A gateway or worker that hangs must not leave a button waiting for ever. */
 const TIMEOUT_MS = 15_000;
+/** Lists may hold tens of thousands of rows, of a server that is busy raising them. */
+const LIST_TIMEOUT_MS = 60_000;
 
-async function request<T>(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<T> {
+type Method = "GET" | "POST" | "PATCH" | "DELETE";
+
+async function request<T>(method: Method, path: string, body?: unknown, timeout_ms = TIMEOUT_MS): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (method !== "GET") headers["X-Tocsin"] = "1";
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -58,7 +62,7 @@ async function request<T>(method: "GET" | "POST" | "PATCH" | "DELETE", path: str
       body: body === undefined ? null : JSON.stringify(body),
       credentials: "same-origin",
       cache: "no-store",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeout_ms),
     });
     text = await response.text();
   } catch (error) {
@@ -69,6 +73,10 @@ async function request<T>(method: "GET" | "POST" | "PATCH" | "DELETE", path: str
   if (response.ok) return (text === "" ? undefined : JSON.parse(text)) as T;
   if (response.status === 401 && asked === period && !(method === "POST" && path === "/session")) onUnauthorised();
   throw new ApiError(response.status, problemDetail(text) ?? `HTTP ${response.status}`);
+}
+
+function list<T>(path: string): Promise<T[]> {
+  return request<T[]>("GET", path, undefined, LIST_TIMEOUT_MS);
 }
 
 function problemDetail(text: string): string | null {
@@ -91,7 +99,7 @@ export const api = {
   changePassword: (old: string, fresh: string) => request<void>("POST", "/session/password", { old, new: fresh }),
   session: () => request<Session>("GET", "/session"),
   plant: () => request<Plant>("GET", "/plant"),
-  points: () => request<Point[]>("GET", "/points"),
+  points: () => list<Point>("/points"),
   point: (point: string) => request<Point>("GET", `/points/${id(point)}`),
   readings: (point: string, start: Instant, end: Instant, step_s: number | null) => {
     const query = new URLSearchParams({ start, end });
@@ -101,7 +109,7 @@ export const api = {
   alarms: (state: "active" | "all", limit: number, before?: Instant) => {
     const query = new URLSearchParams({ state, limit: String(limit) });
     if (before !== undefined) query.set("before", before);
-    return request<Alarm[]>("GET", `/alarms?${query}`);
+    return list<Alarm>(`/alarms?${query}`);
   },
   acknowledge: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/ack`, {}),
   unacknowledge: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/unacknowledge`, {}),
@@ -113,7 +121,7 @@ export const api = {
     request<Alarm>("POST", `/alarms/${id(alarm)}/out-of-service`, { reason }),
   inService: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/in-service`, {}),
   reset: (alarm: string) => request<Alarm>("POST", `/alarms/${id(alarm)}/reset`, {}),
-  tickets: (state: "open" | "all", limit: number) => request<Ticket[]>("GET", `/tickets?state=${state}&limit=${limit}`),
+  tickets: (state: "open" | "all", limit: number) => list<Ticket>(`/tickets?state=${state}&limit=${limit}`),
   ticket: (ticket: string) => request<Ticket>("GET", `/tickets/${id(ticket)}`),
   submit: (ticket: string, measures: string) => request<Ticket>("POST", `/tickets/${id(ticket)}/submit`, { measures }),
   accept: (ticket: string, comment: string) => request<Ticket>("POST", `/tickets/${id(ticket)}/accept`, { comment }),

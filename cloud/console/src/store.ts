@@ -50,6 +50,8 @@ export const newVersion = signal<string | null>(null);
 export const plant = signal<Plant | null>(null);
 export const points = signal<readonly Point[]>([]);
 export const alarms = signal<ReadonlyMap<string, Alarm>>(new Map());
+/** There were more alarms than the server lists: what is counted is the least that there can be. */
+export const alarmsCut = signal(false);
 export const tickets = signal<ReadonlyMap<string, Ticket>>(new Map());
 export const notifications = signal<ReadonlyMap<string, Notification>>(new Map());
 export const gateways = signal<ReadonlyMap<string, Gateway>>(new Map());

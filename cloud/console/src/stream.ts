@@ -148,6 +148,7 @@ export class Stream {
         store.flood.value = plant.flood;
         store.setPoints(points);
         store.setAlarms(alarms);
+        store.alarmsCut.value = alarms.length >= LIST_LIMIT;
         store.setTickets(tickets);
         store.notifications.value = new Map(notifications.map((row) => [String(row.id), row]));
         store.gateways.value = new Map(gateways.map((row) => [row.id, row]));

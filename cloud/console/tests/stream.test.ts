@@ -100,3 +100,12 @@ test("a gap is filled by reading anew, on the same stream; what comes meanwhile 
   assert.deepEqual([...store.alarms.value.keys()], ["4"]);
   assert.deepEqual([store.connection.value, source?.closed, FakeSource.opened.length], ["live", false, 1]);
 });
+
+test("a list that the server cut is known to be one", async () => {
+  assert.equal(store.alarmsCut.value, false);
+  listed = Array.from({ length: 100_000 }, (_, i) => alarm(i));
+  FakeSource.opened[0]?.say("reset", { reason: "too slow" });
+  mock.timers.tick(1000);
+  await answered();
+  assert.equal(store.alarmsCut.value, true);
+});

@@ -3,7 +3,7 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 import { api } from "../api.ts";
 import { aim, aiming, keepPlaces, release } from "../hold.ts";
 import { t } from "../i18n.ts";
-import { alarms, announcedAlarms, silencedAlarms, unacknowledged } from "../store.ts";
+import { alarms, alarmsCut, announcedAlarms, silencedAlarms, unacknowledged } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { Alarm } from "../types.ts";
 import { AlarmRow } from "./AlarmRow.tsx";
@@ -109,7 +109,7 @@ function ViewButton({ view: own, label, count, loud }: ViewProps) {
   return (
     <button type="button" data-testid={`alarms-${own}`} aria-pressed={view.value === own} onClick={() => choose(own)}>
       {label}
-      {count !== null && <b class={loud ? "loud" : ""}>{count}</b>}
+      {count !== null && <b class={loud ? "loud" : ""}>{own === "active" && alarmsCut.value ? `${count}+` : count}</b>}
     </button>
   );
 }
