@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import aiomqtt
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cloud.rig import broker
 from tests.support.wait import eventually_async
+from tocsin_cloud.adapters import stream
 from tocsin_cloud.adapters.stream import (
     START,
     Feed,
@@ -117,6 +119,50 @@ def test_mqtt_messages_arrive_under_their_topics_and_in_order(tmp_path: Path) ->
             assert await behind.take(10, 1.5) == []
             assert behind.idle
             await behind.close()
+            await client.close()
+
+    asyncio.run(story())
+
+
+def test_what_comes_soon_after_the_last_is_taken_together(tmp_path: Path) -> None:
+    """The first message waits for nobody; what comes after it waits until so long after it was taken, and no longer."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client, clock = await connect(server.url, "test"), SystemClock()
+            await ensure_stream(client, SMALL)
+            feed = Feed(client, START, clock)
+            await publish_tick(client, "a", 0)
+            assert await feed.take(100, 30.0, gather_s=60.0)
+            taken_at = clock.monotonic()
+            await publish_tick(client, "a", NS)
+            second = asyncio.create_task(feed.take(100, 30.0, gather_s=0.4))
+            await publish_tick(client, "a", 2 * NS)
+            assert await second
+            assert clock.monotonic() - taken_at >= 0.35
+            await feed.close()
+            await client.close()
+
+    asyncio.run(story())
+
+
+def test_no_more_is_taken_at_once_than_is_soon_worked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few large messages are a portion too; the rest comes with the next, in order."""
+    monkeypatch.setattr(stream, "TAKE_BYTES", 10)
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client = await connect(server.url, "test")
+            await ensure_stream(client, SMALL)
+            for number in range(5):
+                await client.jetstream().publish("tocsin.computed.a", b"%08d" % number)
+            feed = Feed(client, START, SystemClock())
+            portions: list[list[Message]] = []
+            while sum(map(len, portions)) < 5:
+                portions.append(await feed.take(100, 5.0))
+            assert max(map(len, portions)) <= 2
+            assert [message.payload for portion in portions for message in portion] == [b"%08d" % n for n in range(5)]
+            await feed.close()
             await client.close()
 
     asyncio.run(story())

@@ -26,7 +26,7 @@ POINTS: Final = 440_000
 SECONDS: Final = 60
 # Before anything is measured: the births are read, and the trends of the points have their windows.
 WARM_S: Final = 10
-WARM_POINTS_A_SECOND: Final = 20_000
+WARM_POINTS_A_SECOND: Final = 10_000
 # Who has everything committed so soon after the last message kept pace with them.
 KEPT_PACE_S: Final = 1.0
 CATCH_UP_MOST_S: Final = 300.0

@@ -62,7 +62,7 @@ ROLE: Final = "alarms"
 TAKE: Final = 1000
 WAIT_S: Final = 0.25
 # So much later an alarm may come: a step and a commit for each message of hundreds a second would cost a core.
-GATHER_S: Final = 0.03
+GATHER_S: Final = 0.1
 POSITION_S: Final = 1.0
 RETRY_S: Final = 0.5
 SNAPSHOT_REST: Final = 50

@@ -142,13 +142,14 @@ class LiveView:
             return
         self.fit(int(frame.point.max()) + 1)
         newer = frame.time_ns >= self.time_ns[frame.point]
-        rows = np.flatnonzero(newer)
+        if not newer.all():
+            frame = frame.take(newer)
+        if (frame.time_ns[1:] < frame.time_ns[:-1]).any():
+            frame = frame.take(np.argsort(frame.time_ns, kind="stable"))
         # Of several assignments to one place numpy keeps the last: sorted by time, that is the newest.
-        rows = rows[np.argsort(frame.time_ns[rows], kind="stable")]
-        point = frame.point[rows]
-        self.time_ns[point] = frame.time_ns[rows]
-        self.value[point] = frame.value[rows]
-        self.quality[point] = frame.quality[rows]
+        self.time_ns[frame.point] = frame.time_ns
+        self.value[frame.point] = frame.value
+        self.quality[frame.point] = frame.quality
 
     def hear(self, fed: Fed, now_ns: int, sent_ms: int | None = None) -> None:
         """Take in what a message tells of its gateway, which sent it at `sent_ms` by its own clock."""

@@ -399,6 +399,8 @@ class HostSession:
             described = codec.properties(metric)
             rows.births.append(_declared(where.device, known, described))
             self._reading(where, known, metric, described, message, rows, now_ns)
+        # Births come one by one; a snapshot that found none of them written would hold everything up for a second.
+        device.kept()
 
     def _room(self) -> int:
         """How many more metrics can be remembered that nobody wants."""
