@@ -120,6 +120,50 @@ def test_a_line_to_another_place_is_another_line(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_line_that_takes_a_device_reads_on_until_the_other_line_gives_it(tmp_path: Path) -> None:
+    """A device is moved because its line is overloaded: what was well on the new line misses nothing meanwhile."""
+
+    async def story() -> None:
+        well, slow = Slave({1: 1.0, 2: 2.0}), Slave({1: 1.0, 2: 2.0}, late_s={1: 0.15, 2: 0.15})
+        async with well.serve(), slow.serve():
+            stays = {"W": modbus_device("W", well.port, 1, 200), "B": modbus_device("B", slow.port, 2, 200, 3000)}
+            samples: list[Sample] = []
+            before = settings(tmp_path, {**stays, "A": modbus_device("A", slow.port, 1, 200, 3000)})
+            async with reading(before, samples) as inputs:
+                await eventually_async(lambda: inputs.pollers[1].figures().stretched, 30)
+                after = settings(tmp_path, {**stays, "A": modbus_device("A", well.port, 2, 200, 3000)})
+                adopting = asyncio.create_task(inputs.adopt(with_known_devices(before, after)))
+                await asyncio.sleep(0)
+                samples.clear()
+                await eventually_async(lambda: sum(each.device.id == "W" for each in samples) >= 3)
+                assert not adopting.done()
+                slow.late_s.clear()
+                await adopting
+                samples.clear()
+                await eventually_async(lambda: {each.device.id for each in samples} == set("WAB"))
+
+    asyncio.run(story())
+
+
+def test_lines_that_exchange_devices_wait_for_each_other_only_until_both_have_ended(tmp_path: Path) -> None:
+    """Each gives one away and takes one: neither waits for ever."""
+
+    async def story() -> None:
+        one, other = Slave({1: 1.0, 2: 2.0}), Slave({1: 3.0, 2: 4.0})
+        async with one.serve(), other.serve():
+            samples: list[Sample] = []
+            before = settings(tmp_path, {"A": modbus_device("A", one.port, 1), "B": modbus_device("B", other.port, 2)})
+            async with reading(before, samples) as inputs:
+                await eventually_async(lambda: {each.device.id for each in samples} == set("AB"))
+                after = {"A": modbus_device("A", other.port, 1), "B": modbus_device("B", one.port, 2)}
+                async with asyncio.timeout(30):
+                    await inputs.adopt(settings(tmp_path, after))
+                samples.clear()
+                await eventually_async(lambda: {float(each.columns.value[0]) for each in samples} == {3.0, 2.0})
+
+    asyncio.run(story())
+
+
 def test_a_device_that_moves_is_never_read_at_two_places_at_once(tmp_path: Path) -> None:
     """Its new place is asked once the old one has answered: at one tick both readings could bear one stamp."""
 

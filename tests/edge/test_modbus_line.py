@@ -148,7 +148,10 @@ def test_an_answer_that_came_while_this_process_stood_still_is_taken() -> None:
     async def story() -> None:
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             line = line_to(server.sockets[0].getsockname()[1])
-            assert value_of(await line.ask(1, TWO, 0.2)) == 1.5
+            found = await line.ask(1, TWO, 0.2)
+            assert value_of(found) == 1.5
+            # It is no younger than the end of the time in which it had to come.
+            assert found.ended_ns - found.begun_ns <= 200_000_000
             assert not line.counts["unanswered"]
             line.close()
 

@@ -324,6 +324,35 @@ def test_no_two_readings_of_a_device_bear_one_stamp(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+class SetBackClock(StandingClock):
+    """A wall clock that is set back by `back_ms`, at once and by more than a gateway makes up for."""
+
+    back_ms = 0
+
+    def now_ns(self) -> int:
+        """UTC."""
+        return CLOCK.now_ns() - self.back_ms * 1_000_000
+
+
+def test_stamps_follow_a_clock_that_was_set_back(tmp_path: Path) -> None:
+    """What was stamped before does not hold the later readings at one place of time."""
+
+    async def story() -> None:
+        clock = SetBackClock()
+        async with (
+            TcpUnits({1: Unit(words(7, 2))}) as server,
+            polled(tmp_path, [device(to(server.port), 1, period_ms=200)], clock=clock) as (samples, _),
+        ):
+            await eventually_async(lambda: len(samples) >= 2)
+            before = int(samples[-1].columns.time_ms[0])
+            clock.back_ms = 5100
+            seen = len(samples) + 1
+            await eventually_async(lambda: len(samples) >= seen + 4, timeout_s=30)
+            assert all(int(each.columns.time_ms[0]) < before for each in samples[seen : seen + 2])
+
+    asyncio.run(story())
+
+
 def test_units_that_died_with_their_line_are_back_with_it(tmp_path: Path) -> None:
     """The converter is switched off until all are dead, and on again: all are read at once, not probe by probe."""
 

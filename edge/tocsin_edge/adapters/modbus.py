@@ -46,6 +46,7 @@ BROKEN_OFF_S: Final = 0.1
 MOST_NOISE_RTU: Final = 1024
 MOST_NOISE_TCP: Final = 8192
 NUMBERS: Final = 0x10000
+NS_PER_S: Final = 1_000_000_000
 
 # MODBUS Application Protocol 1.1b3, section 7.
 EXCEPTIONS: Final[dict[int, tuple[int, str]]] = {
@@ -243,18 +244,20 @@ class ModbusLine:
         question = Question(unit, request, talk.number)
         frame = rtu_frame(question) if self._rtu else tcp_frame(question)
         answer_s = question.rtu_answer_bytes * self._character_s
+        patience_s = timeout_s + len(frame) * self._character_s
         try:
             await self._hush(timeout_s)
             begun_ns = self._clock.now_ns()
             self._link.write(frame)
-            found, heard = await self._awaited(question, timeout_s + len(frame) * self._character_s, answer_s)
+            found, heard = await self._awaited(question, patience_s, answer_s)
         except _NumberLostError:
             raise
         except OSError as error:
             self._link.close()
             talk.owe(question)
             return Answer(BAD_COMM_FAILURE, _words(error), silent=True)
-        ended_ns = self._clock.now_ns()
+        # Where this process stood still, the answer is older than the moment at which it is found.
+        ended_ns = min(self._clock.now_ns(), begun_ns + round((patience_s + answer_s) * NS_PER_S))
         self._quiet_since = self._clock.monotonic()
         talk.unheard = 0 if heard else talk.unheard + 1
         talk.rest = found.rest

@@ -1,7 +1,7 @@
 """What reads the plant's instruments, and goes from one version of the settings to the next without losing a period."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -81,24 +81,35 @@ class Inputs:
         self.settings, self._lines = settings, lines
         changed = [name for name in {**before, **lines} if before.get(name) != lines.get(name)]
         log.info("lines change", lines=changed)
-        readers: dict[str, asyncio.Task[None]] = {}
-        for name in before.keys() & changed:
-            poller = self._pollers[name]
-            poller.end()
-            readers |= {device.id: self._tasks[poller] for device in before[name].devices}
+        readers = {device.id: name for name in before.keys() & changed for device in before[name].devices}
+        sources = {
+            name: {readers.get(device.id, name) for device in lines[name].devices} - {name}
+            for name in lines.keys() & changed
+        }
+        # What gives an instrument away ends at once; what only takes some reads on until those are free.
+        for name in set().union(*sources.values()):
+            self._pollers[name].end()
+        ending = {name: self._tasks[self._pollers[name]] for name in before.keys() & changed}
         async with asyncio.TaskGroup() as changes:
             for name in changed:
-                changes.create_task(self._change(name, before.get(name), lines.get(name), readers))
+                awaited = [ending[source] for source in sources.get(name, ())]
+                changes.create_task(self._change(name, before.get(name), lines.get(name), awaited))
             changes.create_task(self._listen_anew(settings))
         self._pollers = {name: self._pollers[name] for name in lines}
 
     async def _change(
-        self, name: str, before: OnLine | None, after: OnLine | None, readers: Mapping[str, asyncio.Task[None]]
+        self, name: str, before: OnLine | None, after: OnLine | None, awaited: Sequence[asyncio.Task[None]]
     ) -> None:
-        """Change a line; `readers` are the tasks that end now, by the devices that they read."""
+        """Change a line, once the tasks `awaited` have ended, which read instruments that it is to read.
+
+        An instrument is never polled on two lines at once: at one tick both readings would bear one stamp.
+        """
+        if awaited:
+            await asyncio.wait(awaited)
         line = None
         if before is not None:
             poller = self._pollers[name]
+            poller.end()
             await asyncio.wait([self._tasks[poller]])
             del self._tasks[poller]
             if after is not None and before.reached_like(after):
@@ -108,9 +119,6 @@ class Inputs:
         if after is None:
             del self._pollers[name]
             return
-        # An instrument is never read at two places at once: at one tick both readings would bear one stamp.
-        if elsewhere := {readers[device.id] for device in after.devices if device.id in readers}:
-            await asyncio.wait(elsewhere)
         poller = self._pollers[name] = poller_of(after, self._holes, self._clock, self._put, line)
         self._start(poller, _polling(poller))
 

@@ -16,7 +16,7 @@ from tocsin_core.clock import Clock
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.outputs import Output
 from tocsin_core.polling import Bus, Job, JobFigures, Moment, Next, Outcome, Turn, WriteRequest
-from tocsin_core.readings import AHEAD_NS, BAD_COMM_FAILURE, I64
+from tocsin_core.readings import BAD_COMM_FAILURE, I64
 from tocsin_core.registers import Hole, Profile, ReadPlan, ReadRequest, Reply, compile_plan
 from tocsin_edge.adapters.modbus import BUSY, Answer, ModbusLine
 from tocsin_edge.adapters.modbus_holes import read_holes, write_holes
@@ -33,6 +33,9 @@ WINDOW_S: Final = 10.0
 LONGEST_SLEEP_S: Final = 1.0
 # A line that is to end and is never idle ends after so long all the same.
 END_S: Final = 10.0
+# Cycles that follow each other at once are apart by less than this, also where a clock hesitates; a cycle that was
+# stamped before the clock was set back is farther ahead.
+SAME_MS: Final = 1000
 # A question about a split that nobody answered is asked again after so long.
 DOUBT_AGAIN_S: Final = 600.0
 
@@ -144,8 +147,7 @@ class _Reading:
         already due by then, begins within the same ms.
         """
         behind_ms = self.newest_ms - min(self.middle_ms.values())
-        # What is farther back was stamped before the clock was set back.
-        return behind_ms + 1 if 0 <= behind_ms <= AHEAD_NS // NS_PER_MS else 0
+        return behind_ms + 1 if 0 <= behind_ms <= SAME_MS else 0
 
 
 class Poller:
@@ -207,7 +209,8 @@ class Poller:
 
     def end(self) -> None:
         """Let `run` return between two ticks, so that whoever goes on with the line's devices misses none."""
-        self._end_by_s = self._clock.monotonic() + END_S
+        if self._end_by_s is None:
+            self._end_by_s = self._clock.monotonic() + END_S
 
     async def run(self) -> None:
         """Poll until cancelled, or until `end` allows to stop."""
