@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Priority
 from tocsin_core.plant.computed import Grade, points_of
@@ -59,9 +60,19 @@ def packed(prints: Iterable[bytes]) -> bytes:
     return b"".join(sorted(prints))
 
 
-def unpacked(told: bytes) -> set[bytes]:
-    """The fingerprints that `packed` put together; what is left at the end is none."""
-    return {told[at : at + PRINT] for at in range(0, len(told) - PRINT + 1, PRINT)}
+def unpacked(told: bytes) -> NDArray[np.uint64]:
+    """The fingerprints that `packed` put together, as numbers; what is left at the end is none."""
+    return np.frombuffer(told[: len(told) - len(told) % PRINT], "<u8")
+
+
+def among(ours: NDArray[np.uint64], theirs: NDArray[np.uint64]) -> Bool:
+    """Which of the fingerprints `ours` are among `theirs`: bool[n]."""
+    if not len(theirs):
+        return np.zeros(len(ours), np.bool_)
+    # Not by numpy's isin: it loads masked arrays, 10 MB and a sixth of a second.
+    known = np.sort(theirs)
+    found: Bool = known[np.minimum(np.searchsorted(known, ours), len(known) - 1)] == ours
+    return found
 
 
 def _print(said: object) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from tests.core.plants import SECOND, START_NS
 from tocsin_core.engine import initial, step
 from tocsin_core.lifecycle import Event, Phase
-from tocsin_core.owned import PRINT, alone, fingerprints, packed, unpacked
+from tocsin_core.owned import PRINT, alone, among, fingerprints, packed, unpacked
 from tocsin_core.plant import AlarmKind, Plant, load_plant
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
 from tocsin_core.rules import Rules, compile_rules
@@ -174,5 +174,8 @@ def test_fingerprints_of_a_large_gateway_are_small_and_in_no_order(plant: Plant)
     assert PRINT * 6000 == 48_000
     assert packed(mine.values()) == packed(reversed(mine.values()))
     assert len(packed(mine.values())) == PRINT * len(mine)
-    assert unpacked(packed(mine.values())) == set(mine.values())
-    assert unpacked(b"") == unpacked(b"1234567") == set()
+    assert sorted(each.tobytes() for each in unpacked(packed(mine.values()))) == sorted(mine.values())
+    assert len(unpacked(b"")) == len(unpacked(b"1234567")) == 0
+    ours = unpacked(b"111111112222222233333333")
+    assert among(ours, unpacked(b"333333330000000011111111")).tolist() == [True, False, True]
+    assert among(ours, unpacked(b"")).tolist() == [False] * 3

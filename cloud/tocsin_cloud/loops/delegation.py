@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from tocsin_cloud.loops.hearing import is_birth
 from tocsin_cloud.loops.theirs import ACTIVE, NONE, TURNS, Meant, Ours, Theirs, after, meant
@@ -14,7 +15,7 @@ from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input,
 from tocsin_core.engine.state import NEVER
 from tocsin_core.journal import Entry, Order
 from tocsin_core.lifecycle import Event, Phase, Verb
-from tocsin_core.owned import fingerprints, packed, unpacked
+from tocsin_core.owned import among, fingerprints, unpacked
 from tocsin_core.plant import Plant
 from tocsin_core.rules import NS, Rules
 from tocsin_core.sparkplug.host import Fed, JournalPart
@@ -100,17 +101,17 @@ class Delegation:
         self._rules = rules
         self._site = plant.site.id
         self._own: dict[str, tuple[int, ...]] = {}
-        self._prints: dict[int, bytes] = {}
+        self._prints = np.zeros(len(rules.definitions), np.uint64)
         for gateway in plant.file.gateways:
             if not gateway.external:
-                prints = {rules.index[alarm]: each for alarm, each in fingerprints(plant, gateway.id).items()}
-                self._own[gateway.id] = tuple(prints)
-                self._prints |= prints
+                prints = fingerprints(plant, gateway.id)
+                own = self._own[gateway.id] = tuple(rules.index[alarm] for alarm in prints)
+                self._prints[list(own)] = unpacked(b"".join(prints.values()))
         self._owner = {number: gateway for gateway, numbers in self._own.items() for number in numbers}
         self._disagreed: dict[str, int] = {}
-        # Gateways that decide, and the fingerprints that theirs and ours have in common.
+        # Gateways that decide, and the alarms whose fingerprints are the same there: bool[D].
         self._deciding: set[str] = set()
-        self._alike: set[bytes] = set()
+        self._alike = np.zeros(len(rules.definitions), np.bool_)
         # Gateways whose last word moved no alarm: so much is said once of each.
         self._set_aside: set[str] = set()
         self._theirs: dict[int, Theirs] = {}
@@ -124,7 +125,7 @@ class Delegation:
     def kept(self) -> Kept:
         """What a snapshot keeps, as it is now."""
         theirs = {self._rules.definitions[number].id: [*known] for number, known in self._theirs.items()}
-        return Kept(dict(self.positions), sorted(self._deciding), packed(self._alike), theirs)
+        return Kept(dict(self.positions), sorted(self._deciding), self._prints[self._alike].tobytes(), theirs)
 
     def restore(self, kept: Kept, state: State) -> None:
         """Go on from a snapshot; what no gateway decides any more, because the plant has changed, this end does."""
@@ -132,12 +133,11 @@ class Delegation:
         self._deciding.update(kept.deciding)
         index = self._rules.index
         self._theirs = {index[alarm]: Theirs(*known) for alarm, known in kept.theirs.items() if alarm in index}
-        alike = {each for number, each in self._prints.items() if state.elsewhere[number] != HERE}
-        self._alike = alike if kept.alike is None else alike & unpacked(kept.alike)
-        theirs = [number for number, each in self._prints.items() if each in self._alike]
-        nobodys = np.ones(len(state.elsewhere), np.bool_)
-        nobodys[theirs] = False
-        state.elsewhere[nobodys] = HERE
+        self._alike[list(self._owner)] = True
+        self._alike &= state.elsewhere != HERE
+        if kept.alike is not None:
+            self._alike &= among(self._prints, unpacked(kept.alike))
+        state.elsewhere[~self._alike] = HERE
 
     def heard(self, fed: Fed, state: State, now_ns: int) -> Words | None:
         """Take in what a message that arrived at `now_ns` says of who decides and what; None if that is nothing."""
@@ -165,16 +165,16 @@ class Delegation:
 
     def orders_from_before(self, gateway: str, state: State, at_ns: int) -> Iterator[GatewayOrder]:
         """Orders to acknowledge and hide at the gateway what was so here when, at `at_ns`, it began to decide."""
-        for number in self._own[gateway]:
-            for aspect, commanded_ns in zip(Aspect, state.commanded_ns[number].tolist(), strict=True):
-                if commanded_ns == at_ns + aspect:
-                    until_ns = int(state.shelved_until_ns[number]) if aspect is Aspect.SHELF else 0
-                    once = bool(until_ns and state.shelved_once[number])
-                    verb = _ASKED[aspect]
-                    command = Command(verb, number, commanded_ns, "tocsin", FROM_BEFORE, 0, until_ns, once)
-                    order = self.order(state, command, f"{at_ns}-{verb}-{number}")
-                    if order is not None:
-                        yield order
+        own = np.asarray(self._own[gateway], np.int64)
+        for row, about in np.argwhere(state.commanded_ns[own] == at_ns + np.asarray(Aspect)).tolist():
+            number, aspect = int(own[row]), Aspect(about)
+            until_ns = int(state.shelved_until_ns[number]) if aspect is Aspect.SHELF else 0
+            once = bool(until_ns and state.shelved_once[number])
+            verb = _ASKED[aspect]
+            command = Command(verb, number, at_ns + aspect, "tocsin", FROM_BEFORE, 0, until_ns, once)
+            order = self.order(state, command, f"{at_ns}-{verb}-{number}")
+            if order is not None:
+                yield order
 
     def disagreements(self, state: State) -> dict[str, int]:
         """Of each gateway, on how many alarms the detectors here have long said otherwise than its journal."""
@@ -200,7 +200,7 @@ class Delegation:
         words = Words(gateway, decides=decides)
         known = gateway in self._deciding
         (self._deciding.add if decides else self._deciding.discard)(gateway)
-        self._agree(words, unpacked(part.rules) if part is not None and decides else set(), state, now_ns)
+        self._agree(words, unpacked(part.rules if part is not None and decides else b""), state, now_ns)
         position = self.positions.get(gateway, 0)
         if part is not None and part.newest is not None and part.newest < position:
             # Another spool: its numbers will come again with others, and what it has written so far is still to come.
@@ -211,24 +211,21 @@ class Delegation:
         words.position = position
         return words
 
-    def _agree(self, words: Words, prints: set[bytes], state: State, now_ns: int) -> None:
+    def _agree(self, words: Words, prints: NDArray[np.uint64], state: State, now_ns: int) -> None:
         """Leave to the gateway those of its alarms that it judges as this end would, by its fingerprints.
 
         Of the rest it may not know, or judge them by another limit: until it has today's plant file both ends judge.
         """
-        own = {number: self._prints[number] for number in self._own[words.gateway]}
-        self._alike.difference_update(own.values())
-        self._alike.update(prints.intersection(own.values()))
-        alike = {number: each in prints for number, each in own.items()}
-        if words.decides and not all(alike.values()):
-            apart = sum(not each for each in alike.values())
+        numbers = np.asarray(self._own[words.gateway], np.int64)
+        alike = self._alike[numbers] = among(self._prints[numbers], prints)
+        if words.decides and not alike.all():
+            apart = int((~alike).sum())
             log.warning("a gateway judges by another plant file; so does this end", gateway=words.gateway, alarms=apart)
-        for theirs in (True, False):
-            numbers = [number for number, so in alike.items() if so is theirs]
-            changed = tuple(number for number in numbers if (state.elsewhere[number] == HERE) == theirs)
-            if changed:
-                log.info("who decides has changed", gateway=words.gateway, here=not theirs, alarms=len(changed))
-                words.inputs.append(Decider(changed, theirs, now_ns))
+        here = state.elsewhere[numbers] == HERE
+        for theirs, changed in ((True, alike & here), (False, ~alike & ~here)):
+            if changed.any():
+                log.info("who decides has changed", gateway=words.gateway, here=not theirs, alarms=int(changed.sum()))
+                words.inputs.append(Decider(tuple(numbers[changed].tolist()), theirs, now_ns))
 
     def _told(self, gateway: str, part: JournalPart, state: State, now_ns: int) -> Words:
         words = Words(gateway)
