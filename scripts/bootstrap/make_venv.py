@@ -30,6 +30,8 @@ def main() -> None:
     if sys.version_info < OLDEST:
         sys.exit("Python 3.11 or newer is needed, this is {}.{}; try: make PYTHON=python3.12".format(*sys.version_info))
     wheel = checked_wheel()
+    if fresh and VENV.is_symlink():
+        sys.exit(f"{VENV} is a link, and what it leads to would be emptied: remove the link first")
     if fresh:
         print(f"Python {sys.version.split()[0]} in {VENV}")
         venv.create(VENV, clear=True, symlinks=True, with_pip=False)

@@ -127,6 +127,19 @@ def test_a_checkout_that_cannot_be_written_is_one_line(checkout: Path) -> None:
     assert done.stderr.startswith(f"error: {checkout / '.stamps'}: ")
 
 
+def test_a_linked_environment_is_not_emptied(checkout: Path) -> None:
+    """What .venv leads to may be another checkout's."""
+    theirs = checkout / "theirs"
+    theirs.mkdir()
+    (theirs / "kept").touch()
+    (checkout / ".venv").symlink_to(theirs)
+    program = checkout / "scripts" / "bootstrap" / "make_venv.py"
+    done = subprocess.run([sys.executable, program, "--fresh"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "remove the link first" in done.stderr
+    assert (theirs / "kept").exists()
+
+
 def test_standard_output_is_the_callers(checkout: Path) -> None:
     """What the set-up says does not come between a program and the one that reads its output."""
     done = staged(checkout, "sh", "-c", "echo made; echo warned >&2")
