@@ -265,7 +265,7 @@ class CloudProcess:
         if self.process is None:
             return 0
         self.process.send_signal(number)
-        code = self.process.wait(10)
+        code = self.process.wait(30)
         self.process = None
         return code
 

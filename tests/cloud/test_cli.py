@@ -42,9 +42,9 @@ def test_one_cloud_process_a_folder_private_and_with_a_last_word(tmp_path: Path)
     """A second one is refused in one line and disturbs nothing; no file is anybody else's; the end is one object."""
     plant, data, http = plant_folder(tmp_path / "plant"), tmp_path / "data", f"{HOST}:{free_port()}"
     with verb("cloud", plant, "--data", data, "--http", http) as first:
-        eventually(lambda: ready(http), 40)
+        eventually(lambda: ready(http), 60)
         with verb("cloud", plant, "--data", data, "--http", f"{HOST}:{free_port()}") as second:
-            out, err = second.communicate(timeout=20)
+            out, err = second.communicate(timeout=60)
         assert second.returncode == 1
         (line,) = err.splitlines()
         assert f"another process works on {data}" in line
@@ -54,7 +54,7 @@ def test_one_cloud_process_a_folder_private_and_with_a_last_word(tmp_path: Path)
         assert {"tocsin.sqlite", "history.duckdb", "nats"} <= {path.name for path in files}
         assert [path for path in files if path.stat().st_mode & 0o077] == []
         first.send_signal(signal.SIGTERM)
-        out, err = first.communicate(timeout=20)
+        out, err = first.communicate(timeout=60)
     assert first.returncode == 0, err
     assert json.loads(out) == {"role": "all", "readings_stored": 0, "alarms_raised": 0, "quarantined": 0}
 
@@ -75,6 +75,6 @@ def test_a_broker_tells_how_often_it_restarted(tmp_path: Path) -> None:
         while "broker ready" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert json.loads(out) == {"restarts": 1}

@@ -95,7 +95,7 @@ def test_the_state_of_a_clock_reaches_who_looks_and_survives_kill_9(tmp_path: Pa
             cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", server.url, settings.mqtt)
             cloud.start()
             try:
-                await eventually_async(cloud.ready, 30)
+                await eventually_async(cloud.ready, 60)
                 began = now_ms() - 1000
                 gateway = SpoolingGateway(settings.mqtt, clock=ClockState(synchronised=False, since_ms=began))
                 async with gateway.connected():
@@ -112,7 +112,7 @@ def test_the_state_of_a_clock_reaches_who_looks_and_survives_kill_9(tmp_path: Pa
                     await eventually_async(lambda: gateway.committed == 5)
                     cloud.end(signal.SIGKILL)
                     cloud.start()
-                    await eventually_async(cloud.ready, 30)
+                    await eventually_async(cloud.ready, 60)
                     shown = await gateway_shown(cloud)
                     assert (shown["clock"]["synchronised"], shown["clock"]["error_ms"]) == (True, 1.5)
                     assert shown["clock"]["step_s"] == 3600.0

@@ -34,6 +34,7 @@ async def page_of(cloud: CloudProcess, problems: list[str]) -> AsyncIterator[Pag
         browser = await playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         page = await browser.new_page(locale="zh-CN", viewport={"width": 1920, "height": 1080})
         page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         await page.add_init_script(COUNT_TONES)
         page.on("pageerror", lambda error: problems.append(str(error)))
         await page.goto(f"http://{cloud.http}/")

@@ -46,7 +46,7 @@ def cloud(tmp_path: Path) -> Iterator[tuple[httpx.Client, int, Path]]:
             yield client, mqtt, said
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0, said.read_text()
+            assert process.wait(30) == 0, said.read_text()
 
 
 def answers(client: httpx.Client) -> bool:

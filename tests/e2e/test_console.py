@@ -29,6 +29,7 @@ FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE_MS: Final = 30_000
 # What the browser itself says of a refused sign-in, and of a server that was killed on purpose.
 EXPECTED: Final = re.compile(r"status of 401|net::ERR_")
 
@@ -39,6 +40,7 @@ def browser() -> Iterator[Browser]:
     program = need_program("chromium", "chromium-browser")
     need_library("libatomic.so.1")  # of the node that playwright brings
     with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_MS)
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         yield browser
         browser.close()
@@ -82,7 +84,7 @@ def a_wrong_password_is_refused_and_the_right_one_opens(page: Page, demo: Demo) 
     expect(page.get_by_test_id("login-problem")).to_have_text("用户名或密码不正确")
     expect(page.get_by_test_id("alarms-active")).to_have_count(0)
     sign_in(page, demo.password)
-    expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live", timeout=15_000)
+    expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
 
 
 def a_calm_plant_has_live_values_and_no_alarm(page: Page) -> None:
@@ -92,7 +94,7 @@ def a_calm_plant_has_live_values_and_no_alarm(page: Page) -> None:
     """
     gas = page.get_by_test_id("point-NH3-103")
     expect(gas.get_by_test_id("point-value-NH3-103")).to_have_attribute("data-quality", "good", timeout=60_000)
-    expect(page.get_by_test_id("point-value-NH3-TANK-2")).to_have_attribute("data-quality", "good", timeout=20_000)
+    expect(page.get_by_test_id("point-value-NH3-TANK-2")).to_have_attribute("data-quality", "good")
     expect(page.get_by_test_id("unacknowledged-total")).to_have_attribute("data-count", "0")
     expect(page.get_by_text("没有报警", exact=True)).to_be_visible()
     expect(page.get_by_test_id("source-tank-farm")).to_have_attribute("data-worst", "none")
@@ -179,7 +181,7 @@ def the_message_went_out(page: Page, demo: Demo) -> None:
     """The first alarm's message is delivered and its escalation waits, on the page as in the interface."""
     page.get_by_test_id("tab-notifications").click()
     delivered = page.locator('[data-testid^="notification-"][data-state="delivered"]')
-    expect(delivered.first).to_contain_text("已送达", timeout=20_000)
+    expect(delivered.first).to_contain_text("已送达")
     expect(delivered.filter(has_text="该处的首个报警")).not_to_have_count(0)
     assert any(note["state"] == "pending" for note in demo.get("notifications")), "nobody has answered: more would come"
     page.get_by_test_id("tab-points").click()
@@ -197,7 +199,7 @@ def an_alarm_is_shelved_with_a_reason(page: Page, demo: Demo, point: str) -> str
     page.get_by_test_id("suppress-submit").click()
     expect(page.get_by_test_id("suppress-dialog")).to_have_count(0)
     page.mouse.move(5, 5)
-    expect(row(page, alarm)).to_have_count(0, timeout=10_000)
+    expect(row(page, alarm)).to_have_count(0)
     page.get_by_test_id("alarms-shelved").click()
     expect(row(page, alarm)).to_contain_text("搁置至")
     page.get_by_test_id("alarms-active").click()
@@ -236,13 +238,13 @@ def a_killed_server_is_shown_and_comes_back(page: Page, demo: Demo) -> None:
     newest = page.locator('[data-testid="point-NH3-103"] .when')
     demo.kill("page")
     banner = page.get_by_test_id("lost-banner")
-    banner.wait_for(timeout=10_000)
+    banner.wait_for()
     expect(banner).to_contain_text("与服务器失去连接")
     expect(banner).to_contain_text("Connection to the server lost")
     then = newest.text_content()
     expect(banner).to_have_count(0, timeout=40_000)
     expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
-    expect(newest).not_to_have_text(str(then), timeout=20_000)
+    expect(newest).not_to_have_text(str(then))
 
 
 def the_plant_returns_to_normal(page: Page, demo: Demo, point: str) -> None:
@@ -275,7 +277,7 @@ def test_an_operator_through_a_whole_incident(tmp_path: Path, browser: Browser) 
 
     with running_demo(tmp_path / "data", "--headless", "--seconds", str(INCIDENT_S), "--json") as demo:
         page = browser.new_page(locale="zh-CN", viewport={"width": 1920, "height": 1080})
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", heard)
         page.on("pageerror", lambda error: problems.append(str(error)))
         eventually(demo.ready, timeout_s=60)

@@ -329,7 +329,7 @@ class Gateway:
         """Send it a signal and give its exit code."""
         assert self._process is not None
         os.kill(self._process.pid, with_signal)
-        return self._process.wait(10)
+        return self._process.wait(30)
 
     def stop(self) -> None:
         """Make sure that it is gone."""

@@ -38,7 +38,7 @@ class OpenGateway(Gateway):
 
     def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
         """Ask for a page: its code, content type and text."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path)
             answer = connection.getresponse()

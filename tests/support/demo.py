@@ -29,7 +29,7 @@ class Demo:
 
     def __post_init__(self) -> None:
         """Make the client; it signs in once the page is there."""
-        self.http = httpx.Client(base_url=self.address, timeout=5, trust_env=False)
+        self.http = httpx.Client(base_url=self.address, timeout=20, trust_env=False)
 
     @property
     def password(self) -> str:

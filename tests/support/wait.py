@@ -10,7 +10,7 @@ import pytest
 
 T = TypeVar("T")
 # What comes at once on a quiet machine may take long on one that runs other tests too; who passes never waits for it.
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 
 
 def eventually(predicate: Callable[[], T], timeout_s: float = PATIENCE_S, interval_s: float = 0.02) -> T:
