@@ -35,6 +35,7 @@ class Slave:
     exception: dict[int, int] = field(default_factory=dict)
     late_s: dict[int, float] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
+    asked_ns: list[int] = field(default_factory=list)
     echo_transaction: bool = True
     port: int = 0
     talks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -62,6 +63,7 @@ class Slave:
                 transaction, _, length, unit = HEADER.unpack(await reader.readexactly(7))
                 question = await reader.readexactly(length - 1)
                 self.asked.append(unit)
+                self.asked_ns.append(SystemClock().now_ns())
                 answer = self._answer(unit, question)
                 if answer is None:
                     continue

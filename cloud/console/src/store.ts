@@ -46,6 +46,8 @@ export const connection = signal<Connection>("connecting");
 /** The server's time of the last thing heard, ms since the epoch; null: nothing yet. */
 export const lastHeard = signal<number | null>(null);
 export const newVersion = signal<string | null>(null);
+/** How often everything was read: what a page has asked for beyond that is then to be asked for again. */
+export const fullReads = signal(0);
 
 export const plant = signal<Plant | null>(null);
 export const points = signal<readonly Point[]>([]);
@@ -127,12 +129,12 @@ export function applyValues(event: ValuesEvent): boolean {
   batch(() => {
     event.point.forEach((point, i) => {
       if (!pointsById.value.has(point)) strange = true;
-      stateOf(point).live.value = {
-        time: event.time[i] ?? null,
-        value: event.value[i] ?? null,
-        quality: event.quality[i] ?? 0,
-        stale: false,
-      };
+      const state = stateOf(point);
+      const before = state.live.peek();
+      const time = event.time[i] ?? null;
+      // A reading that is told once more is no newer for it.
+      const stale = before.stale && before.time === time;
+      state.live.value = { time, value: event.value[i] ?? null, quality: event.quality[i] ?? 0, stale };
     });
   });
   return strange;
@@ -210,6 +212,11 @@ export function applyProjections(rows: Readonly<Record<string, Projection | null
   batch(() => {
     for (const [point, projection] of Object.entries(rows)) stateOf(point).projection.value = projection;
   });
+}
+
+/** Nothing is foreseen of any point until it is told again: the end of an early warning may be among what was missed. */
+export function endProjections(): void {
+  for (const state of states.values()) state.projection.value = null;
 }
 
 /** The point that deserves the first look in a source (null: the whole site): the one with the first alarm, or the first. */

@@ -80,6 +80,7 @@ export class Stream {
     this.source = source;
     this.heardAt = monotonic();
     // Events are held from the first moment and applied after the full read: what happens in between is in one or both.
+    // A page that is live shows them at once as well: each says how something stands, so that twice does no harm.
     this.held = [];
     this.again = false;
     const handlers: Record<string, Handler> = this.handlers();
@@ -87,8 +88,9 @@ export class Stream {
       source.addEventListener(name, (event: MessageEvent<string>) => {
         if (generation !== this.generation) return;
         this.heard();
-        if (name === "hello" || name === "ping" || name === "reset" || this.held === null) handle(event.data);
-        else this.held.push(() => handle(event.data));
+        const ofStream = name === "hello" || name === "ping" || name === "reset";
+        if (!ofStream) this.held?.push(() => handle(event.data));
+        if (ofStream || this.held === null || store.connection.value === "live") handle(event.data);
       });
     }
     source.addEventListener("open", () => {
@@ -147,6 +149,7 @@ export class Stream {
         store.plant.value = plant;
         store.flood.value = plant.flood;
         store.setPoints(points);
+        store.endProjections();
         store.setAlarms(alarms);
         store.alarmsCut.value = alarms.length >= LIST_LIMIT;
         store.setTickets(tickets);
@@ -156,6 +159,7 @@ export class Stream {
         this.flush();
         store.connection.value = "live";
         store.lastHeard.value = serverNow();
+        store.fullReads.value += 1;
       });
       this.retries = 0;
       this.readProjections(generation);
@@ -165,7 +169,7 @@ export class Stream {
     }
   }
 
-  /** Some events were not sent to us; what is shown stays, and what happens meanwhile is held, as at first. */
+  /** Some events were not sent to us; what is shown stays, and what happens meanwhile is held as well as shown. */
   private readAgain(): void {
     // What is being read now may be older than what is missing.
     this.again = this.held !== null;

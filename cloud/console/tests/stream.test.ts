@@ -1,7 +1,7 @@
 /** Owns the proof that a flood is taken in at one go, and that a gap in what the server tells ends nothing. */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
-import type { Alarm } from "../src/types.ts";
+import type { Alarm, Point } from "../src/types.ts";
 
 type Listener = (event: { readonly data: string }) => void;
 
@@ -99,6 +99,39 @@ test("a gap is filled by reading anew, on the same stream; what comes meanwhile 
   await answered();
   assert.deepEqual([...store.alarms.value.keys()], ["4"]);
   assert.deepEqual([store.connection.value, source?.closed, FakeSource.opened.length], ["live", false, 1]);
+});
+
+test("a page that reads anew shows at once what comes meanwhile, however long its lists take", async () => {
+  const [source] = FakeSource.opened;
+  source?.say("reset", { reason: "too slow" });
+  mock.timers.tick(1000);
+  source?.say("transitions", [alarm(5)]);
+  mock.timers.tick(100);
+  frames[0]?.();
+  assert.deepEqual([...store.alarms.value.keys()], ["5"]);
+  await answered();
+  assert.deepEqual([...store.alarms.value.keys()], ["5"]);
+});
+
+test("an early warning whose end was missed does not stay on the page", async () => {
+  const [source] = FakeSource.opened;
+  source?.say("projection", { P1: { time: 1, level: 1, limit: 2 } });
+  assert.notEqual(store.stateOf("P1").projection.value, null);
+  source?.say("reset", { reason: "too slow" });
+  const reads = store.fullReads.value;
+  mock.timers.tick(1000);
+  await answered();
+  assert.deepEqual([store.stateOf("P1").projection.value, store.fullReads.value], [null, reads + 1]);
+});
+
+test("a stale reading that is told once more stays stale; a newer one is not", () => {
+  const [source] = FakeSource.opened;
+  const old = { id: "P1", time: "2026-01-01T00:00:00Z", value: 1, quality: 192, quality_text: "stale" };
+  store.setPoints([old as unknown as Point]);
+  source?.say("values", { point: ["P1"], time: [old.time], value: [1], quality: [192] });
+  assert.equal(store.stateOf("P1").live.value.stale, true);
+  source?.say("values", { point: ["P1"], time: ["2026-01-01T00:00:01Z"], value: [1], quality: [192] });
+  assert.equal(store.stateOf("P1").live.value.stale, false);
 });
 
 test("a list that the server cut is known to be one", async () => {

@@ -1,10 +1,10 @@
 /** Owns the hazard tickets: their list, and which one is looked at. */
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { api } from "../api.ts";
 import { now } from "../clock.ts";
 import { duration, shortInstant } from "../format.ts";
 import { named, t } from "../i18n.ts";
-import { applyTickets, connection, selectedTicket, tickets, zone } from "../store.ts";
+import { applyTickets, connection, fullReads, selectedTicket, tickets, zone } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { Ticket } from "../types.ts";
 import { TicketDetail } from "./TicketDetail.tsx";
@@ -23,6 +23,11 @@ async function readAll(): Promise<void> {
     say(explain(error));
   }
 }
+
+// A full read brings the open ones alone.
+effect(() => {
+  if (all.value && fullReads.value > 0) void readAll();
+});
 
 function order(a: Ticket, b: Ticket): number {
   const done = Number(a.state === "accepted") - Number(b.state === "accepted");
@@ -79,7 +84,6 @@ export function Tickets() {
 function choose(wanted: boolean): void {
   all.value = wanted;
   shown.value = PAGE;
-  if (wanted) void readAll();
 }
 
 function TicketRow({ ticket, chosen }: { readonly ticket: Ticket; readonly chosen: boolean }) {
