@@ -16,7 +16,7 @@ from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_cloud import app
 from tocsin_cloud.adapters.sql import away
-from tocsin_cloud.api.waiting import WAITS
+from tocsin_cloud.api.problem import WAITS
 from tocsin_cloud.app import Summary, run
 from tocsin_cloud.loops import quarantine
 from tocsin_cloud.settings import Address, CloudSettings

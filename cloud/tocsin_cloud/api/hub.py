@@ -1,5 +1,6 @@
 """The hub of the event streams: every reader's mailbox, and what is said to all of them."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,11 +18,13 @@ class Hub:
     """Opens mailboxes, posts to all of them, and ends them all."""
 
     def __init__(self, plant: Plant, live: Live) -> None:
-        """Start with no reader."""
+        """Start with no reader, and take none before `begin`."""
         self._plant = plant
         self._live = live
         self._latest: Latest | None = None
         self._mailboxes: set[Mailbox] = set()
+        self._some_reader = asyncio.Event()
+        self._begun = False
         self._closed = False
 
     @property
@@ -29,17 +32,33 @@ class Hub:
         """How many streams are open."""
         return len(self._mailboxes)
 
+    @property
+    def begun(self) -> bool:
+        """Whether it is known what was there before any reader."""
+        return self._begun
+
+    def begin(self) -> None:
+        """What comes from now on is told."""
+        self._begun = True
+
+    async def wait_reader(self) -> None:
+        """Return when a stream is open."""
+        await self._some_reader.wait()
+
     def open(self) -> Mailbox | None:
-        """Return a mailbox for a new reader, or None when there are too many or the server is going down."""
-        if self._closed or len(self._mailboxes) >= MOST_READERS:
+        """Return a mailbox for a new reader, or None when there are too many or the server begins or goes down."""
+        if self._closed or not self._begun or len(self._mailboxes) >= MOST_READERS:
             return None
         mailbox = Mailbox(self._values)
         self._mailboxes.add(mailbox)
+        self._some_reader.set()
         return mailbox
 
     def leave(self, mailbox: Mailbox) -> None:
         """Forget `mailbox`, whose reader is gone."""
         self._mailboxes.discard(mailbox)
+        if not self._mailboxes:
+            self._some_reader.clear()
 
     def post(self, events: list[bytes]) -> None:
         """Say something of which no reader may miss a part."""

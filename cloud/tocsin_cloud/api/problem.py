@@ -18,6 +18,7 @@ MEDIA_TYPE = "application/problem+json"
 
 # Said in both languages, for it reaches people who can do nothing about it.
 AWAY: Final = "数据库暂时无法访问，请稍后再试。The database is away at the moment; try again soon."
+WAITS: Final = "正在等待数据库。Waiting for the database."
 AGAIN: Final = {"Retry-After": "2"}
 
 

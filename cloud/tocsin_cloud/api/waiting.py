@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -11,12 +10,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tocsin_cloud.api import model
-from tocsin_cloud.api.problem import AGAIN, problem
+from tocsin_cloud.api.problem import AGAIN, WAITS, problem
 from tocsin_cloud.api.server import serving
 from tocsin_cloud.settings import Address
-
-# Said in both languages, for it reaches people who can do nothing about it.
-WAITS: Final = "正在等待数据库。Waiting for the database."
 
 
 async def _healthz(_request: Request) -> JSONResponse:

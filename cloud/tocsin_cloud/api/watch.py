@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
-from tocsin_cloud.adapters.sql.away import DatabaseAwayError, when_back
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.listed import ALARMS, NOTIFICATIONS, TICKETS
@@ -32,14 +32,10 @@ MOST_ROWS: Final = 250
 async def watching(ports: ApiPorts, hub: Hub) -> AsyncIterator[None]:
     """Keep `hub` told while the context is open; the streams end with it."""
     news = News()
-    tables = TableWatch(ports, hub, news)
-    present = PresentWatch(ports, hub)
-    await when_back(tables.start_from_here, "events")
-    await present.start_from_here()
     async with asyncio.TaskGroup() as tasks:
         running = [
-            tasks.create_task(tables.run(), name="api-tables"),
-            tasks.create_task(present.run(), name="api-present"),
+            tasks.create_task(TableWatch(ports, hub, news).run(), name="api-tables"),
+            tasks.create_task(PresentWatch(ports, hub).run(), name="api-present"),
             tasks.create_task(_listen(ports, hub, news), name="api-events"),
         ]
         try:
@@ -107,18 +103,19 @@ class TableWatch:
 
     Transitions and tickets are found by the numbers of their newest rows, once a second and whenever an event comes:
     an event that got lost delays and loses nothing. Messages have no such number and are found by event. While nobody
-    reads, the numbers are all that is looked at, once a second.
+    reads, the numbers are all that is looked at, once a second. Before the first look no stream is
+    granted.
     """
 
     def __init__(self, ports: ApiPorts, hub: Hub, news: News) -> None:
-        """Call `start_from_here` before `run`."""
+        """Nothing is told before `run`."""
         self._ports = ports
         self._hub = hub
         self._news = news
         self._transition = 0
         self._log_entry = 0
 
-    async def start_from_here(self) -> None:
+    async def _start_from_here(self) -> None:
         """Take what is in the tables already as told."""
         async with self._ports.database.read() as session:
             transition = await session.scalar(select(func.max(sql.Transition.seq))) or 0
@@ -126,18 +123,19 @@ class TableWatch:
         # Who has come meanwhile is told of all that came since the last look.
         if not self._hub.readers:
             self._transition, self._log_entry = transition, log_entry
+            self._hub.begin()
 
     async def run(self) -> None:
         """Tell until cancelled."""
+        tickets, messages = set[str](), set[str]()
         while True:
-            tickets, messages = await self._news.take(CYCLE_S)
             try:
-                if not self._hub.readers:
-                    await self.start_from_here()
+                if self._hub.readers:
+                    async with self._ports.database.read() as session:
+                        await self._tell(session, tickets, messages)
+                else:
+                    await self._start_from_here()
                     await asyncio.sleep(CYCLE_S)
-                    continue
-                async with self._ports.database.read() as session:
-                    await self._tell(session, tickets, messages)
             except Exception as error:
                 if isinstance(error, DatabaseAwayError):
                     log.warning("changes cannot be read", reason=error.reason)
@@ -145,6 +143,7 @@ class TableWatch:
                     log.exception("reading the changes failed")
                 self._hub.end_all("changes could not be read")
                 await asyncio.sleep(RETRY_S)
+            tickets, messages = await self._news.take(CYCLE_S)
 
     async def _tell(self, session: AsyncSession, tickets: set[str], messages: set[str]) -> None:
         while steps := await self._steps(session):
@@ -189,35 +188,36 @@ class PresentWatch:
     """Tells once a second of readings, projections, gateways and floods that changed; ends streams if nobody works."""
 
     def __init__(self, ports: ApiPorts, hub: Hub) -> None:
-        """Call `start_from_here` before `run`."""
+        """Nothing is told before `run`."""
         self._ports = ports
         self._hub = hub
-        self._latest: Latest
+        nothing = len(ports.plant.points)
+        self._latest = Latest(np.zeros(nothing, np.int64), np.full(nothing, np.nan), np.zeros(nothing, np.uint8))
         self._projections = dict(ports.live.projections())
         self._flood = ports.live.flood()
         self._gateways: dict[str, tuple[str, ...]] = {}
 
-    async def start_from_here(self) -> None:
-        """What is there now is no news."""
-        live = self._ports.live
-        self._latest = await live.latest()
-        present = gateways(self._ports.plant, live, self._latest)
-        self._gateways = {gateway.id: _state_of(gateway) for gateway in present}
-
     async def run(self) -> None:
-        """Tell until cancelled."""
+        """Tell until cancelled; while nobody reads, nothing is looked at."""
         while True:
-            await asyncio.sleep(CYCLE_S)
-            missing = self._ports.ready()
-            if missing is not None:
-                self._hub.end_all(missing)
-            # What changes while nobody reads is told to who comes first, as it is then.
-            if not self._hub.readers:
-                continue
-            self._tell_readings(await self._ports.live.latest())
-            self._tell_projections()
-            self._tell_gateways()
-            self._tell_flood()
+            await self._hub.wait_reader()
+            await self._start_from_here()
+            while self._hub.readers:
+                await asyncio.sleep(CYCLE_S)
+                missing = self._ports.ready()
+                if missing is not None:
+                    self._hub.end_all(missing)
+                self._tell_readings(await self._ports.live.latest())
+                self._tell_projections()
+                self._tell_gateways()
+                self._tell_flood()
+
+    async def _start_from_here(self) -> None:
+        """Take what is there when the first reader comes as told: it has read none of it before, and reads it all."""
+        live = self._ports.live
+        self._projections, self._flood = dict(live.projections()), live.flood()
+        self._gateways = {each.id: _state_of(each) for each in gateways(self._ports.plant, live, self._latest)}
+        self._latest = await live.latest()
 
     def _tell_readings(self, latest: Latest) -> None:
         before, self._latest = self._latest, latest

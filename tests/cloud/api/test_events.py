@@ -20,6 +20,7 @@ from tocsin_cloud.adapters.sql.models import TicketLog
 from tocsin_cloud.api import server as server_module
 from tocsin_cloud.api.mailbox import MOST_BYTES, Mailbox
 from tocsin_cloud.api.ports import Event, GatewayStatus
+from tocsin_cloud.api.problem import WAITS
 from tocsin_cloud.api.routes import events
 from tocsin_cloud.api.server import Listening, serving
 from tocsin_cloud.api.watch import MOST_ROWS
@@ -72,7 +73,7 @@ async def reading(bench: Bench, server: Listening, role: str = "regulator") -> A
 async def served(bench: Bench) -> AsyncIterator[Listening]:
     """Serve the interface on a free port, with its subscription to the events in place."""
     async with serving(bench.app, "127.0.0.1", 0) as server:
-        await eventually_async(lambda: bench.bus.listeners)
+        await eventually_async(lambda: bench.bus.listeners and bench.app.state.api.hub.begun)
         yield server
 
 
@@ -190,6 +191,35 @@ async def test_readers_read_anew_when_events_may_be_missing(bench: Bench) -> Non
         bench.live.read(0, START_NS, 12.5)
         await eventually_async(lambda: reader.of("values"))
         assert not reader.over
+
+
+async def test_what_changed_while_nobody_read_is_no_news_to_the_next_reader(bench: Bench) -> None:
+    """It reads the lists by itself: an old reading told as changed would look like one that has just come."""
+    async with served(bench) as server:
+        bench.live.read(0, START_NS, 12.5)
+        bench.live.known = [GatewayStatus("gw-1", "online", START_NS)]
+        bench.live.flooded = Flood(START_NS, None, 11, "NH3-101/H")
+        async with reading(bench, server) as reader:
+            bench.live.read(1, START_NS, 3.5)
+            await eventually_async(lambda: reader.of("values"))
+            assert [told["point"] for told in reader.of("values")] == [["PT-201"]]
+            bench.live.flooded = None
+            await eventually_async(lambda: reader.of("flood"))
+            assert reader.of("flood") == [{"flood": None}]
+            assert not reader.of("gateway")
+
+
+async def test_an_interface_that_starts_while_the_database_is_away_says_so(bench: Bench) -> None:
+    """It answers, and ends when it is told to; no stream is granted before the tables were looked at."""
+    async with asyncio.timeout(30):
+        with failing(bench.database) as failed:
+            async with serving(bench.app, "127.0.0.1", 0) as server, httpx.AsyncClient() as client:
+                await eventually_async(lambda: failed)
+                answer = await client.get(f"http://{server.host}:{server.port}/readyz")
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        async with bench.client("regulator") as client:
+            answer = await client.get("/events")
+            assert (answer.status_code, answer.json()["detail"]) == (503, WAITS)
 
 
 async def test_a_stream_ends_while_the_database_is_away(bench: Bench) -> None:

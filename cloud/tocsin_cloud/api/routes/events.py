@@ -13,7 +13,7 @@ from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.api import model
 from tocsin_cloud.api.context import Api, Context
 from tocsin_cloud.api.mailbox import Mailbox, event_of
-from tocsin_cloud.api.problem import AWAY, documented, refusal
+from tocsin_cloud.api.problem import AGAIN, AWAY, WAITS, documented, refusal
 from tocsin_cloud.api.security import Reader, token_of
 
 log = structlog.get_logger(__name__)
@@ -117,6 +117,8 @@ async def events(_account: Reader, request: Request, api: Context) -> Response:
     if missing is not None:
         # A stream that only pings would look alive to people while nothing behind it is.
         raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, missing, {"Retry-After": "1"})
+    if not api.hub.begun:
+        raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, WAITS, AGAIN)
     mailbox = api.hub.open()
     if mailbox is None:
         raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "No room for another event stream.", {"Retry-After": "5"})
