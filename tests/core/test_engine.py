@@ -390,6 +390,14 @@ def test_a_re_alarm_that_is_new_in_the_rules_leaves_old_acknowledgements_alone()
     assert story.phase == "acknowledged"
 
 
+def test_what_is_kept_of_a_state_does_not_go_on_with_it() -> None:
+    """A snapshot is packed while the engine works on: it is of the moment at which it was begun."""
+    story = Story.of(H, EARLY, STALE).read(1, 5)
+    before, held = engine.snapshot(story.state, story.rules), engine.kept(story.state, story.rules)
+    story.read(2, 11).ask(Verb.ACKNOWLEDGE, 3)
+    assert engine.packed(held, story.rules) == before != engine.snapshot(story.state, story.rules)
+
+
 def test_transitions_of_hidden_alarms_are_recorded_as_suppressed() -> None:
     """A shelved alarm goes on living; only nobody is told."""
     story = Story.of(H).ask(Verb.SHELVE, 1, reason="calibration", until=61).read(2, 11).ask(Verb.UNSHELVE, 3)

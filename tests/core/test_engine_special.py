@@ -10,7 +10,7 @@ import pytest
 from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tocsin_core import normal
 from tocsin_core.detectors.change import Calibration
-from tocsin_core.engine import State, Transition, initial, restore, snapshot, step
+from tocsin_core.engine import State, Transition, initial, kept, packed, restore, snapshot, step
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
 from tocsin_core.plant.computed import Balance, Compute, Grade, Median, Normal, Spread, Vote
@@ -42,12 +42,17 @@ def told(transitions: Sequence[Transition], rules: Rules) -> list[tuple[str, str
 
 
 def play(rules: Rules, *rows: Row, portions: int = 1) -> tuple[State, list[Transition], Frame]:
-    """The readings through a fresh engine, in one frame or in several with restarts between them."""
+    """The readings through a fresh engine, in one frame or in several with restarts between them.
+
+    What is kept of the state before a step is not of the state after it.
+    """
     state, transitions, computed = initial(rules, START_NS), [], []
     for part in np.array_split(np.arange(len(rows)), portions):
+        before, held = snapshot(state, rules), kept(state, rules)
         state, result = step(state, rules, frame(*(rows[i] for i in part.tolist())), [], START_NS)
         transitions += result.transitions
         computed.append(result.computed)
+        assert packed(held, rules) == before
         if portions > 1:
             state = restore(snapshot(state, rules), rules)
     return state, transitions, Frame.concat(computed)

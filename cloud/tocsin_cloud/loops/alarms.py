@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf, isfinite
@@ -597,12 +596,12 @@ class AlarmsWorker:
         """Begin to save a snapshot of this moment; the work goes on meanwhile."""
         if self._state is None:
             return
-        read, state, session = self._read, deepcopy(self._state), self._session.snapshot()
+        read, columns, session = self._read, engine.kept(self._state, self._rules), self._session.snapshot()
         known, kept = self._parts.live.known(), self._delegation.kept()
 
         def pack() -> bytes:
             held = Snapshot(
-                read, engine.snapshot(state, self._rules), session, known.gateways, kept.journals, kept.deciding,
+                read, engine.packed(columns, self._rules), session, known.gateways, kept.journals, kept.deciding,
                 kept.alike, kept.theirs, known.ids, known.time_ns, known.value, known.quality,
             )  # fmt: skip
             return snapshots.pack(held)

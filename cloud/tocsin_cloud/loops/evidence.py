@@ -48,12 +48,14 @@ class EvidenceParts:
 
 async def keep_evidence(parts: EvidenceParts) -> None:
     """Look for tickets that need evidence, now and then; runs until cancelled."""
+    # Made before the first alarm: of a large plant it takes a moment.
+    places = parts.plant.point_index
     failed = False
     while True:
         try:
             for wanting in await _wanting(parts):
                 begun = parts.clock.monotonic()
-                await _keep(parts, wanting)
+                await _keep(parts, wanting, places.get(wanting.occurrence.point))
                 # In a flood the history has more to do than to be asked for pictures.
                 await asyncio.sleep(REST * (parts.clock.monotonic() - begun))
             failed = False
@@ -93,13 +95,9 @@ async def _wanting(parts: EvidenceParts) -> list[_Wanting]:
     ]
 
 
-async def _keep(parts: EvidenceParts, wanting: _Wanting) -> None:
+async def _keep(parts: EvidenceParts, wanting: _Wanting, place: int | None) -> None:
     ticket, opened_ns, occurrence = wanting
-    point = (
-        parts.plant.points[parts.plant.point_index[occurrence.point]]
-        if occurrence.point in parts.plant.point_index
-        else None
-    )
+    point = None if place is None else parts.plant.points[place]
     begin = occurrence.raised_ns - int(parts.settings.evidence_before_s * NS)
     now = parts.clock.now_ns()
     end = now if occurrence.returned_ns is None else occurrence.returned_ns + NS

@@ -56,13 +56,17 @@ def _names(texts: Iterable[str]) -> NDArray[np.bytes_]:
 
 def snapshot(state: State, rules: Rules) -> bytes:
     """The whole state, by name, so that it can be restored under rules that have changed since."""
+    return packed(kept(state, rules), rules)
+
+
+def kept(state: State, rules: Rules) -> dict[str, np.ndarray]:
+    """What a snapshot keeps of the state, in columns of its own: the state may go on, and `packed` has time."""
     known = np.flatnonzero(_has_happened(state))
     columns: dict[str, np.ndarray] = {name: getattr(state, name)[known] for name in _BY_DEFINITION}
-    columns |= {name: getattr(state, name) for name in (*_BY_POINT, *_BY_TREND, *_BY_REALARM)}
-    columns |= _sums(state)
-    for name, table in rules.special.tables.items():
-        columns[f"{name}/keys"] = _names(table.keys)
-        columns |= {f"{name}/{key}": column for key, column in _columns_of(state.tables[name]).items()}
+    columns |= {name: getattr(state, name).copy() for name in (*_BY_POINT, *_BY_TREND, *_BY_REALARM)}
+    columns |= {name: column.copy() for name, column in _sums(state).items()}
+    for name in rules.special.tables:
+        columns |= {f"{name}/{key}": column.copy() for key, column in _columns_of(state.tables[name]).items()}
     columns |= {
         f"{_UNIT}{name}": np.frombuffer(normal.state_to_bytes(unit), np.uint8) for name, unit in state.units.items()
     }
@@ -70,11 +74,17 @@ def snapshot(state: State, rules: Rules) -> bytes:
     columns["told_ns"] = np.asarray(list(state.told_ns.values()), np.int64)
     columns["now_ns"] = np.asarray(state.now_ns, np.int64)
     columns["definitions"] = _names(rules.definitions[number].id for number in known.tolist())
-    columns["realarms"] = _names(rules.definitions[number].id for number in rules.realarm.tolist())
-    columns["points"] = _names(rules.points)
-    columns |= {"trend_point": rules.trend_point, "trend_tau_s": rules.trend_tau_s}
+    return columns
+
+
+def packed(columns: Mapping[str, np.ndarray], rules: Rules) -> bytes:
+    """The snapshot of what was `kept` of a state of these rules."""
+    names: dict[str, np.ndarray] = {f"{name}/keys": _names(table.keys) for name, table in rules.special.tables.items()}
+    names["realarms"] = _names(rules.definitions[number].id for number in rules.realarm.tolist())
+    names["points"] = _names(rules.points)
+    names |= {"trend_point": rules.trend_point, "trend_tau_s": rules.trend_tau_s}
     buffer = BytesIO()
-    np.savez(buffer, **columns)  # type: ignore[arg-type]
+    np.savez(buffer, **columns, **names)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
@@ -83,7 +93,11 @@ def _has_happened(state: State) -> Bool:
     happened = np.zeros(len(state.phase), np.bool_)
     for name, at_rest in _BY_DEFINITION.items():
         other = getattr(state, name) != at_rest
-        happened |= other.any(axis=1) if other.ndim > 1 else other
+        if other.ndim == 1:
+            happened |= other
+        else:
+            # To reduce every row costs several times the comparison, and few are otherwise.
+            happened[np.flatnonzero(other) // other.shape[1]] = True
     return happened
 
 
