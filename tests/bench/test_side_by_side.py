@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 
 from tests.bench.side_by_side.bed import bed
 from tests.bench.side_by_side.counter import PLACES, Arrival, Course, Span, figures
-from tests.bench.side_by_side.devices import DEVICES, Fault, HandedOut, address_of, place_of, read_log, value_of
+from tests.bench.side_by_side.devices import DEVICES, VALUES, Fault, HandedOut, address_of, place_of, read_log, value_of
 from tests.bench.side_by_side.fake import Fake, Sin
 from tests.bench.side_by_side.link import Wire
+from tests.bench.side_by_side.neuron import Neuron
 from tests.bench.side_by_side.nodered import NodeRed
 from tests.bench.side_by_side.peer import Message, NotInstalledError, run_installer
 from tests.bench.side_by_side.run import SCRIPT, Plan, Step, run
+from tests.bench.side_by_side.telegraf import Telegraf
 from tests.bench.side_by_side.thingsboard import ThingsBoard
 from tests.support.need import need_program
 
@@ -173,6 +176,10 @@ def test_the_peers_messages_are_understood() -> None:
     expected = Arrival(4, 6, value, 1_700_000_000_000, 2.0)
     assert ThingsBoard().arrivals([Message("v1/gateway/telemetry", of_thingsboard, 2.0)]) == [expected]
     assert NodeRed().arrivals([Message("bench/4/1", of_nodered, 2.0)])[1] == expected
+    of_telegraf = b'{"metrics":[{"fields":{"p6":%d},"name":"modbus","tags":{"name":"d4"},"timestamp":1700000000000}]}'
+    assert Telegraf().arrivals([Message("telegraf", of_telegraf % value, 2.0)]) == [expected]
+    of_neuron = b'{"node": "d4", "group": "all", "timestamp": 1700000000000, "values": {"p6": %d}, "errors": {}}'
+    assert Neuron().arrivals([Message("neuron/data", of_neuron % value, 2.0)]) == [expected]
 
 
 def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path) -> None:
@@ -180,3 +187,32 @@ def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path) -> None:
     code = "import sys; sys.exit('npm warn old\\nno such package')"
     with pytest.raises(NotInstalledError, match=r"\Ano such package\Z"):
         run_installer((sys.executable, "-c", code), tmp_path, os.environ)
+
+
+def test_a_peer_of_no_registry_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its program it is left out with a line that tells how to give one; with one its version is told."""
+    monkeypatch.delenv("TOCSIN_BENCH_TELEGRAF", raising=False)
+    with pytest.raises(NotInstalledError, match="TOCSIN_BENCH_TELEGRAF is not set"):
+        Telegraf().install(tmp_path)
+    program = tmp_path / "telegraf"
+    monkeypatch.setenv("TOCSIN_BENCH_TELEGRAF", str(program))
+    with pytest.raises(NotInstalledError, match="names no program that can be run"):
+        Telegraf().install(tmp_path)
+    program.write_text("#!/bin/sh\necho Telegraf 1.2.3\n", encoding="ascii")
+    program.chmod(0o755)
+    assert Telegraf().install(tmp_path) == {"telegraf": "Telegraf 1.2.3"}
+
+
+def test_what_telegraf_is_told_reads_each_device_with_two_questions(tmp_path: Path) -> None:
+    """Its file is sound TOML: an input a device at its port, a request a block, every register of it once."""
+    Telegraf().configure(tmp_path / "gateway", [1001, 1002], 1883, 0.5)
+    told = tomllib.loads((tmp_path / "gateway" / "telegraf.conf").read_text(encoding="utf-8"))
+    assert told["agent"]["interval"] == "500ms"
+    assert told["outputs"]["mqtt"][0]["servers"] == ["mqtt://127.0.0.1:1883"]
+    inputs = told["inputs"]["modbus"]
+    assert [(each["name"], each["controller"]) for each in inputs] == [
+        ("d1", "tcp://127.0.0.1:1001"),
+        ("d2", "tcp://127.0.0.1:1002"),
+    ]
+    asked = [[field["address"] for field in request["fields"]] for request in inputs[1]["request"]]
+    assert asked == [[address_of(place) for place in range(first, first + VALUES)] for first in (0, VALUES)]

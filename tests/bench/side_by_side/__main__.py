@@ -14,14 +14,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.bench.side_by_side.bed import bed
+from tests.bench.side_by_side.neuron import Neuron
 from tests.bench.side_by_side.nodered import NodeRed
 from tests.bench.side_by_side.peer import NotInstalledError, Peer
 from tests.bench.side_by_side.run import Plan, run
+from tests.bench.side_by_side.telegraf import Telegraf
 from tests.bench.side_by_side.thingsboard import ThingsBoard
 from tests.bench.side_by_side.tocsin import Tocsin
 from tocsin_core.clock import SystemClock
 
-PEERS: Final[dict[str, type[Peer]]] = {"tocsin": Tocsin, "thingsboard": ThingsBoard, "nodered": NodeRed}
+PEERS: Final[dict[str, type[Peer]]] = {
+    "tocsin": Tocsin,
+    "thingsboard": ThingsBoard,
+    "nodered": NodeRed,
+    "telegraf": Telegraf,
+    "neuron": Neuron,
+}
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -52,6 +60,7 @@ def measure(names: Sequence[str], folder: Path, mosquitto: str, seed: int) -> di
         try:
             versions = peer.install(folder)
         except NotInstalledError as error:
+            _say(f"{peer.name}: left out: {error}")
             found[name] = {"not_installed": str(error)}
             continue
         at = folder / f"{name}-{SystemClock().now_ns() // 1_000_000_000}"

@@ -233,7 +233,8 @@ class Session:
 
 async def run(peer: Peer, made: Bed, plan: Plan, say: Say) -> dict[str, Any]:
     """Put one gateway through the script; every figure of it."""
-    start = peer.configure(made.folder / "gateway", made.ports, made.link.port, plan.period_s)
+    folder = made.folder / "gateway"
+    start = await asyncio.to_thread(peer.configure, folder, made.ports, made.link.port, plan.period_s)
     load = os.getloadavg()[0]
     async with peer.host(made.broker), gateway(start) as running:
         session = Session(made, running, plan, say)

@@ -1,0 +1,35 @@
+"""Peers that no package registry has: their program is named by an environment variable, or they are left out."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.bench.side_by_side.peer import NotInstalledError
+
+
+def given_program(variable: str) -> Path:
+    """The program that an environment variable names.
+
+    Raises:
+        NotInstalledError: it names none.
+    """
+    named = os.environ.get(variable, "")
+    if not named:
+        raise NotInstalledError(f"{variable} is not set: no package registry has this program, so name a built one")
+    program = Path(named).resolve()
+    if not os.access(program, os.X_OK):
+        raise NotInstalledError(f"{variable} names no program that can be run: {program}")
+    return program
+
+
+def version_of(program: Path, folder: Path) -> str:
+    """The first line that a program prints when it is asked for its version, in `folder`.
+
+    Raises:
+        NotInstalledError: it does not run.
+    """
+    asked = (str(program), "--version")
+    told = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=False)
+    if not told.stdout.strip():
+        raise NotInstalledError(f"{program} --version failed: {told.stderr.strip()}")
+    return told.stdout.splitlines()[0]
