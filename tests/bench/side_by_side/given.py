@@ -22,14 +22,14 @@ def given_program(variable: str) -> Path:
     return program
 
 
-def version_of(program: Path, folder: Path) -> str:
-    """The first line that a program prints when it is asked for its version, in `folder`.
+def version_of(program: Path) -> str:
+    """The first line that a program prints when it is asked for its version, in its own folder.
 
     Raises:
         NotInstalledError: it does not run.
     """
     asked = (str(program), "--version")
-    told = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=False)
+    told = subprocess.run(asked, cwd=program.parent, capture_output=True, text=True, check=False)
     if not told.stdout.strip():
         raise NotInstalledError(f"{program} --version failed: {told.stderr.strip()}")
     return told.stdout.splitlines()[0]

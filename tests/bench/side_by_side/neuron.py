@@ -38,8 +38,9 @@ class Neuron:
 
     def install(self, folder: Path) -> dict[str, str]:
         """It must be there."""
+        del folder
         self._program = given_program(VARIABLE)
-        return {"neuron": version_of(self._program, folder)}
+        return {"neuron": version_of(self._program)}
 
     def configure(self, folder: Path, ports: Sequence[int], mqtt: int, period_s: float) -> Start:
         """A node a device with one group; QoS 1, what waits for the broker kept in memory and on disk; no pauses."""
@@ -146,6 +147,7 @@ def _uplink(port: int) -> dict[str, object]:
 def _device(port: int) -> dict[str, object]:
     return {
         "connection_mode": 0,
+        "check_header": 1,
         "max_retries": 0,
         "retry_interval": 0,
         "interval": 0,

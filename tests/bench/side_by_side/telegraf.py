@@ -32,6 +32,7 @@ AGENT: Final = """
   qos = 1
   keep_alive = 10
   timeout = "120s"
+  startup_error_behavior = "retry"
   layout = "batch"
   data_format = "json"
   json_timestamp_units = "1ms"
@@ -64,8 +65,9 @@ class Telegraf:
 
     def install(self, folder: Path) -> dict[str, str]:
         """It must be there."""
+        del folder
         self._program = given_program(VARIABLE)
-        return {"telegraf": version_of(self._program, folder)}
+        return {"telegraf": version_of(self._program)}
 
     def configure(self, folder: Path, ports: Sequence[int], mqtt: int, period_s: float) -> Start:
         """One input a device, each block of registers one question; QoS 1, a message for all that is due."""
