@@ -1,4 +1,4 @@
-"""The keep loop: readings of all devices, gathered for a moment, into the spool at once, then to the sender."""
+"""The keep loop: readings of all devices into the spool, at once or, where many come, together; then to the sender."""
 
 import asyncio
 import sqlite3
@@ -17,6 +17,7 @@ from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.settings import DeviceSettings
 
+# What comes while this has not passed since the last write waits for it: a card bears only so many synced writes.
 GATHER_S: Final = 0.05
 RETRY_FIRST_S: Final = 1.0
 RETRY_MOST_S: Final = 30.0
@@ -125,11 +126,13 @@ class Keeper:
     async def run(self) -> None:
         """Keep samples until `close`."""
         trimmed = self._clock.monotonic()
+        written = trimmed - GATHER_S
         while not (self._closing and not self._waiting):
             await self._some.wait()
             if not self._closing:
-                await asyncio.sleep(GATHER_S)
+                await asyncio.sleep(max(0.0, written + GATHER_S - self._clock.monotonic()))
             self._some.clear()
+            written = self._clock.monotonic()
             await self._flush()
             if self._clock.monotonic() - trimmed > TRIM_EVERY_S:
                 trimmed = self._clock.monotonic()
