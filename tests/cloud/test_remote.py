@@ -21,8 +21,19 @@ from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import connect
 from tocsin_cloud.api import remote
 from tocsin_cloud.api.live_port import LivePort
-from tocsin_cloud.api.ports import Latest
-from tocsin_cloud.api.remote import LOOK_S, SILENT_S, RemoteLive, Told, WorkersMetrics, _pack, added, answering
+from tocsin_cloud.api.ports import ReadingsUnknownError
+from tocsin_cloud.api.remote import (
+    COLUMNS,
+    LOOK_S,
+    MISSED,
+    SILENT_S,
+    RemoteLive,
+    Told,
+    WorkersMetrics,
+    _pack,
+    added,
+    answering,
+)
 from tocsin_cloud.loops.candidates import keep_telling
 from tocsin_cloud.loops.live import GatewayLive, LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
@@ -66,7 +77,10 @@ def test_figures_of_several_processes_are_one_each() -> None:
 
 
 def test_an_interface_that_was_held_up_does_not_take_the_workers_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two questions in a row have to be in vain, however late it is since the last answer."""
+    """Two questions in a row have to be in vain, however late it is since the last answer; that for readings is none.
+
+    It is under way together with another one, and one silence would count as two.
+    """
     monkeypatch.setattr(remote, "LOOK_S", 0.0)
     clock = HandClock()
 
@@ -78,7 +92,8 @@ def test_an_interface_that_was_held_up_does_not_take_the_workers_for_dead(monkey
             self.asked += 1
             if self.silent:
                 raise NatsTimeoutError
-            return Msg(_client=cast("Client", self), subject=subject, data=_pack({}, {"ready": None}))
+            body = _pack(dict.fromkeys(COLUMNS, np.empty(0)), {"ready": None, "undeclared": []})
+            return Msg(_client=cast("Client", self), subject=subject, data=body)
 
     async def story() -> None:
         worker = Worker()
@@ -87,8 +102,9 @@ def test_an_interface_that_was_held_up_does_not_take_the_workers_for_dead(monkey
         clock.move(2 * SILENT_S)
         assert live.ready() is None
         worker.silent = True
+        await live.latest()
         waiting = asyncio.create_task(live.hear(asyncio.Event()))
-        await eventually_async(lambda: worker.asked == 2, interval_s=0)
+        await eventually_async(lambda: worker.asked == 3, interval_s=0)
         assert live.ready() is None
         await eventually_async(lambda: live.ready() == "the alarms worker does not answer")
         worker.silent = False
@@ -112,8 +128,8 @@ def test_readings_are_asked_for_when_somebody_wants_them() -> None:
             del timeout
             asked.append(data)
             column = np.asarray([len(asked)])
-            columns = dict.fromkeys(Latest.__slots__, column) if data else {}
-            body = _pack(columns, {"ready": None, "points": len(columns.get("value", ()))})
+            columns = dict.fromkeys(COLUMNS, column) if data else {}
+            body = _pack(columns, {"ready": None, "points": len(columns.get("value", ())), "undeclared": []})
             return Msg(_client=cast("Client", self), subject=subject, data=body)
 
     async def story() -> None:
@@ -127,6 +143,60 @@ def test_readings_are_asked_for_when_somebody_wants_them() -> None:
         found = [await live.latest(), *await asyncio.gather(live.latest(), live.latest())]
         assert asked[1 + len(WORKERS) :] == [b"0"]
         assert {latest.value.tolist()[0] for latest in found} == {len(asked)}
+        with suppress(asyncio.CancelledError):
+            await following
+
+    asyncio.run(story())
+
+
+def test_readings_of_long_ago_do_not_pass_for_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody wanted them for an hour, and the question for them is in vain: they are unknown, and nobody is held dead.
+
+    Whose they are is what was told with them. Those of a worker that has died since stay.
+    """
+    monkeypatch.setattr(remote, "LOOK_S", 0.0)
+    clock = HandClock()
+
+    class Worker:
+        silent, readings, process, is_connected = False, True, "a", False
+
+        async def subscribe(self, _subject: str, cb: object) -> None:
+            del cb
+
+        async def request(self, subject: str, data: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
+            del timeout
+            if self.silent or (data and not self.readings):
+                raise NatsTimeoutError
+            stranger = {"index": 0, "id": self.process, "unit": "", "gateway": "gw", "device": "d"}
+            columns = dict.fromkeys(COLUMNS, np.asarray([clock.ns])) if data else {}
+            body = _pack(columns, {"ready": None, "points": 1, "undeclared": [stranger]})
+            return Msg(_client=cast("Client", self), subject=subject, data=body)
+
+    async def story() -> None:
+        worker = Worker()
+        live = RemoteLive(cast("Client", worker), SITE, clock)
+        await live.hear(asyncio.Event())
+        following = asyncio.create_task(live.follow())
+        clock.move(3600)
+        worker.readings, worker.process = False, "b"
+        await eventually_async(lambda: live.undeclared()[0].id == "b")
+        for _ in range(MISSED):
+            with pytest.raises(ReadingsUnknownError):
+                await live.latest()
+            clock.move(2 * SILENT_S)
+            assert live.ready() is None
+        worker.readings = True
+        told = await live.latest()
+        worker.process = "c"
+        await eventually_async(lambda: live.undeclared()[0].id == "c")
+        worker.readings = False
+        kept = await live.latest()
+        assert (kept.time_ns.tolist(), kept.undeclared[0].id) == (told.time_ns.tolist(), "b")
+        worker.silent = True
+        clock.move(3600)
+        await eventually_async(lambda: live.ready() == "the alarms worker does not answer")
+        assert (await live.latest()).time_ns.tolist() == told.time_ns.tolist()
+        following.cancel()
         with suppress(asyncio.CancelledError):
             await following
 

@@ -120,7 +120,7 @@ def build_api(ports: ApiPorts) -> FastAPI:
         users=Users(ports.database, ports.clock, accounts),
         brake=Brake(ports.clock),
         recorder=Recorder(ports.database, ports.clock),
-        hub=Hub(ports.plant, ports.live),
+        hub=Hub(ports.plant),
         points=Points(ports.plant),
         version=version("tocsin"),
         started_ns=ports.clock.now_ns(),

@@ -6,7 +6,7 @@ from typing import Final
 
 from tocsin_cloud.api import model
 from tocsin_cloud.api.mailbox import Mailbox, event_of
-from tocsin_cloud.api.ports import Latest, Live
+from tocsin_cloud.api.ports import Latest
 from tocsin_cloud.api.present import values
 from tocsin_core.plant import Plant
 from tocsin_core.readings import I32
@@ -17,10 +17,9 @@ MOST_READERS: Final = 200
 class Hub:
     """Opens mailboxes, posts to all of them, and ends them all."""
 
-    def __init__(self, plant: Plant, live: Live) -> None:
+    def __init__(self, plant: Plant) -> None:
         """Start with no reader, and take none before `begin`."""
         self._plant = plant
-        self._live = live
         self._latest: Latest | None = None
         self._mailboxes: set[Mailbox] = set()
         self._some_reader = asyncio.Event()
@@ -96,4 +95,4 @@ class Hub:
     def _values(self, points: I32) -> bytes:
         if self._latest is None:
             raise RuntimeError("no values were posted yet")
-        return event_of("values", values(self._plant, self._live, self._latest, points))
+        return event_of("values", values(self._plant, self._latest, points))

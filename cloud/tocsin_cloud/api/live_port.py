@@ -23,7 +23,7 @@ class LivePort:
         """Copies of the latest readings."""
         live = self._live
         live.fit(len(live.table))
-        return ports.Latest(live.time_ns.copy(), live.value.copy(), live.quality.copy())
+        return ports.Latest(live.time_ns.copy(), live.value.copy(), live.quality.copy(), self.undeclared())
 
     def undeclared(self) -> Sequence[ports.Undeclared]:
         """Metrics that are not in the plant file."""

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 
 from tocsin_cloud.adapters.history import StoredReadings
@@ -14,19 +15,10 @@ from tocsin_cloud.loops.live import Outlook
 from tocsin_core.clock import Clock
 from tocsin_core.kpi import Flood
 from tocsin_core.plant import Plant
-from tocsin_core.readings import F64, I64, U8
+from tocsin_core.readings import BAD_WAITING, F64, I64, U8
 
 Online = Literal["online", "offline", "unknown"]
 Verb = Literal["ack", "unacknowledge", "shelve", "unshelve", "out-of-service", "in-service", "reset"]
-
-
-@dataclass(frozen=True, slots=True)
-class Latest:
-    """The latest reading of each point, by point index; time 0 where there is none yet. The caller may keep it."""
-
-    time_ns: I64
-    value: F64
-    quality: U8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +30,28 @@ class Undeclared:
     unit: str
     gateway: str
     device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest reading of each point, by point index; time 0 where there is none yet. The caller may keep it.
+
+    `undeclared`: what the indices after the plant's points mean here.
+    """
+
+    time_ns: I64
+    value: F64
+    quality: U8
+    undeclared: Sequence[Undeclared] = ()
+
+    @classmethod
+    def unknown(cls, points: int) -> Self:
+        """No reading of any of so many points."""
+        return cls(np.zeros(points, np.int64), np.full(points, np.nan), np.full(points, BAD_WAITING, np.uint8))
+
+
+class ReadingsUnknownError(RuntimeError):
+    """The latest readings are not known, nor any that could pass for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +126,11 @@ class Live(Protocol):
     """The present state of the plant as the cloud side knows it; every answer but the readings is immediate."""
 
     async def latest(self) -> Latest:
-        """Return the latest readings: the plant's points, then the undeclared ones, then perhaps room."""
+        """Return the latest readings: the plant's points, then the undeclared ones, then perhaps room.
+
+        Raises:
+            ReadingsUnknownError: who knows them does not answer.
+        """
 
     def undeclared(self) -> Sequence[Undeclared]:
         """Return the metrics that arrived without being in the plant file."""

@@ -62,19 +62,20 @@ class Points:
         self._declared = [_declared(point, plant) for point in plant.points]
         self.allowed_ns = silences(plant)
 
-    def all(self, latest: Latest, undeclared: Iterable[Undeclared], now_ns: int) -> list[model.Point]:
+    def all(self, latest: Latest, now_ns: int) -> list[model.Point]:
         """Return every point, the plant file's first."""
         declared = [
             point.model_copy(update=_reading(latest, index, int(self.allowed_ns[index]), now_ns))
             for index, point in enumerate(self._declared)
         ]
         return declared + [
-            _undeclared(point).model_copy(update=_reading(latest, point.index, 0, now_ns)) for point in undeclared
+            _undeclared(point).model_copy(update=_reading(latest, point.index, 0, now_ns))
+            for point in latest.undeclared
         ]
 
     def one(self, point_id: str, live: Live, latest: Latest, now_ns: int) -> model.PointInFull | None:
         """Return the point `point_id` with its projection, or None if there is none."""
-        found = self._find(point_id, live)
+        found = self._find(point_id, latest.undeclared)
         if found is None:
             return None
         index, bare = found
@@ -83,16 +84,16 @@ class Points:
         fields = bare.model_dump() | _reading(latest, index, allowed_ns, now_ns)
         return model.PointInFull.model_validate(fields | {"projection": None if ahead is None else projection(ahead)})
 
-    def bare(self, point_id: str, live: Live) -> model.Point | None:
+    def bare(self, point_id: str, undeclared: Iterable[Undeclared]) -> model.Point | None:
         """Return the point `point_id` without its reading, or None if there is no such point."""
-        found = self._find(point_id, live)
+        found = self._find(point_id, undeclared)
         return None if found is None else found[1]
 
-    def _find(self, point_id: str, live: Live) -> tuple[int, model.Point] | None:
+    def _find(self, point_id: str, undeclared: Iterable[Undeclared]) -> tuple[int, model.Point] | None:
         index = self._plant.point_index.get(point_id)
         if index is not None:
             return index, self._declared[index]
-        return next(((point.index, _undeclared(point)) for point in live.undeclared() if point.id == point_id), None)
+        return next(((point.index, _undeclared(point)) for point in undeclared if point.id == point_id), None)
 
 
 def _reading(latest: Latest, index: int, allowed_ns: int, now_ns: int) -> dict[str, object]:
@@ -176,7 +177,7 @@ def projection(found: Outlook) -> model.Projection:
 def gateways(plant: Plant, live: Live, latest: Latest) -> list[model.Gateway]:
     """Return the plant file's gateways in its order, then those that nobody declared."""
     heard = {status.id: status for status in live.gateways()}
-    counts = _point_counts(plant, live, latest)
+    counts = _point_counts(plant, latest)
     named = {
         gateway.id: plain_name(gateway.id) if gateway.name is None else name(gateway.name)
         for gateway in plant.file.gateways
@@ -241,23 +242,23 @@ def _gateway(
     )
 
 
-def _point_counts(plant: Plant, live: Live, latest: Latest) -> dict[tuple[str, str], list[int]]:
+def _point_counts(plant: Plant, latest: Latest) -> dict[tuple[str, str], list[int]]:
     bad = is_bad(latest.quality) | (latest.time_ns == 0)
     devices, device_of = plant.devices
     points = np.bincount(device_of, minlength=len(devices))
     spoilt = np.bincount(device_of[bad[: len(device_of)]], minlength=len(devices))
     counts = {device: [int(points[number]), int(spoilt[number])] for number, device in enumerate(devices)}
-    for point in live.undeclared():
+    for point in latest.undeclared:
         count = counts.setdefault((point.gateway, point.device), [0, 0])
         count[0] += 1
-        # One that was heard of since has no reading among them.
+        # The readings come in portions, of which the later ones may be those of a worker that has taken over.
         count[1] += point.index >= len(bad) or bool(bad[point.index])
     return counts
 
 
-def values(plant: Plant, live: Live, latest: Latest, points: I32) -> model.Values:
+def values(plant: Plant, latest: Latest, points: I32) -> model.Values:
     """Return the latest readings of the points with these indices."""
-    ids = [point.id for point in plant.points] + [point.id for point in live.undeclared()]
+    ids = [point.id for point in plant.points] + [point.id for point in latest.undeclared]
     known = points[points < min(len(ids), len(latest.time_ns))]
     quality = latest.quality[known]
     shown = np.where(is_bad(quality), np.nan, latest.value[known])

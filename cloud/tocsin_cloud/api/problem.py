@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
+from tocsin_cloud.api.ports import ReadingsUnknownError
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +20,9 @@ MEDIA_TYPE = "application/problem+json"
 # Said in both languages, for it reaches people who can do nothing about it.
 AWAY: Final = "数据库暂时无法访问，请稍后再试。The database is away at the moment; try again soon."
 WAITS: Final = "正在等待数据库。Waiting for the database."
+UNTOLD: Final = (
+    "报警进程暂时没有给出读数，请稍后再试。The alarms worker does not tell the readings at the moment; try again soon."
+)
 AGAIN: Final = {"Retry-After": "2"}
 
 
@@ -90,8 +94,13 @@ async def _away(request: Request, error: Exception) -> ProblemResponse:
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, AWAY, AGAIN)
 
 
+async def _untold(_request: Request, _error: Exception) -> ProblemResponse:
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, UNTOLD, AGAIN)
+
+
 def install(app: FastAPI) -> None:
-    """Make `app` answer refusals, invalid requests and a database that is away with problem documents."""
+    """Make `app` answer refusals, invalid requests and what is away for a while with problem documents."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(DatabaseAwayError, _away)
+    app.add_exception_handler(ReadingsUnknownError, _untold)

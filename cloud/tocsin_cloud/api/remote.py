@@ -30,6 +30,7 @@ from tocsin_cloud.api.ports import (
     Figures,
     GatewayStatus,
     Latest,
+    ReadingsUnknownError,
     Ready,
     SliceStatus,
     Undeclared,
@@ -54,6 +55,8 @@ MISSED: Final = 2  # so many questions in a row were in vain: who was held up it
 PORTION: Final = 100_000  # readings in one answer: a broker takes no message of any size
 
 Columns = Mapping[str, NDArray[Any]]
+COLUMNS: Final = ("time_ns", "value", "quality")
+"""Of the latest readings, in the order of their fields."""
 
 
 def _pack(columns: Columns, rest: object) -> bytes:
@@ -147,7 +150,7 @@ async def _present(role: Role, told: Told, figures: _Figures, first: int | None)
         latest = await live.latest()
         rest["points"] = len(latest.time_ns)
         part = slice(first, first + PORTION)
-        columns = {name: getattr(latest, name)[part] for name in Latest.__slots__}
+        columns = {name: getattr(latest, name)[part] for name in COLUMNS}
     if first:
         return columns, rest
     rest["metrics"] = figures.text()
@@ -184,8 +187,8 @@ class RemoteLive:
         self._client = client
         self._site = site
         self._clock = clock
-        self._columns: Columns = {}
-        self._columns_at = 0.0
+        self._latest = Latest.unknown(0)
+        self._latest_at = self._asked_at = 0.0
         self._reading = asyncio.Lock()
         self._rest: dict[Role, dict[str, Any]] = {}
         self._last: dict[Role, float] = {}
@@ -198,7 +201,7 @@ class RemoteLive:
         Raises:
             WorkersSilentError: `stop` was set before one came.
         """
-        while not await self._ask(Role.ALARMS, readings=True):
+        while not await self._answered(Role.ALARMS, readings=True):
             if stop.is_set():
                 raise WorkersSilentError("ended before the alarms worker had answered")
             await asyncio.sleep(LOOK_S)
@@ -226,31 +229,38 @@ class RemoteLive:
 
     async def _follow(self, role: Role) -> None:
         while True:
-            await self._ask(role)
+            await self._answered(role)
             await asyncio.sleep(LOOK_S)
 
-    async def _ask(self, role: Role, *, readings: bool = False) -> bool:
+    async def _answered(self, role: Role, *, readings: bool = False) -> bool:
         try:
-            columns, rest = await self._portion(role, 0 if readings else None)
-            parts = [columns]
-            have = len(columns.get("time_ns", ()))
-            while readings and have < rest.get("points", 0):
-                more, _ = await self._portion(role, have)
-                if not len(more["time_ns"]):
-                    break
-                parts.append(more)
-                have += len(more["time_ns"])
+            await self._ask(role, readings=readings)
         except NatsError as error:
             # Told once: one that is away is away for many questions.
             if not self._missed[role]:
                 log.warning("nobody answers", role=role, reason=str(error) or repr(error))
             self._missed[role] += 1
             return False
-        if readings:
-            self._columns = {name: np.concatenate([part[name] for part in parts]) for name in columns}
-        self._rest[role], self._last[role] = rest, self._clock.monotonic()
-        self._missed[role] = 0
         return True
+
+    async def _ask(self, role: Role, *, readings: bool) -> None:
+        columns, rest = await self._portion(role, 0 if readings else None)
+        parts = [columns]
+        have = len(columns.get("time_ns", ()))
+        while readings and have < rest.get("points", 0):
+            more, _ = await self._portion(role, have)
+            if not len(more["time_ns"]):
+                break
+            parts.append(more)
+            have += len(more["time_ns"])
+        now = self._clock.monotonic()
+        if readings:
+            undeclared = [Undeclared(**one) for one in rest["undeclared"]]
+            time_ns, value, quality = (np.concatenate([part[name] for part in parts]) for name in COLUMNS)
+            self._latest = Latest(time_ns, value, quality, undeclared)
+            self._latest_at = now
+        self._rest[role], self._last[role] = rest, now
+        self._missed[role] = 0
 
     async def _portion(self, role: Role, first: int | None) -> tuple[Columns, Any]:
         subject, asked = f"{ASK}.{role}.{self._site}", "" if first is None else str(first)
@@ -270,13 +280,23 @@ class RemoteLive:
         return reason
 
     async def latest(self) -> Latest:
-        """The latest readings; while the alarms worker does not answer those that it told last."""
+        """The latest readings; while the alarms worker does not answer those that it told last.
+
+        Raises:
+            ReadingsUnknownError: they are older by `SILENT_S` than what else it told last, for nobody wanted to know.
+        """
         async with self._reading:
-            if self._clock.monotonic() - self._columns_at > LOOK_S and self.answers(Role.ALARMS):
-                await self._ask(Role.ALARMS, readings=True)
+            if self._clock.monotonic() - self._asked_at > LOOK_S and self.answers(Role.ALARMS):
+                try:
+                    await self._ask(Role.ALARMS, readings=True)
+                except NatsError as error:
+                    # Whether somebody is there tell the other questions: two at once in vain are one silence.
+                    log.warning("readings are not told", reason=str(error) or repr(error))
                 # In vain or not: who comes next need not wait as long.
-                self._columns_at = self._clock.monotonic()
-        return Latest(self._columns["time_ns"], self._columns["value"], self._columns["quality"])
+                self._asked_at = self._clock.monotonic()
+        if self._last[Role.ALARMS] - self._latest_at > SILENT_S:
+            raise ReadingsUnknownError("the alarms worker does not tell the readings")
+        return self._latest
 
     def undeclared(self) -> Sequence[Undeclared]:
         """Metrics that are not in the plant file."""

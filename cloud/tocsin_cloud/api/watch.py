@@ -16,7 +16,7 @@ from tocsin_cloud.api import model, rows
 from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.listed import ALARMS, NOTIFICATIONS, TICKETS
 from tocsin_cloud.api.mailbox import event, event_of
-from tocsin_cloud.api.ports import ApiPorts, Latest
+from tocsin_cloud.api.ports import ApiPorts, Latest, ReadingsUnknownError
 from tocsin_cloud.api.present import flood, gateways, projection
 
 log = structlog.get_logger(__name__)
@@ -191,8 +191,7 @@ class PresentWatch:
         """Nothing is told before `run`."""
         self._ports = ports
         self._hub = hub
-        nothing = len(ports.plant.points)
-        self._latest = Latest(np.zeros(nothing, np.int64), np.full(nothing, np.nan), np.zeros(nothing, np.uint8))
+        self._latest = Latest.unknown(len(ports.plant.points))
         self._projections = dict(ports.live.projections())
         self._flood = ports.live.flood()
         self._gateways: dict[str, tuple[str, ...]] = {}
@@ -207,7 +206,7 @@ class PresentWatch:
                 missing = self._ports.ready()
                 if missing is not None:
                     self._hub.end_all(missing)
-                self._tell_readings(await self._ports.live.latest())
+                self._tell_readings(await self._look())
                 self._tell_projections()
                 self._tell_gateways()
                 self._tell_flood()
@@ -217,7 +216,14 @@ class PresentWatch:
         live = self._ports.live
         self._projections, self._flood = dict(live.projections()), live.flood()
         self._gateways = {each.id: _state_of(each) for each in gateways(self._ports.plant, live, self._latest)}
-        self._latest = await live.latest()
+        self._latest = await self._look()
+
+    async def _look(self) -> Latest:
+        try:
+            return await self._ports.live.latest()
+        except ReadingsUnknownError:
+            # What changes meanwhile is told when it is known.
+            return self._latest
 
     def _tell_readings(self, latest: Latest) -> None:
         before, self._latest = self._latest, latest

@@ -19,6 +19,7 @@ from tocsin_cloud.api.ports import (
     GatewayStatus,
     Latest,
     OperatorCommand,
+    ReadingsUnknownError,
     Undeclared,
 )
 from tocsin_cloud.loops.live import Outlook
@@ -93,6 +94,7 @@ class LiveTable:
     known: list[GatewayStatus] = field(default_factory=list)
     counters: Figures = field(default_factory=Figures)
     flooded: Flood | None = None
+    unknown: bool = False
 
     def read(self, index: int, time_ns: int, value: float, quality: int = GOOD) -> None:
         """Write a reading."""
@@ -100,8 +102,11 @@ class LiveTable:
 
     async def latest(self) -> Latest:
         """Return copies."""
+        if self.unknown:
+            raise ReadingsUnknownError("nobody tells")
+        quality = np.asarray(self.quality, dtype=np.uint8)
         times = np.asarray(self.time_ns, dtype=np.int64)
-        return Latest(times, np.asarray(self.value, dtype=np.float64), np.asarray(self.quality, dtype=np.uint8))
+        return Latest(times, np.asarray(self.value, dtype=np.float64), quality, self.strangers)
 
     def undeclared(self) -> Sequence[Undeclared]:
         """Return the undeclared metrics."""

@@ -31,7 +31,7 @@ def live(plant: Plant) -> LiveTable:
 
 def test_a_computed_point_says_of_what_and_how(plant: Plant, live: LiveTable) -> None:
     """Rule and members in both languages instead of a gateway and a device; measured points have none of it."""
-    *measured, vote = Points(plant).all(asyncio.run(live.latest()), live.undeclared(), START_NS)
+    *measured, vote = Points(plant).all(asyncio.run(live.latest()), START_NS)
     assert (vote.id, vote.gateway, vote.device, vote.declared) == ("V1", None, None, True)
     assert vote.computed is not None
     assert (vote.computed.rule, vote.computed.members) == ("vote", ["P1", "P2"])
@@ -68,6 +68,6 @@ def test_a_grade_may_be_foreseen() -> None:
 def test_deadbands_are_the_process_s(plant: Plant, live: LiveTable) -> None:
     """What speaks of the instrument has no deadband to show."""
     bare = plant.points[plant.point_index["P1"]]
-    points = Points(plant).all(asyncio.run(live.latest()), live.undeclared(), START_NS)
+    points = Points(plant).all(asyncio.run(live.latest()), START_NS)
     shown = next(point for point in points if point.id == bare.id)
     assert {limit.kind: (limit.deadband, limit.side) for limit in shown.limits} == {AlarmKind.H: (5.0, "high")}

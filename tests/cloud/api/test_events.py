@@ -20,7 +20,7 @@ from tocsin_cloud.adapters.sql.models import TicketLog
 from tocsin_cloud.api import server as server_module
 from tocsin_cloud.api.mailbox import MOST_BYTES, Mailbox
 from tocsin_cloud.api.ports import Event, GatewayStatus
-from tocsin_cloud.api.problem import WAITS
+from tocsin_cloud.api.problem import UNTOLD, WAITS
 from tocsin_cloud.api.routes import events
 from tocsin_cloud.api.server import Listening, serving
 from tocsin_cloud.api.watch import MOST_ROWS
@@ -207,6 +207,25 @@ async def test_what_changed_while_nobody_read_is_no_news_to_the_next_reader(benc
             await eventually_async(lambda: reader.of("flood"))
             assert reader.of("flood") == [{"flood": None}]
             assert not reader.of("gateway")
+
+
+async def test_readings_that_are_not_known_are_a_503_for_a_while(bench: Bench) -> None:
+    """Lists of them are refused, the health report calls every point dark, and a stream tells of them once they are."""
+    async with served(bench) as server, reading(bench, server) as reader, bench.client() as client:
+        bench.live.unknown = True
+        bench.live.read(0, START_NS, 12.5)
+        bench.live.flooded = Flood(START_NS, None, 11, "NH3-101/H")
+        for path in ("/points", "/points/NH3-101", "/gateways", "/plant/metrics"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2"), path
+            assert answer.json()["detail"] == UNTOLD
+        report = (await client.get("/health")).json()
+        assert report["points_dark"] == report["points"] == 2
+        await eventually_async(lambda: reader.of("flood"))
+        bench.live.unknown = False
+        await eventually_async(lambda: reader.of("values"))
+        assert reader.of("values")[0]["point"] == ["NH3-101"]
+        assert not reader.over
 
 
 async def test_an_interface_that_starts_while_the_database_is_away_says_so(bench: Bench) -> None:

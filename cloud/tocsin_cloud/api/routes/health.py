@@ -14,6 +14,7 @@ from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.api import model, model_health
 from tocsin_cloud.api.context import Context
 from tocsin_cloud.api.health import instruments_since, report, see
+from tocsin_cloud.api.ports import Latest, ReadingsUnknownError
 from tocsin_cloud.api.problem import AGAIN, AWAY
 from tocsin_cloud.api.security import Reader
 
@@ -59,7 +60,11 @@ async def metrics(api: Context) -> Response:
 async def health(_account: Reader, api: Context) -> model_health.HealthReport:
     """Whether the plant is being watched, and what is not: which gateways, points and roles, and since when."""
     since = await instruments_since(api.ports.database)
-    latest = await api.ports.live.latest()
+    try:
+        latest = await api.ports.live.latest()
+    except ReadingsUnknownError:
+        # That belongs to what is asked here.
+        latest = Latest.unknown(len(api.ports.plant.points))
     # The figures of workers in other processes come as text, which takes a moment to read.
     seen = await asyncio.to_thread(see, api.ports, latest, api.points.allowed_ns, since)
     return report(seen, api.started_ns)

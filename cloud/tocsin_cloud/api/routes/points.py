@@ -42,10 +42,10 @@ Step = Annotated[
 @router.get("/points", response_model=list[model.Point])
 async def points(_account: Reader, api: Context) -> Response:
     """Every point with its latest reading."""
-    live, now_ns = api.ports.live, api.ports.clock.now_ns()
-    latest, undeclared = await live.latest(), live.undeclared()
+    now_ns = api.ports.clock.now_ns()
+    latest = await api.ports.live.latest()
     # Of a large plant that takes seconds, and others are to be answered and heard meanwhile.
-    return await asyncio.to_thread(lambda: _as_json(api.points.all(latest, undeclared, now_ns)))
+    return await asyncio.to_thread(lambda: _as_json(api.points.all(latest, now_ns)))
 
 
 def _as_json(rows: list[model.Point]) -> Response:
@@ -63,7 +63,7 @@ async def readings(
     point: str, _account: Reader, api: Context, start: AwareDatetime, end: AwareDatetime, step: Step = None
 ) -> StreamingResponse:
     """Stored readings in [start, end), at most 20000 rows: a range that holds more is refused, never cut short."""
-    found = api.points.bare(point, api.ports.live)
+    found = api.points.bare(point, api.ports.live.undeclared())
     if found is None:
         raise refusal(HTTPStatus.NOT_FOUND, f"There is no point {point!r}.")
     start_ns, end_ns = model.nanoseconds(start), model.nanoseconds(end)
