@@ -241,7 +241,7 @@ def test_a_link_slower_than_the_plant_goes_by_the_disk_and_not_by_memory(
                 link.bytes_per_s = 1_000_000
                 newest = counters(settings)["batch_last"]
                 await eventually_async(lambda: host.floor > newest, timeout_s=60)
-                assert whole(host)
+                await eventually_async(lambda: whole(host))
 
     asyncio.run(story())
 
