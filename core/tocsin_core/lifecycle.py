@@ -25,6 +25,7 @@ class Phase(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+ACTIVE: Final = (Phase.UNACKNOWLEDGED, Phase.ACKNOWLEDGED)
 UNANSWERED: Final = (Phase.UNACKNOWLEDGED, Phase.RETURNED_UNACKNOWLEDGED, Phase.LATCHED_UNACKNOWLEDGED)
 
 
@@ -51,6 +52,7 @@ class Event(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+TURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
 HIDING: Final = tuple(event for event in Event if event >= Event.SHELVE)
 
 
@@ -122,3 +124,9 @@ NEXT: Final[U8] = _table()
 def diagram() -> str:
     """`NEXT` as lines of text, one a step: `unacknowledged --acknowledge--> acknowledged`."""
     return "\n".join(f"{phase.text} --{event.text}--> {after.text}" for (phase, event), after in _STEPS.items())
+
+
+def after(phase: Phase, event: Event | None) -> Phase:
+    """Where the event leads to; where the standard's diagram has no such step it leads nowhere."""
+    to = NONE if event is None else int(NEXT[phase, event])
+    return phase if to == NONE else Phase(to)

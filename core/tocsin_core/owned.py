@@ -28,7 +28,7 @@ def fingerprints(plant: Plant, gateway_id: str) -> dict[str, bytes]:
 
     Two ends at which an alarm has the same decide it alike, whatever else differs. It tells the definition, the point
     and every other point that it goes by: what suppresses it, status words, members. Not how a reading is made of
-    registers: both ends judge the same reading. (A model of normal running is told by its name alone.)
+    registers: both ends judge the same reading.
 
     Raises:
         KeyError: there is no such gateway.

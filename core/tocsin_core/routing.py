@@ -136,8 +136,8 @@ def _call(file: PlantFile, chain: str, events: Sequence[AlarmEvent]) -> tuple[_C
     call = _Call(
         chain,
         first.occurrence,
-        # An occurrence is raised once, and its id holds when: only what follows needs telling apart.
-        0 if first.event is Event.RAISE else first.time_ns,
+        # The id of an occurrence holds when it was raised: only what follows needs telling apart.
+        0 if first.event is Event.RAISE and not first.again else first.time_ns,
         message_subject(file.site.name, first.message, len(rest)),
         message_body(file.site.name, lines, when, len(events) - len(lines)),
     )

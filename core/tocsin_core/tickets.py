@@ -19,7 +19,8 @@ class AlarmEvent:
     """A transition with the names that tickets and messages need.
 
     `source` is None for a point that belongs to no hazard source; `unanswered` says whether the alarm waits for an
-    acknowledgement after this transition (`phase_to in lifecycle.UNANSWERED`).
+    acknowledgement after this transition (`phase_to in lifecycle.UNANSWERED`), `again` whether an occurrence that was
+    raised before is raised.
     """
 
     occurrence: str
@@ -34,6 +35,7 @@ class AlarmEvent:
     suppressed: bool
     message: Text
     unanswered: bool = True
+    again: bool = False
 
     @property
     def place(self) -> str:

@@ -422,8 +422,8 @@ def test_what_the_journal_tells_of_alarms_that_are_unknown_here_is_history(tmp_p
     tell(tmp_path, story)
 
 
-def test_readings_that_long_say_otherwise_than_the_journal_are_counted(tmp_path: Path) -> None:
-    """Beyond the limit for longer than the delay and ten seconds, and no word of it: until the word comes."""
+def test_readings_that_long_say_otherwise_than_the_journal_raise_it_here_and_are_counted(tmp_path: Path) -> None:
+    """Beyond the limit for longer than the delay and ten seconds, and no word of it; that is of the same occurrence."""
 
     async def story(r: Rig, gateway: DecidingGateway) -> None:
         def differ() -> float | None:
@@ -431,14 +431,16 @@ def test_readings_that_long_say_otherwise_than_the_journal_are_counted(tmp_path:
 
         began = now_ms() - 30_000
         async with gateway.connected():
-            for second in (0, 15):
+            for second in (0, 15, 29):
                 gateway.judge(60.0, began + 1000 * second)
                 await gateway.send({0: 60.0}, time_ms=began + 1000 * second)
             await soon(lambda: differ() == 1)
-            assert await steps(r) == []
+            assert await steps(r) == [("raise", "unacknowledged")]
             await gateway.send_journal()
             await soon(lambda: differ() == 0)
-            assert await steps(r) == [("raise", "unacknowledged")]
+            assert await steps(r) == [("raise", "unacknowledged"), ("raise", "unacknowledged")]
+            (row,) = await r.all(sql.Occurrence)
+            assert (row.id, row.phase) == (occurrence_id("P1/H", (began + 15_000) * 1_000_000), "unacknowledged")
 
     tell(tmp_path, story)
 

@@ -144,7 +144,7 @@ class Word(NamedTuple):
 
 @dataclass
 class Alarm:
-    """What is known of one alarm; `decider` is "here", "elsewhere", or "here until it returns"."""
+    """What is known of one alarm; `decider` is "here", "elsewhere", or "here until told"."""
 
     state: str = "A"
     active: bool = False
@@ -324,10 +324,13 @@ class Oracle:
         wanted_s = d.off_delay_s if alarm.active else d.on_delay_s
         if d.kind is AlarmKind.BAD and not alarm.active and not self.places[d.point].bad:
             wanted_s = d.after_s
-        if time_ns - alarm.since_ns < round(wanted_s * SECOND):
+        late_ns = time_ns - alarm.since_ns - round(wanted_s * SECOND)
+        if late_ns < 0:
             return
-        if alarm.decider == "elsewhere" or (alarm.decider == "here until it returns" and not alarm.active):
-            return
+        if alarm.decider == "elsewhere":
+            if alarm.active or late_ns <= 10 * SECOND:
+                return
+            alarm.decider = "here until told"
         if time_ns <= alarm.told_ns:
             return
         alarm.since_ns = None
@@ -403,8 +406,14 @@ class Oracle:
         for alarm in (self.alarms[name] for name in alarms):
             if not elsewhere:
                 alarm.decider = "here"
-            elif alarm.decider == "here":
-                alarm.decider = "here until it returns" if alarm.active else "elsewhere"
+            elif alarm.decider != "here":
+                if not alarm.active and alarm.decider == "elsewhere":
+                    alarm.since_ns = None
+                if not alarm.active and alarm.since_ns is None:
+                    alarm.decider = "elsewhere"
+            else:
+                waits = alarm.active or alarm.since_ns is not None
+                alarm.decider = "here until told" if waits else "elsewhere"
                 alarm.told_ns = -1
                 hidden = {"shelf": alarm.shelved_until_ns > 0, "service": alarm.out_of_service}
                 asked = {"answer": alarm.state == "C"} | hidden
@@ -492,8 +501,9 @@ class Oracle:
         replaced, time_ns = 0, word.time_ns if own else max(word.time_ns, alarm.onset_ns)
         value = word.value if own else nan
         if step == "raise":
-            replaced = 0 if alarm.state == "A" else alarm.onset_ns
-            time_ns = alarm.onset_ns = word.onset_ns
+            replaced = 0 if alarm.state == "A" or alarm.onset_ns == word.onset_ns else alarm.onset_ns
+            alarm.onset_ns = word.onset_ns
+            time_ns = max(word.time_ns, word.onset_ns) if own else word.onset_ns
         if step == "acknowledge":
             alarm.acknowledged_ns = word.time_ns
         who, reason = (word.who, word.reason) if own else ("", "")

@@ -23,7 +23,7 @@ from tocsin_core.plant.computed import Balance, Normal
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_SENSOR_FAILURE, GOOD, UNCERTAIN, Frame
 from tocsin_core.rules import Rules, compile_rules
 
-DECIDERS: Final = ("here", "elsewhere", "here until it returns")
+DECIDERS: Final = ("here", "elsewhere", "here until told")
 ASPECTS: Final = ("answer", "shelf", "service")
 MS: Final = 1_000_000
 HUGE: Final = 1e300

@@ -13,7 +13,8 @@ from tests.core.oracle_busy import process_plant, process_rounds, whole_plant, w
 from tests.core.oracle_lives import Clocks, Due, Round, frame_of
 from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tocsin_core import engine
-from tocsin_core.engine import Aspect, Command, Decider, Input, State, Transition
+from tocsin_core.engine import Aspect, Command, Decider, Input, State, Transition, taking
+from tocsin_core.engine.state import FAR, OURS_UNTIL_TOLD
 from tocsin_core.journal import OVERTAKEN, Entry, decode, encode, moved, not_carried_out, refused, word_of
 from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.plant import AlarmKind, Plant
@@ -164,8 +165,12 @@ def life(seed: int, plant_of_dice: Callable[[Random], Plant], rounds: Callable[.
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(20))
-def test_both_ends_stand_alike_when_everything_has_arrived(seed: int) -> None:
-    """Whatever was decided and commanded at both ends while nothing came through, in whichever order it arrived."""
+def test_both_ends_stand_alike_when_everything_has_arrived(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was decided and commanded at both ends while nothing came through, in whichever order it arrived.
+
+    Readings come through all the time here, for hours before the words: these are waited for without end.
+    """
+    monkeypatch.setattr(taking, "PATIENCE_NS", FAR)
     plants = (process_plant, process_rounds) if seed % 2 else (whole_plant, whole_rounds)
     pair = life(seed, *plants, 25)
     pair.assert_alike()
@@ -197,13 +202,39 @@ def apart(plant: Plant) -> Pair:
 
 
 def test_what_stood_when_the_gateway_began_returns_by_itself() -> None:
-    """The gateway knows nothing of it and will never tell; nothing is raised here any more."""
+    """The gateway knows nothing of it and will never tell; born anew it decides, and a word of it is waited for."""
     pair = apart(HIGH)
     pair.at_the_cloud(at(1, 60.0), [])
     pair.hand_over([0], elsewhere=True)
     pair.at_the_cloud(at(2, 40.0), [])
+    pair.hand_over([0], elsewhere=True)
     pair.at_the_cloud(at(3, 60.0), [])
     assert events(pair.at_cloud) == [("raise", 1, 0), ("return", 1, 0)]
+
+
+def test_what_the_gateway_never_tells_of_is_raised_here() -> None:
+    """After the delay and 10 s, counted anew from a birth; its word, when it comes, is about the same occurrence."""
+    pair = Pair.of(HIGH)
+    for second in (1, 9):
+        pair.at_the_cloud(at(second, 60.0), [])
+    pair.hand_over([0], elsewhere=True)
+    for second in (10, 20):
+        pair.at_the_cloud(at(second, 60.0), [])
+    assert pair.at_cloud == []
+    pair.at_the_cloud(at(21, 60.0), [])
+    assert (events(pair.at_cloud), pair.cloud.elsewhere[0]) == ([("raise", 21, 0)], OURS_UNTIL_TOLD)
+    pair.at_the_cloud(at(22, 40.0), [])
+    assert events(pair.at_cloud)[1:] == [("return", 21, 0)]
+
+
+def test_an_on_delay_that_runs_at_a_hand_over_runs_on() -> None:
+    """The gateway begins its own with today's limit; whichever comes first raises it."""
+    pair = apart(plant_of([[replace(definition("P0", AlarmKind.H, 50.0), on_delay_s=30.0)]]))
+    for second in range(1, 33):
+        pair.at_the_cloud(at(second, 60.0), [])
+        if second in (25, 27):
+            pair.hand_over([0], elsewhere=True)
+    assert events(pair.at_cloud) == [("raise", 31, 0)]
 
 
 def test_a_raise_at_the_gateway_ends_what_stood_here() -> None:

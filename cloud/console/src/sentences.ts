@@ -19,6 +19,8 @@ const ZH: Readonly<Record<string, string>> = {
   "a worse alarm of the point was raised": "该测点出现更严重的报警",
   "no longer watched": "不再监测",
   "at the gateway": "网关端",
+  "stands at the gateway": "网关端已有此报警",
+  "acknowledged at the gateway": "已在网关端确认",
   "unknown here": "本端厂区文件没有此报警",
   "told after a later one was found here": "本端已发现更晚的一次之后才送达",
   "only a ticket under rectification can be submitted": "只有整改中的隐患可以提交验收",

@@ -24,7 +24,7 @@ class Snapshot:
     `engine` and `session` are the bytes of the core's own snapshots; `gateways` plain values; the latest reading of
     each point in `ids` in columns of that length. Of gateways that decide alarms: `journals`, how far the journal of
     each is in the engine; `deciding`, which they are; `alike`, the fingerprints of the alarms that they judge as this
-    end would (None: not known); `theirs`, by alarm its occurrence there.
+    end would; `theirs`, by gateway and alarm its occurrence there.
     """
 
     position: Position
@@ -33,8 +33,8 @@ class Snapshot:
     gateways: list[Any]
     journals: dict[str, int]
     deciding: list[str]
-    alike: bytes | None
-    theirs: dict[str, list[int]]
+    alike: bytes
+    theirs: dict[str, dict[str, list[int]]]
     ids: list[str]
     time_ns: I64
     value: F64
@@ -66,7 +66,7 @@ def pack(snapshot: Snapshot) -> bytes:
         "gateways": snapshot.gateways,
         "journals": snapshot.journals,
         "deciding": snapshot.deciding,
-        "theirs": snapshot.theirs,
+        "at_gateways": snapshot.theirs,
         "ids": snapshot.ids,
     }
     buffer = BytesIO()
@@ -75,7 +75,7 @@ def pack(snapshot: Snapshot) -> bytes:
         head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
         engine=np.frombuffer(snapshot.engine, dtype=np.uint8),
         session=np.frombuffer(snapshot.session, dtype=np.uint8),
-        alike=np.frombuffer(snapshot.alike or b"", dtype=np.uint8),
+        alike=np.frombuffer(snapshot.alike, dtype=np.uint8),
         time_ns=snapshot.time_ns,
         value=snapshot.value,
         quality=snapshot.quality,
@@ -116,8 +116,8 @@ def unpack(data: bytes) -> Snapshot:
                 # Earlier versions took none in, and then knew only of whole gateways that judge otherwise.
                 head.get("journals", {}),
                 head.get("deciding", head.get("apart", [])),
-                columns["alike"].tobytes() if "alike" in columns else None,
-                head.get("theirs", {}),
+                columns["alike"].tobytes() if "alike" in columns else b"",
+                head.get("at_gateways", {}),
                 head["ids"],
                 columns["time_ns"],
                 columns["value"],

@@ -14,7 +14,7 @@ from tocsin_cloud.loops.delegation import Beside
 from tocsin_cloud.loops.outbox import CHUNK
 from tocsin_core.engine import occurrence_id
 from tocsin_core.journal import Entry
-from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.lifecycle import TURNS, Event, Phase
 from tocsin_core.plant import AlarmKind, Plant
 from tocsin_core.plant.fields import name_of
 from tocsin_core.plant.standards import PRIORITY
@@ -24,7 +24,6 @@ from tocsin_core.wording import alarm_message
 UNKNOWN: Final = "unknown here"
 PAST: Final = "told after a later one was found here"
 BESIDE: Final = "at the gateway"
-_RETURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
 _KINDS: Final = {str(kind): kind for kind in AlarmKind}
 
 
@@ -54,7 +53,8 @@ class Aside:
                 continue
             there.add(step)
             phase = phases.get((occurrence, entry.alarm), Phase.NORMAL.text)
-            rows.append(self._step(entry, occurrence, phase, position, committed_ns))
+            why = PAST if entry.alarm in self._rules.index else UNKNOWN
+            rows.append(_step(entry, occurrence, (phase, entry.phase.text), why, position, committed_ns))
             phases[occurrence, entry.alarm] = entry.phase.text
             if occurrence:
                 written[occurrence] = None
@@ -65,15 +65,6 @@ class Aside:
         session.add_all(known.values())
         await put(session, sql.Transition, rows)
         return list(written)
-
-    def _step(self, entry: Entry, occurrence: str, phase: str, position: Position, committed_ns: int) -> dict[str, Any]:
-        why = PAST if entry.alarm in self._rules.index else UNKNOWN
-        return {
-            "occurrence": occurrence, "alarm": entry.alarm, "event": _event(entry), "phase_from": phase,
-            "phase_to": entry.phase.text, "time_ns": entry.time_ns, "now_ns": position.time_ns, "value": entry.value,
-            "who": entry.who or None, "reason": "; ".join(filter(None, (entry.reason, why))),
-            "position": position.sequence, "committed_ns": committed_ns, "latency_ns": None,
-        }  # fmt: skip
 
     def _closed(self, entry: Entry, occurrence: str, committed_ns: int) -> sql.Occurrence | None:
         """The row of an occurrence; None for a kind of alarm that this version does not have."""
@@ -100,19 +91,33 @@ class Aside:
 async def write_beside(
     session: AsyncSession, told: Sequence[Beside], position: Position, committed_ns: int
 ) -> list[str]:
-    """Put the gateway's own steps of what stands here into the transaction of `session`; the ids of what stands."""
-    standing = [occurrence_id(entry.alarm, onset_ns) for entry, onset_ns, _ in told]
-    rows = [
-        {
-            "occurrence": occurrence, "alarm": entry.alarm, "event": _event(entry),
-            "phase_from": phase.text, "phase_to": phase.text, "time_ns": entry.time_ns, "now_ns": position.time_ns,
-            "value": entry.value, "who": entry.who or None, "reason": "; ".join(filter(None, (entry.reason, BESIDE))),
-            "position": position.sequence, "committed_ns": committed_ns, "latency_ns": None,
-        }
-        for occurrence, (entry, _, phase) in zip(standing, told, strict=True)
-    ]  # fmt: skip
+    """Put the gateway's own steps of what stands here into the transaction of `session`; the ids of what stands.
+
+    A step that is there already is not written again.
+    """
+    standing = [(occurrence_id(each.entry.alarm, each.onset_ns), each.entry) for each in told]
+    there, _ = await _steps(session, standing)
+    rows: list[dict[str, Any]] = []
+    for (occurrence, entry), each in zip(standing, told, strict=True):
+        step = occurrence, entry.alarm, _event(entry), entry.time_ns
+        if step not in there:
+            there.add(step)
+            phases = (each.phase.text, each.phase.text)
+            rows.append(_step(entry, occurrence, phases, BESIDE, position, committed_ns))
     await put(session, sql.Transition, rows)
-    return standing
+    return [occurrence for occurrence, _ in standing]
+
+
+def _step(
+    entry: Entry, occurrence: str, phases: tuple[str, str], why: str, position: Position, committed_ns: int
+) -> dict[str, Any]:
+    """The row of a step from the first of `phases` to the second, and why it moved nothing here."""
+    return {
+        "occurrence": occurrence, "alarm": entry.alarm, "event": _event(entry), "phase_from": phases[0],
+        "phase_to": phases[1], "time_ns": entry.time_ns, "now_ns": position.time_ns, "value": entry.value,
+        "who": entry.who or None, "reason": "; ".join(filter(None, (entry.reason, why))),
+        "position": position.sequence, "committed_ns": committed_ns, "latency_ns": None,
+    }  # fmt: skip
 
 
 def _event(entry: Entry) -> str:
@@ -121,7 +126,7 @@ def _event(entry: Entry) -> str:
 
 def _note(row: sql.Occurrence, entry: Entry) -> None:
     """Let the occurrence tell what is known of it. It is closed: nothing here would ever end it."""
-    if entry.event in _RETURNS:
+    if entry.event in TURNS:
         row.returned_ns = entry.time_ns
     elif entry.event is Event.ACKNOWLEDGE:
         row.acknowledged_ns, row.acknowledged_by = entry.time_ns, entry.who

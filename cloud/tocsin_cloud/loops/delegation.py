@@ -9,12 +9,13 @@ import structlog
 from numpy.typing import NDArray
 
 from tocsin_cloud.loops.hearing import is_birth
-from tocsin_cloud.loops.theirs import ACTIVE, NONE, TURNS, Meant, Ours, Theirs, after, meant
+from tocsin_cloud.loops.taking_over import concerns, raised_there, taken_over
+from tocsin_cloud.loops.theirs import NONE, Meant, Ours, Theirs, meant
 from tocsin_core import journal
 from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input, State
-from tocsin_core.engine.state import NEVER
+from tocsin_core.engine.state import NEVER, OURS_UNTIL_TOLD, PATIENCE_NS
 from tocsin_core.journal import Entry, Order
-from tocsin_core.lifecycle import Event, Phase, Verb
+from tocsin_core.lifecycle import ACTIVE, TURNS, Event, Phase, Verb, after
 from tocsin_core.owned import among, fingerprints, unpacked
 from tocsin_core.plant import Plant
 from tocsin_core.rules import NS, Rules
@@ -24,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 # What an entry tells is news when it is no older than this; what was kept during a cut is old by nature.
 NEWS_NS: Final = 10 * NS
-# So much longer than an alarm's delay may the gateway's word on what the readings say take to arrive.
-PATIENCE_NS: Final = 10 * NS
 
 FROM_BEFORE: Final = "from before the gateway decided"
 ANSWERED: Final = "acknowledged before the gateway raised it"
@@ -55,16 +54,15 @@ class Beside(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a snapshot keeps: how far each journal is taken in, gateways that decide, and by alarm `Theirs`.
+    """What a snapshot keeps: how far each journal is taken in, gateways that decide, and `Theirs` of each alarm.
 
-    `alike` are the fingerprints that are the same at both ends; None in those of earlier versions, which knew only
-    whether all of a gateway's were.
+    `alike` are the fingerprints that are the same at both ends; earlier versions knew of none.
     """
 
     journals: dict[str, int]
     deciding: list[str]
-    alike: bytes | None
-    theirs: dict[str, list[int]]
+    alike: bytes
+    theirs: dict[str, dict[str, list[int]]]
 
 
 @dataclass(slots=True)
@@ -114,7 +112,8 @@ class Delegation:
         self._alike = np.zeros(len(rules.definitions), np.bool_)
         # Gateways whose last word moved no alarm: so much is said once of each.
         self._set_aside: set[str] = set()
-        self._theirs: dict[int, Theirs] = {}
+        # By gateway and alarm; of alarms that are not the gateway's by this plant file, what should be answered there.
+        self._theirs: dict[str, dict[str, Theirs]] = {}
         self.positions: dict[str, int] = {}
 
     def adopt(self, positions: Mapping[str, int]) -> None:
@@ -124,19 +123,17 @@ class Delegation:
 
     def kept(self) -> Kept:
         """What a snapshot keeps, as it is now."""
-        theirs = {self._rules.definitions[number].id: [*known] for number, known in self._theirs.items()}
+        theirs = {gateway: {alarm: [*each] for alarm, each in known.items()} for gateway, known in self._theirs.items()}
         return Kept(dict(self.positions), sorted(self._deciding), self._prints[self._alike].tobytes(), theirs)
 
     def restore(self, kept: Kept, state: State) -> None:
         """Go on from a snapshot; what no gateway decides any more, because the plant has changed, this end does."""
         self.adopt(kept.journals)
         self._deciding.update(kept.deciding)
-        index = self._rules.index
-        self._theirs = {index[alarm]: Theirs(*known) for alarm, known in kept.theirs.items() if alarm in index}
+        for gateway, known in kept.theirs.items():
+            self._theirs[gateway] = {alarm: Theirs.of(each) for alarm, each in known.items()}
         self._alike[list(self._owner)] = True
-        self._alike &= state.elsewhere != HERE
-        if kept.alike is not None:
-            self._alike &= among(self._prints, unpacked(kept.alike))
+        self._alike &= (state.elsewhere != HERE) & among(self._prints, unpacked(kept.alike))
         state.elsewhere[~self._alike] = HERE
 
     def heard(self, fed: Fed, state: State, now_ns: int) -> Words | None:
@@ -160,7 +157,7 @@ class Delegation:
             command.verb is not Verb.ACKNOWLEDGE or self._owner.get(number) not in self._deciding
         ):
             return None
-        onset_ns, theirs = int(state.onset_ns[number]), self._theirs.get(number, NONE)
+        onset_ns, theirs = int(state.onset_ns[number]), self._of(number)
         return self._order(command, identity, theirs.onset_ns if theirs.reaches(onset_ns) else onset_ns)
 
     def orders_from_before(self, gateway: str, state: State, at_ns: int) -> Iterator[GatewayOrder]:
@@ -187,25 +184,32 @@ class Delegation:
 
     def _disagreements(self, state: State) -> dict[str, int]:
         found = dict.fromkeys(self._own, 0)
-        theirs = np.flatnonzero(state.elsewhere == ELSEWHERE)
-        open_ = theirs[state.since_ns[theirs] >= 0]
-        delay_ns = self._rules.delay_ns[open_, state.active[open_].astype(np.int64)]
-        lasted_ns = state.time_ns[self._rules.point[open_]] - state.since_ns[open_]
-        for number in open_[lasted_ns > delay_ns + PATIENCE_NS].tolist():
-            found[self._owner[number]] += 1
+        gone = (state.elsewhere == ELSEWHERE) & state.active & (state.since_ns >= 0)
+        came = (state.elsewhere == OURS_UNTIL_TOLD) & state.active
+        for which, since_ns in ((gone, state.since_ns), (came, state.onset_ns)):
+            number = np.flatnonzero(which)
+            delay_ns = self._rules.delay_ns[number, 1 if which is gone else 0]
+            lasted_ns = state.time_ns[self._rules.point[number]] - since_ns[number]
+            for each in number[lasted_ns > delay_ns + PATIENCE_NS].tolist():
+                found[self._owner[each]] += which is gone or not self._of(each).stands
         return found
+
+    def _of(self, number: int) -> Theirs:
+        """What is known of the alarm at the gateway that decides it."""
+        return self._theirs.get(self._owner.get(number, ""), {}).get(self._rules.definitions[number].id, NONE)
 
     def _born(self, gateway: str, part: JournalPart | None, state: State, now_ns: int) -> Words | None:
         decides = part is not None and part.newest is not None
         words = Words(gateway, decides=decides)
         known = gateway in self._deciding
         (self._deciding.add if decides else self._deciding.discard)(gateway)
-        self._agree(words, unpacked(part.rules if part is not None and decides else b""), state, now_ns)
         position = self.positions.get(gateway, 0)
         if part is not None and part.newest is not None and part.newest < position:
             # Another spool: its numbers will come again with others, and what it has written so far is still to come.
             log.warning("a gateway's journal went back", gateway=gateway, newest=part.newest, known=position)
             position = self.positions[gateway] = (part.oldest or part.newest + 1) - 1
+            self._theirs.pop(gateway, None)
+        self._agree(words, unpacked(part.rules if part is not None and decides else b""), state, now_ns)
         if not (decides or known or words.inputs):
             return None
         words.position = position
@@ -226,6 +230,26 @@ class Delegation:
             if changed.any():
                 log.info("who decides has changed", gateway=words.gateway, here=not theirs, alarms=int(changed.sum()))
                 words.inputs.append(Decider(tuple(numbers[changed].tolist()), theirs, now_ns))
+        # What became of these while it was away it will tell after its birth.
+        waited = (state.since_ns[numbers] != NEVER) | (state.elsewhere[numbers] == OURS_UNTIL_TOLD)
+        anew = alike & ~here & ~state.active[numbers] & waited
+        if anew.any():
+            words.inputs.append(Decider(tuple(numbers[anew].tolist()), True, now_ns))  # noqa: FBT003 -- elsewhere
+        for number in numbers[alike & here].tolist():
+            self._take_over(words, number, state, now_ns)
+
+    def _take_over(self, words: Words, number: int, state: State, now_ns: int) -> None:
+        """Let an alarm that its gateway decides from now on stand here as the gateway has told."""
+        theirs = self._of(number)
+        if not concerns(theirs, state, number):
+            return
+        raised = raised_there(self._rules.definitions[number].id, theirs, state, number)
+        onset_ns = int(state.onset_ns[number])
+        if state.active[number] and theirs.onset_ns != onset_ns:
+            words.beside.append(Beside(raised, onset_ns, Phase(int(state.phase[number]))))
+        for entry in taken_over(raised, theirs, state, number, now_ns):
+            words.news = False
+            words.inputs.append(journal.word_of(entry, number, answers=False))
 
     def _told(self, gateway: str, part: JournalPart, state: State, now_ns: int) -> Words:
         words = Words(gateway)
@@ -256,12 +280,16 @@ class Delegation:
         if entry.command:
             # What answers an order was recorded here when it was given.
             words.answers[entry.command] = entry.refusal
+        known = self._theirs.setdefault(words.gateway, {})
+        before = known.get(entry.alarm, NONE)
+        known[entry.alarm] = now = before.after(entry, taken.over_ns.get((entry.alarm, entry.onset_ns), 0))
         number = self._rules.index.get(entry.alarm)
         if number is None or self._owner.get(number) != words.gateway:
+            if now.phase is Phase.NORMAL:
+                del known[entry.alarm]
             self._put_aside(words, entry)
             return
-        before, ours = self._theirs.get(number, NONE), taken.ours(number)
-        self._theirs[number] = now = before.after(entry, taken.over_ns.get((entry.alarm, entry.onset_ns), 0))
+        ours = taken.ours(number)
         about = meant(entry, before, now, ours)
         if about is Meant.PAST:
             self._put_aside(words, entry)
@@ -295,7 +323,7 @@ class Delegation:
             taken.words.orders[number] = self._order(command, f"{at_ns}-{command.verb}-{number}", entry.onset_ns)
         if alone:
             return None
-        return replace(entry, onset_ns=ours.onset_ns, phase=after(ours.phase, entry) if held else entry.phase)
+        return replace(entry, onset_ns=ours.onset_ns, phase=after(ours.phase, entry.event) if held else entry.phase)
 
     def _order(self, command: Command, identity: str, onset_ns: int) -> GatewayOrder:
         told = Order(

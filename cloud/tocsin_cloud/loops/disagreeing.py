@@ -8,10 +8,9 @@ import numpy as np
 
 from tocsin_core.engine import State, Transition, occurrence_id
 from tocsin_core.engine.state import HERE
-from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.lifecycle import ACTIVE, Event, Phase
 from tocsin_core.rules import Rules
 
-_ACTIVE: Final = (Phase.UNACKNOWLEDGED, Phase.ACKNOWLEDGED)
 _RETURNS: Final = {
     Phase.NORMAL: Event.RETURN,
     Phase.RETURNED_UNACKNOWLEDGED: Event.RETURN,
@@ -32,12 +31,12 @@ def untold(state: State, rules: Rules, stands: Mapping[str, Phase]) -> Iterator[
         value = float(state.value[point])
         hidden = bool(state.suppressed[number] or state.out_of_service[number] or state.shelved_until_ns[number])
         if told is None and phase is not Phase.NORMAL:
-            told = phase if phase in _ACTIVE else Phase.UNACKNOWLEDGED
+            told = phase if phase in ACTIVE else Phase.UNACKNOWLEDGED
             # Of what has returned since, nobody remembers at what value it was raised.
             at = value if phase is told else nan
             yield Transition(
                 number, Event.RAISE, Phase.NORMAL, told, onset_ns, at, onset_ns, 0, hidden, who="", reason=""
             )
-        if told in _ACTIVE and phase in _RETURNS:
+        if told in ACTIVE and phase in _RETURNS:
             event, time_ns = _RETURNS[phase], int(state.time_ns[point])
             yield Transition(number, event, told, phase, time_ns, value, onset_ns, 0, hidden, who="", reason="")

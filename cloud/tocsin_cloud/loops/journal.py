@@ -128,14 +128,15 @@ class Journal:
             await _note_words(session, words)
         aside = [entry for words in batch.words for entry in words.aside]
         told = await self._aside.write(session, aside, batch.position, committed_ns)
-        beside = [each for words in batch.words for each in words.beside]
-        told += await write_beside(session, beside, batch.position, committed_ns)
         done.occurrences.update(dict.fromkeys(told))
-        if not batch.steps:
-            return done
-        before = await waiting(session, self._places(batch.steps), self._plant.file.notify)
+        before = await waiting(session, self._places(batch.steps), self._plant.file.notify) if batch.steps else {}
         events = await self._apply(session, batch.steps, committed_ns, done)
         await session.flush()
+        # After the steps of the readings that raised what they belong to.
+        beside = [each for words in batch.words for each in words.beside]
+        done.occurrences.update(dict.fromkeys(await write_beside(session, beside, batch.position, committed_ns)))
+        if not events:
+            return done
         await self._open_tickets(session, events, committed_ns, done)
         await self._plan_messages(session, events, before, committed_ns, done)
         return done
@@ -156,7 +157,9 @@ class Journal:
             if transition.event is Event.RAISE:
                 if transition.superseded_ns:
                     _close(known.get(occurrence_id(definition.id, transition.superseded_ns)), transition.time_ns)
-                if occurrence not in known:
+                if (again := known.get(occurrence)) is not None:
+                    _reopen(again, transition)
+                else:
                     raised.append(_raised(occurrence, definition, point, step, message, committed_ns))
                     known[occurrence] = raised[-1]
             row = known.get(occurrence)
@@ -200,6 +203,7 @@ class Journal:
             suppressed=transition.suppressed,
             message=message,
             unanswered=transition.phase_to in UNANSWERED,
+            again=transition.event is Event.RAISE and transition.time_ns != transition.onset_ns,
         )
 
     async def _open_tickets(
@@ -408,6 +412,14 @@ def _advance(row: Row, transition: Transition) -> None:
         row.acknowledged_ns, row.acknowledged_by = transition.time_ns, transition.who
     elif transition.event in (Event.UNACKNOWLEDGE, Event.REALARM):
         row.acknowledged_ns = row.acknowledged_by = None
+
+
+def _reopen(row: Row, transition: Transition) -> None:
+    """An occurrence that was over here, or history alone, stands."""
+    row.returned_ns = row.acknowledged_ns = row.acknowledged_by = None
+    row.suppressed = transition.suppressed
+    row.annunciated = row.annunciated or not transition.suppressed
+    row.reason = transition.reason or None
 
 
 def _close(row: Row | None, at_ns: int) -> None:

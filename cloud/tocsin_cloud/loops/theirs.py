@@ -1,21 +1,33 @@
 """Which occurrence here an entry of a gateway's journal is about, where this end judges the alarm as well."""
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from tocsin_core.journal import Entry
-from tocsin_core.lifecycle import NEXT, Event, Phase
-from tocsin_core.lifecycle import NONE as NOWHERE
-
-ACTIVE: Final = (Phase.UNACKNOWLEDGED, Phase.ACKNOWLEDGED)
-TURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
+from tocsin_core.lifecycle import ACTIVE, Event, Phase
 
 
 class Theirs(NamedTuple):
-    """The occurrence of an alarm that its gateway told of last: its onset, and when it returned (0: it stands)."""
+    """The occurrence of an alarm that its gateway told of last: its onset, when it returned (0: it stands), its phase.
+
+    Where the return is known before its entry is reached, the phase is that of the entries so far.
+    """
 
     onset_ns: int
     returned_ns: int
+    phase: Phase
+
+    @classmethod
+    def of(cls, kept: Sequence[int]) -> "Theirs":
+        """That of which a snapshot keeps the numbers."""
+        onset_ns, returned_ns, phase = kept
+        return cls(onset_ns, returned_ns, Phase(phase))
+
+    @property
+    def stands(self) -> bool:
+        """Whether it has not returned, as far as is known."""
+        return self.returned_ns == 0
 
     def reaches(self, onset_ns: int) -> bool:
         """Whether it still stood there after `onset_ns`."""
@@ -28,10 +40,10 @@ class Theirs(NamedTuple):
         before_ns = self.returned_ns if entry.onset_ns == self.onset_ns else 0
         # Where its return was never told it may have been over at once.
         gone_ns = 0 if entry.phase in ACTIVE else entry.onset_ns
-        return Theirs(entry.onset_ns, over_ns or before_ns or gone_ns)
+        return Theirs(entry.onset_ns, over_ns or before_ns or gone_ns, entry.phase)
 
 
-NONE: Final = Theirs(0, 1)
+NONE: Final = Theirs(0, 1, Phase.NORMAL)
 
 
 class Ours(NamedTuple):
@@ -72,9 +84,3 @@ def _meant_by_raising(entry: Entry, before: Theirs, now: Theirs, ours: Ours) -> 
         return Meant.OURS if now.reaches(ours.onset_ns) else Meant.PAST
     again = entry.onset_ns != before.onset_ns and before.reaches(ours.onset_ns)
     return Meant.OURS if ours.phase in ACTIVE and not again else Meant.ANOTHER
-
-
-def after(phase: Phase, entry: Entry) -> Phase:
-    """Where the step itself leads from `phase`, wherever it led to at the gateway."""
-    to = NOWHERE if entry.event is None else int(NEXT[phase, entry.event])
-    return phase if to == NOWHERE else Phase(to)

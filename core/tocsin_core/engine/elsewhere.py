@@ -8,16 +8,14 @@ import numpy as np
 
 from tocsin_core.engine.commands import ASPECT, Aspect, note_acknowledgement, put_on_shelf
 from tocsin_core.engine.shelves import end_shelves
-from tocsin_core.engine.state import ELSEWHERE, HERE, NEVER, OURS_UNTIL_RETURN, Decider, State, Told, Transition
+from tocsin_core.engine.state import ELSEWHERE, HERE, NEVER, OURS_UNTIL_TOLD, Decider, State, Told, Transition
 from tocsin_core.engine.turning import move
-from tocsin_core.lifecycle import NEXT, NONE, Event, Phase
+from tocsin_core.lifecycle import ACTIVE, NEXT, NONE, TURNS, Event, Phase, after
 from tocsin_core.readings import AHEAD_NS
 from tocsin_core.rules import Rules
 from tocsin_core.special import Family
 
-_ACTIVE: Final = (Phase.UNACKNOWLEDGED, Phase.ACKNOWLEDGED)
-_TURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
-_STEPS: Final = (*_TURNS, Event.ACKNOWLEDGE, Event.RESET, Event.UNACKNOWLEDGE, Event.RAISE)
+_STEPS: Final = (*TURNS, Event.ACKNOWLEDGE, Event.RESET, Event.UNACKNOWLEDGE, Event.RAISE)
 
 
 def _path(start: Phase, end: Phase) -> tuple[Event, ...]:
@@ -28,7 +26,7 @@ def _path(start: Phase, end: Phase) -> tuple[Event, ...]:
         if phase is end:
             return events
         reached = ((int(NEXT[phase, event]), event) for event in _STEPS)
-        waiting += ((Phase(after), (*events, event)) for after, event in reached if after != NONE)
+        waiting += ((Phase(to), (*events, event)) for to, event in reached if to != NONE)
 
 
 _PATHS: Final = {(start, end): _path(start, end) for start in Phase for end in Phase}
@@ -39,16 +37,24 @@ _FORWARD: Final = {way for way, path in _PATHS.items() if not {Event.RAISE, Even
 def decide(state: State, decider: Decider) -> None:
     """Let the other end decide alarms from now on, or this end again, which goes on from where they are.
 
-    What stands when the other end begins stays with this end until it returns, or until the other end speaks of it.
-    That somebody has acknowledged it, and what hides it, then counts as ordered (`commanded_ns`), each at a time of its
-    own: it holds until the other end has answered.
+    What stands when the other end begins, or waits for its on-delay, stays with this end until the other end speaks of
+    it, or begins anew while nothing does. Of what it has decided before, a word that is missing is waited for anew:
+    what happened meanwhile is on its way.
+
+    That somebody has acknowledged what stands, and what hides it, then counts as ordered (`commanded_ns`), each at a
+    time of its own: it holds until the other end has answered.
     """
     number = np.asarray(decider.definitions, np.int64)
     if not decider.elsewhere:
         state.elsewhere[number] = HERE
         return
-    number = number[state.elsewhere[number] == HERE]
-    state.elsewhere[number] = np.where(state.active[number], OURS_UNTIL_RETURN, ELSEWHERE)
+    known = state.elsewhere[number] != HERE
+    resting = number[known & ~state.active[number]]
+    state.since_ns[resting[state.elsewhere[resting] == ELSEWHERE]] = NEVER
+    state.elsewhere[resting[state.since_ns[resting] == NEVER]] = ELSEWHERE
+    number = number[~known]
+    waiting = state.active[number] | (state.since_ns[number] != NEVER)
+    state.elsewhere[number] = np.where(waiting, OURS_UNTIL_TOLD, ELSEWHERE)
     for each in number.tolist():
         state.told_ns.pop(each, None)
     state.commanded_ns[number] = 0
@@ -80,12 +86,12 @@ def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) 
         if state.elsewhere[number] != HERE:
             state.elsewhere[number] = ELSEWHERE
         made = _follow(state, rules, told)
-        if made and state.elsewhere[number] == HERE and told.event in (Event.RAISE, *_TURNS):
+        if made and state.elsewhere[number] == HERE and told.event in (Event.RAISE, *TURNS):
             # No clock that is ahead may keep this end from judging for long.
             until_ns = min(told.time_ns, state.now_ns + AHEAD_NS)
             state.told_ns[number] = max(until_ns, int(state.time_ns[rules.point[number]]))
         transitions += made
-        transitions += end_shelves(state, rules, [each for each in made if each.event in (Event.RAISE, *_TURNS)])
+        transitions += end_shelves(state, rules, [each for each in made if each.event in (Event.RAISE, *TURNS)])
     for event in _hide(state, rules, told):
         transitions.append(move(state, number, event, told.time_ns, told.value, who=told.who, reason=told.reason))
 
@@ -106,13 +112,13 @@ def _follow(state: State, rules: Rules, told: Told) -> list[Transition]:
     if told.onset_ns != state.onset_ns[number]:
         state.commanded_ns[number, Aspect.ANSWER] = 0
         # What stands is over before another can be raised.
-        over = (_TURNS[int(rules.latching[number])],) if state.active[number] else ()
+        over = (TURNS[int(rules.latching[number])],) if state.active[number] else ()
         events, phase = (*over, Event.RAISE), Phase.UNACKNOWLEDGED
     elif _stands(state, told, Aspect.ANSWER):
-        target = _after(phase, told.event if told.event in _TURNS else None)
+        target = after(phase, told.event if told.event in TURNS else None)
     elif state.elsewhere[number] == HERE and (phase, target) not in _FORWARD:
         # The readings came first: that it was raised is known, and how far it has come since.
-        target = _after(phase, None if told.event is Event.RAISE else told.event)
+        target = after(phase, None if told.event is Event.RAISE else told.event)
     if told.event is not None and phase is not target and NEXT[phase, told.event] == target:
         events = (*events, told.event)
     else:
@@ -120,17 +126,11 @@ def _follow(state: State, rules: Rules, told: Told) -> list[Transition]:
     made = [_step(state, rules, told, event) for event in events]
     if events:
         point = rules.point[number]
-        state.active[number] = target in _ACTIVE
+        state.active[number] = target in ACTIVE
         state.since_ns[number] = NEVER
         # Whether the point is at rest is to be found anew, at its next reading.
         state.quiet_low[point], state.quiet_high[point] = np.inf, -np.inf
     return made
-
-
-def _after(phase: Phase, event: Event | None) -> Phase:
-    """Where the event leads to; where the standard's diagram has no such step it leads nowhere."""
-    after = NONE if event is None else int(NEXT[phase, event])
-    return phase if after == NONE else Phase(after)
 
 
 def _step(state: State, rules: Rules, told: Told, event: Event) -> Transition:
@@ -139,9 +139,11 @@ def _step(state: State, rules: Rules, told: Told, event: Event) -> Transition:
     value = told.value if own else float("nan")
     said = {"who": told.who, "reason": told.reason} if own else {}
     if event is Event.RAISE:
-        superseded_ns = int(state.onset_ns[number]) if state.phase[number] != Phase.NORMAL else 0
+        before_ns = int(state.onset_ns[number])
+        superseded_ns = before_ns if state.phase[number] != Phase.NORMAL and before_ns != told.onset_ns else 0
         state.onset_ns[number] = told.onset_ns
-        return move(state, number, event, told.onset_ns, value, **said)._replace(superseded_ns=superseded_ns)
+        time_ns = max(told.time_ns, told.onset_ns) if own else told.onset_ns
+        return move(state, number, event, time_ns, value, **said)._replace(superseded_ns=superseded_ns)
     if event is Event.ACKNOWLEDGE:
         note_acknowledgement(state, rules, number, told.time_ns)
     # What is replaced by an earlier occurrence does not end before it began.

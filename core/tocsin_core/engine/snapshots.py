@@ -15,7 +15,7 @@ from tocsin_core import normal
 from tocsin_core.detect import Surprise
 from tocsin_core.detectors.columns import Columns
 from tocsin_core.engine.outlook import look_ahead
-from tocsin_core.engine.state import HERE, NEVER, OURS_UNTIL_RETURN, State, initial
+from tocsin_core.engine.state import HERE, NEVER, OURS_UNTIL_TOLD, State, initial
 from tocsin_core.lifecycle import Phase
 from tocsin_core.readings import Bool
 from tocsin_core.rules import Rules
@@ -179,7 +179,7 @@ def restore(data: bytes, rules: Rules) -> State:
             state.told_ns = {rules.index[name]: told_ns for name, told_ns in told if name in rules.index}
         if len(rules.definitions) and state.phase.max() >= len(Phase):
             raise ValueError("a phase that does not exist")
-        if len(rules.definitions) and state.elsewhere.max() > OURS_UNTIL_RETURN:
+        if len(rules.definitions) and state.elsewhere.max() > OURS_UNTIL_TOLD:
             raise ValueError("a decider that does not exist")
         look_ahead(state, rules)
     except (*_UNREADABLE, BadZipFile, zlib.error, struct.error) as error:

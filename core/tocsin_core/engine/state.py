@@ -20,7 +20,10 @@ FAR: Final = 1 << 62  # nanoseconds; later than any reading may be
 # Who decides an alarm.
 HERE: Final = np.uint8(0)
 ELSEWHERE: Final = np.uint8(1)
-OURS_UNTIL_RETURN: Final = np.uint8(2)
+OURS_UNTIL_TOLD: Final = np.uint8(2)
+
+# So much longer than an alarm's delay may the other end's word on what the readings say take to arrive.
+PATIENCE_NS: Final = 10 * NS
 
 # How alarms stand, whatever the time.
 _STANDING: Final = (
@@ -147,7 +150,7 @@ class State:
     differed from it (-1: it does not); `onset_ns` i64 of the present occurrence (0: none yet); `shelved_until_ns` i64
     (0: not shelved), and `shelved_once` bool, whether its return ends that; `suppressed` bool, by design;
     `out_of_service` bool; `elsewhere` u8, who decides it: this end (HERE), another that tells (ELSEWHERE, and then the
-    condition's `since_ns` goes on after its delay), or another once what stands here has returned (OURS_UNTIL_RETURN).
+    condition's `since_ns` goes on after its delay), or this end still, until another speaks of it (OURS_UNTIL_TOLD).
     `commanded_ns` i64[D, 3]: when the last command was given on each `commands.Aspect` (0: none, or, where another end
     decides, it has answered).
 

@@ -11,7 +11,17 @@ from tocsin_core.detect import FALSE, I8, TRUE, Expectation, Surprise, Trend
 from tocsin_core.engine.gating import Suppressing
 from tocsin_core.engine.rest import recognise
 from tocsin_core.engine.shelves import end_shelves
-from tocsin_core.engine.state import FAR, HERE, NEVER, OURS_UNTIL_RETURN, PORTION, Move, State, Transition
+from tocsin_core.engine.state import (
+    ELSEWHERE,
+    FAR,
+    NEVER,
+    OURS_UNTIL_TOLD,
+    PATIENCE_NS,
+    PORTION,
+    Move,
+    State,
+    Transition,
+)
 from tocsin_core.engine.turning import turn
 from tocsin_core.readings import F64, I32, I64, U8, Bool, Frame, is_bad, is_good
 from tocsin_core.rules import NS, Rules, members
@@ -285,16 +295,31 @@ def _settle(state: State, rules: Rules, asked: _Asked, judging: _Judging, turnin
     if good is not None:
         unsure = (rules.family[number] == _BAD) & ~asked.active[at] & ~is_bad(judging.quality[reading])
         delay_ns[unsure] = rules.after_ns[number[unsure]]
-    due = (time_ns - since_ns >= delay_ns).nonzero()[0]
+    late_ns = time_ns - since_ns - delay_ns
+    due = (late_ns >= 0).nonzero()[0]
     if len(due):
-        _turn(state, rules, number[due], reading[due], judging, moves)
+        _turn(state, rules, _Due(number[due], reading[due], late_ns[due]), judging, moves)
 
 
-def _turn(state: State, rules: Rules, number: I64, reading: I64, judging: _Judging, moves: list[Move]) -> None:
-    """Turn those of the definitions `number`, each by its `reading`, that this end decides."""
+class _Due(NamedTuple):
+    """Definitions whose delay is over by their `reading`, and by how much."""
+
+    number: I64
+    reading: I64
+    late_ns: I64
+
+
+def _turn(state: State, rules: Rules, due: _Due, judging: _Judging, moves: list[Move]) -> None:
+    """Turn what is due and decided by this end, or has long been due without a word of the end that decides it.
+
+    What has come up is not left to silence, whatever became of the word; what has gone is: that keeps nobody unwarned.
+    """
+    number, reading, late_ns = due
     decider = state.elsewhere[number]
     if decider.any():
-        ours = (decider == HERE) | (state.active[number] & (decider == OURS_UNTIL_RETURN))
+        silent = (decider == ELSEWHERE) & ~state.active[number] & (late_ns > PATIENCE_NS)
+        state.elsewhere[number[silent]] = OURS_UNTIL_TOLD
+        ours = (decider != ELSEWHERE) | silent
         number, reading = number[ours], reading[ours]
     if state.told_ns:
         told_ns = np.asarray([state.told_ns.get(each, NEVER) for each in number.tolist()], np.int64)
