@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_core.normal import model_to_bytes
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Priority
-from tocsin_core.plant.computed import Grade, points_of
+from tocsin_core.plant.computed import Grade, Normal, points_of
 from tocsin_core.plant.outputs import Output
 from tocsin_core.readings import Bool
 from tocsin_core.rules import Rules, compile_rules
@@ -27,8 +28,8 @@ def fingerprints(plant: Plant, gateway_id: str) -> dict[str, bytes]:
     else's gateway there are none.
 
     Two ends at which an alarm has the same decide it alike, whatever else differs. It tells the definition, the point
-    and every other point that it goes by: what suppresses it, status words, members. Not how a reading is made of
-    registers: both ends judge the same reading.
+    and every other point that it goes by: what suppresses it, status words, members, and the model of normal running
+    with all that it has learned. Not how a reading is made of registers: both ends judge the same reading.
 
     Raises:
         KeyError: there is no such gateway.
@@ -44,7 +45,9 @@ def fingerprints(plant: Plant, gateway_id: str) -> dict[str, bytes]:
         status = None if point.mode_source is None else (point.mode_source, told(point.mode_source.point))
         # A grade is made of its members' alarms.
         alarms = [places[member].definitions for member in _members(part, point) if isinstance(point.compute, Grade)]
-        return _print((said, members, status, alarms))
+        learned = part.models.get(point.compute.model) if isinstance(point.compute, Normal) else None
+        model = None if learned is None else blake2b(model_to_bytes(learned), digest_size=PRINT).digest()
+        return _print((said, members, status, alarms, model))
 
     return {
         definition.id: _print(

@@ -11,7 +11,8 @@ from tests.support.hostile import NOW_NS
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import Position
-from tocsin_cloud.loops.aside import Aside
+from tocsin_cloud.loops.aside import Aside, write_beside
+from tocsin_cloud.loops.delegation import Beside
 from tocsin_core.journal import Entry
 from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.rules import compile_rules
@@ -56,6 +57,26 @@ def test_many_entries_cost_few_statements_and_each_is_written_once(tmp_path: Pat
                 }
                 times = select(sql.Occurrence.returned_ns - sql.Occurrence.raised_ns, sql.Occurrence.phase).distinct()
                 assert [tuple(row) for row in await session.execute(times)] == [(1, "normal")]
+        finally:
+            await database.close()
+
+    asyncio.run(run())
+
+
+def test_a_step_at_the_gateway_is_written_once(tmp_path: Path) -> None:
+    """A journal that goes back tells it again: it belongs to what stands here, and is there already."""
+    raised = Entry("P1/H", Event.RAISE, NOW_NS, Phase.UNACKNOWLEDGED, NOW_NS)
+    told = [Beside(raised, NOW_NS - 1, Phase.ACKNOWLEDGED)]
+
+    async def run() -> None:
+        database = await Database.open(sqlite_url(tmp_path / "db"))
+        try:
+            for beside in ([*told, *told], told):
+                async with database.write() as session:
+                    assert len(await write_beside(session, beside, Position(1, NOW_NS), NOW_NS)) == len(beside)
+            async with database.read() as session:
+                (row,) = await session.scalars(select(sql.Transition))
+                assert (row.phase_from, row.phase_to) == ("acknowledged", "acknowledged")
         finally:
             await database.close()
 

@@ -8,6 +8,7 @@ import pytest
 from tests.core.plants import SECOND, START_NS
 from tocsin_core.engine import initial, step
 from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.normal import Settings, learn, model_to_bytes
 from tocsin_core.owned import PRINT, alone, among, fingerprints, packed, unpacked
 from tocsin_core.plant import AlarmKind, Plant, load_plant
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
@@ -166,6 +167,24 @@ def test_what_decides_an_alarm_is_known_by_its_fingerprint_alone(plant: Plant, t
         # What it suppresses, and what is computed of it.
         *("A2/H", "V1/H"),
     }
+
+
+def test_a_model_of_normal_running_is_told_by_what_it_has_learned(tmp_path: Path) -> None:
+    """One that was learned anew has the same name: until both ends have it each judges by its own."""
+    unit = "  - {id: V4, name: V4, from: {rule: normal, model: unit}, alarms: {H: {setpoint: 1}}}\nfirst_out:\n"
+    (tmp_path / "plant.yaml").write_text(PLANT.replace("first_out:\n", unit), encoding="utf-8")
+    (tmp_path / "models").mkdir()
+    found = []
+    for seed in (1, 2, 1):
+        rows = 50.0 + 12.0 * np.random.default_rng(seed).normal(size=(220, 3))
+        model = learn(rows, ("A1", "A2", "A7"), 1.0, Settings(change_window=5, folds=3))
+        (tmp_path / "models" / "unit.normal").write_bytes(model_to_bytes(model))
+        found.append(fingerprints(load_plant(tmp_path), "a"))
+    first, other, again = found
+    differ = {alarm for alarm in first if first[alarm] != other[alarm]}
+    assert "V4/H" in differ
+    assert all(alarm.startswith("V4/") for alarm in differ)
+    assert first == again
 
 
 def test_fingerprints_of_a_large_gateway_are_small_and_in_no_order(plant: Plant) -> None:
