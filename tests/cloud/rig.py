@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,9 @@ from typing import Any, Self
 import aiomqtt
 import httpx
 import numpy as np
+import pytest
+from nats.js.api import ConsumerConfig, ConsumerInfo
+from nats.js.manager import JetStreamManager
 from sqlalchemy import update
 
 from tests.support.ports import free_port
@@ -209,6 +213,22 @@ async def depose(database: Database, name: str = "alarms") -> None:
     """Make the next candidate take a lease at once, as if its holder had stood still."""
     async with database.write() as session:
         await session.execute(update(sql.Lease).where(sql.Lease.name == name).values(holder=""))
+
+
+def let_a_server_be_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every consumer from now on send nothing at first, and tell that there is nothing.
+
+    As one does on a server of a cluster that is behind the others: two of a thousand did on a real one that was killed
+    and had come back.
+    """
+    add_consumer = JetStreamManager.add_consumer
+
+    async def add_late(manager: JetStreamManager, name: str, config: ConsumerConfig) -> ConsumerInfo:
+        until_s = SystemClock().now_ns() / 1e9 + 2.5
+        config.pause_until = datetime.fromtimestamp(until_s, tz=UTC).isoformat()
+        return await add_consumer(manager, name, config)
+
+    monkeypatch.setattr(JetStreamManager, "add_consumer", add_late)
 
 
 def now_ms() -> int:

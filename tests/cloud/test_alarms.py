@@ -13,7 +13,17 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tests.cloud.rig import SITE, SpoolingGateway, broker, candidate, depose, held, now_ms, plant_folder
+from tests.cloud.rig import (
+    SITE,
+    SpoolingGateway,
+    broker,
+    candidate,
+    depose,
+    held,
+    let_a_server_be_behind,
+    now_ms,
+    plant_folder,
+)
 from tests.support.database import failing
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
@@ -396,6 +406,30 @@ def test_without_its_snapshot_the_worker_finds_the_same_state_in_the_stream(tmp_
                 assert await r.phase() == "acknowledged"
 
     asyncio.run(story())
+
+
+def test_a_server_that_is_behind_does_not_end_the_catching_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that has not caught up itself says that this was all: nothing is decided a second time."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            async with r.working():
+                began_ms = now_ms() - 3
+                for later_ms, value in enumerate((60.0, 1.0, 60.0)):
+                    await r.gateway.send({0: value}, time_ms=began_ms + later_ms)
+                await eventually_async(lambda: _steps(r, 3))
+            (tmp_path / "s.npz").write_bytes(b"no snapshot")
+            let_a_server_be_behind(monkeypatch)
+            async with r.working():
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _steps(r, 4))
+            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return", "raise", "return"]
+
+    asyncio.run(story())
+
+
+async def _steps(r: Rig, number: int) -> bool:
+    return len(await r.all(sql.Transition)) >= number
 
 
 def test_a_machine_without_a_snapshot_goes_on_from_the_shared_one(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cloud.rig import broker
+from tests.cloud.rig import broker, let_a_server_be_behind
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters import stream
 from tocsin_cloud.adapters.stream import (
@@ -243,6 +243,36 @@ def test_a_rebuilt_stream_is_read_on_by_time(tmp_path: Path) -> None:
                 await client.jetstream().publish("tocsin.tick.s", f"new {i}".encode())
             feed = Feed(client, Position(last.sequence, last.time_ns), SystemClock())
             assert [m.payload for m in await take(feed, 12)] == [f"new {i}".encode() for i in range(12)]
+            await feed.close()
+            await client.close()
+
+    asyncio.run(story())
+
+
+def test_what_a_stream_holds_its_leader_says_and_not_whoever_delivers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A feed that is told that there is nothing more is idle, but not once the leader has what is looked for."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client = await connect(server.url, "test")
+            await ensure_stream(client, SMALL)
+            for number in range(3):
+                await publish_tick(client, "a", number * NS)
+            feed = Feed(client, START, SystemClock())
+            last = (await take(feed, 3))[-1]
+            await feed.close()
+            let_a_server_be_behind(monkeypatch)
+            feed = Feed(client, START, SystemClock())
+            assert await feed.take(10, 10.0, until=Position(last.sequence, last.time_ns)) == []
+            told = []
+            for more, later_ns in ((0, NS), (1, 0), (0, 0)):
+                found = await feed.holds(Position(last.sequence + more, last.time_ns + later_ns))
+                told.append((found, feed.idle))
+            assert told == [(False, True), (False, True), (True, False)]
+            await client.jsm().purge_stream(stream.STREAM)
+            assert not await feed.holds(Position(last.sequence, last.time_ns))
             await feed.close()
             await client.close()
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import Enum, auto
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -215,6 +216,14 @@ async def stream_figures(client: Client) -> StreamFigures:
     return StreamFigures(found.state.messages, found.state.bytes, max(0, found.config.max_bytes or 0))
 
 
+class Kept(Enum):
+    """What a stream has where a message was: that message, nothing any more, or another one (it was rebuilt)."""
+
+    HELD = auto()
+    TRIMMED = auto()
+    ANOTHER = auto()
+
+
 class Feed:
     """The stream's messages in order, each exactly once, from behind a given position.
 
@@ -382,7 +391,7 @@ class Feed:
         )
         if self._last.sequence == 0:
             config.deliver_policy = DeliverPolicy.ALL
-        elif await self._is_rebuilt():
+        elif await self._kept(self._last) is Kept.ANOTHER:
             # Numbers of a lost or rebuilt stream mean nothing any more; its time stamps still do.
             log.error("the stream was rebuilt: reading on by time", position=self._last.sequence)
             config.deliver_policy = DeliverPolicy.BY_START_TIME
@@ -392,23 +401,46 @@ class Feed:
             config.opt_start_seq = self._last.sequence + 1
         return config
 
-    async def _is_rebuilt(self) -> bool:
+    async def holds(self, position: Position) -> bool:
+        """Whether the stream holds the message at `position`, or will not say now; then this feed is not `idle`.
+
+        A server of a cluster that is itself behind sends all it has, and tells that this was all: its leader knows.
+        """
+        try:
+            held = await self._kept(position) is Kept.HELD
+        except (NatsError, TimeoutError, OSError) as error:
+            log.warning("the stream does not say what it holds", position=position.sequence, error=repr(error))
+            held = True
+        if held:
+            self._caught_up = False
+        return held
+
+    async def _kept(self, position: Position) -> Kept:
+        """What the stream's leader has at `position`, a message's.
+
+        Raises:
+            nats.errors.Error: it does not answer, or it is too early to tell.
+        """
         manager = self._client.jsm(timeout=API_TIMEOUT_S)
         found = await manager.stream_info(STREAM)
         state = found.state
-        if state.last_seq < self._last.sequence:
-            return (found.config.num_replicas or 1) == 1 or self._stays_behind()
+        if state.last_seq < position.sequence:
+            if (found.config.num_replicas or 1) > 1:
+                self._give_time(position)
+            return Kept.ANOTHER
         self._behind_since = None
-        if state.first_seq > self._last.sequence:
-            return False
+        if state.first_seq > position.sequence:
+            return Kept.TRIMMED
         try:
-            kept = await manager.get_msg(STREAM, seq=self._last.sequence)
+            kept = await manager.get_msg(STREAM, seq=position.sequence)
         except NotFoundError:
-            return False
-        return kept.time is not None and abs(kept.time.timestamp() - self._last.time_ns / 1e9) > 1e-3  # noqa: PLR2004 -- the client rounds to 1 µs
+            return Kept.TRIMMED
+        # The client rounds to 1 µs.
+        same = kept.time is None or abs(kept.time.timestamp() - position.time_ns / 1e9) <= 1e-3  # noqa: PLR2004
+        return Kept.HELD if same else Kept.ANOTHER
 
-    def _stays_behind(self) -> bool:
-        """Whether a cluster's stream really ends before what was taken: a new leader may not show yet all it holds.
+    def _give_time(self, position: Position) -> None:
+        """Wait until a cluster's stream is sure to end before `position`: a new leader may not show yet all it holds.
 
         Raises:
             nats.errors.Error: it is too early to tell.
@@ -416,9 +448,8 @@ class Feed:
         now = self._clock.monotonic()
         self._behind_since = self._behind_since or now
         if now - self._behind_since < CATCH_UP_S:
-            raise NatsError(f"the stream's new leader is still behind message {self._last.sequence}")
+            raise NatsError(f"the stream's new leader is still behind message {position.sequence}")
         self._behind_since = None
-        return True
 
 
 async def publish_tick(client: Client, site: str, time_ns: int) -> None:

@@ -333,7 +333,7 @@ class AlarmsWorker:
                 self._advance(messages)
                 if outlet.full:
                     await outlet.flush(self._parts.lease)
-            elif feed.idle:
+            elif feed.idle and not await feed.holds(committed):
                 # The stream no longer holds what was committed (it was rebuilt or trimmed): nothing to catch up with.
                 return
 
