@@ -37,7 +37,7 @@ from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.settings_file import note_settings
 from tocsin_cloud.adapters.signing import signing_key
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
-from tocsin_cloud.adapters.sql.away import when_back
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError, when_back
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_event, subjects_of
@@ -85,6 +85,8 @@ PASSWORD_VARIABLE: Final = "TOCSIN_ADMIN_PASSWORD"  # noqa: S105 -- the variable
 CONSOLE: Final = Path(str(files("tocsin_cloud") / "console"))
 # A database that opens in so long is not worth a word.
 AT_ONCE_S: Final = 2.0
+# For so long whoever is told to end waits for the database with all that is left to write.
+END_S: Final = 4.0
 Announce = Callable[[str, str], None]
 Work = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -97,7 +99,7 @@ class PartEndedError(RuntimeError):
 class Summary:
     """What a process knows at its end: stored and raised over the data's life, quarantined since the historian's start.
 
-    None where the interface never heard from the alarms worker.
+    None where the interface never heard from the alarms worker; `alarms_raised` also where the database is away.
     """
 
     role: str
@@ -181,6 +183,7 @@ async def _roles(
             running = _started(tasks, works)
             ports = await _open_doors(process, crew, stop, lambda work: running.extend(_started(tasks, [work])))
             log.info("cloud side ends", role=name_of(settings.roles))
+            database.end_within(END_S)
             for task in running:
                 task.cancel()
         return await _summary(settings.roles, ports)
@@ -463,9 +466,12 @@ def _remote_ports(process: _Process, live: RemoteLive) -> ApiPorts:
 async def _summary(roles: Roles, ports: ApiPorts | None) -> Summary:
     if ports is None:
         return Summary(name_of(roles))
-    figures = ports.live.figures()
-    async with ports.database.read() as session:
-        raised = await session.scalar(select(func.count()).select_from(Occurrence))
+    figures, raised = ports.live.figures(), None
+    try:
+        async with ports.database.read() as session:
+            raised = await session.scalar(select(func.count()).select_from(Occurrence))
+    except DatabaseAwayError as error:
+        log.warning("ends without the database: what is not committed is read again", reason=error.reason)
     return Summary(name_of(roles), figures.readings_stored, raised, sum(figures.quarantined.values()))
 
 

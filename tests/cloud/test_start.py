@@ -1,9 +1,10 @@
-"""The start and the end of a cloud process from within: a database that is away, and what still waits for it."""
+"""The start and the end of a cloud process from within: a database that is away, and what is written last."""
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import aiomqtt
@@ -13,13 +14,15 @@ from structlog.testing import capture_logs
 
 from tests.cloud.rig import HOST, plant_folder
 from tests.support.ports import free_port
+from tests.support.postgres import Postgres
 from tests.support.wait import eventually_async
 from tocsin_cloud import app
 from tocsin_cloud.adapters.sql import away
+from tocsin_cloud.adapters.sql.engine import NO_TIME
 from tocsin_cloud.api.problem import WAITS
 from tocsin_cloud.app import Summary, run
 from tocsin_cloud.loops import quarantine
-from tocsin_cloud.settings import Address, CloudSettings
+from tocsin_cloud.settings import WORKERS, Address, CloudSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 
@@ -77,6 +80,35 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path, monk
             settings.sql_file.rmdir()
             await eventually_async(lambda: ready_at(client), 60)
         assert summaries == [Summary("all", 0, 0, 0)]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("away", [Postgres.killed, Postgres.standing_still])
+def test_told_to_end_while_the_database_is_away_it_ends(
+    away: Callable[[Postgres], AbstractContextManager[None]],
+    postgres_server: Postgres,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In order and in time, whether the server refuses or says nothing; the log says what is not written."""
+    monkeypatch.setattr(app, "END_S", 1.0)
+    url = postgres_server.make(f"end_{away.__name__}").render_as_string()
+    settings = replace(settings_in(tmp_path), sql=url)
+
+    async def has_read(client: httpx.AsyncClient) -> bool:
+        """Whether the alarms worker has something to commit at its end: a tick at least."""
+        return await ready_at(client) and 'tocsin_stream_position{role="alarms"}' in (await client.get("/metrics")).text
+
+    async def story() -> None:
+        with capture_logs() as logs, ExitStack() as meanwhile:
+            async with asyncio.timeout(120), running(settings) as (client, summaries):
+                await eventually_async(lambda: has_read(client), 60)
+                meanwhile.enter_context(away(postgres_server))
+        assert summaries == [Summary("all", 0, None, 0)]
+        (last,) = [line for line in logs if line["event"].startswith("ends without the database")]
+        assert "Connect call failed" in last["reason"] or last["reason"] == NO_TIME
+        assert {line["lease"] for line in logs if line["event"] == "lease not released"} == {*WORKERS}
 
     asyncio.run(story())
 

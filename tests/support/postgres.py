@@ -2,11 +2,12 @@
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 from sqlalchemy.engine import URL
 
@@ -55,6 +56,30 @@ class Postgres:
         if process is not None:
             process.send_signal(3)  # SIGQUIT: an immediate shutdown
             process.wait(30)
+
+    @contextmanager
+    def killed(self) -> Iterator[None]:
+        """Have it away meanwhile: whoever asks is refused."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Have it stand still meanwhile: whoever asks hears nothing."""
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        processes = [server, *server.children(recursive=True)]
+        try:
+            for process in processes:
+                process.suspend()
+            yield
+        finally:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def url(self, database: str) -> URL:
         """The address of one of its databases."""

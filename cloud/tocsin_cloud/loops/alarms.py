@@ -191,8 +191,7 @@ class AlarmsWorker:
             await self._work(feed)
         except asyncio.CancelledError:
             # Consequences that are not committed must be found again: a snapshot behind them would lose them.
-            if self._clean and self._read != self._kept and await parts.outlet.flush(parts.lease):
-                await self._commit(Batch(self._read))
+            if self._clean and self._read != self._kept and await self._left_off():
                 # Whoever takes over need not wait for the file.
                 await parts.lease.release()
                 if self._saving is not None:
@@ -204,6 +203,19 @@ class AlarmsWorker:
         finally:
             if self._feed is not None:
                 await self._feed.close()
+
+    async def _left_off(self) -> bool:
+        """Commit how far the engine has read, and whether that was possible: whoever ends tries once."""
+        parts = self._parts
+        if not await parts.outlet.flush(parts.lease):
+            return False
+        try:
+            async with parts.lease.write() as session:
+                await self._journal.record(session, Batch(self._read), self._read.sequence, parts.clock.now_ns())
+        except DatabaseAwayError as error:
+            log.warning("ends without a snapshot: the next start reads more again", reason=error.reason)
+            return False
+        return True
 
     async def _progress(self) -> Progress:
         async with self._parts.database.read() as session:

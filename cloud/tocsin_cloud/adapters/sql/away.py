@@ -45,6 +45,10 @@ class DatabaseAwayError(OperationalError):
         """What the database, the driver or the network said."""
         return str(self.orig) or repr(self.orig)
 
+    def __str__(self) -> str:
+        """The reason alone: the statement says nothing of it, and would fill a log."""
+        return self.reason
+
 
 async def when_back(work: Callable[[], Awaitable[T]], what: str) -> T:
     """Do what needs the database; while it is away try again, and say once a minute that `what` waits."""

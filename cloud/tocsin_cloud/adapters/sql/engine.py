@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Self
 
+import asyncpg
 import structlog
 from alembic import command
 from alembic.config import Config
@@ -27,6 +28,7 @@ POSTGRESQL: Final = "postgresql+asyncpg"
 BUSY_TIMEOUT_MS: Final = 10_000
 CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 15.0
+NO_TIME: Final = "it did not answer before the end"
 # A writer that stands still in its transaction holds up every other one: PostgreSQL ends it after this long.
 IDLE_TIMEOUT_MS: Final = 5_000
 WRITERS: Final = 0x746F6373696E
@@ -89,6 +91,17 @@ async def _rolled_back(connection: Any) -> None:  # noqa: ANN401 -- aiosqlite's,
         log.debug("connection not rolled back", reason=str(error))
 
 
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # it has no types
+    """One to PostgreSQL that a server which stands still cannot keep open."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- as asyncpg calls it
+        """Close it within `timeout` s; without one it is not in use: nothing is waited for, no answer either."""
+        if timeout is None:
+            self.terminate()
+        else:
+            await super().close(timeout=timeout)
+
+
 def _begin_writing(connection: Connection) -> None:
     # A deferred transaction that first reads and then writes can fail at once with SQLITE_BUSY, whatever the timeout.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -145,6 +158,7 @@ def create_engine(url: URL, *, writing: bool) -> AsyncEngine:
         pool_pre_ping=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S, "command_timeout": ANSWER_TIMEOUT_S, "server_settings": settings,
+            "connection_class": _Connection,
         },
         **pool,
     )  # fmt: skip
@@ -162,6 +176,7 @@ class Database:
         """Keep the two sides; use `open`."""
         self._writer = writer
         self._reader = reader
+        self._until_s: float | None = None
 
     @classmethod
     async def open(cls, url: URL | str) -> Self:
@@ -186,6 +201,10 @@ class Database:
         address = make_url(url)
         return cls(create_engine(address, writing=True), create_engine(address, writing=False))
 
+    def end_within(self, seconds: float) -> None:
+        """Give up in so many seconds what is begun from now on: whoever ends does not wait for a database."""
+        self._until_s = asyncio.get_running_loop().time() + seconds
+
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A session in one writing transaction: committed at the end, rolled back on an error.
@@ -194,8 +213,7 @@ class Database:
             DatabaseAwayError: the database cannot do it now. Where that happens at the end, on
                 PostgreSQL, the transaction may have been committed all the same.
         """
-        async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
-            await _connect(session)
+        async with self._session(self._writer) as session:
             yield session
 
     @asynccontextmanager
@@ -205,9 +223,20 @@ class Database:
         Raises:
             DatabaseAwayError: the database cannot do it now.
         """
-        async with AsyncSession(self._reader, expire_on_commit=False) as session, session.begin():
-            await _connect(session)
+        async with self._session(self._reader) as session:
             yield session
+
+    @asynccontextmanager
+    async def _session(self, side: AsyncEngine) -> AsyncIterator[AsyncSession]:
+        in_time = asyncio.timeout_at(self._until_s)
+        try:
+            async with in_time, AsyncSession(side, expire_on_commit=False) as session, session.begin():
+                await _connect(session)
+                yield session
+        except TimeoutError as error:
+            if not in_time.expired():
+                raise
+            raise DatabaseAwayError(None, None, TimeoutError(NO_TIME)) from error
 
     async def close(self) -> None:
         """Close every connection."""
