@@ -360,7 +360,7 @@ async def _keep_history(crew: _Crew, lease: Lease) -> None:
 async def _tell_people(crew: _Crew, lease: Lease) -> None:
     """Stand by until the lease is ours, and send messages until cancelled."""
     settings, plant, clock, client, *_ = crew.process
-    channels = Channels(settings.outbox)
+    channels = Channels(settings.outbox, metrics=crew.metrics.registry)
     # Before it is a candidate: whoever takes over calls people at once.
     await channels.load(channel for person in plant.file.people for channel in person.channels)
     publish = partial(publish_event, client)

@@ -1,16 +1,12 @@
 """The outbox worker over a real database: once each, again with patience, on to the next step, then silence."""
 
 import asyncio
-import errno
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Final
-from unittest.mock import AsyncMock
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -25,7 +21,7 @@ from tests.cloud.rig import candidate, held
 from tests.support.database import LASTING, PASSING, Make, failing
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
-from tocsin_cloud.adapters.channels import ChannelError, Channels, Letter
+from tocsin_cloud.adapters.channels import ChannelError, Letter
 from tocsin_cloud.adapters.lease import PATIENCE_S, LeaseLostError
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
@@ -36,7 +32,6 @@ from tocsin_cloud.loops.outbox import end_calls
 from tocsin_core.plant import Plant, load_plant
 
 pytestmark = [pytest.mark.anyio, on_both]
-OUTCOMES: Final = "tocsin_messages_total"
 
 
 @dataclass
@@ -129,32 +124,6 @@ async def test_a_due_message_goes_out_once(office: Office) -> None:
     assert (second.state, second.attempts) == ("pending", 0)
     assert office.told == [("notification", {"id": f"{1:016x}"})]
     assert office.post.known == [f"{1:016x}"]
-
-
-async def test_a_folder_that_cannot_be_looked_into_fails_a_message_and_ends_nothing(
-    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody knows whether it was sent: that counts as a failure, with the reason, and the next message goes out."""
-    looks = Path.stat
-
-    def refused(path: Path, **how: bool) -> os.stat_result:
-        if path.parent.name == "sent":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return looks(path, **how)
-
-    monkeypatch.setattr(Path, "stat", refused)
-    raised, registry = occurrence(1), CollectorRegistry()
-    await office.put(raised, message(1, raised, channel="json://127.0.0.1:1/hook"), message(2, raised, to_person="li"))
-    lease = await held(office.database, "another", office.clock)
-    notifier = Notifier(office.database, lease, Channels(tmp_path), AsyncMock(), office.plant, office.clock, registry)
-    assert await notifier.send_due() == 2
-    outbox = await office.outbox()
-    failed, sent = outbox[0, 0, "wang"], outbox[0, 0, "li"]
-    assert (failed.state, failed.attempts, sent.state) == ("pending", 1, "delivered")
-    assert failed.error is not None
-    assert failed.error.startswith("whether it was sent before cannot be seen: [Errno 13] Permission denied")
-    outcomes = {one: registry.get_sample_value(OUTCOMES, {"outcome": one}) for one in ("retried", "delivered")}
-    assert outcomes == {"retried": 1, "delivered": 1}
 
 
 async def test_a_broken_way_is_tried_again_with_growing_patience(office: Office) -> None:

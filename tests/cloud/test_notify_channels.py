@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from tests.support.wait import eventually_async
@@ -100,6 +101,21 @@ async def test_what_a_service_has_taken_is_known_after_a_kill(tmp_path: Path) ->
         following.written_down(letter(1).id)
         following.written_down(letter(2).id)
         assert list((tmp_path / "sent").iterdir()) == []
+
+
+async def test_a_folder_that_keeps_no_marks_holds_up_no_message(tmp_path: Path) -> None:
+    """After a kill it goes out twice, under one key, rather than never; each mark that fails is said and counted."""
+    (tmp_path / "sent").write_text("a file in the folder's place", encoding="utf-8")
+    registry = CollectorRegistry()
+    with hook() as (address, keys), capture_logs() as logs:
+        await Channels(tmp_path, metrics=registry).send(letter(1, f"json{address}"))
+        await Channels(tmp_path).send(letter(1, f"json{address}"))
+    assert keys == [letter(1).id, letter(1).id]
+    assert [(line["event"], line["message"]) for line in logs] == 2 * [
+        ("whether a message was sent before cannot be seen", letter(1).id),
+        ("a message that was sent is not marked", letter(1).id),
+    ]
+    assert registry.get_sample_value("tocsin_message_marks_failed_total") == 2
 
 
 def test_a_mark_that_cannot_be_taken_away_is_said_and_ends_nothing(tmp_path: Path) -> None:

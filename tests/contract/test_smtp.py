@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from tests.cloud.api.stand_ins import PLANT, HandClock, message, occurrence
 from tests.cloud.rig import held
 from tests.support.ports import free_port
-from tocsin_cloud.adapters.channels import Channels
+from tocsin_cloud.adapters.channels import Channels, Letter
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.sql.models import Message
 from tocsin_cloud.loops.notify import Notifier
@@ -29,11 +29,16 @@ SUBJECT = "【北厂】储罐区 氨浓度 高报 31.5 ppm"
 
 @dataclass
 class Mailboxes:
-    """What the mail server took; `refuses` makes it answer every message with an error."""
+    """What the mail server took; `refuses` makes it answer every message with an error.
+
+    `marks` is what stood in the folder of marks as each client took its leave.
+    """
 
     mails: list[EmailMessage] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
     refuses: bool = False
+    marks_in: Path | None = None
+    marks: list[str] = field(default_factory=list)
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 -- aiosmtpd's name
         """Take a message."""
@@ -42,6 +47,12 @@ class Mailboxes:
         self.recipients += envelope.rcpt_tos
         self.mails.append(message_from_bytes(cast("bytes", envelope.content), policy=policy.default))
         return "250 OK"
+
+    async def handle_QUIT(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802 -- aiosmtpd's name
+        """See somebody go."""
+        if self.marks_in is not None:
+            self.marks += [path.name for path in self.marks_in.iterdir()]
+        return "221 Bye"
 
 
 @contextmanager
@@ -118,6 +129,15 @@ async def test_a_mail_arrives_whole_and_once(desk: Desk) -> None:
     assert mail.get_content().splitlines() == ["氨浓度 31.5 ppm", "Ammonia 31.5 ppm"]
     assert desk.boxes.recipients == ["wang@north.example"]
     assert (await desk.row()).state == "delivered"
+
+
+async def test_a_mail_that_was_taken_is_marked_before_the_leave_taking(tmp_path: Path) -> None:
+    """A kill while the server takes its time to say goodbye repeats nothing."""
+    boxes, port = Mailboxes(marks_in=tmp_path / "sent"), free_port()
+    channel = f"mailto://127.0.0.1:{port}?from=tocsin@north.example&to=wang@north.example&mode=insecure"
+    with mail_server(boxes, port):
+        await Channels(tmp_path).send(Letter("0001", "wang", channel, SUBJECT, "31.5 ppm"))
+    assert (len(boxes.mails), boxes.marks) == (1, ["0001"])
 
 
 async def test_a_server_that_is_away_gets_the_mail_when_it_is_back(desk: Desk) -> None:

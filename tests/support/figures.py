@@ -42,7 +42,7 @@ async def every_figure(folder: Path) -> list[Figure]:
     WatchMetrics(metrics.registry)
     database = Database.as_it_is(sqlite_url(folder / "none.sqlite"))
     lease = Lease(database, "notify", "nobody", clock)
-    Notifier(database, lease, Channels(folder), _nobody, plant, clock, metrics.registry)
+    Notifier(database, lease, Channels(folder, metrics=metrics.registry), _nobody, plant, clock, metrics.registry)
     ports = ApiPorts(
         plant=plant,
         database=database,

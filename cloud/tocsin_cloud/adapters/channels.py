@@ -20,6 +20,7 @@ from urllib.parse import unquote
 import apprise
 import structlog
 from apprise.exception import AppriseException
+from prometheus_client import CollectorRegistry, Counter
 
 with warnings.catch_warnings():
     # On Python 3.11 and 3.12 Apprise's mail looks for a module that later ones no longer have.
@@ -74,11 +75,16 @@ class Channels:
     """Sends letters, each once as far as processes on this machine can know it.
 
     The folder `outbox` takes those to `outbox://`, and in `sent` a mark of each that a service has taken: whoever goes
-    on after a kill finds it there, before the database was told.
+    on after a kill finds it there, before the database was told. A folder that does not do that holds up no letter: one
+    that goes out twice is better than one that does not.
     """
 
-    def __init__(self, outbox: Path, timeout_s: float = SEND_TIMEOUT_S) -> None:
-        """Give up on a service that has not taken a letter after `timeout_s`."""
+    def __init__(
+        self, outbox: Path, timeout_s: float = SEND_TIMEOUT_S, metrics: CollectorRegistry | None = None
+    ) -> None:
+        """Give up on a service that has not taken a letter after `timeout_s`; what fails is counted in `metrics`."""
+        what = "Marks of messages sent that could not be read or written: such a message may go out twice."
+        self._unmarked = Counter("tocsin_message_marks_failed", what, registry=metrics)
         self._outbox = Outbox(outbox)
         self._sent = outbox / "sent"
         self._timeout_s = timeout_s
@@ -134,18 +140,20 @@ class Channels:
         if service is None:
             raise ChannelError(f"{kind_of(letter.channel)}:// is no address that Apprise understands")
         if isinstance(service, NotifyEmail):
-            _mail(service, letter)
+            _mail(service, letter, lambda: self._mark(letter))
         else:
             _notify(service, letter)
-        self._mark(letter)
+            self._mark(letter)
 
     def _is_marked(self, letter: Letter) -> bool:
         try:
             (self._sent / letter.id).stat()
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return False
         except OSError as error:
-            raise ChannelError(f"whether it was sent before cannot be seen: {error}") from error
+            self._unmarked.inc()
+            log.warning("whether a message was sent before cannot be seen", message=letter.id, reason=str(error))
+            return False
         return True
 
     def _mark(self, letter: Letter) -> None:
@@ -154,6 +162,7 @@ class Channels:
             (self._sent / letter.id).touch()
         except OSError as error:
             # It has got out: after a kill in the next moments it does so again.
+            self._unmarked.inc()
             log.warning("a message that was sent is not marked", message=letter.id, reason=str(error))
 
 
@@ -177,8 +186,11 @@ def _notify(service: apprise.NotifyBase, letter: Letter) -> None:
         raise ChannelError(masked(told or "the service did not take it", letter.channel))
 
 
-def _mail(service: NotifyEmail, letter: Letter) -> None:
-    """Mail by Apprise's reading of the address, with our own Message-ID: Apprise makes a new one each time."""
+def _mail(service: NotifyEmail, letter: Letter, taken: Callable[[], None]) -> None:
+    """Mail by Apprise's reading of the address, with our own Message-ID: Apprise makes a new one each time.
+
+    Calls `taken` as soon as the mail server has taken it.
+    """
     # Apprise does not type its plugins; these are its parsed address, always text.
     sender = str(service.from_addr[1])
     recipients = [str(address) for _, address in service.targets]
@@ -201,6 +213,8 @@ def _mail(service: NotifyEmail, letter: Letter) -> None:
     with connection as server:
         if not server.sendmail(sender, recipients, mail.as_string()):
             raise ChannelError("the mail server refused the message")
+        # Before the leave-taking, which takes a way to the server and back: a kill meanwhile would repeat the mail.
+        taken()
 
 
 class Outbox:
