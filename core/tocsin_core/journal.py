@@ -80,6 +80,19 @@ class Order:
     once: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Under which onset the cloud side knows the occurrence of `alarm` that the gateway has raised at `onset_ns`.
+
+    While both ends judge an alarm, by different plant files, either may raise it first. From then on it is one
+    occurrence, whose id is the one that people were told: that of the cloud side.
+    """
+
+    alarm: str
+    onset_ns: int
+    known_ns: int
+
+
 def moved(alarm: str, transition: Transition, state: State, command: str = "") -> Entry:
     """The entry for a transition of `alarm` in a step after which the engine is in `state`."""
     number = transition.definition
@@ -173,7 +186,21 @@ def decode_order(body: bytes) -> Order:
     return Order(**_read(body, _ORDER))
 
 
-def _written(told: Entry | Order) -> bytes:
+def encode_naming(naming: Naming) -> bytes:
+    """The body of `naming`."""
+    return _written(naming)
+
+
+def decode_naming(body: bytes) -> Naming:
+    """What is known, in `body`.
+
+    Raises:
+        ValueError: it is none; the message names the key.
+    """
+    return Naming(**_read(body, _NAMING))
+
+
+def _written(told: Entry | Order | Naming) -> bytes:
     values = {field.name: _plain(getattr(told, field.name)) for field in fields(told)}
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
@@ -280,3 +307,4 @@ _ORDER: Final[dict[str, Callable[[Any], Any]]] = {
     "until_ns": _time,
     "once": _flag,
 }
+_NAMING: Final[dict[str, Callable[[Any], Any]]] = {"alarm": _text, "onset_ns": _time, "known_ns": _time}

@@ -173,7 +173,7 @@ def _wire(
     journal = JournalFeed(thread)
     alarms = _alarms(settings, thread.spool, clock, journal)
     on_slice = _ignored if managed is None else managed.take
-    sender = Sender(settings, uplink, journal, board, clock, on_slice, alarms.order)
+    sender = Sender(settings, uplink, journal, board, clock, on_slice, alarms.order, alarms.name)
     watch = ClockWatch(machine, board, clock_sync, sender.on_clock)
     tally = Tally(settings.devices, clock)
     on_kept = tally.before_kept(sender.on_kept)

@@ -10,7 +10,7 @@ from tests.support.wait import eventually_async
 from tocsin_core import engine
 from tocsin_core.clock import SystemClock
 from tocsin_core.engine import Command, State
-from tocsin_core.journal import OBEYED, Entry, decode_order, encode, moved, not_carried_out, refused
+from tocsin_core.journal import OBEYED, Entry, decode_naming, decode_order, encode, moved, not_carried_out, refused
 from tocsin_core.lifecycle import Verb
 from tocsin_core.owned import alone, fingerprints, packed
 from tocsin_core.plant import Plant
@@ -33,6 +33,7 @@ class DecidingGateway(SpoolingGateway):
     journal_newest: int = NEW_SPOOL
     journal_committed: int = NEW_SPOOL
     said_committed: list[int] = field(default_factory=list)
+    names: dict[int, int] = field(default_factory=dict)  # as what its raisings are known, by onset
     obeyed: list[str] = field(default_factory=list)
     decides: bool = True
     differs: bool = False  # it judges by another plant file, all of it
@@ -116,6 +117,8 @@ class DecidingGateway(SpoolingGateway):
             if command.journal_committed is not None:
                 self.said_committed.append(command.journal_committed)
                 self.journal_committed = max(self.journal_committed, command.journal_committed)
+            for known in map(decode_naming, command.known_as):
+                self.names[known.onset_ns] = known.known_ns
             for body in command.orders if not self.deaf else ():
                 await self._obey(body)
             if command.rebirth:

@@ -358,7 +358,10 @@ def test_an_answer_given_after_a_restart_reaches_a_gateway_whose_plant_file_diff
                 async with ordering(r):
                     await gateway.read(60.0)
                     await committed(r, gateway)
+                gateway.names.clear()
                 async with ordering(r):
+                    # Whoever takes over says again as what it is known.
+                    await soon(lambda: gateway.names)
                     answer = await r.command("ack")
                     await soon(lambda: order_state(r, answer.id, "done"))
                     assert gateway.state.phase[gateway.rules.index["P1/H"]] == Phase.ACKNOWLEDGED
@@ -378,8 +381,9 @@ def test_a_limit_that_is_stricter_here_counts_before_the_gateway_has_it(tmp_path
             await gateway.read(70.0)
             await committed(r, gateway)
             (standing,) = await r.all(sql.Occurrence)
-            number = gateway.rules.index["P1/H"]
-            assert await told_beside(r, standing.id) == [("raise", int(gateway.state.onset_ns[number]))]
+            onset_ns = int(gateway.state.onset_ns[gateway.rules.index["P1/H"]])
+            assert await told_beside(r, standing.id) == [("raise", onset_ns)]
+            await soon(lambda: gateway.names == {onset_ns: standing.raised_ns})
             assert [event for event, _ in await steps(r)] == ["raise", "raise"]
             assert len(await r.all(sql.Message)) == 1
             await gateway.ask(Verb.ACKNOWLEDGE)

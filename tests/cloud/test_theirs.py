@@ -121,6 +121,9 @@ class Box:
     entries: list[bytes] = field(default_factory=list)
     committed: int = 0
     waiting: list[GatewayOrder] = field(default_factory=list)
+    # As what the cloud side knows what was raised here; and whether its word on that is lost on the way.
+    names: dict[int, int] = field(default_factory=dict)
+    missed: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         """Be born."""
@@ -147,6 +150,11 @@ class Box:
         self.limit, self.part = limit, alone(plant(limit), GATEWAY)
         self.rules = compile_rules(self.part)
         self.state = engine.restore(kept, self.rules)
+        self.be_born()
+
+    def forget(self) -> None:
+        """Be killed and started anew: what the journal told is known, and as what it is known above is not."""
+        self.names.clear()
         self.be_born()
 
     def read(self, value: float) -> None:
@@ -218,6 +226,10 @@ class Box:
         batch = self.worker.hear(self.stream[-1:])
         self.committed = max([self.committed, *(words.position for words in batch.words)])
         self.waiting += batch.orders
+        if not self.cut and not self.missed():
+            told = self.worker.ears.alarms._known_after(batch)  # noqa: SLF001 -- what it sends after the commit
+            known = [known for names in told.values() for known in names if known.alarm == HIGH]
+            self.names |= {each.onset_ns: each.known_ns for each in known}
         self.obey()
 
     def obey(self) -> None:
@@ -239,11 +251,8 @@ def second(time_ns: int) -> int:
 
 def alike(box: Box) -> bool:
     """Whether both ends have the high alarm in the same phase, and of the same occurrence."""
-    number = box.worker.rules.index[HIGH]
-    onset_ns, standing = int(box.worker.state.onset_ns[number]), {}
-    for entry, ours_ns, _ in box.worker.beside:
-        standing[entry.onset_ns] = ours_ns
-    return box.worker.phase() is box.phase and onset_ns in (box.onset_ns, standing.get(box.onset_ns))
+    onset_ns = int(box.worker.state.onset_ns[box.worker.rules.index[HIGH]])
+    return box.worker.phase() is box.phase and onset_ns == box.names.get(box.onset_ns, box.onset_ns)
 
 
 def assert_one_at_a_time(box: Box) -> None:
@@ -305,6 +314,28 @@ def test_what_the_gateway_raises_again_after_a_return_is_a_new_one() -> None:
         box.read(value)
     assert (box.worker.raised(), box.worker.phase(), box.phase) == ([1, 4], Phase.UNACKNOWLEDGED, Phase.UNACKNOWLEDGED)
     assert alike(box)
+
+
+def test_the_gateway_calls_what_it_has_raised_as_the_cloud_side_does_from_its_next_word_on() -> None:
+    """It is told when it raises what stands here; when it is raised anew here; and once more when it is born anew."""
+    box = Box(Worker(LAX), STRICT)
+    box.read(60.0)
+    assert [second(known) for known in box.names.values()] == [1]
+    box.read(60.0)
+    box.read(90.0)
+    assert {second(onset): second(known) for onset, known in box.names.items()} == {1: 3}
+    box.forget()
+    assert {second(onset): second(known) for onset, known in box.names.items()} == {1: 3}
+
+
+def test_who_answers_what_was_raised_anew_here_answers_what_still_waits_at_the_gateway() -> None:
+    """There it had returned before this end found it again: its siren would sound on, with nobody left to ask."""
+    box = Box(Worker(), LAX)
+    for value in (90.0, 10.0, 60.0):
+        box.read(value)
+    assert (box.worker.raised(), box.phase) == ([1, 3], Phase.RETURNED_UNACKNOWLEDGED)
+    box.ask(Verb.ACKNOWLEDGE)
+    assert (box.worker.phase(), box.phase) == (Phase.ACKNOWLEDGED, Phase.NORMAL)
 
 
 def test_what_the_readings_here_hold_up_a_return_at_the_gateway_does_not_end() -> None:
@@ -463,6 +494,8 @@ def test_nothing_that_stands_at_the_gateway_is_unknown_here_whoever_is_started_o
     """Both files change, the cloud side is started anew, and reads before it hears of the gateway; all may be cut."""
     dice = Random(seed)  # noqa: S311 -- a life to be lived again, no secret
     box = Box(Worker(STRICT, tmp_path / "snapshot"), LAX)
+    lost = Random(-seed)  # noqa: S311 -- the same
+    box.missed = lambda: lost.random() < 0.2
     box.read(10.0)
 
     def start(limit: int) -> None:
@@ -479,12 +512,14 @@ def test_nothing_that_stands_at_the_gateway_is_unknown_here_whoever_is_started_o
         (0.10, lambda: box.press(Verb.ACKNOWLEDGE)),
         (0.10, lambda: box.ask(Verb.ACKNOWLEDGE)),
         (0.06, lambda: start(dice.choice([STRICT, LAX]))),
+        (0.05, box.forget),
     ]
     for _ in range(120):
         box.read(dice.choice([10.0, 60.0, 60.0, 60.0, 90.0]))
         for chance, happens in chances:
             if dice.random() < chance:
                 happens()
+    box.missed = lambda: False
     box.mend()
     box.have(STRICT)
     start(STRICT)
@@ -502,6 +537,8 @@ def test_both_ends_agree_once_their_files_do_and_a_replay_comes_to_the_same(seed
     """Whatever was read, cut off, asked at either end and changed in the files; in any portions, and over restarts."""
     dice = Random(seed)  # noqa: S311 -- a life to be lived again, no secret
     box = Box(Worker(), LAX)
+    lost = Random(-seed)  # noqa: S311 -- the same
+    box.missed = lambda: lost.random() < 0.2
     box.read(10.0)
     chances: list[tuple[float, Callable[[], None]]] = [
         (0.08, lambda: setattr(box, "cut", True)),
@@ -511,12 +548,14 @@ def test_both_ends_agree_once_their_files_do_and_a_replay_comes_to_the_same(seed
         (0.15, lambda: box.ask(Verb.ACKNOWLEDGE)),
         (0.04, lambda: box.press(Verb.SHELVE, box.now_ns + 20 * NS)),
         (0.04, lambda: box.ask(Verb.SHELVE, 20)),
+        (0.05, box.forget),
     ]
     for _ in range(150):
         box.read(dice.choice([10.0, 60.0, 60.0, 90.0, 90.0]))
         for chance, happens in chances:
             if dice.random() < chance:
                 happens()
+    box.missed = lambda: False
     box.mend()
     box.have(STRICT)
     for value in (60.0, 10.0, 60.0):

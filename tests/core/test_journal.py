@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin_core.foreign import LONGEST_TEXT, is_writable
-from tocsin_core.journal import Entry, Order, decode, decode_order, encode, encode_order
+from tocsin_core.journal import (
+    Entry,
+    Naming,
+    Order,
+    decode,
+    decode_naming,
+    decode_order,
+    encode,
+    encode_naming,
+    encode_order,
+)
 from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.readings import EARLIEST_NS, LATEST_NS
 from tocsin_core.sparkplug import (
@@ -147,6 +157,14 @@ def test_a_gateway_whose_clock_was_never_set_reads_its_own_journal() -> None:
     assert decode(encode(replace(ENTRY, time_ns=5, onset_ns=4))).time_ns == 5
 
 
+@given(st.builds(Naming, alarm=TEXTS, onset_ns=TIMES, known_ns=TIMES))
+def test_as_what_an_occurrence_is_known_goes_through(naming: Naming) -> None:
+    """Whole or not at all."""
+    assert decode_naming(encode_naming(naming)) == naming
+    with pytest.raises(ValueError, match="unknown"):
+        decode_naming(encode_naming(naming).replace(b"known_ns", b"unknown"))
+
+
 @given(COUNTED, COUNTED, st.binary(max_size=50), COUNTED, st.lists(st.binary(max_size=50), min_size=1, max_size=5))
 def test_what_our_edge_says_of_its_journal_our_host_hears(
     newest: int, oldest: int, rules: bytes, first: int, bodies: list[bytes]
@@ -170,6 +188,7 @@ def test_what_our_host_orders_our_edge_hears(number: int, bodies: list[bytes]) -
     """Acknowledgements of the journal, and orders in their order."""
     assert parse_command(journal_committed(number, MS)).journal_committed == number
     assert parse_command(journal_committed(number, MS)).committed is None
+    assert parse_command(journal_committed(number, MS, bodies)).known_as == tuple(bodies)
     assert parse_command(orders(bodies, MS)).orders == tuple(bodies)
     with pytest.raises(PayloadError):
         parse_command(b"\xff")

@@ -141,7 +141,7 @@ class Ends:
         return waiting == [(0,)] and self.raised == known and there == here
 
     def same(self) -> bool:
-        """As `agree`, where an occurrence here may be another there: the gateway's raising is recorded with it."""
+        """As `agree`, where the gateway may have raised what stood here: it calls it as it is called here."""
         waiting = self.cloud.rows("SELECT count(*) FROM gateway_order WHERE state = 'waiting'")
         with_ours = {
             occurrence_id(alarm, time_ns): ours
@@ -149,7 +149,7 @@ class Ends:
                 f"SELECT alarm, time_ns, occurrence FROM transition WHERE event = 'raise' AND reason = '{BESIDE}'"  # noqa: S608 -- ours
             )
         }
-        there = {alarm: (with_ours.get(each[0], each[0]), *each[1:]) for alarm, each in self.gateways_view().items()}
+        there = self.gateways_view()
         known = {row[0] for row in self.cloud.rows("SELECT id FROM occurrence")}
         raised = {with_ours.get(each, each) for each in self.raised}
         return waiting == [(0,)] and raised == known and there == self.clouds_view()

@@ -5,7 +5,8 @@ import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from tests.support.wait import eventually_async
 from tocsin_cli.gateway import app
 from tocsin_core.clock import SystemClock
 from tocsin_core.engine import initial, occurrence_id, step
-from tocsin_core.journal import OBEYED, OVERTAKEN, Entry, Order, decode, encode_order
+from tocsin_core.journal import OBEYED, OVERTAKEN, Entry, Naming, Order, decode, encode_naming, encode_order
 from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
 from tocsin_core.plant import load_plant
-from tocsin_core.sparkplug import orders
+from tocsin_core.sparkplug import journal_committed, orders
 from tocsin_edge.adapters.metrics import ask, tell
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.loops.alarm_restore import engine_numbers, heard
@@ -172,6 +173,7 @@ def test_without_any_cloud_side_it_warns_all_the_same(broker: Broker, gateway: G
             link.whole = True
             await eventually_async(lambda: len(stage.host.entries) == 1)
             assert stage.host.entries[0].onset_ns == alarm["onset_ns"]
+            await assert_called_as_above(stage, alarm["onset_ns"])
             kinds = [fed.kind for fed in stage.host.fed]
             first = next(at for at, fed in enumerate(stage.host.fed) if fed.journal and fed.journal.entries)
             assert kinds[0] == "NBIRTH"
@@ -260,6 +262,26 @@ def test_on_a_full_disk_alarms_go_on_and_their_journal_is_kept_later(broker: Bro
         assert numbers == list(range(numbers[0], numbers[0] + 3))
 
     play(gateway, broker.mqtt, story)
+
+
+async def assert_called_as_above(stage: Story, onset_ns: int) -> None:
+    """What the cloud side knows under another onset has its id here, too; only that occurrence of that alarm has."""
+    known = Naming(ALARM, onset_ns, onset_ns - 1)
+    for naming, called in (
+        (known, onset_ns - 1),
+        (replace(known, onset_ns=onset_ns + 1), onset_ns),
+        (known, onset_ns - 1),
+    ):
+        said = [encode_naming(naming), encode_naming(replace(naming, alarm="B/H")), b"no"]
+        await stage.host.command(journal_committed(stage.host.journal_floor, onset_ns // 1_000_000, said))
+        wanted = occurrence_id(ALARM, called)
+        await eventually_async(partial(is_called, stage, wanted))
+
+
+def is_called(stage: Story, wanted: str) -> bool:
+    """Whether the gateway's page shows that id."""
+    (alarm,) = stage.figures()["alarms"]
+    return bool(alarm["occurrence"] == wanted)
 
 
 def order(name: str, verb: Verb, at_ns: int, alarm: str = ALARM, onset_ns: int = 0, until_ns: int = 0) -> Order:

@@ -1,7 +1,7 @@
 """The alarms worker: the stream through `engine.step`, and what comes of it into SQL, one transaction at a time."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf, isfinite
@@ -48,6 +48,7 @@ from tocsin_core import engine
 from tocsin_core.clock import Clock
 from tocsin_core.engine import SnapshotError, State, Transition
 from tocsin_core.foreign import is_writable, parsed
+from tocsin_core.journal import Naming
 from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import Plant
 from tocsin_core.readings import LATEST_NS, Frame
@@ -243,6 +244,8 @@ class AlarmsWorker:
         self._committed, self._clean = self._read, True
         await when_back(self._reconcile, "takeover")
         await when_back(self._recall, "takeover")
+        # What the last holder said of it may not have come.
+        await self._tell_gateways({}, self._known_as(range(len(self._rules.definitions))))
         self._caught_up = True
         log.info(
             "alarms worker ready",
@@ -590,15 +593,29 @@ class AlarmsWorker:
             parts.metrics.journal_unheeded.labels(words.gateway).inc(len(words.aside))
             parts.metrics.journal_gaps.labels(words.gateway).inc(words.gap)
         said = {words.gateway: words.position for words in batch.words if words.decides is not False}
+        await self._tell_gateways(said, self._known_after(batch))
+        if batch.orders or any(words.decides for words in batch.words):
+            parts.ordered.set()
+
+    def _known_after(self, batch: Batch) -> dict[str, list[Naming]]:
+        """By gateway, as what is known here now of which `batch` may have changed that."""
+        raised = {each.transition.definition for each in batch.steps if each.transition.event is Event.RAISE}
+        return self._known_as(raised.union(*(self._delegation.touched(words) for words in batch.words)))
+
+    def _known_as(self, numbers: Iterable[int]) -> dict[str, list[Naming]]:
+        return {} if self._state is None else self._delegation.known_as(numbers, self._state)
+
+    async def _tell_gateways(self, positions: Mapping[str, int], known: Mapping[str, Sequence[Naming]]) -> None:
+        """Tell gateways how far their journals are committed, and as what their occurrences are known here."""
+        parts = self._parts
+        said = {gateway: self._delegation.positions[gateway] for gateway in known} | {**positions}
         try:
             for gateway, position in said.items():
-                site, now_ns = parts.plant.site.id, parts.clock.now_ns()
-                await send_journal_committed(parts.client, site, gateway, position, now_ns)
+                site, now_ns, names = parts.plant.site.id, parts.clock.now_ns(), known.get(gateway, ())
+                await send_journal_committed(parts.client, site, gateway, position, names, now_ns)
         except (NatsError, OSError) as error:
             # The gateway sends again what it was not answered.
             log.warning("journal not acknowledged", reason=str(error) or repr(error))
-        if batch.orders or any(words.decides for words in batch.words):
-            parts.ordered.set()
 
     def _snapshot_is_due(self) -> bool:
         free = self._saving is None or self._saving.done()

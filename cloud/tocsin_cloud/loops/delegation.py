@@ -1,6 +1,6 @@
 """What gateways that decide their own alarms say: who decides, and their journals, each entry once and in order."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -14,8 +14,8 @@ from tocsin_cloud.loops.theirs import NONE, Meant, Ours, Theirs, meant
 from tocsin_core import journal
 from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input, State
 from tocsin_core.engine.state import NEVER, OURS_UNTIL_TOLD, PATIENCE_NS
-from tocsin_core.journal import Entry, Order
-from tocsin_core.lifecycle import ACTIVE, TURNS, Event, Phase, Verb, after
+from tocsin_core.journal import Entry, Naming, Order
+from tocsin_core.lifecycle import ACTIVE, TURNS, UNANSWERED, Event, Phase, Verb, after
 from tocsin_core.owned import among, fingerprints, unpacked
 from tocsin_core.plant import Plant
 from tocsin_core.rules import NS, Rules
@@ -151,6 +151,7 @@ class Delegation:
         """The order that a command just carried out in `state` becomes; None if its alarm is decided here alone.
 
         A gateway that judges it by another plant file is told of acknowledgements all the same: its siren may be on.
+        Whoever answers what is known here answers what waits there from before, too: nothing else here would.
         """
         number = command.definition
         if state.elsewhere[number] == HERE and (
@@ -158,7 +159,32 @@ class Delegation:
         ):
             return None
         onset_ns, theirs = int(state.onset_ns[number]), self._of(number)
-        return self._order(command, identity, theirs.onset_ns if theirs.reaches(onset_ns) else onset_ns)
+        same = theirs.reaches(onset_ns) or theirs.phase in UNANSWERED
+        return self._order(command, identity, theirs.onset_ns if same else onset_ns)
+
+    def known_as(self, numbers: Iterable[int], state: State) -> dict[str, list[Naming]]:
+        """By gateway, as what those of the definitions `numbers` are known here that stand or wait there.
+
+        Where it raised what stood here already, that is the occurrence here. Of what only the gateway judges, and what
+        has one onset at both ends, nothing needs to be said.
+        """
+        found: dict[str, list[Naming]] = {}
+        for number in numbers:
+            theirs = self._of(number)
+            known_ns = theirs.known_ns(int(state.onset_ns[number]))
+            told = state.elsewhere[number] == HERE or known_ns != theirs.onset_ns
+            if told and theirs.phase is not Phase.NORMAL and self._owner[number] in self._deciding:
+                alarm = self._rules.definitions[number].id
+                found.setdefault(self._owner[number], []).append(Naming(alarm, theirs.onset_ns, known_ns))
+        return found
+
+    def touched(self, words: Words) -> Iterable[int]:
+        """The definitions of which `words` may have changed as what they are known."""
+        if words.decides:
+            # It may have been started anew, and remembers none of it.
+            return self._own[words.gateway]
+        entries = (*words.aside, *(each.entry for each in words.beside))
+        return [self._rules.index[entry.alarm] for entry in entries if entry.alarm in self._rules.index]
 
     def orders_from_before(self, gateway: str, state: State, at_ns: int) -> Iterator[GatewayOrder]:
         """Orders to acknowledge and hide at the gateway what was so here when, at `at_ns`, it began to decide."""

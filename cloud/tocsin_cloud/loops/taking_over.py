@@ -20,7 +20,8 @@ def concerns(theirs: Theirs, state: State, number: int) -> bool:
     """
     if theirs.stands:
         return True
-    unanswered = theirs.phase is not Phase.NORMAL and theirs.onset_ns > state.onset_ns[number]
+    onset_ns = int(state.onset_ns[number])
+    unanswered = theirs.phase is not Phase.NORMAL and theirs.known_ns(onset_ns) > onset_ns
     return bool(unanswered and not state.active[number])
 
 
@@ -42,18 +43,16 @@ def raised_there(alarm: str, theirs: Theirs, state: State, number: int) -> Entry
 def taken_over(raised: Entry, theirs: Theirs, state: State, number: int, now_ns: int) -> list[Entry]:
     """The steps that bring an alarm at `now_ns` to where it is at the gateway, whose raising of it is `raised`.
 
-    What stands at both ends keeps its id here, and is one occurrence: an acknowledgement there is one here, unless
-    somebody here has taken one back.
+    What was known here keeps its id, and is one occurrence: an acknowledgement there is one here, unless somebody here
+    has taken one back.
     """
     active, onset_ns = bool(state.active[number]), int(state.onset_ns[number])
-    taken = replace(raised, time_ns=now_ns, reason=STANDS)
+    taken = replace(raised, time_ns=now_ns, onset_ns=theirs.known_ns(onset_ns), reason=STANDS)
     if not theirs.stands:
         event = Event.RETURN_LATCHED if theirs.phase in _LATCHED else Event.RETURN
         return [raised, replace(raised, event=event, time_ns=theirs.returned_ns, phase=theirs.phase)]
     told = [] if active else [taken]
     taken_back = state.commanded_ns[number, Aspect.ANSWER] > onset_ns
     if theirs.phase is Phase.ACKNOWLEDGED and not (active and (taken_back or state.phase[number] == theirs.phase)):
-        here_ns = onset_ns if active else theirs.onset_ns
-        answered = replace(taken, event=Event.ACKNOWLEDGE, phase=theirs.phase, who="tocsin", reason=ANSWERED)
-        told.append(replace(answered, onset_ns=here_ns))
+        told.append(replace(taken, event=Event.ACKNOWLEDGE, phase=theirs.phase, who="tocsin", reason=ANSWERED))
     return told

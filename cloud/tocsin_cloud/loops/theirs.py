@@ -33,6 +33,13 @@ class Theirs(NamedTuple):
         """Whether it still stood there after `onset_ns`."""
         return self.returned_ns == 0 or self.returned_ns > onset_ns
 
+    def known_ns(self, onset_ns: int) -> int:
+        """The onset under which it is known here, where the last occurrence has `onset_ns` (0: there was none).
+
+        What stood there after that was raised is the same: what is raised anew takes its place here.
+        """
+        return onset_ns if onset_ns and self.reaches(onset_ns) else self.onset_ns
+
     def after(self, entry: Entry, over_ns: int) -> "Theirs":
         """What is known after `entry`, of an occurrence that returned at `over_ns` as far as is known by now (0)."""
         if entry.onset_ns == 0 or (entry.event is not Event.RAISE and entry.onset_ns < self.onset_ns):

@@ -21,6 +21,7 @@ JOURNAL_FIRST: Final = "Tocsin/Journal/First"
 JOURNAL_ENTRY: Final = "Tocsin/Journal/Entry"
 JOURNAL_COMMITTED: Final = "Tocsin/JournalCommitted"
 ORDER: Final = "Tocsin/Order"
+KNOWN_AS: Final = "Tocsin/KnownAs"
 # Of a managed node: the version of its slice of the plant that is in force; and to it, a part of the next.
 SLICE: Final = "Tocsin/Slice"
 SLICE_PART: Final = "Tocsin/Slice/Part"
@@ -232,13 +233,15 @@ def put_bytes(payload: Payload, name: str, value: bytes, now_ms: int) -> None:
 class Command:
     """What an NCMD asks of a gateway of ours.
 
-    `orders` are bodies for `tocsin_core.journal.decode_order`, in order; `slice_parts` for `managed.Assembly`.
+    `orders` are bodies for `tocsin_core.journal.decode_order`, in order, `known_as` for `decode_naming` there;
+    `slice_parts` for `managed.Assembly`.
     """
 
     rebirth: bool = False
     committed: int | None = None
     journal_committed: int | None = None
     orders: tuple[bytes, ...] = ()
+    known_as: tuple[bytes, ...] = ()
     slice_parts: tuple[bytes, ...] = ()
 
 
@@ -256,10 +259,15 @@ def committed(batch: int, now_ms: int) -> bytes:
     return payload.SerializeToString()
 
 
-def journal_committed(number: int, now_ms: int) -> bytes:
-    """Payload of an NCMD that says that the database holds what came of all journal entries up to `number`."""
+def journal_committed(number: int, now_ms: int, known_as: Iterable[bytes] = ()) -> bytes:
+    """Payload of an NCMD that says that the database holds what came of all journal entries up to `number`.
+
+    `known_as` are bodies that tell under which onsets occurrences of the gateway are known there.
+    """
     payload = Payload(timestamp=now_ms)
     put_number(payload, JOURNAL_COMMITTED, number, now_ms)
+    for body in known_as:
+        put_bytes(payload, KNOWN_AS, body, now_ms)
     return payload.SerializeToString()
 
 
@@ -285,8 +293,7 @@ def parse_command(data: bytes) -> Command:
         PayloadError: the bytes are not a Sparkplug payload.
     """
     again = False
-    ordered: list[bytes] = []
-    parts: list[bytes] = []
+    bodies: dict[str, list[bytes]] = {ORDER: [], KNOWN_AS: [], SLICE_PART: []}
     said: dict[str, int] = {}
     for metric in parse(data).metrics:
         name = text(metric, "name")
@@ -295,8 +302,13 @@ def parse_command(data: bytes) -> Command:
         elif name in (COMMITTED, JOURNAL_COMMITTED):
             if number(metric, DataType.UINT64) is not None:
                 said[name] = metric.long_value or metric.int_value
-        elif name == ORDER:
-            ordered.append(metric.bytes_value)
-        elif name == SLICE_PART:
-            parts.append(metric.bytes_value)
-    return Command(again, said.get(COMMITTED), said.get(JOURNAL_COMMITTED), tuple(ordered), tuple(parts))
+        elif name in bodies:
+            bodies[name].append(metric.bytes_value)
+    return Command(
+        again,
+        said.get(COMMITTED),
+        said.get(JOURNAL_COMMITTED),
+        tuple(bodies[ORDER]),
+        tuple(bodies[KNOWN_AS]),
+        tuple(bodies[SLICE_PART]),
+    )

@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 
-from tocsin_core.engine import occurrence_id
 from tocsin_core.foreign import LONGEST_TEXT, is_writable, parsed
 from tocsin_core.journal import encode
 from tocsin_core.lifecycle import Phase, Verb
@@ -31,7 +30,7 @@ def alarms_page(alarms: LocalAlarms) -> str:
         found.append(
             {
                 "alarm": definition.id,
-                "occurrence": occurrence_id(definition.id, onset_ns) if onset_ns else None,
+                "occurrence": alarms.occurrence(number),
                 "priority": str(definition.priority),
                 "phase": Phase(int(state.phase[number])).text,
                 "onset_ns": onset_ns,

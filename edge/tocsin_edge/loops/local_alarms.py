@@ -11,8 +11,20 @@ import numpy as np
 import structlog
 
 from tocsin_core.clock import Clock
-from tocsin_core.engine import Command, Refusal, overtaken, restore, set_back, snapshot, step
-from tocsin_core.journal import OBEYED, OVERTAKEN, Entry, Order, decode_order, encode, moved, not_carried_out, refused
+from tocsin_core.engine import Command, Refusal, occurrence_id, overtaken, restore, set_back, snapshot, step
+from tocsin_core.journal import (
+    OBEYED,
+    OVERTAKEN,
+    Entry,
+    Naming,
+    Order,
+    decode_naming,
+    decode_order,
+    encode,
+    moved,
+    not_carried_out,
+    refused,
+)
 from tocsin_core.lifecycle import UNANSWERED, Phase, Verb
 from tocsin_core.readings import AHEAD_NS, I32, Bool, Frame
 from tocsin_core.rules import Rules
@@ -119,6 +131,7 @@ class LocalAlarms:
         self.recent: deque[tuple[int, Entry]] = deque(resumed.recent, maxlen=RECENT)
         self._fresh: list[Sample] = []
         self._orders: deque[Order] = deque()
+        self._known: dict[str, Naming] = {}
         self._wishes: deque[_Asked] = deque()
         self._judged = _Judged()
         self._entry = resumed.entry
@@ -211,6 +224,24 @@ class LocalAlarms:
             log.warning("order not understood", reason=str(error), bytes=len(body))
             return
         self.wake()
+
+    def name(self, body: bytes) -> None:
+        """Take the cloud side's word as what an occurrence that was raised here is known there."""
+        try:
+            known = decode_naming(body)
+        except ValueError as error:
+            log.warning("name not understood", reason=str(error), bytes=len(body))
+            return
+        if known.alarm in self.rules.index:
+            self._known[known.alarm] = known
+
+    def occurrence(self, number: int) -> str | None:
+        """The id of the present occurrence of definition `number`, the one that the cloud side has told it by."""
+        alarm, onset_ns = self.rules.definitions[number].id, int(self.state.onset_ns[number])
+        known = self._known.get(alarm)
+        if known is not None and known.onset_ns == onset_ns:
+            onset_ns = known.known_ns
+        return occurrence_id(alarm, onset_ns) if onset_ns else None
 
     def press(self, button: str) -> None:
         """Acknowledge, in the name of a push-button, all alarms that wait for it now."""

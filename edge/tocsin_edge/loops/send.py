@@ -42,10 +42,10 @@ class Sender:
         clock: Clock,
         on_slice: Callable[[bytes], None],
         on_order: Callable[[bytes], None],
+        on_known: Callable[[bytes], None],
     ) -> None:
-        """Wire only; `on_slice` takes what the cloud side sends of slices of the plant, `on_order` people's orders."""
-        self._on_slice = on_slice
-        self._on_order = on_order
+        """Wire only; what the cloud side sends goes to those that `Connection.hear` tells of."""
+        self._hearing = on_slice, on_order, on_known
         self._settings = settings
         self._uplink = uplink
         self._journal = journal
@@ -170,7 +170,7 @@ class Sender:
             )
             self._connection, self._broker = connection, gateway.uplink
             async with asyncio.TaskGroup() as tasks:
-                hearing = tasks.create_task(connection.hear(self._on_slice, self._on_order), name="commands")
+                hearing = tasks.create_task(connection.hear(*self._hearing), name="commands")
                 await connection.run(self._leaving, tasks)
                 hearing.cancel()
 

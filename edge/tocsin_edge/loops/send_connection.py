@@ -121,10 +121,13 @@ class Connection:
         self._again = True
         self.gave_up()
 
-    async def hear(self, on_slice: Callable[[bytes], None], on_order: Callable[[bytes], None]) -> None:
+    async def hear(
+        self, on_slice: Callable[[bytes], None], on_order: Callable[[bytes], None], on_known: Callable[[bytes], None]
+    ) -> None:
         """Take what hosts say; it is obeyed between two messages, by the task that sends.
 
-        `on_slice` takes parts of slices of the plant, `on_order` people's orders for its alarms.
+        `on_slice` takes parts of slices of the plant, `on_order` people's orders for its alarms, `on_known` as what
+        these are known.
         """
         async for said in self._uplink.heard():
             if isinstance(said, HostState):
@@ -136,6 +139,8 @@ class Connection:
                     on_slice(part)
                 for order in said.orders:
                     on_order(order)
+                for known in said.known_as:
+                    on_known(known)
             self._wake.set()
 
     async def run(self, stopping: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
