@@ -24,6 +24,7 @@ from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.api.ports import ReadingsUnknownError
 from tocsin_cloud.api.remote import (
     COLUMNS,
+    DETAILS_S,
     LOOK_S,
     MISSED,
     SILENT_S,
@@ -87,12 +88,12 @@ def test_an_interface_that_was_held_up_does_not_take_the_workers_for_dead(monkey
     class Worker:
         asked, silent = 0, False
 
-        async def request(self, subject: str, _data: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
-            del timeout
+        async def request(self, subject: str, _data: bytes, timeout: float, headers: object) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
+            del timeout, headers
             self.asked += 1
             if self.silent:
                 raise NatsTimeoutError
-            body = _pack(dict.fromkeys(COLUMNS, np.empty(0)), {"ready": None, "undeclared": []})
+            body = _pack(dict.fromkeys(COLUMNS, np.empty(0)), {"process": "a", "ready": None, "undeclared": []})
             return Msg(_client=cast("Client", self), subject=subject, data=body)
 
     async def story() -> None:
@@ -124,12 +125,13 @@ def test_readings_are_asked_for_when_somebody_wants_them() -> None:
         async def subscribe(self, _subject: str, cb: object) -> None:
             del cb
 
-        async def request(self, subject: str, data: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
-            del timeout
+        async def request(self, subject: str, data: bytes, timeout: float, headers: object) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
+            del timeout, headers
             asked.append(data)
             column = np.asarray([len(asked)])
             columns = dict.fromkeys(COLUMNS, column) if data else {}
-            body = _pack(columns, {"ready": None, "points": len(columns.get("value", ())), "undeclared": []})
+            told: dict[str, object] = {"process": "a", "ready": None, "points": len(columns.get("value", ())), "undeclared": []}
+            body = _pack(columns, told)
             return Msg(_client=cast("Client", self), subject=subject, data=body)
 
     async def story() -> None:
@@ -143,6 +145,44 @@ def test_readings_are_asked_for_when_somebody_wants_them() -> None:
         found = [await live.latest(), *await asyncio.gather(live.latest(), live.latest())]
         assert asked[1 + len(WORKERS) :] == [b"0"]
         assert {latest.value.tolist()[0] for latest in found} == {len(asked)}
+        with suppress(asyncio.CancelledError):
+            await following
+
+    asyncio.run(story())
+
+
+def test_what_is_long_is_asked_for_now_and_then_and_of_whoever_has_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In between, the figures and gateways told last stand; those of a process that has lost its role do not."""
+    monkeypatch.setattr(remote, "LOOK_S", 0.0)
+    clock = HandClock()
+
+    class Worker:
+        process, whole, brief, is_connected = "a", 0, 0, False
+
+        async def subscribe(self, _subject: str, cb: object) -> None:
+            del cb
+
+        async def request(self, subject: str, data: bytes, timeout: float, headers: object) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
+            del timeout, data
+            if Role.ALARMS not in subject:
+                raise NatsTimeoutError
+            self.brief, self.whole = self.brief + (headers is not None), self.whole + (headers is None)
+            told: dict[str, object] = {"process": self.process, "ready": None, "points": 0, "undeclared": []}
+            if headers is None:
+                told |= {"metrics": f"of {self.process}, {self.whole}"}
+            return Msg(_client=cast("Client", self), subject=subject, data=_pack({}, told))
+
+    async def story() -> None:
+        worker = Worker()
+        live = RemoteLive(cast("Client", worker), SITE, clock)
+        following = asyncio.create_task(live.follow())
+        await eventually_async(lambda: worker.brief > 2, interval_s=0)
+        assert live.metrics() == {"a": "of a, 1"}
+        clock.move(DETAILS_S)
+        await eventually_async(lambda: live.metrics() == {"a": "of a, 2"}, interval_s=0)
+        worker.process = "b"
+        await eventually_async(lambda: live.metrics() == {"b": "of b, 3"}, interval_s=0)
+        following.cancel()
         with suppress(asyncio.CancelledError):
             await following
 
@@ -163,13 +203,14 @@ def test_readings_of_long_ago_do_not_pass_for_the_latest(monkeypatch: pytest.Mon
         async def subscribe(self, _subject: str, cb: object) -> None:
             del cb
 
-        async def request(self, subject: str, data: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
-            del timeout
+        async def request(self, subject: str, data: bytes, timeout: float, headers: object) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
+            del timeout, headers
             if self.silent or (data and not self.readings):
                 raise NatsTimeoutError
             stranger = {"index": 0, "id": self.process, "unit": "", "gateway": "gw", "device": "d"}
             columns = dict.fromkeys(COLUMNS, np.asarray([clock.ns])) if data else {}
-            body = _pack(columns, {"ready": None, "points": 1, "undeclared": [stranger]})
+            told = {"process": self.process, "ready": None, "points": 1, "undeclared": [stranger]}
+            body = _pack(columns, told)
             return Msg(_client=cast("Client", self), subject=subject, data=body)
 
     async def story() -> None:

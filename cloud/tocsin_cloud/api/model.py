@@ -1,6 +1,7 @@
 """The shapes of the HTTP interface, version 1: every response and request body, as pydantic models."""
 
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -116,12 +117,16 @@ class Plant(Shape):
     version: str
 
 
-class AlarmLimit(Shape):
+# Not a Shape: of a large plant there are millions, and one of those takes ten times the memory.
+@dataclass(frozen=True, slots=True)
+class AlarmLimit:
     """One alarm definition of a point; a number that the kind does not have is null."""
 
     alarm: str
     kind: AlarmKind
-    side: Literal["high", "low"] | None = Field(description="Which values are beyond it; null where it is no limit.")
+    side: Annotated[
+        Literal["high", "low"] | None, Field(description="Which values are beyond it; null where it is no limit.")
+    ]
     setpoint: float | None
     deadband: float | None
     on_delay_s: float | None

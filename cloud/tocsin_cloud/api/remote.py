@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import BytesIO
+from math import inf
 from typing import Any, Final
 
 import numpy as np
@@ -46,8 +47,11 @@ log = structlog.get_logger(__name__)
 ASK: Final = "tocsin.ask"
 HISTORY: Final = f"{ASK}.history"
 LOOK_S: Final = 0.5
-# The figures are a long text, and every role of a process is asked for them with all else.
-FIGURES_S: Final = 2.0
+# What is long, all figures and what is known of each gateway, need not be as new. Who asks without it says so in a
+# header: a worker of an earlier version tells everything all the same.
+DETAILS_S: Final = 2.0
+BRIEF: Final = "Tocsin-Brief"
+FIGURES_S: Final = 5.0
 PATIENCE_S: Final = 2.0
 HISTORY_PATIENCE_S: Final = 15.0
 SILENT_S: Final = 5.0  # a role is held to be done by nobody when nobody has answered for it for this long, and
@@ -122,7 +126,10 @@ async def _answer_state(told: Told, figures: _Figures, role: Role, message: Msg)
     # A candidate is silent: the one who holds the lease answers.
     if told.leases[role].trusted:
         first = int(message.data) if message.data else None
-        await message.respond(_pack(*await _present(role, told, figures, first)))
+        columns, rest = await _present(role, told, first)
+        if not first and BRIEF not in (message.headers or {}):
+            rest |= _details(role, told, figures)
+        await message.respond(_pack(columns, rest))
 
 
 async def _answer_history(told: Told, message: Msg) -> None:
@@ -138,10 +145,10 @@ async def _answer_history(told: Told, message: Msg) -> None:
         await message.respond(_pack(columns, None))
 
 
-async def _present(role: Role, told: Told, figures: _Figures, first: int | None) -> tuple[Columns, dict[str, Any]]:
+async def _present(role: Role, told: Told, first: int | None) -> tuple[Columns, dict[str, Any]]:
     """What is known of `role`; of the latest readings, of which there may be many, those from point `first` on, if any.
 
-    All else is in the answer that has none of them, or the first.
+    All else, but for `_details`, is in the answer that has none of them, or the first.
     """
     live = told.live
     rest: dict[str, Any] = {"process": told.process}
@@ -153,23 +160,29 @@ async def _present(role: Role, told: Told, figures: _Figures, first: int | None)
         columns = {name: getattr(latest, name)[part] for name in COLUMNS}
     if first:
         return columns, rest
-    rest["metrics"] = figures.text()
-    if role is Role.HISTORIAN:
-        rest["stored"] = {
-            gateway: {**fields, "clock": None if fields["clock"] is None else asdict(fields["clock"])}
-            for gateway, fields in live.stored().items()
-        }
     if role is Role.ALARMS:
         rest |= {
             "undeclared": [asdict(one) for one in live.undeclared()],
             "projections": {point: asdict(ahead) for point, ahead in live.projections().items()},
-            "gateways": [asdict(gateway) for gateway in live.gateways()],
             "flood": live.flood(),
             "ready": told.ready(),
         }
     if role in (Role.ALARMS, Role.HISTORIAN):
         rest["figures"] = asdict(live.figures())
     return columns, rest
+
+
+def _details(role: Role, told: Told, figures: _Figures) -> dict[str, Any]:
+    """The figures of the process, and what `role` knows of each gateway."""
+    details: dict[str, Any] = {"metrics": figures.text()}
+    if role is Role.HISTORIAN:
+        details["stored"] = {
+            gateway: {**fields, "clock": None if fields["clock"] is None else asdict(fields["clock"])}
+            for gateway, fields in told.live.stored().items()
+        }
+    if role is Role.ALARMS:
+        details["gateways"] = [asdict(gateway) for gateway in told.live.gateways()]
+    return details
 
 
 class WorkersSilentError(RuntimeError):
@@ -179,7 +192,8 @@ class WorkersSilentError(RuntimeError):
 class RemoteLive:
     """The present state as those who hold the roles last told it, at most `LOOK_S` old while they answer.
 
-    They are asked for it all the time, but for the readings only when somebody wants to know them: these are many.
+    They are asked for it all the time, for the figures and the gateways every `DETAILS_S`, and for the readings only
+    when somebody wants to know them: these are many.
     """
 
     def __init__(self, client: Client, site: str, clock: Clock) -> None:
@@ -192,6 +206,7 @@ class RemoteLive:
         self._reading = asyncio.Lock()
         self._rest: dict[Role, dict[str, Any]] = {}
         self._last: dict[Role, float] = {}
+        self._whole_at: dict[Role, float] = {}
         self._missed: Counter[Role] = Counter()
         self._candidates: dict[tuple[str, str], tuple[Candidate, float]] = {}
 
@@ -244,7 +259,12 @@ class RemoteLive:
         return True
 
     async def _ask(self, role: Role, *, readings: bool) -> None:
-        columns, rest = await self._portion(role, 0 if readings else None)
+        brief = not readings and self._clock.monotonic() - self._whole_at.get(role, -inf) < DETAILS_S
+        columns, rest = await self._portion(role, 0 if readings else None, brief=brief)
+        if brief and rest["process"] != self._rest[role]["process"]:
+            # Another has taken over: what the one before told of itself does not hold for it.
+            brief = False
+            columns, rest = await self._portion(role, None)
         parts = [columns]
         have = len(columns.get("time_ns", ()))
         while readings and have < rest.get("points", 0):
@@ -259,12 +279,17 @@ class RemoteLive:
             time_ns, value, quality = (np.concatenate([part[name] for part in parts]) for name in COLUMNS)
             self._latest = Latest(time_ns, value, quality, undeclared)
             self._latest_at = now
+        if brief:
+            rest = self._rest[role] | rest
+        else:
+            self._whole_at[role] = now
         self._rest[role], self._last[role] = rest, now
         self._missed[role] = 0
 
-    async def _portion(self, role: Role, first: int | None) -> tuple[Columns, Any]:
-        subject, asked = f"{ASK}.{role}.{self._site}", "" if first is None else str(first)
-        return _unpack((await self._client.request(subject, asked.encode(), timeout=PATIENCE_S)).data)
+    async def _portion(self, role: Role, first: int | None, *, brief: bool = False) -> tuple[Columns, Any]:
+        subject, asked = f"{ASK}.{role}.{self._site}", b"" if first is None else str(first).encode()
+        headers = {BRIEF: "1"} if brief else None
+        return _unpack((await self._client.request(subject, asked, timeout=PATIENCE_S, headers=headers)).data)
 
     def answers(self, role: Role) -> bool:
         """Whether somebody does the work of `role`, as far as was heard."""
