@@ -130,7 +130,12 @@ def test_readings_are_asked_for_when_somebody_wants_them() -> None:
             asked.append(data)
             column = np.asarray([len(asked)])
             columns = dict.fromkeys(COLUMNS, column) if data else {}
-            told: dict[str, object] = {"process": "a", "ready": None, "points": len(columns.get("value", ())), "undeclared": []}
+            told: dict[str, object] = {
+                "process": "a",
+                "ready": None,
+                "points": len(columns.get("value", ())),
+                "undeclared": [],
+            }
             body = _pack(columns, told)
             return Msg(_client=cast("Client", self), subject=subject, data=body)
 
