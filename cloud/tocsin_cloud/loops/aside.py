@@ -1,6 +1,7 @@
 """What a gateway's journal tells that moves no alarm here: recorded as it was told, and nobody is called."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import nan
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.stream import Position
 from tocsin_cloud.loops.delegation import Beside
 from tocsin_cloud.loops.outbox import CHUNK
+from tocsin_cloud.loops.steps import transition_row
 from tocsin_core.engine import occurrence_id
 from tocsin_core.journal import Entry
 from tocsin_core.lifecycle import TURNS, Event, Phase
@@ -111,13 +113,9 @@ async def write_beside(
 def _step(
     entry: Entry, occurrence: str, phases: tuple[str, str], why: str, position: Position, committed_ns: int
 ) -> dict[str, Any]:
-    """The row of a step from the first of `phases` to the second, and why it moved nothing here."""
-    return {
-        "occurrence": occurrence, "alarm": entry.alarm, "event": _event(entry), "phase_from": phases[0],
-        "phase_to": phases[1], "time_ns": entry.time_ns, "now_ns": position.time_ns, "value": entry.value,
-        "who": entry.who or None, "reason": "; ".join(filter(None, (entry.reason, why))),
-        "position": position.sequence, "committed_ns": committed_ns, "latency_ns": None,
-    }  # fmt: skip
+    """The row of a step that says why it moved nothing here."""
+    told = replace(entry, reason="; ".join(filter(None, (entry.reason, why))))
+    return transition_row(told, occurrence, entry.alarm, phases, position, committed_ns)
 
 
 def _event(entry: Entry) -> str:

@@ -17,8 +17,10 @@ from tocsin_cloud.loops.delegation import GatewayOrder, Words
 from tocsin_cloud.loops.orders import note_answers, put_orders, withdraw
 from tocsin_cloud.loops.outbox import CHUNK, Waiting, end_calls, put_in, waiting
 from tocsin_cloud.loops.reasons import because, with_reasons
+from tocsin_cloud.loops.steps import transition_row
 from tocsin_core import routing, tickets
 from tocsin_core.engine import Transition, occurrence_id
+from tocsin_core.journal import Entry
 from tocsin_core.lifecycle import UNANSWERED, Event, Phase
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Text
 from tocsin_core.rules import Rules
@@ -170,7 +172,10 @@ class Journal:
             latency_ns = committed_ns - transition.time_ns if step.timely else None
             if latency_ns is not None:
                 done.latencies_ns.append(latency_ns)
-            rows.append(_transition_row(step, occurrence, definition, committed_ns, latency_ns))
+            phases = transition.phase_from.text, transition.phase_to.text
+            rows.append(
+                transition_row(transition, occurrence, definition.id, phases, step.position, committed_ns, latency_ns)
+            )
             done.occurrences[occurrence] = None
             told = with_reasons(message, None if row is None else because(row.reason), self._groups)
             events.append(self._event(occurrence, definition, point, transition, told))
@@ -283,19 +288,17 @@ async def close_orphans(session: AsyncSession, present: Mapping[str, str], now_n
     `present` maps an alarm's id to its present occurrence. Returns what was closed.
     """
     rows = await session.scalars(select(sql.Occurrence).where(sql.Occurrence.phase != Phase.NORMAL.text))
+    steps: list[dict[str, Any]] = []
     closed: list[str] = []
     for row in rows:
         if present.get(row.alarm) == row.id:
             continue
-        session.add(
-            sql.Transition(
-                occurrence=row.id, alarm=row.alarm, event=Event.RETURN.text, phase_from=row.phase,
-                phase_to=Phase.NORMAL.text, time_ns=now_ns, now_ns=now_ns, value=None, who=None,
-                reason=NO_LONGER_WATCHED, position=0, committed_ns=now_ns, latency_ns=None,
-            )
-        )  # fmt: skip
+        over = Entry(row.alarm, Event.RETURN, now_ns, Phase.NORMAL, reason=NO_LONGER_WATCHED)
+        phases = row.phase, over.phase.text
+        steps.append(transition_row(over, row.id, row.alarm, phases, Position(0, now_ns), now_ns))
         _close(row, now_ns)
         closed.append(row.id)
+    await put(session, sql.Transition, steps)
     return closed
 
 
@@ -426,27 +429,6 @@ def _close(row: Row | None, at_ns: int) -> None:
     if row is not None:
         row.phase = Phase.NORMAL.text
         row.returned_ns = row.returned_ns or at_ns
-
-
-def _transition_row(
-    step: Step, occurrence: str, definition: AlarmDefinition, committed_ns: int, latency_ns: int | None
-) -> dict[str, Any]:
-    transition = step.transition
-    return {
-        "occurrence": occurrence,
-        "alarm": definition.id,
-        "event": transition.event.text,
-        "phase_from": transition.phase_from.text,
-        "phase_to": transition.phase_to.text,
-        "time_ns": transition.time_ns,
-        "now_ns": step.position.time_ns,
-        "value": _finite(transition.value),
-        "who": transition.who or None,
-        "reason": transition.reason or None,
-        "position": step.position.sequence,
-        "committed_ns": committed_ns,
-        "latency_ns": latency_ns,
-    }
 
 
 def _command_row(answer: Answer) -> dict[str, Any]:

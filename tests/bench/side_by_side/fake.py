@@ -4,8 +4,7 @@ import asyncio
 import json
 import struct
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.bench.side_by_side.counter import Arrival
 from tests.bench.side_by_side.devices import BLOCKS, HEADER, HOLDING, QUESTION, REGISTERS, VALUES
-from tests.bench.side_by_side.peer import Message, Start
+from tests.bench.side_by_side.peer import Message, Peer, Start
 from tocsin_core.clock import SystemClock
 
 TOPIC: Final = "fake"
@@ -31,7 +30,7 @@ class Sin(IntEnum):
     DOUBLES_WITH_A_NEW_STAMP = 8
 
 
-class Fake:
+class Fake(Peer):
     """A peer that needs no installation."""
 
     name = "fake"
@@ -47,12 +46,6 @@ class Fake:
         root = Path(__file__).resolve().parents[3]
         told = (str(mqtt), str(period_s), *map(str, ports))
         return Start((sys.executable, "-m", __name__, *told), folder, {"PYTHONPATH": str(root)})
-
-    @asynccontextmanager
-    async def host(self, mqtt: int) -> AsyncIterator[None]:
-        """Nobody."""
-        del mqtt
-        yield
 
     def arrivals(self, messages: Iterable[Message]) -> list[Arrival]:
         """Every value that it published."""

@@ -4,7 +4,23 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.bench.side_by_side.peer import NotInstalledError
+from tests.bench.side_by_side.peer import NotInstalledError, Peer
+
+
+class GivenPeer(Peer):
+    """One whose program the environment variable `variable` names."""
+
+    variable: str
+
+    def __init__(self) -> None:
+        """Know no program yet."""
+        self._program = Path()
+
+    def install(self, folder: Path) -> dict[str, str]:
+        """It must be there."""
+        del folder
+        self._program = given_program(self.variable)
+        return {self.name: version_of(self._program)}
 
 
 def given_program(variable: str) -> Path:

@@ -3,8 +3,8 @@
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,12 +12,11 @@ import httpx
 
 from tests.bench.side_by_side.counter import PLACES, Arrival
 from tests.bench.side_by_side.devices import address_of
-from tests.bench.side_by_side.given import given_program, version_of
+from tests.bench.side_by_side.given import GivenPeer
 from tests.bench.side_by_side.peer import Message, NotInstalledError, Start
 from tests.support.ports import free_port
 from tests.support.wait import eventually
 
-VARIABLE: Final = "TOCSIN_BENCH_NEURON"
 TOPIC: Final = "neuron/data"
 APP: Final = "uplink"
 GROUP: Final = "all"
@@ -28,19 +27,11 @@ STARTS_S: Final = 20.0
 ADDRESS: Final = "1!4{:05d}"
 
 
-class Neuron:
+class Neuron(GivenPeer):
     """The program that `TOCSIN_BENCH_NEURON` names, with `plugins` and `config` beside it as its build leaves them."""
 
     name = "neuron"
-
-    def __init__(self) -> None:
-        self._program = Path()
-
-    def install(self, folder: Path) -> dict[str, str]:
-        """It must be there."""
-        del folder
-        self._program = given_program(VARIABLE)
-        return {"neuron": version_of(self._program)}
+    variable = "TOCSIN_BENCH_NEURON"
 
     def configure(self, folder: Path, ports: Sequence[int], mqtt: int, period_s: float) -> Start:
         """A node a device with one group; QoS 1, what waits for the broker kept in memory and on disk; no pauses."""
@@ -72,12 +63,6 @@ class Neuron:
             published = [{"driver": node, "group": GROUP, "params": {"topic": TOPIC}} for node in nodes]
             tell("subscribes", {"app": APP, "groups": published})
         return start
-
-    @asynccontextmanager
-    async def host(self, mqtt: int) -> AsyncIterator[None]:
-        """Nobody: it waits for no answer but the broker's."""
-        del mqtt
-        yield
 
     def arrivals(self, messages: Iterable[Message]) -> list[Arrival]:
         """Every value of every group's messages."""

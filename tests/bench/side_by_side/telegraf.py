@@ -1,17 +1,15 @@
 """Telegraf with its Modbus input and its MQTT output in a side-by-side run, its buffer on disk."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.bench.side_by_side.counter import Arrival
 from tests.bench.side_by_side.devices import BLOCKS, VALUES, address_of
-from tests.bench.side_by_side.given import given_program, version_of
+from tests.bench.side_by_side.given import GivenPeer
 from tests.bench.side_by_side.peer import Message, Start
 
-VARIABLE: Final = "TOCSIN_BENCH_TELEGRAF"
 TOPIC: Final = "telegraf"
 # A message that is not acknowledged within `timeout` is sent anew as another one: it is longer than any outage here.
 AGENT: Final = """
@@ -55,19 +53,11 @@ REQUEST: Final = """
 """
 
 
-class Telegraf:
+class Telegraf(GivenPeer):
     """The program that `TOCSIN_BENCH_TELEGRAF` names."""
 
     name = "telegraf"
-
-    def __init__(self) -> None:
-        self._program = Path()
-
-    def install(self, folder: Path) -> dict[str, str]:
-        """It must be there."""
-        del folder
-        self._program = given_program(VARIABLE)
-        return {"telegraf": version_of(self._program)}
+    variable = "TOCSIN_BENCH_TELEGRAF"
 
     def configure(self, folder: Path, ports: Sequence[int], mqtt: int, period_s: float) -> Start:
         """One input a device, each block of registers one question; QoS 1, a message for all that is due."""
@@ -84,12 +74,6 @@ class Telegraf:
                 told += REQUEST.format(fields=", ".join(fields))
         (folder / "telegraf.conf").write_text(told, encoding="utf-8")
         return Start((str(self._program), "--config", "telegraf.conf"), folder)
-
-    @asynccontextmanager
-    async def host(self, mqtt: int) -> AsyncIterator[None]:
-        """Nobody: it waits for no answer but the broker's."""
-        del mqtt
-        yield
 
     def arrivals(self, messages: Iterable[Message]) -> list[Arrival]:
         """Every field of the batches."""

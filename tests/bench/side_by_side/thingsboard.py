@@ -14,7 +14,7 @@ import aiomqtt
 
 from tests.bench.side_by_side.counter import Arrival
 from tests.bench.side_by_side.devices import BLOCKS, REGISTERS, VALUES
-from tests.bench.side_by_side.peer import Message, Start, run_installer
+from tests.bench.side_by_side.peer import Message, Peer, Start, run_installer
 
 # The gateway installs this very version of pymodbus when it first needs it: it is given it beforehand.
 PACKAGES: Final = ("thingsboard-gateway==3.8.5", "pymodbus==3.9.2", "pyserial", "pyserial-asyncio")
@@ -35,7 +35,7 @@ LIMITS: Final = (
 )
 
 
-class ThingsBoard:
+class ThingsBoard(Peer):
     """thingsboard-gateway of PyPI in a virtual environment of its own."""
 
     name = "thingsboard-gateway"

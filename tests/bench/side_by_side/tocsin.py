@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.bench.side_by_side.counter import PLACES, Arrival
 from tests.bench.side_by_side.devices import address_of, value_of
-from tests.bench.side_by_side.peer import Message, Start, run_installer
+from tests.bench.side_by_side.peer import Message, Peer, Start, run_installer
 from tocsin_cli.bench.gateway_host import Host
 from tocsin_cli.bench.programs import TOCSIN, with_compiled_files
 from tocsin_core.clock import SystemClock
@@ -23,7 +23,7 @@ BIRTH: Final = "DBIRTH"
 POINT: Final = re.compile(r"d\d+p\d+")
 
 
-class Tocsin:
+class Tocsin(Peer):
     """This project's gateway."""
 
     name = "tocsin edge"

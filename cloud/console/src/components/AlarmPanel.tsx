@@ -7,6 +7,7 @@ import { alarms, alarmsCut, announcedAlarms, silencedAlarms, unacknowledged } fr
 import { explain, say } from "../toast.ts";
 import type { Alarm } from "../types.ts";
 import { AlarmRow } from "./AlarmRow.tsx";
+import { MoreRow } from "./MoreRow.tsx";
 
 type View = "active" | "shelved" | "history";
 const PAGE = 150;
@@ -146,29 +147,21 @@ function AlarmRows({ rows, empty, history }: RowsProps) {
         <AlarmRow key={alarm.id} alarm={alarm} history={history} />
       ))}
       {rest > 0 && (
-        <li class="more">
-          <button
-            type="button"
-            onClick={() => {
-              shown.value += PAGE;
-            }}
-          >
-            {t("moreRows", { count: rest })}
-          </button>
-        </li>
+        <MoreRow
+          label={t("moreRows", { count: rest })}
+          more={() => {
+            shown.value += PAGE;
+          }}
+        />
       )}
       {history && rest <= 0 && !pastEnded.value && last !== undefined && (
-        <li class="more">
-          <button
-            type="button"
-            onClick={() => {
-              shown.value += HISTORY_PAGE;
-              void readPast(last.raised_at);
-            }}
-          >
-            {t("olderAlarms")}
-          </button>
-        </li>
+        <MoreRow
+          label={t("olderAlarms")}
+          more={() => {
+            shown.value += HISTORY_PAGE;
+            void readPast(last.raised_at);
+          }}
+        />
       )}
     </ul>
   );

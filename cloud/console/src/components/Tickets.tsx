@@ -7,6 +7,7 @@ import { named, t } from "../i18n.ts";
 import { applyTickets, connection, fullReads, selectedTicket, tickets, zone } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { Ticket } from "../types.ts";
+import { MoreRow } from "./MoreRow.tsx";
 import { TicketDetail } from "./TicketDetail.tsx";
 
 const PAGE = 150;
@@ -63,16 +64,12 @@ export function Tickets() {
             <TicketRow key={ticket.id} ticket={ticket} chosen={ticket.id === chosen?.id} />
           ))}
           {rest > 0 && (
-            <li class="more">
-              <button
-                type="button"
-                onClick={() => {
-                  shown.value += PAGE;
-                }}
-              >
-                {t("moreRows", { count: rest })}
-              </button>
-            </li>
+            <MoreRow
+              label={t("moreRows", { count: rest })}
+              more={() => {
+                shown.value += PAGE;
+              }}
+            />
           )}
         </ul>
       </div>
