@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -18,11 +18,11 @@ from tests.cloud.ears import Ears
 from tests.cloud.rig import DEVICE, GATEWAY, PLANT, SITE, columns
 from tests.support.hostile import NOW_NS
 from tocsin_cloud.adapters.stream import Message
-from tocsin_cloud.loops.delegation import Beside, GatewayOrder
+from tocsin_cloud.loops.delegation import MOST_UNKNOWN, Beside, GatewayOrder
 from tocsin_cloud.loops.journal import Batch
 from tocsin_core import engine
 from tocsin_core.engine import Command, Input, State
-from tocsin_core.journal import decode, encode, moved, refused
+from tocsin_core.journal import Entry, decode, encode, moved, refused
 from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.owned import alone, fingerprints, packed
 from tocsin_core.plant import Plant, load_plant
@@ -59,6 +59,7 @@ class Worker:
         self.beside: list[Beside] = []
         self.aside: list[tuple[str, Event | None, int]] = []
         self.orders: list[GatewayOrder] = []
+        self.forgotten = 0
 
     @property
     def state(self) -> State:
@@ -75,6 +76,7 @@ class Worker:
         self.beside += [each for words in batch.words for each in words.beside]
         self.aside += [(each.alarm, each.event, each.time_ns) for words in batch.words for each in words.aside]
         self.orders += batch.orders
+        self.forgotten += sum(words.forgotten for words in batch.words)
         return batch
 
     def raised(self, alarm: str = HIGH) -> list[int]:
@@ -205,6 +207,10 @@ class Box:
             self.session.dbirth(DEVICE, columns({0: self.value, 1: 10.0}, self.now_ns // MS), 0, self.now_ns // MS)
         )
         self.tell(most)
+
+    def lose(self) -> None:
+        """What waits of the journal never comes: its disk is gone, or the stream's."""
+        self.committed = len(self.entries)
 
     def mend(self, most: int = 100) -> None:
         """Let what was cut off come through: births, the journal so many entries at a time, and the orders."""
@@ -338,6 +344,44 @@ def test_who_answers_what_was_raised_anew_here_answers_what_still_waits_at_the_g
     assert (box.worker.phase(), box.phase) == (Phase.ACKNOWLEDGED, Phase.NORMAL)
 
 
+@pytest.mark.parametrize("told", ["in its birth", "with an entry"])
+def test_what_has_returned_by_a_word_that_never_comes_returns_by_the_readings(told: str) -> None:
+    """That words are missing is known; else it would stand here until the gateway has something else to say of it."""
+    box = Box(Worker(STRICT), STRICT)
+    box.read(90.0)
+    box.cut = True
+    box.read(10.0)
+    box.lose()
+    box.cut = False
+    if told == "in its birth":
+        box.be_born()
+    else:
+        number = box.rules.index["P1/L"]
+        box.judge(Frame.empty(), [Command(Verb.OUT_OF_SERVICE, number, box.now_ns, "wang", "there")])
+        box.tell()
+    box.read(10.0)
+    assert (box.worker.phase(), box.phase) == (Phase.RETURNED_UNACKNOWLEDGED, Phase.RETURNED_UNACKNOWLEDGED)
+    box.read(90.0)
+    assert (box.worker.raised(), alike(box)) == ([1, 4], True)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_is_taken_over_though_it_has_returned_there_is_over_by_the_next_reading(*, lost: bool) -> None:
+    """The gateway's return of it was lost; what it does hold up, between limit and deadband, stands on."""
+    box = Box(Worker(LAX), STRICT)
+    # The second of them is over by the limit here.
+    for _ in range(2):
+        box.read(60.0)
+    box.cut = True
+    box.read(10.0 if lost else 78.0)
+    box.lose()
+    box.cut = False
+    box.have(LAX)
+    box.read(10.0 if lost else 78.0)
+    expected = Phase.RETURNED_UNACKNOWLEDGED if lost else Phase.UNACKNOWLEDGED
+    assert (box.worker.phase(), box.phase) == (expected, expected)
+
+
 def test_what_the_readings_here_hold_up_a_return_at_the_gateway_does_not_end() -> None:
     """Both raised it by the same reading; it fell below the gateway's limit alone, and is not raised a second time."""
     box = Box(Worker(), LAX)
@@ -460,6 +504,22 @@ def test_what_was_put_aside_of_an_alarm_that_this_end_has_later_stands_here_then
     box.be_born()
     assert (box.worker.phase("P1/L"), box.worker.raised("P1/L")) == (Phase.UNACKNOWLEDGED, [1])
     assert box.worker.steps[-1][2] > raised_ns
+
+
+def test_of_alarms_that_are_unknown_here_the_latest_of_those_that_wait_are_remembered(tmp_path: Path) -> None:
+    """More of them than any version of a plant file brings would have a snapshot grow without end; it is counted."""
+    box = Box(Worker(STRICT, tmp_path / "snapshot"))
+    raised = Entry("", Event.RAISE, NOW_NS, Phase.UNACKNOWLEDGED, NOW_NS)
+    box.entries += [encode(replace(raised, alarm=f"T/{each}")) for each in range(MOST_UNKNOWN)]
+    box.entries += [encode(replace(raised, alarm=name)) for name in ("T/0", HIGH, "T/new")]
+    box.tell(2000)
+    worker = box.worker.restarted(tmp_path)
+    for each in (box.worker, worker):
+        known = each.ears.alarms._delegation.kept().theirs[GATEWAY]  # noqa: SLF001 -- shown nowhere else
+        assert len(known) == MOST_UNKNOWN + 1
+        assert {"T/0", "T/2", "T/new", HIGH} <= known.keys()
+        assert "T/1" not in known
+    assert box.worker.forgotten == 1
 
 
 @pytest.mark.parametrize("limit", [STRICT, LAX])

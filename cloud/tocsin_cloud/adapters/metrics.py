@@ -46,6 +46,7 @@ class Metrics:
     journal_repeated: Counter = field(init=False)
     journal_lost: Counter = field(init=False)
     journal_unheeded: Counter = field(init=False)
+    journal_forgotten: Counter = field(init=False)
     journal_gaps: Counter = field(init=False)
     orders_waiting: Gauge = field(init=False)
     disagreements: Gauge = field(init=False)
@@ -66,8 +67,8 @@ class Metrics:
         for event in Event:
             self.transitions.labels(event.text)
         for gateway in gateways:
-            for figure in (self.journal_repeated, self.journal_lost, self.journal_unheeded, self.journal_gaps):
-                figure.labels(gateway)
+            for what in ("repeated", "lost", "unheeded", "forgotten", "gaps"):
+                getattr(self, f"journal_{what}").labels(gateway)
 
     def _put(self, name: str, figure: Gauge | Counter | Histogram) -> None:
         object.__setattr__(self, name, figure)
@@ -222,6 +223,7 @@ class Metrics:
             ("repeated", "Alarm journal entries of a gateway that came again and were taken in already."),
             ("lost", "Gaps in a gateway's alarm journal that nothing fills, and entries that cannot be read."),
             ("unheeded", "Alarm journal entries of a gateway that move no alarm here, and are history alone."),
+            ("forgotten", "Alarms unknown here that a gateway told of and that are too many to be remembered."),
             ("gaps", "Messages of a gateway's alarm journal that came before earlier ones, and wait to come again."),
         ):
             put(f"journal_{name}", Counter(f"tocsin_journal_{name}", text, ["gateway"], registry=own))

@@ -591,6 +591,7 @@ class AlarmsWorker:
             parts.metrics.journal_repeated.labels(words.gateway).inc(words.repeated)
             parts.metrics.journal_lost.labels(words.gateway).inc(words.lost)
             parts.metrics.journal_unheeded.labels(words.gateway).inc(len(words.aside))
+            parts.metrics.journal_forgotten.labels(words.gateway).inc(words.forgotten)
             parts.metrics.journal_gaps.labels(words.gateway).inc(words.gap)
         said = {words.gateway: words.position for words in batch.words if words.decides is not False}
         await self._tell_gateways(said, self._known_after(batch))

@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 # What an entry tells is news when it is no older than this; what was kept during a cut is old by nature.
 NEWS_NS: Final = 10 * NS
 
+# Of alarms that are not its own by this plant file: about as many as a version of the file may add.
+MOST_UNKNOWN: Final = 1000
+
 FROM_BEFORE: Final = "from before the gateway decided"
 ANSWERED: Final = "acknowledged before the gateway raised it"
 _ANSWERS: Final = (Verb.ACKNOWLEDGE, Verb.UNACKNOWLEDGE, Verb.RESET)
@@ -71,10 +74,11 @@ class Words:
 
     `inputs` are the engine's. `position` is the last journal number taken in (0: none), `lost` counts gaps that nothing
     fills and entries that cannot be read. `aside` are the steps that move no alarm here, because this plant file does
-    not have it for this gateway, or knows of a later occurrence: they are history alone. `beside` are those of an alarm
-    that stands here already. `answers` maps ids of orders to why they were refused ("": they were carried out).
-    `orders` are to bring the gateway to what was answered here, by definition. `decides` is what a birth says, None for
-    any other message. `news`: the entries tell of what just happened.
+    not have it for this gateway, or knows of a later occurrence: they are history alone; `forgotten` counts such alarms
+    of which no more is known. `beside` are the steps of those that stand here already. `answers` maps ids of orders to
+    why they were refused ("": they were carried out). `orders` are to bring the gateway to what was answered here, by
+    definition. `decides` is what a birth says, None for any other message. `news`: the entries tell of what just
+    happened.
     """
 
     gateway: str
@@ -84,6 +88,7 @@ class Words:
     aside: list[Entry] = field(default_factory=list)
     beside: list[Beside] = field(default_factory=list)
     repeated: int = 0
+    forgotten: int = 0
     gap: bool = False
     answers: dict[str, str] = field(default_factory=dict)
     orders: dict[int, GatewayOrder] = field(default_factory=dict)
@@ -112,8 +117,9 @@ class Delegation:
         self._alike = np.zeros(len(rules.definitions), np.bool_)
         # Gateways whose last word moved no alarm: so much is said once of each.
         self._set_aside: set[str] = set()
-        # By gateway and alarm; of alarms that are not the gateway's by this plant file, what should be answered there.
+        # By gateway and alarm; of alarms that are not the gateway's by this plant file apart from the others.
         self._theirs: dict[str, dict[str, Theirs]] = {}
+        self._unknown: dict[str, dict[str, Theirs]] = {}
         self.positions: dict[str, int] = {}
 
     def adopt(self, positions: Mapping[str, int]) -> None:
@@ -123,7 +129,9 @@ class Delegation:
 
     def kept(self) -> Kept:
         """What a snapshot keeps, as it is now."""
-        theirs = {gateway: {alarm: [*each] for alarm, each in known.items()} for gateway, known in self._theirs.items()}
+        theirs: dict[str, dict[str, list[int]]] = {}
+        for gateway, known in (*self._theirs.items(), *self._unknown.items()):
+            theirs.setdefault(gateway, {}).update((alarm, [*each]) for alarm, each in known.items())
         return Kept(dict(self.positions), sorted(self._deciding), self._prints[self._alike].tobytes(), theirs)
 
     def restore(self, kept: Kept, state: State) -> None:
@@ -131,7 +139,9 @@ class Delegation:
         self.adopt(kept.journals)
         self._deciding.update(kept.deciding)
         for gateway, known in kept.theirs.items():
-            self._theirs[gateway] = {alarm: Theirs.of(each) for alarm, each in known.items()}
+            for alarm, each in known.items():
+                place = self._unknown if self._number(gateway, alarm) is None else self._theirs
+                place.setdefault(gateway, {})[alarm] = Theirs.of(each)
         self._alike[list(self._owner)] = True
         self._alike &= (state.elsewhere != HERE) & among(self._prints, unpacked(kept.alike))
         state.elsewhere[~self._alike] = HERE
@@ -235,7 +245,10 @@ class Delegation:
             log.warning("a gateway's journal went back", gateway=gateway, newest=part.newest, known=position)
             position = self.positions[gateway] = (part.oldest or part.newest + 1) - 1
             self._theirs.pop(gateway, None)
+            self._unknown.pop(gateway, None)
         self._agree(words, unpacked(part.rules if part is not None and decides else b""), state, now_ns)
+        if part is not None and (part.oldest or 0) > position + 1:
+            self._doubt(words, state, now_ns)
         if not (decides or known or words.inputs):
             return None
         words.position = position
@@ -261,8 +274,20 @@ class Delegation:
         anew = alike & ~here & ~state.active[numbers] & waited
         if anew.any():
             words.inputs.append(Decider(tuple(numbers[anew].tolist()), True, now_ns))  # noqa: FBT003 -- elsewhere
-        for number in numbers[alike & here].tolist():
+        begun = numbers[alike & here].tolist()
+        for number in begun:
             self._take_over(words, number, state, now_ns)
+        stands = tuple(number for number in begun if self._of(number).stands)
+        if stands:
+            # It may have gone before today's plant file was the gateway's: what it says of that may be lost.
+            words.inputs.append(Decider(stands, True, now_ns))  # noqa: FBT003 -- elsewhere
+
+    def _doubt(self, words: Words, state: State, now_ns: int) -> None:
+        """Let what stands return by the readings here, where the gateway's word on that may be one that never comes."""
+        own = np.asarray(self._own[words.gateway], np.int64)
+        stands = own[(state.elsewhere[own] == ELSEWHERE) & state.active[own]]
+        if len(stands):
+            words.inputs.append(Decider(tuple(stands.tolist()), True, now_ns))  # noqa: FBT003 -- elsewhere
 
     def _take_over(self, words: Words, number: int, state: State, now_ns: int) -> None:
         """Let an alarm that its gateway decides from now on stand here as the gateway has told."""
@@ -287,6 +312,7 @@ class Delegation:
             words.lost = 1
             log.error("journal entries never came", gateway=gateway, after=position, before=part.oldest)
             position = part.oldest - 1
+            self._doubt(words, state, now_ns)
         if part.entries and first > position + 1:
             words.gap = True
         else:
@@ -306,15 +332,15 @@ class Delegation:
         if entry.command:
             # What answers an order was recorded here when it was given.
             words.answers[entry.command] = entry.refusal
-        known = self._theirs.setdefault(words.gateway, {})
-        before = known.get(entry.alarm, NONE)
-        known[entry.alarm] = now = before.after(entry, taken.over_ns.get((entry.alarm, entry.onset_ns), 0))
-        number = self._rules.index.get(entry.alarm)
-        if number is None or self._owner.get(number) != words.gateway:
-            if now.phase is Phase.NORMAL:
-                del known[entry.alarm]
+        over_ns = taken.over_ns.get((entry.alarm, entry.onset_ns), 0)
+        number = self._number(words.gateway, entry.alarm)
+        if number is None:
+            words.forgotten += self._note_unknown(words.gateway, entry, over_ns)
             self._put_aside(words, entry)
             return
+        known = self._theirs.setdefault(words.gateway, {})
+        before = known.get(entry.alarm, NONE)
+        known[entry.alarm] = now = before.after(entry, over_ns)
         ours = taken.ours(number)
         about = meant(entry, before, now, ours)
         if about is Meant.PAST:
@@ -328,6 +354,22 @@ class Delegation:
             taken.goes_on(number, told)
             words.news &= _is_news(entry, taken.now_ns)
             words.inputs.append(journal.word_of(told, number, answers=bool(entry.command)))
+
+    def _number(self, gateway: str, alarm: str) -> int | None:
+        """The definition of an alarm that is the gateway's by this plant file; None of any other."""
+        number = self._rules.index.get(alarm)
+        return None if number is None or self._owner.get(number) != gateway else number
+
+    def _note_unknown(self, gateway: str, entry: Entry, over_ns: int) -> int:
+        """Keep what should be answered at the gateway, of the alarms it told of last; how many are forgotten for it."""
+        known = self._unknown.setdefault(gateway, {})
+        now = known.pop(entry.alarm, NONE).after(entry, over_ns)
+        if now.phase is not Phase.NORMAL:
+            known[entry.alarm] = now
+        if len(known) <= MOST_UNKNOWN:
+            return 0
+        del known[next(iter(known))]
+        return 1
 
     def _of_ours(self, taken: "_Taken", number: int, entry: Entry, ours: Ours) -> Entry | None:
         """What an entry about the occurrence here is to the engine; None where it moves nothing, and is recorded alone.

@@ -39,7 +39,8 @@ def decide(state: State, decider: Decider) -> None:
 
     What stands when the other end begins, or waits for its on-delay, stays with this end until the other end speaks of
     it, or begins anew while nothing does. Of what it has decided before, a word that is missing is waited for anew:
-    what happened meanwhile is on its way.
+    what happened meanwhile is on its way; and what stands may have returned by a word that is lost, so that the
+    readings here, too, may end it until the other end speaks of it.
 
     That somebody has acknowledged what stands, and what hides it, then counts as ordered (`commanded_ns`), each at a
     time of its own: it holds until the other end has answered.
@@ -49,7 +50,9 @@ def decide(state: State, decider: Decider) -> None:
         state.elsewhere[number] = HERE
         return
     known = state.elsewhere[number] != HERE
-    resting = number[known & ~state.active[number]]
+    standing = known & state.active[number]
+    state.elsewhere[number[standing]] = OURS_UNTIL_TOLD
+    resting = number[known & ~standing]
     state.since_ns[resting[state.elsewhere[resting] == ELSEWHERE]] = NEVER
     state.elsewhere[resting[state.since_ns[resting] == NEVER]] = ELSEWHERE
     number = number[~known]
