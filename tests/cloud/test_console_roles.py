@@ -33,6 +33,7 @@ def test_the_page_offers_what_the_role_may_do(tmp_path: Path) -> None:
                 async with SpoolingGateway(settings.mqtt).connected() as gateway, page_of(cloud, problems) as page:
                     await gateway.send({0: 90.0})
                     await an_administrator_manages(page, cloud)
+                    await a_phone_shows_every_part(page)
                     await somebody_else(page, "regulator", "监管人员（只读）")
                     await a_regulator_reads(page)
                     await what_is_not_watched_is_on_one_screen(page)
@@ -105,6 +106,18 @@ async def an_administrator_manages(page: Page, cloud: CloudProcess) -> None:
     assert await answer_to(cloud, token) == httpx.codes.UNAUTHORIZED
     await page.get_by_test_id("tab-points").click()
     await expect(page.get_by_test_id("made-token")).to_have_count(0)
+
+
+async def a_phone_shows_every_part(page: Page) -> None:
+    """On a narrow screen each tab can be reached, in both languages, and nothing stands beside the screen."""
+    await page.set_viewport_size({"width": 390, "height": 844})
+    for tab in await page.get_by_role("tab").all():
+        await page.get_by_test_id("lang-switch").click()
+        await tab.click(timeout=PATIENCE_MS)
+        await expect(tab).to_have_attribute("aria-selected", "true")
+        assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    await page.get_by_test_id("tab-points").click()
+    await page.set_viewport_size({"width": 1920, "height": 1080})
 
 
 async def answer_to(cloud: CloudProcess, token: str | None) -> int:

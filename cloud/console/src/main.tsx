@@ -6,6 +6,7 @@ import "./styles/panels.css";
 import "./styles/health.css";
 import "./styles/kpi.css";
 import "./styles/people.css";
+import "./styles/narrow.css";
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { startClock } from "./clock.ts";
