@@ -1,6 +1,10 @@
-"""When the keep loop writes: at once after a quiet moment, and together what comes soon after."""
+"""When the keep loop writes, syncs and hands on: each sample is on disk at once, and synced together with others."""
 
 import asyncio
+import sqlite3
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,7 @@ from tocsin_core.ranges import Ranges
 from tocsin_core.readings import GOOD
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_core.sparkplug.edge import Columns
-from tocsin_edge.adapters.spool import Spool
+from tocsin_edge.adapters.spool import Part, Spool
 from tocsin_edge.loops import keep
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.journal_feed import JournalFeed
@@ -23,6 +27,7 @@ from tocsin_edge.settings import DeviceSettings, SensorDevice
 
 CLOCK = SystemClock()
 HOUR_S = 3600.0
+Story = Callable[["Run"], Coroutine[None, None, None]]
 DEVICE = DeviceSettings(
     EdgeDevice("D", (EdgeMetric("X"),)), Ranges.of([None]), 10**9, SensorDevice(Mqtt(topic="t"), ("X",))
 )
@@ -33,43 +38,150 @@ def sample(time_ms: int) -> Sample:
     return Sample(DEVICE, Columns(np.zeros(1, np.int64), np.array([time_ms]), np.ones(1), np.full(1, GOOD, np.uint8)))
 
 
-def nothing_decided() -> Verdict:
-    """Give the verdict of a gateway without alarms."""
+class Run:
+    """A keep loop on a spool of its own, and what it has written, synced and handed on."""
 
-    def kept(numbers: object, batch: int, *, on_disk: bool) -> None:
-        del numbers, batch, on_disk
-
-    return Verdict((), kept)
-
-
-def test_the_first_sample_is_written_at_once_and_what_follows_soon_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A kill takes what is not written: with nothing to gather for, nothing waits; a card bears only so many writes."""
-    monkeypatch.setattr(keep, "GATHER_S", HOUR_S)
-    writes: list[list[Kept]] = []
-
-    async def story() -> None:
+    def __init__(self, folder: Path) -> None:
         now_ms = CLOCK.now_ns() // 1_000_000
-        thread = SpoolThread(Spool.open(tmp_path / "spool.sqlite", 8, 60, now_ms), CLOCK)
-        journal, board = JournalFeed(thread), Board((), now_ms)
-        keeper = Keeper(
-            journal, board, CLOCK, nothing_decided, lambda: (0, 0), writes.append, lambda: None, lambda: None
+        self.path = folder / "spool.sqlite"
+        self.spool = Spool.open(self.path, 8, 60, now_ms)
+        self.thread = SpoolThread(self.spool, CLOCK)
+        self.entries: list[tuple[int, bytes]] = []
+        self.handed_on: list[list[int]] = []
+        self.writes: list[tuple[int, bool]] = []
+        self.syncs = 0
+        self._keep, self._sync = self.spool.keep, self.spool.sync
+        journal, board = JournalFeed(self.thread), Board((), now_ms)
+        self.keeper = Keeper(
+            journal, board, CLOCK, self.judge, lambda: (0, 0), self.hand_on, lambda: None, lambda: None
         )
-        running = asyncio.create_task(keeper.run())
+
+    def judge(self) -> Verdict:
+        """Give the verdict of a gateway with the alarms that the test says."""
+
+        def kept(numbers: object, batch: int, *, on_disk: bool) -> None:
+            del numbers, batch, on_disk
+
+        entries, self.entries = self.entries, []
+        return Verdict(entries, kept)
+
+    def hand_on(self, kept: list[Kept]) -> None:
+        """Take what is safe."""
+        self.handed_on.append([int(each.sample.columns.time_ms[0]) for each in kept])
+
+    def keep(
+        self, parts: Sequence[Part], entries: Sequence[tuple[int, bytes]], *, synced: bool
+    ) -> tuple[list[int], list[int]]:
+        """Write, and count it."""
+        given = self._keep(parts, entries, synced=synced)
+        self.writes.append((len(parts), synced))
+        return given
+
+    def sync(self) -> None:
+        """Sync, and count it."""
+        self._sync()
+        self.syncs += 1
+
+    def on_disk(self) -> int:
+        """Count the batches that another process sees, and so would find after a kill."""
+        with closing(sqlite3.connect(self.path)) as other:
+            return int(other.execute("SELECT count(*) FROM batches").fetchone()[0])
+
+
+@pytest.fixture
+def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
+    """Run a story with a keep loop that runs meanwhile and is cut off at the story's end."""
+
+    async def told(story: Story) -> None:
+        run = Run(tmp_path)
+        monkeypatch.setattr(run.spool, "keep", run.keep)
+        monkeypatch.setattr(run.spool, "sync", run.sync)
+        running = asyncio.create_task(run.keeper.run())
         try:
-            keeper.put(sample(1))
-            await eventually_async(lambda: len(writes) == 1)
-            for time_ms in (2, 3):
-                keeper.put(sample(time_ms))
-            # A write that did not wait would be in the spool's thread before this.
-            for _ in range(3):
-                await asyncio.sleep(0)
-            await thread.call(thread.spool.counters)
+            await story(run)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-            thread.close()
+            run.thread.close()
 
-    asyncio.run(story())
-    assert [[kept.sample.columns.time_ms.tolist() for kept in write] for write in writes] == [[[1]]]
+    return lambda story: asyncio.run(told(story))
+
+
+def test_every_sample_is_on_disk_at_once_and_handed_on_when_it_is_synced(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill takes nothing that was read; a card bears only so many synced writes, and nothing is sent before one."""
+    monkeypatch.setattr(keep, "SYNC_EVERY_S", HOUR_S)
+
+    async def story(run: Run) -> None:
+        run.keeper.put(sample(1))
+        await eventually_async(lambda: run.handed_on == [[1]])
+        for time_ms in (2, 3):
+            run.keeper.put(sample(time_ms))
+            await eventually_async(lambda: len(run.writes) == time_ms)  # noqa: B023 - within this turn
+            assert run.on_disk() == time_ms
+        assert run.handed_on == [[1]]
+        run.entries = [(4, b"raised")]
+        run.keeper.wake()
+        await eventually_async(lambda: run.handed_on == [[1], [2, 3]])
+        assert run.writes == [(1, True), (1, False), (1, False), (0, True)]
+
+    begin(story)
+
+
+def test_what_was_written_soon_after_a_sync_is_synced_together_without_more_to_come(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes last before a silence is not left to the next power cut."""
+    monkeypatch.setattr(keep, "SYNC_EVERY_S", 0.5)
+
+    async def story(run: Run) -> None:
+        run.keeper.put(sample(1))
+        await eventually_async(lambda: run.handed_on == [[1]])
+        for time_ms in (2, 3):
+            run.keeper.put(sample(time_ms))
+        await eventually_async(lambda: [*chain(*run.handed_on)] == [1, 2, 3])
+        assert sum(synced for _, synced in run.writes) + run.syncs == len(run.handed_on)
+
+    begin(story)
+
+
+def test_more_than_may_be_written_one_by_one_is_gathered(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway of hundreds of devices does not judge and write a thousand times a second."""
+    monkeypatch.setattr(keep, "AT_ONCE", 3)
+    monkeypatch.setattr(keep, "WRITES_PER_S", 1 / HOUR_S)
+
+    async def story(run: Run) -> None:
+        for time_ms in range(1, 4):
+            run.keeper.put(sample(time_ms))
+            await eventually_async(lambda: len(run.writes) == time_ms)  # noqa: B023 - within this turn
+        run.keeper.put(sample(4))
+        # A write that did not wait would be in the spool's thread before this.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await run.thread.call(run.spool.counters)
+        assert len(run.writes) == 3
+
+    begin(story)
+
+
+def test_a_disk_that_does_not_sync_is_told_and_what_it_took_is_sent(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody believes a disk that failed at it, and the cloud side gets what may be gone after the next power cut."""
+    monkeypatch.setattr(keep, "SYNC_EVERY_S", 0.2)
+
+    async def story(run: Run) -> None:
+        def refuse() -> None:
+            raise sqlite3.OperationalError("not synced")
+
+        monkeypatch.setattr(run.spool, "sync", refuse)
+        run.keeper.put(sample(1))
+        await eventually_async(lambda: run.handed_on == [[1]])
+        run.keeper.put(sample(2))
+        await eventually_async(lambda: run.handed_on == [[1], [2]])
+        assert run.writes[1:] == [(1, True)] or run.keeper.trouble == "not synced"
+
+    begin(story)

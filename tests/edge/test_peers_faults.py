@@ -180,10 +180,10 @@ def test_devices_that_are_read_at_once_are_kept_in_one_write(
     keep = Spool.keep
 
     def counted(
-        spool: Spool, parts: Sequence[Part], entries: Sequence[tuple[int, bytes]]
+        spool: Spool, parts: Sequence[Part], entries: Sequence[tuple[int, bytes]], *, synced: bool
     ) -> tuple[list[int], list[int]]:
         transactions.append(len(parts))
-        return keep(spool, parts, entries)
+        return keep(spool, parts, entries, synced=synced)
 
     monkeypatch.setattr(Spool, "keep", counted)
 

@@ -96,10 +96,10 @@ async def hang(self, *question):
     while (folder / "line").exists():
         await asyncio.sleep(3600)
     return await ask(self, *question)
-def block(self, *parts):
+def block(self, *parts, **how):
     while (folder / "spool").exists():
         time.sleep(0.1)
-    return keep(self, *parts)
+    return keep(self, *parts, **how)
 ModbusLine.ask, Spool.keep = hang, block
 from tocsin_cli.main import main
 main()

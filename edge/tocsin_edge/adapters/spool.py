@@ -1,6 +1,7 @@
 """The store-and-forward file: numbered batches in SQLite, kept until the database uphill has committed them."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -52,10 +53,10 @@ Part = tuple[str, tuple[str, ...], Columns]
 class Spool:
     """One gateway's spool; used by one thread at a time.
 
-    Every append is one transaction with `synchronous=FULL`: what was reported as kept survives kill -9 and a power cut;
-    the loss window is the append that had not returned. Numbers count up from the clock at which the file was new (ms
-    since 1970), and go on after a damaged file, with some left out. Beside the batches it holds the alarm `journal`,
-    which is never dropped. `damaged`: how many batches did not check out since the start.
+    Every append is one transaction: what was reported as kept survives kill -9, and, unless it was to be `synced` later
+    (`keep`), a power cut; the loss window is the append that had not returned. Numbers count up from the clock at which
+    the file was new (ms since 1970), and go on after a damaged file, with some left out. Beside the batches it holds
+    the alarm `journal`, which is never dropped. `damaged`: how many batches did not check out since the start.
     """
 
     def __init__(self, path: Path, opened: Opened, max_bytes: int, keep_ms: int) -> None:
@@ -171,17 +172,47 @@ class Spool:
                 self._update_floor()
         return given
 
-    def keep(self, parts: Sequence[Part], entries: Sequence[tuple[int, bytes]]) -> tuple[list[int], list[int]]:
+    def keep(
+        self, parts: Sequence[Part], entries: Sequence[tuple[int, bytes]], *, synced: bool = True
+    ) -> tuple[list[int], list[int]]:
         """Keep batches, as `append` does, and journal entries (time_ms, body), all or nothing; give both their numbers.
+
+        Where it is not to be `synced`, kill -9 takes nothing of it, and a power cut may until `sync`, or any other
+        transaction, has returned.
 
         Raises:
             sqlite3.Error: nothing of this was kept (disk full, read-only or damaged).
         """
-        with self._appending():
+        with self._appending(synced=synced):
             return self._put(parts), self.journal.put(entries)
 
+    def sync(self) -> None:
+        """Return when what was kept without being synced is safe from a power cut too.
+
+        SQLite syncs its log with a commit alone, and an empty one writes none. Its locks are on other files, so that
+        this one can be opened beside it.
+
+        Raises:
+            sqlite3.OperationalError: the disk failed at it.
+        """
+        if self._opened.in_memory:
+            return
+        try:
+            log_file = os.open(f"{self._path}-wal", os.O_RDONLY)
+            try:
+                os.fdatasync(log_file)
+            finally:
+                os.close(log_file)
+        except FileNotFoundError:
+            # The file was opened anew since, and has taken in its log, synced.
+            return
+        except OSError as error:
+            raise sqlite3.OperationalError(f"not synced: {error}") from error
+
     @contextmanager
-    def _appending(self) -> Iterator[None]:
+    def _appending(self, *, synced: bool = True) -> Iterator[None]:
+        if not synced:
+            self._db.execute("PRAGMA synchronous = NORMAL")
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -190,10 +221,15 @@ class Spool:
             # A layout that was new here went with the transaction.
             self._layouts.clear()
             raise
+        finally:
+            if not synced:
+                self._db.execute("PRAGMA synchronous = FULL")
 
     def _put(self, parts: Sequence[Part], numbers: Sequence[int] | None = None) -> list[int]:
         first = self._counter("batch_last") + 1
         given = list(range(first, first + len(parts)) if numbers is None else numbers)
+        if not given:
+            return given
         rows = [
             self._row(number, device, metrics, columns)
             for number, (device, metrics, columns) in zip(given, parts, strict=True)

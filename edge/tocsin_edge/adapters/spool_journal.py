@@ -57,6 +57,8 @@ class JournalLane:
 
     def put(self, entries: Sequence[tuple[int, bytes]], numbers: Sequence[int] | None = None) -> list[int]:
         """Do as `append` in a transaction that is open already."""
+        if not entries:
+            return []
         first = self._value("journal_last") + 1
         given = list(range(first, first + len(entries)) if numbers is None else numbers)
         rows = [(number, *entry, entry_crc(number, *entry)) for number, entry in zip(given, entries, strict=True)]

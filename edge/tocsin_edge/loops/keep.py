@@ -1,4 +1,4 @@
-"""The keep loop: readings of all devices into the spool, at once or, where many come, together; then to the sender."""
+"""The keep loop: readings of all devices into the spool at once, and, once that is synced, to the sender."""
 
 import asyncio
 import sqlite3
@@ -17,8 +17,11 @@ from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.settings import DeviceSettings
 
-# What comes while this has not passed since the last write waits for it: a card bears only so many synced writes.
-GATHER_S: Final = 0.05
+# A card bears only so many synced writes: what is written before this has passed since the last is synced when it has.
+SYNC_EVERY_S: Final = 0.05
+# A judgement and a write of their own for each sample would be most of what a gateway of hundreds of devices does.
+WRITES_PER_S: Final = 50
+AT_ONCE: Final = 10
 RETRY_FIRST_S: Final = 1.0
 RETRY_MOST_S: Final = 30.0
 TOLD_EVERY_S: Final = 60.0
@@ -65,9 +68,11 @@ class Verdict:
 
 
 class Keeper:
-    """Takes samples from the polls (`put`) and hands them on (`on_kept`) once they are on disk.
+    """Takes samples from the polls (`put`) and hands them on (`on_kept`) once they are on disk, synced.
 
-    What they lead to is asked (`judge`) each time, and kept with them in one transaction. `known` tells up to which
+    Each is written as soon as the one before is, so that kill -9 takes nothing of it: ten in a row, and then 50 times a
+    second all that came. It is synced at once after a quiet moment, and else with all others of 50 ms. What they lead
+    to is asked (`judge`) each time, and kept with them in one transaction, at once synced. `known` tells up to which
     batch and journal entry a start would need nothing of the spool.
 
     While the disk takes nothing they are handed on all the same, under numbers far ahead of any that are on disk, and
@@ -100,7 +105,11 @@ class Keeper:
         self._held: deque[Kept] = deque()
         self._last = journal.thread.spool.counters()["batch_last"]
         self._some = asyncio.Event()
-        self._closing = False
+        self._woken = self._closing = False
+        self._unsynced: list[Kept] = []
+        self._syncing: asyncio.TimerHandle | None = None
+        self._sync_due = False
+        self._sync_at = self._write_at = 0.0
         self._retry_at = self._told_at = 0.0
         self._retry_s = RETRY_FIRST_S
         self.trouble = ""
@@ -116,6 +125,7 @@ class Keeper:
 
     def wake(self) -> None:
         """Ask soon what was decided, though no sample came."""
+        self._woken = True
         self._some.set()
 
     def close(self) -> None:
@@ -126,13 +136,11 @@ class Keeper:
     async def run(self) -> None:
         """Keep samples until `close`."""
         trimmed = self._clock.monotonic()
-        written = trimmed - GATHER_S
         while not (self._closing and not self._waiting):
             await self._some.wait()
-            if not self._closing:
-                await asyncio.sleep(max(0.0, written + GATHER_S - self._clock.monotonic()))
+            if self._waiting or self._woken:
+                await self._turn()
             self._some.clear()
-            written = self._clock.monotonic()
             await self._flush()
             if self._clock.monotonic() - trimmed > TRIM_EVERY_S:
                 trimmed = self._clock.monotonic()
@@ -145,11 +153,24 @@ class Keeper:
             lost = sum(len(kept.sample.columns) for kept in self._held)
             log.error("not kept at the end", readings=lost, journal_entries=self._journal.held)
 
+    async def _turn(self) -> None:
+        """Wait where more was written than may be for long."""
+        now = self._clock.monotonic()
+        if self._write_at > now and not self._closing:
+            await asyncio.sleep(self._write_at - now)
+        self._write_at = max(self._write_at, now - (AT_ONCE - 1) / WRITES_PER_S) + 1 / WRITES_PER_S
+
     async def _flush(self) -> None:
+        if not (self._waiting or self._woken or self._closing):
+            await self._sync()
+            return
+        self._woken = False
         # Without a wait between the two, so that what is kept and what it led to are kept together.
         verdict = self._judge()
         samples, self._waiting = self._waiting, deque()
-        given = None if self.trouble else await self._keep(samples, verdict)
+        now = self._clock.monotonic()
+        synced = self._closing or bool(verdict.entries) or self._sync_due or now >= self._sync_at
+        given = None if self.trouble else await self._keep(samples, verdict, synced=synced)
         on_disk = given is not None
         numbers, entries = given or (range(self._last + 1, self._last + 1 + len(samples)), ())
         if on_disk:
@@ -158,27 +179,59 @@ class Keeper:
             entries = self._journal.hold(verdict.entries)
         kept = [Kept(number, sample, on_disk) for number, sample in zip(numbers, samples, strict=True)]
         self._last = max([self._last, *numbers])
-        for sample in samples:
-            self._board.update(sample.device.sparkplug, sample.columns, dead=sample.dead)
         verdict.kept(entries, self._last, on_disk=on_disk)
-        if kept:
-            self._on_kept(kept)
+        self._unsynced += kept
+        if synced or not on_disk:
+            self._sync_at = now + SYNC_EVERY_S
+            self._hand_on()
+        elif self._unsynced and self._syncing is None:
+            self._syncing = asyncio.get_running_loop().call_later(self._sync_at - now, self._sync_soon)
         if not on_disk:
             self._hold(kept)
             if self._clock.monotonic() >= self._retry_at:
                 await self._retry()
 
-    async def _keep(self, samples: deque[Sample], verdict: Verdict) -> tuple[Sequence[int], Sequence[int]] | None:
-        """Put all into the spool and give the numbers of both; None, from now on, where it takes nothing."""
-        if not samples and not verdict.entries:
-            return (), ()
+    def _sync_soon(self) -> None:
+        self._sync_due = True
+        self._some.set()
+
+    def _hand_on(self) -> None:
+        if self._syncing is not None:
+            self._syncing.cancel()
+        self._syncing, self._sync_due = None, False
+        kept, self._unsynced = self._unsynced, []
+        for each in kept:
+            sample = each.sample
+            self._board.update(sample.device.sparkplug, sample.columns, dead=sample.dead)
+        if kept:
+            self._on_kept(kept)
+
+    async def _sync(self) -> None:
+        """Sync what was written without it, if it is time."""
+        if not self._sync_due:
+            return
+        self._sync_at = self._clock.monotonic() + SYNC_EVERY_S
         try:
-            return await self._thread.call(
-                self._thread.spool.keep, [_part(sample) for sample in samples], verdict.entries
-            )
+            await self._thread.call(self._thread.spool.sync)
+        except sqlite3.Error as error:
+            self._begin_trouble(error)
+        self._hand_on()
+
+    async def _keep(
+        self, samples: deque[Sample], verdict: Verdict, *, synced: bool
+    ) -> tuple[Sequence[int], Sequence[int]] | None:
+        """Put all into the spool and give the numbers of both; None, from now on, where it takes nothing."""
+        spool = self._thread.spool
+        try:
+            if samples or verdict.entries:
+                parts = [_part(sample) for sample in samples]
+                return await self._thread.call(spool.keep, parts, verdict.entries, synced=synced)
+            if synced and self._unsynced:
+                await self._thread.call(spool.sync)
         except sqlite3.Error as error:
             self._begin_trouble(error)
             return None
+        return (), ()
 
     def _begin_trouble(self, error: sqlite3.Error) -> None:
         log.critical("spool takes nothing: live data goes up all the same, and waits in memory", reason=str(error))

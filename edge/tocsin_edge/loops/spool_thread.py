@@ -2,10 +2,10 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from queue import SimpleQueue
+from typing import Any, Final, ParamSpec, TypeVar
 
 import structlog
 
@@ -27,12 +27,35 @@ class SpoolThread:
         """Start no thread before the first call."""
         self.spool = spool
         self._clock = clock
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._worker: threading.Thread | None = None
         self._refused: dict[object, str] = {}
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a method of `spool` in its thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, partial(function, *args, **kwargs))
+        """Run a method of `spool` in its thread, unless its turn comes when nobody waits for it any more."""
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, name="spool")
+            self._worker.start()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+
+        # A library's executor takes three times as long for this, many times a second.
+        def job() -> None:
+            if answer.cancelled():
+                return
+            settled: Callable[[Any], None] = answer.set_result
+            try:
+                found: object = function(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
+                settled, found = answer.set_exception, error
+            loop.call_soon_threadsafe(_settle, answer, settled, found)
+
+        self._jobs.put(job)
+        return await answer
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
 
     async def attempt(self, otherwise: T, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a method of `spool` in its thread; where the disk or the file fails, tell it once and give `otherwise`.
@@ -60,5 +83,12 @@ class SpoolThread:
 
     def close(self) -> None:
         """End the thread after what it was given, then close the file."""
-        self._executor.shutdown()
+        if self._worker is not None:
+            self._jobs.put(None)
+            self._worker.join()
         self.spool.close()
+
+
+def _settle(answer: asyncio.Future[T], settled: Callable[[Any], None], found: object) -> None:
+    if not answer.done():
+        settled(found)
