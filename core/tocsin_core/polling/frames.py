@@ -111,7 +111,8 @@ class Search:
 
 def tcp_frame(question: Question) -> bytes:
     """The question with Modbus TCP's header."""
-    return HEADER.pack(question.number, 0, len(question.pdu) + 1, question.unit) + question.pdu
+    pdu = question.pdu
+    return HEADER.pack(question.number, 0, len(pdu) + 1, question.unit) + pdu
 
 
 def tcp_search(question: Question, received: bytes, *, any_number: bool = False) -> Search:
@@ -132,7 +133,7 @@ def tcp_search(question: Question, received: bytes, *, any_number: bool = False)
             others = (*others, number)
             continue
         found = Search(wrong=f"unit {unit} answered") if unit != question.unit else _read(question, pdu)
-        return replace(found, rest=received, others=others)
+        return replace(found, rest=received, others=others) if received or others else found
     return Search(rest=received, others=others)
 
 

@@ -39,6 +39,8 @@ class Backoff:
 
     def succeeded(self) -> "Backoff":
         """The state after a success: nothing is waited for."""
+        if not self.failures and not self.not_before_s:
+            return self
         return replace(self, failures=0, not_before_s=0.0)
 
 
@@ -83,7 +85,7 @@ class Health:
     def answered(self, took_s: float) -> "Health":
         """The state after an answer, be it an exception, that took `took_s`."""
         usual = took_s if not self.usual_s else self.usual_s + USUAL_WEIGHT * (took_s - self.usual_s)
-        return replace(self, grace_until_s=-inf, failures=0, usual_s=usual, probes=self.probes.succeeded())
+        return Health(usual_s=usual, probes=self.probes.succeeded())
 
     def ready(self) -> "Health":
         """The state after the line that led to it is there again: a dead unit is probed at once."""

@@ -1,7 +1,7 @@
 """The edge node's side of Sparkplug: births, data and deaths as bytes, with bdSeq, seq and aliases kept right."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from typing import NamedTuple, Self
@@ -41,6 +41,11 @@ class EdgeDevice:
 
     id: str
     metrics: tuple[EdgeMetric, ...]
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Note the metrics' names: they are asked for with each batch."""
+        object.__setattr__(self, "names", tuple(metric.name for metric in self.metrics))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -64,7 +63,7 @@ TARGET_SILENT: Final = frozenset({10, 11})
 BUSY: Final = frozenset({5, 6})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What came back: registers, bits, or a quality byte with its reason; `silent` if nobody answered at all.
 
@@ -167,15 +166,17 @@ class ModbusLine:
         """
         if isinstance(request, WriteRequest) and (unit, request.output) not in self._allowed:
             raise NotAllowedError(f"unit {unit}, output {request.output.id!r}")
-        begun_s, begun_ns = self._clock.monotonic(), self._clock.now_ns()
+        begun_s = self._clock.monotonic()
         try:
             answer = await self._asked(unit, request, timeout_s)
         except _NumberLostError:
             self._link.close()
             answer = await self._asked(unit, request, timeout_s)
+        answer.busy_s = self._clock.monotonic() - begun_s
         if not answer.ended_ns:
-            answer = replace(answer, begun_ns=begun_ns, ended_ns=self._clock.now_ns())
-        return replace(answer, busy_s=self._clock.monotonic() - begun_s)
+            answer.ended_ns = self._clock.now_ns()
+            answer.begun_ns = answer.ended_ns - round(answer.busy_s * NS_PER_S)
+        return answer
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -246,7 +247,8 @@ class ModbusLine:
         answer_s = question.rtu_answer_bytes * self._character_s
         patience_s = timeout_s + len(frame) * self._character_s
         try:
-            await self._hush(timeout_s)
+            if self._rtu:
+                await self._hush(timeout_s)
             begun_ns = self._clock.now_ns()
             self._link.write(frame)
             found, heard = await self._awaited(question, patience_s, answer_s)
@@ -257,17 +259,16 @@ class ModbusLine:
             talk.owe(question)
             return Answer(BAD_COMM_FAILURE, _words(error), silent=True)
         # Where this process stood still, the answer is older than the moment at which it is found.
-        ended_ns = min(self._clock.now_ns(), begun_ns + round((patience_s + answer_s) * NS_PER_S))
+        latest_ns = begun_ns + round((patience_s + answer_s) * NS_PER_S)
         self._quiet_since = self._clock.monotonic()
         talk.unheard = 0 if heard else talk.unheard + 1
         talk.rest = found.rest
         answer = self._judged(question, found, heard)
-        return replace(answer, begun_ns=begun_ns, ended_ns=ended_ns)
+        answer.begun_ns, answer.ended_ns = begun_ns, min(self._clock.now_ns(), latest_ns)
+        return answer
 
     async def _hush(self, timeout_s: float) -> None:
-        """On an RTU line wait for the silence before a frame; throw away what came without being asked for."""
-        if not self._rtu:
-            return
+        """Wait for the silence before an RTU frame; throw away what came without being asked for."""
         until = self._clock.monotonic() + timeout_s
         while (now := self._clock.monotonic()) < until:
             if strays := self._link.inbox.take():
@@ -289,23 +290,20 @@ class ModbusLine:
         heard = b""
         most = MOST_NOISE_RTU if self._rtu else MOST_NOISE_TCP
         found = Search(rest=b"" if self._rtu else self._talk.rest)
-        # Only the wait for more ends at the deadline, never the reading of what is there.
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(latest) as limit:
-                while not found.over and len(heard) < most:
-                    if data := inbox.take():
-                        heard += data
-                        found = self._search(question, found.rest + data)
-                        if self._rtu and rtu_begun(question, heard):
-                            limit.reschedule(min(latest, loop.time() + answer_s + BROKEN_OFF_S))
-                    elif inbox.gone:
-                        raise ConnectionResetError(inbox.gone)
-                    else:
-                        await inbox.wait()
-        # Where this process stood still, the answer and the deadline are found at once.
-        if not found.over and (data := inbox.take()):
-            heard += data
-            found = self._search(question, found.rest + data)
+        until = latest
+        while not found.over and len(heard) < most:
+            # Where this process stood still, the answer and the deadline are found at once.
+            if data := inbox.take():
+                heard += data
+                found = self._search(question, found.rest + data)
+                if self._rtu and rtu_begun(question, heard):
+                    until = min(latest, loop.time() + answer_s + BROKEN_OFF_S)
+            elif inbox.gone:
+                raise ConnectionResetError(inbox.gone)
+            elif loop.time() >= until:
+                break
+            else:
+                await inbox.wait(until)
         return found, heard
 
     def _search(self, question: Question, received: bytes) -> Search:

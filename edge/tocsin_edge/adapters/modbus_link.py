@@ -13,7 +13,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._bytes = bytearray()
-        self._news = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self.gone: str = ""
 
     @property
@@ -25,23 +25,34 @@ class Inbox:
         """Everything that arrived since the last time; never waits."""
         found = bytes(self._bytes)
         self._bytes.clear()
-        if not self.gone:
-            self._news.clear()
         return found
 
-    async def wait(self) -> None:
-        """Wait until something arrived, or the other end is gone."""
-        await self._news.wait()
+    async def wait(self, until_s: float) -> None:
+        """Wait until something arrived, the other end is gone, or the event loop's clock shows `until_s`."""
+        if self._bytes or self.gone:
+            return
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_at(until_s, self._wake)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
 
     def put(self, data: bytes) -> None:
         """Take in what arrived."""
         self._bytes += data[: MOST_HEARD - len(self._bytes)]
-        self._news.set()
+        self._wake()
 
     def end(self, reason: str) -> None:
         """Note that nothing more will arrive."""
         self.gone = self.gone or reason
-        self._news.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class Link(Protocol):

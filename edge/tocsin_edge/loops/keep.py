@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Protocol
 
@@ -119,7 +119,9 @@ class Keeper:
         """Take a sample, read by the clock as it is now; never waits."""
         since_ms = self._board.unsynchronised_ms
         if since_ms is not None:
-            sample = replace(sample, columns=replace(sample.columns, unsynchronised_ms=since_ms))
+            read = sample.columns
+            columns = Columns(read.metric, read.time_ms, read.value, read.quality, since_ms)
+            sample = Sample(sample.device, columns, sample.dead)
         self._waiting.append(sample)
         self._some.set()
 
@@ -292,4 +294,4 @@ class Keeper:
 
 def _part(sample: Sample) -> tuple[str, tuple[str, ...], Columns]:
     device = sample.device
-    return device.id, tuple(metric.name for metric in device.sparkplug.metrics), sample.columns
+    return device.id, device.sparkplug.names, sample.columns

@@ -214,13 +214,13 @@ class Poller:
 
     async def run(self) -> None:
         """Poll until cancelled, or until `end` allows to stop."""
-        while not self._may_end(turn := self._bus.next(self._now())):
+        while not self._may_end(turn := self._bus.next(now := self._now())):
             if not isinstance(turn, Turn):
                 await self._sleep(min(turn, LONGEST_SLEEP_S))
             elif turn.job < len(self._readings):
-                await self._take(turn)
+                await self._take(turn, now)
             else:
-                await self._do(turn, self._chores[turn.job - len(self._readings)])
+                await self._do(turn, self._chores[turn.job - len(self._readings)], now)
             self._watch()
 
     def figures(self) -> LineFigures:
@@ -260,24 +260,26 @@ class Poller:
                 await self._news.wait()
         self._news.clear()
 
-    async def _do(self, turn: Turn, chore: Chore) -> None:
+    async def _do(self, turn: Turn, chore: Chore, now: Moment) -> None:
         """Ask one question of a chore, and end its cycle if it was the last."""
         request = chore.request()
         if request is not None:
-            answer, step = await self._ask(turn, chore.modbus.unit, request)
+            answer, step, now = await self._ask(turn, chore.modbus.unit, request, now)
             if step is Next.AGAIN:
-                self._bus.hurry(turn.job, self._now(), AGAIN_FIRST_S)
+                self._bus.hurry(turn.job, now, AGAIN_FIRST_S)
                 return
             chore.note(request, answer)
             if step is not Next.GIVEN_UP and chore.request() is not None:
                 return
-        self._bus.finish(turn, self._now())
+        self._bus.finish(turn, now)
         chore.finish()
-        self._bus.hurry(turn.job, self._now(), chore.again_s)
+        self._bus.hurry(turn.job, now, chore.again_s)
 
-    async def _ask(self, turn: Turn, unit: int, request: ReadRequest | WriteRequest) -> tuple[Answer, Next]:
-        """Ask one question; tell what came back and how the cycle goes on."""
-        self._bus.begin(turn, self._now())
+    async def _ask(
+        self, turn: Turn, unit: int, request: ReadRequest | WriteRequest, now: Moment
+    ) -> tuple[Answer, Next, Moment]:
+        """Ask one question; tell what came back, how the cycle goes on, and what time it is then."""
+        self._bus.begin(turn, now)
         answer = await self.line.ask(unit, request, turn.patience_s)
         if self.line.up and self._down:
             self._bus.line_back()
@@ -285,19 +287,20 @@ class Poller:
         outcome = Outcome.SILENT if answer.silent else Outcome.ANSWERED
         if answer.exception in BUSY:
             outcome = Outcome.BUSY
-        return answer, self._bus.end(turn, outcome, answer.busy_s, self._now())
+        now = self._now()
+        return answer, self._bus.end(turn, outcome, answer.busy_s, now), now
 
-    async def _take(self, turn: Turn) -> None:
+    async def _take(self, turn: Turn, now: Moment) -> None:
         """Ask one question, and end the cycle if it was the last."""
         reading = self._readings[turn.job]
-        request = reading.request(self._clock.monotonic())
+        request = reading.request(now.s)
         if request is None:
             # The doubt for which the cycle was left open has had its time.
-            self._finish(turn, reading)
+            self._finish(turn, reading, now)
             return
-        answer, step = await self._ask(turn, reading.how.address.unit, request)
+        answer, step, now = await self._ask(turn, reading.how.address.unit, request, now)
         if request not in reading.plan.requests:
-            self._settle_doubt(turn, reading, request, answer)
+            self._settle_doubt(turn, reading, request, answer, now)
             return
         if step is Next.AGAIN:
             reading.complaints.reasons[answer.reason] += 1
@@ -308,18 +311,18 @@ class Poller:
         else:
             reading.learned = True
             self._learn(reading, plan, request, answer)
-        if step is Next.GIVEN_UP or reading.request(self._clock.monotonic()) is None:
-            self._finish(turn, reading)
+        if step is Next.GIVEN_UP or reading.request(now.s) is None:
+            self._finish(turn, reading, now)
 
-    def _settle_doubt(self, turn: Turn, reading: _Reading, request: ReadRequest, answer: Answer) -> None:
+    def _settle_doubt(self, turn: Turn, reading: _Reading, request: ReadRequest, answer: Answer, now: Moment) -> None:
         """End the cycle, and learn from the answer to a question that was asked besides the plan's own."""
-        self._finish(turn, reading)
+        self._finish(turn, reading, now)
         plan = reading.plan.refused(request, answer.exception)
         if not answer.exception and not isinstance(answer.reply, int):
             plan = reading.plan.answered(request)
         if plan is reading.plan:
             # Nobody answered, or not to the point: it is not worth a time-out in every period.
-            reading.doubt_after_s = self._clock.monotonic() + DOUBT_AGAIN_S
+            reading.doubt_after_s = now.s + DOUBT_AGAIN_S
         else:
             self._learn(reading, plan, request, answer)
 
@@ -328,14 +331,14 @@ class Poller:
         reading.follow(plan)
         self._holes.learn(reading.where, plan.holes)
 
-    def _finish(self, turn: Turn, reading: _Reading) -> None:
-        told = self._bus.finish(turn, self._now())
+    def _finish(self, turn: Turn, reading: _Reading, now: Moment) -> None:
+        told = self._bus.finish(turn, now)
         sample, reason = reading.close()
         dead = self._bus.health[reading.how.address.unit].dead
         if told:
             reading.complaints.complain(reason)
             reading.complaints.note(dead=dead)
-            self._put(Sample(sample.device, sample.columns, dead))
+            self._put(Sample(sample.device, sample.columns, dead) if dead else sample)
 
     def _watch(self) -> None:
         """Take the line's utilisation, and log when it cannot keep all periods, and when it can again."""

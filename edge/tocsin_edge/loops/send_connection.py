@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -151,9 +150,11 @@ class Connection:
         await self._until_the_primary_host_is_there(stopping)
         if not self._primary.is_missing():
             await self._births()
+        ticking = tasks.create_task(self._tick(), name="tick")
         while not (stopping.is_set() or self._primary.is_missing()):
             await self._work(tasks)
             await self._rest()
+        ticking.cancel()
         if not self._primary.is_missing():
             await self._flush(tasks)
         if self._probe is not None:
@@ -169,10 +170,13 @@ class Connection:
         if waited:
             self._live_becomes_history()
 
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._wake.set()
+
     async def _rest(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(TICK_S):
-                await self._wake.wait()
+        await self._wake.wait()
         # Of a gateway that reads all the time there is no second without a wake.
         self._after_silence()
         self._wake.clear()
