@@ -494,6 +494,38 @@ def test_what_the_gateway_may_decide_no_longer_is_decided_here(tmp_path: Path) -
     asyncio.run(run())
 
 
+def test_people_are_called_of_what_stood_at_the_gateway_before_this_end_had_that_alarm(tmp_path: Path) -> None:
+    """The plant file came to the gateway first: nobody was called of it there; now they are, once, and can answer."""
+
+    async def run() -> None:
+        async with rig(tmp_path) as (r, gateway):
+            whole, lacking = r.plant, tmp_path / "lacking"
+            lacking.mkdir()
+            text = (tmp_path / "plant" / "plant.yaml").read_text(encoding="utf-8")
+            high = "H: {setpoint: 50, deadband: 5, off_delay_s: 0, priority: high}, "
+            (lacking / "plant.yaml").write_text(text.replace(high, ""), encoding="utf-8")
+            r.plant = load_plant(lacking)
+            async with r.working(), gateway.connected():
+                await gateway.read(60.0)
+                await committed(r, gateway)
+                assert await r.all(sql.Message) == []
+            r.plant = whole
+            for _ in range(2):
+                async with ordering(r), gateway.connected():
+                    await soon(lambda: phase_is(r, "unacknowledged"))
+            (message,) = await r.all(sql.Message)
+            onset_ns = int(gateway.state.onset_ns[gateway.rules.index["P1/H"]])
+            assert (message.occurrence, message.state) == (occurrence_id("P1/H", onset_ns), "pending")
+            async with ordering(r), gateway.connected():
+                answer = await r.command("ack")
+                await soon(lambda: order_state(r, answer.id, "done"))
+                assert gateway.state.phase[gateway.rules.index["P1/H"]] == Phase.ACKNOWLEDGED
+            (message,) = await r.all(sql.Message)
+            assert message.state == "cancelled"
+
+    asyncio.run(run())
+
+
 def test_a_worker_without_its_snapshot_takes_the_same_journal_from_the_stream(tmp_path: Path) -> None:
     """Repeats in the stream are repeats again, and the alarm goes on where it was."""
 

@@ -1,0 +1,66 @@
+"""How long a version of the plant file is on trial: until all works for more than a moment, or its time is over."""
+
+import asyncio
+from collections import deque
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+import pytest
+
+from tocsin_edge.adapters.versions import Versions
+from tocsin_edge.loops import managed
+from tocsin_edge.loops.managed import Managed
+
+TRIAL_S: Final = 3.0
+
+
+class Scripted:
+    """A clock, and what works at each look: a second passes, and something lacks or nothing does."""
+
+    def __init__(self, looks: str) -> None:
+        """One letter a look: `-` where nothing lacks, else the name of what does."""
+        self.looks, self.passed_s = deque(looks), 0.0
+
+    def now_ns(self) -> int:
+        """Not asked for."""
+        return 0
+
+    def monotonic(self) -> float:
+        """A second for each look."""
+        return self.passed_s
+
+    def changed(self) -> None:
+        """Nothing to note."""
+
+    def missing(self) -> tuple[str, ...]:
+        """What lacks at this look."""
+        self.passed_s += 1.0
+        lacks = self.looks.popleft()
+        return () if lacks == "-" else (lacks, "more")
+
+
+@pytest.mark.parametrize(
+    ("looks", "reason", "looked"),
+    [
+        ("--", "", 2),
+        ("a--", "", 3),
+        # Well for a moment only.
+        ("-a--", "", 4),
+        ("aaa", "a; more", 3),
+        ("a-b", "b; more", 3),
+        # Well as its time is over: that it was no mere moment is still waited for.
+        ("aa--", "", 4),
+        ("aa-c", "c; more", 4),
+    ],
+)
+def test_a_trial_ends_when_all_works_at_two_looks_or_its_time_is_over(
+    looks: str, reason: str, looked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What works again just before the end is kept; what worked for a moment is not."""
+    monkeypatch.setattr(managed, "LOOK_S", 0.0)
+    script = Scripted(looks + "x" * 9)
+    own = cast("Any", SimpleNamespace(content=""))
+    wait = Managed(own, Versions(tmp_path), own, script, TRIAL_S)._until_well  # noqa: SLF001 -- all of it takes a process
+    assert asyncio.run(wait(script)) == reason
+    assert script.passed_s == looked
