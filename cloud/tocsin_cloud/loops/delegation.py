@@ -12,7 +12,7 @@ from tocsin_cloud.loops.hearing import is_birth
 from tocsin_cloud.loops.taking_over import concerns, raised_there, taken_over
 from tocsin_cloud.loops.theirs import NONE, Meant, Ours, Theirs, meant
 from tocsin_core import journal
-from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input, State
+from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input, State, Told
 from tocsin_core.engine.state import NEVER, OURS_UNTIL_TOLD, PATIENCE_NS
 from tocsin_core.journal import Entry, Naming, Order
 from tocsin_core.lifecycle import ACTIVE, TURNS, UNANSWERED, Event, Phase, Verb, after
@@ -193,8 +193,9 @@ class Delegation:
         if words.decides:
             # It may have been started anew, and remembers none of it.
             return self._own[words.gateway]
-        entries = (*words.aside, *(each.entry for each in words.beside))
-        return [self._rules.index[entry.alarm] for entry in entries if entry.alarm in self._rules.index]
+        alarms = [entry.alarm for entry in (*words.aside, *(each.entry for each in words.beside))]
+        told = [each.definition for each in words.inputs if isinstance(each, Told)]
+        return [*told, *(self._rules.index[alarm] for alarm in alarms if alarm in self._rules.index)]
 
     def orders_from_before(self, gateway: str, state: State, at_ns: int) -> Iterator[GatewayOrder]:
         """Orders to acknowledge and hide at the gateway what was so here when, at `at_ns`, it began to decide."""

@@ -79,7 +79,9 @@ def meant(entry: Entry, before: Theirs, now: Theirs, ours: Ours) -> Meant:
         return Meant.OURS
     if entry.event is Event.RAISE:
         return _meant_by_raising(entry, before, now, ours)
-    if ours.onset_ns and entry.onset_ns == before.onset_ns and now.reaches(ours.onset_ns):
+    # Also where the word of its raising was lost: it stood there when it was raised here.
+    known = entry.onset_ns == now.onset_ns and (entry.onset_ns == before.onset_ns or entry.onset_ns < ours.onset_ns)
+    if known and ours.onset_ns and now.reaches(ours.onset_ns):
         return Meant.OURS
     return Meant.PAST if ours.judged and entry.onset_ns < ours.onset_ns else Meant.ANOTHER
 
