@@ -43,6 +43,8 @@ class Ranges:
         span = self.high - self.low
         with np.errstate(invalid="ignore"):
             over, under = value - self.high, self.low - value
+            if not (np.maximum(over, under) > TOLERATED_SPANS * span).any():
+                return value, quality
             ends = np.where(over > TOLERATED_SPANS * span, LIMITED_HIGH, 0)
             ends |= np.where(under > TOLERATED_SPANS * span, LIMITED_LOW, 0)
         impossible = self.impossible(value, quality)

@@ -8,7 +8,7 @@ from math import inf
 from typing import Final
 
 from tocsin_core.polling.health import PROBE_FIRST_S, Health, grace_s
-from tocsin_core.schedule import first_due
+from tocsin_core.schedule import Grid, first_due
 
 NS_PER_S: Final = 1_000_000_000
 # A cycle that is not through after so many periods ends as it is, and what it lacks is bad.
@@ -125,11 +125,13 @@ class Bus:
 
     A turn is one question, so that a long plan does not hold up a short one. Among the jobs whose tick has come,
     safety goes first, then whoever has waited longest; a question that failed is asked again after the others that
-    wait. A tick that passed while the line was busy is made up for at once, but only the latest.
+    wait. A tick that passed while the line was busy is made up for at once, but only the latest. Ticks are at moments
+    of `grid`, where there is one.
     """
 
-    def __init__(self, jobs: Sequence[Job], now: Moment, draw: Callable[[], float]) -> None:
+    def __init__(self, jobs: Sequence[Job], now: Moment, draw: Callable[[], float], grid: Grid | None = None) -> None:
         """Start with every unit thought to be starting."""
+        self._grid = grid
         self.jobs = tuple(jobs)
         self._draw = draw
         self._runs = [self._start(job, now) for job in self.jobs]
@@ -142,7 +144,7 @@ class Bus:
         self.busy_s = 0.0
 
     def _start(self, job: Job, now: Moment) -> _Run:
-        due_ns = first_due(job.period_ns, job.name, now.ns)
+        due_ns = first_due(job.period_ns, job.name, now.ns, self._grid)
         # Its units may have been read until now by another bus.
         due_s = now.s + max((due_ns - now.ns) / NS_PER_S, APART_S)
         return _Run(due_s, due_ns, due_s, job.period_s)
@@ -261,10 +263,10 @@ class Bus:
         """Set the next tick; `late`: one that passed is made up for at once. A silent unit has no claim to that."""
         job, run = self.jobs[at], self._runs[at]
         # A tick is never more than a period away, unless the clock was set back. From then on the ticks have another
-        # shift: by the same one readings would bear the stamps that others have borne already.
+        # shift, anywhere in the period: by the same one readings would bear the stamps that others have borne already.
         run.times_set_back += run.due_ns - now.ns > job.period_ns
-        key = f"{job.name} {run.times_set_back}" if run.times_set_back else job.name
-        latest = first_due(job.period_ns, key, now.ns + 1) - job.period_ns
+        key, grid = (f"{job.name} {run.times_set_back}", None) if run.times_set_back else (job.name, self._grid)
+        latest = first_due(job.period_ns, key, now.ns + 1, grid) - job.period_ns
         # A clock that was set back does not hold the ticks up: the next is never more than a period away.
         following = latest if late and run.due_ns < latest else latest + job.period_ns
         if late:

@@ -20,7 +20,7 @@ from tocsin_core.readings import (
     Bool,
     is_bad,
 )
-from tocsin_core.registers.codec import U16, numbers, part_of, text
+from tocsin_core.registers.codec import DTYPES, U16, numbers, part_of, text, to_numbers
 from tocsin_core.registers.profile import FLOATS, Profile, RegisterValue, StatusRule
 
 # One decimal digit either way: no device shows more places.
@@ -119,9 +119,13 @@ class Decoder:
     _float_codes: _Codes
     _decimals: tuple[I64, I64]
     _rules: _Rules
+    _plain: bool
+    """Whether each value is a number of its own, and nothing else says what it is worth."""
 
     def decode(self, words: U16, failed: U8) -> Decoded:
         """Read the joined words u16[all] of all answers; `failed` u8[requests] is GOOD or why an answer is missing."""
+        if self._plain and not (failed != GOOD).any():
+            return self._decode_plain(words)
         quality = failed[self._request].astype(np.uint8)
         raw = np.zeros(len(self.names), dtype=np.int64)
         plain = np.full(len(self.names), np.nan)
@@ -142,6 +146,17 @@ class Decoder:
         self._rules.apply(raw, unread, quality)
         value[is_bad(quality)] = np.nan
         return Decoded(value[: self.wanted], quality[: self.wanted], texts)
+
+    def _decode_plain(self, words: U16) -> Decoded:
+        value = np.empty(len(self.names))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for group in self._groups:
+                value[group.column] = to_numbers(words[group.words], group.spec.type, group.order)
+            value = value * self._scale + self._offset
+        quality = np.full(len(value), GOOD, dtype=np.uint8)
+        _mark_not_finite(value, quality)
+        value[is_bad(quality)] = np.nan
+        return Decoded(value[: self.wanted], quality[: self.wanted], {})
 
     def _read_texts(self, words: U16, answered: Bool, quality: U8) -> dict[str, str]:
         found = {}
@@ -173,6 +188,7 @@ class Decoder:
         specs = [profile.values[name] for name in names]
         at = {name: column for column, name in enumerate(names)}
         scaled = [(column, spec.decimals_from) for column, spec in enumerate(specs) if spec.decimals_from is not None]
+        whole_codes, float_codes = _codes(specs, floats=False), _codes(specs, floats=True)
         return cls(
             names=tuple(names),
             wanted=wanted,
@@ -185,10 +201,12 @@ class Decoder:
             _request=_i64(home),
             _scale=np.array([spec.scale for spec in specs], dtype=np.float64),
             _offset=np.array([spec.offset for spec in specs], dtype=np.float64),
-            _whole_codes=_codes(specs, floats=False),
-            _float_codes=_codes(specs, floats=True),
+            _whole_codes=whole_codes,
+            _float_codes=float_codes,
             _decimals=(_i64([column for column, _ in scaled]), _i64([at[source] for _, source in scaled])),
             _rules=_compile_rules(profile.status, at),
+            _plain=not (scaled or profile.status or len(whole_codes.column) or len(float_codes.column))
+            and all(spec.type in DTYPES and part_of(spec) is None for spec in specs),
         )
 
 

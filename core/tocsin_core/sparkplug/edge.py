@@ -104,6 +104,7 @@ class EdgeSession:
         }
         self._alias = {device.id: [next(numbers) for _ in device.metrics] for device in devices}
         self._told_unsynchronised: set[str] = set()
+        self._topics: dict[tuple[str, str | None], str] = {}
         self._seq = seq
         self._bd_seq = bd_seq
 
@@ -275,7 +276,10 @@ class EdgeSession:
         return self._message(kind, payload, device)
 
     def _message(self, kind: str, payload: Payload, device: str | None = None) -> Message:
-        return Message(str(Topic(self._group, kind, self._node, device)), payload.SerializeToString())
+        topic = self._topics.get((kind, device))
+        if topic is None:
+            topic = self._topics[kind, device] = str(Topic(self._group, kind, self._node, device))
+        return Message(topic, payload.SerializeToString())
 
 
 def _put_clock(payload: Payload, clock: ClockState, now_ms: int) -> None:

@@ -177,6 +177,8 @@ def heard(columns: Columns, numbers: I32) -> Frame:
     """The readings that an alarm looks at, with their times as they go up; `numbers` are those of the metrics."""
     point = numbers[columns.metric]
     seen = point >= 0
+    if seen.all():
+        return Frame(point, columns.time_ms * NS_PER_MS, columns.value, columns.quality)
     return Frame(point[seen], columns.time_ms[seen] * NS_PER_MS, columns.value[seen], columns.quality[seen])
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tocsin_core.readings import BAD_WAITING, I64
+from tocsin_core.readings import BAD_WAITING, I64, Bool
 from tocsin_core.sparkplug.edge import ClockState, Columns, EdgeDevice, renamed, unknown_columns
 
 
@@ -65,15 +65,13 @@ class Board:
         last = self._last[device]
         at: I64 = columns.metric
         newer = columns.time_ms >= last.time_ms[at]
-        if device not in self.heard:
-            newer = np.ones(len(at), dtype=np.bool_)
-        for mine, theirs in (
-            (last.time_ms, columns.time_ms),
-            (last.value, columns.value),
-            (last.quality, columns.quality),
-        ):
-            mine[at[newer]] = theirs[newer]
-        self._last[device] = replace(last, unsynchronised_ms=columns.unsynchronised_ms)
+        taken: Bool | slice = slice(None) if device not in self.heard or newer.all() else newer
+        at = at[taken]
+        last.time_ms[at] = columns.time_ms[taken]
+        last.value[at] = columns.value[taken]
+        last.quality[at] = columns.quality[taken]
+        if last.unsynchronised_ms != columns.unsynchronised_ms:
+            self._last[device] = replace(last, unsynchronised_ms=columns.unsynchronised_ms)
         self.heard.add(device)
         if dead:
             self.dead.add(device)

@@ -12,7 +12,7 @@ from tocsin_core.plant.model import SensorBroker
 from tocsin_edge.loops.chores import Chore
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.listen import Job, Listener
-from tocsin_edge.loops.poll import Holes, OnLine, Poller, lines_of, poller_of
+from tocsin_edge.loops.poll import Holes, OnLine, Poller, grid_of, lines_of, poller_of
 from tocsin_edge.settings import EdgeSettings
 
 # A broker that does not answer within this time gives no reason to listen to the former one any longer.
@@ -42,7 +42,9 @@ class Inputs:
         self._put = put
         self._holes = Holes(settings.spool.parent)
         self._lines = lines_of(settings, chores)
-        self._pollers = {name: poller_of(on, self._holes, clock, put) for name, on in self._lines.items()}
+        self._pollers = {
+            name: poller_of(on, self._holes, clock, put, grid_of(settings)) for name, on in self._lines.items()
+        }
         self.listener = Listener.of(settings, clock, put)
         self._group: asyncio.TaskGroup | None = None
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
@@ -119,7 +121,9 @@ class Inputs:
         if after is None:
             del self._pollers[name]
             return
-        poller = self._pollers[name] = poller_of(after, self._holes, self._clock, self._put, line)
+        poller = self._pollers[name] = poller_of(
+            after, self._holes, self._clock, self._put, grid_of(self.settings), line
+        )
         self._start(poller, _polling(poller))
 
     async def _listen_anew(self, settings: EdgeSettings) -> None:

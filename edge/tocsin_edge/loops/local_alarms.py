@@ -376,7 +376,8 @@ class LocalAlarms:
         fresh, self._fresh = self._fresh, []
         if not fresh:
             return _NO_READINGS
-        return Frame.concat(heard(sample.columns, self._numbers_of(sample.device)) for sample in fresh)
+        frames = [heard(sample.columns, self._numbers_of(sample.device)) for sample in fresh]
+        return frames[0] if len(frames) == 1 else Frame.concat(frames)
 
     def _numbers_of(self, device: DeviceSettings) -> I32:
         """The engine's numbers of the device's metrics."""

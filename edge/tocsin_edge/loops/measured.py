@@ -25,14 +25,15 @@ def measured(
 
     They are of each point of `device`, or of those at the positions `points`.
     """
-    at = np.arange(len(device.sparkplug.metrics)) if points is None else np.array(points, dtype=np.int64)
-    whole, marks = np.full(len(device.sparkplug.metrics), np.nan), np.full(len(device.sparkplug.metrics), BAD, np.uint8)
+    names = device.sparkplug.names
+    at = np.arange(len(names)) if points is None else np.array(points, dtype=np.int64)
+    whole, marks = np.full(len(names), np.nan), np.full(len(names), BAD, np.uint8)
     whole[at], marks[at] = value, quality
-    far = device.ranges.impossible(whole, marks)
-    names = [device.sparkplug.metrics[position].name for position in np.flatnonzero(far).tolist()]
     judged, marked = device.ranges.judge(whole, marks)
-    times = np.broadcast_to(np.asarray(time_ms, dtype=np.int64), len(at)).copy()
-    columns = Columns(at.astype(np.int64), times, judged[at], marked[at])
+    far = [] if judged is whole else np.flatnonzero(device.ranges.impossible(whole, marks)).tolist()
+    times = time_ms if isinstance(time_ms, np.ndarray) else np.full(len(at), time_ms, np.int64)
+    columns = Columns(at, times, judged[at], marked[at])
     # Without the number, which is another each time: a reason is logged when it changes.
-    reason = f"{', '.join(names)}: no possible measurement; look at register, type and word order" if names else ""
+    wrong = ", ".join(names[position] for position in far)
+    reason = f"{wrong}: no possible measurement; look at register, type and word order" if wrong else ""
     return Measured(columns, reason)

@@ -18,6 +18,7 @@ from tocsin_core.plant.outputs import Output
 from tocsin_core.polling import Bus, Job, JobFigures, Moment, Next, Outcome, Turn, WriteRequest
 from tocsin_core.readings import BAD_COMM_FAILURE, I64
 from tocsin_core.registers import Hole, Profile, ReadPlan, ReadRequest, Reply, compile_plan
+from tocsin_core.schedule import Grid
 from tocsin_edge.adapters.modbus import BUSY, Answer, ModbusLine
 from tocsin_edge.adapters.modbus_holes import read_holes, write_holes
 from tocsin_edge.loops.chores import AGAIN_FIRST_S, Chore
@@ -168,8 +169,9 @@ class Poller:
         put: Callable[[Sample], None],
         draw: Callable[[], float],
         chores: Sequence[Chore] = (),
+        grid: Grid | None = None,
     ) -> None:
-        """Wire only; `run` does the work. `draw` gives random numbers [0, 1)."""
+        """Wire only; `run` does the work. `draw` gives random numbers [0, 1), `grid` the moments of the ticks."""
         self.line = line
         self._holes = holes
         self._clock = clock
@@ -183,7 +185,7 @@ class Poller:
         self._chores = tuple(chores)
         self._news = asyncio.Event()
         jobs = [*(_job(reading) for reading in self._readings), *(chore.job for chore in chores)]
-        self._bus = Bus(jobs, self._now(), draw)
+        self._bus = Bus(jobs, self._now(), draw, grid)
         for at, chore in enumerate(chores, start=len(self._readings)):
             chore.hurry = partial(self._hurry, at)
             chore.hurry()
@@ -385,22 +387,27 @@ def lines_of(settings: EdgeSettings, chores: Sequence[Chore] = ()) -> dict[str, 
     return lines
 
 
+def grid_of(settings: EdgeSettings) -> Grid:
+    """The moments at which the gateway asks its devices."""
+    return Grid.of(settings.gateway.id, len(settings.devices))
+
+
 def poller_of(
-    on: OnLine, holes: Holes, clock: Clock, put: Callable[[Sample], None], line: ModbusLine | None = None
+    on: OnLine, holes: Holes, clock: Clock, put: Callable[[Sample], None], grid: Grid, line: ModbusLine | None = None
 ) -> Poller:
     """Make the poller of a line; it goes on with `line` where that is given."""
     draw = SystemRandom().random
     line = line or ModbusLine(on.address, clock, draw)
     line.allow(on.writes)
-    return Poller(on.devices, line, holes, clock, put, draw, on.chores)
+    return Poller(on.devices, line, holes, clock, put, draw, on.chores, grid)
 
 
 def pollers_of(
     settings: EdgeSettings, clock: Clock, put: Callable[[Sample], None], chores: Sequence[Chore] = ()
 ) -> list[Poller]:
     """Make one poller for each line."""
-    holes = Holes(settings.spool.parent)
-    return [poller_of(on, holes, clock, put) for on in lines_of(settings, chores).values()]
+    holes, grid = Holes(settings.spool.parent), grid_of(settings)
+    return [poller_of(on, holes, clock, put, grid) for on in lines_of(settings, chores).values()]
 
 
 def _reading(device: DeviceSettings, how: ModbusDevice, part: Part, complaints: Complaints, holes: Holes) -> _Reading:
