@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 import typer
+from typer.core import TyperGroup
 
 from tocsin_cli.exits import INTERRUPTED_EXIT, USAGE_EXIT
 from tocsin_core.plant import PlantError
@@ -20,13 +21,15 @@ AS_IT_IS: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "he
 def run_application(verbs: Mapping[str, "Verb"], arguments: list[str]) -> int:
     """Do what is asked of one of `verbs`; gives the exit code, 2 with one line on stderr where something is wrong."""
     try:
-        code = _application(verbs)(arguments, standalone_mode=False)
+        code = _application(verbs)(arguments or ["--help"], prog_name="tocsin", standalone_mode=False)
     except PlantError as error:
         return _wrong(error.line)
     except typer.TyperException as error:
-        return _wrong(error.format_message().replace("\n", " "))
+        return _wrong(error.format_message().replace("\n", " ") + _where_to_look(error))
     except typer.Abort:
         return INTERRUPTED_EXIT
+    if not arguments:
+        return USAGE_EXIT
     return code if isinstance(code, int) else 0
 
 
@@ -34,7 +37,6 @@ def _application(verbs: Mapping[str, "Verb"]) -> typer.Typer:
     app = typer.Typer(
         name="tocsin",
         help="Early warning for major hazard sources.",
-        no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -57,6 +59,14 @@ def _mount(app: typer.Typer, name: str, verb: "Verb") -> None:
         app.command(name, help=found.__doc__, context_settings=AS_IT_IS)(passed_on)
     else:
         app.command(name)(found)
+
+
+def _where_to_look(error: typer.TyperException) -> str:
+    """Where no verb is named, or one that there is not: how to see those that there are."""
+    context = getattr(error, "ctx", None)
+    if context is not None and isinstance(context.command, TyperGroup):
+        return f" (`{context.command_path} --help` lists them)"
+    return ""
 
 
 def _wrong(line: str) -> int:

@@ -13,7 +13,7 @@ from tocsin_cloud.adapters.grafana import SHIPPED, Grafana, GrafanaError, Put, p
 REFUSED_EXIT: Final = 1
 TOKEN: Final = "TOCSIN_GRAFANA_TOKEN"  # noqa: S105 -- the variable's name
 
-app = typer.Typer(help="Put Tocsin's dashboards into a Grafana.", no_args_is_help=True)
+app = typer.Typer(help="Put Tocsin's dashboards into a Grafana.")
 app.callback()(lambda: None)
 
 

@@ -22,7 +22,7 @@ from tocsin_core.registers import (
     parse_profile,
 )
 
-app = typer.Typer(help="Register maps of instruments.", no_args_is_help=True)
+app = typer.Typer(help="Register maps of instruments.")
 
 HEADINGS: Final = ("value", "fc", "address", "printed", "type", "order", "unit", "number", "description")
 RIGHT: Final = frozenset({"fc"})

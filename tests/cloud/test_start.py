@@ -10,6 +10,7 @@ from pathlib import Path
 import aiomqtt
 import httpx
 import pytest
+from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
 from tests.cloud.rig import HOST, plant_folder
@@ -20,6 +21,7 @@ from tocsin_cloud import app
 from tocsin_cloud.adapters.sql import away
 from tocsin_cloud.adapters.sql.engine import NO_TIME
 from tocsin_cloud.api.problem import WAITS
+from tocsin_cloud.api.server import serving
 from tocsin_cloud.app import Summary, run
 from tocsin_cloud.loops import quarantine
 from tocsin_cloud.settings import WORKERS, Address, CloudSettings
@@ -116,6 +118,17 @@ def test_told_to_end_while_the_database_is_away_it_ends(
 async def ready_at(client: httpx.AsyncClient) -> bool:
     """Whether all is well there."""
     return await status(client, "/readyz") == httpx.codes.OK
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    """Of several addresses in the command, whoever reads the reason knows which one to change."""
+
+    async def story() -> None:
+        async with serving(Starlette(), HOST, 0) as (host, port):
+            with pytest.raises(OSError, match=f"in use: {host}:{port}, for the page"):
+                await serving(Starlette(), host, port).__aenter__()
+
+    asyncio.run(story())
 
 
 def test_what_is_quarantined_in_the_last_moment_is_written_at_the_end(

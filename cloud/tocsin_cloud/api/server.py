@@ -10,6 +10,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from tocsin_cloud.api.context import Api
+from tocsin_cloud.settings import Address
 
 GRACE_S: Final = 2
 BACKLOG: Final = 256
@@ -87,7 +88,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(BACKLOG)
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        raise OSError(error.errno, f"{error.strerror}: {Address(host, port)}, for the page") from error
     return listener
