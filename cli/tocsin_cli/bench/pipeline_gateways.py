@@ -3,13 +3,15 @@
 import asyncio
 import json
 import sys
-from typing import Final
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tocsin_cli.bench.pipeline_plant import DEVICE, GATEWAY_POINTS, SITE, Course, gateway_id, point_id
 from tocsin_core.clock import Clock, SystemClock
-from tocsin_core.readings import F64, GOOD, I64, U8
+from tocsin_core.readings import F64, GOOD
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession
 from tocsin_core.sparkplug.edge import SEQ_MODULUS, Columns, Message
 from tocsin_core.sparkplug.payload import BATCH, put_number
@@ -41,7 +43,7 @@ class Encoder:
         body = model.payload[len(head) : -len(tail)]
         if head + body + tail != model.payload:
             raise AssertionError("a message is no longer its head, its readings and its tail")
-        self._body: U8 = np.frombuffer(body, np.uint8)
+        self._body = body
         self._times = _places(body, _varint(_TIME_MS))
         self._values = _places(body, np.float64(_VALUE).tobytes())
 
@@ -52,11 +54,11 @@ class Encoder:
 
     def data(self, number: int, time_ms: int, values: F64) -> bytes:
         """The payload of data message `number` (the first after the births is 1), all readings of `time_ms`."""
-        body = self._body.copy()
-        body[self._times] = np.frombuffer(_varint(time_ms), np.uint8)
-        body[self._values] = values.view(np.uint8).reshape(-1, 8)
+        body = bytearray(self._body)
+        _write(body, self._times, np.full(GATEWAY_POINTS, np.void(_varint(time_ms))))
+        _write(body, self._values, values)
         # Births have seq 0 and 1.
-        return _head(number, time_ms) + body.tobytes() + _tail((number + 1) % SEQ_MODULUS)
+        return b"".join((_head(number, time_ms), body, _tail((number + 1) % SEQ_MODULUS)))
 
 
 def columns(time_ms: int, values: F64) -> Columns:
@@ -83,15 +85,36 @@ def _varint(number: int) -> bytes:
     return bytes([*parts, number])
 
 
-def _places(body: bytes, what: bytes) -> I64:
-    """Where `what` stands in `body`, one row of places for each time: i64[metrics, length]."""
+class _Run(NamedTuple):
+    """Metrics that stand at even distances: from which one on, before which one, where the first is, and how far on."""
+
+    first: int
+    end: int
+    begin: int
+    stride: int
+
+
+def _write(body: bytearray, runs: list[_Run], items: NDArray[Any]) -> None:
+    """Put the bytes of `items`, one for each metric, into `body`."""
+    for run in runs:
+        there = np.ndarray(run.end - run.first, items.dtype, body, run.begin, (run.stride,))
+        there[:] = items[run.first : run.end]
+
+
+def _places(body: bytes, what: bytes) -> list[_Run]:
+    """Where `what` stands in `body`, once for each metric."""
     found, at = [], body.find(what)
     while at >= 0:
         found.append(at)
         at = body.find(what, at + len(what))
     if len(found) != GATEWAY_POINTS:
         raise AssertionError(f"{len(found)} places for {GATEWAY_POINTS} metrics")
-    return np.asarray(found)[:, None] + np.arange(len(what))
+    strides = np.diff(found)
+    firsts = [0, *(np.flatnonzero(strides[1:] != strides[:-1]) + 1).tolist(), GATEWAY_POINTS - 1]
+    return [
+        _Run(first, end + (end == GATEWAY_POINTS - 1), found[first], int(strides[first]))
+        for first, end in pairwise(firsts)
+    ]
 
 
 def _packet(kind: int, body: bytes) -> bytes:
