@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,13 @@ _LONGEST: Final = 8
 # Of ms since 1970 from 2000 to 2100; read as a word of 8 bytes, of which these bits count.
 _TIME_BYTES: Final = 6
 _TIME_BITS: Final = np.uint64(0x7F7F_7F7F_7F7F)
-_SEVEN: Final = np.uint64(0x7F)
+_SEVEN: Final = 0x7F
 # Readings that stand at even distances are read at once. With more such runs nothing would be gained.
 _MOST_RUNS: Final = 32
 _EARLIEST_MS: Final = EARLIEST_NS // NS_PER_MS
 _LATEST_MS: Final = LATEST_NS // NS_PER_MS
+
+_W = TypeVar("_W", int, NDArray[np.uint64])
 
 
 class _OtherError(Exception):
@@ -159,8 +161,8 @@ class Layout:
         if len(data) != len(self.fixed) or not np.array_equal(data & self.fixed, self.expected):
             return None
         n = len(self.point)
-        time_ms = _times_ms(_words(payload, self.times, n, np.dtype("<u8")))
-        if n and (time_ms.min() < _EARLIEST_MS or time_ms.max() > _last_ms(now_ns)):
+        time_ns = _times_ns(_words(payload, self.times, n, np.dtype("<u8")), now_ns)
+        if time_ns is None:
             return None
         own: F64 = _words(payload, self.values, len(self.valued), np.dtype("<f8"))
         if not np.isfinite(own).all():
@@ -169,7 +171,7 @@ class Layout:
         if len(own) < n:
             value = np.full(n, np.nan)
             value[self.valued] = own
-        frame = Frame(self.point, time_ms * NS_PER_MS, value, self.quality)
+        frame = Frame(self.point, time_ns, value, self.quality)
         batch = None if self.batch is None else _number(payload, self.batch)
         return Read(frame, _number(payload, self.seq), batch, self.late)
 
@@ -202,18 +204,26 @@ def _words(payload: bytes, runs: Sequence[_Run], n: int, kind: np.dtype[Any]) ->
     return words
 
 
-def _times_ms(words: NDArray[np.uint64]) -> I64:
-    """The numbers of 6 bytes each that `words` begin with as varints."""
+def _times_ns(words: NDArray[np.uint64], now_ns: int) -> I64 | None:
+    """The times in ns, where `words` begin with them as varints of 6 bytes in ms; None if one cannot be a time."""
     words &= _TIME_BITS
-    # Mostly a device was read at once.
-    alike = len(words) > 1 and bool((words == words[0]).all())
-    kept = words[:1] if alike else words
-    time_ms = kept & _SEVEN
+    # Mostly a device was read at once: one number is quicker worked out without arrays.
+    if len(words) and (words == words[0]).all():
+        time_ms = _time_ms(int(words[0]))
+        return np.full(len(words), time_ms * NS_PER_MS) if _EARLIEST_MS <= time_ms <= _last_ms(now_ns) else None
+    times_ms: I64 = _time_ms(words).astype(np.int64)
+    if len(words) and (times_ms.min() < _EARLIEST_MS or times_ms.max() > _last_ms(now_ns)):
+        return None
+    return times_ms * NS_PER_MS
+
+
+def _time_ms(word: _W) -> _W:
+    """The number that the lowest `_TIME_BYTES` bytes of `word` are as a varint, their highest bits taken away."""
+    number = word & _SEVEN
     for place in range(1, _TIME_BYTES):
         # Each byte gives seven bits: its place moves by one bit a byte.
-        time_ms |= (kept >> np.uint64(place)) & (_SEVEN << np.uint64(7 * place))
-    own: I64 = time_ms.astype(np.int64)
-    return np.full(len(words), own[0]) if alike else own
+        number |= (word >> place) & (_SEVEN << 7 * place)
+    return number  # type: ignore[return-value]  # beside a plain int, u64 stays u64 (NEP 50)
 
 
 def _last_ms(now_ns: int) -> int:
