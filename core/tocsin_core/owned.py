@@ -97,13 +97,14 @@ def alone(plant: Plant, gateway_id: str) -> Plant:
         wanted.add(point.id)
         if definition.suppressed_by is not None:
             wanted.add(definition.suppressed_by.point)
-    for point in plant.points:
-        if point.id in own:
-            wanted.update(_members(plant, point))
-    wanted |= {point.mode_source.point for point in plant.points if point.id in wanted and point.mode_source}
+    # Never through all points: this is asked for each gateway of a plant.
+    at = plant.point_index
+    for name in own:
+        wanted.update(_members(plant, plant.points[at[name]]))
+    wanted |= {mode.point for mode in (plant.points[at[name]].mode_source for name in wanted) if mode}
     points = tuple(
         replace(point, index=index, definitions=tuple(own.get(point.id, ())))
-        for index, point in enumerate(point for point in plant.points if point.id in wanted)
+        for index, point in enumerate(plant.points[place] for place in sorted(at[name] for name in wanted))
     )
     return replace(plant, points=points, first_out={})
 
@@ -133,21 +134,17 @@ def _decided(plant: Plant, gateway_id: str) -> Iterator[tuple[PlantPoint, AlarmD
     """The definitions that the gateway decides, in engine order, each with its point."""
     if plant.gateway(gateway_id).external:
         return
-    read = {point.id for point in plant.measured if point.gateway.id == gateway_id}
-    whole = {
-        point.id
-        for point in plant.measured
-        if point.id in read and (point.mode_source is None or point.mode_source.point in read)
-    }
-    whole |= {
-        point.id for point in plant.points if point.compute is not None and whole.issuperset(_members(plant, point))
-    }
-    for point in plant.points:
-        if point.id in whole:
-            for definition in point.definitions:
-                by = definition.suppressed_by
-                if definition.kind is not AlarmKind.STALE and (by is None or by.point in whole):
-                    yield point, definition
+    own = plant.measured_by.get(gateway_id, ())
+    read = {point.id for point in own}
+    points = [point for point in own if point.mode_source is None or point.mode_source.point in read]
+    whole = {point.id for point in points}
+    points += [point for point in plant.computed if whole.issuperset(_members(plant, point))]
+    whole = {point.id for point in points}
+    for point in sorted(points, key=lambda point: point.index):
+        for definition in point.definitions:
+            by = definition.suppressed_by
+            if definition.kind is not AlarmKind.STALE and (by is None or by.point in whole):
+                yield point, definition
 
 
 def _members(plant: Plant, point: PlantPoint) -> tuple[str, ...]:

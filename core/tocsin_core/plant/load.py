@@ -92,6 +92,19 @@ class Plant:
         return tuple(point for point in self.points if point.compute is None)
 
     @cached_property
+    def computed(self) -> tuple[PlantPoint, ...]:
+        """The points that are computed from others."""
+        return tuple(point for point in self.points if point.compute is not None)
+
+    @cached_property
+    def measured_by(self) -> dict[str, tuple[PlantPoint, ...]]:
+        """Those of `measured` that each gateway reads, by its id; of one that reads none there is nothing."""
+        found: dict[str, list[PlantPoint]] = {}
+        for point in self.measured:
+            found.setdefault(point.gateway.id, []).append(point)
+        return {gateway: tuple(points) for gateway, points in found.items()}
+
+    @cached_property
     def point_index(self) -> dict[str, int]:
         """Engine index by point id."""
         return {point.id: point.index for point in self.points}
