@@ -151,10 +151,12 @@ class Connection:
         if not self._primary.is_missing():
             await self._births()
         ticking = tasks.create_task(self._tick(), name="tick")
-        while not (stopping.is_set() or self._primary.is_missing()):
-            await self._work(tasks)
-            await self._rest()
-        ticking.cancel()
+        try:
+            while not (stopping.is_set() or self._primary.is_missing()):
+                await self._work(tasks)
+                await self._rest()
+        finally:
+            ticking.cancel()
         if not self._primary.is_missing():
             await self._flush(tasks)
         if self._probe is not None:
