@@ -71,9 +71,9 @@ class Keeper:
     """Takes samples from the polls (`put`) and hands them on (`on_kept`) once they are on disk, synced.
 
     Each is written as soon as the one before is, so that kill -9 takes nothing of it: ten in a row, and then 50 times a
-    second all that came. It is synced at once after a quiet moment, and else with all others of 50 ms. What they lead
-    to is asked (`judge`) each time, and kept with them in one transaction, at once synced. `known` tells up to which
-    batch and journal entry a start would need nothing of the spool.
+    second all that came. It is synced beside that, at once after a quiet moment, and else with all others of 50 ms.
+    What they lead to is asked (`judge`) each time, and kept with them in one transaction, which is synced. `known`
+    tells up to which batch and journal entry a start would need nothing of the spool.
 
     While the disk takes nothing they are handed on all the same, under numbers far ahead of any that are on disk, and
     wait in memory; once it takes them again, `on_back` is called. `on_lost` is called when the spool, over its bound,
@@ -107,8 +107,8 @@ class Keeper:
         self._some = asyncio.Event()
         self._woken = self._closing = False
         self._unsynced: list[Kept] = []
-        self._syncing: asyncio.TimerHandle | None = None
-        self._sync_due = False
+        self._syncing: asyncio.Task[None] | None = None
+        self._times_handed_on = 0
         self._sync_at = self._write_at = 0.0
         self._retry_at = self._told_at = 0.0
         self._retry_s = RETRY_FIRST_S
@@ -149,6 +149,8 @@ class Keeper:
                 await self._trim()
         # The last verdict has the alarms' snapshot in it.
         await self._flush()
+        if self._syncing is not None:
+            await self._syncing
         if self.trouble:
             await self._retry()
         if self._held or self._journal.held:
@@ -164,14 +166,12 @@ class Keeper:
 
     async def _flush(self) -> None:
         if not (self._waiting or self._woken or self._closing):
-            await self._sync()
             return
         self._woken = False
         # Without a wait between the two, so that what is kept and what it led to are kept together.
         verdict = self._judge()
         samples, self._waiting = self._waiting, deque()
-        now = self._clock.monotonic()
-        synced = self._closing or bool(verdict.entries) or self._sync_due or now >= self._sync_at
+        synced = self._closing or bool(verdict.entries)
         given = None if self.trouble else await self._keep(samples, verdict, synced=synced)
         on_disk = given is not None
         numbers, entries = given or (range(self._last + 1, self._last + 1 + len(samples)), ())
@@ -184,40 +184,45 @@ class Keeper:
         verdict.kept(entries, self._last, on_disk=on_disk)
         self._unsynced += kept
         if synced or not on_disk:
-            self._sync_at = now + SYNC_EVERY_S
             self._hand_on()
-        elif self._unsynced and self._syncing is None:
-            self._syncing = asyncio.get_running_loop().call_later(self._sync_at - now, self._sync_soon)
+        self._sync_soon()
         if not on_disk:
             self._hold(kept)
             if self._clock.monotonic() >= self._retry_at:
                 await self._retry()
 
-    def _sync_soon(self) -> None:
-        self._sync_due = True
-        self._some.set()
-
-    def _hand_on(self) -> None:
-        if self._syncing is not None:
-            self._syncing.cancel()
-        self._syncing, self._sync_due = None, False
-        kept, self._unsynced = self._unsynced, []
+    def _hand_on(self, most: int | None = None) -> None:
+        """Hand on what was written first, all of it or `most`: it is synced, or the disk does not do it."""
+        self._times_handed_on += 1
+        kept, self._unsynced = self._unsynced[:most], [] if most is None else self._unsynced[most:]
         for each in kept:
             sample = each.sample
             self._board.update(sample.device.sparkplug, sample.columns, dead=sample.dead)
         if kept:
             self._on_kept(kept)
 
+    def _sync_soon(self) -> None:
+        if self._syncing is not None and self._syncing.done():
+            # It has failed: it would be none by now.
+            self._syncing.result()
+        if self._unsynced and self._syncing is None:
+            self._syncing = asyncio.create_task(self._sync(), name="sync")
+
     async def _sync(self) -> None:
-        """Sync what was written without it, if it is time."""
-        if not self._sync_due:
-            return
-        self._sync_at = self._clock.monotonic() + SYNC_EVERY_S
-        try:
-            await self._thread.call(self._thread.spool.sync)
-        except sqlite3.Error as error:
-            self._begin_trouble(error)
-        self._hand_on()
+        """Sync what was written, as soon as a sync may be; meanwhile more is written: kill -9 waits for nothing."""
+        await asyncio.sleep(self._sync_at - self._clock.monotonic())
+        written, before = len(self._unsynced), self._times_handed_on
+        if written:
+            self._sync_at = self._clock.monotonic() + SYNC_EVERY_S
+            try:
+                await asyncio.to_thread(self._thread.spool.sync)
+            except sqlite3.Error as error:
+                if not self.trouble:
+                    self._begin_trouble(error)
+        if self._times_handed_on == before:
+            self._hand_on(written)
+        self._syncing = None
+        self._sync_soon()
 
     async def _keep(
         self, samples: deque[Sample], verdict: Verdict, *, synced: bool
