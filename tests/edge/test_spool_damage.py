@@ -244,18 +244,55 @@ def on_a_full_disk(path: Path, told: Connection) -> None:
     told.send((spool.writable, len(rows(spool)), spool.counters()["files_set_aside"], number))
 
 
-def test_a_write_back_that_a_full_disk_broke_off_is_no_damage(tmp_path: Path) -> None:
-    """A file that is whole only with its WAL is not set aside while the disk is full, and goes on where it was."""
+def without_room_for_a_page(path: Path, told: Connection) -> None:
+    """Open a spool whose log may not grow, and again without a limit; in a process of its own."""
+    most = resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_name("spool-wal").stat().st_size, most))
+    spool = Spool.open(path, 64, 600, NOW)
+    told.send((spool.writable, len(rows(spool))))
+    try:
+        spool.append([("d", ("a",), one_reading(NOW, 1.0))])
+    except sqlite3.OperationalError as error:
+        told.send(str(error))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    spool.recover(NOW)
+    told.send((spool.writable, spool.append([("d", ("a",), one_reading(NOW, 1.0))])))
+
+
+def said_by(story: Callable[[Path, Connection], None], path: Path) -> list[object]:
+    """Run a story in a process of its own; give what it told."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=on_a_full_disk, args=(tmp_path / "spool", theirs))
+    process = context.Process(target=story, args=(path, theirs))
     process.start()
     theirs.close()
-    said = []
+    said: list[object] = []
     with suppress(EOFError):
-        while ours.poll(30):
+        while ours.poll(60):
             said.append(ours.recv())
     process.join(10)
     ours.close()
+    return said
+
+
+def test_a_write_back_that_a_full_disk_broke_off_is_no_damage(tmp_path: Path) -> None:
+    """A file that is whole only with its WAL is not set aside while the disk is full, and goes on where it was."""
+    said = said_by(on_a_full_disk, tmp_path / "spool")
     assert said == [(False, 40, 0), "disk I/O error", (False, 40, 0), (True, 41, 0, nth(41))]
     assert not list(tmp_path.glob("*damaged*"))
+
+
+def test_a_disk_that_is_full_once_the_file_is_open_stops_no_start(tmp_path: Path) -> None:
+    """A file that opens well and takes nothing is read all the same, and written again once there is room."""
+    path, killed = tmp_path / "spool", tmp_path / "killed" / "spool"
+    killed.parent.mkdir()
+    with closing(Spool.open(path, 64, 600, NOW)) as spool:
+        for n in range(20):
+            spool.append([("d", ("a",), one_reading(NOW + n, float(n)))])
+        with closing(sqlite3.connect(path, isolation_level=None)) as marks:
+            # As the end of a gateway leaves it: the next start has something to write.
+            marks.execute("UPDATE counters SET value = 0 WHERE name = 'opened_in_boot'")
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
+    said = said_by(without_room_for_a_page, killed)
+    assert said == [(False, 20), "attempt to write a readonly database", (True, [nth(21)])]

@@ -14,7 +14,16 @@ import structlog
 
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.spool_codec import pack, seal, unpack
-from tocsin_edge.adapters.spool_file import BD_SEQ_MODULUS, COUNTERS, MARKS, Opened, boot, open_file
+from tocsin_edge.adapters.spool_file import (
+    BD_SEQ_MODULUS,
+    COUNTERS,
+    MARKS,
+    Opened,
+    boot,
+    open_file,
+    open_in_memory,
+    open_to_read,
+)
 from tocsin_edge.adapters.spool_journal import JournalLane, is_sound
 
 TRIM_CHUNK: Final = 256
@@ -117,14 +126,39 @@ class Spool:
     def _begin(self, now_ms: int) -> None:
         """Take over what a damaged file still has, and begin with numbers that were never given out.
 
+        The write that tried the file changes nothing, and SQLite puts no such on disk: a full one may show here first.
+        """
+        if not self._opened.writable:
+            return
+        try:
+            if self._opened.aside is not None:
+                self._salvage(self._opened.aside, now_ms)
+            self._begin_numbers(now_ms)
+        except sqlite3.OperationalError as error:
+            self._go_on_without_disk(error, now_ms)
+
+    def _go_on_without_disk(self, error: sqlite3.OperationalError, now_ms: int) -> None:
+        """Go on with what can be read; a file that was never used is refused, one beside a damaged one stays as new."""
+        aside = self._opened.aside
+        self._db.close()
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise error
+        self._use(open_to_read(self._path, str(error)))
+        if self._counter("batch_last"):
+            return
+        self._db.close()
+        if aside is None:
+            raise error
+        self._use(open_in_memory())
+        self._begin_numbers(now_ms)
+
+    def _begin_numbers(self, now_ms: int) -> None:
+        """Begin with numbers that were never given out.
+
         A file that knows of none may stand in for a lost one, whose numbers the cloud side has seen: it begins at the
         clock. They only ever grow, and more slowly than it: a number a millisecond would be a thousand devices at 1 s,
         and 100,000 left out are the clock's next 100 s.
         """
-        if not self._opened.writable:
-            return
-        if self._opened.aside is not None:
-            self._salvage(self._opened.aside, now_ms)
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             before, now = self._counter("opened_in_boot"), boot()

@@ -91,20 +91,34 @@ def open_file(path: Path, now_ms: int) -> Opened:
                 raise
             # Where the file reads well the disk is at fault.
             with suppress(sqlite3.DatabaseError):
-                found = Opened(_read_only(path), writable=False)
-                log.critical("spool cannot be written", file=str(path), reason=str(error))
-                return found
+                return open_to_read(path, str(error))
         reason = str(error)
     try:
         aside = _set_aside(path, now_ms)
         database = _ready(path)
     except (OSError, sqlite3.OperationalError) as error:
         log.critical("damaged spool on a disk that takes nothing: kept in memory", reason=reason, disk=str(error))
-        database = sqlite3.connect(":memory:", check_same_thread=False)
-        _create(database)
-        return Opened(database, in_memory=True)
+        return open_in_memory()
     log.critical("spool damaged, set aside", file=str(path), aside=str(aside), reason=reason)
     return Opened(database, aside)
+
+
+def open_to_read(path: Path, reason: str) -> Opened:
+    """Open a sound file that cannot be written for `reason`, at best with what is in its WAL.
+
+    Raises:
+        sqlite3.DatabaseError: it does not read well in any way.
+    """
+    found = Opened(_read_only(path), writable=False)
+    log.critical("spool cannot be written", file=str(path), reason=reason)
+    return found
+
+
+def open_in_memory() -> Opened:
+    """Open a new spool without a file."""
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    _create(database)
+    return Opened(database, in_memory=True)
 
 
 def boot() -> int:
@@ -133,11 +147,6 @@ def _ready(path: Path) -> sqlite3.Connection:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    """Open a file on a disk that takes nothing, at best with what is in its WAL.
-
-    Raises:
-        sqlite3.DatabaseError: it does not read well in any way.
-    """
     try:
         return _reading(f"file:{path}?mode=ro", "NORMAL")
     except sqlite3.DatabaseError:
