@@ -104,6 +104,26 @@ def test_ticks_are_aligned_and_spread_and_the_same_on_every_start() -> None:
     assert again.begun == line.begun
 
 
+@pytest.mark.parametrize("dead", [False, True])
+def test_what_told_a_late_answer_apart_is_no_try_and_the_pause_is_kept(dead: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """The question itself comes after the device's pause, or the longer rest, and then counts; also of a dead unit."""
+    line = Line([job("d", 1, retries=0, pause_s=1.5)], {1: 0.01}, silent={1} if dead else set())
+    line.run(60)
+    assert line.bus.health[1].dead == dead
+    for rest_s, pause_s in ((0.0, 1.5), (2.0, 2.0)):
+        while not isinstance(turn := line.bus.next(line.now), Turn):
+            line.pass_s(turn)
+        line.bus.begin(turn, line.now)
+        assert line.bus.end(turn, Outcome.UNASKED, 0.0, line.now, rest_s) is Next.AGAIN
+        unasked_s = line.now.s
+        while not isinstance(turn := line.bus.next(line.now), Turn):
+            line.pass_s(turn)
+        assert line.now.s - unasked_s == pytest.approx(pause_s)
+        line.bus.begin(turn, line.now)
+        assert line.bus.end(turn, Outcome.SILENT, 0.0, line.now) is Next.GIVEN_UP
+        line.bus.finish(turn, line.now)
+
+
 def test_what_is_made_up_for_at_once_bears_another_stamp() -> None:
     """Held up past a tick, or with its clock set forward: nobody is asked twice within a millisecond."""
     line = Line([job("d", 1, 300)], {1: 0.0002})

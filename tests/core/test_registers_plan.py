@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tocsin_core import readings as q
 from tocsin_core.registers import Profile, ReadRequest, RegisterValue, compile_plan
-from tocsin_core.registers.requests import REQUEST_COST
+from tocsin_core.registers.requests import REQUEST_COST, is_legal
 
 HEAD = {"vendor": "test", "model": "test", "trust": "documented", "source": "this test"}
 
@@ -52,6 +52,34 @@ def maps(draw: st.DrawFn) -> Profile:
     if draw(st.booleans()):
         limits["gap"] = draw(st.integers(0, 40))
     return profile_of(values=values, illegal=tuple(illegal), limits=limits)
+
+
+@given(maps())
+def test_what_tells_a_late_answer_apart_is_legal(profile: Profile) -> None:
+    """Where there is such a question, the device may be asked it, and its answer fits no request that it is for."""
+    plan = compile_plan(profile, list(profile.values))
+    for request in plan.requests:
+        other = plan.apart_from(request)
+        if other is not None:
+            assert is_legal(profile, other, ())
+            assert other.function != request.function or other.data_bytes != request.data_bytes
+
+
+def test_a_plan_names_a_question_that_tells_a_late_answer_apart() -> None:
+    """A shorter one, else another one of its own, else a longer one, else none."""
+    a, far = {"address": 0, "type": "u16"}, {"address": 300, "type": "f32"}
+    limits = {"registers": 1}
+    after = ({"function": 3, "first": 1, "last": 9},)
+    for parts, request, expected in (
+        ({"values": {"a": a}}, ReadRequest(3, 0, 5), ReadRequest(3, 0, 4)),
+        ({"values": {"a": a, "far": far}, "illegal": after}, ReadRequest(3, 0, 1), ReadRequest(3, 300, 2)),
+        ({"values": {"a": a}}, ReadRequest(3, 0, 1), ReadRequest(3, 0, 2)),
+        ({"values": {"a": a}, "illegal": after}, ReadRequest(3, 0, 1), None),
+        ({"values": {"a": a}, "limits": limits}, ReadRequest(3, 0, 1), None),
+        ({"values": {"a": {"address": 65_535, "type": "u16"}}}, ReadRequest(3, 65_535, 1), None),
+    ):
+        profile = profile_of(**parts)
+        assert compile_plan(profile, list(profile.values)).apart_from(request) == expected
 
 
 @given(maps())

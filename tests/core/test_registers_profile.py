@@ -156,6 +156,22 @@ def test_a_shipped_profile_holds_and_can_be_read(name: str) -> None:
     assert len(plan.decode([BAD_COMM_FAILURE] * len(plan.requests)).value) == len(wanted)
 
 
+@pytest.mark.parametrize("name", ["detcon-1000", "igd-toc-635", "scientific-instruments-si7000"])
+def test_a_late_answer_is_told_apart_by_a_question_that_the_device_may_be_asked(name: str) -> None:
+    """Whichever value is the only one that is wanted, also the last before what is illegal."""
+    profile = shipped(f"{name}.yaml")
+    last = {value.function: each for each, value in sorted(profile.values.items(), key=lambda item: item[1].address)}
+    for each in {next(iter(profile.values)), *last.values()}:
+        plan = compile_plan(profile, [each])
+        for request in plan.requests:
+            other = plan.apart_from(request)
+            stop = 0 if other is None else other.address + other.count
+            assert other is None or not any(
+                bad.function == other.function and other.address <= bad.last and bad.first < stop
+                for bad in profile.illegal
+            )
+
+
 def test_real_instruments_are_shipped_each_with_golden_answers() -> None:
     """At least 12 of them, each under its source and label, and with what it does not know said in words."""
     instruments = {name: shipped(name) for name in SHIPPED if not name.startswith("tocsin-")}

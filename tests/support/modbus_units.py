@@ -32,12 +32,16 @@ CODES = {Fault.BUSY: 6, Fault.TARGET_SILENT: 11}
 
 @dataclass
 class Unit:
-    """Registers by address; addresses that are `illegal` are refused with exception 2."""
+    """Registers by address; addresses that are `illegal` are refused with exception 2.
+
+    On a serial line it hears no question that comes sooner than `pause_s` after its last answer.
+    """
 
     registers: dict[int, int] = field(default_factory=dict)
     fault: Fault = Fault.NONE
     late_s: float = 0.0
     illegal: frozenset[int] = frozenset()
+    pause_s: float = 0.0
     asked: list[tuple[int, int, int]] = field(default_factory=list)
     """Function, address, count of each question."""
 

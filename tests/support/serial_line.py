@@ -111,7 +111,7 @@ class SerialLine:
             return
         self.questions += 1
         unit = self.units.get(data[0])
-        if unit is None:
+        if unit is None or sending.begins < self._free.get(data[0], 0.0) + unit.pause_s:
             return
         at = sending.ends + SILENCE_CHARACTERS * self.character_s
         for delay, frame in rtu_frames(data[0], unit, unit.answer(data[1:6])):

@@ -65,6 +65,8 @@ class Outcome(Enum):
     ANSWERED = "answered"
     BUSY = "busy"
     SILENT = "silent"
+    UNASKED = "unasked"
+    """The turn went to telling its answer apart from a late one: it is still to be asked."""
 
 
 class Next(Enum):
@@ -178,7 +180,8 @@ class Bus:
         health = self.health[unit]
         if not health.dead:
             return max(run.ready_s, self._pause_until[unit])
-        return max(health.probes.not_before_s, run.last_probe_s + min(job.period_s, PROBE_FIRST_S))
+        spaced_s = run.last_probe_s + min(job.period_s, PROBE_FIRST_S)
+        return max(health.probes.not_before_s, spaced_s, self._pause_until[unit])
 
     def _rank(self, at: int, now: Moment) -> tuple[bool, float]:
         """What goes first: safety and what is starved, then the longest due."""
@@ -215,13 +218,20 @@ class Bus:
                 self._note_interval(turn.job, now.s - run.last_begun_s)
             run.last_begun_s = now.s
 
-    def end(self, turn: Turn, outcome: Outcome, took_s: float, now: Moment) -> Next:
-        """Note what became of the question of `turn`; tell how its cycle goes on. The line was busy for `took_s`."""
+    def end(self, turn: Turn, outcome: Outcome, took_s: float, now: Moment, rest_s: float = 0.0) -> Next:
+        """Note what became of the question of `turn`; tell how its cycle goes on.
+
+        The line was busy for `took_s`; the unit is asked nothing for `rest_s`, or for its pause if that is longer.
+        """
         job, run = self.jobs[turn.job], self._runs[turn.job]
         run.busy_s += took_s
         self.busy_s += took_s
+        self._pause_until[job.unit] = now.s + max(job.pause_s, rest_s)
+        if outcome is Outcome.UNASKED:
+            # A dead unit's probe goes on as soon as it may: its place on the line was found already.
+            run.last_probe_s = -inf
+            return Next.AGAIN
         run.tries += 1
-        self._pause_until[job.unit] = now.s + job.pause_s
         if outcome is not Outcome.SILENT:
             self.health[job.unit] = self.health[job.unit].answered(took_s)
             run.answers += 1

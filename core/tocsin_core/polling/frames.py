@@ -74,18 +74,13 @@ class Question:
         """How the PDU of its answer begins: with function and number of bytes, or with all that is echoed."""
         if isinstance(self.request, WriteRequest):
             return self.request.echo
-        return bytes([self.request.function, _data_bytes(self.request)])
+        return bytes([self.request.function, self.request.data_bytes])
 
     @property
     def rtu_answer_bytes(self) -> int:
         """How long its answer is on an RTU line."""
-        data = 0 if isinstance(self.request, WriteRequest) else _data_bytes(self.request)
+        data = 0 if isinstance(self.request, WriteRequest) else self.request.data_bytes
         return 1 + len(self.answer_begins) + data + CRC_BYTES
-
-
-def _data_bytes(request: ReadRequest) -> int:
-    """How many bytes of data an answer brings."""
-    return -(-request.count // BITS_PER_BYTE) if request.function in BIT_FUNCTIONS else 2 * request.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +185,8 @@ def rtu_trouble(question: Question, received: bytes) -> str:
 
 
 def different(request: ReadRequest) -> ReadRequest:
-    """A question to the same address whose answer has another length: no late answer to `request` can pass for one."""
-    step = BITS_PER_BYTE if request.function in BIT_FUNCTIONS else 1
-    return ReadRequest(request.function, request.address, request.count + (-step if request.count > step else step))
+    """A question to the same address whose answer no late answer to `request` can pass for; its device is unknown."""
+    return request.variants[0]
 
 
 def _read(question: Question, pdu: bytes) -> Search:
@@ -207,7 +201,7 @@ def _read(question: Question, pdu: bytes) -> Search:
         return Search(content=_NOTHING) if pdu == request.echo else Search(wrong="answer to another write")
     size = pdu[1] if len(pdu) > 1 else 0
     data = pdu[2:]
-    if size != _data_bytes(request) or len(data) != size:
+    if size != request.data_bytes or len(data) != size:
         return Search(wrong="answer of a wrong length")
     if function in BIT_FUNCTIONS:
         bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), bitorder="little")[: request.count]

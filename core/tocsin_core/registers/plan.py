@@ -106,6 +106,15 @@ class ReadPlan:
         kept = [hole for hole in self.holes if hole not in closed]
         return replace(self._with(kept), _closed=self._closed.union(hole.place for hole in closed))
 
+    def apart_from(self, request: ReadRequest) -> ReadRequest | None:
+        """A question that the device may be asked and whose answer no late answer to `request` can pass for, if any.
+
+        `request` need not be one of the plan's. Its data is not needed.
+        """
+        candidates = (*request.variants[:-1], *self.requests, request.variants[-1])
+        legal = (each for each in candidates if is_legal(self._profile, each, self.holes))
+        return next((each for each in legal if each.told_apart(request)), None)
+
     def _sides(self, hole: Hole) -> list[ReadRequest]:
         """The requests that read the two sides of a hole; fewer if the wanted values are not those of its day."""
         sides = {

@@ -1,13 +1,14 @@
 """Which Modbus requests read a set of addresses at the least cost: what a line costs, and what a device refuses."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final, Self
 
 from tocsin_core.registers.profile import ADDRESSES, BIT_FUNCTIONS, Profile
 
 BITS_PER_REGISTER: Final = 16
+BITS_PER_BYTE: Final = 8
 # What a request costs besides its data, in registers: 8 + 5 bytes of frames, two silences and a turn-round of some
 # 20 ms at 9600 baud come to about 20 registers' time on RS-485.
 REQUEST_COST: Final = 20
@@ -36,6 +37,22 @@ class ReadRequest:
     function: int
     address: int
     count: int
+
+    @property
+    def data_bytes(self) -> int:
+        """How many bytes of data its answer brings."""
+        return -(-self.count // BITS_PER_BYTE) if self.function in BIT_FUNCTIONS else 2 * self.count
+
+    def told_apart(self, other: "ReadRequest") -> bool:
+        """Whether no answer with data to the one can pass for an answer to the other."""
+        return (self.function, self.data_bytes) != (other.function, other.data_bytes)
+
+    @property
+    def variants(self) -> tuple["ReadRequest", ...]:
+        """Questions to the same address whose answers have another length: a shorter one, if there is one, first."""
+        step = BITS_PER_BYTE if self.function in BIT_FUNCTIONS else 1
+        longer = replace(self, count=self.count + step)
+        return (replace(self, count=self.count - step), longer) if self.count > step else (longer,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +187,8 @@ def is_legal(profile: Profile, request: ReadRequest, holes: Sequence[Hole]) -> b
     """Whether `request` keeps within the device's limits, touches no illegal range, and spans no hole."""
     last = request.address + request.count - 1
     return (
-        request.count <= (profile.limits.bits if request.function in BIT_FUNCTIONS else profile.limits.registers)
+        last < ADDRESSES
+        and request.count <= (profile.limits.bits if request.function in BIT_FUNCTIONS else profile.limits.registers)
         and not any(
             bad.function == request.function and request.address <= bad.last and bad.first <= last
             for bad in profile.illegal

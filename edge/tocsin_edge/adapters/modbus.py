@@ -33,6 +33,9 @@ RECONNECT_MOST_S: Final = 5.0
 STARTING_S: Final = 10.0
 # After so many questions in a row without a single byte heard the connection itself is doubted and made anew.
 MOST_UNHEARD: Final = 3
+# A late answer that nothing tells apart is waited for so long after its time-out: MODBUS over Serial Line 1.02, 2.4.1,
+# speaks of response times of one to several seconds.
+LATE_MOST_S: Final = 2.0
 # MODBUS over Serial Line 1.02, 2.5.1.1: 3.5 characters between frames, 1.75 ms above 19200 baud.
 SILENCE_CHARACTERS: Final = 3.5
 SHORTEST_SILENCE_S: Final = 0.00175
@@ -67,9 +70,10 @@ BUSY: Final = frozenset({5, 6})
 class Answer:
     """What came back: registers, bits, or a quality byte with its reason; `silent` if nobody answered at all.
 
-    `exception` is the code of a refusal, 0 for none; `garbled`: something was heard that is no answer. `begun_ns` and
-    `ended_ns` (UTC) are when the question went out and when the answer was there; `busy_s` is for how long the line was
-    taken.
+    `exception` is the code of a refusal, 0 for none; `garbled`: something was heard that is no answer. `again`: the
+    question is still to be asked, after the device's pause and no sooner than in `rest_s`; nothing was found out about
+    it. `begun_ns` and `ended_ns` (UTC) are when the question went out and when the answer was there; `busy_s` is for
+    how long the line was taken.
     """
 
     reply: Reply
@@ -77,9 +81,15 @@ class Answer:
     silent: bool = False
     exception: int = 0
     garbled: bool = field(default=False, compare=False)
+    again: bool = False
+    rest_s: float = 0.0
     begun_ns: int = field(default=0, compare=False)
     ended_ns: int = field(default=0, compare=False)
     busy_s: float = field(default=0.0, compare=False)
+
+
+Apart = Callable[[ReadRequest], ReadRequest | None]
+"""Names a question whose answer no late answer to the given one can pass for."""
 
 
 class NotAllowedError(Exception):
@@ -90,6 +100,14 @@ class _NumberLostError(ConnectionError):
     """The server does not give back transaction numbers, which came out while an older answer may be on its way."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Debt:
+    """A question to which nothing came until `since_s` (monotonic); its answer may still be on its way."""
+
+    request: ReadRequest
+    since_s: float
+
+
 @dataclass(slots=True)
 class _Talk:
     """What is remembered between questions on one connection."""
@@ -98,17 +116,19 @@ class _Talk:
     """The number of its first question."""
     number: int
     """The number of its last question."""
-    unanswered: dict[int, ReadRequest] = field(default_factory=dict)
-    """By unit: the question to which nothing came; on RTU lines its answer may still be on its way."""
+    unanswered: dict[int, _Debt] = field(default_factory=dict)
+    """By unit: the last question, if nothing came to it."""
+    excused: set[int] = field(default_factory=set)
+    """Units whose last question another unit's late answer may have met on the line."""
     rest: bytes = b""
     """The beginning of a frame of which the end has not arrived."""
     unheard: int = 0
     """Questions in a row to which not a single byte came."""
 
-    def owe(self, question: Question) -> None:
+    def owe(self, question: Question, now_s: float) -> None:
         """Note that nothing came to `question`; the late answer to a write passes for no answer to a read."""
         if isinstance(question.request, ReadRequest):
-            self.unanswered[question.unit] = question.request
+            self.unanswered[question.unit] = _Debt(question.request, now_s)
 
     def sent(self, number: int) -> bool:
         """Whether a question of this number was asked."""
@@ -120,9 +140,10 @@ class ModbusLine:
 
     A late answer never serves another question. With Modbus TCP the transaction number tells; a connection to a server
     that does not give it back is made anew after each question that nobody answered. RTU frames have no number, so
-    after an unanswered question the unit is first asked one whose answer has another length, and whatever does not fit
-    is passed over. After a failed connect nobody tries again until a random wait (full jitter, doubling to 5 s) is
-    over; it does not grow in the first 10 s, in which the other end may still be starting.
+    after an unanswered question the unit is first asked one whose answer cannot be mistaken, and whatever does not fit
+    is passed over; where no such question is legal, the late answer is waited for. After a failed connect nobody tries
+    again until a random wait (full jitter, doubling to 5 s) is over; it does not grow in the first 10 s, in which the
+    other end may still be starting.
 
     Of writes only those that were allowed (`allow`) ever reach the line, at first none.
     """
@@ -155,11 +176,14 @@ class ModbusLine:
         """Let these, unit and output, be all that may be written from now on."""
         self._allowed = tuple(writes)
 
-    async def ask(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float) -> Answer:
+    async def ask(
+        self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float, apart: Apart = different
+    ) -> Answer:
         """Ask `unit` once; `timeout_s` includes connecting, but not the time that the bytes take on a serial line.
 
-        Where an answer to an older question may still come, a question that tells it apart is asked before, with a
-        patience of its own.
+        Where an answer to an older question may still come, one that tells it apart is asked instead, and `again` is
+        set once it is answered: the unit may need a pause before the next. `apart` names such a question, None where
+        there is no legal one.
 
         Raises:
             NotAllowedError: a write to what is not one of the line's outputs.
@@ -168,10 +192,10 @@ class ModbusLine:
             raise NotAllowedError(f"unit {unit}, output {request.output.id!r}")
         begun_s = self._clock.monotonic()
         try:
-            answer = await self._asked(unit, request, timeout_s)
+            answer = await self._asked(unit, request, timeout_s, apart)
         except _NumberLostError:
             self._link.close()
-            answer = await self._asked(unit, request, timeout_s)
+            answer = await self._asked(unit, request, timeout_s, apart)
         answer.busy_s = self._clock.monotonic() - begun_s
         if not answer.ended_ns:
             answer.ended_ns = self._clock.now_ns()
@@ -182,7 +206,7 @@ class ModbusLine:
         """Close the connection, if there is one."""
         self._link.close()
 
-    async def _asked(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float) -> Answer:
+    async def _asked(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float, apart: Apart) -> Answer:
         begun_s = self._clock.monotonic()
         if not self._connected():
             try:
@@ -194,21 +218,33 @@ class ModbusLine:
             if not connected:
                 return Answer(BAD_COMM_FAILURE, self._reason, silent=True)
         left_s = timeout_s - (self._clock.monotonic() - begun_s)
-        answer = await self._exchanged(unit, request, left_s)
-        if answer.garbled and any(other != unit for other in self._talk.unanswered):
+        answer = await self._exchanged(unit, request, left_s, apart)
+        excused = self._talk.excused
+        if answer.again:
+            return answer
+        if answer.garbled and unit not in excused and any(other != unit for other in self._talk.unanswered):
             # Another unit's late answer may have met this exchange on the line, which is not this unit's fault.
             self.counts["asked again for a late answer"] += 1
-            return await self._exchanged(unit, request, timeout_s)
+            excused.add(unit)
+            return replace(answer, again=True)
+        excused.discard(unit)
         return answer
 
-    async def _exchanged(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float) -> Answer:
+    async def _exchanged(
+        self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float, apart: Apart
+    ) -> Answer:
         """Ask over the open line; on RTU lines a late answer to the question before is told apart first."""
-        before = self._talk.unanswered.get(unit) if self._rtu else None
-        if before is not None:
-            # The late answer, if it comes, is passed over here for its length; what is asked next is asked after it.
-            check = await self._exchange(unit, different(before), timeout_s)
-            if check.silent:
-                return check
+        debt = self._talk.unanswered.get(unit) if self._rtu else None
+        if debt is None:
+            return await self._exchange(unit, request, timeout_s)
+        if (check := apart(debt.request)) is not None:
+            # The late answer, if it comes, is passed over here; what is asked next is asked after it.
+            answer = await self._exchange(unit, check, timeout_s)
+            return answer if answer.silent else replace(answer, again=True)
+        rest_s = debt.since_s + LATE_MOST_S - self._clock.monotonic()
+        if rest_s > 0.0:
+            return Answer(BAD_COMM_FAILURE, "a late answer is waited for", silent=True, again=True, rest_s=rest_s)
+        del self._talk.unanswered[unit]
         return await self._exchange(unit, request, timeout_s)
 
     def _connected(self) -> bool:
@@ -256,7 +292,7 @@ class ModbusLine:
             raise
         except OSError as error:
             self._link.close()
-            talk.owe(question)
+            talk.owe(question, self._clock.monotonic())
             return Answer(BAD_COMM_FAILURE, _words(error), silent=True)
         # Where this process stood still, the answer is older than the moment at which it is found.
         latest_ns = begun_ns + round((patience_s + answer_s) * NS_PER_S)
@@ -337,7 +373,7 @@ class ModbusLine:
 
     def _unanswered(self, question: Question, found: Search, heard: bytes) -> Answer:
         talk = self._talk
-        talk.owe(question)
+        talk.owe(question, self._clock.monotonic())
         trouble = rtu_trouble(question, heard) if self._rtu else ""
         # The end of half a frame would be taken for the beginning of the next answer.
         half = not self._rtu and bool(found.rest)

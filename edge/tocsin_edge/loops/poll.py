@@ -15,11 +15,11 @@ import structlog
 from tocsin_core.clock import Clock
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.plant.outputs import Output
-from tocsin_core.polling import Bus, Job, JobFigures, Moment, Next, Outcome, Turn, WriteRequest
+from tocsin_core.polling import Bus, Job, JobFigures, Moment, Next, Outcome, Turn, WriteRequest, different
 from tocsin_core.readings import BAD_COMM_FAILURE, I64
 from tocsin_core.registers import Hole, Profile, ReadPlan, ReadRequest, Reply, compile_plan
 from tocsin_core.schedule import Grid
-from tocsin_edge.adapters.modbus import BUSY, Answer, ModbusLine
+from tocsin_edge.adapters.modbus import BUSY, Answer, Apart, ModbusLine
 from tocsin_edge.adapters.modbus_holes import read_holes, write_holes
 from tocsin_edge.loops.chores import AGAIN_FIRST_S, Chore
 from tocsin_edge.loops.health import Complaints
@@ -266,7 +266,7 @@ class Poller:
         """Ask one question of a chore, and end its cycle if it was the last."""
         request = chore.request()
         if request is not None:
-            answer, step, now = await self._ask(turn, chore.modbus.unit, request, now)
+            answer, step, now = await self._ask(turn, chore.modbus.unit, request, now, different)
             if step is Next.AGAIN:
                 self._bus.hurry(turn.job, now, AGAIN_FIRST_S)
                 return
@@ -278,19 +278,16 @@ class Poller:
         self._bus.hurry(turn.job, now, chore.again_s)
 
     async def _ask(
-        self, turn: Turn, unit: int, request: ReadRequest | WriteRequest, now: Moment
+        self, turn: Turn, unit: int, request: ReadRequest | WriteRequest, now: Moment, apart: Apart
     ) -> tuple[Answer, Next, Moment]:
         """Ask one question; tell what came back, how the cycle goes on, and what time it is then."""
         self._bus.begin(turn, now)
-        answer = await self.line.ask(unit, request, turn.patience_s)
+        answer = await self.line.ask(unit, request, turn.patience_s, apart)
         if self.line.up and self._down:
             self._bus.line_back()
         self._down = not self.line.up
-        outcome = Outcome.SILENT if answer.silent else Outcome.ANSWERED
-        if answer.exception in BUSY:
-            outcome = Outcome.BUSY
         now = self._now()
-        return answer, self._bus.end(turn, outcome, answer.busy_s, now), now
+        return answer, self._bus.end(turn, _outcome(answer), answer.busy_s, now, answer.rest_s), now
 
     async def _take(self, turn: Turn, now: Moment) -> None:
         """Ask one question, and end the cycle if it was the last."""
@@ -300,7 +297,9 @@ class Poller:
             # The doubt for which the cycle was left open has had its time.
             self._finish(turn, reading, now)
             return
-        answer, step, now = await self._ask(turn, reading.how.address.unit, request, now)
+        answer, step, now = await self._ask(turn, reading.how.address.unit, request, now, reading.plan.apart_from)
+        if answer.again:
+            return
         if request not in reading.plan.requests:
             self._settle_doubt(turn, reading, request, answer, now)
             return
@@ -429,6 +428,14 @@ def _job(reading: _Reading) -> Job:
         reading.plan.pause_ms / MS_PER_S,
         reading.part.safety,
     )
+
+
+def _outcome(answer: Answer) -> Outcome:
+    if answer.again:
+        return Outcome.UNASKED
+    if answer.exception in BUSY:
+        return Outcome.BUSY
+    return Outcome.SILENT if answer.silent else Outcome.ANSWERED
 
 
 def _homes(profile: Profile, plan: ReadPlan) -> I64:
