@@ -108,3 +108,35 @@ def test_a_link_that_is_back_is_taken_within_seconds(tmp_path: Path) -> None:
         asyncio.run(story())
     finally:
         gateway.stop()
+
+
+def test_a_message_that_the_network_does_not_take_at_once_arrives_whole() -> None:
+    """What fits into the socket is written where it is published; the rest when there is room."""
+    payload = bytes(range(256)) * 65_536
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    reads = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # The will: its topic, and how long nothing is.
+        await reader.readuntil(b"leaves\x00\x00")
+        writer.write(b"\x20\x02\x00\x00")
+        subscribe = await reader.readuntil(b"STATE/tocsin\x01")
+        # MQTT 3.1.1, 3.8 and 3.9: a subscription's number is behind its two bytes of header.
+        writer.write(b"\x90\x04" + subscribe[2:4] + b"\x01\x01")
+        await reads.wait()
+        await reader.readuntil(b"data")
+        await heard.put(await reader.readexactly(len(payload)))
+        await reader.read()
+        writer.close()
+
+    async def story() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, limit=2 * len(payload)) as server:
+            port = server.sockets[0].getsockname()[1]
+            async with Uplink.connect(Broker(port=port), ("site", "gw"), Message("leaves", b""), "command") as uplink:
+                publishing = asyncio.create_task(uplink.publish(Message("data", payload)))
+                await asyncio.sleep(0)
+                reads.set()
+                await publishing
+                assert await heard.get() == payload
+
+    asyncio.run(story())

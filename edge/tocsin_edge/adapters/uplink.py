@@ -23,7 +23,7 @@ KEEPALIVE_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 2.0
 TIMEOUT_S: Final = 5.0
 ABANDON_S: Final = 0.1
-MOST_IN_A_ROW: Final = 16
+MOST_IN_A_ROW: Final = 4
 # Whose STATE is told in the log where no primary host is set.
 OUR_HOST: Final = "tocsin"
 PLAIN: Final = UplinkSettings()
