@@ -31,6 +31,14 @@ BOUND: Final = 3.0
 # and a sum that is infinite once stays so.
 LARGEST_SQUARE: Final = 1e200
 
+NO_ROWS: Final = np.zeros(0, np.int64)
+
+# As numpy's own: with a number of Python's an operation on a few rows takes twice as long.
+_ZERO, _ONE, _TWO = np.asarray(0.0), np.asarray(1.0), np.asarray(2.0)
+_LEAST: Final = np.asarray(LEAST_READINGS)
+_BOUND_SQUARE: Final = np.asarray(BOUND * BOUND)
+_LARGEST_SQUARE: Final = np.asarray(LARGEST_SQUARE)
+
 
 def limits(sign: F64, setpoint: F64, deadband: F64) -> tuple[F64, F64]:
     """The values at which limits turn, f64[n, 2] each: of one that is not active, and of one that is.
@@ -80,7 +88,8 @@ class Expectation(NamedTuple):
     @property
     def bound(self) -> F64:
         """The square of how far off the next reading may be and be taken at its word."""
-        return self.noise * (BOUND * BOUND)
+        bound: F64 = self.noise * _BOUND_SQUARE
+        return bound
 
     def after(self, dt_s: F64) -> F64:
         """What is expected `dt_s` seconds after the latest reading, off it."""
@@ -104,7 +113,11 @@ def believed(found: F64, earlier: Surprise, bound: F64, dt_s: F64, tau_s: F64) -
     from its third reading on. After a gap longer than `tau_s` the line is no measure of what comes, and all is
     believed.
     """
-    faded = np.where(dt_s > tau_s, np.inf, np.maximum(2.0 * np.sqrt(bound) - np.abs(found), 0.0))
+    faded = np.sqrt(bound)
+    faded *= _TWO
+    faded -= np.abs(found)
+    np.maximum(faded, _ZERO, out=faded)
+    faded[dt_s > tau_s] = np.inf
     high = np.maximum(faded, np.minimum(earlier.last, earlier.before))
     low = np.minimum(-faded, np.maximum(earlier.last, earlier.before))
     return np.minimum(np.maximum(found, low), high)
@@ -126,15 +139,17 @@ def advance(trend: Trend, dt_s: F64, du: F64, tau_s: F64) -> I64:
     _move(uu, u, moved_u, du, decay)
     _move(xx, x, x - dt_s * weight, dt_s, decay)
     weight *= decay
-    weight += 1.0
+    weight += _ONE
     decay *= decay
     _move(square_xx, square_x, square_x - dt_s * square, dt_s, decay)
     square *= decay
-    square += 1.0
-    lost = (~(uu < LARGEST_SQUARE)).nonzero()[0]
-    if len(lost):
-        for column in trend:
-            column[lost] = 1.0 if column is weight or column is square else 0.0
+    square += _ONE
+    small = uu < _LARGEST_SQUARE
+    if np.count_nonzero(small) == len(small):
+        return NO_ROWS
+    lost: I64 = (~small).nonzero()[0]
+    for column in trend:
+        column[lost] = 1.0 if column is weight or column is square else 0.0
     return lost
 
 
@@ -168,8 +183,9 @@ class Slope(NamedTuple):
         """The standard error of the mean foreseen in `seconds`."""
         reach = seconds - self.mean_x
         leaning = reach * self.slope_se
-        variance = self.var_mean + 2.0 * reach * self.cov + leaning * leaning
-        return np.sqrt(np.maximum(variance, 0.0))
+        variance = self.var_mean + _TWO * reach * self.cov + leaning * leaning
+        error: F64 = np.sqrt(np.maximum(variance, _ZERO))
+        return error
 
     def student(self, z: F64) -> F64:
         """The normal quantile `z` widened to Student's with these degrees of freedom (Cornish-Fisher, first order)."""
@@ -198,20 +214,21 @@ def errors(trend: Trend, expected: Expectation) -> Slope:
     return Slope(
         level=expected.level,
         slope=expected.slope,
-        slope_se=np.sqrt(noise * np.maximum(about_xx, 0.0)) / sxx,
+        slope_se=np.sqrt(noise * np.maximum(about_xx, _ZERO)) / sxx,
         known=noise < np.inf,
-        freedom=effective - 2.0,
+        freedom=effective - _TWO,
         mean_x=mean_x,
         var_mean=noise / effective,
         cov=noise * about_x / (weight * sxx),
     )
 
 
-def expect(trend: Trend, floor: F64, out: Expectation) -> None:
+def expect(trend: Trend, floor: F64, out: Expectation) -> I64:
     """The line through each trend, into `out`: weighted least squares of u on x, slope = Sxu / Sxx about the means.
 
     The variance about it is that of the residuals, with n - 2 degrees of freedom of the effective n = (sum w)^2 /
-    sum w^2; `floor` is the least standard deviation of a reading (its last digit).
+    sum w^2; `floor` is the least standard deviation of a reading (its last digit). Returns the rows of those of which
+    too little is known.
     """
     weight, x, xx, u, xu, uu, square, _, _ = trend
     level, slope, noise = out
@@ -221,18 +238,40 @@ def expect(trend: Trend, floor: F64, out: Expectation) -> None:
     np.subtract(mean_u, slope * mean_x, out=level)
     effective = weight * weight
     effective /= square
-    unknown = (~((effective >= LEAST_READINGS) & (sxx > 0.0))).nonzero()[0]
+    known = effective >= _LEAST
+    known &= sxx > _ZERO
     mean_u *= u
     sxu *= slope
     squares = uu - mean_u
     squares -= sxu
     squares *= effective
-    effective -= 2.0
+    effective -= _TWO
     effective *= weight
     squares /= effective
     np.maximum(squares, floor * floor, out=noise)
-    if len(unknown):
-        level[unknown], slope[unknown], noise[unknown] = 0.0, 0.0, np.inf
+    if np.count_nonzero(known) == len(known):
+        return NO_ROWS
+    unknown: I64 = (~known).nonzero()[0]
+    level[unknown], slope[unknown], noise[unknown] = 0.0, 0.0, np.inf
+    return unknown
+
+
+def stirs(expected: Expectation, origin: F64, setpoint: F64, limit: F64, horizon_s: F64, side: F64, bound: F64) -> Bool:
+    """Which trends may turn an alarm: `rate`, or `time_to_limit`, has got to a bound; `side` and `bound` f64[2, T].
+
+    The first rows are those of the rate against its `setpoint`, the second those of what is foreseen for `horizon_s`
+    ahead against its `limit`, which `side` gives the warning's sign. Either is -1 (or that sign turned about) where the
+    bound is a lower one. It is infinite where nothing can turn. `origin` is what the trends took the readings for.
+    """
+    rising = np.abs(expected.slope)
+    rising -= setpoint
+    rising *= side[0]
+    found: Bool = rising >= bound[0]
+    ahead = expected.slope * horizon_s
+    ahead -= limit - (origin + expected.level)
+    ahead *= side[1]
+    found |= ahead >= bound[1]
+    return found
 
 
 def rate(expected: Expectation, setpoint: F64) -> F64:

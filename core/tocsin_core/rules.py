@@ -46,10 +46,12 @@ class Rules:
     (stale: of silence; bad: of readings that are uncertain), `grade` (how grave it is among those of its side of its
     point: 3 HH and LL, 2 H and L, 5 to 2 red to blue, 1 an early warning, 0 any other).
 
-    Of shape [D, 2], for a definition that is not active and for one that is: `delay_ns`, on-delay and off-delay, and
-    `low` and `high`, the values from which on, downwards and upwards, a good reading turns it (see `detect.limits`). Of
-    those that are no limits none turns while it is not active, and any while it is, whatever the value, as far as its
-    detector knows no better.
+    Of shape [D, 2], for a definition that is not active and for one that is: `delay_ns`, on-delay and off-delay. Of
+    shape [D, 4], for one that is neither, that is active, that waits for its on-delay and that is active and waits for
+    its off-delay: `low` and `high`, the values from which on, downwards and upwards, a good reading turns it (see
+    `detect.limits`), or, where it waits, no longer does. Of those that are no limits none turns while it is not active,
+    and any while it is, whatever the value, as far as its detector knows no better: that of a trend does. An early
+    warning that waits goes on to only where the value has not reached its limit.
 
     `realarm` are the numbers of the R definitions that re-alarm, in order, `realarm_ns` after how long.
 
@@ -151,7 +153,14 @@ def _turning(family: U8, sign: F64, setpoint: F64, deadband: F64) -> tuple[F64, 
     low, high = detect.limits(sign, setpoint, deadband)
     other = family != Family.LIMIT
     low[other], high[other] = (-np.inf, np.inf), np.inf
-    return low, high
+    upwards = low == -np.inf
+    stays_low = np.where(upwards, np.nextafter(high, -np.inf), -np.inf)
+    stays_high = np.where(upwards, np.inf, np.nextafter(low, np.inf))
+    on_trend, early = (family == Family.RATE) | (family == Family.TIME_TO_LIMIT), family == Family.TIME_TO_LIMIT
+    low[on_trend], high[on_trend] = stays_low[on_trend], stays_high[on_trend] = -np.inf, np.inf
+    stays_high[early & (sign > 0.0)] = setpoint[early & (sign > 0.0), None]
+    stays_low[early & (sign < 0.0)] = setpoint[early & (sign < 0.0), None]
+    return np.column_stack((low, stays_low)), np.column_stack((high, stays_high))
 
 
 def _at(column: F64, number: I64, otherwise: float) -> F64:

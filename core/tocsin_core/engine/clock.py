@@ -5,13 +5,13 @@ from typing import Final
 import numpy as np
 
 from tocsin_core.detectors.voting import Members
-from tocsin_core.engine.rest import recognise
+from tocsin_core.engine.rest import forget
 from tocsin_core.engine.shelves import end_timed_shelves
 from tocsin_core.engine.state import FAR, NEVER, PORTION, State, Transition
 from tocsin_core.engine.turning import move, turn
 from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.readings import I64, is_bad
-from tocsin_core.rules import NS, Rules, members
+from tocsin_core.rules import NS, Rules
 
 # Ticks come every second. When none has come for this long nobody was listening (a worker was restarted, a log stood
 # still), and readings that waited meanwhile bear the stamp of the tick before: what is longer is nobody's silence.
@@ -75,5 +75,5 @@ def _tell_silence(state: State, rules: Rules, stale: I64) -> list[Transition]:
     goes = ~state.active[number] & ~told_bad
     number, silent_point = number[goes], silent_point[goes]
     transitions = turn(state, rules, number, gone_ns[goes], np.full(len(number), np.nan))
-    recognise(state, rules, silent_point, *members(rules.first, silent_point))
+    forget(state, silent_point)
     return transitions

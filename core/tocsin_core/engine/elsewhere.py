@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from tocsin_core.engine.commands import ASPECT, Aspect, note_acknowledgement, put_on_shelf
+from tocsin_core.engine.rest import forget
 from tocsin_core.engine.shelves import end_shelves
 from tocsin_core.engine.state import ELSEWHERE, HERE, NEVER, OURS_UNTIL_TOLD, Decider, State, Told, Transition
 from tocsin_core.engine.turning import move
@@ -34,7 +35,7 @@ _PATHS: Final = {(start, end): _path(start, end) for start in Phase for end in P
 _FORWARD: Final = {way for way, path in _PATHS.items() if not {Event.RAISE, Event.UNACKNOWLEDGE} & set(path)}
 
 
-def decide(state: State, decider: Decider) -> None:
+def decide(state: State, rules: Rules, decider: Decider) -> None:
     """Let the other end decide alarms from now on, or this end again, which goes on from where they are.
 
     What stands when the other end begins, or waits for its on-delay, stays with this end until the other end speaks of
@@ -53,7 +54,9 @@ def decide(state: State, decider: Decider) -> None:
     standing = known & state.active[number]
     state.elsewhere[number[standing]] = OURS_UNTIL_TOLD
     resting = number[known & ~standing]
-    state.since_ns[resting[state.elsewhere[resting] == ELSEWHERE]] = NEVER
+    over = resting[state.elsewhere[resting] == ELSEWHERE]
+    state.since_ns[over] = NEVER
+    forget(state, rules.point[over])
     state.elsewhere[resting[state.since_ns[resting] == NEVER]] = ELSEWHERE
     number = number[~known]
     waiting = state.active[number] | (state.since_ns[number] != NEVER)
@@ -128,11 +131,9 @@ def _follow(state: State, rules: Rules, told: Told) -> list[Transition]:
         events = (*events, *_PATHS[phase, target])
     made = [_step(state, rules, told, event) for event in events]
     if events:
-        point = rules.point[number]
         state.active[number] = target in ACTIVE
         state.since_ns[number] = NEVER
-        # Whether the point is at rest is to be found anew, at its next reading.
-        state.quiet_low[point], state.quiet_high[point] = np.inf, -np.inf
+        forget(state, rules.point[number])
     return made
 
 

@@ -32,12 +32,21 @@ class Projection:
 def projections(state: State, rules: Rules) -> list[Projection]:
     """Where points are heading: of each definition that foresees a limit and is active or nears it.
 
-    Near is a slope that is surely not 0 and reaches the limit within `detect.NEAR` times the definition's horizon. It
-    costs what is near: of all others no more is looked at than a byte each.
+    Near is a slope that is surely not 0 and reaches the limit within `detect.NEAR` times the definition's horizon. Of
+    all others no more is looked at than the line.
     """
-    near = rules.trend_foresees[np.flatnonzero(state.nears)]
+    with np.errstate(all="ignore"):
+        near = detect.nears(
+            Expectation(*state.expected),
+            state.trend_value,
+            rules.trend_rate,
+            rules.trend_sign,
+            rules.trend_limit,
+            rules.trend_reach_s,
+        )
+    early = rules.trend_foresees[np.flatnonzero(near)]
     active = np.flatnonzero(state.active)
-    rows = np.union1d(near[near >= 0], active[rules.family[active] == Family.TIME_TO_LIMIT])
+    rows = np.union1d(early[early >= 0], active[rules.family[active] == Family.TIME_TO_LIMIT])
     if not len(rows):
         return []
     trend = rules.trend[rows].astype(np.int64)
@@ -62,13 +71,9 @@ def projections(state: State, rules: Rules) -> list[Projection]:
 
 
 def look_ahead(state: State, rules: Rules) -> None:
-    """Find anew from the sums, for the whole plant, which trends near their limits and what each expects."""
+    """Find anew from the sums, for the whole plant, what each trend expects."""
     with np.errstate(all="ignore"):
-        expected = Expectation(*state.expected)
-        detect.expect(state.trend, rules.trend_floor, expected)
-        state.nears[:] = detect.nears(
-            expected, state.trend_value, rules.trend_rate, rules.trend_sign, rules.trend_limit, rules.trend_reach_s
-        )
+        detect.expect(state.trend, rules.trend_floor, Expectation(*state.expected))
 
 
 def _reaches(slope: Slope, level: F64, setpoint: F64) -> F64:

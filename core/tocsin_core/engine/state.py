@@ -165,11 +165,11 @@ class State:
     `told_ns` by definition that this end decides: until when another end has told of it, or until when it was read here
     if that was later. What was read until then is on its way still, for words go first, and turns nothing.
 
-    Worked out from these and the rules, and not part of a snapshot: of length P the bounds `quiet_low` and `quiet_high`
-    f64 (see `rest`); of length T `nears` bool, whether an alarm on the trend may be raised at its latest reading, or
-    its limit is near (see `detect.nears`), and `expected` f64[3, T], the columns of `detect.Expectation`;
-    `shelf_due_ns`, `realarm_due_ns` and `stale_due_ns`, before which no shelf ends, nothing re-alarms and no point goes
-    stale.
+    Worked out from these and the rules, and not part of a snapshot: of length P `quiet_low` and `quiet_high` f64 and
+    `due_ns` i64 (see `rest`); of length T `side` and `bound` f64[2, T], those of its rate and of what it foresees (see
+    `detect.stirs`), `waits` bool, whether an alarm on it waits for its delay, and `expected` f64[3, T], the columns of
+    `detect.Expectation`; `shelf_due_ns`, `realarm_due_ns` and `stale_due_ns`, before which no shelf ends, nothing
+    re-alarms and no point goes stale.
     """
 
     phase: U8
@@ -196,7 +196,10 @@ class State:
     units: dict[str, NormalState]
     quiet_low: F64
     quiet_high: F64
-    nears: Bool
+    due_ns: I64
+    side: F64
+    bound: F64
+    waits: Bool
     expected: F64
     shelf_due_ns: int
     realarm_due_ns: int
@@ -259,7 +262,10 @@ def initial(rules: Rules, now_ns: int) -> State:
         units={name: normal.start(model) for name, model in rules.special.models.items()},
         quiet_low=np.full(p, np.inf),
         quiet_high=np.full(p, -np.inf),
-        nears=np.zeros(t, np.bool_),
+        due_ns=np.full(p, FAR),
+        side=np.stack((np.ones(t), rules.trend_sign)),
+        bound=np.stack((rules.trend_rate, np.zeros(t))),
+        waits=np.zeros(t, np.bool_),
         expected=np.stack(Expectation(np.zeros(t), np.zeros(t), np.full(t, np.inf))),
         shelf_due_ns=now_ns,
         realarm_due_ns=now_ns,

@@ -60,7 +60,7 @@ def _take_input(state: State, rules: Rules, given: Input, transitions: list[Tran
         case Told():
             hear(state, rules, given, transitions)
         case Decider():
-            decide(state, given)
+            decide(state, rules, given)
     return None
 
 

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 
 from tocsin_core import detect
-from tocsin_core.detect import FALSE, I8, TRUE, Expectation, Surprise, Trend
+from tocsin_core.detect import FALSE, I8, NO_ROWS, TRUE, Expectation, Surprise, Trend
 from tocsin_core.engine.gating import Suppressing
-from tocsin_core.engine.rest import recognise
+from tocsin_core.engine.rest import OnTrends, forget, recognise
 from tocsin_core.engine.shelves import end_shelves
 from tocsin_core.engine.state import (
     ELSEWHERE,
@@ -27,13 +27,12 @@ from tocsin_core.readings import F64, I32, I64, U8, Bool, Frame, is_bad, is_good
 from tocsin_core.rules import NS, Rules, members
 from tocsin_core.special import Family
 
-# As numpy's own numbers: a comparison with an enum costs several times one with these.
+# As numpy's own numbers: a comparison with an enum costs several times one with these, with one of Python's twice.
 _RATE, _TIME_TO_LIMIT = np.uint8(Family.RATE), np.uint8(Family.TIME_TO_LIMIT)
 _ABNORMAL, _LOOP = np.uint8(Family.ABNORMAL), np.uint8(Family.LOOP)
 _BAD, _STALE = np.uint8(Family.BAD), np.uint8(Family.STALE)
 
-
-_NONE: Final = np.zeros(0, np.int64)
+_NS, _ZERO, _FAR_OFF = np.asarray(float(NS)), np.asarray(0.0), np.asarray(np.inf)
 # The answer that turns an alarm: one that is not active, one that is.
 _TURNS: Final = np.asarray([TRUE, FALSE])
 
@@ -58,7 +57,7 @@ class Round:
             part = frame if len(frame) <= PORTION else frame.take(slice(start, start + PORTION))
             rows = _rows(part.point)
             fresh = part.time_ns > self.state.time_ns[rows]
-            if fresh.all():
+            if np.count_nonzero(fresh) == len(fresh):
                 self._follow(part, key[start : start + PORTION])
                 awake.append(start + _take(self.state, self.rules, part, rows))
                 continue
@@ -68,7 +67,7 @@ class Round:
                 part = part.take(kept)
                 self._follow(part, key[start + kept])
                 awake.append(start + kept[_take(self.state, self.rules, part, _rows(part.point))])
-        which = awake[0] if len(awake) == 1 else np.concatenate([_NONE, *awake])
+        which = awake[0] if len(awake) == 1 else np.concatenate([NO_ROWS, *awake])
         for start in range(0, len(which), PORTION):
             part_of = which[start : start + PORTION]
             judging = _Judging.of(frame, key, said, part_of)
@@ -120,7 +119,8 @@ def _take(state: State, rules: Rules, frame: Frame, rows: slice | I64) -> I64:
     state.seen_ns[rows] = state.now_ns
     good = is_good(frame.quality)
     quiet = (frame.value > state.quiet_low[rows]) & (frame.value < state.quiet_high[rows])
-    if good.all():
+    quiet &= frame.time_ns < state.due_ns[rows]
+    if np.count_nonzero(good) == len(good):
         quiet[_advance_trends(state, rules, frame, rows)] = False
     else:
         quiet &= good
@@ -132,12 +132,12 @@ def _take(state: State, rules: Rules, frame: Frame, rows: slice | I64) -> I64:
 
 
 def _advance_trends(state: State, rules: Rules, frame: Frame, rows: slice | I64) -> I64:
-    """Good readings into the trends of their points; returns the readings after which a trend is near its limit."""
+    """Good readings into the trends of their points; returns those after which an alarm on a trend may turn."""
     row, source = _trends(rules, rows)
-    time_ns, value = frame.time_ns[source], frame.value[source]
-    dt_s = (time_ns - state.trend_ns[row]).astype(np.float64) / NS
+    time_ns, value = frame.time_ns.take(source), frame.value.take(source)
+    dt_s = (time_ns - state.trend_ns[row]) / _NS
     origin, tau_s = state.trend_value[row], rules.trend_tau_s[row]
-    sums, lately, expected = state.sums[:, row], state.surprise[:, row], state.expected[:, row]
+    sums, lately, expected = (_columns(table, row) for table in (state.sums, state.surprise, state.expected))
     trend, expectation = Trend(*sums), Expectation(*expected)
     with np.errstate(all="ignore"):
         du = value - origin
@@ -156,23 +156,25 @@ def _advance_trends(state: State, rules: Rules, frame: Frame, rows: slice | I64)
         lost = detect.advance(trend, dt_s, du, tau_s)
         if len(lost):
             surprise[lost], value[lost] = 0.0, frame.value[source[lost]]
-        detect.expect(trend, rules.trend_floor[row], expectation)
-        near = detect.nears(
-            expectation,
-            value,
-            rules.trend_rate[row],
-            rules.trend_sign[row],
-            rules.trend_limit[row],
-            rules.trend_reach_s[row],
-        )
+        unknown = detect.expect(trend, rules.trend_floor[row], expectation)
+        limit, horizon_s = rules.trend_limit[row], rules.trend_horizon_s[row]
+        side, bound = _columns(state.side, row), _columns(state.bound, row)
+        stirs = detect.stirs(expectation, value, rules.trend_rate[row], limit, horizon_s, side, bound)
+    if len(unknown):
+        # Nothing stands on what is not known, and a return does not go on to wait.
+        stirs[unknown] |= state.waits[row][unknown]
     lately[1] = lately[0]
     lately[0] = surprise
     if not isinstance(row, slice):
         state.sums[:, row], state.surprise[:, row], state.expected[:, row] = sums, lately, expected
     state.trend_ns[row] = time_ns
     state.trend_value[row] = value
-    state.nears[row] = near
-    return source[near]
+    return source[stirs.nonzero()[0]]
+
+
+def _columns(table: F64, row: slice | I64) -> F64:
+    """The columns `row` of a table: where nothing is left out, themselves."""
+    return table[:, row] if isinstance(row, slice) else table.take(row, axis=1)
 
 
 def _trends(rules: Rules, rows: slice | I64) -> tuple[slice | I64, I64]:
@@ -186,14 +188,12 @@ def _trends(rules: Rules, rows: slice | I64) -> tuple[slice | I64, I64]:
 class _Asked(NamedTuple):
     """Definitions of the points judged.
 
-    `source` is the reading of its point, `active` whether it is, `row` its place in the tables of `Rules` by that, and
-    `good` whether its reading is (None: all are).
+    `source` is the reading of its point, `active` whether it is, and `good` whether its reading is (None: all are).
     """
 
     definition: I64
     source: I64
     active: Bool
-    row: I64
     good: Bool | None
 
 
@@ -201,58 +201,67 @@ def _judge_all(state: State, rules: Rules, judging: _Judging, moves: list[Move])
     """Every definition of the points judged, whose readings are in the state and in the trends."""
     definition, source = members(rules.first, judging.point)
     active = state.active[definition]
-    row = definition * 2 + active
+    row = 4 * definition
+    row += active
     value = judging.value[source]
-    turning = (value <= rules.low.take(row)) | (value >= rules.high.take(row))
-    asked = _Asked(definition, source, active, row, None)
+    turning = value <= rules.low.take(row)
+    turning |= value >= rules.high.take(row)
+    on_trends = _judge_trends(state, rules, definition, active, value, turning) if len(state.trend_ns) else None
+    asked = _Asked(definition, source, active, None)
     good = is_good(judging.quality)
-    if not good.all():
+    sound = np.count_nonzero(good) == len(good)
+    if not sound:
         asked, turning = _without_values(state, rules, asked, good[source], turning)
-    if len(state.nears):
-        _judge_trends(state, rules, asked, judging, turning)
     if rules.special.watchful:
         _judge_special(state, rules, asked, judging, turning)
     _settle(state, rules, asked, judging, turning, moves)
-    recognise(state, rules, judging.point, definition, source)
+    recognise(state, rules, judging.point, definition, source, on_trends)
+    if not sound:
+        forget(state, judging.point[~good])
 
 
 def _without_values(state: State, rules: Rules, asked: _Asked, good: Bool, turning: Bool) -> tuple[_Asked, Bool]:
     """Where the readings are not all `good`, the definitions that are judged all the same, and which of them turn."""
-    definition, source, active, row, _ = asked
+    definition, source, active, _ = asked
     family = rules.family[definition]
     judged = good | (family >= _LOOP)
     # A return waiting for its off-delay must not be carried through by a stretch of bad readings.
     state.since_ns[definition[~judged & active]] = NEVER
     turning = np.where(good, turning, ((family == _BAD) & ~active) | ((family == _STALE) & active))
-    asked = _Asked(definition[judged], source[judged], active[judged], row[judged], good[judged])
+    asked = _Asked(definition[judged], source[judged], active[judged], good[judged])
     return asked, turning[judged]
 
 
-def _judge_trends(state: State, rules: Rules, asked: _Asked, judging: _Judging, turning: Bool) -> None:
-    """Which alarms on trends turn, into `turning`.
+def _judge_trends(
+    state: State, rules: Rules, definition: I64, active: Bool, value: F64, turning: Bool
+) -> OnTrends | None:
+    """Which alarms on trends among `definition` turn, into `turning`; returns those alarms.
 
     One is raised where its line is beyond its set point, and surely so; it returns where the line is inside by more
-    than the deadband. One that is not there and cannot come now is not looked at. Where the value already is beyond
-    the limit there is nothing left to foresee: the limit's own alarm speaks, and a warning that stands is kept.
+    than the deadband. Where the `value` already is beyond the limit there is nothing left to foresee: the limit's own
+    alarm speaks, and a warning that stands is kept.
     """
-    trends = rules.trend[asked.definition]
-    here = ((asked.active | state.nears.take(trends)) & (trends >= 0)).nonzero()[0]
+    trends = rules.trend[definition]
+    here = (trends >= 0).nonzero()[0]
     if not len(here):
-        return
-    number, trend, active = asked.definition[here], trends[here].astype(np.int64), asked.active[here]
-    value, sign, setpoint = judging.value[asked.source[here]], rules.sign[number], rules.setpoint[number]
-    expected, rated = Expectation(*state.expected.take(trend, axis=1)), rules.family[number] == _RATE
+        return None
+    number, trend, active = definition[here], trends[here].astype(np.int64), active[here]
+    sign, setpoint, rated = rules.sign[number], rules.setpoint[number], rules.family[number] == _RATE
+    expected = Expectation(*state.expected.take(trend, axis=1))
     with np.errstate(all="ignore"):
-        foreseen = detect.time_to_limit(
-            expected, state.trend_value.take(trend), sign, setpoint, rules.trend_horizon_s.take(trend)
-        )
-        beyond = np.where(rated, detect.rate(expected, setpoint), foreseen)
-        turns = np.where(active, beyond < -rules.deadband[number], beyond >= 0.0)
-        turns &= (expected.noise < np.inf) & (rated | (sign * (setpoint - value) > 0.0))
+        gap = setpoint - value[here]
+        gap *= sign
+        beyond = detect.time_to_limit(expected, state.trend_value[trend], sign, setpoint, rules.trend_horizon_s[trend])
+        np.copyto(beyond, detect.rate(expected, setpoint), where=rated)
+        turns = beyond >= _ZERO
+        np.copyto(turns, beyond < -rules.deadband[number], where=active)
+        known, inside = expected.noise < _FAR_OFF, rated | (gap > _ZERO)
+        turns &= known & inside
         raising = (turns & ~active).nonzero()[0]
         if len(raising):
             turns[raising] = _is_sure(state, rules, number[raising], trend[raising], beyond[raising])
     turning[here] = turns
+    return OnTrends(here, number, trend, sign, ~rated, known & ~inside)
 
 
 def _is_sure(state: State, rules: Rules, number: I64, trend: I64, beyond: F64) -> Bool:
@@ -266,7 +275,7 @@ def _is_sure(state: State, rules: Rules, number: I64, trend: I64, beyond: F64) -
 
 def _judge_special(state: State, rules: Rules, asked: _Asked, judging: _Judging, turning: Bool) -> None:
     """Which alarms of the detectors that follow every reading, and of computations, turn, into `turning`."""
-    definition, source, active, _, good = asked
+    definition, source, active, good = asked
     family, turns = rules.family[definition], _TURNS.take(active)
     if judging.said is not None:
         np.copyto(turning, judging.said[source] == turns, where=family == _ABNORMAL)
@@ -282,18 +291,18 @@ def _judge_special(state: State, rules: Rules, asked: _Asked, judging: _Judging,
 
 def _settle(state: State, rules: Rules, asked: _Asked, judging: _Judging, turning: Bool, moves: list[Move]) -> None:
     """Run the delays: turn what has been `turning` for its on-delay or its off-delay."""
-    definition, source, _, row, good = asked
+    definition, source, active, good = asked
     at = turning.nonzero()[0]
     number, reading = definition[at], source[at]
     since_ns = state.since_ns[number]
     state.since_ns[definition] = NEVER
     if not len(at):
         return
-    time_ns, delay_ns = judging.time_ns[reading], rules.delay_ns.take(row[at])
+    time_ns, delay_ns = judging.time_ns[reading], rules.delay_ns.take(2 * number + active[at])
     np.copyto(since_ns, time_ns, where=since_ns == NEVER)
     state.since_ns[number] = since_ns
     if good is not None:
-        unsure = (rules.family[number] == _BAD) & ~asked.active[at] & ~is_bad(judging.quality[reading])
+        unsure = (rules.family[number] == _BAD) & ~active[at] & ~is_bad(judging.quality[reading])
         delay_ns[unsure] = rules.after_ns[number[unsure]]
     late_ns = time_ns - since_ns - delay_ns
     due = (late_ns >= 0).nonzero()[0]
