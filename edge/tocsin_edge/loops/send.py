@@ -155,8 +155,8 @@ class Sender:
         async with Uplink.connect(gateway.uplink, named, will, topic, self._uplink) as uplink:
             log.info("uplink connected", host=gateway.uplink.host, port=gateway.uplink.port, tls=uplink.encrypted)
             counters = await self._thread.attempt(self._counters, self._thread.spool.counters)
-            # Numbers may have been given out that the disk did not take.
-            self._counters = counters | {"batch_last": max(counters["batch_last"], self._counters["batch_last"])}
+            # What is written and not synced yet is still to come; and numbers may be given out that no disk took.
+            self._counters = counters | {"batch_last": self._counters["batch_last"]}
             self._primary.connected()
             connection = Connection(
                 uplink,
