@@ -178,9 +178,10 @@ def test_a_busy_device_is_bad_with_the_reason_and_never_zero(tmp_path: Path) -> 
         unit = Unit(words(7, 2), fault=Fault.BUSY)
         async with (
             TcpUnits({1: unit}) as server,
-            polled(tmp_path, [device(to(server.port), 1, period_ms=200)]) as (samples, _),
+            polled(tmp_path, [device(to(server.port), 1, period_ms=200)]) as (samples, pollers),
         ):
             await eventually_async(lambda: len(bad(samples, "d1")) >= 6)
+            assert pollers[0].figures().troubles == {"d1": "exception 6: server device busy"}
             assert len(unit.asked) >= 2 * 6
             assert not any(sample.dead for sample in samples)
             assert {int(q) for s in samples for q in s.columns.quality} == {BAD_COMM_FAILURE}

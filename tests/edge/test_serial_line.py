@@ -77,14 +77,12 @@ def test_as_fast_as_it_can_it_fills_the_line_with_questions_and_answers(
             devices = [device(unit, at(line.path, baud), count=40, period_ms=100) for unit in units]
             polls = poller(tmp_path, devices, samples)
             polling = asyncio.create_task(polls.run())
-            await eventually_async(lambda: line.answers >= 10)
-            begun_s, before_s = CLOCK.monotonic(), line.line_s
             await eventually_async(lambda: line.answers >= 60, timeout_s=60)
-            used = (line.line_s - before_s) / (CLOCK.monotonic() - begun_s)
+            # Where the machine does something else the line waits: the promise is of the best ten exchanges in a row.
+            await eventually_async(lambda: most_used(line) >= 0.9, timeout_s=60)
             polling.cancel()
             polls.close()
-            print(f"{baud} baud: {used:.1%} of the line's time, {line.questions} questions")  # noqa: T201 - the figure
-            record_property("utilisation", used)
+            record_property("utilisation", most_used(line))
             assert line.asked_bytes == 8 * line.questions
             assert line.answered_bytes == line.answers * (5 + 2 * 40)
             assert 0 <= line.questions - line.answers <= 1
@@ -96,6 +94,12 @@ def test_as_fast_as_it_can_it_fills_the_line_with_questions_and_answers(
                 assert set(sample.columns.value.tolist()) == {float(sample.device.id[1:])}
 
     asyncio.run(story())
+
+
+def most_used(line: SerialLine) -> float:
+    """Compute the share of its time for which the line was used by any ten answered exchanges in a row."""
+    ideal_s = 10 * line.line_s / line.answers
+    return max(ideal_s / (last - first) for first, last in zip(line.answered_s, line.answered_s[10:], strict=False))
 
 
 BAD = [fault for fault in Fault if fault not in (Fault.NONE, Fault.TWICE, Fault.NOISE_BEFORE, Fault.CLOSES)]
@@ -115,8 +119,8 @@ def test_a_bad_unit_on_a_serial_line_costs_the_others_no_period(tmp_path: Path) 
             await eventually_async(lambda: bad(samples, "d2"))
             seen = len(samples)
             await eventually_async(lambda: all(good(samples[seen:], d) >= 4 for d in ("d1", "d3")), timeout_s=30)
-            left_out = {job.name: job.missed for job in polls.figures().jobs}
-            assert (left_out["d1"], left_out["d3"]) == (0, 0), fault
+            missed = left_out(polls)
+            assert (missed["d1"], missed["d3"]) == (0, 0), fault
             units[2].fault = Fault.NONE
             seen = len(samples)
             await eventually_async(lambda: good(samples[seen:], "d2") >= 2, timeout_s=30)
@@ -133,6 +137,36 @@ def test_a_bad_unit_on_a_serial_line_costs_the_others_no_period(tmp_path: Path) 
                 group.create_task(story(fault), name=fault.value)
 
     asyncio.run(stories())
+
+
+def test_a_dead_unit_on_a_serial_line_is_asked_seldom_and_costs_the_others_no_period(tmp_path: Path) -> None:
+    """A time-out is nearly as long as a period: once the unit is dead it is probed, and the others have the line."""
+
+    async def story() -> None:
+        units = {unit: Unit(words(unit, 10)) for unit in (1, 2, 3)}
+        async with SerialLine(units, 19200) as line:
+            samples: list[Sample] = []
+            devices = [device(unit, at(line.path, timeout_ms=400), period_ms=500) for unit in units]
+            polls = poller(tmp_path, devices, samples)
+            polling = asyncio.create_task(polls.run())
+            await eventually_async(lambda: len({s.device.id for s in samples}) == 3)
+            units[2].fault = Fault.SILENT
+            await eventually_async(lambda: any(s.dead for s in samples), timeout_s=30)
+            seen, asked, before = len(samples), len(units[2].asked), left_out(polls)
+            await eventually_async(lambda: all(good(samples[seen:], d) >= 12 for d in ("d1", "d3")), timeout_s=60)
+            polling.cancel()
+            polls.close()
+            # A live unit is asked once in every period.
+            assert len(units[2].asked) - asked <= good(samples[seen:], "d1") / 2
+            after = left_out(polls)
+            assert [after[d] - before[d] for d in ("d1", "d3")] == [0, 0]
+
+    asyncio.run(story())
+
+
+def left_out(polls: Poller) -> dict[str, int]:
+    """Ticks that were left out, by device."""
+    return {job.name: job.missed for job in polls.figures().jobs}
 
 
 def good(samples: list[Sample], device: str) -> int:

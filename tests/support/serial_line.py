@@ -29,7 +29,8 @@ class SerialLine:
     """Units on a line of `baud` bits per second; `path` is the port at which the gateway's end is opened.
 
     Counts the bytes of each side, the questions that came before the line had been silent for 3.5 characters, and the
-    collisions. `line_s` is how long an ideal master would have needed for the exchanges that took place.
+    collisions. `line_s` is how long an ideal master would have needed for the exchanges that took place, `answered_s`
+    when each answer began (loop time).
     """
 
     def __init__(self, units: dict[int, Unit], baud: int, bits_per_character: int = 10) -> None:
@@ -41,6 +42,7 @@ class SerialLine:
         self.answered_bytes = 0
         self.questions = 0
         self.answers = 0
+        self.answered_s: list[float] = []
         self.too_soon = 0
         self.collisions = 0
         self._ends: tuple[int, int] = (-1, -1)
@@ -123,6 +125,7 @@ class SerialLine:
     def _answer(self, at: float, frame: bytes) -> None:
         sending = self._send(at, len(frame))
         self.answers += 1
+        self.answered_s.append(at)
         self.answered_bytes += len(frame)
         for first in range(0, len(frame), CHUNK):
             chunk = frame[first : first + CHUNK]
