@@ -21,7 +21,7 @@ from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters import uplink
 from tocsin_edge.adapters.spool import Part, Spool
-from tocsin_edge.loops import send_connection
+from tocsin_edge.loops import send_connection, silence
 from tocsin_edge.settings import EdgeSettings
 
 NS_PER_MS = 1_000_000
@@ -96,8 +96,8 @@ def test_what_nobody_acknowledges_is_never_given_up(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that heard and does not answer gets it again and again on the same connection, until it does."""
-    monkeypatch.setattr(send_connection, "RESEND_FIRST_S", 0.2)
-    monkeypatch.setattr(send_connection, "RESEND_MOST_S", 0.2)
+    monkeypatch.setattr(silence, "FIRST_S", 0.2)
+    monkeypatch.setattr(silence, "MOST_S", 0.2)
 
     async def story() -> None:
         async with Slave({1: 1.5}).serve() as slave, Host(broker.mqtt).listen() as host:

@@ -19,15 +19,13 @@ from tocsin_edge.loops.outstanding import Outstanding, Word
 from tocsin_edge.loops.primary import PrimaryHost
 from tocsin_edge.loops.send_journal import JournalSender
 from tocsin_edge.loops.send_pace import Pace
+from tocsin_edge.loops.silence import Silence
 
 NS_PER_MS: Final = 1_000_000
 # So many history batches wait for the host's word at once: its pace sets ours. A host that commits once a second then
 # drains 10,000 batches a second; what the link carries is Pace's affair.
 HISTORY_WINDOW: Final = 10_000
 HISTORY_CHUNK: Final = 16
-# Nothing acknowledged for so long: what was sent is sent again, ever more rarely.
-RESEND_FIRST_S: Final = 60.0
-RESEND_MOST_S: Final = 600.0
 # A host that has not acknowledged by then is not one of ours, and the broker's answer has to do.
 HOST_PATIENCE_S: Final = 30.0
 LIVE_QUEUE: Final = 10_000
@@ -74,6 +72,8 @@ class Connection:
         self._history_after = counters["batch_committed"]
         self._history_upto = counters["batch_last"]
         self._history_rests_until = 0.0
+        # What goes again after a silence, at history's pace: after < number <= upto.
+        self._few_after = self._few_upto = 0
         self._born: set[str] = set()
         self._commands: deque[Command] = deque()
         self._rebirth = False
@@ -82,8 +82,8 @@ class Connection:
         self._tell_oldest = False
         self._tell_clock = False
         self._tell_standing = False
-        self._since = self._settled = self._progress = clock.monotonic()
-        self._resend_s = RESEND_FIRST_S
+        self._since = self._settled = clock.monotonic()
+        self._silence = Silence(self._since)
 
     def fresh(self, kept: list[Kept]) -> None:
         """Take batches that were kept just now."""
@@ -215,7 +215,10 @@ class Connection:
             await self._settle_with_broker()
             if not self._history_may_go(tasks):
                 break
-            await self._send_history()
+            if self._few_after < self._few_upto:
+                await self._send_few()
+            else:
+                await self._send_history()
         if self._history_after >= self._history_upto:
             await self._bury()
 
@@ -234,7 +237,8 @@ class Connection:
 
     def _history_may_go(self, tasks: asyncio.TaskGroup) -> bool:
         """Tell whether more history may be sent; where the link has to prove itself first, let it."""
-        if self._history_after >= self._history_upto or self._outstanding.old >= HISTORY_WINDOW:
+        full = self._history_after >= self._history_upto or self._outstanding.old >= HISTORY_WINDOW
+        if full and self._few_after >= self._few_upto:
             return False
         if self._clock.monotonic() < self._history_rests_until:
             return False
@@ -249,17 +253,36 @@ class Connection:
         self._probe = None
         self._wake.set()
 
+    async def _of_spool(self, after: int, upto: int) -> list[Batch] | None:
+        """Read the next batches of the spool; None: it cannot be read now."""
+        unreadable: list[Batch] | None = None
+        read, damaged = self._spool.uncommitted, self._spool.damaged
+        batches = await self._thread.attempt(unreadable, read, after, upto, HISTORY_CHUNK)
+        if batches is None:
+            self._history_rests_until = self._clock.monotonic() + TICK_S
+        # A host that has all before a damaged one would wait for it.
+        self._tell_oldest |= self._spool.damaged > damaged
+        return batches
+
+    async def _send_few(self) -> None:
+        upto = self._few_upto
+        batches = await self._of_spool(self._few_after, upto)
+        if batches is None:
+            return
+        for batch in batches:
+            self._few_after = batch.number
+            await self._send_old(batch)
+            if self._pace.full:
+                return
+        if not batches:
+            self._few_after = upto
+
     async def _send_history(self) -> None:
         # The queue of live batches may be moved to history while this waits.
         upto = self._history_upto
-        unreadable: list[Batch] | None = None
-        read, damaged = self._spool.uncommitted, self._spool.damaged
-        batches = await self._thread.attempt(unreadable, read, self._history_after, upto, HISTORY_CHUNK)
+        batches = await self._of_spool(self._history_after, upto)
         if batches is None:
-            self._history_rests_until = self._clock.monotonic() + TICK_S
             return
-        # A host that has all before a damaged one would wait for it.
-        self._tell_oldest |= self._spool.damaged > damaged
         for batch in batches:
             self._history_after = batch.number
             if batch.number not in self._outstanding:
@@ -336,7 +359,7 @@ class Connection:
             await self._journal.settle()
             self._outstanding.settle(sent)
             await self._thread.attempt(0, self._spool.commit, sent, self._now_ms())
-            self._progressed()
+            self._silence.rest(now)
 
     async def _obey(self) -> None:
         """Take what hosts asked since last time; of several acknowledgements the last one says it all."""
@@ -360,7 +383,7 @@ class Connection:
             case Word.COMMITS:
                 self._owed = committed
                 await self._pay()
-                self._progressed()
+                self._silence.heard(committed, self._clock.monotonic())
             case Word.WENT_BACK:
                 again = await self._thread.attempt(0, self._spool.reopen, committed)
                 log.warning("host went back", to_batch=committed, newest=self._newest, sent_again=again)
@@ -383,27 +406,23 @@ class Connection:
             self._tell_oldest |= floor > self._owed
             self._owed = None
 
-    def _progressed(self) -> None:
-        self._progress = self._clock.monotonic()
-        self._resend_s = RESEND_FIRST_S
-
     async def _oldest(self) -> int:
         self._counters = await self._thread.attempt(self._counters, self._spool.counters)
         return self._counters["batch_committed"] + 1
 
     def _after_silence(self) -> None:
-        if not self._outstanding:
-            self._progress = self._clock.monotonic()
-        elif self._clock.monotonic() - self._progress > self._resend_s:
-            log.warning("nothing acknowledged, sending again", after_s=self._resend_s, batches=len(self._outstanding))
-            self._progress = self._clock.monotonic()
-            self._resend_s = min(2 * self._resend_s, RESEND_MOST_S)
+        now, outstanding = self._clock.monotonic(), self._outstanding
+        if not outstanding:
+            self._silence.rest(now)
+        elif many := self._silence.over(outstanding.newest, now):
+            log.warning("nothing acknowledged, sending the oldest again", batches=many, waiting=len(outstanding))
             self._tell_oldest = True
-            self._send_all_again()
+            self._few_after = outstanding.oldest - 1
+            self._few_upto = min(self._few_after + many, outstanding.newest)
 
     def _send_all_again(self) -> None:
         self._outstanding.clear()
-        self._history_after = 0
+        self._few_after = self._few_upto = self._history_after = 0
         self._live_becomes_history()
 
     def _live_becomes_history(self) -> None:
