@@ -25,8 +25,10 @@ from tocsin_edge.adapters.spool_file import (
     open_to_read,
 )
 from tocsin_edge.adapters.spool_journal import JournalLane, is_sound
+from tocsin_edge.adapters.spool_room import Room
 
-TRIM_CHUNK: Final = 256
+TRIM_CHUNK: Final = 1024
+CHUNK_BYTES: Final = 1_000_000
 # The last numbers that there can be: SQLite's.
 ALL: Final = (2**63 - 1, 2**63 - 1)
 BYTES_PER_MB: Final = 1_000_000
@@ -74,6 +76,7 @@ class Spool:
         self._bound = max_bytes
         self._keep_ms = keep_ms
         self._journal_alone_told = False
+        self._room = Room(path)
         self.damaged = 0
         self._use(opened)
 
@@ -90,6 +93,7 @@ class Spool:
         """
         spool = cls(path, open_file(path, now_ms), max_mb * BYTES_PER_MB, round(keep_s * 1000))
         spool._begin(now_ms)
+        spool._tell_room()
         return spool
 
     def recover(self, now_ms: int) -> None:
@@ -114,6 +118,23 @@ class Spool:
         """Go on with another bound, and keep batches for another while after their commit."""
         self._bound, self._keep_ms = max_mb * BYTES_PER_MB, round(keep_s * 1000)
         self._max_bytes = IN_MEMORY_BYTES if self._opened.in_memory else self._bound
+        self._tell_room()
+
+    def room(self) -> int:
+        """Tell how many bytes the file can come to: its bound, or less where the disk has no room for that.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        if self._opened.in_memory:
+            return self._max_bytes
+        file_bytes, _ = self._size()
+        return min(self._max_bytes, file_bytes + self._room.growth(file_bytes))
+
+    def _tell_room(self) -> None:
+        room = self.room()
+        if room < self._bound:
+            log.warning("the disk has less room than the spool may use", max_bytes=self._bound, room_bytes=room)
 
     def _use(self, opened: Opened) -> None:
         self._opened = opened
@@ -129,6 +150,8 @@ class Spool:
         The write that tried the file changes nothing, and SQLite puts no such on disk: a full one may show here first.
         """
         if not self._opened.writable:
+            if not self._room.growth(0):
+                self._room.refuse()
             return
         try:
             if self._opened.aside is not None:
@@ -140,6 +163,7 @@ class Spool:
     def _go_on_without_disk(self, error: sqlite3.OperationalError, now_ms: int) -> None:
         """Go on with what can be read; a file that was never used is refused, one beside a damaged one stays as new."""
         aside = self._opened.aside
+        self._gave_up_reserve(error)
         self._db.close()
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
             raise error
@@ -251,13 +275,17 @@ class Spool:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             # A layout that was new here went with the transaction.
             self._layouts.clear()
+            self._gave_up_reserve(error)
             raise
         finally:
             if not synced:
                 self._db.execute("PRAGMA synchronous = FULL")
+
+    def _gave_up_reserve(self, error: sqlite3.Error) -> bool:
+        return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL and self._room.refuse()
 
     def _put(self, parts: Sequence[Part], numbers: Sequence[int] | None = None) -> list[int]:
         first = self._counter("batch_last") + 1
@@ -327,18 +355,15 @@ class Spool:
         return self._commit([(0, number)], now_ms)
 
     def _commit(self, ranges: Sequence[tuple[int, int]], now_ms: int) -> int:
-        where = "WHERE number BETWEEN ? AND ? AND committed_ms IS NULL"
-        # The planner would walk the whole range by the primary key, over all that is committed already.
-        total = f"SELECT coalesce(sum(readings), 0) FROM batches INDEXED BY uncommitted {where}"  # noqa: S608 - fixed text
-        mark = f"UPDATE batches INDEXED BY uncommitted SET committed_ms = ? {where}"  # noqa: S608 - fixed text
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            done = 0
-            for first, last in ranges:
-                done += self._db.execute(total, (first, last)).fetchone()[0]
-                self._db.execute(mark, (now_ms, first, last))
-            self._add("readings_committed", done)
-            self._update_floor()
+        for first, last in ranges:
+            which = f"committed_ms IS NULL AND number BETWEEN {first} AND {last}"
+            # SQLite writes all of a row anew: in one transaction everything that waits would need its room twice.
+            while some := self._oldest(which, CHUNK_BYTES, "uncommitted"):
+                with self._appending():
+                    mark = "UPDATE batches SET committed_ms = ? WHERE number = ?"
+                    self._db.executemany(mark, [(now_ms, number) for number, _ in some])
+                    self._add("readings_committed", sum(readings for _, readings in some))
+                    self._update_floor()
         return self._counter("batch_committed")
 
     def reopen(self, after: int) -> int:
@@ -363,20 +388,34 @@ class Spool:
 
         Batches and journal entries above those `known` elsewhere are not forgotten for their age: a start reads them.
 
-        Gives the number of readings that were lost by this, which are also counted. The journal is never dropped: where
-        it alone is over the bound, that is told, and it grows.
+        Where the disk has no room for the bound, or was full, as much goes as lets the file be written on. Gives the
+        number of readings that were lost by this, which are also counted. The journal is never dropped: where it alone
+        is too much, that is told, and it grows.
         """
+        try:
+            lost = self._trim(now_ms, known)
+        except sqlite3.Error as error:
+            if not self._gave_up_reserve(error):
+                raise
+            lost = self._trim(now_ms, known)
+        if not self._opened.in_memory:
+            self._room.took()
+        return lost
+
+    def _trim(self, now_ms: int, known: tuple[int, int]) -> int:
         lost = 0
+        if self._room.refused:
+            # The log has room again for what is deleted, once the file has what is in it.
+            self._db.execute("PRAGMA wal_checkpoint").fetchall()
         batch, entry = known
-        with self._db:
-            old = (now_ms - self._keep_ms, batch)
-            self._db.execute("DELETE FROM batches WHERE committed_ms < ? AND number <= ?", old)
+        old = f"committed_ms < {now_ms - self._keep_ms} AND number <= {batch}"
+        while forgotten := self._oldest(old, CHUNK_BYTES, "committed"):
+            self._forget(forgotten)
         self.journal.forget(now_ms - self._keep_ms, entry)
-        while (excess := self._used() - self._max_bytes) > 0:
+        while (excess := self._excess()) > 0:
             committed = self._oldest("committed_ms IS NOT NULL", excess)
             if committed:
-                with self._db:
-                    self._db.executemany("DELETE FROM batches WHERE number = ?", [(row[0],) for row in committed])
+                self._forget(committed)
                 continue
             history = self._oldest(f"committed_ms IS NULL AND newest_ms < {now_ms - LIVE_MS}", excess)
             oldest = history or self._oldest("committed_ms IS NULL", excess)
@@ -394,7 +433,7 @@ class Spool:
 
     def _tell_journal_alone(self, excess: int) -> None:
         if not self._journal_alone_told:
-            log.critical("the alarm journal alone is over the spool's bound", bytes_over=excess)
+            log.critical("the alarm journal alone is over the spool's bound or the disk's room", bytes_over=excess)
         self._journal_alone_told = True
 
     def next_bd_seq(self) -> int:
@@ -460,22 +499,37 @@ class Spool:
             self._names[layout] = named
         return self._names[layout]
 
-    def _used(self) -> int:
+    def _size(self) -> tuple[int, int]:
+        """Give the file's length with what its log adds to it, and how much of that is unused."""
         pages, free, size = (
             self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
         )
-        return int((pages - free) * size)
+        return int(pages * size), int(free * size)
 
-    def _oldest(self, which: str, excess: int) -> list[tuple[int, int]]:
-        """Choose the oldest batches whose bytes come to `excess`, and never more than a chunk."""
+    def _excess(self) -> int:
+        """Tell how many bytes are to go, by the bound and by the disk."""
+        file_bytes, unused = self._size()
+        over = file_bytes - unused - self._max_bytes
+        return over if self._opened.in_memory else max(over, self._room.lacks(file_bytes, unused))
+
+    def _oldest(self, which: str, excess: int, index: str = "") -> list[tuple[int, int]]:
+        """Choose the oldest batches whose bytes come to `excess`, and never more than a chunk.
+
+        `index`: the one to find them by, where the planner would rather walk over all others in the order of number.
+        """
+        by = index and f"INDEXED BY {index}"
         rows = self._db.execute(
-            f"SELECT number, readings, length(columns) FROM batches WHERE {which} ORDER BY number LIMIT ?",  # noqa: S608 - own conditions
+            f"SELECT number, readings, length(columns) FROM batches {by} WHERE {which} ORDER BY number LIMIT ?",  # noqa: S608 - own conditions
             (TRIM_CHUNK,),
         ).fetchall()
         before = accumulate((row[2] for row in rows), initial=0)
         return [
             (number, readings) for (number, readings, _), freed in zip(rows, before, strict=False) if freed < excess
         ]
+
+    def _forget(self, rows: Sequence[tuple[int, int]]) -> None:
+        with self._db:
+            self._db.executemany("DELETE FROM batches WHERE number = ?", [(number,) for number, _ in rows])
 
     def _drop(self, rows: Sequence[tuple[int, int]], *counters: str) -> None:
         with self._db:

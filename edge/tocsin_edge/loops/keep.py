@@ -110,7 +110,7 @@ class Keeper:
         self._syncing: asyncio.Task[None] | None = None
         self._times_handed_on = 0
         self._sync_at = self._write_at = 0.0
-        self._retry_at = self._told_at = 0.0
+        self._retry_at = self._told_at = self._trim_at = 0.0
         self._retry_s = RETRY_FIRST_S
         self.trouble = ""
         self.lost = 0
@@ -137,15 +137,15 @@ class Keeper:
 
     async def run(self) -> None:
         """Keep samples until `close`."""
-        trimmed = self._clock.monotonic()
+        self._trim_at = self._clock.monotonic() + TRIM_EVERY_S
         while not (self._closing and not self._waiting):
             await self._some.wait()
             if self._waiting or self._woken:
                 await self._turn()
             self._some.clear()
             await self._flush()
-            if self._clock.monotonic() - trimmed > TRIM_EVERY_S:
-                trimmed = self._clock.monotonic()
+            if self._clock.monotonic() >= self._trim_at:
+                self._trim_at = self._clock.monotonic() + TRIM_EVERY_S
                 await self._trim()
         # The last verdict has the alarms' snapshot in it.
         await self._flush()
@@ -249,6 +249,8 @@ class Keeper:
         now = self._clock.monotonic()
         self._told_at, self._retry_s = now, RETRY_FIRST_S
         self._retry_at = now + self._retry_s
+        # A full disk may have room as soon as the oldest has gone.
+        self._trim_at = now
 
     def _hold(self, kept: list[Kept]) -> None:
         self._held.extend(kept)
@@ -295,6 +297,8 @@ class Keeper:
         now_ms = self._clock.now_ns() // NS_PER_MS
         if await self._thread.attempt(0, self._thread.spool.trim, now_ms, self._known()):
             self._on_lost()
+            # There is room now for what waits in memory.
+            self._retry_at = self._clock.monotonic()
 
 
 def _part(sample: Sample) -> tuple[str, tuple[str, ...], Columns]:

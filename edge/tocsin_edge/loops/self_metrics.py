@@ -83,6 +83,12 @@ def _spool(report: SelfReport) -> tuple[Family, ...]:
         ("tocsin_edge_spool_bytes", "gauge", "What the file uses.", [({}, figures.bytes)] if figures else []),
         ("tocsin_edge_spool_bound_bytes", "gauge", "What the file may use.", [({}, bound)]),
         (
+            "tocsin_edge_spool_room_bytes",
+            "gauge",
+            "What the file can come to: its bound, or less where the disk has no room for that.",
+            [] if report.spool.room is None else [({}, report.spool.room)],
+        ),
+        (
             "tocsin_edge_spool_lane_rows",
             "gauge",
             "Batches, or journal entries, in the lane.",

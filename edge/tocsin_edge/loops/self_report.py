@@ -132,6 +132,10 @@ class SelfReport:
             found.append(f"no connection to the sensors' broker {broker.host}:{broker.port}")
         if self.spool.trouble:
             found.append(f"the disk takes nothing, readings wait in memory: {self.spool.trouble}")
+        bound = self.settings.gateway.spool.max_mb * BYTES_PER_MB
+        if self.spool.room is not None and self.spool.room < bound:
+            room_mb, bound_mb = self.spool.room // BYTES_PER_MB, bound // BYTES_PER_MB
+            found.append(f"the disk has room for {room_mb} MB of the spool's {bound_mb}")
         found += [
             f"line {line.name} cannot keep the periods of {', '.join(line.stretched)}"
             for line in self.lines()
@@ -180,6 +184,7 @@ class SelfReport:
             "spool": {
                 "bytes": None if figures is None else figures.bytes,
                 "max_bytes": gateway.spool.max_mb * BYTES_PER_MB,
+                "room_bytes": self.spool.room,
                 "lanes": {} if figures is None else {name: asdict(lane) for name, lane in figures.lanes.items()},
                 "oldest_unsent_ms": None if figures is None else figures.oldest_unsent_ms,
                 "dropped": self.dropped(),

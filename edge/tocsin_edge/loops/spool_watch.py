@@ -26,6 +26,8 @@ log = structlog.get_logger()
 class SpoolWatch:
     """What the spool holds and has counted; `committed_ms`: when the database last said that it has more.
 
+    `room`: how many bytes the file can come to, by its bound and by the disk; None before the first look.
+
     `figures` is None where the file could not be read.
     """
 
@@ -38,6 +40,7 @@ class SpoolWatch:
         self._lanes_at_s = 0.0
         self.counters = thread.spool.counters()
         self.figures: SpoolFigures | None = None
+        self.room: int | None = None
         self.committed_ms: int | None = None
 
     @property
@@ -60,6 +63,7 @@ class SpoolWatch:
         """Take the counters, and the lanes if it is time."""
         before = self.counters["batch_committed"]
         self.counters = await self._thread.attempt(self.counters, self._thread.spool.counters)
+        self.room = await self._thread.attempt(self.room, self._thread.spool.room)
         if self.counters["batch_committed"] > before:
             self.committed_ms = self._now_ms()
         begun = self._clock.monotonic()
