@@ -30,6 +30,7 @@ from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.lease import LeaseLostError
 from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.snapshot import earlier
 from tocsin_cloud.adapters.snapshot import load as load_snapshot
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql import models as sql
@@ -96,6 +97,11 @@ class Rig:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    def damage(self) -> None:
+        """Leave nothing of the snapshots that a worker could start from."""
+        for each in (self.folder / "s.npz", earlier(self.folder / "s.npz")):
+            each.write_bytes(b"no snapshot")
 
     async def all(self, table: type[Any]) -> list[Any]:
         """Every row of a table."""
@@ -294,7 +300,7 @@ def test_a_command_in_the_stream_twice_is_obeyed_once_also_in_a_replay(tmp_path:
                 await r.command("unshelve")
                 await r.command("shelve", "other", duration_s=3600)
                 assert (await r.all(sql.AlarmState))[0].shelved_until_ns != until
-            (tmp_path / "s.npz").unlink()
+            r.damage()
             before = [(s.seq, s.event) for s in await r.all(sql.Transition)]
             async with r.working():
                 await r.gateway.send({0: 1.0})
@@ -399,7 +405,7 @@ def test_without_its_snapshot_the_worker_finds_the_same_state_in_the_stream(tmp_
                 await r.gateway.send({0: 60.0})
                 await eventually_async(lambda: _is(r, "unacknowledged"))
             before = [s.seq for s in await r.all(sql.Transition)]
-            (tmp_path / "s.npz").write_bytes(b"no snapshot")
+            r.damage()
             async with r.working():
                 await r.command("ack")
                 assert [s.seq for s in await r.all(sql.Transition)][:-1] == before
@@ -418,7 +424,7 @@ def test_a_server_that_is_behind_does_not_end_the_catching_up(tmp_path: Path, mo
                 for later_ms, value in enumerate((60.0, 1.0, 60.0)):
                     await r.gateway.send({0: value}, time_ms=began_ms + later_ms)
                 await eventually_async(lambda: _steps(r, 3))
-            (tmp_path / "s.npz").write_bytes(b"no snapshot")
+            r.damage()
             let_a_server_be_behind(monkeypatch)
             async with r.working():
                 await r.gateway.send({0: 1.0})
@@ -430,6 +436,32 @@ def test_a_server_that_is_behind_does_not_end_the_catching_up(tmp_path: Path, mo
 
 async def _steps(r: Rig, number: int) -> bool:
     return len(await r.all(sql.Transition)) >= number
+
+
+def test_a_damaged_snapshot_loses_nothing_that_the_stream_no_longer_has(tmp_path: Path) -> None:
+    """What stands and was shelved is in the snapshot before it, too: it is not closed, and returns."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+                (raised,) = await r.all(sql.Transition)
+
+                async def kept_twice() -> bool:
+                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+                    held = load_snapshot(earlier(tmp_path / "s.npz"))
+                    return held is not None and held.position.time_ns >= raised.now_ns
+
+                await eventually_async(kept_twice)
+            (tmp_path / "s.npz").write_bytes(b"no snapshot")
+            await r.client.jsm().purge_stream(STREAM)
+            async with r.working():
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+
+    asyncio.run(story())
 
 
 def test_a_machine_without_a_snapshot_goes_on_from_the_shared_one(tmp_path: Path) -> None:
@@ -449,7 +481,7 @@ def test_a_machine_without_a_snapshot_goes_on_from_the_shared_one(tmp_path: Path
                     return await shared.later_than(raised.now_ns) is not None
 
                 await eventually_async(kept)
-            (tmp_path / "s.npz").write_bytes(b"no snapshot")
+            r.damage()
             await r.client.jsm().purge_stream(STREAM)
             async with r.working():
                 await r.gateway.send({0: 1.0})

@@ -15,6 +15,7 @@ from tests.cloud.deciding import NEW_SPOOL, DecidingGateway, minutes, pause
 from tests.cloud.rig import GATEWAY, CloudProcess, broker, now_ms, plant_folder
 from tests.cloud.test_alarms import Rig
 from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.snapshot import earlier
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import connect, ensure_stream
@@ -538,7 +539,8 @@ def test_a_worker_without_its_snapshot_takes_the_same_journal_from_the_stream(tm
                 await gateway.read(10.0)
                 await committed(r, gateway)
             before = await steps(r)
-            (tmp_path / "s.npz").unlink(missing_ok=True)
+            for each in (tmp_path / "s.npz", earlier(tmp_path / "s.npz")):
+                each.unlink(missing_ok=True)
             async with r.working():
                 await gateway.read(60.0)
                 await committed(r, gateway)

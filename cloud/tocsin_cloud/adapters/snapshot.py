@@ -1,6 +1,7 @@
-"""The file with the alarms worker's snapshot: written beside, synced, then renamed over the old one."""
+"""The files with the alarms worker's snapshot, the newest and the one before; each written whole, or not at all."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from io import BytesIO
@@ -9,10 +10,13 @@ from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
+import structlog
 
 from tocsin_cloud.adapters.stream import Position
 from tocsin_cloud.adapters.whole_file import write_whole
 from tocsin_core.readings import F64, I64, U8
+
+log = structlog.get_logger()
 
 FORMAT: Final = 1
 
@@ -42,10 +46,10 @@ class Snapshot:
 
 
 def save(path: Path, body: bytes) -> None:
-    """Replace the file by what `pack` made. Blocks: call it in a thread.
+    """Put what `pack` made into the file, and keep what was there. Blocks: call it in a thread.
 
-    After a crash at any moment it is the old one or the new one. Holder and candidates may share a folder: whoever
-    finds another just writing leaves it at that one's, which is as good.
+    After a crash at any moment `load` finds the old one or the new one. Holder and candidates may share a folder:
+    whoever finds another just writing leaves it at that one's, which is as good.
 
     Raises:
         OSError: it could not be written; the old one stands.
@@ -55,7 +59,14 @@ def save(path: Path, body: bytes) -> None:
             flock(lock, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return
+        with suppress(FileNotFoundError):
+            path.replace(earlier(path))
         write_whole(path, body)
+
+
+def earlier(path: Path) -> Path:
+    """Where the snapshot before the one in the file is kept."""
+    return path.with_suffix(".before")
 
 
 def pack(snapshot: Snapshot) -> bytes:
@@ -84,17 +95,28 @@ def pack(snapshot: Snapshot) -> bytes:
 
 
 def load(path: Path) -> Snapshot | None:
-    """The snapshot in the file, or None if there is no file.
+    """The snapshot in the file, or the one before it where that cannot be read; None if there is neither.
+
+    What stands is in no table: where the stream no longer reaches back, it would be lost with a file that is damaged.
 
     Raises:
-        ValueError: the file is no snapshot of this format.
+        ValueError: what there is, is no snapshot of this format.
     """
-    try:
-        return unpack(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    unreadable: list[str] = []
+    for each in (path, earlier(path)):
+        try:
+            found = unpack(each.read_bytes())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            unreadable.append(f"{each}: {error}")
+            continue
+        if unreadable:
+            log.error("snapshot cannot be used: going on from the one before", reason=unreadable[0])
+        return found
+    if unreadable:
+        raise ValueError("; ".join(unreadable))
+    return None
 
 
 def unpack(data: bytes) -> Snapshot:
