@@ -104,6 +104,13 @@ def test_ticks_are_aligned_and_spread_and_the_same_on_every_start() -> None:
     assert again.begun == line.begun
 
 
+def test_the_pause_is_the_units_whatever_was_asked_of_it() -> None:
+    """An output, of which no profile tells a pause, is on a device that needs one."""
+    line = Line([job("device", 1, pause_s=0.3), job("output", 1, 370, safety=True)], {1: 0.01})
+    line.run(20)
+    assert min(later - sooner for (sooner, _), (later, _) in pairwise(line.begun)) == pytest.approx(0.31)
+
+
 @pytest.mark.parametrize("dead", [False, True])
 def test_what_told_a_late_answer_apart_is_no_try_and_the_pause_is_kept(dead: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """The question itself comes after the device's pause, or the longer rest, and then counts; also of a dead unit."""

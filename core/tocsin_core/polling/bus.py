@@ -138,8 +138,10 @@ class Bus:
         self._draw = draw
         self._runs = [self._start(job, now) for job in self.jobs]
         longest: dict[int, float] = {}
+        self._pause_s: dict[int, float] = {}
         for job in self.jobs:
             longest[job.unit] = max(longest.get(job.unit, 0.0), job.period_s)
+            self._pause_s[job.unit] = max(self._pause_s.get(job.unit, 0.0), job.pause_s)
         self.health = {unit: Health(now.s + grace_s(period)) for unit, period in longest.items()}
         self._pause_until = dict.fromkeys(self.health, 0.0)
         self._stretched: set[int] = set()
@@ -226,7 +228,7 @@ class Bus:
         job, run = self.jobs[turn.job], self._runs[turn.job]
         run.busy_s += took_s
         self.busy_s += took_s
-        self._pause_until[job.unit] = now.s + max(job.pause_s, rest_s)
+        self._pause_until[job.unit] = now.s + max(self._pause_s[job.unit], rest_s)
         if outcome is Outcome.UNASKED:
             # A dead unit's probe goes on as soon as it may: its place on the line was found already.
             run.last_probe_s = -inf

@@ -182,6 +182,7 @@ class Poller:
             if isinstance(device.input, ModbusDevice)
             for part in device.input.parts
         ]
+        self._of_unit = {reading.how.address.unit: reading for reading in self._readings}
         self._chores = tuple(chores)
         self._news = asyncio.Event()
         jobs = [*(_job(reading) for reading in self._readings), *(chore.job for chore in chores)]
@@ -266,7 +267,7 @@ class Poller:
         """Ask one question of a chore, and end its cycle if it was the last."""
         request = chore.request()
         if request is not None:
-            answer, step, now = await self._ask(turn, chore.modbus.unit, request, now, different)
+            answer, step, now = await self._ask(turn, chore.modbus.unit, request, now)
             if step is Next.AGAIN:
                 self._bus.hurry(turn.job, now, AGAIN_FIRST_S)
                 return
@@ -278,16 +279,21 @@ class Poller:
         self._bus.hurry(turn.job, now, chore.again_s)
 
     async def _ask(
-        self, turn: Turn, unit: int, request: ReadRequest | WriteRequest, now: Moment, apart: Apart
+        self, turn: Turn, unit: int, request: ReadRequest | WriteRequest, now: Moment
     ) -> tuple[Answer, Next, Moment]:
         """Ask one question; tell what came back, how the cycle goes on, and what time it is then."""
         self._bus.begin(turn, now)
-        answer = await self.line.ask(unit, request, turn.patience_s, apart)
+        answer = await self.line.ask(unit, request, turn.patience_s, self._apart(unit))
         if self.line.up and self._down:
             self._bus.line_back()
         self._down = not self.line.up
         now = self._now()
         return answer, self._bus.end(turn, _outcome(answer), answer.busy_s, now, answer.rest_s), now
+
+    def _apart(self, unit: int) -> Apart:
+        """What tells a late answer of the unit apart: within its profile, if it has one."""
+        reading = self._of_unit.get(unit)
+        return different if reading is None else reading.plan.apart_from
 
     async def _take(self, turn: Turn, now: Moment) -> None:
         """Ask one question, and end the cycle if it was the last."""
@@ -297,7 +303,7 @@ class Poller:
             # The doubt for which the cycle was left open has had its time.
             self._finish(turn, reading, now)
             return
-        answer, step, now = await self._ask(turn, reading.how.address.unit, request, now, reading.plan.apart_from)
+        answer, step, now = await self._ask(turn, reading.how.address.unit, request, now)
         if answer.again:
             return
         if request not in reading.plan.requests:
