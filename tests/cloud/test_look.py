@@ -93,6 +93,7 @@ def test_what_stands_and_waits_is_in_the_figures(tmp_path: Path) -> None:
         ("tickets_overdue", {}, 1),
         ("quarantine_kept", {}, 1),
         ("stream_messages", {}, 1),
+        ("stream_last", {}, 1),
         ("stream_bytes_limit", {}, 1 << 20),
         ("broker_connected", {}, 0),
         ("look_failures_total", {"what": "database"}, 0),

@@ -249,6 +249,41 @@ def test_a_rebuilt_stream_is_read_on_by_time(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("subjects", [(), ("tocsin.tick.a",)])
+def test_what_the_stream_dropped_unread_is_told(tmp_path: Path, subjects: tuple[str, ...]) -> None:
+    """Beyond its bound while nobody read, once; under the reader's hands, unless numbers are left out anyway."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client, told = await connect(server.url, "test"), list[int]()
+            jetstream, manager = client.jetstream(), client.jsm()
+            await ensure_stream(client, StreamSettings(max_bytes=1 << 20))
+            for _ in range(8):
+                await jetstream.publish("tocsin.tick.a", b"")
+            await manager.delete_msg(stream.STREAM, 5)
+            await manager.delete_msg(stream.STREAM, 6)
+            feed = Feed(client, START, SystemClock(), subjects, told.append)
+            last = (await take(feed, 6))[-1]
+            await feed.close()
+            assert told == ([] if subjects else [2])
+            told.clear()
+            for _ in range(40):
+                await jetstream.publish("tocsin.tick.a", bytes(40_000))
+            first = (await manager.stream_info(stream.STREAM)).state.first_seq
+            assert first > last.sequence + 1
+            feed = Feed(client, Position(last.sequence, last.time_ns), SystemClock(), subjects, told.append)
+            for _ in range(2):
+                # Until something is taken, a consumer that is made anew begins at the same place.
+                await feed.take(0, 0.0)
+                await feed.close()
+            assert [message.sequence for message in await take(feed, 49 - first)] == list(range(first, 49))
+            assert told == [first - 9]
+            await feed.close()
+            await client.close()
+
+    asyncio.run(story())
+
+
 def test_what_a_stream_holds_its_leader_says_and_not_whoever_delivers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

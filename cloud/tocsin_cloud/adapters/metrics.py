@@ -18,6 +18,7 @@ class Metrics:
     lag: Gauge = field(init=False)
     position: Gauge = field(init=False)
     position_time: Gauge = field(init=False)
+    unread_dropped: Counter = field(init=False)
     stored: Counter = field(init=False)
     repeated: Counter = field(init=False)
     spools_anew: Counter = field(init=False)
@@ -64,6 +65,7 @@ class Metrics:
         """Show what has not happened yet as 0: a figure that appears with its first event would hide that one."""
         for role in ("alarms", "historian"):
             self.commit_failures.labels(role)
+            self.unread_dropped.labels(role)
         for event in Event:
             self.transitions.labels(event.text)
         for gateway in gateways:
@@ -80,6 +82,15 @@ class Metrics:
             Gauge(
                 "tocsin_stream_lag_messages",
                 "Messages in the stream that a role has not taken yet.",
+                ["role"],
+                registry=own,
+            ),
+        )
+        put(
+            "unread_dropped",
+            Counter(
+                "tocsin_stream_unread_dropped",
+                "Messages that the stream dropped before a role had read them; at most, where sites share the stream.",
                 ["role"],
                 registry=own,
             ),

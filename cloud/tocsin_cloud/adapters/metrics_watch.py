@@ -84,6 +84,7 @@ class WatchMetrics:
         self.broker_connected = gauge("broker_connected", "1 while this process is connected to the broker.")
         self.stream_messages = gauge("stream_messages", "Messages that the stream holds.")
         self.stream_bytes = gauge("stream_bytes", "Bytes that the stream takes up.")
+        self.stream_last = gauge("stream_last", "Stream sequence number of the last message that the stream holds.")
         self.stream_most_bytes = gauge(
             "stream_bytes_limit", "Bytes that the stream may take up: beyond them its oldest messages go; 0: no bound."
         )

@@ -199,11 +199,12 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], patience_s: float) -> 
 
 @dataclass(frozen=True, slots=True)
 class StreamFigures:
-    """What the stream holds, and how many bytes it may (0: no bound)."""
+    """What the stream holds, how many bytes it may (0: no bound), and its last message's number."""
 
     messages: int
     bytes: int
     most_bytes: int
+    last: int
 
 
 async def stream_figures(client: Client) -> StreamFigures:
@@ -213,7 +214,8 @@ async def stream_figures(client: Client) -> StreamFigures:
         nats.errors.Error: it does not answer, or has no such stream.
     """
     found = await client.jsm().stream_info(STREAM)
-    return StreamFigures(found.state.messages, found.state.bytes, max(0, found.config.max_bytes or 0))
+    state = found.state
+    return StreamFigures(state.messages, state.bytes, max(0, found.config.max_bytes or 0), state.last_seq)
 
 
 class Kept(Enum):
@@ -231,9 +233,21 @@ class Feed:
     connection, a restarted server or a missing message all end in a new consumer from the last message taken.
     """
 
-    def __init__(self, client: Client, start: Position, clock: Clock, subjects: Sequence[str] = ()) -> None:
-        """Read behind `start`, only messages under `subjects` if any are given; nothing happens before `take`."""
+    def __init__(
+        self,
+        client: Client,
+        start: Position,
+        clock: Clock,
+        subjects: Sequence[str] = (),
+        on_dropped: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        """Read behind `start`, only messages under `subjects` if any are given; nothing happens before `take`.
+
+        `on_dropped` is told how many messages the stream dropped before they were taken. Under `subjects` they may have
+        been others', and are seen only where the consumer is made anew: numbers are left out there at any time.
+        """
         self._client = client
+        self._on_dropped = on_dropped
         self._clock = clock
         self._subjects = list(subjects)
         self._last = start
@@ -241,6 +255,10 @@ class Feed:
         self._arrived = asyncio.Event()
         self._subscription: Subscription | None = None
         self._consumer_sequence = 0
+        # Whether the next message taken has the number after the last one's, where nothing was dropped.
+        self._numbered_on = False
+        # The stream's first message when last asked, and up to which one it was told of what is gone.
+        self._first = self._told = 0
         self._heard = 0.0
         self._taken_at = 0.0
         self._caught_up = False
@@ -328,6 +346,9 @@ class Feed:
             self.pending = int(fields[4])
             self._caught_up = self.pending == 0
             sequence, time_ns = int(fields[1]), int(fields[3])
+            if self._numbered_on and not self._subjects:
+                self._missed(sequence)
+            self._numbered_on = True
             self._last = Position(sequence, time_ns)
             taken.append(Message(sequence, time_ns, to_topic(message.subject), message.data))
             size += len(message.data)
@@ -394,12 +415,28 @@ class Feed:
         elif await self._kept(self._last) is Kept.ANOTHER:
             # Numbers of a lost or rebuilt stream mean nothing any more; its time stamps still do.
             log.error("the stream was rebuilt: reading on by time", position=self._last.sequence)
+            self._numbered_on, self._told = False, 0
             config.deliver_policy = DeliverPolicy.BY_START_TIME
             config.opt_start_time = datetime.fromtimestamp((self._last.time_ns // 1000 + 1) / 1e6, tz=UTC)
         else:
+            self._missed(self._first)
+            self._numbered_on = True
             config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
             config.opt_start_seq = self._last.sequence + 1
         return config
+
+    def _missed(self, reached: int) -> None:
+        """Tell of what the stream dropped between the last message taken and number `reached`."""
+        dropped = reached - 1 - max(self._last.sequence, self._told)
+        if dropped > 0:
+            self._told = reached - 1
+            log.error(
+                "the stream dropped messages before they were read",
+                after=self._last.sequence,
+                messages=dropped,
+                at_most=bool(self._subjects),
+            )
+            self._on_dropped(dropped)
 
     async def holds(self, position: Position) -> bool:
         """Whether the stream holds the message at `position`, or will not say now; then this feed is not `idle`.
@@ -424,6 +461,7 @@ class Feed:
         manager = self._client.jsm(timeout=API_TIMEOUT_S)
         found = await manager.stream_info(STREAM)
         state = found.state
+        self._first = state.first_seq
         if state.last_seq < position.sequence:
             if (found.config.num_replicas or 1) > 1:
                 self._give_time(position)

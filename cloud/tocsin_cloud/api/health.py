@@ -30,7 +30,7 @@ OVERDUE_S: Final = 120.0
 ORDERS_S: Final = 120.0
 CERTIFICATE_NS: Final = 14 * 86_400 * NS
 DISK_LEAST: Final = 0.1
-STREAM_MOST: Final = 0.8
+UNREAD_MOST: Final = 0.5
 NAMED: Final = 5
 ROLES: Final = ("alarms", "historian")
 
@@ -79,6 +79,14 @@ class Seen:
         """Return the age of what a role has committed last, None where it has nothing yet."""
         at = self.figure("stream_position_timestamp_seconds", role=role)
         return None if not at else max(0.0, self.now_ns / NS - at)
+
+    def unread(self, role: str) -> float:
+        """Return what a role has yet to read, as a share of what the stream may hold; 0 where it has no bound."""
+        at, last = self.figure("stream_position", role=role), self.figure("stream_last") or 0.0
+        messages, most = self.figure("stream_messages") or 0.0, self.figure("stream_bytes_limit") or 0.0
+        if at is None or not messages or not most:
+            return 0.0
+        return min(1.0, max(0.0, last - at) / messages) * (self.figure("stream_bytes") or 0.0) / most
 
 
 def see(ports: ApiPorts, latest: Latest, allowed_ns: I64, since: Mapping[str, int]) -> Seen:
@@ -271,6 +279,27 @@ def _of_storage(seen: Seen) -> Iterator[model.Trouble]:
     free, size = seen.figure("data_disk_free_bytes") or 0.0, seen.figure("data_disk_bytes") or 0.0
     if size and free / size < DISK_LEAST:
         yield _warning("disk", "", None, f"数据盘只剩 {free / size:.0%}", f"The data disk has {free / size:.0%} left")
-    held, most = seen.figure("stream_bytes") or 0.0, seen.figure("stream_bytes_limit") or 0.0
-    if most and held / most > STREAM_MOST:
-        yield _warning("stream", "", None, f"消息流已用 {held / most:.0%}", f"The stream is {held / most:.0%} full")
+    for role in ROLES:
+        yield from _of_the_unread(seen, role)
+
+
+def _of_the_unread(seen: Seen, role: str) -> Iterator[model.Trouble]:
+    who = Name(zh="报警判断", en="the alarms worker") if role == "alarms" else Name(zh="历史存储", en="the historian")
+    unread = seen.unread(role)
+    if unread > UNREAD_MOST:
+        yield _warning(
+            "stream",
+            role,
+            None,
+            f"{who.zh}未读消息已占消息流上限的 {unread:.0%}，满后丢弃最旧消息",
+            f"What {who.en} has yet to read is {unread:.0%} of what the stream may hold: beyond that the oldest goes",
+        )
+    dropped = int(seen.figure("stream_unread_dropped_total", role=role) or 0)
+    if dropped:
+        yield _warning(
+            "stream",
+            role,
+            None,
+            f"消息流丢弃了{who.zh}未读的 {dropped} 条消息",
+            f"The stream dropped {dropped} messages before {who.en} had read them",
+        )

@@ -226,7 +226,8 @@ class AlarmsWorker:
         """The stream behind what the engine knows: at first, that is what the snapshot holds."""
         if self._feed is None:
             await self._load(progress.position)
-            self._feed = Feed(self._parts.client, self._read, self._parts.clock, self._parts.subjects)
+            parts, dropped = self._parts, self._parts.metrics.unread_dropped.labels(ROLE)
+            self._feed = Feed(parts.client, self._read, parts.clock, parts.subjects, dropped.inc)
         elif progress.position.sequence < self._read.sequence and progress.position.time_ns < self._read.time_ns:
             raise DatabaseSetBackError(
                 f"committed is message {progress.position.sequence}, after {self._read.sequence} was"

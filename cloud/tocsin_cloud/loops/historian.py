@@ -93,7 +93,8 @@ class Historian:
         self._ask_store_at = 0.0
         self._keys: I32 = np.empty(0, dtype=np.int32)
         self._load(parts.history.state if state is None else state)
-        self._feed = Feed(parts.client, self._session_position, parts.clock, parts.subjects)
+        dropped = parts.metrics.unread_dropped.labels(ROLE)
+        self._feed = Feed(parts.client, self._session_position, parts.clock, parts.subjects, dropped.inc)
 
     @property
     def position(self) -> Position:

@@ -134,6 +134,7 @@ class Look:
         metrics.stream_messages.set(found.messages)
         metrics.stream_bytes.set(found.bytes)
         metrics.stream_most_bytes.set(found.most_bytes)
+        metrics.stream_last.set(found.last)
 
     async def _at_tables(self, now_ns: int) -> None:
         metrics = self._parts.metrics

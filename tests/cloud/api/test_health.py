@@ -108,6 +108,28 @@ async def test_nothing_works_and_each_part_of_it_is_named(bench: Bench, figure: 
     assert report["troubles"][4]["since"] == rfc3339(START_NS - 5 * MINUTE)
 
 
+async def test_a_full_stream_is_no_trouble_and_what_a_role_has_yet_to_read_of_it_is(bench: Bench, figure: Set) -> None:
+    """Full is how it rests. More than half of its bound unread is a warning, and so is what went unread."""
+    all_is_well(bench, figure)
+    figure("stream_bytes", 1000)
+    figure("stream_bytes_limit", 1000)
+    figure("stream_messages", 100)
+    figure("stream_last", 5000)
+    figure("stream_position", 5000, role="alarms")
+    figure("stream_position", 4951, role="historian")
+    assert (await asked(bench))["troubles"] == []
+    figure("stream_position", 4940, role="historian")
+    figure("stream_unread_dropped_total", 7, role="alarms")
+    report = await asked(bench)
+    assert told(report) == [("warning", "stream", "alarms"), ("warning", "stream", "historian")]
+    assert [each["text"]["en"] for each in report["troubles"]] == [
+        "The stream dropped 7 messages before the alarms worker had read them",
+        "What the historian has yet to read is 60% of what the stream may hold: beyond that the oldest goes",
+    ]
+    figure("stream_bytes", 800)
+    assert told(await asked(bench)) == [("warning", "stream", "alarms")]
+
+
 async def test_points_in_the_dark_are_told_by_device_since_their_alarm(bench: Bench, figure: Set) -> None:
     """A bad reading and one that is too old, with the time at which the instrument's own alarm was raised."""
     all_is_well(bench, figure)
