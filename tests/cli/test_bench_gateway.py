@@ -29,8 +29,10 @@ def test_a_short_run_gives_every_figure() -> None:
     assert found["backlog_readings"] == 400_000
     # 213 characters of 11 bits a poll at 19,200 baud, five units a line: most of a second in each.
     assert 0.3 < found["bus_utilisation"] < 0.7
-    assert found["cpu_percent_of_one_core"] > 0
-    assert found["rss_mb"] > 20
+    # What is promised of these hardly depends on what else the machine does.
+    assert 0 < found["cpu_percent_of_one_core"] <= 15
+    assert 20 < found["rss_mb"] <= 90
+    assert 20 < found["rss_mb_while_draining"] <= 90
     assert found["start_cpu_s"] > 0
     assert found["start_s"] > 0
     assert found["drain_readings_per_second"] > 0
