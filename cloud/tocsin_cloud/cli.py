@@ -34,6 +34,7 @@ from tocsin_cloud.settings import (
     HistoryKind,
     LimitSettings,
     Roles,
+    StreamSettings,
     parse_roles,
 )
 from tocsin_core.clock import SystemClock
@@ -44,6 +45,8 @@ log = structlog.get_logger()
 DATA = Path("var")
 GATEWAY_RATE: Final = LimitSettings().messages_per_s
 KEPT_DAYS: Final = HistorianSettings().retain_days
+STREAM_BYTES: Final = StreamSettings().max_bytes
+LEAST_STREAM_BYTES: Final = 16 << 20
 # Accounts, readings and messages are nobody else's business on this machine.
 PRIVATE: Final = 0o077
 
@@ -129,6 +132,14 @@ def cloud(  # noqa: PLR0913 -- each is an option
     gateway_rate: Annotated[
         int, typer.Option("--gateway-rate", min=1, help="Messages a second that one gateway may send for long.")
     ] = GATEWAY_RATE,
+    stream_bytes: Annotated[
+        int,
+        typer.Option(
+            "--stream-bytes",
+            min=LEAST_STREAM_BYTES,
+            help="Bytes of what gateways send that the broker keeps on disk, for whoever is behind; 7 days at most.",
+        ),
+    ] = STREAM_BYTES,
     role: Role = "all",
     as_json: Json = False,
 ) -> None:
@@ -150,6 +161,7 @@ def cloud(  # noqa: PLR0913 -- each is an option
         history=_history(history),
         historian=HistorianSettings(retain_days=history_days),
         limits=LimitSettings(messages_per_s=gateway_rate),
+        stream=StreamSettings(max_bytes=stream_bytes),
     )
     loaded = load_plant(plant)
 

@@ -38,11 +38,19 @@ def ready(http: str) -> bool:
         return False
 
 
+def stream_limit(http: str) -> float:
+    """How many bytes the stream may take up, as the figures say."""
+    text = httpx.get(f"http://{http}/metrics", trust_env=False).text
+    lines = (line.split() for line in text.splitlines())
+    return next(float(line[1]) for line in lines if line[0] == "tocsin_stream_bytes_limit")
+
+
 def test_one_cloud_process_a_folder_private_and_with_a_last_word(tmp_path: Path) -> None:
     """A second one is refused in one line and disturbs nothing; no file is anybody else's; the end is one object."""
     plant, data, http = plant_folder(tmp_path / "plant"), tmp_path / "data", f"{HOST}:{free_port()}"
-    with verb("cloud", plant, "--data", data, "--http", http) as first:
+    with verb("cloud", plant, "--data", data, "--http", http, "--stream-bytes", str(1 << 25)) as first:
         eventually(lambda: ready(http), 60)
+        eventually(lambda: stream_limit(http) == 1 << 25)
         with verb("cloud", plant, "--data", data, "--http", f"{HOST}:{free_port()}") as second:
             out, err = second.communicate(timeout=60)
         assert second.returncode == 1
