@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin_core.polling import Bus, Job, Moment, Next, Outcome, Turn
+from tocsin_core.polling.bus import MOST_UNASKED
 
 START_NS = 1_800_000_000_000_000_000
 MS = 1_000_000
@@ -22,13 +23,14 @@ def job(name: str, unit: int, period_ms: int = 1000, *, timeout_s: float = 0.5, 
 
 @dataclass
 class Line:
-    """A line on which each question takes a while, by unit, and some units do not answer."""
+    """A line on which each question takes a while, by unit, and some units do not answer, or are never asked."""
 
     jobs: list[Job]
     takes_s: dict[int, float]
     requests: dict[str, int] = field(default_factory=dict)
     silent: set[int] = field(default_factory=set)
     busy: set[int] = field(default_factory=set)
+    unasked: set[int] = field(default_factory=set)
     draw: Callable[[], float] = lambda: 0.5
     now: Moment = field(default_factory=lambda: Moment(START_NS, 1000.0))
     begun: list[tuple[float, str]] = field(default_factory=list)
@@ -65,6 +67,8 @@ class Line:
         took = self.takes_s[asked.unit]
         if asked.unit in self.silent or took > turn.patience_s:
             outcome, took = Outcome.SILENT, turn.patience_s
+        if asked.unit in self.unasked:
+            outcome = Outcome.UNASKED
         self.pass_s(took)
         step = self.bus.end(turn, outcome, took, self.now)
         if step is Next.ON:
@@ -129,6 +133,18 @@ def test_what_told_a_late_answer_apart_is_no_try_and_the_pause_is_kept(dead: boo
         line.bus.begin(turn, line.now)
         assert line.bus.end(turn, Outcome.SILENT, 0.0, line.now) is Next.GIVEN_UP
         line.bus.finish(turn, line.now)
+
+
+@pytest.mark.parametrize("safety", [False, True])
+def test_a_question_that_never_comes_to_be_asked_holds_nobody_up_and_is_bad(safety: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """Whatever says so again and again: the unit's cycles fail, its neighbour keeps its period."""
+    line = Line([job("odd", 1, safety=safety), job("well", 2)], {1: 0.004, 2: 0.01}, unasked={1})
+    line.run(60)
+    odd = sum(name == "odd" for _, name in line.begun)
+    assert len(line.told_bad["odd"]) >= 1
+    assert line.bus.health[1].dead
+    assert odd <= 60 * 2 * MOST_UNASKED
+    assert max(line.gaps("well")) <= 1.1
 
 
 def test_what_is_made_up_for_at_once_bears_another_stamp() -> None:

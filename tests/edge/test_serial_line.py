@@ -253,6 +253,31 @@ def test_a_device_that_needs_its_pause_is_back_after_one_lost_answer(registers: 
     asyncio.run(story())
 
 
+def test_a_unit_that_refuses_without_a_code_what_tells_it_apart_is_back_and_its_neighbour_is_not_late(
+    tmp_path: Path,
+) -> None:
+    """It has answered, if only with exception 0: the line goes on after one lost answer."""
+
+    async def story() -> None:
+        units = {1: Unit(words(1, 10), knows=frozenset({10})), 2: Unit(words(2, 10))}
+        async with SerialLine(units, 19200) as line:
+            samples: list[Sample] = []
+            polls = poller(tmp_path, [device(unit, at(line.path)) for unit in units], samples)
+            polling = asyncio.create_task(polls.run())
+            await eventually_async(lambda: good(samples, "d1") and good(samples, "d2"))
+            asked = len(units[1].asked)
+            units[1].fault = Fault.SILENT
+            await eventually_async(lambda: len(units[1].asked) > asked)
+            units[1].fault, seen = Fault.NONE, len(samples)
+            await eventually_async(lambda: all(good(samples[seen:], name) >= 2 for name in ("d1", "d2")), timeout_s=30)
+            polling.cancel()
+            polls.close()
+            others = [count for _, _, count in units[1].asked[asked:] if count != 10]
+            assert 1 <= len(others) <= 2
+
+    asyncio.run(story())
+
+
 def test_an_answer_after_noise_is_an_answer() -> None:
     """A glitch as the driver switches on does not cost the answer."""
 

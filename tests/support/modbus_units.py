@@ -34,6 +34,7 @@ CODES = {Fault.BUSY: 6, Fault.TARGET_SILENT: 11}
 class Unit:
     """Registers by address; addresses that are `illegal` are refused with exception 2.
 
+    It answers no other counts than those that it `knows`, if any: the others with an exception that has the code 0.
     On a serial line it hears no question that comes sooner than `pause_s` after its last answer.
     """
 
@@ -41,6 +42,7 @@ class Unit:
     fault: Fault = Fault.NONE
     late_s: float = 0.0
     illegal: frozenset[int] = frozenset()
+    knows: frozenset[int] = frozenset()
     pause_s: float = 0.0
     asked: list[tuple[int, int, int]] = field(default_factory=list)
     """Function, address, count of each question."""
@@ -53,6 +55,8 @@ class Unit:
             return bytes([function | 0x80, CODES[self.fault]])
         if self.illegal.intersection(range(address, address + count)):
             return bytes([function | 0x80, 2])
+        if self.knows and count not in self.knows:
+            return bytes([function | 0x80, 0])
         words = [self.registers.get(at, 0) for at in range(address, address + count)]
         return bytes([function, 2 * count]) + struct.pack(f">{count}H", *words)
 

@@ -20,6 +20,8 @@ STARVED_PERIODS: Final = 10
 STARVED_LEAST_S: Final = 10.0
 # A busy device (exceptions 5 and 6) is asked again after this part of its period.
 BUSY_PART: Final = 0.25
+# Telling late answers apart takes a turn or three; after so many in a row a question counts as not answered.
+MOST_UNASKED: Final = 10
 # Readings are stamped in whole ms, at the middle of the exchange: two cycles that begin no sooner than this after each
 # other bear two stamps, unless the first one's question went out late.
 APART_S: Final = 0.002
@@ -113,6 +115,7 @@ class _Run:
     begun: bool = False
     told_dead: bool = False
     tries: int = 0
+    unasked: int = 0
     answers: int = 0
     busy_s: float = 0.0
     usual_busy_s: float = 0.0
@@ -224,17 +227,21 @@ class Bus:
         """Note what became of the question of `turn`; tell how its cycle goes on.
 
         The line was busy for `took_s`; the unit is asked nothing for `rest_s`, or for its pause if that is longer.
+        After `MOST_UNASKED` turns in a row that went to something else a question counts as not answered.
         """
         job, run = self.jobs[turn.job], self._runs[turn.job]
         run.busy_s += took_s
         self.busy_s += took_s
         self._pause_until[job.unit] = now.s + max(self._pause_s[job.unit], rest_s)
         if outcome is Outcome.UNASKED:
-            # A dead unit's probe goes on as soon as it may: its place on the line was found already.
-            run.last_probe_s = -inf
-            return Next.AGAIN
+            run.unasked += 1
+            if run.unasked < MOST_UNASKED:
+                # A dead unit's probe goes on as soon as it may: its place on the line was found already.
+                run.ready_s, run.last_probe_s = now.s, -inf
+                return Next.AGAIN
+        run.unasked = 0
         run.tries += 1
-        if outcome is not Outcome.SILENT:
+        if outcome in (Outcome.ANSWERED, Outcome.BUSY):
             self.health[job.unit] = self.health[job.unit].answered(took_s)
             run.answers += 1
         if outcome is Outcome.ANSWERED:

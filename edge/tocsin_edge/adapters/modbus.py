@@ -362,6 +362,9 @@ class ModbusLine:
             self._link.close()
         if found.wrong:
             self.counts["wrong answers"] += 1
+            if self._rtu:
+                # Whatever is wrong with it, a whole frame of the unit's own: what it owed is paid as by any refusal.
+                self._talk.unanswered.pop(question.unit, None)
             return Answer(BAD_COMM_FAILURE, found.wrong, silent=found.lost)
         self._talk.unanswered.pop(question.unit, None)
         if found.content is not None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
@@ -288,7 +288,12 @@ class Poller:
             self._bus.line_back()
         self._down = not self.line.up
         now = self._now()
-        return answer, self._bus.end(turn, _outcome(answer), answer.busy_s, now, answer.rest_s), now
+        step = self._bus.end(turn, _outcome(answer), answer.busy_s, now, answer.rest_s)
+        if answer.again and step is Next.GIVEN_UP:
+            # What was answered, if anything, was another question.
+            reason = answer.reason or "never told apart from a late answer"
+            answer = replace(answer, reply=BAD_COMM_FAILURE, reason=reason, exception=0, again=False)
+        return answer, step, now
 
     def _apart(self, unit: int) -> Apart:
         """What tells a late answer of the unit apart: within its profile, if it has one."""
