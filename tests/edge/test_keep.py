@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tocsin_core.ranges import Ranges
 from tocsin_core.readings import GOOD
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_core.sparkplug.edge import Columns
+from tocsin_edge.adapters import spool
 from tocsin_edge.adapters.spool import Part, Spool
 from tocsin_edge.loops import keep
 from tocsin_edge.loops.board import Board
@@ -27,6 +29,7 @@ from tocsin_edge.settings import DeviceSettings, SensorDevice
 
 CLOCK = SystemClock()
 HOUR_S = 3600.0
+MANY = 1000
 Story = Callable[["Run"], Coroutine[None, None, None]]
 DEVICE = DeviceSettings(
     EdgeDevice("D", (EdgeMetric("X"),)), Ranges.of([None]), 10**9, SensorDevice(Mqtt(topic="t"), ("X",))
@@ -182,5 +185,36 @@ def test_a_disk_that_does_not_sync_is_told_and_what_it_took_is_sent(
         await eventually_async(lambda: run.handed_on == [[1]])
         assert run.on_disk() == 1
         assert run.keeper.trouble == "not synced"
+
+    begin(story)
+
+
+def test_a_disk_that_fails_and_is_gone_ends_nothing(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file cannot be opened anew live data goes up all the same, and is kept once it can be."""
+    monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(keep, "RETRY_MOST_S", 0.01)
+
+    async def story(run: Run) -> None:
+        def gone(*_: object, **__: object) -> Never:
+            raise OSError("Input/output error")
+
+        with monkeypatch.context() as disk:
+            disk.setattr(spool, "open_file", gone)
+            # As a write that fails leaves it: closed, and not opened anew.
+            await run.thread.recover()
+            for time_ms in range(1, 5):
+                await asyncio.sleep(0.02)
+                run.keeper.put(sample(time_ms))
+                await eventually_async(lambda: [*chain(*run.handed_on)] == [*range(1, time_ms + 1)])  # noqa: B023 - within this turn
+            assert run.keeper.trouble
+        put = 4
+        while run.keeper.trouble and put < MANY:
+            put += 1
+            run.keeper.put(sample(put))
+            await asyncio.sleep(0.02)
+        await eventually_async(lambda: [*chain(*run.handed_on)] == [*range(1, put + 1)])
+        assert run.on_disk() == put
 
     begin(story)

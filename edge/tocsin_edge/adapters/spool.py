@@ -20,6 +20,7 @@ from tocsin_edge.adapters.spool_file import (
     MARKS,
     Opened,
     boot,
+    code_of,
     open_file,
     open_in_memory,
     open_to_read,
@@ -165,7 +166,7 @@ class Spool:
         aside = self._opened.aside
         self._gave_up_reserve(error)
         self._db.close()
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        if code_of(error) == sqlite3.SQLITE_BUSY:
             raise error
         self._use(open_to_read(self._path, str(error)))
         if self._counter("batch_last"):
@@ -285,7 +286,7 @@ class Spool:
                 self._db.execute("PRAGMA synchronous = FULL")
 
     def _gave_up_reserve(self, error: sqlite3.Error) -> bool:
-        return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL and self._room.refuse()
+        return code_of(error) == sqlite3.SQLITE_FULL and self._room.refuse()
 
     def _put(self, parts: Sequence[Part], numbers: Sequence[int] | None = None) -> list[int]:
         first = self._counter("batch_last") + 1

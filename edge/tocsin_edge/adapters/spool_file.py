@@ -87,7 +87,7 @@ def open_file(path: Path, now_ms: int) -> Opened:
         return Opened(_ready(path))
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
-            if not path.exists() or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            if not path.exists() or code_of(error) == sqlite3.SQLITE_BUSY:
                 raise
             # Where the file reads well the disk is at fault.
             with suppress(sqlite3.DatabaseError):
@@ -119,6 +119,11 @@ def open_in_memory() -> Opened:
     database = sqlite3.connect(":memory:", check_same_thread=False)
     _create(database)
     return Opened(database, in_memory=True)
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """Give SQLite's primary result code; 0 for an error that is not SQLite's own, as of a database closed before."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def boot() -> int:

@@ -13,6 +13,7 @@ import structlog
 from tocsin_core.clock import Clock
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT
+from tocsin_edge.adapters.spool_file import code_of
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.settings import DeviceSettings
@@ -281,7 +282,7 @@ class Keeper:
                 await self._thread.call(spool.note_lost, self.lost)
         except sqlite3.Error as error:
             self.trouble = str(error)
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+            if code_of(error) != sqlite3.SQLITE_FULL:
                 await self._thread.recover()
             self._retry_later()
             return
