@@ -1,7 +1,10 @@
 """How every verb logs: to stderr, readable on a terminal, JSON otherwise."""
 
+import json
 import logging
 import sys
+from threading import Lock
+from typing import Final
 
 from tocsin_cli.hidden import hidden
 
@@ -9,6 +12,9 @@ from tocsin_cli.hidden import hidden
 # where the cloud side is installed too, for threads that nobody here has: 1 MB.
 with hidden("rich"), hidden("greenlet"):
     import structlog
+
+# What the stream itself still holds of them may follow.
+LATE: Final = "lines of this log could not be written when they came"
 
 
 def log_to_stderr() -> None:
@@ -24,5 +30,32 @@ def log_to_stderr() -> None:
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_OnStderr,
     )
+
+
+class _OnStderr:
+    """Writes lines to stderr; one that cannot be written (a full disk) ends nobody's work, and is told of later."""
+
+    _lock = Lock()
+    _lost = 0
+
+    def __init__(self, *_of: object) -> None:
+        """All are the same one: the logs' names are not told apart."""
+
+    def msg(self, line: str) -> None:
+        """Write a line, after how many were lost before it."""
+        cls = type(self)
+        with cls._lock:
+            lost = cls._lost
+            try:
+                if lost:
+                    sys.stderr.write(json.dumps({"event": LATE, "level": "warning", "lines": lost}) + "\n")
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
+            except OSError:
+                cls._lost += 1
+            else:
+                cls._lost -= lost
+
+    debug = info = warning = error = critical = exception = msg

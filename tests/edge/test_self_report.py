@@ -120,7 +120,7 @@ def test_what_is_watched_and_what_is_not_is_told(gateway: OpenGateway, tmp_path:
                 assert figures["tocsin_edge_device_watched", "A"] == 1
                 assert figures["tocsin_edge_device_watched", "B"] == 0
                 assert figures["tocsin_edge_readings_total", "A", "good"] > 0
-                assert figures["tocsin_edge_readings_total", "B", "bad: comm failure"] == 3
+                assert figures["tocsin_edge_readings_total", "B", "bad: comm failure"] >= 3
                 assert figures["tocsin_edge_device_points", "B", "bad"] == 1
                 told = await status(*folder)
                 assert told.code == 1
