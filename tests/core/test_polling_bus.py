@@ -135,6 +135,24 @@ def test_what_told_a_late_answer_apart_is_no_try_and_the_pause_is_kept(dead: boo
         line.bus.finish(turn, line.now)
 
 
+def test_an_output_does_not_wait_until_a_read_of_its_unit_has_rested() -> None:
+    """Only what could be mixed up with a late answer rests; switching is asked for at once, also after a read back."""
+    line = Line([job("device", 1), job("output", 1, safety=True)], {1: 0.01})
+    line.run(5)
+    for at in (0, 1):
+        line.bus.hurry(at, line.now)
+        turn = line.bus.next(line.now)
+        while not (isinstance(turn, Turn) and turn.job == at):
+            line.run(0.001)
+            turn = line.bus.next(line.now)
+        line.bus.begin(turn, line.now)
+        assert line.bus.end(turn, Outcome.UNASKED, 0.0, line.now, 2.0) is Next.AGAIN
+        line.bus.hurry(1, line.now)
+        turn = line.bus.next(line.now)
+        assert isinstance(turn, Turn)
+        assert turn.job == 1
+
+
 @pytest.mark.parametrize("safety", [False, True])
 def test_a_question_that_never_comes_to_be_asked_holds_nobody_up_and_is_bad(safety: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """Whatever says so again and again: the unit's cycles fail, its neighbour keeps its period."""

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.modbus_switches import SwitchUnit
 from tests.support.modbus_units import Fault, Unit
 from tests.support.serial_line import SerialLine, words
 from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.connection import Modbus, Serial
+from tocsin_core.plant.outputs import Output
+from tocsin_core.polling import WriteRequest
 from tocsin_core.ranges import Ranges
 from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
 from tocsin_core.registers import Line, Profile, ReadRequest, compile_plan
@@ -224,6 +227,28 @@ def test_a_late_answer_that_nothing_tells_apart_is_waited_for() -> None:
             answer = await modbus.ask(1, ReadRequest(3, 1, 1), 2.0, lambda _: None)
             modbus.close()
             assert np.asarray(answer.reply).tolist() == [2]
+
+    asyncio.run(story())
+
+
+def test_an_output_is_switched_while_a_late_answer_is_waited_for() -> None:
+    """The echo of a write is no answer to a read; as it may be an older write's, reads wait as they did."""
+
+    async def story() -> None:
+        unit = SwitchUnit({0: 1, 1: 2}, fault=Fault.SILENT)
+        async with SerialLine({1: unit}, 19200) as line:
+            modbus = ModbusLine(at(line.path), CLOCK, lambda: 0.5)
+            siren = Output(id="S", kind="siren", modbus=at(line.path), function=6, address=7)
+            modbus.allow([(1, siren)])
+            assert (await modbus.ask(1, ReadRequest(3, 0, 1), 0.2)).silent
+            unit.fault = Fault.NONE
+            taken = await modbus.ask(1, WriteRequest(siren, on=True), 2.0, lambda _: None)
+            assert (taken.again, taken.reason) == (False, "")
+            assert unit.registers[7] == 1
+            # Told apart by another question all the same, as if nothing had been written.
+            assert (await modbus.ask(1, ReadRequest(3, 1, 1), 2.0)).again
+            assert np.asarray((await modbus.ask(1, ReadRequest(3, 1, 1), 2.0)).reply).tolist() == [2]
+            modbus.close()
 
     asyncio.run(story())
 

@@ -112,6 +112,7 @@ class _Run:
     due_ns: int
     ready_s: float
     usual_interval_s: float
+    rest_until_s: float = -inf
     begun: bool = False
     told_dead: bool = False
     tries: int = 0
@@ -181,12 +182,12 @@ class Bus:
 
     def _ready_s(self, at: int) -> float:
         job, run = self.jobs[at], self._runs[at]
-        unit = job.unit
-        health = self.health[unit]
+        health = self.health[job.unit]
+        rested_s = max(run.rest_until_s, self._pause_until[job.unit])
         if not health.dead:
-            return max(run.ready_s, self._pause_until[unit])
+            return max(run.ready_s, rested_s)
         spaced_s = run.last_probe_s + min(job.period_s, PROBE_FIRST_S)
-        return max(health.probes.not_before_s, spaced_s, self._pause_until[unit])
+        return max(health.probes.not_before_s, spaced_s, rested_s)
 
     def _rank(self, at: int, now: Moment) -> tuple[bool, float]:
         """What goes first: safety and what is starved, then the longest due."""
@@ -226,18 +227,19 @@ class Bus:
     def end(self, turn: Turn, outcome: Outcome, took_s: float, now: Moment, rest_s: float = 0.0) -> Next:
         """Note what became of the question of `turn`; tell how its cycle goes on.
 
-        The line was busy for `took_s`; the unit is asked nothing for `rest_s`, or for its pause if that is longer.
+        The line was busy for `took_s`; the unit is asked nothing for its pause, an unasked question again in `rest_s`.
         After `MOST_UNASKED` turns in a row that went to something else a question counts as not answered.
         """
         job, run = self.jobs[turn.job], self._runs[turn.job]
         run.busy_s += took_s
         self.busy_s += took_s
-        self._pause_until[job.unit] = now.s + max(self._pause_s[job.unit], rest_s)
+        self._pause_until[job.unit] = now.s + self._pause_s[job.unit]
         if outcome is Outcome.UNASKED:
             run.unasked += 1
             if run.unasked < MOST_UNASKED:
                 # A dead unit's probe goes on as soon as it may: its place on the line was found already.
                 run.ready_s, run.last_probe_s = now.s, -inf
+                run.rest_until_s = now.s + rest_s
                 return Next.AGAIN
         run.unasked = 0
         run.tries += 1
@@ -306,6 +308,7 @@ class Bus:
         """Let the job's next question be asked `after_s` from now at the latest; a dead unit is probed as it would."""
         run = self._runs[at]
         run.ready_s = min(run.ready_s, now.s + after_s)
+        run.rest_until_s = min(run.rest_until_s, now.s + after_s)
         if not run.begun:
             run.due_s = run.ready_s
 

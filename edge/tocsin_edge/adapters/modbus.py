@@ -130,6 +130,11 @@ class _Talk:
         if isinstance(question.request, ReadRequest):
             self.unanswered[question.unit] = _Debt(question.request, now_s)
 
+    def paid(self, question: Question) -> None:
+        """Note that `question` was answered; a write's may be the echo of an older write, and proves nothing."""
+        if isinstance(question.request, ReadRequest):
+            self.unanswered.pop(question.unit, None)
+
     def sent(self, number: int) -> bool:
         """Whether a question of this number was asked."""
         return (number - self.first) % NUMBERS <= (self.number - self.first) % NUMBERS
@@ -235,7 +240,8 @@ class ModbusLine:
     ) -> Answer:
         """Ask over the open line; on RTU lines a late answer to the question before is told apart first."""
         debt = self._talk.unanswered.get(unit) if self._rtu else None
-        if debt is None:
+        if debt is None or isinstance(request, WriteRequest):
+            # No late answer to a read passes for one to a write: an output is switched at once.
             return await self._exchange(unit, request, timeout_s)
         if (check := apart(debt.request)) is not None:
             # The late answer, if it comes, is passed over here; what is asked next is asked after it.
@@ -364,9 +370,9 @@ class ModbusLine:
             self.counts["wrong answers"] += 1
             if self._rtu:
                 # Whatever is wrong with it, a whole frame of the unit's own: what it owed is paid as by any refusal.
-                self._talk.unanswered.pop(question.unit, None)
+                self._talk.paid(question)
             return Answer(BAD_COMM_FAILURE, found.wrong, silent=found.lost)
-        self._talk.unanswered.pop(question.unit, None)
+        self._talk.paid(question)
         if found.content is not None:
             return Answer(found.content)
         self.counts["exceptions"] += 1
