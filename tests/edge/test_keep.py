@@ -2,7 +2,9 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -218,3 +220,40 @@ def test_a_disk_that_fails_and_is_gone_ends_nothing(
         assert run.on_disk() == put
 
     begin(story)
+
+
+def test_a_sync_waits_for_nothing_but_the_disk_and_holds_no_end_up(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Look-ups of names may have all the loop's threads for long; a disk that hangs leaves the process free to end."""
+    done = threading.Event()
+
+    async def story(run: Run) -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as lookups:
+            loop.set_default_executor(lookups)
+            lookups.submit(done.wait)
+            try:
+                run.keeper.put(sample(1))
+                await eventually_async(lambda: run.handed_on == [[1]])
+            finally:
+                done.set()
+        done.clear()
+        begun = threading.Event()
+
+        def hang() -> None:
+            begun.set()
+            done.wait()
+
+        monkeypatch.setattr(run.spool, "sync", hang)
+        run.keeper.put(sample(2))
+        await eventually_async(begun.is_set)
+
+    too_late = threading.Timer(60, done.set)
+    too_late.start()
+    try:
+        begin(story)
+        assert not done.is_set()
+    finally:
+        too_late.cancel()
+        done.set()

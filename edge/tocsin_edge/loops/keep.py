@@ -216,7 +216,7 @@ class Keeper:
         if written:
             self._sync_at = self._clock.monotonic() + SYNC_EVERY_S
             try:
-                await asyncio.to_thread(self._thread.spool.sync)
+                await self._thread.sync()
             except sqlite3.Error as error:
                 if not self.trouble:
                     self._begin_trouble(error)

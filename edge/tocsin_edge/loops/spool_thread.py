@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -20,22 +21,20 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class SpoolThread:
-    """The spool, used from its own thread so that a slow disk does not hold up the polls."""
+class _Worker:
+    """A thread that does one job after the other."""
 
-    def __init__(self, spool: Spool, clock: Clock) -> None:
+    def __init__(self, name: str, *, daemon: bool = False) -> None:
         """Start no thread before the first call."""
-        self.spool = spool
-        self._clock = clock
+        self._name, self._daemon = name, daemon
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._worker: threading.Thread | None = None
-        self._refused: dict[object, str] = {}
+        self._thread: threading.Thread | None = None
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a method of `spool` in its thread, unless its turn comes when nobody waits for it any more."""
-        if self._worker is None:
-            self._worker = threading.Thread(target=self._work, name="spool")
-            self._worker.start()
+        """Run a function in the thread, unless its turn comes when nobody waits for it any more."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=self._daemon)
+            self._thread.start()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
 
@@ -48,7 +47,9 @@ class SpoolThread:
                 found: object = function(*args, **kwargs)
             except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
                 settled, found = answer.set_exception, error
-            loop.call_soon_threadsafe(_settle, answer, settled, found)
+            # Where the loop has ended, nobody waits for it any more.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, answer, settled, found)
 
         self._jobs.put(job)
         return await answer
@@ -56,6 +57,37 @@ class SpoolThread:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+
+    def end(self) -> None:
+        """Let the thread end after what it was given, and wait for that unless it is a daemon."""
+        self._jobs.put(None)
+        if self._thread is not None and not self._daemon:
+            self._thread.join()
+
+
+class SpoolThread:
+    """The spool, used from its own thread so that a slow disk does not hold up the polls."""
+
+    def __init__(self, spool: Spool, clock: Clock) -> None:
+        """Start no thread before the first call."""
+        self.spool = spool
+        self._clock = clock
+        self._worker = _Worker("spool")
+        # The loop's own threads may all wait for a name server. What hangs in a sync uses nothing that is closed.
+        self._syncer = _Worker("spool sync", daemon=True)
+        self._refused: dict[object, str] = {}
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a method of `spool` in its thread, unless its turn comes when nobody waits for it any more."""
+        return await self._worker.call(function, *args, **kwargs)
+
+    async def sync(self) -> None:
+        """Sync what the spool was given, beside its thread.
+
+        Raises:
+            sqlite3.OperationalError: the disk failed at it.
+        """
+        await self._syncer.call(self.spool.sync)
 
     async def attempt(self, otherwise: T, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a method of `spool` in its thread; where the disk or the file fails, tell it once and give `otherwise`.
@@ -82,10 +114,9 @@ class SpoolThread:
             log.critical("spool cannot be opened anew", reason=str(error))
 
     def close(self) -> None:
-        """End the thread after what it was given, then close the file."""
-        if self._worker is not None:
-            self._jobs.put(None)
-            self._worker.join()
+        """End after what was given, but for a sync that hangs, then close the file."""
+        self._syncer.end()
+        self._worker.end()
         self.spool.close()
 
 
