@@ -1,6 +1,8 @@
 """When the keep loop writes, syncs and hands on: each sample is on disk at once, and synced together with others."""
 
 import asyncio
+import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -86,6 +88,10 @@ class Run:
         """Sync, and count it."""
         self._sync()
         self.syncs += 1
+
+    def log(self) -> bytes:
+        """Read the spool's log."""
+        return Path(f"{self.path}-wal").read_bytes()
 
     def on_disk(self) -> int:
         """Count the batches that another process sees, and so would find after a kill."""
@@ -257,3 +263,44 @@ def test_a_sync_waits_for_nothing_but_the_disk_and_holds_no_end_up(
     finally:
         too_late.cancel()
         done.set()
+
+
+def test_after_a_sync_that_failed_once_no_gap_is_left_before_what_is_synced_later(
+    begin: Callable[[Story], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells a failed sync once and takes the write for done; the log after it would end there."""
+    monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(keep, "RETRY_MOST_S", 0.01)
+
+    async def story(run: Run) -> None:
+        run.keeper.put(sample(1))
+        await eventually_async(lambda: run.handed_on == [[1]])
+        before = len(run.log())
+
+        def fail_once(_: int) -> Never:
+            disk.undo()
+            raise OSError("Input/output error")
+
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "fdatasync", fail_once)
+            run.keeper.put(sample(2))
+            await eventually_async(lambda: run.keeper.trouble)
+        refused = run.log()[before:]
+        put = 2
+        while run.keeper.trouble and put < MANY:
+            put += 1
+            run.keeper.put(sample(put))
+            await asyncio.sleep(0.02)
+        run.entries = [(1, b"raised")]
+        run.keeper.wake()
+        await eventually_async(lambda: not run.entries and [*chain(*run.handed_on)] == [*range(1, put + 1)])
+        await run.thread.call(run.spool.sync)
+        after = tmp_path / "after"
+        after.mkdir()
+        shutil.copy(run.path, after / "spool.sqlite")
+        (after / "spool.sqlite-wal").write_bytes(run.log().replace(refused, bytes(len(refused))))
+        with closing(sqlite3.connect(after / "spool.sqlite")) as found:
+            assert found.execute("SELECT count(*) FROM batches").fetchone()[0] == put
+            assert found.execute("SELECT count(*) FROM journal").fetchone()[0] == 1
+
+    begin(story)

@@ -79,6 +79,7 @@ class Spool:
         self._journal_alone_told = False
         self._room = Room(path)
         self.damaged = 0
+        self._doubted = False
         self._use(opened)
 
     @classmethod
@@ -242,6 +243,8 @@ class Spool:
         Raises:
             sqlite3.Error: nothing of this was kept (disk full, read-only or damaged).
         """
+        if synced:
+            self._refuse_doubted()
         with self._appending(synced=synced):
             return self._put(parts), self.journal.put(entries)
 
@@ -252,8 +255,33 @@ class Spool:
         this one can be opened beside it.
 
         Raises:
-            sqlite3.OperationalError: the disk failed at it.
+            sqlite3.OperationalError: the disk failed at it, or at anything before, and `mend` is due.
         """
+        self._refuse_doubted()
+        self._sync()
+
+    def _refuse_doubted(self) -> None:
+        if self._doubted and not self._opened.in_memory:
+            raise sqlite3.OperationalError("not synced: an earlier write may be gone from the log")
+
+    def mend(self) -> None:
+        """Take into the file all that is in a log whose writing or syncing failed, and begin a new log, both synced.
+
+        What a disk refused once is written by nobody again, and the next sync succeeds without it: after a power cut
+        the log would end at this gap. It still reads whole until then.
+
+        Raises:
+            sqlite3.Error: the disk failed at it, or somebody reads the log for too long.
+        """
+        if not self._doubted or self._opened.in_memory:
+            return
+        busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise sqlite3.OperationalError("the log is being read")
+        self._sync()
+        self._doubted = False
+
+    def _sync(self) -> None:
         if self._opened.in_memory:
             return
         try:
@@ -266,6 +294,7 @@ class Spool:
             # The file was opened anew since, and has taken in its log, synced.
             return
         except OSError as error:
+            self._doubted = True
             raise sqlite3.OperationalError(f"not synced: {error}") from error
 
     @contextmanager
@@ -280,6 +309,8 @@ class Spool:
             # A layout that was new here went with the transaction.
             self._layouts.clear()
             self._gave_up_reserve(error)
+            # A full disk refuses what is new, and syncs what it has.
+            self._doubted |= code_of(error) == sqlite3.SQLITE_IOERR
             raise
         finally:
             if not synced:

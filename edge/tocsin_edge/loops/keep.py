@@ -271,6 +271,7 @@ class Keeper:
             self._retry_later()
             return
         try:
+            await self._thread.call(spool.mend)
             await self._journal.put_back()
             while self._held:
                 some = list(islice(self._held, CHUNK))
