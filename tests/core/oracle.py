@@ -406,10 +406,12 @@ class Oracle:
         for alarm in (self.alarms[name] for name in alarms):
             if not elsewhere:
                 alarm.decider = "here"
+            elif alarm.decider != "here" and alarm.active:
+                alarm.decider = "here until told"
             elif alarm.decider != "here":
-                if not alarm.active and alarm.decider == "elsewhere":
+                if alarm.decider == "elsewhere":
                     alarm.since_ns = None
-                if not alarm.active and alarm.since_ns is None:
+                if alarm.since_ns is None:
                     alarm.decider = "elsewhere"
             else:
                 waits = alarm.active or alarm.since_ns is not None
