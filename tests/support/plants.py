@@ -16,8 +16,12 @@ def copy_plant(name: str, folder: Path) -> Path:
     ports: dict[str, int] = {}
 
     def free(match: re.Match[str]) -> str:
-        port = ports.setdefault(match[1], free_port())
-        return f"port: {port}"
+        while match[1] not in ports:
+            port = free_port()
+            # It listens nowhere yet, so that it may be found again.
+            if port not in ports.values():
+                ports[match[1]] = port
+        return f"port: {ports[match[1]]}"
 
     for file in target.glob("*.yaml"):
         file.write_text(re.sub(r"port: (\d+)", free, file.read_text(encoding="utf-8")), encoding="utf-8")
