@@ -34,7 +34,7 @@ LARGEST_SQUARE: Final = 1e200
 NO_ROWS: Final = np.zeros(0, np.int64)
 
 # As numpy's own: with a number of Python's an operation on a few rows takes twice as long.
-_ZERO, _ONE, _TWO = np.asarray(0.0), np.asarray(1.0), np.asarray(2.0)
+_ZERO, _HALF, _ONE, _TWO, _FOUR = (np.asarray(number) for number in (0.0, 0.5, 1.0, 2.0, 4.0))
 _LEAST: Final = np.asarray(LEAST_READINGS)
 _BOUND_SQUARE: Final = np.asarray(BOUND * BOUND)
 _LARGEST_SQUARE: Final = np.asarray(LARGEST_SQUARE)
@@ -166,18 +166,23 @@ class Slope(NamedTuple):
     """A straight line through each trend, all of length T.
 
     `level` at the latest reading (off it, in its unit), `slope` (unit a second), its standard error `slope_se`, and
-    what `ahead_se` needs; `known` where there are readings enough, `freedom` the degrees of freedom behind the errors.
-    Where they are too few the columns hold anything, numbers or not.
+    what `ahead_se` needs; `freedom` the degrees of freedom behind the errors. Where readings are too few the columns
+    hold anything, numbers or not.
     """
 
     level: F64
     slope: F64
     slope_se: F64
-    known: Bool
     freedom: F64
     mean_x: F64
     var_mean: F64
     cov: F64
+
+    @property
+    def known(self) -> Bool:
+        """Where there are readings enough."""
+        known: Bool = self.var_mean < np.inf
+        return known
 
     def ahead_se(self, seconds: F64) -> F64:
         """The standard error of the mean foreseen in `seconds`."""
@@ -189,7 +194,8 @@ class Slope(NamedTuple):
 
     def student(self, z: F64) -> F64:
         """The normal quantile `z` widened to Student's with these degrees of freedom (Cornish-Fisher, first order)."""
-        return z + (z * z + 1.0) * z / (4.0 * self.freedom)
+        times: F64 = z + (z * z + _ONE) * z / (_FOUR * self.freedom)
+        return times
 
 
 def fit(trend: Trend, floor: F64) -> Slope:
@@ -215,7 +221,6 @@ def errors(trend: Trend, expected: Expectation) -> Slope:
         level=expected.level,
         slope=expected.slope,
         slope_se=np.sqrt(noise * np.maximum(about_xx, _ZERO)) / sxx,
-        known=noise < np.inf,
         freedom=effective - _TWO,
         mean_x=mean_x,
         var_mean=noise / effective,
@@ -289,7 +294,7 @@ def time_to_limit(expected: Expectation, origin: F64, sign: F64, setpoint: F64, 
 
 def is_sure_of_rate(slope: Slope) -> Bool:
     """Whether each slope is at least twice its own standard error."""
-    sure: Bool = 0.5 * np.abs(slope.slope) >= slope.slope_se
+    sure: Bool = _HALF * np.abs(slope.slope) >= slope.slope_se
     return sure
 
 

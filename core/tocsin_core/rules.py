@@ -50,8 +50,8 @@ class Rules:
     shape [D, 4], for one that is neither, that is active, that waits for its on-delay and that is active and waits for
     its off-delay: `low` and `high`, the values from which on, downwards and upwards, a good reading turns it (see
     `detect.limits`), or, where it waits, no longer does. Of those that are no limits none turns while it is not active,
-    and any while it is, whatever the value, as far as its detector knows no better: that of a trend does. An early
-    warning that waits goes on to only where the value has not reached its limit.
+    and any while it is, whatever the value, as far as its detector knows no better. That of a trend does; of an early
+    warning the numbers say where the value has reached its limit, and nothing is left to foresee.
 
     `realarm` are the numbers of the R definitions that re-alarm, in order, `realarm_ns` after how long.
 
@@ -124,8 +124,9 @@ def members(first: I64, owners: I64) -> tuple[I64, I64]:
     starts = first[owners]
     counts = first[1:][owners] - starts
     source = np.arange(len(owners)).repeat(counts)
-    offsets = starts + counts - counts.cumsum()
-    return np.arange(len(source)) + offsets[source], source
+    starts += counts
+    starts -= np.add.accumulate(counts)
+    return np.arange(len(source)) + starts[source], source
 
 
 class _Columns(NamedTuple):
@@ -158,8 +159,9 @@ def _turning(family: U8, sign: F64, setpoint: F64, deadband: F64) -> tuple[F64, 
     stays_high = np.where(upwards, np.inf, np.nextafter(low, np.inf))
     on_trend, early = (family == Family.RATE) | (family == Family.TIME_TO_LIMIT), family == Family.TIME_TO_LIMIT
     low[on_trend], high[on_trend] = stays_low[on_trend], stays_high[on_trend] = -np.inf, np.inf
-    stays_high[early & (sign > 0.0)] = setpoint[early & (sign > 0.0), None]
-    stays_low[early & (sign < 0.0)] = setpoint[early & (sign < 0.0), None]
+    above, below = early & (sign > 0.0), early & (sign < 0.0)
+    high[above] = stays_high[above] = setpoint[above, None]
+    low[below] = stays_low[below] = setpoint[below, None]
     return np.column_stack((low, stays_low)), np.column_stack((high, stays_high))
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import inf, nextafter
 from random import Random
 from typing import Final
 
@@ -35,6 +36,11 @@ from tocsin_core.readings import BAD_COMM_FAILURE, GOOD, UNCERTAIN
 from tocsin_core.rules import Rules, compile_rules
 
 CHARTS: Final = Calibration(50.037, 10.0, 0.37, 0.0, 1.0, 0.5, 3.1, 0.1, 0.2, 1.7, 0.1)
+
+# Limits, and deadbands that end at numbers that no short decimal is.
+EDGED: Final = (("HH", 80.3), ("H", 60.1), ("L", 30.7), ("LL", 15.9))
+DEADBANDS: Final = (0.0, 0.3, 3.7)
+EDGES: Final = [at - (-back if kind in ("L", "LL") else back) for kind, at in EDGED for back in DEADBANDS]
 
 Rounds = Callable[[Random, list[float]], list[Due]]
 
@@ -94,6 +100,31 @@ def process_rounds(dice: Random, values: list[float]) -> list[Due]:
             quality = dice.choices([GOOD, UNCERTAIN, BAD_COMM_FAILURE], [60, 1, 2])[0]
             after_ms = dice.choices([1000, 400, 0, -3000], [30, 3, 1, 1])[0]
             made.append(Due(index, after_ms, round(values[index], 1), quality))
+    return made
+
+
+def edge_plant(dice: Random) -> Plant:
+    """Three points with limits, one of which has an early warning too."""
+    warning = {"limit": AlarmKind.H, "window_s": 20.0, "horizon_s": 40.0, "confidence": 0.9}
+    points = []
+    for p in ("P0", "P1", "P2"):
+        made = [_of(p, kind, at) for kind, at in EDGED]
+        if p == "P2":
+            made.append(_of(p, "time-to-limit", 60.1, **warning))
+        points.append([replace(each, deadband=dice.choice(DEADBANDS)) for each in _varied(dice, made)])
+    return plant_of(points)
+
+
+def edge_rounds(dice: Random, values: list[float]) -> list[Due]:
+    """Some seconds of values that meet the end of a deadband, or miss it by a unit in the last place."""
+    made = []
+    for _ in range(dice.randint(0, 25)):
+        for index in range(len(values)):
+            if dice.random() < 0.3:
+                values[index] = dice.choice(EDGES)
+            value = nextafter(values[index], dice.choice([-inf, values[index], inf]))
+            quality = dice.choices([GOOD, UNCERTAIN, BAD_COMM_FAILURE], [120, 1, 2])[0]
+            made.append(Due(index, dice.choices([1000, 400, -3000], [30, 3, 1])[0], value, quality))
     return made
 
 

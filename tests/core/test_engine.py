@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.core.plants import SECOND, START_NS, definition, plant_of, rules_of
 from tocsin_core import engine
-from tocsin_core.engine import Command, SnapshotError, Transition, occurrence_id
+from tocsin_core.engine import Command, SnapshotError, Transition, occurrence_id, taking
 from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Priority
 from tocsin_core.readings import BAD_COMM_FAILURE, GOOD, UNCERTAIN, Frame
@@ -461,9 +461,10 @@ def test_transitions_come_in_the_order_of_the_readings() -> None:
     ]
 
 
-def test_a_large_frame_is_taken_in_portions_without_a_trace() -> None:
-    """Five thousand points, each up and down at once and against the grain of their numbers: as if one by one."""
-    count = 2 * engine.PORTION + 900
+def test_a_large_frame_is_taken_in_portions_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of points, each up and down at once and against the grain of their numbers: as if one by one."""
+    monkeypatch.setattr(taking, "PORTION", 1000)
+    count = 2900
     rules = compile_rules(plant_of([[definition(f"P{index}", AlarmKind.H, 10.0)] for index in range(count)]))
     point = [index for index in reversed(range(count)) for _ in range(2)]
     value = [5.0 + index % 7 if place % 2 == 0 else 5.0 for place, index in enumerate(point)]

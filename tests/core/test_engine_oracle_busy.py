@@ -8,6 +8,8 @@ from tests.core.oracle_busy import (
     Seen,
     detector_plant,
     detector_rounds,
+    edge_plant,
+    edge_rounds,
     live,
     process_plant,
     process_rounds,
@@ -35,6 +37,18 @@ def test_limits_trends_quality_and_silence_are_told_alike_in_long_lives() -> Non
     assert {event.name for event in Event} - {event for _, event in seen.events} == by_design
     ends = {"being repaired", "time is up", "the alarm has returned", "a worse alarm of the point was raised"}
     assert set(seen.unshelved_because) == ends
+    assert seen.cut_short <= 2
+
+
+@pytest.mark.timeout(600)
+def test_values_a_unit_in_the_last_place_off_a_limit_or_a_deadband_are_told_alike() -> None:
+    """Twenty lives of values on and beside the numbers at which alarms turn, each both ways: never a difference."""
+    seen = Seen()
+    for seed in range(20):
+        live(seed, edge_plant, edge_rounds, 20, seen)
+    assert turns_of(("HH", "H", "L", "LL")) - seen.events.keys() == set()
+    assert {("time-to-limit", "RAISE"), ("time-to-limit", "RETURN")} <= seen.events.keys()
+    assert min(seen.events[kind, turn] for kind in ("HH", "H", "L", "LL") for turn in ("RAISE", "RETURN")) > 50
     assert seen.cut_short <= 2
 
 

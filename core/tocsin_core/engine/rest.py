@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from tocsin_core.engine.state import FAR, NEVER, State
+from tocsin_core.engine.state import NEVER, State
 from tocsin_core.readings import F64, I32, I64, Bool
 from tocsin_core.rules import Rules
 
@@ -14,18 +14,20 @@ _SIDE: Final = np.asarray([1.0, -1.0, 1.0, 1.0])
 _DEADBANDS: Final = np.asarray([0.0, 1.0, 0.0, -1.0])
 _ALWAYS: Final = np.asarray([0.0, 0.0, -np.inf, 0.0])
 _WAITS: Final = np.asarray([False, False, True, True])
+_NEVER: Final = np.asarray(NEVER)
 
 
 class OnTrends(NamedTuple):
-    """The alarms on trends among definitions: their places there, their numbers, trends and signs.
+    """The alarms on trends among definitions: their places there, trends, signs, set points and deadbands.
 
     `early` tells those that foresee a limit from those of rates, `outside` which of them have it behind them.
     """
 
     here: I64
-    number: I64
     trend: I64
     sign: F64
+    setpoint: F64
+    deadband: F64
     early: Bool
     outside: Bool
 
@@ -46,19 +48,13 @@ def recognise(state: State, rules: Rules, point: I64, definition: I64, source: I
     What remains is judged in full, and afterwards the bands of its points are found anew; a point of which nothing is
     known yet (a new state, a restored one) has an empty band.
     """
-    since_ns = state.since_ns[definition]
-    active, waits, owner = state.active[definition], since_ns != NEVER, point[source]
-    doing = active.view(np.int8) + (waits.view(np.int8) + waits)
+    owner, waits = point[source], state.since_ns[definition] != _NEVER
+    doing = state.active[definition].view(np.int8) + (waits.view(np.int8) + waits)
     row = 4 * definition
     row += doing
     low, high = rules.low.take(row), rules.high.take(row)
-    state.due_ns[point] = FAR
-    waiting = waits.nonzero()[0]
-    if len(waiting):
-        delay_ns = rules.delay_ns.take(2 * definition[waiting] + active[waiting])
-        np.minimum.at(state.due_ns, owner[waiting], since_ns[waiting] + delay_ns)
     if on_trends is not None:
-        _bind(state, rules, on_trends, doing[on_trends.here], low, high)
+        _bind(state, on_trends, doing[on_trends.here], low, high)
     if rules.special.watchful:
         low[rules.special.awake[owner]] = np.inf
     state.quiet_low[point], state.quiet_high[point] = -np.inf, np.inf
@@ -66,26 +62,25 @@ def recognise(state: State, rules: Rules, point: I64, definition: I64, source: I
     np.minimum.at(state.quiet_high, owner, high)
 
 
-def _bind(state: State, rules: Rules, alarms: OnTrends, doing: I64, low: F64, high: F64) -> None:
+def _bind(state: State, alarms: OnTrends, doing: I64, low: F64, high: F64) -> None:
     """Bind the trends of `alarms` by what these are `doing`; `low` and `high` are those of all definitions.
 
     With its limit behind it an early warning does not turn, however its trend goes, while the value stays there. One
     that waits to be raised must be sure at every reading.
     """
-    here, number, trend, sign, early, outside = alarms
-    place, waits = trend + early * len(state.waits), _WAITS[doing]
+    here, trend, sign, setpoint, deadband, early, outside = alarms
+    place, waits = np.where(early, trend + state.waits.shape[1], trend), _WAITS[doing]
     side = _SIDE[doing]
     bound = _DEADBANDS[doing]
-    bound *= rules.deadband[number]
+    bound *= deadband
     bound += _ALWAYS[doing]
-    mute = (outside & ~waits).nonzero()[0]
+    mute = (outside > waits).nonzero()[0]
     if len(mute):
-        behind, setpoint = sign[mute] > 0.0, rules.setpoint[number[mute]]
+        behind, setpoint = sign[mute] > 0.0, setpoint[mute]
         bound[mute] = np.inf
         low[here[mute]] = np.where(behind, np.nextafter(setpoint, -np.inf), -np.inf)
         high[here[mute]] = np.where(behind, np.inf, np.nextafter(setpoint, np.inf))
     np.multiply(side, sign, out=side, where=early)
     state.side.reshape(-1)[place] = side
     state.bound.reshape(-1)[place] = bound
-    state.waits[trend] = False
-    state.waits[trend[waits]] = True
+    state.waits.reshape(-1)[place] = waits

@@ -27,12 +27,13 @@ from tocsin_core.readings import F64, I32, I64, U8, Bool, Frame, is_bad, is_good
 from tocsin_core.rules import NS, Rules, members
 from tocsin_core.special import Family
 
-# As numpy's own numbers: a comparison with an enum costs several times one with these, with one of Python's twice.
-_RATE, _TIME_TO_LIMIT = np.uint8(Family.RATE), np.uint8(Family.TIME_TO_LIMIT)
-_ABNORMAL, _LOOP = np.uint8(Family.ABNORMAL), np.uint8(Family.LOOP)
-_BAD, _STALE = np.uint8(Family.BAD), np.uint8(Family.STALE)
-
-_NS, _ZERO, _FAR_OFF = np.asarray(float(NS)), np.asarray(0.0), np.asarray(np.inf)
+# As arrays: a comparison with an enum costs several times one with these, with a number twice.
+_TIME_TO_LIMIT, _ABNORMAL, _LOOP, _BAD, _STALE = (
+    np.asarray(family, np.uint8)
+    for family in (Family.TIME_TO_LIMIT, Family.ABNORMAL, Family.LOOP, Family.BAD, Family.STALE)
+)
+_FIRST = np.asarray(0, np.int32)
+_NS, _ZERO, _FAR_OFF, _NEVER = np.asarray(float(NS)), np.asarray(0.0), np.asarray(np.inf), np.asarray(NEVER)
 # The answer that turns an alarm: one that is not active, one that is.
 _TURNS: Final = np.asarray([TRUE, FALSE])
 
@@ -70,8 +71,8 @@ class Round:
         which = awake[0] if len(awake) == 1 else np.concatenate([NO_ROWS, *awake])
         for start in range(0, len(which), PORTION):
             part_of = which[start : start + PORTION]
-            judging = _Judging.of(frame, key, said, part_of)
-            _judge_all(self.state, self.rules, judging, self.moves)
+            judging = Judging.of(frame, key, said, part_of)
+            judge(self.state, self.rules, judging, self.moves)
         return late
 
     def _follow(self, frame: Frame, key: I64) -> None:
@@ -87,7 +88,7 @@ class Round:
                 self.heard.append((frame.take(feeding), key[feeding]))
 
 
-class _Judging(NamedTuple):
+class Judging(NamedTuple):
     """Readings whose points are judged in full, each point once."""
 
     point: I64
@@ -118,19 +119,21 @@ def _take(state: State, rules: Rules, frame: Frame, rows: slice | I64) -> I64:
     state.quality[rows] = frame.quality
     state.seen_ns[rows] = state.now_ns
     good = is_good(frame.quality)
-    quiet = (frame.value > state.quiet_low[rows]) & (frame.value < state.quiet_high[rows])
-    quiet &= frame.time_ns < state.due_ns[rows]
+    awake = frame.value <= state.quiet_low[rows]
+    awake |= frame.value >= state.quiet_high[rows]
+    awake |= frame.time_ns >= state.due_ns[rows]
     if np.count_nonzero(good) == len(good):
-        quiet[_advance_trends(state, rules, frame, rows)] = False
+        awake[_advance_trends(state, rules, frame, rows)] = True
     else:
-        quiet &= good
+        awake |= ~good
         seen = np.flatnonzero(good)
         if len(seen):
             heard = frame.take(seen)
-            quiet[seen[_advance_trends(state, rules, heard, _rows(heard.point))]] = False
-    return (~quiet).nonzero()[0]
+            awake[seen[_advance_trends(state, rules, heard, _rows(heard.point))]] = True
+    return awake.nonzero()[0]
 
 
+@np.errstate(all="ignore")
 def _advance_trends(state: State, rules: Rules, frame: Frame, rows: slice | I64) -> I64:
     """Good readings into the trends of their points; returns those after which an alarm on a trend may turn."""
     row, source = _trends(rules, rows)
@@ -139,30 +142,30 @@ def _advance_trends(state: State, rules: Rules, frame: Frame, rows: slice | I64)
     origin, tau_s = state.trend_value[row], rules.trend_tau_s[row]
     sums, lately, expected = (_columns(table, row) for table in (state.sums, state.surprise, state.expected))
     trend, expectation = Trend(*sums), Expectation(*expected)
-    with np.errstate(all="ignore"):
-        du = value - origin
-        foreseen = expectation.after(dt_s)
-        surprise = du - foreseen
-        bound = expectation.bound
-        wild = (surprise * surprise > bound).nonzero()[0]
-        if len(wild):
-            found = surprise[wild]
-            before = Surprise(*lately.take(wild, axis=1))
-            believed = detect.believed(found, before, bound[wild], dt_s[wild], tau_s[wild])
-            cut = believed != found
-            wild = wild[cut]
-            du[wild] = foreseen[wild] + believed[cut]
-            value[wild] = origin[wild] + du[wild]
-        lost = detect.advance(trend, dt_s, du, tau_s)
-        if len(lost):
-            surprise[lost], value[lost] = 0.0, frame.value[source[lost]]
-        unknown = detect.expect(trend, rules.trend_floor[row], expectation)
-        limit, horizon_s = rules.trend_limit[row], rules.trend_horizon_s[row]
-        side, bound = _columns(state.side, row), _columns(state.bound, row)
-        stirs = detect.stirs(expectation, value, rules.trend_rate[row], limit, horizon_s, side, bound)
+    du = value - origin
+    foreseen = expectation.after(dt_s)
+    surprise = du - foreseen
+    bound = expectation.bound
+    wild = (surprise * surprise > bound).nonzero()[0]
+    if len(wild):
+        found = surprise[wild]
+        before = Surprise(*lately.take(wild, axis=1))
+        believed = detect.believed(found, before, bound[wild], dt_s[wild], tau_s[wild])
+        cut = believed != found
+        wild = wild[cut]
+        du[wild] = foreseen[wild] + believed[cut]
+        value[wild] = origin[wild] + du[wild]
+    lost = detect.advance(trend, dt_s, du, tau_s)
+    if len(lost):
+        surprise[lost], value[lost] = 0.0, frame.value[source[lost]]
+    unknown = detect.expect(trend, rules.trend_floor[row], expectation)
+    limit, horizon_s = rules.trend_limit[row], rules.trend_horizon_s[row]
+    side, bound = _columns(state.side, row), _columns(state.bound, row)
+    stirs = detect.stirs(expectation, value, rules.trend_rate[row], limit, horizon_s, side, bound)
     if len(unknown):
         # Nothing stands on what is not known, and a return does not go on to wait.
-        stirs[unknown] |= state.waits[row][unknown]
+        waits = state.waits[:, row]
+        stirs[unknown] |= waits[0, unknown] | waits[1, unknown]
     lately[1] = lately[0]
     lately[0] = surprise
     if not isinstance(row, slice):
@@ -197,7 +200,7 @@ class _Asked(NamedTuple):
     good: Bool | None
 
 
-def _judge_all(state: State, rules: Rules, judging: _Judging, moves: list[Move]) -> None:
+def judge(state: State, rules: Rules, judging: Judging, moves: list[Move]) -> None:
     """Every definition of the points judged, whose readings are in the state and in the trends."""
     definition, source = members(rules.first, judging.point)
     active = state.active[definition]
@@ -206,7 +209,7 @@ def _judge_all(state: State, rules: Rules, judging: _Judging, moves: list[Move])
     value = judging.value[source]
     turning = value <= rules.low.take(row)
     turning |= value >= rules.high.take(row)
-    on_trends = _judge_trends(state, rules, definition, active, value, turning) if len(state.trend_ns) else None
+    on_trends = _judge_trends(state, rules, definition, active, turning) if len(state.trend_ns) else None
     asked = _Asked(definition, source, active, None)
     good = is_good(judging.quality)
     sound = np.count_nonzero(good) == len(good)
@@ -232,48 +235,44 @@ def _without_values(state: State, rules: Rules, asked: _Asked, good: Bool, turni
     return asked, turning[judged]
 
 
-def _judge_trends(
-    state: State, rules: Rules, definition: I64, active: Bool, value: F64, turning: Bool
-) -> OnTrends | None:
+@np.errstate(all="ignore")
+def _judge_trends(state: State, rules: Rules, definition: I64, active: Bool, turning: Bool) -> OnTrends | None:
     """Which alarms on trends among `definition` turn, into `turning`; returns those alarms.
 
     One is raised where its line is beyond its set point, and surely so; it returns where the line is inside by more
-    than the deadband. Where the `value` already is beyond the limit there is nothing left to foresee: the limit's own
-    alarm speaks, and a warning that stands is kept.
+    than the deadband. Where the value already is beyond the limit, which `turning` tells, there is nothing left to
+    foresee: the limit's own alarm speaks, and a warning that stands is kept.
     """
     trends = rules.trend[definition]
-    here = (trends >= 0).nonzero()[0]
+    here = (trends >= _FIRST).nonzero()[0]
     if not len(here):
         return None
-    number, trend, active = definition[here], trends[here].astype(np.int64), active[here]
-    sign, setpoint, rated = rules.sign[number], rules.setpoint[number], rules.family[number] == _RATE
-    expected = Expectation(*state.expected.take(trend, axis=1))
-    with np.errstate(all="ignore"):
-        gap = setpoint - value[here]
-        gap *= sign
-        beyond = detect.time_to_limit(expected, state.trend_value[trend], sign, setpoint, rules.trend_horizon_s[trend])
-        np.copyto(beyond, detect.rate(expected, setpoint), where=rated)
-        turns = beyond >= _ZERO
-        np.copyto(turns, beyond < -rules.deadband[number], where=active)
-        known, inside = expected.noise < _FAR_OFF, rated | (gap > _ZERO)
-        turns &= known & inside
-        raising = (turns & ~active).nonzero()[0]
-        if len(raising):
-            turns[raising] = _is_sure(state, rules, number[raising], trend[raising], beyond[raising])
+    number, trend, active, outside = definition[here], trends[here].astype(np.int64), active[here], turning[here]
+    early = rules.family[number] == _TIME_TO_LIMIT
+    alarms = OnTrends(here, trend, rules.sign[number], rules.setpoint[number], rules.deadband[number], early, outside)
+    expected, horizon_s = Expectation(*state.expected.take(trend, axis=1)), rules.trend_horizon_s[trend]
+    ahead = detect.time_to_limit(expected, state.trend_value[trend], alarms.sign, alarms.setpoint, horizon_s)
+    beyond = np.where(early, ahead, detect.rate(expected, alarms.setpoint))
+    turns = np.where(active, beyond < -alarms.deadband, beyond >= _ZERO)
+    turns &= expected.noise < _FAR_OFF
+    turns = turns > outside
+    raising = (turns > active).nonzero()[0]
+    if len(raising):
+        turns[raising] = _is_sure(state, rules, trend[raising], alarms.sign[raising], beyond[raising], early[raising])
     turning[here] = turns
-    return OnTrends(here, number, trend, sign, ~rated, known & ~inside)
+    return alarms
 
 
-def _is_sure(state: State, rules: Rules, number: I64, trend: I64, beyond: F64) -> Bool:
-    """Which of the definitions `number` of trends are `beyond` their set points for more than the errors."""
+def _is_sure(state: State, rules: Rules, trend: I64, sign: F64, beyond: F64, early: Bool) -> Bool:
+    """Which alarms on trends, `early` warnings or of rates, are `beyond` their set points for more than the errors."""
     slope = detect.errors(Trend(*state.sums.take(trend, axis=1)), Expectation(*state.expected.take(trend, axis=1)))
-    limit = detect.is_sure_of_limit(
-        slope, beyond, rules.sign[number], rules.trend_horizon_s.take(trend), rules.trend_z.take(trend)
-    )
-    return np.where(rules.family[number] == _RATE, detect.is_sure_of_rate(slope), limit)
+    sure = detect.is_sure_of_limit(slope, beyond, sign, rules.trend_horizon_s[trend], rules.trend_z[trend])
+    if np.count_nonzero(early) < len(early):
+        np.copyto(sure, detect.is_sure_of_rate(slope), where=~early)
+    return sure
 
 
-def _judge_special(state: State, rules: Rules, asked: _Asked, judging: _Judging, turning: Bool) -> None:
+def _judge_special(state: State, rules: Rules, asked: _Asked, judging: Judging, turning: Bool) -> None:
     """Which alarms of the detectors that follow every reading, and of computations, turn, into `turning`."""
     definition, source, active, good = asked
     family, turns = rules.family[definition], _TURNS.take(active)
@@ -289,25 +288,29 @@ def _judge_special(state: State, rules: Rules, asked: _Asked, judging: _Judging,
         turning[(family == _LOOP) & ~good & active] = False
 
 
-def _settle(state: State, rules: Rules, asked: _Asked, judging: _Judging, turning: Bool, moves: list[Move]) -> None:
-    """Run the delays: turn what has been `turning` for its on-delay or its off-delay."""
+def _settle(state: State, rules: Rules, asked: _Asked, judging: Judging, turning: Bool, moves: list[Move]) -> None:
+    """Run the delays: turn what has been `turning` for its on-delay or its off-delay, and find when the next end."""
     definition, source, active, good = asked
     at = turning.nonzero()[0]
     number, reading = definition[at], source[at]
     since_ns = state.since_ns[number]
     state.since_ns[definition] = NEVER
+    state.due_ns[judging.point] = FAR
     if not len(at):
         return
-    time_ns, delay_ns = judging.time_ns[reading], rules.delay_ns.take(2 * number + active[at])
-    np.copyto(since_ns, time_ns, where=since_ns == NEVER)
-    state.since_ns[number] = since_ns
+    time_ns, end_ns = judging.time_ns[reading], rules.delay_ns.take(2 * number + active[at])
     if good is not None:
         unsure = (rules.family[number] == _BAD) & ~active[at] & ~is_bad(judging.quality[reading])
-        delay_ns[unsure] = rules.after_ns[number[unsure]]
-    late_ns = time_ns - since_ns - delay_ns
-    due = (late_ns >= 0).nonzero()[0]
+        end_ns[unsure] = rules.after_ns[number[unsure]]
+    np.copyto(since_ns, time_ns, where=since_ns == _NEVER)
+    state.since_ns[number] = since_ns
+    end_ns += since_ns
+    due = (end_ns <= time_ns).nonzero()[0]
     if len(due):
-        _turn(state, rules, _Due(number[due], reading[due], late_ns[due]), judging, moves)
+        late_ns = time_ns[due] - end_ns[due]
+        _turn(state, rules, _Due(number[due], reading[due], late_ns), judging, moves)
+        end_ns[state.since_ns[number] == _NEVER] = FAR
+    np.minimum.at(state.due_ns, judging.point[reading], end_ns)
 
 
 class _Due(NamedTuple):
@@ -318,7 +321,7 @@ class _Due(NamedTuple):
     late_ns: I64
 
 
-def _turn(state: State, rules: Rules, due: _Due, judging: _Judging, moves: list[Move]) -> None:
+def _turn(state: State, rules: Rules, due: _Due, judging: Judging, moves: list[Move]) -> None:
     """Turn what is due and decided by this end, or has long been due without a word of the end that decides it.
 
     What has come up is not left to silence, whatever became of the word; what has gone is: that keeps nobody unwarned.
