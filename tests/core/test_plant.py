@@ -1,5 +1,7 @@
 """Holds the plant file to its promises: each mistake named by file, line and path; the standards' values by kind."""
 
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +19,9 @@ from tocsin_core.plant import (
     load_plant,
     shipped_profiles,
 )
-from tocsin_core.plant.model import MinePlace
+from tocsin_core.plant.fields import name_of
+from tocsin_core.plant.model import AlarmSetting, MinePlace, Point
+from tocsin_core.plant.standards import EXPOSURE, defaults_of, early_of
 from tocsin_core.plant.yaml_text import MOST_LEVELS, read_yaml
 from tocsin_core.registers import parse_profile
 
@@ -1036,6 +1040,27 @@ def test_a_toxic_gas_gets_the_levels_of_its_exposure_limit(cas: str, ppm: float,
     point = point_of(tmp_path, f'kind: toxic-gas, cas: "{cas}"')
     assert limits_of(point) == {"HH": (2 * ppm, round(0.03 * ppm, 9)), "H": (ppm, round(0.03 * ppm, 9))}
     assert (point.unit, point.low, point.high) == ("ppm", 0.0, 3 * ppm)
+
+
+def _brought() -> Iterator[AlarmSetting]:
+    for kind in PointKind:
+        places = MinePlace if kind is PointKind.MINE_METHANE else (None,)
+        gases = EXPOSURE if kind is PointKind.TOXIC_GAS else (None,)
+        for place, cas, unit in product(places, gases, ("ppm", "mg/m3")):
+            name = name_of("测点", "point")
+            point = Point.model_construct(id="P", name=name, kind=kind, cas=cas, unit=unit, place=place)
+            yield from (setting for setting, _ in defaults_of(point).alarms.values())
+        yield early_of(kind)[0]
+
+
+def test_what_the_standards_bring_is_as_if_it_had_been_checked() -> None:
+    """It never is, so that a start needs no checker: each setting is one that a plant file could give.
+
+    Two ends that judge alike say so by how their definitions are written: 10 is not 10.0.
+    """
+    for setting in _brought():
+        given = {name: getattr(setting, name) for name in setting.model_fields_set}
+        assert repr(AlarmSetting.model_validate(given)) == repr(setting)
 
 
 def test_a_toxic_gas_may_be_measured_in_milligrams(tmp_path: Path) -> None:

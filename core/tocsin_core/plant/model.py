@@ -229,7 +229,7 @@ class Status(Strict):
 class Point(Strict):
     """One measured value (测点)."""
 
-    id: Identifier = Field(description="Unique in the plant; also the Sparkplug metric name.")
+    id: Identifier = Field(description="Unique in the plant, capitals aside; also the Sparkplug metric name.")
     name: Name = Field(description="What people call it.")
     kind: Annotated[PointKind, Field(strict=False)] = Field(description="Brings the standard's set points and delays.")
     register_: str | None = Field(
@@ -265,7 +265,7 @@ class Point(Strict):
 class Device(Strict):
     """A Modbus unit, an MQTT sensor, or a device of an external gateway."""
 
-    id: Identifier = Field(description="Unique in its gateway; the Sparkplug device.")
+    id: Identifier = Field(description="Unique in its gateway, capitals aside; the Sparkplug device.")
     name: Name | None = Field(None, description="What people call it.")
     profile: Identifier | None = Field(
         None, description="Modbus: file name in firmware-configs/devices, without .yaml."
@@ -296,6 +296,30 @@ class Broker(Strict):
     port: Port = Field(1883, description="TCP port.")
     username: str | None = Field(None, description="User name, where the broker asks for one.")
     password: str | None = Field(None, description="Its password.")
+
+
+class Server(Strict):
+    """Another address at which the same broker is reached."""
+
+    host: Host = Field(description="Host name or address.")
+    port: Port = Field(1883, description="TCP port.")
+
+
+class UplinkBroker(Broker):
+    """The cloud side's broker, at one address or, of a cluster, at several."""
+
+    others: Annotated[tuple[Server, ...], Listed] = Field(
+        (), description="The other servers of a cluster, tried in turn where the one before does not do its work."
+    )
+
+    @property
+    def servers(self) -> tuple[Broker, ...]:
+        """Every address, in the order in which they are tried."""
+        addresses = ((self.host, self.port), *((each.host, each.port) for each in self.others))
+        return tuple(
+            Broker.model_construct(host=host, port=port, username=self.username, password=self.password)
+            for host, port in addresses
+        )
 
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -329,14 +353,18 @@ class Spool(Strict):
 class Gateway(Strict):
     """A gateway (网关): a Sparkplug edge node of ours, or somebody else's (`external`)."""
 
-    id: Identifier = Field(description="Unique in the plant; the Sparkplug edge node.")
+    id: Identifier = Field(description="Unique in the plant, capitals aside; the Sparkplug edge node.")
     name: Name | None = Field(None, description="What people call it.")
     external: bool = Field(
         default=False, description="Not ours: any Sparkplug B edge node; its points are declared by metric name."
     )
-    uplink: Broker = Field(Broker(), description="The cloud side's MQTT listener, as this gateway reaches it.")
-    sensors: SensorBroker = Field(SensorBroker(), description="The broker on which its MQTT sensors publish.")
-    spool: Spool = Field(Spool(), description="What it keeps while the link is down.")
+    uplink: UplinkBroker = Field(
+        UplinkBroker.model_construct(), description="The cloud side's MQTT listener, as this gateway reaches it."
+    )
+    sensors: SensorBroker = Field(
+        SensorBroker.model_construct(), description="The broker on which its MQTT sensors publish."
+    )
+    spool: Spool = Field(Spool.model_construct(), description="What it keeps while the link is down.")
     outputs: Annotated[tuple[Output, ...], Listed] = Field(
         (), description="Sirens, beacons and relays that it switches by itself: nothing else is ever written."
     )
@@ -348,7 +376,7 @@ class Gateway(Strict):
     @model_validator(mode="after")
     def _two_brokers(self) -> Self:
         local = self.sensors
-        if local.host_local and (local.host, local.port) == (self.uplink.host, self.uplink.port):
+        if local.host_local and (local.host, local.port) in {(each.host, each.port) for each in self.uplink.servers}:
             msg = "the broker that it runs for its sensors cannot be the cloud side's: give one of them another port"
             raise ValueError(msg)
         return self
@@ -488,5 +516,7 @@ class PlantFile(Strict):
     )
     people: Annotated[tuple[Person, ...], Listed] = Field((), description="Who can be told.")
     rosters: Annotated[tuple[Roster, ...], Listed] = Field((), description="Who is on duty when.")
-    notify: Notify = Field(Notify(), description="Who is told of an alarm, and who next if nobody answers.")
-    tickets: Tickets = Field(Tickets(), description="When hazard tickets open by themselves.")
+    notify: Notify = Field(
+        Notify.model_construct(), description="Who is told of an alarm, and who next if nobody answers."
+    )
+    tickets: Tickets = Field(Tickets.model_construct(), description="When hazard tickets open by themselves.")

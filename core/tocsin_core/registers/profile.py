@@ -298,7 +298,7 @@ class Profile(_Strict):
         (), description="What is not known, contradicts itself or has to be looked at on the device."
     )
     word_order: Literal["ABCD", "CDAB", "DCBA", "BADC"] = "ABCD"
-    limits: Limits = Limits()
+    limits: Limits = Limits.model_construct()
     illegal: Annotated[tuple[IllegalRange, ...], BeforeValidator(_tuple)] = ()
     values: dict[ValueName, RegisterValue] = Field(min_length=1)
     status: Annotated[tuple[StatusRule, ...], BeforeValidator(_tuple)] = ()
