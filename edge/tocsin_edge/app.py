@@ -11,7 +11,7 @@ from tocsin_core.clock import Clock
 from tocsin_edge.adapters.alarm_state import read_alarm_state
 from tocsin_edge.adapters.clock_sync import clock_sync
 from tocsin_edge.adapters.folder_lock import held
-from tocsin_edge.adapters.memory import settle
+from tocsin_edge.adapters.memory import keep
 from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.adapters.steady_clock import SteadyClock
@@ -80,7 +80,7 @@ async def run(
         log.info("gateway starts", gateway=name, devices=len(settings.devices), **before)
         # Those of the next version are not to come on top of these.
         del settings
-        settle()
+        keep()
         async with asyncio.TaskGroup() as outward:
             outward.create_task(parts.sender.run(), name="send")
             keeping = outward.create_task(parts.keeper.run(), name="keep")

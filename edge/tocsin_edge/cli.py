@@ -14,7 +14,7 @@ from typing import NoReturn
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import PlantError
 from tocsin_edge.adapters.kept_plant import own_plant
-from tocsin_edge.adapters.memory import apart, one_heap
+from tocsin_edge.adapters.memory import apart, imported, one_heap
 from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.app import run, stop_on_signals
 from tocsin_edge.loops.managed import TRIAL_S
@@ -34,6 +34,7 @@ def edge(arguments: Sequence[str]) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     one_heap()
+    imported()
     try:
         counters = asyncio.run(_until_signal(given))
     except PlantError as error:
@@ -51,8 +52,8 @@ def _parser() -> ArgumentParser:
     add("plant", type=_folder, metavar="PLANT", help="Folder of the plant.")
     add("--gateway", required=True, metavar="ID", help="Which of the plant's gateways this is.")
     add("--data", type=Path, default=Path("var"), metavar="DIR", help="Where it keeps its files (default: var).")
-    where = "HOST:PORT at which the broker is reached, where it is not the plant file's."
-    add("--uplink", metavar="HOST:PORT", help=where)
+    where = "Where the broker is reached, if not at the plant file's address; of a cluster every server's, by commas."
+    add("--uplink", metavar="HOST:PORT[,HOST:PORT…]", help=where)
     where = "PORT of 127.0.0.1, or HOST:PORT, at which Prometheus gets its figures."
     add("--metrics", metavar="PORT", help=where)
     until = f"Seconds in which a plant file sent from the cloud side must prove good (default: {TRIAL_S:g})."

@@ -6,7 +6,7 @@ from pathlib import Path
 from tocsin_core.owned import alone, fingerprints, follows, packed
 from tocsin_core.plant import AlarmKind, Plant, PlantPoint, Priority
 from tocsin_core.plant.connection import Modbus
-from tocsin_core.plant.model import Gateway
+from tocsin_core.plant.model import Gateway, Server, UplinkBroker
 from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.plant.slice import hash_of, slice_of
 from tocsin_core.plant.standards import GAS_KINDS, defaults_of
@@ -88,7 +88,7 @@ class EdgeSettings:
     """One gateway of one site, whole; `spool` is the file of the store-and-forward queue.
 
     `gateway` is what the plant file says of it beside its devices. Nothing else of the plant stays in memory: `content`
-    is the hash of the slice of it, `data` the folder of all gateways' files, `uplink` the broker's address if given.
+    is the hash of the slice of it, `data` the folder of all gateways' files, `uplink` the broker's addresses if given.
     """
 
     site: str
@@ -110,7 +110,7 @@ def compile_settings(plant: Plant, gateway_id: str, data: Path, uplink: str | No
     """Compile what gateway `gateway_id` of `plant` has to do, its files under `data`, its broker at `uplink` if given.
 
     Raises:
-        ValueError: there is no such gateway, it is somebody else's, or `uplink` is not HOST:PORT.
+        ValueError: there is no such gateway, it is somebody else's, or `uplink` is not HOST:PORT,HOST:PORT…
     """
     try:
         gateway = plant.gateway(gateway_id)
@@ -119,11 +119,7 @@ def compile_settings(plant: Plant, gateway_id: str, data: Path, uplink: str | No
     if gateway.external:
         raise ValueError(f"gateway {gateway_id!r} is external: it is not run by tocsin")
     if uplink is not None:
-        host, _, port = uplink.rpartition(":")
-        if not host or not port.isdecimal():
-            raise ValueError(f"{uplink!r} is not HOST:PORT")
-        elsewhere = gateway.uplink.model_copy(update={"host": host, "port": int(port)})
-        gateway = gateway.model_copy(update={"uplink": elsewhere})
+        gateway = gateway.model_copy(update={"uplink": _elsewhere(gateway.uplink, uplink)})
     grouped: dict[str, list[PlantPoint]] = {}
     for point in plant.points:
         if point.gateway.id == gateway_id:
@@ -133,6 +129,18 @@ def compile_settings(plant: Plant, gateway_id: str, data: Path, uplink: str | No
     alarms, content = _alarms(plant, gateway), hash_of(slice_of(plant, gateway_id))
     beside = gateway.model_copy(update={"devices": ()})
     return EdgeSettings(plant.site.id, beside, devices, alarms, content, spool, data, uplink)
+
+
+def _elsewhere(broker: UplinkBroker, addresses: str) -> UplinkBroker:
+    """The broker as it is known there, at these addresses."""
+    servers = []
+    for address in addresses.split(","):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:  # noqa: PLR2004 -- the last TCP port
+            raise ValueError(f"{address!r} is not HOST:PORT")
+        servers.append(Server.model_construct(host=host, port=int(port)))
+    first, *others = servers
+    return broker.model_copy(update={"host": first.host, "port": first.port, "others": tuple(others)})
 
 
 def _alarms(plant: Plant, gateway: Gateway) -> AlarmSettings:

@@ -1,5 +1,6 @@
 """The host's side of Sparkplug: what every kind of message, right or wrong, comes to."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +45,9 @@ class Peer:
         """Number a metric."""
         return None if metric == "unwanted" else self.points.setdefault(metric, len(self.points))
 
-    def say(self, kind: str, *metrics: Metric, device: str | None = None, seq: int | None = None) -> Fed:
+    def say(
+        self, kind: str, *metrics: Metric, device: str | None = None, seq: int | None = None, now_ns: int = NOW
+    ) -> Fed:
         """Send one message with the next seq, or with the one given."""
         payload = Payload(timestamp=MS)
         if kind != "NDEATH":
@@ -54,7 +57,7 @@ class Peer:
         for metric in metrics:
             metric(payload)
         topic = f"spBv1.0/g/{kind}/n" + (f"/{device}" if device else "")
-        return self.host.feed(topic, payload.SerializeToString(), NOW)
+        return self.host.feed(topic, payload.SerializeToString(), now_ns)
 
     def born(self, *metrics: Metric, bd_seq: int = 0) -> Fed:
         """Be born with a bdSeq."""
@@ -152,6 +155,62 @@ def test_a_gap_in_seq_keeps_the_data_and_asks_for_a_rebirth() -> None:
     assert gap.rebirth
     assert len(gap.frame) == 1
     assert [reasons(peer.say("NDATA", value)) for _ in range(300)] == [set()] * 300
+
+
+def test_a_host_with_a_reorder_timeout_waits_for_what_others_came_before() -> None:
+    """All come in time: no rebirth. One stays away: a rebirth, once, by the next message or by the clock alone."""
+    peer, wait_ns = Peer(), 2_000_000_000
+    peer.host = HostSession(peer.resolve, wait_ns)
+    peer.born(put("m", DataType.FLOAT, alias=1, float_value=0.0))
+    value = put(None, alias=1, float_value=1.0)
+    # 255 and 0 come behind 1 and 2.
+    assert [peer.say("NDATA", value).rebirth for _ in range(254)] == [False] * 254
+    late = [peer.say("NDATA", value, seq=seq) for seq in (1, 2, 255)]
+    assert [reasons(fed) for fed in late] == [{"sequence-gap"}, set(), set()]
+    assert [fed.rebirth for fed in late] == [False] * 3
+    assert [len(fed.frame) for fed in late] == [1] * 3
+    restored = HostSession.restore_from(json.loads(peer.host.snapshot()), peer.resolve, wait_ns)
+    assert restored.snapshot() == peer.host.snapshot()
+    assert restored.overdue(NOW + wait_ns - 1) == []
+    assert restored.overdue(NOW + wait_ns) == [("g", "n")]
+    assert restored.overdue(NOW + wait_ns) == []
+    assert not peer.say("NDATA", value, seq=0).rebirth
+    assert peer.host.overdue(NOW + wait_ns) == []
+    assert not peer.say("NDATA", value, seq=3).faults
+    assert not peer.say("NDATA", value, seq=5).rebirth
+    late_one = peer.say("NDATA", value, seq=6, now_ns=NOW + wait_ns)
+    assert (late_one.rebirth, reasons(late_one)) == (True, set())
+    assert peer.host.overdue(NOW + 2 * wait_ns) == []
+
+
+def test_a_birth_that_a_server_held_up_does_not_count() -> None:
+    """The birth of an earlier session after a later one's is told and ignored; one that comes again, newer, counts.
+
+    So does one with a bdSeq that begins anew, or of a clock that was set back, as long as not both are so.
+    """
+    host = HostSession(lambda *_: 0)
+    node = EdgeSession("g", "n", [EdgeDevice("d", (EdgeMetric("m"),))])
+
+    def born(bd_seq: int, time_ms: int, newest: int) -> Fed:
+        node.will(bd_seq, time_ms)
+        birth = node.nbirth(newest, 1, time_ms)
+        return host.feed(birth.topic, birth.payload, NOW)
+
+    assert not born(255, MS, 7).faults
+    assert not born(1, MS + 20, 9).faults
+    restored = HostSession.restore_from(json.loads(host.snapshot()), lambda *_: 0)
+    assert restored.snapshot() == host.snapshot()
+    late = born(255, MS + 10, 8)
+    assert (reasons(late), late.rebirth, late.batch, late.births) == ({"stale-birth"}, True, None, ())
+    death = node.will(1, MS)
+    assert not host.feed(death.topic, death.payload, NOW).faults
+    assert not born(1, MS + 20, 9).faults
+    assert reasons(born(255, MS + 10, 8)) == {"stale-birth"}
+    assert reasons(born(255, MS + 10, 8)) == {"stale-birth"}
+    assert not born(255, MS + 11, 8).faults
+    assert not born(0, MS + 5, 1).faults
+    assert not born(7, MS + 30, 1).faults
+    assert not born(0, MS + 31, 1).faults
 
 
 def test_a_death_counts_only_with_the_bdseq_of_the_birth() -> None:
@@ -328,7 +387,7 @@ DEVICE = EdgeDevice("dev", (EdgeMetric("a", "bar", 0, 10), EdgeMetric("b"), Edge
 
 @given(columns_of(3), st.booleans(), st.integers(1, 2**63 - 2))
 def test_what_our_edge_says_our_host_hears(columns: Columns, historical: bool, batch: int) -> None:  # noqa: FBT001 - drawn
-    """Readings go through unchanged, bad values as NaN; and a host restored from its snapshot hears the same."""
+    """Readings go through in the order of time, bad values as NaN; a host restored from its snapshot hears the same."""
     edge = EdgeSession("site", "gw", [DEVICE])
     points = {"a": 4, "b": 2, "c": 9}
     host = HostSession(lambda _g, _n, _d, metric: points[metric])
@@ -339,14 +398,15 @@ def test_what_our_edge_says_our_host_hears(columns: Columns, historical: bool, b
     assert restored.snapshot() == snapshot
     data = edge.ddata("dev", columns, batch, MS, historical=historical)
     fed, again = (either.feed(data.topic, data.payload, NOW) for either in (host, restored))
-    bad = readings.is_bad(columns.quality)
+    order = np.argsort(columns.time_ms, kind="stable")
+    quality = columns.quality[order]
     assert fed.batch == batch
     assert not fed.faults
     assert fed.historical == (historical and len(columns) > 0)
-    assert fed.frame.point.tolist() == [list(points.values())[at] for at in columns.metric.tolist()]
-    assert fed.frame.time_ns.tolist() == (columns.time_ms * 1_000_000).tolist()
-    assert fed.frame.quality.tolist() == columns.quality.tolist()
-    np.testing.assert_array_equal(fed.frame.value, np.where(bad, np.nan, columns.value))
+    assert fed.frame.point.tolist() == [list(points.values())[at] for at in columns.metric[order].tolist()]
+    assert fed.frame.time_ns.tolist() == (columns.time_ms[order] * 1_000_000).tolist()
+    assert fed.frame.quality.tolist() == quality.tolist()
+    np.testing.assert_array_equal(fed.frame.value, np.where(readings.is_bad(quality), np.nan, columns.value[order]))
     np.testing.assert_array_equal(fed.frame.value, again.frame.value)
     assert again.batch == batch
 

@@ -7,6 +7,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
@@ -310,13 +311,33 @@ def one_reading(time_ms: int, value: float, quality: int = GOOD) -> Columns:
     )
 
 
+def wide(readings: int, time_ms: int) -> Columns:
+    """Make columns of which nothing can be packed but their time: 17 bytes a reading."""
+    noise = np.random.default_rng(1)
+    return Columns(
+        noise.integers(0, 2**63, readings),
+        np.full(readings, time_ms),
+        noise.normal(size=readings),
+        noise.integers(0, 256, readings, np.uint8),
+    )
+
+
+def plain(columns: Columns, start: int = 0) -> bytes:
+    """Write columns as versions did that packed nothing, under a checksum that begins with `start`."""
+    body = struct.pack("<I", len(columns)) + columns.metric.astype("<u2").tobytes()
+    body += columns.time_ms.tobytes() + columns.value.tobytes() + columns.quality.tobytes()
+    if columns.unsynchronised_ms is not None:
+        body += struct.pack("<Q", columns.unsynchronised_ms)
+    return body + struct.pack("<I", zlib.crc32(body, start))
+
+
 class Gateway:
     """A real `tocsin edge` process."""
 
-    def __init__(self, folder: Path, data: Path) -> None:
-        """Start nothing yet."""
+    def __init__(self, folder: Path, data: Path, *more: str) -> None:
+        """Start nothing yet; `more` are further arguments of the verb."""
         self._command = [sys.executable, "-c", "from tocsin_cli.main import main; main()"]
-        self._command += ["edge", str(folder), "--gateway", "gw", "--data", str(data)]
+        self._command += ["edge", str(folder), "--gateway", "gw", "--data", str(data), *more]
         self.spool = data / "gateways" / "gw" / "spool.sqlite"
         self.log = data / "edge.log"
         self._process: subprocess.Popen[bytes] | None = None

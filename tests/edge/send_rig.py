@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -43,7 +44,10 @@ class UnprivilegedGateway(Gateway):
 
 @dataclass
 class SlowLink:
-    """A TCP link to a port of 127.0.0.1 that carries so many bytes a second outward, with hardly a buffer."""
+    """A TCP link to a port of 127.0.0.1 that carries so many bytes a second outward, with hardly a buffer.
+
+    `bytes_per_s` may be changed while it carries.
+    """
 
     to: int
     bytes_per_s: int
@@ -52,26 +56,30 @@ class SlowLink:
     @asynccontextmanager
     async def open(self) -> AsyncIterator["SlowLink"]:
         """Carry connections until left."""
-        server = await asyncio.start_server(self._carry, "127.0.0.1", 0, limit=4096)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
+        with socket.socket() as listening:
+            # What the kernel would hold ready for us is no part of the link; connections take the size over.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            listening.bind(("127.0.0.1", 0))
+            server = await asyncio.start_server(self._carry, sock=listening, limit=1024)
+            self.port = listening.getsockname()[1]
+            try:
+                yield self
+            finally:
+                server.close()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inward, outward = await asyncio.open_connection("127.0.0.1", self.to)
         with suppress(ConnectionError, ExceptionGroup, asyncio.CancelledError):
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._pump(reader, outward, self.bytes_per_s))
-                both.create_task(self._pump(inward, writer, 0))
+                both.create_task(self._pump(reader, outward, paced=True))
+                both.create_task(self._pump(inward, writer, paced=False))
         for end in (writer, outward):
             end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bytes_per_s: int) -> None:
-        while chunk := await reader.read(2048):
-            if bytes_per_s:
-                await asyncio.sleep(len(chunk) / bytes_per_s)
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, paced: bool) -> None:
+        while chunk := await reader.read(1024):
+            if paced:
+                await asyncio.sleep(len(chunk) / self.bytes_per_s)
             writer.write(chunk)
             await writer.drain()
         raise ConnectionResetError

@@ -13,11 +13,14 @@ import pytest
 from tests.edge.rig import Host, Slave, modbus_device, plant
 from tests.support.nats import Broker, nats_broker
 from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.host_state import announce
+from tocsin_cloud.settings import Address
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import BAD_CONFIGURATION, BAD_NOT_CONNECTED, GOOD
 from tocsin_core.sparkplug import committed, rebirth
 from tocsin_edge.app import run
+from tocsin_edge.loops.send_connection import HOST_PATIENCE_S, TICK_S
 from tocsin_edge.settings import EdgeSettings, compile_settings
 
 
@@ -73,6 +76,33 @@ def test_without_an_acknowledging_host_the_brokers_word_counts(broker: Broker, t
                 await eventually_async(lambda: counters(settings)["batch_committed"] > host.first + 8)
                 assert counters(settings)["host_acknowledges"] == 0
                 assert not [fault for fed in host.fed for fault in fed.faults]
+
+    asyncio.run(story())
+
+
+def test_where_our_host_is_known_the_brokers_word_never_counts(broker: Broker, tmp_path: Path) -> None:
+    """A gateway that nobody has acknowledged yet waits for our host's word, also while no part of that is there."""
+
+    async def story() -> None:
+        # The cloud side was there once, and is away: the broker remembers so much.
+        announcing = asyncio.create_task(announce([Address("127.0.0.1", broker.mqtt)], SystemClock()))
+        async with aiomqtt.Client("127.0.0.1", broker.mqtt) as client:
+            await client.subscribe("spBv1.0/STATE/tocsin", qos=1)
+            await anext(aiter(client.messages))
+        announcing.cancel()
+        await asyncio.gather(announcing, return_exceptions=True)
+        async with Slave({1: 1.5}).serve() as slave, Host(broker.mqtt, commits=False).listen() as host:
+            folder = plant(tmp_path / "plant", broker.mqtt, {"A": modbus_device("A", slave.port)})
+            async with running(folder, tmp_path / "data") as settings:
+                await eventually_async(lambda: len(host.batches) > 2)
+                began_s, clock = Hurried().monotonic(), Hurried()
+                await eventually_async(lambda: clock.monotonic() > began_s + HOST_PATIENCE_S + 3 * TICK_S)
+                sent = len(host.batches)
+                await eventually_async(lambda: len(host.batches) > sent + 5)
+                assert counters(settings)["batch_committed"] == host.first - 1
+                floor = host.floor
+                await host.command(committed(floor, 0))
+                await eventually_async(lambda: counters(settings)["batch_committed"] == floor)
 
     asyncio.run(story())
 

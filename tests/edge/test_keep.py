@@ -228,41 +228,44 @@ def test_a_disk_that_fails_and_is_gone_ends_nothing(
     begin(story)
 
 
-def test_a_sync_waits_for_nothing_but_the_disk_and_holds_no_end_up(
-    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Look-ups of names may have all the loop's threads for long; a disk that hangs leaves the process free to end."""
-    done = threading.Event()
+def test_a_sync_waits_for_no_look_up_of_a_name(begin: Callable[[Story], None]) -> None:
+    """These may have all the loop's threads for as long as nobody answers."""
+    answered = threading.Event()
 
     async def story(run: Run) -> None:
-        loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as lookups:
-            loop.set_default_executor(lookups)
-            lookups.submit(done.wait)
+            asyncio.get_running_loop().set_default_executor(lookups)
+            lookups.submit(answered.wait)
             try:
                 run.keeper.put(sample(1))
-                await eventually_async(lambda: run.handed_on == [[1]])
+                await eventually_async(lambda: run.handed_on == [[1]], timeout_s=30)
             finally:
-                done.set()
-        done.clear()
-        begun = threading.Event()
+                answered.set()
 
-        def hang() -> None:
-            begun.set()
-            done.wait()
+    begin(story)
 
+
+def test_a_sync_that_hangs_holds_no_end_up(begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that hangs leaves the process free to end."""
+    begun, over = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        over.wait()
+
+    async def story(run: Run) -> None:
         monkeypatch.setattr(run.spool, "sync", hang)
-        run.keeper.put(sample(2))
+        run.keeper.put(sample(1))
         await eventually_async(begun.is_set)
 
-    too_late = threading.Timer(60, done.set)
+    too_late = threading.Timer(30, over.set)
     too_late.start()
     try:
         begin(story)
-        assert not done.is_set()
+        assert not over.is_set()
     finally:
         too_late.cancel()
-        done.set()
+        over.set()
 
 
 def test_after_a_sync_that_failed_once_no_gap_is_left_before_what_is_synced_later(

@@ -5,11 +5,12 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 from functools import partial
 
 import pytest
 
-from tocsin_edge.adapters.memory import apart, elsewhere, settle
+from tocsin_edge.adapters.memory import apart, elsewhere, keep, settle
 
 
 def test_what_is_made_apart_comes_over_whole() -> None:
@@ -43,11 +44,61 @@ def test_what_dies_apart_is_made_here() -> None:
 
 def test_what_stays_is_looked_through_no_more() -> None:
     """The collector leaves alone what was there when the gateway began."""
-    settle()
+    keep()
     try:
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+def test_what_stayed_for_the_plant_before_becomes_free() -> None:
+    """Also what refers to itself: the collector looks through everything once."""
+
+    class Loop:
+        """Refers to itself."""
+
+        def __init__(self) -> None:
+            self.me = self
+
+    before, gone = Loop(), list[str]()
+    weakref.finalize(before, gone.append, "gone")
+    keep()
+    try:
+        del before
+        gc.collect()
+        assert not gone
+        settle()
+        assert gone
+    finally:
+        gc.unfreeze()
+
+
+STARTED = """
+import gc, sys
+from tocsin_cli import main
+sys.argv = ["tocsin", "edge", "--help"]
+try:
+    main.main()
+except SystemExit:
+    assert not gc.isenabled()
+from pydantic import BaseModel
+from tocsin_edge.adapters.memory import imported
+imported()
+assert gc.isenabled() and gc.get_freeze_count() > 10_000
+def all_of(model):
+    return {model}.union(*map(all_of, model.__subclasses__()))
+checkers = {each.__name__ for each in all_of(BaseModel) if each is not BaseModel and each.__pydantic_complete__}
+print(checkers or "none")
+"""
+
+
+def test_a_start_makes_no_checker_of_plant_files() -> None:
+    """What reads the plant file is another process: until then, and in this one for ever, nothing is there to check.
+
+    Nor does the collector look through what is imported.
+    """
+    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "none"
 
 
 def test_what_is_made_elsewhere_comes_over_and_leaves_nothing_behind() -> None:

@@ -16,7 +16,7 @@ from tocsin_edge.loops.primary import PrimaryHost
 def test_a_word_older_than_the_last_does_not_count() -> None:
     """Online counts, an offline that is older does not, one of the same time does; a new connection begins anew."""
     primary = PrimaryHost(required=True)
-    primary.connected()
+    primary.connected("one")
     assert primary.is_missing()
     assert primary.hear(HostState(online=True, time_ms=1000))
     assert not primary.is_missing()
@@ -25,7 +25,7 @@ def test_a_word_older_than_the_last_does_not_count() -> None:
     assert primary.hear(HostState(online=False, time_ms=1000))
     assert primary.is_missing()
     assert primary.hear(HostState(online=True, time_ms=1001))
-    primary.connected()
+    primary.connected("one")
     assert primary.is_missing()
     assert not PrimaryHost(required=False).is_missing()
 

@@ -99,11 +99,15 @@ class Ear:
         self.words: asyncio.Queue[Command] = asyncio.Queue()
         self.batches: Counter[int] = Counter()
         self.live: list[int] = []
+        self.kinds: list[str] = []
+        self.well = True
+        self.asked_s: list[float] = []
 
     async def publish(self, message: Message) -> None:
         """Hear it as a host does."""
         fed = self.host.feed(message.topic, message.payload, self._clock.now_ns())
         assert not fed.faults
+        self.kinds.append(fed.kind)
         if fed.batch is not None:
             self.batches[fed.batch] += 1
             if not fed.historical:
@@ -112,6 +116,11 @@ class Ear:
 
     async def broker_has_all(self) -> None:
         """It has."""
+
+    async def keeps(self) -> bool:
+        """Whether it is well."""
+        self.asked_s.append(self._clock.s)
+        return self.well
 
     async def heard(self) -> AsyncIterator[Command]:
         """What hosts say."""

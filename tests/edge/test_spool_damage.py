@@ -16,7 +16,7 @@ import pytest
 from tests.edge.rig import NEW_MS as NOW
 from tests.edge.rig import nth, one_reading, run
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Batch, Spool
-from tocsin_edge.adapters.spool_file import BOOT_ID
+from tocsin_edge.adapters.spool_file import BOOT_ID, WAL_LIMIT
 
 FOR_EVER: Final = 2**62
 BATCHES: Final = 12
@@ -128,6 +128,30 @@ def test_any_sector_of_the_wal(folder: Path, damage: Damage) -> None:
         assert kept == sorted(kept)
         assert kept[0] == 0
     assert kept[-1] >= len(whole) - 1
+
+
+def test_a_log_of_full_length_is_read_to_the_last_write_in_it(folder: Path) -> None:
+    """Behind what was written last stands what was there before: it is none of it, whole or damaged in front."""
+    with closing(Spool.open(folder / "whole", 64, 600, NOW)) as spool:
+        # The file now has unused pages, and the log its full length.
+        spool.trim(NOW)
+        for n in range(BATCHES):
+            spool.append([("one", ("a", "b"), one_reading(NOW + n, n + 0.5))])
+        body, log = (folder / "whole").read_bytes(), (folder / "whole-wal").read_bytes()
+        whole = rows(spool)
+    assert len(log) == WAL_LIMIT
+    kept = []
+    for at in (*range(0, 40 * FRAME, FRAME + 509), len(log) - 1):
+        (folder / "torn").write_bytes(body)
+        (folder / "torn-wal").write_bytes(change(log, at))
+        with closing(Spool.open(folder / "torn", 64, 600, NOW)) as spool:
+            found = rows(spool)
+            assert found == whole[: len(found)]
+            kept.append(len(found))
+            assert spool.append([("one", ("a", "b"), one_reading(NOW, 1.0))]) == [nth(len(found) + 1)]
+    assert kept == sorted(kept)
+    assert (kept[0], kept[-1]) == (0, BATCHES)
+    assert not list(folder.glob("torn.damaged-*"))
 
 
 @pytest.mark.timeout(300)

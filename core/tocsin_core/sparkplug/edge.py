@@ -174,6 +174,7 @@ class EdgeSession:
                 payload.metrics.add(name=name, timestamp=now_ms, datatype=datatype, is_null=True)
         if standing is not None:
             _put_standing(payload, standing, now_ms)
+        _declare_commands(payload, now_ms, decides=journal is not None, managed=standing is not None)
         return self._numbered("NBIRTH", payload)
 
     def ndata(self, oldest: int, now_ms: int) -> Message:
@@ -205,10 +206,17 @@ class EdgeSession:
         return self._numbered("NDATA", payload)
 
     def dbirth(self, device: str, last: Columns, batch: int, now_ms: int) -> Message:
-        """Make a device's birth with every metric: `last` holds one reading of each, in the metrics' order."""
+        """Make a device's birth with every metric: `last` holds one reading of each, in the metrics' order.
+
+        What a message of a device says is in the order of time, as Sparkplug asks: its batch's number has the time of
+        the oldest of its readings, what is said of their clock that of the newest.
+        """
         payload = Payload(timestamp=now_ms)
-        codec.put_number(payload, codec.BATCH, batch, now_ms)
-        for position, described in enumerate(self._devices[device].metrics):
+        first_ms, last_ms = _span(last, now_ms)
+        codec.put_number(payload, codec.BATCH, batch, first_ms)
+        described_by = self._devices[device].metrics
+        for position in np.argsort(last.time_ms, kind="stable").tolist():
+            described = described_by[position]
             metric = payload.metrics.add(
                 name=described.name,
                 alias=self._alias[device][position],
@@ -223,13 +231,15 @@ class EdgeSession:
             if described.high is not None:
                 codec.put_property(metric, "engHigh", float(described.high))
         self._told_unsynchronised.discard(device)
-        self._put_unsynchronised(payload, device, last, now_ms, always=True)
+        self._put_unsynchronised(payload, device, last, last_ms, always=True)
         return self._numbered("DBIRTH", payload, device)
 
     def ddata(self, device: str, columns: Columns, batch: int, now_ms: int, *, historical: bool) -> Message:
         """Make data of a device under the batch number that the host will acknowledge."""
         payload = Payload(timestamp=now_ms)
-        codec.put_number(payload, codec.BATCH, batch, now_ms)
+        columns = _in_order(columns)
+        first_ms, last_ms = _span(columns, now_ms)
+        codec.put_number(payload, codec.BATCH, batch, first_ms)
         aliases = self._alias[device]
         rows = zip(
             columns.metric.tolist(),
@@ -244,7 +254,7 @@ class EdgeSession:
             if historical:
                 metric.is_historical = True
             codec.put_reading(metric, value, opc)
-        self._put_unsynchronised(payload, device, columns, now_ms, always=False)
+        self._put_unsynchronised(payload, device, columns, last_ms, always=False)
         return self._numbered("DDATA", payload, device)
 
     def ddeath(self, device: str, now_ms: int) -> Message:
@@ -293,6 +303,35 @@ def _put_clock(payload: Payload, clock: ClockState, now_ms: int) -> None:
             metric.is_null = True
         else:
             metric.double_value = value
+
+
+def _declare_commands(payload: Payload, now_ms: int, *, decides: bool, managed: bool) -> None:
+    """Declare what our host may write to the node (tck-id-operational-behavior-data-commands-ncmd-metric-name).
+
+    Without aliases, as Sparkplug has it of its own command: a host that forgot the birth can give them too.
+    """
+    commands = [(codec.COMMITTED, DataType.UINT64)]
+    if decides:
+        commands += [(codec.JOURNAL_COMMITTED, DataType.UINT64), (codec.KNOWN_AS, DataType.BYTES)]
+        commands += [(codec.ORDER, DataType.BYTES)]
+    if managed:
+        commands += [(codec.SLICE_PART, DataType.BYTES)]
+    for name, datatype in commands:
+        payload.metrics.add(name=name, timestamp=now_ms, datatype=datatype, is_null=True)
+
+
+def _in_order(columns: Columns) -> Columns:
+    """The same readings in the order of time, those of one time as they stood."""
+    if (columns.time_ms[1:] >= columns.time_ms[:-1]).all():
+        return columns
+    order = np.argsort(columns.time_ms, kind="stable")
+    by_row = columns.metric[order], columns.time_ms[order], columns.value[order], columns.quality[order]
+    return Columns(*by_row, columns.unsynchronised_ms)
+
+
+def _span(columns: Columns, now_ms: int) -> tuple[int, int]:
+    """The times that go before and behind those of `columns`: now, where none of them is older, or newer."""
+    return int(columns.time_ms.min(initial=now_ms)), int(columns.time_ms.max(initial=now_ms))
 
 
 def renamed(columns: Columns, names: Sequence[str], positions: Mapping[str, int]) -> Columns:

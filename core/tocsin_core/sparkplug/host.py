@@ -171,13 +171,28 @@ class _Device:
 class _Node:
     bd_seq: int | None = None
     seq: int | None = None
+    # Numbers that were passed over, for which the host waits until then.
+    missing: set[int] = field(default_factory=set)
+    overdue_ns: int = 0
     # The node's own metrics stand under "", which no device can be called.
     devices: dict[str, _Device] = field(default_factory=dict)
+    # When it was born, by its own clock, and the birth of an earlier session that came after it: bdSeq and time (ms).
+    born_ms: int = 0
+    doubted: tuple[int | None, int] = (None, 0)
 
     def kept(self) -> str:
         """What a snapshot keeps, as JSON."""
         devices = ",".join(f"{_json(name)}:{device.kept()}" for name, device in self.devices.items())
-        return f'{{"bd_seq":{_json(self.bd_seq)},"seq":{_json(self.seq)},"devices":{{{devices}}}}}'
+        waiting = f'"missing":{_json(sorted(self.missing))},"overdue_ns":{self.overdue_ns},' if self.missing else ""
+        born = f'"bd_seq":{_json(self.bd_seq)},"born_ms":{self.born_ms}'
+        return f'{{{born},"seq":{_json(self.seq)},{waiting}"devices":{{{devices}}}}}'
+
+    def is_overdue(self, now_ns: int) -> bool:
+        """Whether messages that were waited for have not come; they are waited for no longer."""
+        if not self.missing or now_ns < self.overdue_ns:
+            return False
+        self.missing.clear()
+        return True
 
 
 @dataclass(slots=True)
@@ -262,9 +277,14 @@ class _Rows:
 class HostSession:
     """The state of every edge node heard: who is born, which alias means which point, which number comes next."""
 
-    def __init__(self, resolve: Resolve) -> None:
-        """`resolve(group, node, device, metric)` gives the point index of a metric, or None if it is not wanted."""
+    def __init__(self, resolve: Resolve, reorder_ns: int = 0) -> None:
+        """`resolve(group, node, device, metric)` gives the point index of a metric, or None if it is not wanted.
+
+        A gap in a node's numbers asks for a rebirth when what is missing has not come within `reorder_ns` (Sparkplug's
+        Reorder Timeout). What comes is taken at once, in whatever order.
+        """
         self._resolve = resolve
+        self._reorder_ns = reorder_ns
         self._nodes: dict[tuple[str, str], _Node] = {}
 
     def feed(self, topic: str, payload: bytes, now_ns: int) -> Fed:
@@ -278,7 +298,7 @@ class HostSession:
         if node is not None and device is not None:
             read = device.read(payload, now_ns)
             if read is not None:
-                _check_seq(node, read.seq, rows, where)
+                self._check_seq(node, read.seq, rows, where, now_ns)
                 rows.read, rows.batch, rows.late = read.frame, read.batch, read.late
                 return rows.fed(where)
         try:
@@ -306,6 +326,28 @@ class HostSession:
             case "DDEATH":
                 self._device_death(where, message, rows, now_ns)
 
+    def _check_seq(self, node: _Node, seq: int | None, rows: _Rows, where: Topic, now_ns: int) -> None:
+        """Compare a message's seq with the one that is due; after a gap the count goes on from here."""
+        after = _due_after(seq, rows, where)
+        if seq is None or after is None:
+            return
+        if seq in node.missing:
+            node.missing.discard(seq)
+        else:
+            if node.seq is not None and seq != node.seq:
+                rows.fault("sequence-gap", f"{where}: seq {seq} where {node.seq} was due")
+                if not node.missing:
+                    node.overdue_ns = now_ns + self._reorder_ns
+                node.missing.update(n % SEQ_MODULUS for n in range(node.seq, seq + SEQ_MODULUS * (seq < node.seq)))
+            node.seq = after
+        rows.rebirth |= node.is_overdue(now_ns)
+
+    def overdue(self, now_ns: int) -> list[tuple[str, str]]:
+        """The nodes (group, node) of which messages have been waited for in vain, each once: to ask for a rebirth."""
+        # Without a wait the message that shows a gap asks.
+        nodes = self._nodes.items() if self._reorder_ns else ()
+        return [address for address, node in nodes if node.is_overdue(now_ns)]
+
     def snapshot(self) -> bytes:
         """Everything that is remembered, as bytes for `restore`."""
         nodes = ",".join(
@@ -323,7 +365,7 @@ class HostSession:
         return cls.restore_from(json.loads(snapshot), resolve)
 
     @classmethod
-    def restore_from(cls, held: Any, resolve: Resolve) -> Self:  # noqa: ANN401 -- whatever was in the snapshot
+    def restore_from(cls, held: Any, resolve: Resolve, reorder_ns: int = 0) -> Self:  # noqa: ANN401 -- any snapshot
         """As `restore`, from the snapshot as it was read.
 
         Raises:
@@ -331,7 +373,7 @@ class HostSession:
         """
         if held["version"] != SNAPSHOT_VERSION:
             raise ValueError(f"snapshot of version {held['version']}, not {SNAPSHOT_VERSION}")
-        session = cls(resolve)
+        session = cls(resolve, reorder_ns)
         for group, node, state in held["nodes"]:
             devices = {
                 device: _Device(
@@ -347,13 +389,23 @@ class HostSession:
             }
             for each in devices.values():
                 each.unwanted = sum(metric.point is None for metric in each.metrics.values())
-            session._nodes[group, node] = _Node(state["bd_seq"], state["seq"], devices)
+            missing, overdue_ns = set(state.get("missing", ())), state.get("overdue_ns", 0)
+            session._nodes[group, node] = _Node(
+                state["bd_seq"], state["seq"], missing, overdue_ns, devices, state.get("born_ms", 0)
+            )
         return session
 
     def _node_birth(self, where: Topic, message: Payload, rows: _Rows, now_ns: int) -> None:
-        node = self._nodes[where.group, where.node] = _Node()
-        _check_seq(node, _seq(message), rows, where, born=True)
-        node.bd_seq = _bd_seq(message)
+        bd_seq, before = _bd_seq(message), self._nodes.get((where.group, where.node))
+        if before is not None and _is_of_the_past(bd_seq, message.timestamp, before):
+            # One that is alive all the same, with a clock that was set back, is born again when it is asked.
+            rows.fault("stale-birth", f"{where}: bdSeq {bd_seq} came after {before.bd_seq}, and is older")
+            rows.rebirth = True
+            before.doubted = (bd_seq, message.timestamp)
+            return
+        node = self._nodes[where.group, where.node] = _Node(born_ms=message.timestamp)
+        node.seq = _due_after(_seq(message), rows, where)
+        node.bd_seq = bd_seq
         if node.bd_seq is None:
             rows.fault("no-bdseq", f"{where}: a birth without bdSeq; its death cannot be told from an older one")
         self._declare(where, node, message, rows, now_ns)
@@ -364,7 +416,7 @@ class HostSession:
             rows.fault("not-born", f"{where}: a device's birth before its node's")
             rows.rebirth = True
             node = self._nodes[where.group, where.node] = _Node()
-        _check_seq(node, _seq(message), rows, where)
+        self._check_seq(node, _seq(message), rows, where, now_ns)
         self._declare(where, node, message, rows, now_ns)
 
     def _declare(self, where: Topic, node: _Node, message: Payload, rows: _Rows, now_ns: int) -> None:
@@ -413,7 +465,7 @@ class HostSession:
         node = self._nodes.get((where.group, where.node))
         device = None if node is None else node.devices.get(where.device or "")
         if node is not None:
-            _check_seq(node, _seq(message), rows, where)
+            self._check_seq(node, _seq(message), rows, where, now_ns)
         if device is None:
             rows.fault("not-born", f"{where}: data before the birth")
             rows.rebirth = True
@@ -513,7 +565,7 @@ class HostSession:
         node = self._nodes.get((where.group, where.node))
         if node is None:
             return
-        _check_seq(node, _seq(message), rows, where)
+        self._check_seq(node, _seq(message), rows, where, now_ns)
         device = node.devices.pop(where.device or "", None)
         if device is not None:
             # A device is offline from the time its node says (tck-id-operational-behavior-edge-node-termination-host-
@@ -580,19 +632,24 @@ def _bd_seq(message: Payload) -> int | None:
     return None
 
 
+def _is_of_the_past(bd_seq: int | None, time_ms: int, node: _Node) -> bool:
+    """Whether a birth is one of an earlier session than the node's: a server may hold it up, and the node leave it."""
+    if bd_seq is None or node.bd_seq is None or not 0 < time_ms < node.born_ms:
+        return False
+    behind = 0 < (node.bd_seq - bd_seq) % SEQ_MODULUS < SEQ_MODULUS // 2
+    return behind and not (node.doubted[0] == bd_seq and time_ms > node.doubted[1])
+
+
 def _seq(message: Payload) -> int | None:
     return message.seq if message.HasField("seq") else None
 
 
-def _check_seq(node: _Node, seq: int | None, rows: _Rows, where: Topic, *, born: bool = False) -> None:
-    """Compare a message's seq with the one that is due; a gap asks for a rebirth and the count goes on from here."""
+def _due_after(seq: int | None, rows: _Rows, where: Topic) -> int | None:
+    """The number that is due after `seq`; None, and a fault, where that is none from 0 to 255."""
     if seq is None or seq >= SEQ_MODULUS:
         rows.fault("no-seq", f"{where}: no seq from 0 to 255")
-        return
-    if not born and node.seq is not None and seq != node.seq:
-        rows.fault("sequence-gap", f"{where}: seq {seq} where {node.seq} was due")
-        rows.rebirth = True
-    node.seq = (seq + 1) % SEQ_MODULUS
+        return None
+    return (seq + 1) % SEQ_MODULUS
 
 
 def _time_ns(metric: Payload.Metric, message: Payload, rows: _Rows, name: str, now_ns: int) -> int | None:

@@ -26,10 +26,11 @@ from tocsin_edge.adapters.spool_file import (
     open_to_read,
 )
 from tocsin_edge.adapters.spool_journal import JournalLane, is_sound
-from tocsin_edge.adapters.spool_room import Room
+from tocsin_edge.adapters.spool_room import NARROW, Room
 
 TRIM_CHUNK: Final = 1024
 CHUNK_BYTES: Final = 1_000_000
+MOST_PAGES: Final = 2**32 - 2
 # The last numbers that there can be: SQLite's.
 ALL: Final = (2**63 - 1, 2**63 - 1)
 BYTES_PER_MB: Final = 1_000_000
@@ -42,6 +43,9 @@ LIVE_MS: Final = 60_000
 NUMBERS_LEFT_OUT: Final = 100_000
 SALVAGE_CHUNK: Final = 500
 SALVAGE_PATIENCE: Final = 500
+_ORDER: Final = {"uncommitted": "number", "committed": "committed_ms, number"}
+# Beside the counters, while a commit takes several transactions: from which number on, and up to which, it is to go on.
+OWED: Final = "owed from "
 # Schema 1 had checksums of the columns alone.
 UNSEALED_VERSION: Final = 1
 
@@ -76,7 +80,7 @@ class Spool:
         self._path = path
         self._bound = max_bytes
         self._keep_ms = keep_ms
-        self._journal_alone_told = False
+        self._journal_alone_told = self._no_growth_told = False
         self._room = Room(path)
         self.damaged = 0
         self._doubted = False
@@ -131,7 +135,7 @@ class Spool:
         if self._opened.in_memory:
             return self._max_bytes
         file_bytes, _ = self._size()
-        return min(self._max_bytes, file_bytes + self._room.growth(file_bytes))
+        return min(self._max_bytes, file_bytes + max(0, self._room.growth(file_bytes) - NARROW))
 
     def _tell_room(self) -> None:
         room = self.room()
@@ -141,10 +145,11 @@ class Spool:
     def _use(self, opened: Opened) -> None:
         self._opened = opened
         self._db = opened.database
+        self._capped = False
         self._max_bytes = IN_MEMORY_BYTES if opened.in_memory else self._bound
         self._layouts: dict[tuple[str, tuple[str, ...]], int] = {}
         self._names: dict[int, tuple[str, tuple[str, ...]]] = {}
-        self.journal = JournalLane(self._db)
+        self.journal = JournalLane(self._db, self._writing)
 
     def _begin(self, now_ms: int) -> None:
         """Take over what a damaged file still has, and begin with numbers that were never given out.
@@ -165,7 +170,6 @@ class Spool:
     def _go_on_without_disk(self, error: sqlite3.OperationalError, now_ms: int) -> None:
         """Go on with what can be read; a file that was never used is refused, one beside a damaged one stays as new."""
         aside = self._opened.aside
-        self._gave_up_reserve(error)
         self._db.close()
         if code_of(error) == sqlite3.SQLITE_BUSY:
             raise error
@@ -185,8 +189,7 @@ class Spool:
         clock. They only ever grow, and more slowly than it: a number a millisecond would be a thousand devices at 1 s,
         and 100,000 left out are the clock's next 100 s.
         """
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             before, now = self._counter("opened_in_boot"), boot()
             cut = before not in (0, now)
             if cut:
@@ -201,14 +204,15 @@ class Spool:
                 self._set(counter, max(highest, self._counter(counter)))
             self._set("opened_in_boot", now)
             self._update_floor()
-        # Commits nothing: the lane's floor, too, is above what was left out.
+        # What a kill left of a commit. Of the journal it is nothing: its floor, too, is above what was left out.
+        self._commit([], now_ms)
         self.journal.commit_upto(0, now_ms)
 
     def close(self) -> None:
         """Close the file; nothing is lost by not calling this."""
         if self._opened.writable:
             try:
-                with self._db:
+                with self._writing():
                     self._set("opened_in_boot", 0)
             except sqlite3.Error as error:
                 log.warning("spool not marked as closed", reason=str(error))
@@ -226,7 +230,7 @@ class Spool:
         Raises:
             sqlite3.Error: nothing of this was kept (disk full, read-only or damaged).
         """
-        with self._appending():
+        with self._writing():
             given = self._put(parts, numbers)
             if numbers is not None:
                 self._update_floor()
@@ -245,7 +249,7 @@ class Spool:
         """
         if synced:
             self._refuse_doubted()
-        with self._appending(synced=synced):
+        with self._writing(synced=synced):
             return self._put(parts), self.journal.put(entries)
 
     def sync(self) -> None:
@@ -298,13 +302,22 @@ class Spool:
             raise sqlite3.OperationalError(f"not synced: {error}") from error
 
     @contextmanager
-    def _appending(self, *, synced: bool = True) -> Iterator[None]:
+    def _writing(self, *, synced: bool = True) -> Iterator[None]:
+        """Write all that is done within in one transaction."""
         if not synced:
             self._db.execute("PRAGMA synchronous = NORMAL")
         try:
-            with self._db:
+            with self._noting_failure(), self._db:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
+        finally:
+            if not synced:
+                self._db.execute("PRAGMA synchronous = FULL")
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.Error as error:
             # A layout that was new here went with the transaction.
             self._layouts.clear()
@@ -312,12 +325,10 @@ class Spool:
             # A full disk refuses what is new, and syncs what it has.
             self._doubted |= code_of(error) == sqlite3.SQLITE_IOERR
             raise
-        finally:
-            if not synced:
-                self._db.execute("PRAGMA synchronous = FULL")
 
-    def _gave_up_reserve(self, error: sqlite3.Error) -> bool:
-        return code_of(error) == sqlite3.SQLITE_FULL and self._room.refuse()
+    def _gave_up_reserve(self, error: sqlite3.Error) -> None:
+        if code_of(error) == sqlite3.SQLITE_FULL:
+            self._room.refuse()
 
     def _put(self, parts: Sequence[Part], numbers: Sequence[int] | None = None) -> list[int]:
         first = self._counter("batch_last") + 1
@@ -377,7 +388,7 @@ class Spool:
 
         Gives the number up to which nothing waits any more.
         """
-        return self._commit(_ranges(numbers), now_ms)
+        return self._commit([(number, number) for number in numbers], now_ms)
 
     def commit_upto(self, number: int, now_ms: int) -> int:
         """Note that all batches up to `number` are safe uphill; they are kept a while longer all the same.
@@ -387,30 +398,51 @@ class Spool:
         return self._commit([(0, number)], now_ms)
 
     def _commit(self, ranges: Sequence[tuple[int, int]], now_ms: int) -> int:
-        for first, last in ranges:
+        # SQLite writes all of a row anew: in one transaction everything that waits would need its room twice. What is
+        # left for the next ones is noted in the first, so that a kill between them leaves nothing half done.
+        left = self._waiting_in(_merged([*self._owed(), *ranges]))
+        while left:
+            (first, last), *others = left
             which = f"committed_ms IS NULL AND number BETWEEN {first} AND {last}"
-            # SQLite writes all of a row anew: in one transaction everything that waits would need its room twice.
-            while some := self._oldest(which, CHUNK_BYTES, "uncommitted"):
-                with self._appending():
-                    mark = "UPDATE batches SET committed_ms = ? WHERE number = ?"
-                    self._db.executemany(mark, [(now_ms, number) for number, _ in some])
-                    self._add("readings_committed", sum(readings for _, readings in some))
-                    self._update_floor()
+            some = self._oldest(which, CHUNK_BYTES, "uncommitted")
+            left = self._waiting_in([(some[-1][0] + 1, last), *others])
+            with self._writing():
+                mark = "UPDATE batches SET committed_ms = ? WHERE number = ?"
+                self._db.executemany(mark, [(now_ms, number) for number, _ in some])
+                self._add("readings_committed", sum(readings for _, readings in some))
+                self._owe(left)
+                self._update_floor()
         return self._counter("batch_committed")
+
+    def _waiting_in(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Leave those ranges of numbers in which a batch waits for its commit."""
+        some = (
+            "SELECT 1 FROM batches INDEXED BY uncommitted WHERE committed_ms IS NULL AND number BETWEEN ? AND ? LIMIT 1"
+        )
+        return [each for each in ranges if self._db.execute(some, each).fetchone()]
+
+    def _owed(self) -> list[tuple[int, int]]:
+        rows = self._db.execute("SELECT name, value FROM counters WHERE name GLOB ?", (f"{OWED}*",))
+        return [(int(name.removeprefix(OWED)), last) for name, last in rows]
+
+    def _owe(self, ranges: Sequence[tuple[int, int]]) -> None:
+        self._db.execute("DELETE FROM counters WHERE name GLOB ?", (f"{OWED}*",))
+        owed = [(f"{OWED}{first}", last) for first, last in ranges]
+        self._db.executemany("INSERT INTO counters VALUES (?, ?)", owed)
 
     def reopen(self, after: int) -> int:
         """Take back the commits of all batches after number `after` that are still kept; give how many.
 
         For a cloud side that was restored from an older state and has only what came up to `after`.
         """
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             where = "WHERE number > ? AND committed_ms IS NOT NULL"
             count, undone = self._db.execute(
                 f"SELECT count(*), coalesce(sum(readings), 0) FROM batches {where}",  # noqa: S608 - fixed text
                 (after,),
             ).fetchone()
             self._db.execute(f"UPDATE batches SET committed_ms = NULL {where}", (after,))  # noqa: S608 - fixed text
+            self._owe([(first, min(last, after)) for first, last in self._owed() if first <= after])
             self._add("readings_committed", -undone)
             self._update_floor()
         return int(count)
@@ -427,30 +459,63 @@ class Spool:
         try:
             lost = self._trim(now_ms, known)
         except sqlite3.Error as error:
-            if not self._gave_up_reserve(error):
+            if code_of(error) != sqlite3.SQLITE_FULL:
                 raise
+            # Now the log is written back first.
             lost = self._trim(now_ms, known)
         if not self._opened.in_memory:
             self._room.took()
+            self._grow_in_time()
         return lost
+
+    def _grow_in_time(self) -> None:
+        """Have unused pages in the file while the disk has room, and none added to it where it has hardly any.
+
+        To delete takes some, too; and a log with pages for which the file has no room cannot be written back.
+        """
+        file_bytes, unused = self._size()
+        wide = self._room.wide(file_bytes)
+        if wide == self._capped:
+            # No less than it has now.
+            self._db.execute(f"PRAGMA max_page_count = {MOST_PAGES if wide else 1}")
+            self._capped = not wide
+        spare = self._room.spare(file_bytes)
+        if not wide or unused > spare // 2:
+            return
+        try:
+            with self._writing():
+                self._db.execute("INSERT INTO batches VALUES (-1, 0, 0, 0, zeroblob(?), 0)", (spare - unused,))
+                self._db.execute("DELETE FROM batches WHERE number = -1")
+            with self._noting_failure():
+                self._db.execute("PRAGMA wal_checkpoint").fetchall()
+        except sqlite3.OperationalError as error:
+            if code_of(error) != sqlite3.SQLITE_FULL:
+                raise
+            # A quota, or something else was quicker. Now the oldest goes for it.
+            if not self._no_growth_told:
+                log.warning("the spool's file does not grow, though the disk has room", reason=str(error))
+            self._no_growth_told = True
+        else:
+            self._no_growth_told = False
 
     def _trim(self, now_ms: int, known: tuple[int, int]) -> int:
         lost = 0
         if self._room.refused:
             # The log has room again for what is deleted, once the file has what is in it.
-            self._db.execute("PRAGMA wal_checkpoint").fetchall()
+            with self._noting_failure():
+                self._db.execute("PRAGMA wal_checkpoint").fetchall()
         batch, entry = known
         old = f"committed_ms < {now_ms - self._keep_ms} AND number <= {batch}"
         while forgotten := self._oldest(old, CHUNK_BYTES, "committed"):
             self._forget(forgotten)
         self.journal.forget(now_ms - self._keep_ms, entry)
         while (excess := self._excess()) > 0:
-            committed = self._oldest("committed_ms IS NOT NULL", excess)
+            committed = self._oldest("committed_ms IS NOT NULL", excess, "committed")
             if committed:
                 self._forget(committed)
                 continue
-            history = self._oldest(f"committed_ms IS NULL AND newest_ms < {now_ms - LIVE_MS}", excess)
-            oldest = history or self._oldest("committed_ms IS NULL", excess)
+            history = self._oldest(f"committed_ms IS NULL AND newest_ms < {now_ms - LIVE_MS}", excess, "uncommitted")
+            oldest = history or self._oldest("committed_ms IS NULL", excess, "uncommitted")
             if not oldest:
                 self._tell_journal_alone(excess)
                 break
@@ -470,19 +535,19 @@ class Spool:
 
     def next_bd_seq(self) -> int:
         """Give the bdSeq of the next connection: 0 at first, one up from the last, 0 to 255, over restarts."""
-        with self._db:
+        with self._writing():
             value = (self._counter("bd_seq") + 1) % BD_SEQ_MODULUS
             self._set("bd_seq", value)
         return value
 
     def note_acknowledging_host(self) -> None:
         """Remember that the host acknowledges from its database; the broker's word no longer counts."""
-        with self._db:
+        with self._writing():
             self._set("host_acknowledges", 1)
 
     def note_lost(self, readings: int) -> None:
         """Count live readings that were taken in and dropped before the disk took anything again."""
-        with self._db:
+        with self._writing():
             for name in ("readings_polled", "readings_dropped", "readings_dropped_live"):
                 self._add(name, readings)
 
@@ -544,14 +609,15 @@ class Spool:
         over = file_bytes - unused - self._max_bytes
         return over if self._opened.in_memory else max(over, self._room.lacks(file_bytes, unused))
 
-    def _oldest(self, which: str, excess: int, index: str = "") -> list[tuple[int, int]]:
+    def _oldest(self, which: str, excess: int, index: str) -> list[tuple[int, int]]:
         """Choose the oldest batches whose bytes come to `excess`, and never more than a chunk.
 
-        `index`: the one to find them by, where the planner would rather walk over all others in the order of number.
+        `index`: the one to find them by, in its order (what is committed by when that was), where the planner would
+        rather walk over all others, or sort all of these for each chunk: of a day's backlog that would take minutes.
         """
-        by = index and f"INDEXED BY {index}"
         rows = self._db.execute(
-            f"SELECT number, readings, length(columns) FROM batches {by} WHERE {which} ORDER BY number LIMIT ?",  # noqa: S608 - own conditions
+            f"SELECT number, readings, length(columns) FROM batches INDEXED BY {index} WHERE {which}"  # noqa: S608 - own conditions
+            f" ORDER BY {_ORDER[index]} LIMIT ?",
             (TRIM_CHUNK,),
         ).fetchall()
         before = accumulate((row[2] for row in rows), initial=0)
@@ -560,12 +626,11 @@ class Spool:
         ]
 
     def _forget(self, rows: Sequence[tuple[int, int]]) -> None:
-        with self._db:
+        with self._writing():
             self._db.executemany("DELETE FROM batches WHERE number = ?", [(number,) for number, _ in rows])
 
     def _drop(self, rows: Sequence[tuple[int, int]], *counters: str) -> None:
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             self._db.executemany("DELETE FROM batches WHERE number = ?", [(number,) for number, _ in rows])
             for name in counters:
                 self._add(name, sum(readings for _, readings in rows))
@@ -577,7 +642,7 @@ class Spool:
             highest = self._take_counters(old)
             # Without them nobody knows which numbers were used; the clock is ahead of any.
             first_free = highest + NUMBERS_LEFT_OUT if highest else now_ms
-            with self._db:
+            with self._writing():
                 self._set("batch_last", first_free)
                 self._set("journal_last", self._counter("journal_last") + NUMBERS_LEFT_OUT if highest else now_ms)
                 self._add("files_set_aside", 1)
@@ -606,7 +671,7 @@ class Spool:
         if not all(isinstance(value, int) and value >= 0 for value in held.values()) or "batch_last" not in held:
             log.critical("the counters of the damaged spool are not to be believed", counters=str(held)[:500])
             return None
-        with self._db:
+        with self._writing():
             for name in (*COUNTERS, *MARKS):
                 if name in held and name != "opened_in_boot":
                     self._set(name, held[name])
@@ -640,7 +705,7 @@ class Spool:
         self, rows: Sequence[tuple[int, int, bytes]], layouts: dict[int, tuple[str, tuple[str, ...]]], *, sealed: bool
     ) -> int:
         sound = []
-        with self._db:
+        with self._writing():
             for number, layout, blob in rows:
                 named = layouts.get(layout)
                 columns = None if named is None else unpack(blob, seal(number, *named) if sealed else 0)
@@ -655,7 +720,7 @@ class Spool:
         columns = "number, time_ms, body, crc, committed_ms"
         rows = old.execute(f"SELECT {columns} FROM journal").fetchall()  # noqa: S608 - fixed text
         sound = [row for row in rows if is_sound(*row[:4]) and isinstance(row[4], int | None)]
-        with self._db:
+        with self._writing():
             insert = f"INSERT OR IGNORE INTO journal({columns}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608 - fixed text
             self._db.executemany(insert, sound)
         return sum(row[4] is None for row in sound)
@@ -684,11 +749,12 @@ def _layout_of(device: object, metrics: object) -> tuple[str, tuple[str, ...]] |
     return device, tuple(names)
 
 
-def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    ranges: list[tuple[int, int]] = []
-    for number in sorted(numbers):
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1] = (ranges[-1][0], number)
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same numbers in as few ranges as there can be, none of them in two."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
         else:
-            ranges.append((number, number))
-    return ranges
+            merged.append((first, last))
+    return merged

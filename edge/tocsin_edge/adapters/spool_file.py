@@ -28,7 +28,9 @@ COUNTERS: Final = (
 MARKS: Final = ("bd_seq", "host_acknowledges", "opened_in_boot")
 # The first bdSeq of a gateway is the one after this: 0 (tck-id-topics-nbirth-bdseq-increment).
 BD_SEQ_MODULUS: Final = 256
+# How long the log may stay. It is written back once it has so many pages: the rest is for the transaction after that.
 WAL_LIMIT: Final = 4_000_000
+WAL_PAGES: Final = 600
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 SCHEMA: Final = """
@@ -139,6 +141,7 @@ def _ready(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+        database.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         _check(database)
         if database.execute("PRAGMA user_version").fetchone()[0] == 0:
             _create(database)

@@ -2,7 +2,8 @@
 
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import structlog
@@ -36,9 +37,10 @@ class JournalLane:
     writer's.
     """
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        """Work on an open spool."""
+    def __init__(self, database: sqlite3.Connection, writing: Callable[[], AbstractContextManager[None]]) -> None:
+        """Work on an open spool, whose transactions are made by `writing`."""
         self._db = database
+        self._writing = writing
 
     def append(self, entries: Sequence[tuple[int, bytes]], numbers: Sequence[int] | None = None) -> list[int]:
         """Keep entries (time_ms, body) in one transaction, on disk when this returns; give their numbers.
@@ -48,8 +50,7 @@ class JournalLane:
         Raises:
             sqlite3.Error: nothing of this was kept (disk full, file damaged).
         """
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             given = self.put(entries, numbers)
             if numbers is not None:
                 self._update_floor()
@@ -89,7 +90,7 @@ class JournalLane:
                 entries.append(Entry(number, time_ms, body))
                 continue
             log.critical("alarm journal entry damaged", entry=number)
-            with self._db:
+            with self._writing():
                 self._db.execute("DELETE FROM journal WHERE number = ?", (number,))
                 self._set("journal_damaged", self._value("journal_damaged") + 1)
         return entries
@@ -99,7 +100,7 @@ class JournalLane:
 
         Gives the number up to which nothing waits any more: a higher one where numbers above it were left out.
         """
-        with self._db:
+        with self._writing():
             where = "WHERE number <= ? AND committed_ms IS NULL"
             self._db.execute(f"UPDATE journal SET committed_ms = ? {where}", (now_ms, number))  # noqa: S608 - fixed text
             self._update_floor()
@@ -107,7 +108,7 @@ class JournalLane:
 
     def reopen(self, after: int) -> int:
         """Take back the commits of all entries above number `after` that are still kept; give how many."""
-        with self._db:
+        with self._writing():
             where = "WHERE number > ? AND committed_ms IS NOT NULL"
             found = self._db.execute(f"UPDATE journal SET committed_ms = NULL {where}", (after,))  # noqa: S608 - fixed text
             self._update_floor()
@@ -115,7 +116,7 @@ class JournalLane:
 
     def forget(self, before_ms: int, known: int) -> None:
         """Forget what was committed before `before_ms`, up to the entry `known`."""
-        with self._db:
+        with self._writing():
             self._db.execute("DELETE FROM journal WHERE committed_ms < ? AND number <= ?", (before_ms, known))
 
     def _value(self, name: str) -> int:

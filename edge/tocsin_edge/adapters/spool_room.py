@@ -1,4 +1,4 @@
-"""The room on the spool's disk: how far the file can grow there, and a reserve that is given up where it cannot."""
+"""The room on the spool's disk: how far the file can grow there, and what is kept for when it cannot."""
 
 import os
 from pathlib import Path
@@ -8,13 +8,14 @@ import structlog
 
 from tocsin_edge.adapters.spool_file import WAL_LIMIT
 
-# To make room SQLite writes first: a log, and what that one has of the file's new pages.
-RESERVE: Final = 2 * WAL_LIMIT
-# What the log comes to before it is written back, and a transaction beyond that.
-LOG: Final = WAL_LIMIT * 3 // 2
-# What the spool keeps free for what comes until it is looked at again; of a small file an eighth, as it grows slowly.
-SLACK: Final = 4_000_000
-SLACK_SHARE: Final = 8
+# Where there is no log, as at a start, SQLite begins one.
+RESERVE: Final = WAL_LIMIT
+# What the file keeps unused of itself: with that and a log of full length it is written on a disk that has nothing
+# left. Of a small file an eighth, where the disk is narrow, as it grows slowly.
+SPARE: Final = 4_000_000
+SPARE_SHARE: Final = 8
+# Where the file cannot grow by this, or twice its own length, somebody else may take it before the next look.
+NARROW: Final = 2 * SPARE
 UNKNOWN: Final = 2**62
 
 log = structlog.get_logger()
@@ -27,12 +28,12 @@ class Room:
         """Make no file yet."""
         self._path = path
         self._reserve = path.with_name(f"{path.name}.reserve")
+        self._log = path.with_name(f"{path.name}-wal")
         self.refused = False
 
     def growth(self, file_bytes: int) -> int:
         """Tell by how many bytes a file that is to be `file_bytes` long, with its log, can grow."""
-        log_file = self._path.with_name(f"{self._path.name}-wal")
-        owed = max(0, file_bytes - _length(self._path)) + max(0, LOG - _length(log_file))
+        owed = max(0, file_bytes - _length(self._path)) + max(0, WAL_LIMIT - _length(self._log))
         return max(0, self._free() - owed)
 
     def _free(self) -> int:
@@ -44,34 +45,51 @@ class Room:
             return UNKNOWN
         return disk.f_bavail * disk.f_frsize
 
+    def wide(self, file_bytes: int) -> bool:
+        """Tell whether a file of `file_bytes` can grow for long enough that it need not be looked at meanwhile."""
+        return not self.refused and self.growth(file_bytes) >= min(NARROW, 2 * file_bytes)
+
+    def spare(self, file_bytes: int) -> int:
+        """Tell how much a file of `file_bytes` is to have unused while it can grow: half of what is left at most."""
+        return min(SPARE, self.growth(file_bytes) // 2)
+
     def lacks(self, file_bytes: int, unused: int) -> int:
         """Tell how many bytes of the file, beside those `unused`, are to become free so that writing can go on."""
-        slack = min(SLACK, (file_bytes - unused) // SLACK_SHARE)
-        return slack - unused - (0 if self.refused else self.growth(file_bytes))
+        return 0 if self.wide(file_bytes) else min(SPARE, (file_bytes - unused) // SPARE_SHARE) - unused
 
-    def refuse(self) -> bool:
-        """Note that the disk is full, and give up the reserve; tell whether there was one."""
+    def refuse(self) -> None:
+        """Note that the disk is full, and give up the reserve."""
         self.refused = True
         try:
             self._reserve.unlink()
         except FileNotFoundError:
-            return False
+            return
         except OSError as error:
             log.warning("the spool's reserve cannot be given up", reason=str(error))
-            return False
+            return
         log.warning("disk full: the spool's reserve is given up", bytes=RESERVE)
-        return True
 
     def took(self) -> None:
-        """Note that the disk took what was written, and make the reserve anew where there is plenty of room."""
+        """Note that the disk took what was written; where there is plenty of room, see to the reserve and the log."""
         self.refused = False
-        if _length(self._reserve) or self._free() < RESERVE + LOG + 2 * SLACK:
+        if self._free() < RESERVE + WAL_LIMIT + NARROW:
             return
         try:
-            with self._reserve.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, RESERVE)
+            for file in (self._reserve, self._log):
+                _lengthen(file, WAL_LIMIT)
         except OSError as error:
             log.warning("no reserve for the spool", reason=str(error))
+
+
+def _lengthen(file: Path, length: int) -> None:
+    """Give a file blocks up to `length`; a log ends for SQLite where it wrote last."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        there = os.fstat(descriptor).st_size
+        if there < length:
+            os.posix_fallocate(descriptor, there, length - there)
+    finally:
+        os.close(descriptor)
 
 
 def _length(file: Path) -> int:

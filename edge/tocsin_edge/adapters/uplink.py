@@ -22,9 +22,14 @@ KEEPALIVE_S: Final = 10
 # tried anew the sooner.
 CONNECT_TIMEOUT_S: Final = 2.0
 TIMEOUT_S: Final = 5.0
+# A server of a cluster that elects a leader answers when it has one, within 10 s. Who leaves it earlier is soon at
+# another one, and what it had not read yet comes into the stream behind what is said there.
+PATIENT_S: Final = 12.0
 ABANDON_S: Final = 0.1
 MOST_IN_A_ROW: Final = 4
-# Whose STATE is told in the log where no primary host is set.
+# Half a second of a 64 kbit/s link.
+MOST_UNSENT_BYTES: Final = 4096
+# The name under which the cloud side tells whether it is there: the only host that acknowledges.
 OUR_HOST: Final = "tocsin"
 PLAIN: Final = UplinkSettings()
 
@@ -47,6 +52,10 @@ async def _abandon(client: aiomqtt.Client) -> None:
     # It then waits for a disconnection of which it does not hear; what it says of that is not news.
     with suppress(UplinkError):
         await client.__aexit__(None, None, None)
+
+
+class OurHost:
+    """That the broker has a STATE of our cloud side, online or not: a host that acknowledges what it has stored."""
 
 
 class _Client(aiomqtt.Client):
@@ -93,7 +102,7 @@ class Uplink:
         command_topic: str,
         settings: UplinkSettings = PLAIN,
     ) -> AsyncIterator[Self]:
-        """Connect a `gateway` (site, id) with `will` (QoS 1) and subscribe to its commands and a host's STATE.
+        """Connect a `gateway` (site, id) with `will` (QoS 1) and subscribe to its commands and to hosts' STATE.
 
         A clean disconnect at the end.
 
@@ -118,8 +127,12 @@ class Uplink:
             timeout=CONNECT_TIMEOUT_S,
             keepalive=KEEPALIVE_S,
             tls_context=encryption,
-            # A live batch must not wait for the TCP acknowledgement of the one before.
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+            socket_options=[
+                # A live batch must not wait for the TCP acknowledgement of the one before,
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+                # nor for megabytes of history that the kernel took and that a link which became narrow does not carry.
+                (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT_BYTES),
+            ],
         )
         state_of = settings.primary_host or OUR_HOST
         async with AsyncExitStack() as stack:
@@ -132,7 +145,8 @@ class Uplink:
                 await _abandon(client)
                 raise
             client.timeout = TIMEOUT_S
-            await client.subscribe([(command_topic, 1), (state_topic(state_of), 1)])
+            topics = dict.fromkeys((command_topic, state_topic(state_of), state_topic(OUR_HOST)))
+            await client.subscribe([(topic, 1) for topic in topics])
             yield cls(client, command_topic, state_of, encrypted=encryption is not None)
 
     async def publish(self, message: Message) -> None:
@@ -145,16 +159,38 @@ class Uplink:
 
     async def broker_has_all(self) -> None:
         """Return when the broker has taken everything published before: it answers in order, and so to this too."""
-        await self._client.unsubscribe(f"{self._command_topic}/none")
+        await self._client.unsubscribe(f"{self._command_topic}/none", timeout=PATIENT_S)
 
-    async def heard(self) -> AsyncIterator[Command | HostState]:
-        """Yield what hosts ask of this gateway and how the primary host is, until the connection ends.
+    async def keeps(self) -> bool:
+        """Whether the broker still does what takes more than itself: of a cluster, a server that is not cut off.
+
+        It is asked to forget our host's STATE and to tell it anew, which a cluster has to write down. What it answers
+        to a ping, or to `broker_has_all`, it knows by itself.
+        """
+        topic = state_topic(OUR_HOST)
+        try:
+            await self._client.unsubscribe(topic)
+            await self._client.subscribe(topic, qos=1)
+        except UplinkError:
+            # It answers no farewell either.
+            self._client.timeout = ABANDON_S
+            return False
+        return True
+
+    async def heard(self) -> AsyncIterator[Command | HostState | OurHost]:
+        """Yield what hosts ask of this gateway, how the primary host is and that ours is, until the connection ends.
 
         A payload that is neither is logged.
         """
+        ours = state_topic(OUR_HOST)
         async for message in self._client.messages:
-            parse = parse_state if str(message.topic) == self._state_topic else parse_command
+            topic = str(message.topic)
+            if topic == ours:
+                yield OurHost()
+                if topic != self._state_topic:
+                    continue
+            parse = parse_state if topic == self._state_topic else parse_command
             try:
                 yield parse(message.payload)
             except PayloadError as error:
-                log.warning("not understood", topic=str(message.topic), reason=str(error), bytes=len(message.payload))
+                log.warning("not understood", topic=topic, reason=str(error), bytes=len(message.payload))

@@ -13,7 +13,7 @@ class Board:
     """State of all devices of the gateway, written by the keep loop alone, and of its clock, by the clock watch.
 
     `clock_reason`: why the clock is not synchronised, empty if it is. `standing`: which slice of the plant is in force,
-    as births tell it; None where the gateway is not managed.
+    as births tell it; None where the gateway is not managed. `broker`: which server the uplink stands to, as HOST:PORT.
     """
 
     def __init__(self, devices: tuple[EdgeDevice, ...], now_ms: int) -> None:
@@ -21,6 +21,7 @@ class Board:
         self._devices = {device.id: device for device in devices}
         self._last = {device.id: unknown_columns(device, now_ms, BAD_WAITING) for device in devices}
         self.standing: str | None = None
+        self.broker: str | None = None
         self.heard: set[str] = set()
         self.dead: set[str] = set()
         self.clock = ClockState(synchronised=False, since_ms=now_ms)

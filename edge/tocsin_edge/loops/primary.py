@@ -12,21 +12,27 @@ class PrimaryHost:
     def __init__(self, *, required: bool) -> None:
         """Know nothing of it yet."""
         self._required = required
-        self._newest_ms: int | None = None
-        self._online = False
+        self._server = ""
+        self._newest_ms: dict[str, int] = {}
+        self._heard = self._online = False
 
     def is_missing(self) -> bool:
         """Whether a session has to wait, or to end."""
         return self._required and not self._online
 
-    def connected(self) -> None:
-        """Begin anew on a new connection: the broker tells the retained STATE again."""
-        self._online = False
+    def is_elsewhere(self) -> bool:
+        """Whether the server of this connection says that it is not there: another server may know better."""
+        return self.is_missing() and self._heard
+
+    def connected(self, server: str) -> None:
+        """Begin anew on a new connection: `server` tells the STATE that it has kept, which is its own."""
+        self._server = server
+        self._heard = self._online = False
 
     def hear(self, state: HostState) -> bool:
-        """Take its word; tell whether it counted: what is older than the last word is out of date."""
-        if self._newest_ms is not None and state.time_ms < self._newest_ms:
+        """Take its word; tell whether it counted: what is older than the server's last word is out of date."""
+        if state.time_ms < self._newest_ms.get(self._server, state.time_ms):
             return False
-        self._newest_ms = state.time_ms
-        self._online = state.online
+        self._newest_ms[self._server] = state.time_ms
+        self._heard, self._online = True, state.online
         return True

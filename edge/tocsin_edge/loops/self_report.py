@@ -1,6 +1,5 @@
 """What a gateway says of itself: whether it watches its plant and what it does not, as data and in one line."""
 
-import asyncio
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -27,8 +26,6 @@ BYTES_PER_MB: Final = 1_000_000
 # A device that has not been heard for so many of its periods, and this, is watched no more.
 SILENT_PERIODS: Final = 3
 SILENT_S: Final = 5.0
-# The sender's task of this name lives as long as a connection stands (loops/send.py).
-HEARING: Final = "commands"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,12 @@ class SelfReport:
 
     def connected(self) -> bool:
         """Whether the uplink stands."""
-        return any(task.get_name() == HEARING for task in asyncio.all_tasks())
+        return self.board.broker is not None
+
+    def uplink(self) -> str:
+        """Which server the uplink stands to, or all that are tried, as HOST:PORT."""
+        servers = self.settings.gateway.uplink.servers
+        return self.board.broker or " or ".join(f"{each.host}:{each.port}" for each in servers)
 
     def devices(self) -> tuple[DeviceReport, ...]:
         """How the devices are, in the order of the plant file."""
@@ -118,8 +120,7 @@ class SelfReport:
         found = [f"{what} stands still" for what in self.progress.stalled()]
         found += alarm_report.faults(self.alarms)
         if not self.connected():
-            uplink = self.settings.gateway.uplink
-            found.append(f"no connection to {uplink.host}:{uplink.port}: nothing that is read goes up")
+            found.append(f"no connection to {self.uplink()}: nothing that is read goes up")
         return tuple(found)
 
     def warnings(self) -> tuple[str, ...]:
@@ -192,7 +193,7 @@ class SelfReport:
             },
             "link": {
                 "connected": self.connected(),
-                "to": f"{gateway.uplink.host}:{gateway.uplink.port}",
+                "to": self.uplink(),
                 "committed_ms": self.spool.committed_ms,
             },
             "warning_alone": alarm_report.status(self.alarms),

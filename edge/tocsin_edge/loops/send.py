@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from tocsin_core.clock import Clock
-from tocsin_core.plant.model import Broker
+from tocsin_core.plant.model import UplinkBroker
 from tocsin_core.sparkplug import EdgeSession, Message
 from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
 from tocsin_edge.adapters.uplink_settings import UplinkSettings
@@ -61,7 +61,9 @@ class Sender:
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
         self._connection: Connection | None = None
-        self._broker: Broker | None = None
+        self._broker: UplinkBroker | None = None
+        # How many servers were tried since the broker is this one: it tells which one is next.
+        self._tried = 0
         self._spare_bd_seq: int | None = None
 
     def on_kept(self, kept: list[Kept]) -> None:
@@ -81,7 +83,7 @@ class Sender:
             self._connection.send_again()
 
     @property
-    def connected_to(self) -> Broker | None:
+    def connected_to(self) -> UplinkBroker | None:
         """The broker to which the connection stands, None where there is no connection."""
         return self._broker
 
@@ -118,13 +120,15 @@ class Sender:
         reconnect = Reconnect(self._clock.monotonic())
         while not self._stopping.is_set():
             self._leaving.clear()
-            started = self._clock.monotonic()
+            started, broker = self._clock.monotonic(), self._settings.gateway.uplink
             try:
                 await self._connected()
             except* UplinkError as group:
                 log.warning("uplink lost", reason="; ".join(sorted({str(e) for e in _leaves(group)})))
             finally:
-                self._connection = self._broker = None
+                self._connection = self._broker = self._board.broker = None
+            # Whatever ended it, the next server of a cluster may do better.
+            self._tried = self._tried + 1 if self._settings.gateway.uplink == broker else 0
             now = self._clock.monotonic()
             if now - started > STOOD_S:
                 reconnect.was_good(now)
@@ -151,13 +155,16 @@ class Sender:
 
     async def _send_until_the_end(self, will: Message) -> None:
         gateway = self._settings.gateway
+        servers = gateway.uplink.servers
+        server = servers[self._tried % len(servers)]
         named, topic = (self._settings.site, gateway.id), self._session.command_topic
-        async with Uplink.connect(gateway.uplink, named, will, topic, self._uplink) as uplink:
-            log.info("uplink connected", host=gateway.uplink.host, port=gateway.uplink.port, tls=uplink.encrypted)
+        async with Uplink.connect(server, named, will, topic, self._uplink) as uplink:
+            log.info("uplink connected", host=server.host, port=server.port, tls=uplink.encrypted)
             counters = await self._thread.attempt(self._counters, self._thread.spool.counters)
             # What is written and not synced yet is still to come; and numbers may be given out that no disk took.
             self._counters = counters | {"batch_last": self._counters["batch_last"]}
-            self._primary.connected()
+            address = f"{server.host}:{server.port}"
+            self._primary.connected(address)
             connection = Connection(
                 uplink,
                 self._session,
@@ -168,7 +175,8 @@ class Sender:
                 self._wake,
                 self._counters,
             )
-            self._connection, self._broker = connection, gateway.uplink
+            connection.walks = len(servers) > 1
+            self._connection, self._broker, self._board.broker = connection, gateway.uplink, address
             async with asyncio.TaskGroup() as tasks:
                 hearing = tasks.create_task(connection.hear(*self._hearing), name="commands")
                 await connection.run(self._leaving, tasks)

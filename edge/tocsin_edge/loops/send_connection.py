@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -11,8 +12,9 @@ from tocsin_core.clock import Clock
 from tocsin_core.sparkplug import Command, EdgeSession, HostState, Message
 from tocsin_core.sparkplug.edge import Columns, renamed
 from tocsin_edge.adapters.spool import Batch
-from tocsin_edge.adapters.uplink import Uplink
+from tocsin_edge.adapters.uplink import OurHost, Uplink
 from tocsin_edge.loops.board import Board
+from tocsin_edge.loops.doubt import Doubt
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Kept
 from tocsin_edge.loops.outstanding import Outstanding, Word
@@ -26,8 +28,10 @@ NS_PER_MS: Final = 1_000_000
 # drains 10,000 batches a second; what the link carries is Pace's affair.
 HISTORY_WINDOW: Final = 10_000
 HISTORY_CHUNK: Final = 16
-# A host that has not acknowledged by then is not one of ours, and the broker's answer has to do.
+# Where nothing of ours was heard by then the host is not one of ours, and the broker's answer has to do.
 HOST_PATIENCE_S: Final = 30.0
+# A server tells at once what it has kept of a host's STATE; one that never heard of the host has nothing to tell.
+STATE_PATIENCE_S: Final = 5.0
 LIVE_QUEUE: Final = 10_000
 TICK_S: Final = 1.0
 FLUSH_S: Final = 2.0
@@ -38,7 +42,8 @@ log = structlog.get_logger()
 class Connection:
     """One connection that stands: what of it is born, sent and acknowledged.
 
-    `journal` is that of the spool; `counters` are the spool's, with the highest batch number that was given out.
+    `journal` is that of the spool; `counters` are the spool's, with the highest batch number that was given out; where
+    it `walks` there is another server to go to when this one is no good.
     """
 
     def __init__(
@@ -68,6 +73,9 @@ class Connection:
         self._outstanding = Outstanding(counters["batch_committed"])
         self._pace = Pace()
         self._probe: asyncio.Task[None] | None = None
+        self.walks = False
+        self._asking: asyncio.Task[None] | None = None
+        self._left = False
         self._live: deque[Kept] = deque()
         self._history_after = counters["batch_committed"]
         self._history_upto = counters["batch_last"]
@@ -76,6 +84,7 @@ class Connection:
         self._few_after = self._few_upto = 0
         self._born: set[str] = set()
         self._commands: deque[Command] = deque()
+        self._ours = False
         self._rebirth = False
         self._again = False
         self._owed: int | None = None
@@ -84,6 +93,7 @@ class Connection:
         self._tell_standing = False
         self._since = self._settled = clock.monotonic()
         self._silence = Silence(self._since)
+        self._doubt = Doubt(self._since)
 
     def fresh(self, kept: list[Kept]) -> None:
         """Take batches that were kept just now."""
@@ -129,7 +139,9 @@ class Connection:
         these are known.
         """
         async for said in self._uplink.heard():
-            if isinstance(said, HostState):
+            if isinstance(said, OurHost):
+                self._ours = True
+            elif isinstance(said, HostState):
                 counts = self._primary.hear(said)
                 log.info("primary host", online=said.online, time_ms=said.time_ms, counts=counts)
             else:
@@ -145,30 +157,43 @@ class Connection:
     async def run(self, stopping: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
         """Send until `stopping`, then what is unsent or unacknowledged as far as it goes in 2 s, and the death.
 
-        Where a primary host is required, the births wait for it, and the session ends with it.
+        Where a primary host is required, the births wait for it, and the session ends with it. It also ends where the
+        broker keeps nothing any more and there is another server to go to.
         """
+        # Before the births, which would be in its way; they and what is live do not wait for it.
+        self._probe = tasks.create_task(self._learn_the_way(), name="probe")
         await self._until_the_primary_host_is_there(stopping)
         if not self._primary.is_missing():
             await self._births()
         ticking = tasks.create_task(self._tick(), name="tick")
         try:
-            while not (stopping.is_set() or self._primary.is_missing()):
+            while not (stopping.is_set() or self._over):
                 await self._work(tasks)
-                await self._rest()
+                await self._rest(tasks)
         finally:
             ticking.cancel()
-        if not self._primary.is_missing():
+        if not self._over:
             await self._flush(tasks)
-        if self._probe is not None:
-            self._probe.cancel()
+        for asked in (self._probe, self._asking):
+            if asked is not None:
+                asked.cancel()
         await self._uplink.publish(self._session.ndeath(self._now_ms()))
+
+    @property
+    def _over(self) -> bool:
+        """Whether nothing more is to be said on this connection."""
+        return self._left or self._primary.is_missing()
 
     async def _until_the_primary_host_is_there(self, stopping: asyncio.Event) -> None:
         waited = False
-        while self._primary.is_missing() and not stopping.is_set():
-            waited = True
-            await self._wake.wait()
-            self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STATE_PATIENCE_S if self.walks else None):
+                while self._primary.is_missing() and not stopping.is_set():
+                    waited = True
+                    if self.walks and self._primary.is_elsewhere():
+                        break
+                    await self._wake.wait()
+                    self._wake.clear()
         if waited:
             self._live_becomes_history()
 
@@ -177,11 +202,27 @@ class Connection:
             await asyncio.sleep(TICK_S)
             self._wake.set()
 
-    async def _rest(self) -> None:
+    async def _rest(self, tasks: asyncio.TaskGroup) -> None:
         await self._wake.wait()
         # Of a gateway that reads all the time there is no second without a wake.
         self._after_silence()
+        self._doubt_the_broker(tasks)
         self._wake.clear()
+
+    def _doubt_the_broker(self, tasks: asyncio.TaskGroup) -> None:
+        """Where nobody answers ask the broker whether it is the reason: the host may as well be away."""
+        now = self._clock.monotonic()
+        if not (self._outstanding or self._journal.unsettled):
+            self._doubt.rest(now)
+        elif self.walks and self._acknowledging and self._asking is None and self._doubt.due(now):
+            self._asking = tasks.create_task(self._ask_the_broker(), name="doubt")
+
+    async def _ask_the_broker(self) -> None:
+        if not await self._uplink.keeps():
+            log.warning("the broker keeps nothing that it is sent: trying the next server")
+            self._left = True
+        self._asking = None
+        self._wake.set()
 
     @property
     def _unsent(self) -> bool:
@@ -200,7 +241,7 @@ class Connection:
 
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
         """Send all that is live, and history while there is room; live again before each piece of history."""
-        while not self._primary.is_missing():
+        while not self._over:
             await self._obey()
             if self._rebirth:
                 await self._births()
@@ -242,16 +283,27 @@ class Connection:
             return False
         if self._clock.monotonic() < self._history_rests_until:
             return False
-        if self._pace.full and self._probe is None:
+        if self._link_is_full() and self._probe is None:
             self._probe = tasks.create_task(self._prove(), name="probe")
-        return not self._pace.full
+        return self._probe is None
 
-    async def _prove(self) -> None:
-        begun = self._clock.monotonic()
-        await self._uplink.broker_has_all()
-        self._pace.proven(self._clock.monotonic() - begun)
+    def _link_is_full(self) -> bool:
+        return self._pace.full(self._clock.monotonic())
+
+    async def _learn_the_way(self) -> None:
+        self._pace.idle(await self._answer_s())
         self._probe = None
         self._wake.set()
+
+    async def _prove(self) -> None:
+        self._pace.proven(await self._answer_s())
+        self._probe = None
+        self._wake.set()
+
+    async def _answer_s(self) -> float:
+        begun = self._clock.monotonic()
+        await self._uplink.broker_has_all()
+        return self._clock.monotonic() - begun
 
     async def _of_spool(self, after: int, upto: int) -> list[Batch] | None:
         """Read the next batches of the spool; None: it cannot be read now."""
@@ -272,7 +324,7 @@ class Connection:
         for batch in batches:
             self._few_after = batch.number
             await self._send_old(batch)
-            if self._pace.full:
+            if self._link_is_full():
                 return
         if not batches:
             self._few_after = upto
@@ -287,7 +339,7 @@ class Connection:
             self._history_after = batch.number
             if batch.number not in self._outstanding:
                 await self._send_old(batch)
-            if self._pace.full:
+            if self._link_is_full():
                 return
         if not batches:
             self._history_after = upto
@@ -304,7 +356,7 @@ class Connection:
             return
         message = self._session.ddata(batch.device, columns, batch.number, self._now_ms(), historical=True)
         self._outstanding.sent(batch.number, historical=True)
-        self._pace.sent(len(message.payload))
+        self._pace.sent(len(message.payload), self._clock.monotonic())
         await self._uplink.publish(message)
 
     def _under_todays_plant(self, batch: Batch) -> Columns | None:
@@ -363,6 +415,9 @@ class Connection:
 
     async def _obey(self) -> None:
         """Take what hosts asked since last time; of several acknowledgements the last one says it all."""
+        await self._note_our_host()
+        if self._commands:
+            self._doubt.rest(self._clock.monotonic())
         committed: int | None = None
         of_journal: int | None = None
         while self._commands:
@@ -375,10 +430,19 @@ class Connection:
         if of_journal is not None:
             await self._journal.heed(of_journal)
 
-    async def _heed(self, committed: int) -> None:
-        if not self._acknowledging:
+    async def _note_our_host(self) -> None:
+        """Remember that the host is one of ours: while it, or its historian, is away, nobody's word stands for its."""
+        ours = self._ours or any(self._is_ours(command) for command in self._commands)
+        if ours and not self._acknowledging:
             self._acknowledging = True
             await self._thread.attempt(None, self._spool.note_acknowledging_host)
+
+    @staticmethod
+    def _is_ours(command: Command) -> bool:
+        told = command.committed, command.journal_committed
+        return any(each is not None for each in told) or bool(command.slice_parts or command.orders or command.known_as)
+
+    async def _heed(self, committed: int) -> None:
         match self._outstanding.hear(committed, self._newest):
             case Word.COMMITS:
                 self._owed = committed

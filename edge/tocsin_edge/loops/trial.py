@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tocsin_core.plant.model import Broker
+from tocsin_core.plant.model import UplinkBroker
 from tocsin_core.readings import is_bad
 from tocsin_edge.loops.self_report import SelfReport
 from tocsin_edge.settings import DeviceSettings, EdgeSettings, ModbusDevice
@@ -35,7 +35,7 @@ class Before:
     """
 
     def __init__(
-        self, report: SelfReport, after: EdgeSettings, connected_to: Callable[[], Broker | None], trial_s: float
+        self, report: SelfReport, after: EdgeSettings, connected_to: Callable[[], UplinkBroker | None], trial_s: float
     ) -> None:
         """Look at everything."""
         self._report = report
