@@ -19,7 +19,9 @@ from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 
+from tocsin_cloud.adapters.authority import CA_KEY
 from tocsin_cloud.adapters.channels import Channels
+from tocsin_cloud.adapters.cut_off import leave_the_cut_off
 from tocsin_cloud.adapters.enrolment import Enrolment
 from tocsin_cloud.adapters.history import StoredReadings
 from tocsin_cloud.adapters.history_copies import copying
@@ -35,6 +37,7 @@ from tocsin_cloud.adapters.own_certificates import cloud_context, secured
 from tocsin_cloud.adapters.plant_record import note_plant
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.settings_file import note_settings
+from tocsin_cloud.adapters.shared_list import keep_telling as keep_telling_certificates
 from tocsin_cloud.adapters.signing import signing_key
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError, when_back
@@ -62,6 +65,7 @@ from tocsin_cloud.loops.orders import OrderParts, keep_ordering
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.quarantine import keep_quarantine
 from tocsin_cloud.loops.shared_state import SharedState
+from tocsin_cloud.loops.silence import silences
 from tocsin_cloud.loops.slices import Slices
 from tocsin_cloud.loops.ticker import tick
 from tocsin_cloud.settings import (
@@ -78,6 +82,7 @@ from tocsin_cloud.settings import (
 )
 from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant
+from tocsin_core.readings import I64
 
 log = structlog.get_logger()
 
@@ -174,6 +179,8 @@ async def _roles(
         works = [] if crew is None else _works(crew, first_start)
         if server is not None:
             works.append(("broker", server.supervise))
+        elif len(client.servers) > 1:
+            works.append(("cluster", partial(leave_the_cut_off, client, clock)))
         # What was loaded lives as long as the roles: each full collection over it would hold up an alarm burst.
         gc.collect()
         gc.freeze()
@@ -311,15 +318,21 @@ def _works(crew: _Crew, first_start: Announce) -> list[Work]:
         works.append(("historian", partial(hold, lease, partial(_keep_history, crew, lease))))
     if crew.alarms is not None:
         lease = crew.leases[Role.ALARMS]
-        take_charge = partial(_take_charge, crew, lease, crew.alarms, first_start)
+        # Before anybody waits for this process: of a large plant it takes a second.
+        allowed_ns = silences(plant)
+        take_charge = partial(_take_charge, crew, lease, crew.alarms, allowed_ns, first_start)
         works.append(("alarms", partial(hold, lease, take_charge, crew.alarms.follow)))
         # Also while it stands by: the host is there for as long as somebody can take the work over.
         known_by = (tls, None) if settings.mqtt_tls else (None, given_or_kept(settings.broker_folder))
-        works.append(("host-state", partial(announce, settings.mqtt, clock, *known_by)))
+        works.append(("host-state", partial(announce, (settings.mqtt, *settings.mqtt_others), clock, *known_by)))
     telling = (client, plant.site.id, crew.leases, crew.behind, crew.watch)
     works.append(("candidates", partial(keep_telling, *telling)))
     if Role.NOTIFY in crew.leases:
         works.append(("notify", partial(_tell_people, crew, crew.leases[Role.NOTIFY])))
+    if tls is not None and server is None and (settings.authority_folder / CA_KEY).exists():
+        # Where certificates are issued and revoked; a cluster's servers hear of it.
+        listed = Enrolment(settings.authority_folder).path
+        works.append(("certificates' list", partial(keep_telling_certificates, client, listed)))
     if server is not None:
         works.append(("broker-users", partial(server.keep_users, crew.watch.broker_refused)))
     return works
@@ -368,8 +381,8 @@ async def _tell_people(crew: _Crew, lease: Lease) -> None:
     await hold(lease, notifier.run)
 
 
-async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, first_start: Announce) -> None:
-    """Be the alarms worker, with all that goes with it, until cancelled."""
+async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, allowed_ns: I64, first_start: Announce) -> None:
+    """Be the alarms worker, with all that goes with it, until cancelled; points may be silent for `allowed_ns`."""
     settings, plant, clock, client, *_ = crew.process
     given = os.environ.get(PASSWORD_VARIABLE)
     password = await when_back(partial(ensure_administrator, crew.database, clock, given), "administrator")
@@ -382,7 +395,7 @@ async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, first_st
     orders = OrderParts(client, crew.database, crew.live, crew.metrics, clock, crew.ordered, lease)
     evidence = EvidenceParts(client, crew.database, lease, crew.history, plant, clock, settings.alarms)
     certificates = CertificateParts(Enrolment(settings.authority_folder), crew.live, crew.watch, clock)
-    look = LookParts(client, crew.database, plant, crew.live, crew.watch, clock, settings.data)
+    look = LookParts(client, crew.database, allowed_ns, crew.live, crew.watch, clock, settings.data)
     async with asyncio.TaskGroup() as tasks:
         _started(
             tasks,
@@ -508,7 +521,8 @@ async def _broker(
         return None, settings.nats_url
     tls = users = None
     if settings.mqtt_tls:
-        hosts = [settings.mqtt.host, *(gateway.uplink.host for gateway in plant.file.gateways)]
+        known = (server.host for gateway in plant.file.gateways for server in gateway.uplink.servers)
+        hosts = [settings.mqtt.host, *known]
         tls, users = secured(settings.authority_folder, hosts, clock)
     nats = Address(LOOPBACK, _free_port())
     broker = BrokerSettings(folder=settings.broker_folder, nats=nats, mqtt=settings.mqtt, tls=tls)

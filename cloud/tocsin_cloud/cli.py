@@ -4,8 +4,10 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,11 +16,15 @@ import typer
 from nats.errors import Error as NatsError
 from sqlalchemy.exc import SQLAlchemyError
 
+from tocsin_cloud.adapters.enrolment import Enrolment
 from tocsin_cloud.adapters.history import HistoryError
 from tocsin_cloud.adapters.nats_server import BrokerError, NatsServer
-from tocsin_cloud.adapters.own_certificates import secured
+from tocsin_cloud.adapters.own_certificates import broker_context, secured
+from tocsin_cloud.adapters.permissions import BROKER_INBOX, Users
 from tocsin_cloud.adapters.restore import UNFINISHED
+from tocsin_cloud.adapters.shared_list import keep_hearing
 from tocsin_cloud.adapters.sql.engine import server_url
+from tocsin_cloud.adapters.stream import connect
 from tocsin_cloud.adapters.users import UserError
 from tocsin_cloud.app import leaves, run
 from tocsin_cloud.loops.alarms import DatabaseSetBackError
@@ -51,6 +57,22 @@ LEAST_STREAM_BYTES: Final = 16 << 20
 PRIVATE: Final = 0o077
 
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
+Mqtt = Annotated[
+    str,
+    typer.Option("--mqtt", help="HOST:PORT on which gateways connect; of a cluster all, by commas."),
+]
+ReorderTimeout = Annotated[
+    float,
+    typer.Option("--reorder-timeout", min=0, help="Seconds to wait for a Sparkplug message that others came before."),
+]
+StreamBytes = Annotated[
+    int,
+    typer.Option(
+        "--stream-bytes",
+        min=LEAST_STREAM_BYTES,
+        help="Bytes of what gateways send that the broker keeps on disk, for whoever is behind; 7 days at most.",
+    ),
+]
 History = Annotated[
     str,
     typer.Option(
@@ -81,7 +103,9 @@ ENDS: Final = (
     *(BrokerError, DatabaseSetBackError, HistoryError, NatsError, SQLAlchemyError, UserError),
     OSError,
 )
+EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 -- what a cluster's server may listen on
 Work = Callable[[asyncio.Event], Awaitable[Mapping[str, Any]]]
+Part = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
 
 
 def _address(text: str) -> Address:
@@ -117,7 +141,7 @@ def cloud(  # noqa: PLR0913 -- each is an option
     *,
     data: Annotated[Path, typer.Option("--data", help="Where everything is kept.")] = DATA,
     http: Annotated[str, typer.Option("--http", help="HOST:PORT of the page and the API.")] = f"{LOOPBACK}:8080",
-    mqtt: Annotated[str, typer.Option("--mqtt", help="HOST:PORT on which gateways connect.")] = f"{LOOPBACK}:1883",
+    mqtt: Mqtt = f"{LOOPBACK}:1883",
     mqtt_tls: Annotated[
         bool, typer.Option("--mqtt-tls", help="Take gateways by the certificates of `tocsin gateway enroll` alone.")
     ] = False,
@@ -132,14 +156,8 @@ def cloud(  # noqa: PLR0913 -- each is an option
     gateway_rate: Annotated[
         int, typer.Option("--gateway-rate", min=1, help="Messages a second that one gateway may send for long.")
     ] = GATEWAY_RATE,
-    stream_bytes: Annotated[
-        int,
-        typer.Option(
-            "--stream-bytes",
-            min=LEAST_STREAM_BYTES,
-            help="Bytes of what gateways send that the broker keeps on disk, for whoever is behind; 7 days at most.",
-        ),
-    ] = STREAM_BYTES,
+    reorder_timeout: ReorderTimeout = 0.0,
+    stream_bytes: StreamBytes = STREAM_BYTES,
     role: Role = "all",
     as_json: Json = False,
 ) -> None:
@@ -147,20 +165,24 @@ def cloud(  # noqa: PLR0913 -- each is an option
     roles = _roles(role)
     if roles != ALL and nats is None:
         raise typer.BadParameter(f"--role {role} needs the broker that it shares with the others: --nats URL")
+    servers = [_address(text) for text in mqtt.split(",")]
+    if len(servers) > 1 and nats is None:
+        raise typer.BadParameter("--mqtt names several servers: a broker of one's own, without --nats, is one")
     if (data / UNFINISHED).exists():
         raise typer.BadParameter(f"a restore into {data} was cut short: empty the folder, and restore once more")
     settings = CloudSettings(
         plant=plant,
         data=data,
         http=_address(http),
-        mqtt=_address(mqtt),
+        mqtt=servers[0],
+        mqtt_others=tuple(servers[1:]),
         mqtt_tls=mqtt_tls,
         nats_url=nats,
         sql=None if sql is None else _sql(sql),
         roles=roles,
         history=_history(history),
         historian=HistorianSettings(retain_days=history_days),
-        limits=LimitSettings(messages_per_s=gateway_rate),
+        limits=LimitSettings(messages_per_s=gateway_rate, reorder_ns=int(reorder_timeout * 1e9)),
         stream=StreamSettings(max_bytes=stream_bytes),
     )
     loaded = load_plant(plant)
@@ -191,14 +213,45 @@ def broker(data: Path, mqtt: str, nats: str, *, hosts: Sequence[str] | None, as_
     _main(work, as_json=as_json)
 
 
-async def _broker(server: NatsServer, stop: asyncio.Event) -> Mapping[str, Any]:
+def cluster_server(settings: BrokerSettings, tls: Path, *, as_json: bool) -> None:
+    """Run a server of a cluster, as `serve_cluster`, until it is told to end.
+
+    Raises:
+        typer.Exit: it ended with an error.
+    """
+    _main(partial(serve_cluster, settings, tls), as_json=as_json)
+
+
+async def serve_cluster(settings: BrokerSettings, tls: Path, stop: asyncio.Event) -> Mapping[str, Any]:
+    """Be a server of a cluster until `stop`; it lets in nobody whose certificate does not count.
+
+    `tls` is the folder of its files. Returns how often nats-server had to be started anew.
+
+    Raises:
+        BrokerError: nats-server does not start.
+        OSError: a file is missing.
+    """
+    clock, listed = SystemClock(), Enrolment(settings.folder)
+    # What is left of an earlier run may have been revoked since.
+    listed.path.unlink(missing_ok=True)
+    host = LOOPBACK if settings.nats.host in EVERYWHERE else settings.nats.host
+    url = f"tls://{Address(host, settings.nats.port)}"
+    async with AsyncExitStack() as stack:
+        server = await NatsServer.start(settings, clock, Users(listed, clock))
+        stack.push_async_callback(server.stop)
+        client = await connect(url, f"tocsin-broker-{settings.server_name}", broker_context(tls), BROKER_INBOX)
+        stack.push_async_callback(client.close)
+        return await _broker(server, stop, ("certificates", partial(keep_hearing, client, listed.path)))
+
+
+async def _broker(server: NatsServer, stop: asyncio.Event, *more: Part) -> Mapping[str, Any]:
+    parts: tuple[Part, ...] = (("broker", server.supervise), ("broker-users", server.keep_users), *more)
     try:
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(server.supervise(), name="broker")
-            keeping = tasks.create_task(server.keep_users(), name="broker-users")
+            running = [tasks.create_task(part(), name=name) for name, part in parts]
             await stop.wait()
-            watching.cancel()
-            keeping.cancel()
+            for task in running:
+                task.cancel()
     finally:
         await server.stop()
     return {"restarts": server.restarts}

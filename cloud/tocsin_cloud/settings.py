@@ -173,6 +173,7 @@ class AlarmSettings:
     # How often a snapshot goes to where other machines find it.
     share_interval_s: float = 300.0
     tick_interval_s: float = 1.0
+    rebirth_interval_s: float = 10.0
     outlook_interval_s: float = 1.0
     evidence_before_s: float = 600.0
     evidence_interval_s: float = 1.0
@@ -192,11 +193,13 @@ class LimitSettings:
     """How fast one gateway may send for long, and for how long at once faster; beyond it is not heard, and quarantined.
 
     The fastest gateway of ours, sending history after a cut, was measured at 3,100 messages of 1.2 kB a second.
+    `reorder_ns` is how long to wait for a message that others came before (Sparkplug's Reorder Timeout).
     """
 
     messages_per_s: int = 5_000
     bytes_per_s: int = 16 << 20
     burst_s: float = 2.0
+    reorder_ns: int = 0
 
 
 class Role(StrEnum):
@@ -242,6 +245,8 @@ class CloudSettings:
     data: Path
     http: Address
     mqtt: Address
+    # Of a cluster, where its other servers take gateways.
+    mqtt_others: tuple[Address, ...] = ()
     # Whether the MQTT listener takes gateways by their certificates alone, of an own broker the NATS listener too.
     mqtt_tls: bool = False
     # The address of a running nats-server, which several sites may share; None: start one that is the plant's alone.

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from nats.aio.client import Client
@@ -27,6 +27,7 @@ from tests.cloud.rig import (
 from tests.support.database import failing
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.history import HistoryError, Trend, Wanted
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.lease import LeaseLostError
 from tocsin_cloud.adapters.metrics import Metrics
@@ -46,6 +47,15 @@ from tocsin_cloud.settings import AlarmSettings, StrangerSettings, StreamSetting
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.readings import Frame
+
+TICKET: Final[dict[str, Any]] = {
+    "title": {"zh": "罐"}, "source": None, "level": "general", "state": "rectifying", "deadline_ns": 1, "reason": "r",
+    "liable": None, "submitted_by": None,
+}  # fmt: skip
+OCCURRENCE: Final[dict[str, Any]] = {
+    "point": "P1", "kind": "H", "priority": "high", "phase": "unacknowledged", "reading_ns": 1, "committed_ns": 1,
+    "out_of_service": False, "unit": "", "message": {},
+}  # fmt: skip
 
 
 class Rig:
@@ -657,5 +667,44 @@ def test_a_ticket_gets_its_evidence_and_gets_it_again_when_the_alarm_has_returne
                 with suppress(asyncio.CancelledError):
                     await keeping
                 await history.close()
+
+    asyncio.run(story())
+
+
+def test_a_history_too_slow_for_many_trends_at_once_is_asked_for_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of ten tickets has its evidence in the end, of a history that never answers for more than one."""
+    at_once = DuckdbHistory.read_each
+
+    async def one_at_a_time(history: DuckdbHistory, wanted: Sequence[Wanted]) -> list[Trend]:
+        if len(wanted) > 1:
+            raise HistoryError("no answer in time")
+        return await at_once(history, wanted)
+
+    monkeypatch.setattr(DuckdbHistory, "read_each", one_at_a_time)
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, AsyncExitStack() as stack:
+            history = await DuckdbHistory.open(tmp_path / "history")
+            stack.push_async_callback(history.close)
+            async with r.database.write() as session:
+                for n in range(10):
+                    session.add(sql.Ticket(**TICKET | {"id": f"t{n}", "alarm": f"P1/{n}"}, opened_ns=10))
+                    session.add(sql.Occurrence(**OCCURRENCE | {"id": f"o{n}", "alarm": f"P1/{n}"}, raised_ns=5))
+            lease = await held(r.database, "evidence")
+            settings = AlarmSettings(evidence_interval_s=0.01)
+            parts = EvidenceParts(r.client, r.database, lease, history, r.plant, SystemClock(), settings)
+            keeping = asyncio.create_task(keep_evidence(parts))
+
+            async def all_have() -> bool:
+                return all(ticket.evidence is not None for ticket in await r.all(sql.Ticket))
+
+            try:
+                await eventually_async(all_have)
+            finally:
+                keeping.cancel()
+                with suppress(asyncio.CancelledError):
+                    await keeping
 
     asyncio.run(story())

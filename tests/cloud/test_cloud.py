@@ -14,6 +14,7 @@ import duckdb
 import httpx
 
 from tests.cloud.rig import GATEWAY, HOST, CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
+from tests.support.logs import json_lines
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_cloud.settings import Address
@@ -269,6 +270,7 @@ def test_a_process_that_loses_its_leases_is_a_candidate_again_beside_its_own_bro
             async with gateway.connected():
                 await loses_its_leases(cloud, gateway)
             assert cloud.end() == 0
+            assert json_lines((cloud.data / "all.log").read_text(encoding="utf-8"))
         assert [value for _, value in stored(tmp_path / "data", "P1")][-2:] == [10.0, 90.0]
 
     asyncio.run(story())

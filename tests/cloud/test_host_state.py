@@ -28,7 +28,7 @@ def test_a_host_without_the_password_says_that_it_is_not_heard(tmp_path: Path, m
     async def story() -> None:
         async with broker(tmp_path) as (_, settings):
             with capture_logs() as logs:
-                host = asyncio.create_task(announce(settings.mqtt, SystemClock()))
+                host = asyncio.create_task(announce([settings.mqtt], SystemClock()))
                 await eventually_async(lambda: [line["cure"] for line in logs if "cure" in line] == [VARIABLE])
                 host.cancel()
                 with suppress(asyncio.CancelledError):
@@ -55,7 +55,7 @@ def test_the_host_is_online_until_it_ends(tmp_path: Path) -> None:
     async def story() -> None:
         async with broker(tmp_path) as (_, settings):
             password = given_or_kept(tmp_path)
-            host = asyncio.create_task(announce(settings.mqtt, SystemClock(), password=password))
+            host = asyncio.create_task(announce([settings.mqtt], SystemClock(), password=password))
 
             async def online() -> bool:
                 return await retained(settings.mqtt) is True

@@ -15,6 +15,7 @@ from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_tick
 from tocsin_cloud.loops.live import GatewayLive, LiveView, Stored
 from tocsin_cloud.loops.look import Look, LookParts, show_stored
 from tocsin_cloud.loops.points import PointTable
+from tocsin_cloud.loops.silence import silences
 from tocsin_cloud.settings import StrangerSettings, StreamSettings
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import BAD, GOOD, Frame
@@ -67,7 +68,7 @@ def test_what_stands_and_waits_is_in_the_figures(tmp_path: Path) -> None:
             client = await connect(server.url, "look")
             await ensure_stream(client, StreamSettings(max_bytes=1 << 20))
             await publish_tick(client, SITE, now)
-            parts = LookParts(client, database, plant, live, WatchMetrics(registry), clock, tmp_path)
+            parts = LookParts(client, database, silences(plant), live, WatchMetrics(registry), clock, tmp_path)
             await Look(parts).once()
             show_stored(live, parts.metrics)
             assert figure("broker_connected") == 1

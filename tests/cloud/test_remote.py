@@ -11,9 +11,10 @@ from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 from prometheus_client import CollectorRegistry, generate_latest
 
-from tests.cloud.api.stand_ins import HandClock, StoredTrend
+from tests.cloud.api.stand_ins import START_NS, HandClock, StoredTrend
 from tests.cloud.rig import GATEWAY, SITE, broker, candidate, held, plant_folder
 from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.history import HOUR, Wanted
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.quarantine import Quarantine
@@ -28,6 +29,7 @@ from tocsin_cloud.api.remote import (
     LOOK_S,
     MISSED,
     SILENT_S,
+    RemoteHistory,
     RemoteLive,
     Told,
     WorkersMetrics,
@@ -267,7 +269,7 @@ def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monke
                 process = leases[role].holder
                 clock = SystemClock()
                 return Told(
-                    SITE, process, {role: leases[role]}, port, StoredTrend(1), lambda: None, registry, clock
+                    SITE, process, {role: leases[role]}, port, StoredTrend(3), lambda: None, registry, clock
                 ), view
 
             (alarms, now), (historian, kept) = told(Role.ALARMS), told(Role.HISTORIAN)
@@ -276,16 +278,23 @@ def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monke
             kept.stored[SITE, GATEWAY] = Stored(100, 9, 7)
             kept.readings_stored, now.late = 100, 4
             live = RemoteLive(client, SITE, SystemClock())
-            waiting = {Role.ALARMS: candidate(database)}
+            # Who has not looked at its lease yet could take nothing over, and is not told of.
+            waiting = {Role.ALARMS: candidate(database), Role.NOTIFY: candidate(database, Role.NOTIFY)}
+            assert not await waiting[Role.ALARMS].take()
             behind = keep_telling(client, SITE, waiting, lambda: 8, WatchMetrics(CollectorRegistry()))
             keeping = [asyncio.create_task(lease.keep()) for lease in leases.values()]
             async with answering(client, alarms), answering(client, historian):
                 await live.hear(asyncio.Event())
                 tasks = [asyncio.create_task(work) for work in (live.follow(), behind)]
                 await eventually_async(lambda: live.answers(Role.HISTORIAN) and live.candidates())
+                spans = [(START_NS, START_NS + HOUR), (0, 1), (START_NS + 1, START_NS + HOUR)]
+                wanted = [Wanted("A", *span, 1_000_000_000) for span in spans]
+                at = [START_NS + second * 1_000_000_000 for second in range(3)]
+                trends = await RemoteHistory(client, SITE).read_each(wanted)
                 for task in (*tasks, *keeping):
                     task.cancel()
                 await asyncio.gather(*tasks, *keeping, return_exceptions=True)
+            assert [trend.time_ns.tolist() for trend in trends] == [at, [], at[1:]]
             assert (await live.latest()).value.tolist()[:3] == [1.5, 2.5, 3.5]
             (own, *_) = live.gateways()
             assert (own.id, own.state, own.readings, own.committed) == (GATEWAY, "online", 100, 7)

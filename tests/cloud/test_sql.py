@@ -28,13 +28,20 @@ from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.sql import engine as sql_engine
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database, create_engine, migrate, server_url, sqlite_url
-from tocsin_cloud.adapters.sql.models import AlarmState, Base, GatewayOrder, Ticket
+from tocsin_cloud.adapters.sql.models import AlarmState, Base, GatewayOrder, Occurrence, Ticket
 from tocsin_cloud.adapters.sql.models import Quarantine as Row
+from tocsin_cloud.loops.evidence import wanting
 from tocsin_core.readings import LATEST_NS
 
 TICKET: Final[dict[str, Any]] = {
     "id": "t", "title": {"zh": "罐"}, "source": None, "level": "general", "state": "rectifying", "deadline_ns": 1,
     "reason": "r", "alarm": "P/H", "liable": None, "submitted_by": None,
+}  # fmt: skip
+
+
+OCCURRENCE: Final[dict[str, Any]] = {
+    "point": "P", "kind": "H", "priority": "high", "phase": "unacknowledged", "reading_ns": 1, "committed_ns": 1,
+    "out_of_service": False, "unit": "", "message": {},
 }  # fmt: skip
 
 
@@ -229,6 +236,33 @@ def test_the_quarantine_keeps_the_newest_and_counts_all(sql_url: URL) -> None:
         assert (rows[0].size, rows[0].head[:2]) == (100, b"\x03\x03")
         assert len(rows[0].head) < 100
         assert len(rows[0].detail) < 9999
+
+    tell(sql_url, story)
+
+
+@on_both
+def test_evidence_is_wanted_by_open_tickets_without_or_whose_alarm_has_returned(sql_url: URL) -> None:
+    """The raising that counts is the last one before the ticket was opened, whatever came before and after."""
+
+    async def story(database: Database) -> None:
+        # By ticket: its evidence, its state, and when (raised, returned) its alarm was raised before it was opened.
+        tickets: dict[str, tuple[bool | None, str, list[tuple[int, int | None]]]] = {
+            "none yet": (None, "rectifying", [(1, 2), (5, None), (20, None)]),
+            "stands": (False, "rectifying", [(1, 2), (5, None)]),
+            "returned": (False, "reported", [(1, None), (5, 30)]),
+            "whole": (True, "rectifying", [(5, 30)]),
+            "accepted": (None, "accepted", [(5, 30)]),
+        }
+        async with database.write() as session:
+            for name, (whole, state, raisings) in tickets.items():
+                evidence = None if whole is None else {"complete": whole}
+                row = TICKET | {"id": name, "state": state, "alarm": name}
+                session.add(Ticket(**row, opened_ns=10, evidence=evidence))
+                for raised, returned in raisings:
+                    row = OCCURRENCE | {"id": f"{name}{raised}", "alarm": name}
+                    session.add(Occurrence(**row, raised_ns=raised, returned_ns=returned))
+        found = [(each.ticket, each.opened_ns, each.occurrence.raised_ns) for each in await wanting(database)]
+        assert found == [("none yet", 10, 5), ("returned", 10, 5)]
 
     tell(sql_url, story)
 

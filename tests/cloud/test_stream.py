@@ -284,6 +284,45 @@ def test_what_the_stream_dropped_unread_is_told(tmp_path: Path, subjects: tuple[
     asyncio.run(story())
 
 
+def test_what_the_stream_drops_before_a_slow_reader_of_a_part_is_told_as_it_reads_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No less than what was its own, at most what is gone; others' messages that the stream holds are no loss."""
+    monkeypatch.setattr(stream, "LOOK_S", 0.0)
+    size, n = 40_000, 100
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client, told = await connect(server.url, "test"), list[int]()
+            publish = client.jetstream().publish
+            await ensure_stream(client, StreamSettings(max_bytes=4 << 20))
+            feed = Feed(client, START, SystemClock(), ("tocsin.tick.a",), told.append)
+            for _ in range(3):
+                await publish("tocsin.tick.a", b"")
+                await take(feed, 1)
+                for _ in range(20):
+                    await publish("tocsin.tick.b", b"")
+            before, got = 3 * 21, list[Message]()
+            for site in "aabab":
+                await asyncio.gather(*(publish(f"tocsin.tick.{site}", bytes(size)) for _ in range(n)))
+            end = await publish("tocsin.tick.a", b"")
+            assert told == []
+            while not got or got[-1].sequence < end.seq:
+                got += await feed.take(n, 1.0)
+            assert feed.restarts == 1
+            own = 3 * n - (len(got) - 1)
+            assert 0 < own <= sum(told) <= end.seq - 1 - before
+            # What was told is told once.
+            told.clear()
+            await publish("tocsin.tick.a", b"")
+            await take(feed, 1)
+            assert told == []
+            await feed.close()
+            await client.close()
+
+    asyncio.run(story())
+
+
 def test_what_a_stream_holds_its_leader_says_and_not_whoever_delivers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

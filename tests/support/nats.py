@@ -11,10 +11,10 @@ from tests.support.wait import eventually
 from tocsin_edge.adapters.local_broker import program
 
 
-def listens(port: int) -> bool:
-    """Tell whether something accepts connections on a port of 127.0.0.1."""
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Tell whether something accepts connections on a port of this machine, or of `host`."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 class Broker:

@@ -14,6 +14,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 DEBIAN: Final = {
     "chromium": "chromium",
     "git": "git",
+    "ip": "iproute2",
     "make": "make",
     "mosquitto": "mosquitto",
     "nft": "nftables",

@@ -91,6 +91,10 @@ class Postgres:
         run("createdb", *where, *options, name)
         return self.url(name)
 
+    def drop(self, name: str) -> None:
+        """Remove a database, if it is there, whoever is connected to it."""
+        run("dropdb", "-h", HOST, "-p", str(self.port), "-U", OWNER, "--force", "--if-exists", name)
+
     def with_tables(self) -> URL:
         """Make a database with today's tables, empty, and return its address."""
         number = next(self._names)

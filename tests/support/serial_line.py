@@ -4,6 +4,8 @@ import asyncio
 import os
 import pty
 import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Self
@@ -11,9 +13,28 @@ from typing import Self
 from tests.support.modbus_units import Unit, crc, rtu_frames
 
 QUESTION_BYTES = 8
+READ_BYTES = 4096
 SILENCE_CHARACTERS = 3.5
 # Bytes are handed on so many at a time, as a UART with a small buffer does.
 CHUNK = 16
+
+
+@contextmanager
+def joined_ports() -> Iterator[tuple[str, str]]:
+    """Give the paths of two serial ports that a cable joins: what goes into one comes out of the other."""
+    loop = asyncio.get_running_loop()
+    (here, near), (there, far) = pty.openpty(), pty.openpty()
+    for end in (near, far):
+        tty.setraw(end)
+    loop.add_reader(here, lambda: os.write(there, os.read(here, READ_BYTES)))
+    loop.add_reader(there, lambda: os.write(here, os.read(there, READ_BYTES)))
+    try:
+        yield os.ttyname(near), os.ttyname(far)
+    finally:
+        for master in (here, there):
+            loop.remove_reader(master)
+        for end in (here, near, there, far):
+            os.close(end)
 
 
 @dataclass
@@ -98,7 +119,7 @@ class SerialLine:
         return sending
 
     def _from_gateway(self) -> None:
-        data = os.read(self._ends[0], 4096)
+        data = os.read(self._ends[0], READ_BYTES)
         now = asyncio.get_running_loop().time()
         self.asked_bytes += len(data)
         quiet = max((other.ends for other in self._sendings if other.begins < now), default=0.0)

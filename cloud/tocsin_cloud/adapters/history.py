@@ -1,9 +1,9 @@
 """The port to the time-series store: what the historian and the trends need of it, whichever database it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tocsin_core.readings import F64, I64, U8, Frame
 
@@ -26,6 +26,20 @@ class Trend:
     quality: U8
 
 
+class Wanted(NamedTuple):
+    """A short trend, of a point in [start_ns, end_ns) by steps."""
+
+    point_id: str
+    start_ns: int
+    end_ns: int
+    step_ns: int
+
+    @property
+    def most(self) -> int:
+        """Steps there are."""
+        return -(-(self.end_ns - self.start_ns) // self.step_ns)
+
+
 class StoredReadings(Protocol):
     """The reading side of a time-series store."""
 
@@ -35,6 +49,13 @@ class StoredReadings(Protocol):
         With `step_ns` (whole milliseconds) one row for each step that has readings, stamped with the step's begin:
         mean, least and greatest of the values that are not bad, and the worst quality. Without it the readings
         themselves. Steps of whole hours or minutes, begun at one, may be answered from what is kept for long trends.
+
+        Raises:
+            HistoryError: the store does not answer.
+        """
+
+    async def read_each(self, wanted: Sequence[Wanted]) -> list[Trend]:
+        """All rows of each of `wanted`, at least one, as `read` gives them; a store may look for all at once.
 
         Raises:
             HistoryError: the store does not answer.
@@ -104,6 +125,15 @@ class History(StoredReadings, Protocol):
         Raises:
             HistoryError: the store did not end in order; what is durable is safe.
         """
+
+
+async def one_by_one(history: StoredReadings, wanted: Sequence[Wanted]) -> list[Trend]:
+    """What `StoredReadings.read_each` gives, by `read`.
+
+    Raises:
+        HistoryError: the store does not answer.
+    """
+    return [await history.read(*each, each.most) for each in wanted]
 
 
 class HistoryError(RuntimeError):

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -12,9 +13,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from tocsin_cloud.adapters.history import HistoryBusyError, HistoryError, Trend
+from tocsin_cloud.adapters.history import HistoryBusyError, HistoryError, Trend, Wanted
 from tocsin_cloud.adapters.history_duckdb_tables import (
     RECENT,
+    Columns,
     FormatError,
     Span,
     copy,
@@ -24,6 +26,7 @@ from tocsin_cloud.adapters.history_duckdb_tables import (
     name,
     prepare,
     read,
+    read_each,
     rows,
 )
 from tocsin_core.readings import F64, Frame
@@ -146,6 +149,16 @@ class DuckdbHistory:
         span = Span(self._keys.get(point_id, -1), start_ns, end_ns)
         return await self._in(self._reading, lambda: self._read(span, step_ns, limit))
 
+    async def read_each(self, wanted: Sequence[Wanted]) -> list[Trend]:
+        """As the port says, in one pass over what has gathered.
+
+        Raises:
+            HistoryError: DuckDB refused.
+        """
+        spans = [Span(self._keys.get(each.point_id, -1), each.start_ns, each.end_ns) for each in wanted]
+        steps_ns = [each.step_ns for each in wanted]
+        return await self._in(self._reading, lambda: self._read_each(spans, steps_ns))
+
     async def tend(self) -> int:
         """Nothing: readings are rolled up as they move on."""
         return 0
@@ -265,14 +278,22 @@ class DuckdbHistory:
             raise
 
     def _read(self, span: Span, step_ns: int | None, limit: int) -> Trend:
-        columns = self._aside(lambda cursor: read(cursor, span, step_ns, limit))
-        return Trend(
-            np.asarray(columns["time_ns"], dtype=np.int64),
-            _floats(columns["mean"]),
-            _floats(columns["low"]),
-            _floats(columns["high"]),
-            np.asarray(columns["quality"], dtype=np.uint8),
-        )
+        return _trend(self._aside(lambda cursor: read(cursor, span, step_ns, limit)))
+
+    def _read_each(self, spans: list[Span], steps_ns: list[int]) -> list[Trend]:
+        columns = self._aside(lambda cursor: read_each(cursor, spans, steps_ns))
+        ends = np.searchsorted(columns["row"], np.arange(len(spans) + 1))
+        return [_trend({name: column[slice(*ends)] for name, column in columns.items()}) for ends in pairwise(ends)]
+
+
+def _trend(columns: Columns) -> Trend:
+    return Trend(
+        np.asarray(columns["time_ns"], dtype=np.int64),
+        _floats(columns["mean"]),
+        _floats(columns["low"]),
+        _floats(columns["high"]),
+        np.asarray(columns["quality"], dtype=np.uint8),
+    )
 
 
 def _floats(column: NDArray[np.float64]) -> F64:

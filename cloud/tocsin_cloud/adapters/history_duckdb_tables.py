@@ -7,6 +7,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from tocsin_cloud.adapters.history import HOUR, MINUTE
 from tocsin_core.readings import GOOD, QUALITY_MASK, UNCERTAIN, Frame
+
+Columns = Mapping[str, NDArray[Any]]
 
 # Where readings gather: one table takes the commits while the other is moved on.
 RECENT: Final = ("recent_0", "recent_1")
@@ -87,6 +90,21 @@ def _steps(tables: Sequence[str]) -> str:
 
 STEPS: Final = {unit: _steps(tables) for unit, tables in SOURCES.items()}
 STEPS_OF_READINGS: Final = _steps(())
+# For several points, each in its own span: one pass over the readings. Of what is there twice that in SORTED counts.
+STEPS_OF_EACH: Final = f"""
+SELECT row, begin_ns AS time_ns, total / nullif(number, 0) AS mean, low, high, quality
+FROM (SELECT row, begin_ns, {MERGED}
+      FROM (SELECT row, begin_ns, {ALONE}
+            FROM (SELECT DISTINCT ON (row, time_ns) row, time_ns, value, quality,
+                         start_ns + (time_ns - start_ns) // step_ns * step_ns AS begin_ns
+                  FROM (SELECT *, 0 AS rank FROM {SORTED} UNION ALL
+                        SELECT *, 1 AS rank FROM (FROM {RECENT[0]} UNION ALL FROM {RECENT[1]}))
+                  JOIN wanted USING (point)
+                  WHERE time_ns >= $first AND time_ns < $last AND time_ns >= start_ns AND time_ns < end_ns
+                  ORDER BY row, time_ns, rank))
+      GROUP BY row, begin_ns)
+ORDER BY row, begin_ns
+"""  # noqa: S608 -- constants
 
 
 class FormatError(RuntimeError):
@@ -156,11 +174,18 @@ def name(connection: DuckDBPyConnection, points: Sequence[tuple[str, int]]) -> N
 
 
 def _take_over(connection: DuckDBPyConnection, columns: Mapping[str, object], table: str, selected: str) -> None:
-    connection.register("incoming", columns)
-    try:
+    with _registered(connection, "incoming", columns):
         connection.execute(f"INSERT INTO {table} SELECT {selected} FROM incoming")  # noqa: S608 -- constants
+
+
+@contextmanager
+def _registered(connection: DuckDBPyConnection, name: str, columns: Mapping[str, object]) -> Iterator[None]:
+    """Let `columns` be a table `name` meanwhile."""
+    connection.register(name, columns)
+    try:
+        yield
     finally:
-        connection.unregister("incoming")
+        connection.unregister(name)
 
 
 def move_on(connection: DuckDBPyConnection, recent: str, chunk: int) -> None:
@@ -239,7 +264,7 @@ def forget(connection: DuckDBPyConnection, before_ns: int) -> None:
     connection.execute("COMMIT")
 
 
-def read(connection: DuckDBPyConnection, span: Span, step_ns: int | None, limit: int) -> Mapping[str, NDArray[Any]]:
+def read(connection: DuckDBPyConnection, span: Span, step_ns: int | None, limit: int) -> Columns:
     """The columns of a trend by name, as the History port says; an absent value is masked.
 
     Raises:
@@ -263,6 +288,18 @@ def read(connection: DuckDBPyConnection, span: Span, step_ns: int | None, limit:
     return columns
 
 
-def _ask(connection: DuckDBPyConnection, query: str, values: Mapping[str, int]) -> Mapping[str, NDArray[Any]]:
+def read_each(connection: DuckDBPyConnection, spans: Sequence[Span], steps_ns: Sequence[int]) -> Columns:
+    """The columns of a trend by name, as `read` gives them by steps, and `row`: which of `spans` they are of.
+
+    Raises:
+        duckdb.Error: DuckDB refused.
+    """
+    keys, starts, ends = (np.asarray(column, np.int64) for column in zip(*spans, strict=True))
+    wanted = {"row": np.arange(len(spans)), "point": keys.astype(np.int32), "start_ns": starts, "end_ns": ends}
+    with _registered(connection, "wanted", wanted | {"step_ns": np.asarray(steps_ns, np.int64)}):
+        return _ask(connection, STEPS_OF_EACH, {"first": int(starts.min()), "last": int(ends.max())})
+
+
+def _ask(connection: DuckDBPyConnection, query: str, values: Mapping[str, int]) -> Columns:
     used = re.findall(r"\$(\w+)", query)
     return connection.execute(query, {name: values[name] for name in used}).fetchnumpy()

@@ -1,12 +1,12 @@
 """The time-series store on InfluxDB 2: readings in a bucket, the historian's state in a file."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
-from tocsin_cloud.adapters.history import Trend
+from tocsin_cloud.adapters.history import Trend, Wanted, one_by_one
 from tocsin_cloud.adapters.history_influx_server import InfluxServer
 from tocsin_cloud.adapters.history_lines import MILLISECOND, Names
 from tocsin_cloud.adapters.history_state import StateFile
@@ -74,6 +74,14 @@ class InfluxHistory:
             HistoryError: the server is away or refuses.
         """
         return await self._server.read(point_id, start_ns, end_ns, step_ns, limit)
+
+    async def read_each(self, wanted: Sequence[Wanted]) -> list[Trend]:
+        """As the port says.
+
+        Raises:
+            HistoryError: the server is away or refuses.
+        """
+        return await one_by_one(self, wanted)
 
     async def tend(self) -> int:
         """Nothing: a trend is worked out of all its readings."""

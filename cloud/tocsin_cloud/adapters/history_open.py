@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from tocsin_cloud.adapters.history import History, HistoryBusyError, HistoryError, Trend
+from tocsin_cloud.adapters.history import History, HistoryBusyError, HistoryError, Trend, Wanted
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.settings import HistoryAddress, HistoryKind
 from tocsin_core.clock import Clock
@@ -64,9 +65,20 @@ class OwnHistory:
         Raises:
             HistoryError: the store does not answer, or this process has not opened it.
         """
+        return await self._opened().read(point_id, start_ns, end_ns, step_ns, limit)
+
+    async def read_each(self, wanted: Sequence[Wanted]) -> list[Trend]:
+        """As `tocsin_cloud.adapters.history.StoredReadings.read_each`.
+
+        Raises:
+            HistoryError: as `read`.
+        """
+        return await self._opened().read_each(wanted)
+
+    def _opened(self) -> History:
         if self._history is None:
             raise HistoryError("this process is not the historian, or not yet")
-        return await self._history.read(point_id, start_ns, end_ns, step_ns, limit)
+        return self._history
 
     async def close(self) -> None:
         """Let go of it.

@@ -3,14 +3,14 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 import structlog
 
-from tocsin_cloud.adapters.history import HOUR, Trend
+from tocsin_cloud.adapters.history import HOUR, Trend, Wanted, one_by_one
 from tocsin_cloud.adapters.history_lines import MILLISECOND, Names, tag, trend_of_hours
 from tocsin_cloud.adapters.history_rolled import PART
 from tocsin_cloud.adapters.history_state import StateFile
@@ -131,6 +131,14 @@ class VictoriaHistory:
             hours = await self._hours.read(point_id, max(start, since), end, limit * step // HOUR_MS)
             return trend_of_hours(hours, start, step, limit)
         return await self._reads.steps(point, windows_of(start, end, step, since), limit)
+
+    async def read_each(self, wanted: Sequence[Wanted]) -> list[Trend]:
+        """As the port says.
+
+        Raises:
+            HistoryError: the server is away or refuses.
+        """
+        return await one_by_one(self, wanted)
 
     async def tend(self) -> int:
         """Roll up hours that are closed, a piece at a time.

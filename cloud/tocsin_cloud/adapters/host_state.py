@@ -3,6 +3,8 @@
 import asyncio
 import json
 import secrets
+from collections.abc import Sequence
+from itertools import cycle
 from ssl import SSLContext
 from typing import Final
 
@@ -14,6 +16,9 @@ from tocsin_cloud.adapters.permissions import HOST as HOST_USER
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import Clock
 from tocsin_core.foreign import parsed
+from tocsin_core.sparkplug import PayloadError
+from tocsin_core.sparkplug.payload import NS_PER_MS
+from tocsin_core.sparkplug.state import parse_state
 from tocsin_core.sparkplug.topics import state_topic
 
 log = structlog.get_logger()
@@ -26,11 +31,15 @@ HEARD_S: Final = 10.0
 
 
 def _payload(*, online: bool, now_ns: int) -> bytes:
-    return json.dumps({"online": online, "timestamp": now_ns // 1_000_000}).encode()
+    return json.dumps({"online": online, "timestamp": now_ns // NS_PER_MS}).encode()
 
 
-async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None, password: str | None = None) -> None:
+async def announce(
+    servers: Sequence[Address], clock: Clock, tls: SSLContext | None = None, password: str | None = None
+) -> None:
     """Be online until cancelled, then say that we are not; comes back whenever the connection is lost.
+
+    Of several servers, which are one cluster, each is tried in turn.
 
     A broker that knows us by no certificate wants the `password`.
 
@@ -41,8 +50,9 @@ async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None, p
     # A name that nobody can guess: whoever connects under it ends this connection, and our will says that we died.
     identifier = f"{HOST}-host-{secrets.token_hex(8)}"
     pause = RETRY_FIRST_S
-    while True:
+    for mqtt in cycle(servers):
         now_ns = clock.now_ns()
+        newest_ns = born_ns = now_ns - now_ns % NS_PER_MS
         # The will carries the birth's time stamp (tck-id-host-topic-phid-death-payload-timestamp-connect).
         will = aiomqtt.Will(topic, _payload(online=False, now_ns=now_ns), qos=1, retain=True)
         try:
@@ -60,10 +70,12 @@ async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None, p
                     async for message in client.messages:
                         if not message.retain:
                             unheard.cancel()
+                        newest_ns = max(newest_ns, _said_ns(message.payload))
                         if says_offline(message.payload):
-                            await client.publish(
-                                topic, _payload(online=True, now_ns=clock.now_ns()), qos=1, retain=True
-                            )
+                            # The CONNECT's time (tck-id-message-flow-hid-sparkplug-state-message-delivered), but where
+                            # others of us, or one that ended, said something younger: that would stand against it.
+                            time_ns = now_ns if newest_ns == born_ns else max(newest_ns, clock.now_ns())
+                            await client.publish(topic, _payload(online=True, now_ns=time_ns), qos=1, retain=True)
                 except asyncio.CancelledError:
                     await client.publish(topic, _payload(online=False, now_ns=clock.now_ns()), qos=1, retain=True)
                     raise
@@ -73,6 +85,13 @@ async def announce(mqtt: Address, clock: Clock, tls: SSLContext | None = None, p
             log.warning("host state not announced", broker=str(mqtt), reason=str(error), again_in_s=pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, RETRY_MOST_S)
+
+
+def _said_ns(payload: object) -> int:
+    try:
+        return parse_state(payload).time_ms * NS_PER_MS if isinstance(payload, bytes) else 0
+    except PayloadError:
+        return 0
 
 
 def _say_refused(mqtt: Address) -> None:

@@ -68,6 +68,8 @@ class Lease:
         self._watch = Watch()
         self._renewed_s: float | None = None
         self._released = False
+        # Whether it has been a candidate: what is done before the first look is no waiting yet.
+        self.stands_by = False
         self.name = name
         self.holder = holder
         self.epoch = 0
@@ -85,7 +87,7 @@ class Lease:
         """
         async with self._database.read() as session:
             row = await _row(session, self.name)
-        began_s = self._clock.monotonic()
+        self.stands_by, began_s = True, self._clock.monotonic()
         if not self._watch.may_take(row, began_s):
             return False
         async with self._database.write() as session:

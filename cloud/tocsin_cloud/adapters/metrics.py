@@ -47,6 +47,8 @@ class Metrics:
     journal_repeated: Counter = field(init=False)
     journal_lost: Counter = field(init=False)
     journal_unheeded: Counter = field(init=False)
+    rebuilt: Gauge = field(init=False)
+    unconfirmed: Gauge = field(init=False)
     journal_forgotten: Counter = field(init=False)
     journal_gaps: Counter = field(init=False)
     orders_waiting: Gauge = field(init=False)
@@ -59,6 +61,7 @@ class Metrics:
         self._of_the_history()
         self._of_gateways()
         self._of_alarms()
+        self._of_the_engines_state()
         self._of_deciding_gateways()
 
     def begin(self, gateways: Iterable[str]) -> None:
@@ -207,7 +210,6 @@ class Metrics:
                 registry=own,
             ),
         )
-        put("snapshots", Counter("tocsin_engine_snapshots", "Snapshots of the engine written.", registry=own))
         put(
             "unheard",
             Counter(
@@ -226,6 +228,26 @@ class Metrics:
         put(
             "recent_alarms",
             Gauge("tocsin_alarms_last_ten_minutes", "Alarms annunciated in the last ten minutes.", registry=own),
+        )
+
+    def _of_the_engines_state(self) -> None:
+        own, put = self.registry, self._put
+        put("snapshots", Counter("tocsin_engine_snapshots", "Snapshots of the engine written.", registry=own))
+        put(
+            "rebuilt",
+            Gauge(
+                "tocsin_engine_rebuilt_timestamp_seconds",
+                "When the engine's lost state was put together from the tables; 0: not since the start.",
+                registry=own,
+            ),
+        )
+        put(
+            "unconfirmed",
+            Gauge(
+                "tocsin_alarms_unconfirmed",
+                "Alarms that stand as the tables had them when the engine's state was lost, and not read of since.",
+                registry=own,
+            ),
         )
 
     def _of_deciding_gateways(self) -> None:

@@ -14,6 +14,8 @@ USERS_FILE: Final = "users.conf"
 
 # A cluster without a leader for a moment (measured: 4.8 s) must not cost a gateway its connection.
 API_TIMEOUT: Final = "10s"
+PING_INTERVAL: Final = "3s"
+PINGS: Final = 2
 
 
 def server_files(folder: Path) -> BrokerTls:
@@ -63,6 +65,9 @@ def _cluster(cluster: ClusterSettings, tls: BrokerTls | None) -> list[str]:
         f"  routes: [{', '.join(_quoted(f'{scheme}://{route}') for route in cluster.routes)}]",
         # Clients are given the addresses that they were configured with, not those inside the cluster's network.
         "  no_advertise: true",
+        # A server that was cut off comes back when the others have noticed that its old connections are dead: until
+        # then they refuse the new ones as doubled, by the server's own settings for 90 s.
+        f"  ping_interval: {_quoted(PING_INTERVAL)}, ping_max: {PINGS}",
     ]
     if tls is not None:
         # A gateway's certificate is of the same authority: without this it would do for a server's.

@@ -9,7 +9,7 @@ from typing import Final
 
 from tocsin_cloud.adapters.authority import CA_FILE, YEAR, Authority, Made, ends_at, new_serial
 from tocsin_cloud.adapters.enrolment import Enrolment, moment
-from tocsin_cloud.adapters.permissions import CLOUD, Users
+from tocsin_cloud.adapters.permissions import BROKER, CLOUD, Users
 from tocsin_cloud.adapters.whole_file import write_whole
 from tocsin_cloud.settings import LOOPBACK, BrokerTls
 from tocsin_core.clock import Clock
@@ -17,6 +17,7 @@ from tocsin_core.clock import Clock
 # One file for certificate and key: no reader ever finds the one without the other.
 SERVER_FILE: Final = "server.pem"
 CLOUD_FILE: Final = "cloud.pem"
+BROKER_FILE: Final = "broker.pem"
 # They never leave our own machines, and every start makes them anew before they end.
 VALID: Final = 10 * YEAR
 RENEWED_BEFORE: Final = 5 * YEAR
@@ -53,6 +54,28 @@ def cloud_context(folder: Path, clock: Clock) -> ssl.SSLContext:
     if not path.exists() or ends_at(path) - now < RENEWED_BEFORE:
         made = Authority.open(folder).client("tocsin cloud", CLOUD, new_serial(), now, VALID)
         write_whole(path, made.certificate + made.key)
+    return _context(folder, path)
+
+
+def broker_certificate(folder: Path, now: datetime) -> Made:
+    """Sign for a cluster's server that asks whose certificates count.
+
+    Raises:
+        OSError: the authority's files cannot be used.
+    """
+    return Authority.open(folder).client("tocsin broker", BROKER, new_serial(), now, VALID)
+
+
+def broker_context(folder: Path) -> ssl.SSLContext:
+    """With what a cluster's server asks, by the files in its folder.
+
+    Raises:
+        OSError: they are not there, or cannot be used.
+    """
+    return _context(folder, folder / BROKER_FILE)
+
+
+def _context(folder: Path, path: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(folder / CA_FILE))
     context.load_cert_chain(str(path))
     return context

@@ -12,10 +12,17 @@ from tocsin_core.sparkplug.topics import NAMESPACE
 
 CLOUD: Final = "tocsin:cloud"
 """The user of the cloud side's own certificate, and without certificates of every NATS client; it may do everything."""
+BROKER: Final = "tocsin:broker"
+"""The user of the certificate with which a cluster's server asks the cluster whose certificates count."""
 HOST: Final = "tocsin:host"
 """Without certificates: who tells over MQTT, by a password, whether the host is there."""
 ANYBODY: Final = "anybody"
 """Without certificates: every other MQTT client: one without a user name, or with this one, and itself as password."""
+
+LIST_STREAM: Final = "CERTIFICATES"
+LIST_SUBJECT: Final = "tocsin.certificates"
+LIST_REQUEST: Final = f"$JS.API.STREAM.MSG.GET.{LIST_STREAM}"
+BROKER_INBOX: Final = "_INBOX_broker"
 
 NODE_SAYS: Final = ("NBIRTH", "NDATA", "NDEATH")
 DEVICE_SAYS: Final = ("DBIRTH", "DDATA", "DDEATH")
@@ -30,9 +37,18 @@ NOT_HEARD_BY_ANYBODY: Final = ("tocsin.>", "_INBOX.>", "_R_.>", "$JS.>", "$KV.>"
 
 
 def users_text(certificates: Iterable[Certificate], now: datetime) -> str:
-    """The users of a server's `authorization`: the cloud side and every certificate that counts at `now`."""
-    users = [{"user": CLOUD}, *(_gateway(each) for each in certificates if each.counts(now))]
+    """The users of a server's `authorization`: the cloud side, servers, every certificate that counts at `now`."""
+    users = [{"user": CLOUD}, _broker(), *(_gateway(each) for each in certificates if each.counts(now))]
     return "\n".join(["users: [", *(f"  {json.dumps(user)}" for user in users), "]", ""])
+
+
+def _broker() -> dict[str, Any]:
+    hears = [LIST_SUBJECT, f"{BROKER_INBOX}.>"]
+    return {
+        "user": BROKER,
+        "permissions": {"publish": {"allow": [LIST_REQUEST]}, "subscribe": {"allow": hears}},
+        "allowed_connection_types": ["STANDARD"],
+    }
 
 
 def _gateway(certificate: Certificate) -> dict[str, Any]:

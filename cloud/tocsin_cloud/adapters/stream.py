@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
+from random import SystemRandom
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -47,6 +48,8 @@ COMMAND_PATIENCE_S: Final = 8.0
 AGAIN_S: Final = 0.5
 CATCH_UP_S: Final = 5.0
 API_TIMEOUT_S: Final = 2.0
+# How often numbers that were left out are compared with what the stream still holds.
+LOOK_S: Final = 5.0
 # What nats-server answers: no leader at the moment, too few servers for the copies, not a cluster at all.
 UNAVAILABLE: Final = 503
 TOO_FEW_SERVERS: Final = 10005
@@ -107,10 +110,11 @@ class Message:
     payload: bytes
 
 
-async def connect(url: str, name: str, tls: SSLContext | None = None) -> Client:
+async def connect(url: str, name: str, tls: SSLContext | None = None, inbox: str = "_INBOX") -> Client:
     """Connect to the nats-server at `url`; the connection comes back by itself for as long as the process lives.
 
     `url` may name every server of a cluster, by commas: whichever answers will do. `tls` is for a `tls://` address.
+    Answers come to subjects under `inbox`.
 
     Raises:
         nats.errors.NoServersError: nothing answers there.
@@ -127,8 +131,12 @@ async def connect(url: str, name: str, tls: SSLContext | None = None) -> Client:
         log.info("nats connection back", client=name)
 
     client = Client()
+    servers = url.split(",")
+    SystemRandom().shuffle(servers)
     await client.connect(
-        url.split(","),
+        servers,
+        # Shuffled once: what a connection is lost to, or left for, is tried last, and never the same one at once.
+        dont_randomize=True,
         name=name,
         error_cb=on_error,
         disconnected_cb=on_disconnected,
@@ -138,6 +146,7 @@ async def connect(url: str, name: str, tls: SSLContext | None = None) -> Client:
         # A server that stands still is left for another one of the cluster after the third unanswered ping.
         ping_interval=2,
         tls=tls,
+        inbox_prefix=inbox,
     )
     return client
 
@@ -162,14 +171,23 @@ async def ensure_stream(client: Client, settings: StreamSettings) -> None:
             src=f"{SPARKPLUG}.*.>", dest=f"readings.{{{{partition({settings.partitions},1)}}}}.{{{{wildcard(1)}}}}.>"
         ),
     )
-    await _patiently(lambda: _ensure(client, replace(config, num_replicas=settings.copies)), PATIENCE_S)
+    await ensure(client, config, settings.copies)
+
+
+async def ensure(client: Client, config: StreamConfig, copies: int) -> None:
+    """Create a stream in so many copies, of which a single server keeps one, or bring an existing one up to date.
+
+    Raises:
+        nats.errors.Error: as `ensure_stream`.
+    """
+    await _patiently(lambda: _ensure(client, replace(config, num_replicas=copies)), PATIENCE_S)
 
 
 async def _ensure(client: Client, config: StreamConfig) -> None:
     manager = client.jsm(timeout=API_TIMEOUT_S)
     try:
         try:
-            await manager.stream_info(STREAM)
+            await manager.stream_info(str(config.name))
         except NotFoundError:
             await manager.add_stream(config)
         else:
@@ -243,8 +261,9 @@ class Feed:
     ) -> None:
         """Read behind `start`, only messages under `subjects` if any are given; nothing happens before `take`.
 
-        `on_dropped` is told how many messages the stream dropped before they were taken. Under `subjects` they may have
-        been others', and are seen only where the consumer is made anew: numbers are left out there at any time.
+        `on_dropped` is told how many messages the stream dropped before they were taken. Under `subjects` that is at
+        most: numbers are left out there at any time, and those that the stream no longer holds a few seconds later
+        may have been others'.
         """
         self._client = client
         self._on_dropped = on_dropped
@@ -257,8 +276,11 @@ class Feed:
         self._consumer_sequence = 0
         # Whether the next message taken has the number after the last one's, where nothing was dropped.
         self._numbered_on = False
-        # The stream's first message when last asked, and up to which one it was told of what is gone.
-        self._first = self._told = 0
+        # The stream's first message when last asked, and up to which one nothing is to come or to be told any more.
+        self._first = self._settled = 0
+        # Under subjects: the numbers left out since the stream was last asked, as those before and the last of them.
+        self._left_out: list[tuple[int, int]] = []
+        self._ask_at = 0.0
         self._heard = 0.0
         self._taken_at = 0.0
         self._caught_up = False
@@ -298,6 +320,8 @@ class Feed:
             if 0 < len(self._waiting) < most:
                 await asyncio.sleep(min(self._taken_at + gather_s, deadline) - self._clock.monotonic())
             taken = await self._drain(most, until)
+            if self._left_out:
+                await self._ask_for_left_out()
             now = self._clock.monotonic()
             if taken:
                 self._taken_at = now
@@ -346,7 +370,10 @@ class Feed:
             self.pending = int(fields[4])
             self._caught_up = self.pending == 0
             sequence, time_ns = int(fields[1]), int(fields[3])
-            if self._numbered_on and not self._subjects:
+            if self._subjects:
+                self._leave_out(sequence - 1)
+                self._settled = sequence
+            elif self._numbered_on:
                 self._missed(sequence)
             self._numbered_on = True
             self._last = Position(sequence, time_ns)
@@ -368,6 +395,8 @@ class Feed:
         elif stalled is None:
             # The server has nothing more to send, or it would not be idle.
             self._caught_up = True
+            if self._subjects:
+                self._leave_out(int((message.headers or {}).get("Nats-Last-Stream", 0)))
 
     async def _drop(self, reason: str | None) -> None:
         subscription, self._subscription = self._subscription, None
@@ -415,7 +444,8 @@ class Feed:
         elif await self._kept(self._last) is Kept.ANOTHER:
             # Numbers of a lost or rebuilt stream mean nothing any more; its time stamps still do.
             log.error("the stream was rebuilt: reading on by time", position=self._last.sequence)
-            self._numbered_on, self._told = False, 0
+            self._numbered_on, self._settled = False, 0
+            self._left_out.clear()
             config.deliver_policy = DeliverPolicy.BY_START_TIME
             config.opt_start_time = datetime.fromtimestamp((self._last.time_ns // 1000 + 1) / 1e6, tz=UTC)
         else:
@@ -427,16 +457,41 @@ class Feed:
 
     def _missed(self, reached: int) -> None:
         """Tell of what the stream dropped between the last message taken and number `reached`."""
-        dropped = reached - 1 - max(self._last.sequence, self._told)
+        dropped = reached - 1 - max(self._last.sequence, self._settled)
         if dropped > 0:
-            self._told = reached - 1
-            log.error(
-                "the stream dropped messages before they were read",
-                after=self._last.sequence,
-                messages=dropped,
-                at_most=bool(self._subjects),
-            )
-            self._on_dropped(dropped)
+            self._settled = reached - 1
+            self._tell_dropped(dropped)
+
+    def _tell_dropped(self, messages: int) -> None:
+        at, at_most = self._last.sequence, bool(self._subjects)
+        log.error("the stream dropped messages before they were read", after=at, messages=messages, at_most=at_most)
+        self._on_dropped(messages)
+
+    def _leave_out(self, upto: int) -> None:
+        """Note that the server has looked at all up to number `upto`, and had nothing to send since it last told."""
+        if upto > self._settled:
+            if self._numbered_on:
+                self._left_out.append((self._settled, upto))
+            self._settled = upto
+
+    async def _ask_for_left_out(self) -> None:
+        """Now and then tell of what was left out that the stream does not hold: it was dropped, or others' and was.
+
+        Whoever reads what came a moment ago is not told of others' messages, unless the stream holds no more than that.
+        """
+        now = self._clock.monotonic()
+        if now < self._ask_at:
+            return
+        self._ask_at = now + LOOK_S
+        try:
+            first = (await self._client.jsm(timeout=API_TIMEOUT_S).stream_info(STREAM)).state.first_seq
+        except (NatsError, TimeoutError, OSError) as error:
+            log.warning("the stream does not say what it holds", position=self._last.sequence, error=repr(error))
+            return
+        left_out, self._left_out = self._left_out, []
+        dropped = sum(max(0, min(upto, first - 1) - before) for before, upto in left_out)
+        if dropped:
+            self._tell_dropped(dropped)
 
     async def holds(self, position: Position) -> bool:
         """Whether the stream holds the message at `position`, or will not say now; then this feed is not `idle`.

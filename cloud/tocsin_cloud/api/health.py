@@ -31,6 +31,7 @@ ORDERS_S: Final = 120.0
 CERTIFICATE_NS: Final = 14 * 86_400 * NS
 DISK_LEAST: Final = 0.1
 UNREAD_MOST: Final = 0.5
+REBUILT_S: Final = 3600.0
 NAMED: Final = 5
 ROLES: Final = ("alarms", "historian")
 
@@ -167,6 +168,7 @@ def _of_the_work(seen: Seen) -> Iterator[model.Trouble]:
     elif behind > ALARMS_BEHIND_S:
         since = seen.now_ns - round(behind * NS)
         yield _fault("role", "alarms", since, "报警判断停止或滞后", "Alarms are not judged, or late")
+    yield from _of_what_was_rebuilt(seen)
     stored = seen.behind_s("historian")
     if stored is None:
         yield _warning("history-behind", "historian", None, "没有进程在存储历史", "Nobody stores readings")
@@ -174,6 +176,18 @@ def _of_the_work(seen: Seen) -> Iterator[model.Trouble]:
         since = seen.now_ns - round(stored * NS)
         yield _warning(
             "history-behind", "historian", since, "历史存储滞后（不影响报警）", "The history is behind (alarms are not)"
+        )
+
+
+def _of_what_was_rebuilt(seen: Seen) -> Iterator[model.Trouble]:
+    at_s, waiting = seen.figure("engine_rebuilt_timestamp_seconds") or 0.0, int(seen.figure("alarms_unconfirmed") or 0)
+    if at_s and (waiting or seen.now_ns / NS - at_s < REBUILT_S):
+        yield _warning(
+            "alarms-rebuilt",
+            "alarms",
+            round(at_s * NS),
+            f"报警引擎状态丢失，已按数据库记录恢复；{waiting} 条报警尚无新读数确认",
+            f"The alarm engine's state was lost: alarms stand as recorded, {waiting} of them unconfirmed by a reading",
         )
 
 

@@ -10,6 +10,7 @@ Severity = Literal["fault", "warning"]
 TroubleKind = Literal[
     "not-ready",
     "role",
+    "alarms-rebuilt",
     "broker",
     "gateway-away",
     "gateway-silent",

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import BytesIO
+from itertools import pairwise
 from math import inf
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from tocsin_cloud.adapters.history import HistoryError, StoredReadings, Trend
+from tocsin_cloud.adapters.history import HistoryError, StoredReadings, Trend, Wanted
 from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.api.ports import (
@@ -46,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 ASK: Final = "tocsin.ask"
 HISTORY: Final = f"{ASK}.history"
+EACH: Final = f"{ASK}.history-each"
 LOOK_S: Final = 0.5
 # What is long, all figures and what is known of each gateway, need not be as new. Who asks without it says so in a
 # header: a worker of an earlier version tells everything all the same.
@@ -112,6 +114,7 @@ async def answering(client: Client, told: Told) -> AsyncIterator[None]:
     asked = {f"{ASK}.{role}.{told.site}": partial(_answer_state, told, figures, role) for role in told.leases}
     if Role.HISTORIAN in told.leases:
         asked[f"{HISTORY}.{told.site}"] = partial(_answer_history, told)
+        asked[f"{EACH}.{told.site}"] = partial(_answer_each, told)
     subscriptions = [await client.subscribe(subject, cb=answer) for subject, answer in asked.items()]
     log.info("worker answers", site=told.site, roles=sorted(told.leases))
     try:
@@ -143,6 +146,19 @@ async def _answer_history(told: Told, message: Msg) -> None:
     else:
         columns = {name: getattr(trend, name) for name in Trend.__slots__}
         await message.respond(_pack(columns, None))
+
+
+async def _answer_each(told: Told, message: Msg) -> None:
+    if not told.leases[Role.HISTORIAN].trusted:
+        return
+    wanted = [Wanted(*each) for each in json.loads(message.data)]
+    try:
+        trends = await told.history.read_each(wanted)
+    except HistoryError as error:
+        await message.respond(_pack({}, str(error) or repr(error)))
+    else:
+        columns = {name: np.concatenate([getattr(trend, name) for trend in trends]) for name in Trend.__slots__}
+        await message.respond(_pack(columns, [len(trend.time_ns) for trend in trends]))
 
 
 async def _present(role: Role, told: Told, first: int | None) -> tuple[Columns, dict[str, Any]]:
@@ -418,7 +434,7 @@ class RemoteHistory:
     def __init__(self, client: Client, site: str) -> None:
         """Ask the historian of `site`."""
         self._client = client
-        self._subject = f"{HISTORY}.{site}"
+        self._site = site
 
     async def read(self, point_id: str, start_ns: int, end_ns: int, step_ns: int | None, limit: int) -> Trend:
         """As `tocsin_cloud.adapters.history.StoredReadings.read`.
@@ -426,12 +442,27 @@ class RemoteHistory:
         Raises:
             HistoryError: the store, or the historian, does not answer.
         """
-        asked = json.dumps([point_id, start_ns, end_ns, step_ns, limit]).encode()
+        columns, _ = await self._asked(HISTORY, [point_id, start_ns, end_ns, step_ns, limit])
+        return Trend(**columns)
+
+    async def read_each(self, wanted: Sequence[Wanted]) -> list[Trend]:
+        """As `tocsin_cloud.adapters.history.StoredReadings.read_each`; all rows together must fit into a message.
+
+        Raises:
+            HistoryError: the store, or the historian, does not answer.
+        """
+        columns, rows = await self._asked(EACH, wanted)
+        ends = np.cumsum([0, *rows])
+        return [Trend(**{name: column[slice(*span)] for name, column in columns.items()}) for span in pairwise(ends)]
+
+    async def _asked(self, what: str, asked: object) -> tuple[Columns, Any]:
         try:
-            reply = await self._client.request(self._subject, asked, timeout=HISTORY_PATIENCE_S)
+            reply = await self._client.request(
+                f"{what}.{self._site}", json.dumps(asked).encode(), timeout=HISTORY_PATIENCE_S
+            )
         except NatsError as error:
             raise HistoryError(f"the historian does not answer: {error!r}") from error
-        columns, refused = _unpack(reply.data)
-        if refused is not None:
-            raise HistoryError(refused)
-        return Trend(**columns)
+        columns, rest = _unpack(reply.data)
+        if isinstance(rest, str):
+            raise HistoryError(rest)
+        return columns, rest

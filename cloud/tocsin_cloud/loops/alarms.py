@@ -23,7 +23,9 @@ from tocsin_cloud.adapters.snapshot import Snapshot
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError, when_back
 from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
+from tocsin_cloud.loops.births import Births
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.delegation import Delegation, Kept
 from tocsin_cloud.loops.disagreeing import untold
@@ -43,6 +45,7 @@ from tocsin_cloud.loops.journal import (
     standing,
 )
 from tocsin_cloud.loops.live import Known, LiveView, Outlook
+from tocsin_cloud.loops.rebuilding import Unconfirmed, as_recorded, note_kept, recorded
 from tocsin_cloud.settings import AlarmSettings, LimitSettings
 from tocsin_core import engine
 from tocsin_core.clock import Clock
@@ -135,6 +138,10 @@ class AlarmsWorker:
         self._share_at = 0.0  # when the next snapshot goes to other machines (monotonic s)
         self._caught_up = False
         self._clean = False  # nothing in the engine waits for its commit
+        # Not all that led to what is committed was heard, and how alarms stand is not taken from the tables yet.
+        self._bare = False
+        self._births: Births | None = None  # who has to be asked, where what was known of gateways is lost
+        self._unconfirmed = Unconfirmed()
         self._answered: dict[str, int] = {}
         self._floods = Floods(self._rules, parts.live, parts.metrics)
         self._delegation = Delegation(parts.plant, self._rules)
@@ -226,13 +233,23 @@ class AlarmsWorker:
         """The stream behind what the engine knows: at first, that is what the snapshot holds."""
         if self._feed is None:
             await self._load(progress.position)
-            parts, dropped = self._parts, self._parts.metrics.unread_dropped.labels(ROLE)
-            self._feed = Feed(parts.client, self._read, parts.clock, parts.subjects, dropped.inc)
+            self._bare = self._read == START != progress.position
+            self._feed = self._feed_behind(self._read)
         elif progress.position.sequence < self._read.sequence and progress.position.time_ns < self._read.time_ns:
             raise DatabaseSetBackError(
                 f"committed is message {progress.position.sequence}, after {self._read.sequence} was"
             )
         return self._feed
+
+    def _feed_behind(self, position: Position) -> Feed:
+        parts = self._parts
+        return Feed(parts.client, position, parts.clock, parts.subjects, self._note_dropped)
+
+    def _note_dropped(self, messages: int) -> None:
+        self._parts.metrics.unread_dropped.labels(ROLE).inc(messages)
+        if not self._caught_up:
+            # The holder may have read them: what came of them is in the tables alone.
+            self._bare = True
 
     async def _take_over(self) -> Feed:
         parts = self._parts
@@ -242,25 +259,34 @@ class AlarmsWorker:
         parts.outlet.drop(progress.computed)
         await self._catch_up(feed, progress.position, inf)
         parts.outlet.drop(progress.computed)
+        if self._bare or self._lacks(progress.position):
+            feed = await self._rebuild(feed, progress.position)
+        replayed = parts.clock.monotonic()
         self._committed, self._clean = self._read, True
         await when_back(self._reconcile, "takeover")
+        reconciled = parts.clock.monotonic()
         await when_back(self._recall, "takeover")
         # What the last holder said of it may not have come.
-        await self._tell_gateways({}, self._known_as(range(len(self._rules.definitions))))
+        await self._tell_gateways({}, self._known_as(self._delegation.told()))
         self._caught_up = True
         log.info(
             "alarms worker ready",
             position=self._read.sequence,
             replayed=self._read.sequence - before,
-            replayed_s=round(parts.clock.monotonic() - started, 3),
+            replayed_s=round(replayed - started, 3),
+            reconciled_s=round(reconciled - replayed, 3),
+            told_s=round(parts.clock.monotonic() - reconciled, 3),
         )
         return feed
 
     async def _work(self, feed: Feed) -> None:
         parts = self._parts
-        noted = shown = parts.clock.monotonic()
+        # Whoever takes over says at once how far it has come.
+        noted, shown = -inf, parts.clock.monotonic()
         while True:
             messages = await feed.take(TAKE, WAIT_S, gather_s=GATHER_S)
+            if self._births is not None:
+                await self._births.ask()
             parts.metrics.lag.labels(ROLE).set(feed.pending)
             if messages:
                 await self._look_up(messages)
@@ -288,6 +314,7 @@ class AlarmsWorker:
             return
         self._parts.live.outlooks = _outlooks(self._state, self._rules)
         self._floods.show(self._state.now_ns)
+        self._parts.metrics.unconfirmed.set(self._unconfirmed.count(self._state, self._rules))
         for gateway, alarms in self._delegation.disagreements(self._state).items():
             self._parts.metrics.disagreements.labels(gateway).set(alarms)
 
@@ -339,7 +366,7 @@ class AlarmsWorker:
         What came of these messages is in the database. Computed readings alone are kept: the stream may lack the last.
         """
         clock, outlet = self._parts.clock, self._parts.outlet
-        while self._read.sequence < committed.sequence or self._read.time_ns < committed.time_ns:
+        while self._lacks(committed):
             left = deadline - clock.monotonic()
             if left <= 0:
                 return
@@ -353,6 +380,49 @@ class AlarmsWorker:
                 # The stream no longer holds what was committed (it was rebuilt or trimmed): nothing to catch up with.
                 return
 
+    def _lacks(self, committed: Position) -> bool:
+        """Whether the engine has not come as far as `committed`."""
+        return self._read.sequence < committed.sequence or self._read.time_ns < committed.time_ns
+
+    async def _rebuild(self, feed: Feed, committed: Position) -> Feed:
+        """Let alarms stand as the tables say, and go on behind `committed`.
+
+        The engine began without a snapshot, or with one from which the stream does not lead there any more.
+        """
+        parts, replayed = self._parts, self._read
+        if self._lacks(committed):
+            await feed.close()
+            feed = self._feed = self._feed_behind(committed)
+            self._read = committed
+        kept = await when_back(self._as_recorded, "takeover")
+        began_bare, self._bare = self._bare, False
+        # A snapshot after which nothing was decided, as in a backup, is no loss.
+        if not kept and (replayed == committed or not began_bare):
+            return feed
+        parts.metrics.rebuilt.set(parts.clock.now_ns() / NS)
+        log.error(
+            "the engine's state was lost: alarms stand as they were recorded, windows and delays begin anew",
+            alarms=len(kept),
+            replayed_from_the_stream=replayed.sequence,
+        )
+        # What was known of gateways is lost as well, and the historian may know all that it needs.
+        self._births = Births(parts.client, parts.metrics, parts.clock, parts.settings.rebirth_interval_s)
+        for node, known in parts.live.gateways.items():
+            if known.state == "unknown":
+                self._births.want(node)
+        return feed
+
+    async def _as_recorded(self) -> list[Occurrence]:
+        known = engine.initial(self._rules, self._read.time_ns) if self._state is None else self._state
+        async with self._parts.lease.write() as session:
+            # What has returned behind an old snapshot, however old, is over.
+            since_ns = self._kept.time_ns or self._read.time_ns
+            state, kept = as_recorded(known, self._rules, await recorded(session, since_ns))
+            await note_kept(session, kept, self._read, self._parts.clock.now_ns())
+        self._state = state
+        self._unconfirmed.begin(state, self._rules, kept)
+        return kept
+
     async def _reconcile(self) -> None:
         """Let the tables and the engine agree on what stands: they do not where the plant has changed.
 
@@ -361,12 +431,10 @@ class AlarmsWorker:
         state = self._state
         if state is None:
             return
-        onsets = state.onset_ns.tolist()
-        present = {
-            definition.id: engine.occurrence_id(definition.id, onset)
-            for definition, onset in zip(self._rules.definitions, onsets, strict=True)
-            if onset
-        }
+        begun = np.flatnonzero(state.onset_ns)
+        alarms = [self._rules.definitions[number].id for number in begun.tolist()]
+        onsets = state.onset_ns[begun].tolist()
+        present = {alarm: engine.occurrence_id(alarm, onset) for alarm, onset in zip(alarms, onsets, strict=True)}
         async with self._parts.lease.write() as session:
             closed = await close_orphans(session, present, self._parts.clock.now_ns())
             stands = await standing(session)
@@ -417,6 +485,8 @@ class AlarmsWorker:
         self._count(self._parts.metrics.ahead, int(np.count_nonzero(frame.time_ns != fed.frame.time_ns)))
         self._parts.live.hear(fed, message.time_ns, sent_ms(message.payload))
         self._follow(batch, fed, message.time_ns)
+        if self._births is not None and fed.rebirth and fed.group is not None and fed.gateway is not None:
+            self._births.want((fed.group, fed.gateway))
         if not len(fed.frame):
             return
         # What births repeat and what was kept during a cut is old by nature: its age is no latency of ours.
@@ -620,7 +690,7 @@ class AlarmsWorker:
             log.warning("journal not acknowledged", reason=str(error) or repr(error))
 
     def _snapshot_is_due(self) -> bool:
-        free = self._saving is None or self._saving.done()
+        free = not self._bare and (self._saving is None or self._saving.done())
         return free and self._read != self._kept and self._parts.clock.monotonic() >= self._keep_at
 
     def _keep_snapshot(self) -> None:

@@ -38,6 +38,9 @@ async def keep_telling(
             if lease.trusted:
                 metrics.lease_epoch.labels(role, lease.holder).set(lease.epoch)
                 continue
+            if not lease.stands_by:
+                # Who has yet to load what the work needs takes it over from nobody.
+                continue
             candidate = Candidate(role, lease.holder, behind() if role is Role.ALARMS else 0)
             try:
                 await client.publish(f"{CANDIDATE}.{site}", json.dumps(asdict(candidate)).encode())

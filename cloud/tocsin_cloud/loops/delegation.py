@@ -172,6 +172,11 @@ class Delegation:
         same = theirs.reaches(onset_ns) or theirs.phase in UNANSWERED
         return self._order(command, identity, theirs.onset_ns if same else onset_ns)
 
+    def told(self) -> Iterator[int]:
+        """The definitions of which gateways have told."""
+        for known in self._theirs.values():
+            yield from (self._rules.index[alarm] for alarm in known)
+
     def known_as(self, numbers: Iterable[int], state: State) -> dict[str, list[Naming]]:
         """By gateway, as what those of the definitions `numbers` are known here that stand or wait there.
 

@@ -1,6 +1,7 @@
 """Evidence: the trend around the alarm that opened a ticket, kept with the ticket while the history still has it."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final, NamedTuple
@@ -8,9 +9,10 @@ from typing import Any, Final, NamedTuple
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from sqlalchemy import select
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import aliased
 
-from tocsin_cloud.adapters.history import HistoryError, StoredReadings
+from tocsin_cloud.adapters.history import HistoryError, StoredReadings, Trend, Wanted
 from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
@@ -26,10 +28,13 @@ log = structlog.get_logger()
 
 DRAWN: Final = (*LIMITS, *GRADES)
 MOST_ROWS: Final = 2000
-NS: Final = 1_000_000_000
+MS: Final = 1_000_000
+NS: Final = 1000 * MS
 # The history may be behind the alarm: after this long, evidence without the raising itself is better than none.
 PATIENCE_S: Final = 10.0
-# After each evidence, so many times as long as it took.
+# Looked for in one pass: of so many the trends, all rows of each, fit into a message of 4 MiB.
+AT_ONCE: Final = 32
+# After each pass, so many times as long as it took.
 REST: Final = 4.0
 
 
@@ -46,16 +51,35 @@ class EvidenceParts:
     settings: AlarmSettings
 
 
+class Portion:
+    """How many tickets are looked for in one pass: a slow history answers in time for few of them only."""
+
+    def __init__(self) -> None:
+        """As many as there may be."""
+        self.tickets = AT_ONCE
+
+    def failed(self) -> None:
+        """Note that nothing came of a pass."""
+        self.tickets = max(1, self.tickets // 2)
+
+    def went(self) -> None:
+        """Note that a pass went through."""
+        self.tickets = min(AT_ONCE, self.tickets + 1)
+
+
 async def keep_evidence(parts: EvidenceParts) -> None:
     """Look for tickets that need evidence, now and then; runs until cancelled."""
     # Made before the first alarm: of a large plant it takes a moment.
     places = parts.plant.point_index
-    failed = False
+    portion, failed = Portion(), False
     while True:
         try:
-            for wanting in await _wanting(parts):
+            tickets = await wanting(parts.database)
+            while tickets:
                 begun = parts.clock.monotonic()
-                await _keep(parts, wanting, places.get(wanting.occurrence.point))
+                now, tickets = tickets[: portion.tickets], tickets[portion.tickets :]
+                await _keep(parts, now, places)
+                portion.went()
                 # In a flood the history has more to do than to be asked for pictures.
                 await asyncio.sleep(REST * (parts.clock.monotonic() - begun))
             failed = False
@@ -64,10 +88,11 @@ async def keep_evidence(parts: EvidenceParts) -> None:
             if not failed:
                 log.warning("evidence not kept", reason=str(error))
             failed = True
+            portion.failed()
         await asyncio.sleep(parts.settings.evidence_interval_s)
 
 
-class _Wanting(NamedTuple):
+class Wanting(NamedTuple):
     """A ticket that needs evidence, and the raising that opened it."""
 
     ticket: str
@@ -75,51 +100,67 @@ class _Wanting(NamedTuple):
     occurrence: Occurrence
 
 
-async def _wanting(parts: EvidenceParts) -> list[_Wanting]:
+async def wanting(database: Database) -> list[Wanting]:
     """Open tickets without evidence, and those whose alarm has returned since it was taken."""
-    # Of what there is already no more is read than whether it is whole: there may be many tickets.
+    # The last occurrence of the ticket's alarm before it was opened is the one that opened it.
+    before = aliased(Occurrence)
+    opener = select(func.max(before.raised_ns)).where(
+        before.alarm == Ticket.alarm, before.raised_ns <= Ticket.opened_ns
+    )
+    # Of what there is already no more is read than whether it is whole, and only where the alarm has returned: there
+    # may be many tickets.
     whole = Ticket.evidence["complete"].as_boolean()
     query = (
-        select(Ticket.id, Ticket.opened_ns, Ticket.evidence.is_(None), Occurrence)
-        .join(Occurrence, (Occurrence.alarm == Ticket.alarm) & (Occurrence.raised_ns <= Ticket.opened_ns))
-        .where(Ticket.state != str(TicketState.ACCEPTED), Ticket.evidence.is_(None) | ~whole)
-        .order_by(Ticket.id, Occurrence.raised_ns)
+        select(Ticket.id, Ticket.opened_ns, Occurrence)
+        .join(Occurrence, (Occurrence.alarm == Ticket.alarm) & (Occurrence.raised_ns == opener.scalar_subquery()))
+        .where(
+            Ticket.state != str(TicketState.ACCEPTED),
+            Ticket.evidence.is_(None) | (Occurrence.returned_ns.is_not(None) & ~whole),
+        )
+        .order_by(Ticket.id)
     )
-    async with parts.database.read() as session:
-        # The last occurrence of the ticket's alarm before it was opened is the one that opened it.
-        newest = {row[0]: row for row in await session.execute(query)}
-    return [
-        _Wanting(ticket, opened_ns, occurrence)
-        for ticket, opened_ns, none, occurrence in newest.values()
-        if none or occurrence.returned_ns is not None
-    ]
+    async with database.read() as session:
+        return [Wanting(*row) for row in await session.execute(query)]
 
 
-async def _keep(parts: EvidenceParts, wanting: _Wanting, place: int | None) -> None:
-    ticket, opened_ns, occurrence = wanting
-    point = None if place is None else parts.plant.points[place]
-    begin = occurrence.raised_ns - int(parts.settings.evidence_before_s * NS)
-    now = parts.clock.now_ns()
-    end = now if occurrence.returned_ns is None else occurrence.returned_ns + NS
-    step_ns = max(NS, (end - begin) // MOST_ROWS)
-    trend = await parts.history.read(occurrence.point, begin, end, step_ns, MOST_ROWS + 1)
-    reached = bool(len(trend.time_ns)) and int(trend.time_ns[-1]) + step_ns > occurrence.raised_ns
-    if not reached and now - opened_ns < PATIENCE_S * NS:
+async def _keep(parts: EvidenceParts, tickets: Sequence[Wanting], places: Mapping[str, int]) -> None:
+    now_ns = parts.clock.now_ns()
+    wanted = [_span(each.occurrence, now_ns, parts.settings) for each in tickets]
+    found = {
+        each.ticket: _evidence(parts.plant, each.occurrence, span, trend, places.get(each.occurrence.point))
+        for each, span, trend in zip(tickets, wanted, await parts.history.read_each(wanted), strict=True)
+        if _reached(trend, span, each.occurrence) or now_ns - each.opened_ns >= PATIENCE_S * NS
+    }
+    if not found:
         return
-    limits = [] if point is None else [d for d in point.definitions if d.kind in DRAWN]
-    evidence: dict[str, Any] = {
+    async with parts.lease.write() as session:
+        for ticket, evidence in found.items():
+            await session.execute(update(Ticket).where(Ticket.id == ticket).values(evidence=evidence))
+    for ticket in found:
+        await publish_event(parts.client, "ticket", {"id": ticket})
+
+
+def _span(occurrence: Occurrence, now_ns: int, settings: AlarmSettings) -> Wanted:
+    begin = occurrence.raised_ns - int(settings.evidence_before_s * NS)
+    end = now_ns if occurrence.returned_ns is None else occurrence.returned_ns + NS
+    step_ns = max(NS, -(-(end - begin) // (MOST_ROWS * MS)) * MS)
+    return Wanted(occurrence.point, begin, end, step_ns)
+
+
+def _reached(trend: Trend, span: Wanted, occurrence: Occurrence) -> bool:
+    return bool(len(trend.time_ns)) and int(trend.time_ns[-1]) + span.step_ns > occurrence.raised_ns
+
+
+def _evidence(plant: Plant, occurrence: Occurrence, span: Wanted, trend: Trend, place: int | None) -> dict[str, Any]:
+    limits = [] if place is None else [d for d in plant.points[place].definitions if d.kind in DRAWN]
+    return {
         "point": occurrence.point,
         "unit": occurrence.unit,
-        "from": begin,
-        "to": end,
+        "from": span.start_ns,
+        "to": span.end_ns,
         "time": trend.time_ns.tolist(),
         "value": [value if isfinite(value) else None for value in trend.mean.tolist()],
         "limits": [{"kind": str(d.kind), "setpoint": d.setpoint} for d in limits],
         "raised_at": occurrence.raised_ns,
         "complete": occurrence.returned_ns is not None,
     }
-    async with parts.lease.write() as session:
-        row = await session.get(Ticket, ticket)
-        if row is not None:
-            row.evidence = evidence
-    await publish_event(parts.client, "ticket", {"id": ticket})

@@ -30,7 +30,7 @@ class Hearing:
     ) -> None:
         """Have heard nothing, or go on from a snapshot by `restore`."""
         self._table = table
-        self._session = session or HostSession(table.resolve)
+        self._session = session or HostSession(table.resolve, settings.reorder_ns)
         self._limits = limits or Limits(settings)
 
     def hear(self, message: Message) -> Fed:
@@ -49,6 +49,10 @@ class Hearing:
         fault = Fault(TOO_FAST, f"{sender or 'nobody that was born'} sends faster than it may")
         return Fed(Frame.empty(), topic.group, topic.node, faults=(fault,))
 
+    def overdue(self, now_ns: int) -> list[tuple[str, str]]:
+        """The gateways of which messages have been waited for in vain (`HostSession.overdue`)."""
+        return self._session.overdue(now_ns)
+
     def snapshot(self) -> bytes:
         """Everything that is remembered, as bytes for `restore`."""
         limits = json.dumps(self._limits.to_json(), ensure_ascii=False, separators=(",", ":"))
@@ -64,9 +68,8 @@ class Hearing:
         held = json.loads(snapshot)
         # Earlier versions kept the session alone, and limited nobody.
         session = held.get("session", held)
-        return cls(
-            table, settings, HostSession.restore_from(session, table.resolve), Limits(settings, held.get("limits"))
-        )
+        of_host = HostSession.restore_from(session, table.resolve, settings.reorder_ns)
+        return cls(table, settings, of_host, Limits(settings, held.get("limits")))
 
 
 def hear(session: HostSession, table: PointTable, message: Message) -> Fed:

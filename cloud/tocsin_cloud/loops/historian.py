@@ -11,12 +11,13 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from tocsin_cloud.adapters.gateways import ask_rebirth, send_committed
+from tocsin_cloud.adapters.gateways import send_committed
 from tocsin_cloud.adapters.history import History, HistoryError
 from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data
+from tocsin_cloud.loops.births import Births
 from tocsin_cloud.loops.clocks import GatewayClock
 from tocsin_cloud.loops.computed import COMPUTED, decode
 from tocsin_cloud.loops.hearing import TOO_FAST, Hearing
@@ -86,7 +87,7 @@ class Historian:
         self._waiting = 0
         self._counted = 0
         self._touched: set[Address] = set()
-        self._asked: dict[Address, float] = {}
+        self._births = Births(parts.client, parts.metrics, parts.clock, parts.settings.rebirth_interval_s)
         self._floods: dict[str, float] = {}
         self._commits = 0
         self._due: deque[tuple[int, dict[Address, int]]] = deque()
@@ -155,7 +156,6 @@ class Historian:
             self._session = Hearing.restore(session, self._parts.table, self._parts.limits)
             self._session_position = Position(*kept["position"])
             self._repeats = Repeats(self._parts.table, kept.get("newest", {}))
-        self._ask: set[Address] = set()
         self._show(0.0)
 
     def _take(self, message: Message) -> None:
@@ -182,7 +182,7 @@ class Historian:
             self._parts.quarantine.add(message.topic, message.payload, "too-many-holes", detail, message.time_ns)
             return
         if fed.rebirth and self._parts.clock.now_ns() - message.time_ns < RECENT_NS:
-            self._ask.add(address)
+            self._births.want(address)
         self._keep(address, fed)
 
     def _note_faults(self, message: Message, fed: Fed) -> None:
@@ -381,20 +381,9 @@ class Historian:
                     log.warning("acknowledgement not sent", gateway=node, reason=str(error) or repr(error))
 
     async def _ask_for_births(self) -> None:
-        parts = self._parts
-        asking, self._ask = self._ask, set()
-        now = parts.clock.monotonic()
-        # Who was asked long ago is forgotten: names that nobody declared come without end.
-        recent = now - parts.settings.rebirth_interval_s
-        self._asked = {address: asked_at for address, asked_at in self._asked.items() if asked_at > recent}
-        for group, node in asking - self._asked.keys():
-            self._asked[group, node] = now
-            log.info("asking for a rebirth", group=group, gateway=node)
-            parts.metrics.rebirths.inc()
-            try:
-                await ask_rebirth(parts.client, group, node, parts.clock.now_ns())
-            except (NatsError, OSError) as error:
-                log.warning("rebirth not asked", gateway=node, reason=str(error) or repr(error))
+        for node in self._session.overdue(self._parts.clock.now_ns()):
+            self._births.want(node)
+        await self._births.ask()
 
 
 async def retain(history: History, settings: HistorianSettings, clock: Clock) -> None:

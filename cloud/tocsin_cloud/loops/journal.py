@@ -287,12 +287,11 @@ async def close_orphans(session: AsyncSession, present: Mapping[str, str], now_n
 
     `present` maps an alarm's id to its present occurrence. Returns what was closed.
     """
-    rows = await session.scalars(select(sql.Occurrence).where(sql.Occurrence.phase != Phase.NORMAL.text))
+    stand = select(sql.Occurrence.id, sql.Occurrence.alarm).where(sql.Occurrence.phase != Phase.NORMAL.text)
+    orphans = {one for one, alarm in await session.execute(stand) if present.get(alarm) != one}
     steps: list[dict[str, Any]] = []
     closed: list[str] = []
-    for row in rows:
-        if present.get(row.alarm) == row.id:
-            continue
+    for row in (await occurrences_of(session, orphans)).values():
         over = Entry(row.alarm, Event.RETURN, now_ns, Phase.NORMAL, reason=NO_LONGER_WATCHED)
         phases = row.phase, over.phase.text
         steps.append(transition_row(over, row.id, row.alarm, phases, Position(0, now_ns), now_ns))

@@ -24,9 +24,8 @@ from tocsin_cloud.adapters.stream import stream_figures
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.orders import WAITING
 from tocsin_cloud.loops.outbox import FAILED, PENDING, SENDING
-from tocsin_cloud.loops.silence import silences, silent
+from tocsin_cloud.loops.silence import silent
 from tocsin_core.clock import Clock
-from tocsin_core.plant import Plant
 from tocsin_core.readings import I64, is_bad, is_good
 from tocsin_core.rules import NS
 from tocsin_core.tickets import TicketState
@@ -40,11 +39,11 @@ HOUR_NS: Final = 3600 * NS
 
 @dataclass(frozen=True, slots=True)
 class LookParts:
-    """What is looked at; `folder` is on the disk that is to have room."""
+    """What is looked at, with the `silences` of the plant; `folder` is on the disk that is to have room."""
 
     client: Client
     database: Database
-    plant: Plant
+    allowed_ns: I64
     live: LiveView
     metrics: WatchMetrics
     clock: Clock
@@ -78,9 +77,8 @@ class Look:
     """One who looks."""
 
     def __init__(self, parts: LookParts) -> None:
-        """Know for how long each point may be silent."""
+        """Wire only."""
         self._parts = parts
-        self._allowed_ns: I64 = silences(parts.plant)
 
     async def once(self) -> None:
         """Look at everything and set the figures."""
@@ -122,7 +120,7 @@ class Look:
         counts = (good, read & ~bad & ~good, bad, ~read)
         for name, which in zip(QUALITIES, counts, strict=True):
             metrics.points.labels(name).set(int(np.count_nonzero(which)))
-        late = silent(time_ns, quality, self._allowed_ns, now_ns)
+        late = silent(time_ns, quality, self._parts.allowed_ns, now_ns)
         metrics.points_silent.set(int(np.count_nonzero(late)))
 
     async def _at_stream(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tocsin_cloud.adapters.history import HistoryError, Trend
+from tocsin_cloud.adapters.history import HistoryError, Trend, Wanted, one_by_one
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.api.ports import (
@@ -147,6 +147,10 @@ class StoredTrend:
         value = (times - START_NS) / 1e9
         value[1:2] = np.nan
         return Trend(times, value, value - 1, value + 1, np.full(len(times), GOOD, dtype=np.uint8))
+
+    async def read_each(self, wanted: Sequence[Wanted]) -> list[Trend]:
+        """Return each as `read` does."""
+        return await one_by_one(self, wanted)
 
 
 class AlarmsWorker:

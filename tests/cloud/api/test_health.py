@@ -130,6 +130,21 @@ async def test_a_full_stream_is_no_trouble_and_what_a_role_has_yet_to_read_of_it
     assert told(await asked(bench)) == [("warning", "stream", "alarms")]
 
 
+async def test_alarms_that_stand_as_recorded_are_told(bench: Bench, figure: Set) -> None:
+    """For an hour after the engine's state was lost, and for as long as an alarm of then was not read of."""
+    all_is_well(bench, figure)
+    figure("engine_rebuilt_timestamp_seconds", START_NS / NS - 3601)
+    assert (await asked(bench))["troubles"] == []
+    figure("alarms_unconfirmed", 2)
+    (trouble,) = (await asked(bench))["troubles"]
+    assert (trouble["severity"], trouble["kind"]) == ("warning", "alarms-rebuilt")
+    assert trouble["since"] == rfc3339(START_NS - 3601 * NS)
+    assert trouble["text"]["en"].endswith("alarms stand as recorded, 2 of them unconfirmed by a reading")
+    figure("alarms_unconfirmed", 0)
+    figure("engine_rebuilt_timestamp_seconds", START_NS / NS - 3599)
+    assert told(await asked(bench)) == [("warning", "alarms-rebuilt", "alarms")]
+
+
 async def test_points_in_the_dark_are_told_by_device_since_their_alarm(bench: Bench, figure: Set) -> None:
     """A bad reading and one that is too old, with the time at which the instrument's own alarm was raised."""
     all_is_well(bench, figure)

@@ -1,4 +1,5 @@
-// An edge node made with sparkplug-client: births, then data when told by a line on stdin, then a death by its will.
+// An edge node made with sparkplug-client: births, again where a host asks, data when told by a line on stdin, then a
+// death by its will.
 const { newClient } = require("sparkplug-client");
 
 const client = newClient({
@@ -12,7 +13,7 @@ const client = newClient({
 });
 const now = Date.now();
 
-client.on("birth", () => {
+const beBorn = () => {
   client.publishNodeBirth({
     timestamp: now,
     metrics: [{ name: "bdSeq", type: "UInt64", value: 0 }, { name: "uptime", type: "Int32", value: -7 }],
@@ -25,6 +26,10 @@ client.on("birth", () => {
       { name: "label", type: "String", value: "north", timestamp: now },
     ],
   });
+};
+client.on("birth", beBorn);
+client.on("ncmd", ({ metrics }) => {
+  if (metrics.some(({ name, value }) => name === "Node Control/Rebirth" && value)) beBorn();
 });
 process.stdin.once("data", () => {
   client.publishDeviceData("tank", {

@@ -1,0 +1,133 @@
+"""Where neither a snapshot nor the stream tells how alarms came about, they stand as the tables have them."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL
+
+from tests.cloud.rig import GATEWAY, SITE
+from tests.cloud.test_alarms import Rig, rig
+from tests.support.postgres import on_both
+from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.gateways import ask_rebirth
+from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.stream import STREAM, publish_tick
+from tocsin_cloud.loops.rebuilding import KEPT
+from tocsin_core.clock import SystemClock
+
+
+def figure(r: Rig, name: str) -> float:
+    """One of the worker's figures."""
+    return r.metrics.registry.get_sample_value(name) or 0.0
+
+
+async def _is(r: Rig, phase: str) -> bool:
+    return await r.phase() == phase
+
+
+async def _raised(r: Rig, occurrences: int) -> bool:
+    return len(await r.all(sql.Occurrence)) == occurrences
+
+
+async def _shown(r: Rig, unconfirmed: int) -> bool:
+    await publish_tick(r.client, SITE, SystemClock().now_ns())
+    return figure(r, "tocsin_alarms_unconfirmed") == unconfirmed
+
+
+ALL, EARLIER, AN_OLD_SNAPSHOT = "all is lost", "what was earlier is lost", "there is an old snapshot"
+A_GAP = "behind an old snapshot there is a gap"
+
+
+async def _raised_and_hidden(r: Rig, lost: str) -> None:
+    """Raise P1/H, acknowledge and shelve it; where not all is lost the value is read again, after another birth."""
+    file, old = r.folder / "s.npz", b""
+    if lost in {AN_OLD_SNAPSHOT, A_GAP}:
+        async with r.working():
+            await eventually_async(lambda: r.live.gateways[SITE, GATEWAY].state == "online")
+        old = file.read_bytes()
+    async with r.working():
+        await r.gateway.send({0: 60.0})
+        await eventually_async(lambda: _is(r, "unacknowledged"))
+        assert (await r.command("ack")).accepted
+        assert (await r.command("shelve", duration_s=3600.0)).accepted
+        state = (await r.client.jsm().stream_info(STREAM)).state
+        if lost in {EARLIER, A_GAP}:
+            r.gateway.committed = r.gateway.newest
+            await ask_rebirth(r.client, SITE, GATEWAY, SystemClock().now_ns())
+            await eventually_async(lambda: r.gateway.rebirths == 1)
+            await r.gateway.send({0: 62.0})
+            index = r.plant.point_index["P1"]
+            await eventually_async(lambda: float(r.live.value[index]) == 62.0)
+    await r.client.jsm().purge_stream(STREAM, seq=state.last_seq + 1)
+    r.damage()
+    if old:
+        file.write_bytes(old)
+
+
+@on_both
+@pytest.mark.parametrize("lost", [ALL, EARLIER, AN_OLD_SNAPSHOT, A_GAP])
+def test_what_stands_in_the_tables_is_kept_and_the_readings_decide(tmp_path: Path, sql_url: URL, lost: str) -> None:
+    """It is the same occurrence, answered and shelved; that it is unconfirmed is told, until the first reading.
+
+    The gateway is asked for births that are lost, once. Nothing is raised, called or closed anew.
+    """
+
+    async def story() -> None:
+        async with rig(tmp_path, sql_url) as r:
+            await _raised_and_hidden(r, lost)
+            (before,) = await r.all(sql.Occurrence)
+            async with r.working():
+                assert figure(r, "tocsin_engine_rebuilt_timestamp_seconds") > 0
+                await eventually_async(lambda: _shown(r, 1))
+                (kept,) = await r.all(sql.Occurrence)
+                told = "id", "phase", "acknowledged_by", "shelved_until_ns", "suppressed", "returned_ns"
+                assert [getattr(kept, name) for name in told] == [getattr(before, name) for name in told]
+                assert (await r.command("unshelve")).accepted
+                # To an old snapshot the gateway is known: its next message tells that some were not heard.
+                await eventually_async(lambda: lost == AN_OLD_SNAPSHOT or r.gateway.rebirths == 1)
+                await r.gateway.send({0: 61.0})
+                await eventually_async(lambda: _shown(r, 0))
+                await eventually_async(lambda: r.gateway.rebirths == 1)
+            # What was kept is in the next snapshot.
+            async with r.working():
+                assert figure(r, "tocsin_engine_rebuilt_timestamp_seconds") == 0
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "normal"))
+            steps = [(step.event, step.reason) for step in await r.all(sql.Transition)]
+            assert [event for event, _ in steps] == ["raise", "acknowledge", "shelve", "", "unshelve", "return"]
+            assert steps[3][1] == KEPT
+            assert len(await r.all(sql.Occurrence)) == len(await r.all(sql.Ticket)) == 1
+            assert r.gateway.rebirths == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("lost", [AN_OLD_SNAPSHOT, A_GAP])
+def test_what_is_over_in_the_tables_is_not_raised_again_by_an_old_snapshot(tmp_path: Path, lost: str) -> None:
+    """In the snapshot the alarm is active; its return is in no message that is left."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+            old = (r.folder / "s.npz").read_bytes()
+            async with r.working():
+                assert (await r.command("ack")).accepted
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "normal"))
+                end = (await r.client.jsm().stream_info(STREAM)).state.last_seq
+                if lost == A_GAP:
+                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+            before = len(await r.all(sql.Transition))
+            await r.client.jsm().purge_stream(STREAM, seq=end + 1)
+            (r.folder / "s.npz").write_bytes(old)
+            async with r.working():
+                assert await r.phase() == "normal"
+                await r.gateway.send({0: 61.0})
+                await eventually_async(lambda: _raised(r, 2))
+            events = [step.event for step in await r.all(sql.Transition)]
+            assert events[before:] == ["raise"]
+
+    asyncio.run(story())
