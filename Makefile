@@ -35,7 +35,7 @@ setup: ## make .venv with tocsin and its locked libraries, and build the console
 	@+$(ALONE) $(S)/tocsin $(S)/console >&2
 
 setup-dev: ## the same without the page, with the test and check tools
-	@+$(ALONE) $(S)/dev $(S)/node_modules $(PEERS:%=$(S)/%) >&2
+	@+$(ALONE) $(S)/peers $(S)/node_modules $(PEERS:%=$(S)/%) >&2
 
 console: ## build the console page alone
 	@+$(ALONE) $(S)/console >&2
@@ -43,9 +43,9 @@ console: ## build the console page alone
 demo: setup ## run the simulated plant, gateways, cloud side and page (ARGS="--headless --seconds 90")
 	@exec $(BIN)/tocsin demo $(ARGS)
 
-# Three on two cores: the one with the whole systems (tests/conftest.py) waits for most of its time.
-test: setup-dev console ## run every test on three workers (ARGS="-k words" for some)
-	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
+# Four on two cores: the two with the whole systems and the demo (tests/conftest.py) wait for most of their time.
+test: setup-dev console ## run every test on four workers (ARGS="-k words" for some)
+	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
 
 check: setup-dev ## the static checks: ruff, mypy --strict, import contracts, the page's types
 	$(BIN)/ruff check
@@ -82,6 +82,12 @@ $(S)/tocsin: pyproject.toml $(S)/runtime
 
 $(S)/dev: constraints/dev.txt $(S)/tocsin
 	@$(GUARDED) dev "Installing the test and check tools" $(PIP_INSTALL) $(LOCKED) $<
+	@touch $@
+
+# Its metadata ask for a newer Python than it needs.
+$(S)/peers: constraints/peers.txt $(S)/dev
+	@$(GUARDED) peers "Installing the peer for the tests that pip would not" $(PIP_INSTALL) \
+	  --no-deps --ignore-requires-python $(LOCKED) $<
 	@touch $@
 
 $(S)/node_modules: cloud/console/package.json cloud/console/package-lock.json $(S)/runtime \

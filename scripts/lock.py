@@ -1,4 +1,4 @@
-"""Resolves pyproject.toml into the two hash-checked files in constraints/, which hold no registry's address."""
+"""Resolves pyproject.toml into the hash-checked files in constraints/, which hold no registry's address."""
 
 import subprocess
 import sys
@@ -14,12 +14,13 @@ RUNTIME = [
     *("--group", "console"),
 ]
 DEV = [*RUNTIME, "--group", "dev"]
+PEERS = ["--group", "peers", "--no-deps"]
 
 
-def compile_set(output: str, selection: list[str], more: list[str]) -> None:
-    """Write one locked set; `--universal` makes it right for every Python and machine that pyproject.toml allows."""
-    command: list[str | Path] = [UV, "pip", "compile", "pyproject.toml", *selection, *more]
-    command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest"]
+def compile_set(output: str, selection: list[str], python: str = "3.11") -> None:
+    """Write one locked set; `--universal` makes it right for every machine, and every Python from `python` on."""
+    command: list[str | Path] = [UV, "pip", "compile", *selection, *sys.argv[1:]]
+    command += ["--universal", "--python-version", python, "--fork-strategy", "fewest"]
     command += ["--generate-hashes", "--no-annotate", "--no-emit-index-url"]
     command += ["--quiet", "--custom-compile-command", "make lock", "--output-file", output]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -28,8 +29,9 @@ def compile_set(output: str, selection: list[str], more: list[str]) -> None:
 
 def main() -> None:
     """Lock the runtime first and hold the development set to the same versions."""
-    compile_set("constraints/runtime.txt", RUNTIME, sys.argv[1:])
-    compile_set("constraints/dev.txt", DEV, [*sys.argv[1:], "--constraints", "constraints/runtime.txt"])
+    compile_set("constraints/runtime.txt", ["pyproject.toml", *RUNTIME])
+    compile_set("constraints/dev.txt", ["pyproject.toml", *DEV, "--constraints", "constraints/runtime.txt"])
+    compile_set("constraints/peers.txt", PEERS, python="3.12")
 
 
 if __name__ == "__main__":

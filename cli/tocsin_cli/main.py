@@ -1,5 +1,6 @@
 """The `tocsin` command: its verbs, and one clear line for whatever was given wrong."""
 
+import gc
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,7 +13,8 @@ from tocsin_cli.logs import log_to_stderr
 class Verb(NamedTuple):
     """Where a verb's function (or application of its own verbs) is, and the extra that brings what it imports.
 
-    `light`: its function takes its arguments as they are, so that it starts without all that the others need.
+    `light`: its function takes its arguments as they are, so that it starts without all that the others need. It begins
+    with the collector off.
     """
 
     module: str
@@ -54,6 +56,8 @@ def _run(arguments: list[str]) -> int:
         sys.stderr.write(f"tocsin: `tocsin {called}` needs the extra: pip install 'tocsin[{VERBS[called].extra}]'\n")
         return USAGE_EXIT
     if called in VERBS and VERBS[called].light and arguments[0] == called:
+        # It would look through all that is imported again and again, of which nothing becomes free.
+        gc.disable()
         code: int = getattr(import_module(VERBS[called].module), VERBS[called].function)(arguments[1:])
         return code
     from tocsin_cli.application import run_application  # noqa: PLC0415 -- what a light verb does without

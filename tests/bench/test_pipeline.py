@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
-from tocsin_cli.bench.pipeline import latency, measure
+from tocsin_cli.bench.pipeline import latency, measure, pipeline
 from tocsin_cli.bench.pipeline_bed import Heard, Plan
 from tocsin_cli.bench.pipeline_flood import measure_flood
 from tocsin_cli.bench.pipeline_gateways import Encoder, columns
@@ -37,6 +38,20 @@ def test_the_messages_are_those_of_a_gateway_of_ours() -> None:
         due_ms, values = course.due_ms(1, number), course.values(1, number)
         message = session.ddata(DEVICE, columns(due_ms, values), number, due_ms, historical=False)
         assert (encoder.topic, encoder.data(number, due_ms, values)) == (message.topic, message.payload)
+
+
+@pytest.mark.parametrize(
+    ("processes", "says"),
+    [
+        (["historian,api"], "each of alarms,api,historian,notify must be done by one process: historian,api"),
+        (["workers", "api", "notify"], "must be done by one process: workers api notify"),
+        (["all", "nobody"], "'nobody' is not all, workers, or some of"),
+    ],
+)
+def test_each_role_is_done_by_one_process(processes: list[str], says: str) -> None:
+    """The whole cloud side is measured: a role that is missing, or there twice, is refused before anything starts."""
+    with pytest.raises(typer.BadParameter, match=says):
+        pipeline(process=processes)
 
 
 def test_the_alarms_expected_are_those_of_the_rules() -> None:

@@ -18,7 +18,7 @@ from tests.bench.side_by_side.link import Wire
 from tests.bench.side_by_side.neuron import Neuron
 from tests.bench.side_by_side.nodered import NodeRed
 from tests.bench.side_by_side.peer import Message, NotInstalledError, run_installer
-from tests.bench.side_by_side.run import SCRIPT, Plan, Step, run
+from tests.bench.side_by_side.run import SCRIPT, Plan, Step, killings, run
 from tests.bench.side_by_side.telegraf import Telegraf
 from tests.bench.side_by_side.thingsboard import ThingsBoard
 from tests.support.need import need_program
@@ -145,6 +145,15 @@ def test_late_counts_only_where_the_broker_was_reachable() -> None:
     assert told["recovery"] == {"back": {"live_s": 0.6, "backlog_s": 1.0}}
 
 
+def test_what_a_kill_takes_is_told_with_its_age() -> None:
+    """Of two kills one takes a reading, 0.3 s old; what was on its way before the last kill is not asked of it."""
+    spans = (Span("calm", 0.0, 2.2), Span("killed 1", 2.2, 4.8, killed=True), Span("killed 2", 4.8, 9.0, killed=True))
+    handed = read(at + 0.5 for at in range(9))
+    told = figures(course(*spans), handed, came([each for each in handed if each.at_s not in (4.5, 6.5)], 0.1))
+    assert (told["kills"], told["kills_that_took_some"], told["oldest_taken_ms"]) == (2, 1, 300.0)
+    assert told["readings_lost"] == 2 * PLACES
+
+
 def test_made_up_values_and_taken_late_answers_are_told_apart() -> None:
     """A 0 that nobody handed out is made up; an overtaken answer that arrives was taken for another question's."""
     handed = read([0.5])
@@ -166,6 +175,7 @@ def test_the_seed_draws_the_script() -> None:
     """The same seed gives the same plan, another one another; no step becomes shorter."""
     assert Plan.drawn(1) == Plan.drawn(1) != Plan.drawn(2)
     assert all(drawn.seconds >= step.seconds for drawn, step in zip(Plan.drawn(5).steps, SCRIPT, strict=True))
+    assert sum(step.kill for step in Plan.drawn(5, killings(7)).steps) == 7
 
 
 def test_the_peers_messages_are_understood() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.logs import json_lines
 from tocsin_cli.application import run_application
 from tocsin_cli.logs import LATE
 from tocsin_cli.main import VERBS
@@ -39,6 +40,79 @@ def test_a_verb_that_there_is_not_is_one_line_that_says_where_to_look(
     assert capsys.readouterr() == ("", f"tocsin: {told}\n")
 
 
+LOUD = """
+import asyncio, logging, threading, warnings
+from tocsin_cli.logs import log_to_stderr
+log_to_stderr()
+for library in ("nats.aio.client", "uvicorn.error", "mqtt"):
+    logging.getLogger(library).error("%s says\\nso", library)
+logging.getLogger("mqtt").log(35, "a %s level %s", "wrong")
+warnings.warn("an old way")
+thread = threading.Thread(target=lambda: 1 / 0, name="loose")
+thread.start()
+thread.join()
+class Last:
+    def __del__(self):
+        raise ValueError("at its end")
+Last()
+async def fails():
+    raise KeyError("task")
+async def leaves():
+    task = asyncio.create_task(fails())
+    await asyncio.wait([task])
+asyncio.run(leaves())
+raise SystemError("nobody catches this")
+"""
+
+
+def test_whoever_says_something_says_it_in_lines_of_one_form() -> None:
+    """Libraries, warnings, lost tasks and errors that nobody caught: a line of JSON each, with level and time."""
+    ended = subprocess.run([sys.executable, "-c", LOUD], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    told = json_lines(ended.stderr)
+    assert [(line["level"], line.get("library")) for line in told] == [
+        *(("error", library) for library in ("nats.aio.client", "uvicorn.error", "mqtt")),
+        ("warning", "mqtt"),
+        ("warning", "py.warnings"),
+        ("error", None),
+        ("error", None),
+        ("error", "asyncio"),
+        ("critical", None),
+    ]
+    raised = [line["exception"].splitlines()[-1] for line in told if "exception" in line]
+    last = "SystemError: nobody catches this"
+    assert raised == ["ZeroDivisionError: division by zero", "ValueError: at its end", "KeyError: 'task'", last]
+
+
+COLLECTED = """
+import gc, sys, structlog
+from tocsin_cli.logs import log_to_stderr
+class Circle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        raise ValueError("collected")
+class Collecting:
+    def write(self, text):
+        gc.collect()
+        return sys.__stderr__.write(text)
+    def flush(self):
+        sys.__stderr__.flush()
+gc.disable()
+log_to_stderr()
+Circle()
+sys.stderr = Collecting()
+structlog.get_logger().info("a line")
+"""
+
+
+def test_what_is_collected_while_a_line_is_written_may_say_something() -> None:
+    """An error of it is a line too: nobody waits for the line that is being written."""
+    ended = subprocess.run([sys.executable, "-c", COLLECTED], capture_output=True, text=True, check=True, timeout=60)
+    first, second = json_lines(ended.stderr)
+    assert ("collected" in first["exception"], second["event"]) == (True, "a line")
+
+
 FULL = """
 import os, sys, structlog
 from tocsin_cli.logs import log_to_stderr
@@ -57,5 +131,6 @@ def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
         ended = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "log")], stderr=full, check=False)
     assert ended.returncode == 0
     lines = [json.loads(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
-    assert {"event": LATE, "level": "warning", "lines": 2} in lines
+    (late,) = [line for line in lines if line["event"] == LATE]
+    assert (late["level"], late["lines"]) == ("warning", 2)
     assert lines[-1]["event"] == "there is room again"

@@ -12,6 +12,7 @@ KEYS = {
     "start_s",
     "start_cpu_s",
     "bus_utilisation",
+    "drain_s",
     "drain_readings_per_second",
     "live_p99_ms_while_draining",
 }
@@ -27,6 +28,8 @@ def test_a_short_run_gives_every_figure() -> None:
     assert set(found) >= KEYS
     assert (found["points"], found["devices"], found["period_s"]) == (1000, 20, 1.0)
     assert found["backlog_readings"] == 400_000
+    # So that a day of them is within the default bound of 512 MB.
+    assert 0 < found["spool_bytes_per_reading"] < 5.9
     # 213 characters of 11 bits a poll at 19,200 baud, five units a line: most of a second in each.
     assert 0.3 < found["bus_utilisation"] < 0.7
     # What is promised of these hardly depends on what else the machine does.

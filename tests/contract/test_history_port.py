@@ -19,7 +19,7 @@ import pytest
 
 from tests.contract.history_stores import Store, Victoria, influx_address, victoria
 from tests.support.wait import eventually
-from tocsin_cloud.adapters.history import History, Trend
+from tocsin_cloud.adapters.history import History, Trend, Wanted
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_SENSOR_FAILURE, GOOD, UNCERTAIN, Frame, is_bad
 
 MS: Final = 1_000_000
@@ -186,6 +186,38 @@ def test_a_step_keeps_least_greatest_mean_and_the_worst_quality(store: Store) ->
         assert trend.quality.tolist() == [UNCERTAIN, BAD_SENSOR_FAILURE, GOOD]
 
     store.tell(story)
+
+
+def test_several_trends_at_once_are_those_that_are_read_one_by_one(store: Store) -> None:
+    """Each of its own point, span and step; what came twice counts once, and who has nothing in its span has no row."""
+    one, other, nobody = (store.point(name) for name in ("A", "B", "nobody"))
+    wanted = [
+        Wanted(one, T0 + 5 * S, T0 + 65 * S, 10 * S),
+        Wanted(nobody, T0, T0 + HOUR, S),
+        Wanted(other, T0, T0 + 30 * S, 7 * S),
+        Wanted(one, T0 + 40 * S, T0 + 200 * S, S),
+        Wanted(other, T0 + HOUR, T0 + 2 * HOUR, S),
+    ]
+
+    async def write(history: History) -> None:
+        for offset in range(0, 100, 20):
+            # Half of them come again with the next.
+            rows = [(time * S, time / 8, GOOD if time % 3 else UNCERTAIN) for time in range(offset, offset + 40)]
+            await history.commit(frame(history, one, rows), {})
+            await history.commit(
+                frame(history, other, [(time, value + 1.0, quality) for time, value, quality in rows]), {}
+            )
+
+    async def read(history: History) -> None:
+        store.show()
+        together = await history.read_each(wanted)
+        for each, trend in zip(wanted, together, strict=True):
+            alone = await history.read(*each, each.most)
+            for column in Trend.__slots__:
+                assert getattr(trend, column).tolist() == getattr(alone, column).tolist(), (each, column)
+        assert [len(trend.time_ns) for trend in together] == [6, 0, 5, 80, 0]
+
+    store.tell(write, read)
 
 
 def test_samples_keep_their_quality_and_what_has_no_value_stays_without(store: Store) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import aiomqtt
 import pytest
+from aiospb import bootstrap, hosts, messages, nodes, shared
+from aiospb.infra import encoding, inmem
 
 from tests.edge.rig import Gateway, Host, Slave, modbus_device, plant
 from tests.support.nats import Broker, mosquitto_broker
@@ -17,15 +19,6 @@ from tocsin_cloud.adapters.host_state import announce
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import SystemClock
 from tocsin_core.readings import BAD_NOT_CONNECTED, GOOD
-
-# What there is of it for Python 3.11, up to 3.0.4, writes its messages as JSON: it is no Sparkplug B.
-aiospb: Any = pytest.importorskip("aiospb.bootstrap", reason="aiospb speaks Sparkplug B from Python 3.12 on")
-nodes: Any = pytest.importorskip("aiospb.nodes")
-hosts: Any = pytest.importorskip("aiospb.hosts")
-shared: Any = pytest.importorskip("aiospb.shared")
-messages: Any = pytest.importorskip("aiospb.messages")
-encoding: Any = pytest.importorskip("aiospb.infra.encoding")
-inmem: Any = pytest.importorskip("aiospb.infra.inmem")
 
 MS: Final = 1_790_000_000_000
 
@@ -103,7 +96,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 @asynccontextmanager
 async def our_state(port: int) -> AsyncIterator[None]:
     """Be the host `tocsin` that is online, as the cloud side says it."""
-    saying = asyncio.create_task(announce(Address("127.0.0.1", port), SystemClock()))
+    saying = asyncio.create_task(announce([Address("127.0.0.1", port)], SystemClock()))
     try:
         yield
     finally:
@@ -130,8 +123,8 @@ def test_an_edge_node_of_aiospb_reads_right_in_our_host(broker: Broker) -> None:
 
     async def story() -> None:
         options = shared.NodeOptions(scan_rate=100, primary="tocsin")
-        config = aiospb.MQTTConfig("127.0.0.1", broker.mqtt)
-        node = aiospb.new_edge_of_node("site/theirs", config, options, tank)
+        config = bootstrap.MQTTConfig("127.0.0.1", broker.mqtt)
+        node = bootstrap.new_edge_of_node("site/theirs", config, options, tank)
         key = shared.DeviceKey("site/theirs/tank")
         node.add_device(nodes.NodeDevice(key, tank, inmem.InMemReadingStore()))
         async with Host(broker.mqtt, node="theirs").listen() as host:
@@ -164,8 +157,8 @@ def test_our_gateway_reads_right_in_a_host_of_aiospb(broker: Broker, tmp_path: P
         return [message for message in heard if message.event == messages.Event.NODE_IS_BORN]
 
     async def story() -> None:
-        host = aiospb.new_host(
-            "scada", aiospb.MQTTConfig("127.0.0.1", broker.mqtt), shared.HostOptions(group="site", reorder_time=5.0)
+        host = bootstrap.new_host(
+            "scada", bootstrap.MQTTConfig("127.0.0.1", broker.mqtt), shared.HostOptions(group="site", reorder_time=5.0)
         )
         host.add_observer("test", hear)
         await host.establish_session()

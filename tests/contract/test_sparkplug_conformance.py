@@ -6,8 +6,10 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from textwrap import indent
+from typing import Any, Final
 
 import aiomqtt
 import nats
@@ -15,9 +17,8 @@ import pytest
 
 from tests.cloud.rig import broker
 from tests.contract.sparkplug_recorder import Connect, Disconnect, Publish, Recorder, Subscribe
-from tests.edge.rig import Gateway, Slave, modbus_device, plant
-from tests.support.named_tests import NAMED, missing_tests
-from tests.support.need import ROOT
+from tests.edge.rig import Gateway, Host, Slave, modbus_device, plant
+from tests.support.nats import nats_broker
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.gateways import ask_rebirth
 from tocsin_cloud.adapters.host_state import announce
@@ -25,14 +26,21 @@ from tocsin_cloud.settings import Address
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import PlantError, load_plant
 from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
-from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, committed, rebirth
-from tocsin_core.sparkplug.edge import Columns, unknown_columns
-from tocsin_core.sparkplug.payload import DataType, parse
+from tocsin_core.sparkplug import (
+    EdgeDevice,
+    EdgeMetric,
+    EdgeSession,
+    HostSession,
+    committed,
+    journal_committed,
+    rebirth,
+)
+from tocsin_core.sparkplug.edge import JournalNumbers, unknown_columns
+from tocsin_core.sparkplug.payload import DataType, orders, parse, slice_part
 
 MS: Final = 1_790_000_000_000
 NCMD: Final = "spBv1.0/site/NCMD/gw"
-TABLE: Final = ROOT / "docs" / "sparkplug-conformance.md"
-ROW: Final = re.compile(r"^\| `(tck-id-[\w-]+)` \| (.+?) \| (.+?) \|$")
+ANOTHER: Final = "    devices: []\n  - id: GW\n    devices:"
 
 
 @asynccontextmanager
@@ -200,6 +208,65 @@ def test_a_nodes_birth_tells_all_that_it_will_ever_say(session: Recorder) -> Non
         assert not control.HasField("alias")
 
 
+def test_a_nodes_birth_declares_what_our_host_writes_to_it(session: Recorder) -> None:
+    """Each metric of our commands, null and without an alias, as far as the node takes them."""
+    for packet in session.of("NBIRTH"):
+        assert {"Tocsin/Committed", "Tocsin/JournalCommitted", "Tocsin/Order", "Tocsin/KnownAs"} <= declared(
+            packet.payload
+        )
+    whole = EdgeSession("site", "gw", []).nbirth(0, 1, MS, None, JournalNumbers(0, 1, b""), "{}").payload
+    commands = committed(1, MS), journal_committed(1, MS, [b"{}"]), orders([b"{}"], MS), slice_part(b"", MS)
+    assert {metric.name for data in commands for metric in parse(data).metrics} <= declared(whole)
+
+
+def declared(birth: bytes) -> set[str]:
+    """The names of the metrics of a birth that say nothing and have no alias."""
+    return {metric.name for metric in parse(birth).metrics if metric.is_null and not metric.HasField("alias")}
+
+
+def test_what_has_an_alias_goes_by_it_alone_and_all_else_by_name(session: Recorder) -> None:
+    """In births each alias has its name; data and deaths have one of both; Tocsin's own metrics have no aliases."""
+    for packet in session.published():
+        for metric in parse(packet.payload).metrics:
+            assert metric.HasField("name") or not packet.kind.endswith("BIRTH")
+            assert metric.HasField("name") != metric.HasField("alias") or packet.kind == "DBIRTH"
+            assert not (metric.HasField("alias") and metric.name.startswith("Tocsin/"))
+
+
+def test_a_device_that_is_read_late_is_born_before_its_own_data(tmp_path: Path) -> None:
+    """One that is read at once is born with the node; a sensor that was silent until now is born then."""
+    gateway = Gateway(tmp_path / "plant", tmp_path / "data")
+
+    async def story(port: int) -> None:
+        async with (
+            Slave({1: 1.5}).serve() as slave,
+            Host(port).listen() as host,
+            aiomqtt.Client("127.0.0.1", port) as sensor,
+        ):
+            late = (
+                "mqtt: {topic: plant/s}\npoints: [{id: S, name: S, kind: generic, field: v, unit: bar, range: [0, 9]}]"
+            )
+            plant(tmp_path / "plant", port, {"A": modbus_device("A", slave.port), "S": late})
+            gateway.start()
+            await eventually_async(lambda: len(host.of("A")) > 3)
+            assert not [fed for fed in host.fed if fed.device == "S"]
+            await eventually_async(lambda: "DDATA" in host.kinds())
+
+            async def heard() -> bool:
+                await sensor.publish("plant/s", '{"v": 4.5}')
+                return bool(host.of("S"))
+
+            await eventually_async(heard)
+            assert [fed.kind for fed in host.fed if fed.device == "S"][:2] == ["DBIRTH", "DDATA"]
+            assert {fault.reason for fed in host.fed for fault in fed.faults} <= {"stale-death"}
+
+    try:
+        with nats_broker(tmp_path) as running:
+            asyncio.run(story(running.mqtt))
+    finally:
+        gateway.stop()
+
+
 def test_a_devices_birth_tells_all_that_it_will_ever_say(session: Recorder) -> None:
     """Name, type, value or null of each metric, an alias that is unique in the node; data use what it told."""
     told_by: dict[str, set[str]] = {}
@@ -243,15 +310,29 @@ def test_properties_pair_and_quality_is_one_of_three_codes() -> None:
     assert found == [0, 500, 0, 500]
 
 
-def test_live_values_of_a_message_are_in_the_order_of_time() -> None:
-    """What was given in the order of time is told in it."""
-    device = EdgeDevice("dev", (EdgeMetric("a"),))
+def test_live_values_of_a_message_are_in_the_order_of_time(session: Recorder) -> None:
+    """All that births and data of node and devices say, and so does what was read in another order."""
+    for packet in session.published():
+        assert in_order(packet.payload), packet.topic
+    device = EdgeDevice("dev", (EdgeMetric("a"), EdgeMetric("b"), EdgeMetric("c")))
     edge = EdgeSession("site", "gw", [device])
-    one = unknown_columns(device, MS, GOOD)
-    columns = Columns(one.metric.repeat(3), one.time_ms.repeat(3), one.value.repeat(3), one.quality.repeat(3))
-    columns.time_ms[:] = [MS, MS + 1, MS + 2]
-    metrics = parse(edge.ddata("dev", columns, 1, MS, historical=False).payload).metrics[1:]
-    assert [metric.timestamp for metric in metrics] == [MS, MS + 1, MS + 2]
+    columns = unknown_columns(device, MS, GOOD)
+    columns.time_ms[:] = [MS + 7, MS - 2, MS + 3]
+    columns.value[:] = [1.0, 2.0, 3.0]
+    unset = replace(columns, unsynchronised_ms=MS - 5000)
+    birth = edge.dbirth("dev", unset, 1, MS).payload
+    assert [metric.name for metric in parse(birth).metrics if metric.HasField("alias")] == ["b", "c", "a"]
+    data = edge.ddata("dev", unset, 1, MS, historical=False).payload
+    said = [metric.double_value for metric in parse(data).metrics if metric.HasField("alias")]
+    assert said == [2.0, 3.0, 1.0]
+    assert in_order(birth)
+    assert in_order(data)
+
+
+def in_order(payload: bytes) -> bool:
+    """Whether no metric of a message, but for late ones, is older than the one before it."""
+    times = [metric.timestamp for metric in parse(payload).metrics if not metric.is_historical]
+    return times == sorted(times)
 
 
 def test_a_rebirth_comes_at_once_and_whole(session: Recorder) -> None:
@@ -339,55 +420,106 @@ def test_identifiers_are_fit_for_topics_and_unique(tmp_path: Path, name: str) ->
             load_plant(tmp_path)
 
 
+@pytest.mark.parametrize(("old", "new"), [("- id: B", "- id: a"), ("{id: B,", "{id: a,"), ("    devices:", ANOTHER)])
+def test_names_differ_by_more_than_capitals(tmp_path: Path, old: str, new: str) -> None:
+    """A device, a point and a gateway that another one's name in capitals is: refused, saying which."""
+    devices = {"A": modbus_device("A", 1), "B": modbus_device("B", 1, 2)}
+    load_plant(plant(tmp_path, 1, devices))
+    good = (tmp_path / "plant.yaml").read_text(encoding="utf-8")
+    assert old in good
+    (tmp_path / "plant.yaml").write_text(good.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(PlantError, match="in capitals alone"):
+        load_plant(tmp_path)
+
+
+def test_nodes_may_have_devices_of_one_name(tmp_path: Path) -> None:
+    """The plant file takes them, and the host tells their readings apart."""
+    folder = plant(tmp_path, 1, {"A": modbus_device("A", 1)})
+    with (folder / "plant.yaml").open("a", encoding="utf-8") as file:
+        file.write("  - id: other\n    devices:\n      - id: A\n" + indent(modbus_device("Z", 2), " " * 8))
+    assert [device.id for gateway in load_plant(folder).file.gateways for device in gateway.devices] == ["A", "A"]
+    device = EdgeDevice("A", (EdgeMetric("m"),))
+    nodes = {name: EdgeSession("site", name, [device]) for name in ("gw", "other")}
+    host = HostSession(lambda _group, node, _device, _metric: list(nodes).index(node))
+    for edge in nodes.values():
+        for message in (edge.nbirth(0, 1, MS), edge.dbirth("A", unknown_columns(device, MS, GOOD), 0, MS)):
+            host.feed(message.topic, message.payload, MS * 1_000_000)
+    heard = []
+    for edge in nodes.values():
+        data = edge.ddata("A", unknown_columns(device, MS, GOOD), 1, MS, historical=False)
+        heard += host.feed(data.topic, data.payload, MS * 1_000_000).frame.point.tolist()
+    assert heard == [0, 1]
+
+
 def test_a_host_is_online_from_its_subscription_to_its_end() -> None:
-    """CONNECT with offline as retained will of QoS 1, then a subscription, then online with the will's time."""
-    recorder = Recorder()
+    """CONNECT with offline as retained will of QoS 1, then a subscription, then online with the will's time.
+
+    An offline is answered with that time; where a younger word was said, which would stand against it, with that one's.
+    """
+    recorder, late_ms = Recorder(), SystemClock().now_ns() // 1_000_000 + 3_600_000
 
     async def story() -> None:
         async with recorder.serve():
-            host = asyncio.create_task(announce(Address("127.0.0.1", recorder.port), SystemClock()))
+            host = asyncio.create_task(announce([Address("127.0.0.1", recorder.port)], SystemClock()))
             await eventually_async(lambda: len(recorder.packets) == 3)
-            recorder.say("spBv1.0/STATE/tocsin", b'{"online": false, "timestamp": 1}')
-            await eventually_async(lambda: len(recorder.packets) == 4)
+            for number, words in enumerate(([(False, 1)], [(True, late_ms), (False, 1)], [(False, late_ms + 1)])):
+                for online, time_ms in words:
+                    said = json.dumps({"online": online, "timestamp": time_ms}).encode()
+                    recorder.say("spBv1.0/STATE/tocsin", said)
+                await eventually_async(lambda: len(recorder.packets) == 4 + number)  # noqa: B023 - awaited at once
             host.cancel()
             with suppress(asyncio.CancelledError):
                 await host
             await eventually_async(lambda: isinstance(recorder.packets[-1], Disconnect))
 
     asyncio.run(story())
-    connect, asked, online, again, offline, _ = recorder.packets
+    connect, asked, online, again, *younger, offline, _ = recorder.packets
     assert isinstance(connect, Connect)
     assert isinstance(asked, Subscribe)
     assert (connect.protocol, connect.clean_session, connect.will_qos, connect.will_retain) == (4, True, 1, True)
     assert connect.will_topic == "spBv1.0/STATE/tocsin"
     assert asked.filters == (("spBv1.0/STATE/tocsin", 1),)
     will = json.loads(connect.will_payload)
-    said = []
-    for packet in (online, again, offline):
-        assert isinstance(packet, Publish)
-        assert (packet.topic, packet.qos, packet.retain) == ("spBv1.0/STATE/tocsin", 1, True)
-        said.append(json.loads(packet.payload))
+    said = [word(packet) for packet in (online, again, *younger, offline)]
     assert will["online"] is False
-    assert said[0] == {"online": True, "timestamp": will["timestamp"]}
-    assert said[1]["online"] is True
-    assert said[2]["online"] is False
-    assert said[2]["timestamp"] >= will["timestamp"]
+    assert said[:2] == [{"online": True, "timestamp": will["timestamp"]}] * 2
+    assert said[2:4] == [{"online": True, "timestamp": time_ms} for time_ms in (late_ms, late_ms + 1)]
+    assert said[4]["online"] is False
+    assert said[4]["timestamp"] >= will["timestamp"]
     assert abs(will["timestamp"] - SystemClock().now_ns() / 1e6) < 60_000
 
 
-def rows() -> list[tuple[str, str, str]]:
-    """Read the conformance table: identifier, what it asks, and how it is covered."""
-    found = [ROW.match(line) for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| `tck-id")]
-    assert all(found), "a row of the table has another form"
-    return [match.groups() for match in found if match is not None]  # type: ignore[misc]
+def word(packet: object) -> dict[str, Any]:
+    """Read a host's STATE as it was published: QoS 1, retained, on its topic."""
+    assert isinstance(packet, Publish)
+    assert (packet.topic, packet.qos, packet.retain) == ("spBv1.0/STATE/tocsin", 1, True)
+    read: dict[str, Any] = json.loads(packet.payload)
+    return read
 
 
-def test_the_table_names_tests_that_exist() -> None:
-    """Each statement once, and for each a test that is there, or a word on why it is not met or not ours."""
-    table = rows()
-    names = [name for name, _, _ in table]
-    assert len(names) > 150
-    assert len(set(names)) == len(names)
-    for name, _, cover in table:
-        assert NAMED.search(cover) or cover.startswith("deviates: "), f"{name}: {cover}"
-        assert missing_tests(cover) == [], name
+def test_a_host_keeps_a_time_for_each_server() -> None:
+    """On two servers, and on the first once more: each birth is the first word there and has its will's time."""
+    first, second = Recorder(), Recorder()
+
+    async def story() -> None:
+        async with first.serve(), second.serve():
+            hosts = []
+            for server in (first, second):
+                address = Address("127.0.0.1", server.port)
+                hosts.append(asyncio.create_task(announce([address], SystemClock())))
+                await eventually_async(lambda: len(server.packets) == 3)  # noqa: B023 - awaited at once
+            first.drop()
+            await eventually_async(lambda: len(first.packets) == 6)
+            for host in hosts:
+                host.cancel()
+            await asyncio.gather(*hosts, return_exceptions=True)
+
+    asyncio.run(story())
+    times = []
+    for connect, asked, born in (first.packets[:3], second.packets[:3], first.packets[3:6]):
+        assert isinstance(connect, Connect)
+        assert isinstance(asked, Subscribe)
+        will = json.loads(connect.will_payload)
+        assert word(born) == {"online": True, "timestamp": will["timestamp"]}
+        times.append(will["timestamp"])
+    assert times == sorted(set(times))

@@ -5,6 +5,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isnan, nan
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -20,6 +21,8 @@ from tests.support.wait import eventually_async
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_NOT_CONNECTED, GOOD
 from tocsin_core.sparkplug import ClockState, EdgeDevice, EdgeMetric, EdgeSession, HostSession
 from tocsin_core.sparkplug.edge import Columns, unknown_columns
+from tocsin_core.sparkplug.payload import parse
+from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
 
 MS: Final = 1_790_000_000_000
 
@@ -107,6 +110,57 @@ def test_sparkplug_client_reads_right_in_our_host(tmp_path: Path) -> None:
 
     with nats_broker(tmp_path) as broker:
         asyncio.run(story(broker.mqtt))
+
+
+def test_sparkplug_client_is_read_as_a_sensor_of_our_gateway(tmp_path: Path) -> None:
+    """The gateway comes later and asks for births; values by name, changes and the death become its own readings."""
+    gateway = Gateway(tmp_path / "plant", tmp_path / "data")
+    sensor = "mqtt: {topic: spBv1.0/site/+/peer/tank}\nperiod_ms: 60000\npoints:\n" + "\n".join(
+        f"  - {{id: our-{name}, name: {name}, kind: generic, field: {name}, range: [0, 9]}}"
+        for name in ("level", "pump")
+    )
+
+    async def story(port: int) -> None:
+        async with Host(port).listen() as host:
+            with script("edge.js", port) as edge:
+                await eventually_async(lambda: "DBIRTH" in host.kinds())
+                plant(tmp_path / "plant", port, {"T": sensor})
+                gateway.start()
+                await eventually_async(lambda: values(host, "our-pump") == [(1.0, GOOD)])
+                edge.go_on()
+                await eventually_async(lambda: values(host, "our-pump")[-1] == (nan, BAD_NOT_CONNECTED))
+        assert values(host, "our-level") == [(1.25, GOOD), (2.5, GOOD), (nan, BAD_NOT_CONNECTED)]
+        assert values(host, "our-pump") == [(1.0, GOOD), (0.0, GOOD), (nan, BAD_NOT_CONNECTED)]
+
+    try:
+        with nats_broker(tmp_path) as broker:
+            asyncio.run(story(broker.mqtt))
+    finally:
+        gateway.stop()
+
+
+def values(host: Host, metric: str) -> list[tuple[float, int]]:
+    """What a host heard of a metric in the order of time; a value that is none is the one `nan`."""
+    return [(nan if isnan(value) else value, quality) for _, value, quality in host.of(metric)]
+
+
+def test_sparkplug_payload_takes_data_without_types_for_nulls() -> None:
+    """Why our data repeat the types of their births: its decoder, that many hosts stand on, knows no birth."""
+    device = EdgeDevice("dev", (EdgeMetric("a"),))
+    columns = unknown_columns(device, MS, GOOD)
+    columns.value[:] = [1.5]
+    typed = parse(EdgeSession("site", "gw", [device]).ddata("dev", columns, 1, MS, historical=False).payload)
+    bare = Payload.FromString(typed.SerializeToString())
+    for metric in bare.metrics:
+        metric.ClearField("datatype")
+    read = 'require("sparkplug-payload").get("spBv1.0").decodePayload(Buffer.from(process.argv[1], "hex"))'
+    decoded = []
+    for payload in (typed, bare):
+        command = [str(NODE), "-e", f"console.log(String({read}.metrics[1].value))", payload.SerializeToString().hex()]
+        decoded.append(
+            subprocess.run(command, cwd=SPARKPLUG, capture_output=True, text=True, check=True).stdout.strip()
+        )
+    assert decoded == ["1.5", "null"]
 
 
 def test_our_gateway_reads_right_in_sparkplug_payload(tmp_path: Path) -> None:

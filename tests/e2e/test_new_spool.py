@@ -10,6 +10,7 @@ import pytest
 
 from tests.cloud.rig import CloudProcess, broker
 from tests.edge.rig import Gateway, Link, Slave, modbus_device, plant
+from tests.support.logs import json_lines
 from tests.support.wait import eventually_async
 from tocsin_core.readings import BAD_NOT_CONNECTED
 from tocsin_edge.adapters.spool import Spool
@@ -80,6 +81,10 @@ def test_a_new_spool_repeats_nothing(tmp_path: Path, clock: str) -> None:
 
                 # One occurrence of each life: the second gateway knows nothing of the first one's.
                 await eventually_async(raised, 60)
+                assert cloud.end() == 0
+                # Whatever went wrong meanwhile, who reads the logs finds each line in the same form.
+                for log in (gateway.log, cloud.data / "all.log"):
+                    assert json_lines(log.read_text(encoding="utf-8"))
             finally:
                 cloud.end(signal.SIGKILL)
 

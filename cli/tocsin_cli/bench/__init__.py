@@ -24,7 +24,13 @@ if find_spec("duckdb") is not None:
     app.command("history")(history)
 if all(find_spec(needed) is not None for needed in ("duckdb", "nats")):
     from tocsin_cli.bench.pipeline import pipeline
+    from tocsin_cli.bench.takeover import takeover
 
     app.command("pipeline")(pipeline)
+    app.command("takeover")(takeover)
+if all(find_spec(needed) is not None for needed in ("aiomqtt", "duckdb", "nats")):
+    from tocsin_cli.bench.rolling import rolling
+
+    app.command("rolling")(rolling)
 
 __all__ = ["app"]

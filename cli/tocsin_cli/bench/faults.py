@@ -23,8 +23,8 @@ from tocsin_cli.bench.faults_bed import (
     number_point,
     write_plant,
 )
-from tocsin_cli.bench.faults_cloud import Sql
 from tocsin_cli.bench.faults_cloud import measure as measure_cloud_side
+from tocsin_cli.bench.faults_cloud_bed import Sql
 from tocsin_cli.bench.faults_devices import Coils, Device, Stalls, Walk
 from tocsin_cli.bench.faults_diary import Diary
 from tocsin_cli.bench.faults_link import Link

@@ -5,24 +5,35 @@ import os
 import secrets
 import signal
 from asyncio import TaskGroup
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any, Final
 
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
-
-from tocsin_cli.bench.faults_cloud_bed import AGAIN_S, Part, Row, Tables, points_of, running, write_plant
+from tocsin_cli.bench.faults_cloud_bed import (
+    AGAIN_S,
+    GATEWAYS,
+    HOST,
+    USER,
+    Part,
+    Row,
+    Sql,
+    SqlServer,
+    Tables,
+    meanwhile,
+    points_of,
+    running,
+    sql_server,
+    write_plant,
+)
 from tocsin_cli.bench.faults_cloud_gateway import Course, Gateway
 from tocsin_cli.bench.faults_cloud_listener import Listener, listening
 from tocsin_cli.bench.faults_cloud_script import SHARED, Cycle, Fault, Target, script
-from tocsin_cli.bench.faults_cloud_takeover import Roles
+from tocsin_cli.bench.faults_cloud_takeover import RECOVERY_S, Roles, Waits
 from tocsin_cli.bench.faults_cloud_tally import (
     Messages,
     alarms,
@@ -33,36 +44,20 @@ from tocsin_cli.bench.faults_cloud_tally import (
     stored_readings,
 )
 from tocsin_cli.bench.faults_tally import Count
-from tocsin_cli.bench.postgres import OWNER, make_cluster, server_command
 from tocsin_cli.bench.programs import TOCSIN
 from tocsin_cli.demo.client import ApiClient
 from tocsin_cli.demo.ports import free_port
 from tocsin_cloud.adapters.history_open import FILE as HISTORY_FILE
 from tocsin_cloud.adapters.nats_server import NatsServer
-from tocsin_cloud.adapters.sql.engine import POSTGRESQL, Database, sqlite_url
-from tocsin_cloud.settings import SQL_FILE, Address, BrokerSettings
+from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.settings import Address, BrokerSettings
 from tocsin_core.clock import Clock
 
-GATEWAYS: Final = ("gw1", "gw2")
-HOST: Final = "127.0.0.1"
-USER: Final = "admin"
-POLL_S: Final = 0.05
-# All that a fault held up has to be there again within this, and the last of it at the end.
-RECOVERY_S: Final = 600.0
 # So many points of each gateway are raised in a cycle, at most; people are told of each point once.
 FRESH_A_CYCLE: Final = 2
 FRESH_AT_LEAST: Final = 20
 
 Say = Callable[[str], None]
-SqlServer = tuple[URL, Part | None]
-"""Where the tables are, and the process that keeps them."""
-
-
-class Sql(StrEnum):
-    """What keeps the cloud side's tables; SQLite is no process that could be killed."""
-
-    POSTGRESQL = "postgresql"
-    SQLITE = "sqlite"
 
 
 @dataclass
@@ -127,7 +122,7 @@ class Found:
 
 
 @dataclass
-class Bench:
+class Bench(Waits):
     """One run: the parts, and what the bench itself did to them."""
 
     server: NatsServer
@@ -135,15 +130,7 @@ class Bench:
     workers: list[Part]
     api: Part
     gateways: list[Gateway]
-    roles: Roles
-    page: ApiClient
-    clock: Clock
     record: Record = field(default_factory=Record)
-
-    @property
-    def tables(self) -> Tables:
-        """The cloud side's tables."""
-        return self.roles.tables
 
     async def cycle(self, cycle: Cycle) -> None:
         """Let one cycle happen; it ends once all that was read before is committed, and the page is ready.
@@ -244,54 +231,19 @@ class Bench:
         elif self.server.pid is not None:
             os.kill(self.server.pid, number)
 
-    async def recovered(self) -> None:
-        """Wait until what was read by now is committed, to the history and by the alarms, and the page is ready."""
-        now = self.roles.now()
-
-        async def back() -> bool:
-            return await self.roles.committed(now) and await self.page.ready()
-
-        await self.until(back, RECOVERY_S, "the recovery")
-
-    async def settled(self) -> None:
-        """Wait until nothing is under way any more; the gateways read nothing new."""
-        await self.recovered()
-
-        async def told() -> bool:
-            # The next call of the same people is a day away.
-            under_way = "SELECT 1 FROM message WHERE state IN ('pending', 'sending') AND repeat = 0 LIMIT 1"
-            return not await self.tables.rows(under_way)
-
-        await self.until(told, RECOVERY_S, "the last message")
-
-    async def until(self, condition: Callable[[], Awaitable[bool]], most_s: float, what: str) -> None:
-        """Wait for a condition; while the database is away there is none.
-
-        Raises:
-            TimeoutError: it did not come.
-        """
-        deadline = self.clock.monotonic() + most_s
-        while True:
-            with suppress(OperationalError):
-                if await condition():
-                    return
-            if self.clock.monotonic() > deadline:
-                raise TimeoutError(f"{what} took more than {most_s:g} s")
-            await asyncio.sleep(POLL_S)
-
 
 async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say, sql: Sql) -> Found:
     """Run so many cycles, its files in `folder`, and count; `say` is told what is going on."""
     say("starting the cloud side")
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listening(HOST))
-        url, database = await _database(folder, sql, stack)
+        url, database = await sql_server(folder, sql, stack)
         tables = Tables(Database.as_it_is(url))
         stack.push_async_callback(tables.database.close)
         async with _bench(folder, listener, (url, database), tables, clock, cycles, seed) as bench:
-            await bench.until(bench.page.ready, RECOVERY_S, "the cloud side's start")
-            async with _tasks(gateway.speak for gateway in bench.gateways):
-                async with _tasks(gateway.read for gateway in bench.gateways):
+            await bench.until(bench.ready, RECOVERY_S, "the cloud side's start")
+            async with meanwhile(gateway.speak for gateway in bench.gateways):
+                async with meanwhile(gateway.read for gateway in bench.gateways):
                     await bench.recovered()
                     for place, cycle in enumerate(script(cycles, seed, database=database is not None), 1):
                         say(f"cycle {place} of {cycles}: {cycle.fault}")
@@ -309,18 +261,6 @@ async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say, 
             alarms(raised, await decided_alarms(tables)),
             messages(told, await delivered_messages(tables, listener.keys)),
         )
-
-
-async def _database(folder: Path, sql: Sql, stack: AsyncExitStack) -> SqlServer:
-    """The address of the database, and its server, which is starting; SQLite has none."""
-    if sql is Sql.SQLITE:
-        return sqlite_url(folder / "cloud" / SQL_FILE), None
-    place, port = folder / "sql", free_port()
-    await asyncio.to_thread(make_cluster, place)
-    # With its own settings: what is committed outlives a kill.
-    server = Part(server_command(place, port), place / "log")
-    await stack.enter_async_context(running([server]))
-    return URL.create(POSTGRESQL, username=OWNER, host=HOST, port=port, database=OWNER), server
 
 
 @asynccontextmanager
@@ -348,20 +288,7 @@ async def _bench(
         stack.push_async_callback(page.close)
         server = await NatsServer.start(BrokerSettings(folder=folder / "nats", nats=nats, mqtt=mqtt), clock)
         stack.push_async_callback(server.stop)
-        await stack.enter_async_context(_tasks([server.supervise]))
+        await stack.enter_async_context(meanwhile([server.supervise]))
         await stack.enter_async_context(running([*workers, api]))
-        yield Bench(server, database, workers, api, gateways, Roles(tables, gateways, clock), page, clock)
-
-
-@asynccontextmanager
-async def _tasks(works: Iterable[Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
-    """Have works that never end go on meanwhile; one that fails ends what goes on meanwhile too."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_awaited(work)) for work in works]
-        yield
-        for task in tasks:
-            task.cancel()
-
-
-async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
-    await work()
+        roles = Roles(tables, gateways, clock)
+        yield Bench(roles, page.ready, clock, server, database, workers, api, gateways)

@@ -4,19 +4,27 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import text
+from sqlalchemy.engine import URL
 
 from tocsin_cli.bench.faults_cloud_gateway import DEVICE, SETPOINT, SITE
+from tocsin_cli.bench.postgres import OWNER, make_cluster, server_command
 from tocsin_cli.bench.programs import end, started_by
-from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cli.demo.ports import free_port
+from tocsin_cloud.adapters.sql.engine import POSTGRESQL, Database, sqlite_url
+from tocsin_cloud.settings import SQL_FILE
 
+HOST: Final = "127.0.0.1"
 PERSON: Final = "anna"
+GATEWAYS: Final = ("gw1", "gw2")
+USER: Final = "admin"
 AGAIN_S: Final = 0.3
 ANSWERS: Final = b'"worker answers"'
 ANEW: Final = b'"begins anew as a candidate"'
@@ -157,3 +165,40 @@ class Tables:
         """
         ((position,),) = await self.rows("SELECT max(updated_ns) FROM worker")
         return int(position or 0)
+
+
+SqlServer = tuple[URL, Part | None]
+"""Where the tables are, and the process that keeps them."""
+
+
+class Sql(StrEnum):
+    """What keeps the cloud side's tables; SQLite is no process that could be killed."""
+
+    POSTGRESQL = "postgresql"
+    SQLITE = "sqlite"
+
+
+async def sql_server(folder: Path, sql: Sql, stack: AsyncExitStack) -> SqlServer:
+    """The address of the database, and its server, which is starting; SQLite has none."""
+    if sql is Sql.SQLITE:
+        return sqlite_url(folder / "cloud" / SQL_FILE), None
+    place, port = folder / "sql", free_port()
+    await asyncio.to_thread(make_cluster, place)
+    # With its own settings: what is committed outlives a kill.
+    server = Part(server_command(place, port), place / "log")
+    await stack.enter_async_context(running([server]))
+    return URL.create(POSTGRESQL, username=OWNER, host=HOST, port=port, database=OWNER), server
+
+
+@asynccontextmanager
+async def meanwhile(works: Iterable[Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+    """Have works that never end go on meanwhile; one that fails ends what goes on meanwhile too."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_awaited(work)) for work in works]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
+    await work()

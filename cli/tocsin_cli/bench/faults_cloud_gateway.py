@@ -17,6 +17,7 @@ from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, parse_com
 from tocsin_core.sparkplug.edge import Columns
 
 SITE: Final = "faults"
+HOST: Final = "127.0.0.1"
 DEVICE: Final = "d"
 SETPOINT: Final = 50
 LOW, HIGH = 10.0, 80.0
@@ -82,12 +83,14 @@ class Course:
 class Gateway:
     """A gateway of ours, as the cloud side sees it: numbered batches, each sent again until it is acknowledged."""
 
-    def __init__(self, name: str, port: int, course: Course, clock: Clock) -> None:
-        """Speak to the broker at `port` of this machine."""
+    def __init__(
+        self, name: str, port: int, course: Course, clock: Clock, *, host: str = HOST, site: str = SITE
+    ) -> None:
+        """Speak to the broker at `port` of `host`."""
         device = EdgeDevice(DEVICE, tuple(EdgeMetric(point, "bar", 0.0, 100.0) for point in course.points))
-        self._session = EdgeSession(SITE, name, [device])
+        self._session = EdgeSession(site, name, [device])
         self._name = name
-        self._port = port
+        self._broker = host, port
         self._clock = clock
         self._begun_ms = self._now_ms()
         self._births = 0
@@ -131,8 +134,7 @@ class Gateway:
         self._births += 1
         will = self._session.will(self._births, self._now_ms())
         async with aiomqtt.Client(
-            "127.0.0.1",
-            self._port,
+            *self._broker,
             identifier=f"faults-{self._name}",
             timeout=PATIENCE_S,
             will=aiomqtt.Will(will.topic, will.payload, qos=1),

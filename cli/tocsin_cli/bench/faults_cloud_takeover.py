@@ -1,11 +1,20 @@
 """How long the work of each role stands still in the cloud side's fault benchmark."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.exc import OperationalError
 
 from tocsin_cli.bench.faults_cloud_bed import Row, Tables
 from tocsin_cli.bench.faults_cloud_gateway import Gateway
 from tocsin_core.clock import Clock
+
+POLL_S: Final = 0.05
+# All that a fault held up has to be there again within this, and the last of it at the end.
+RECOVERY_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +62,52 @@ class Roles:
 
     async def _decides(self, since: Moment) -> bool:
         return await self.tables.position() > since.ns
+
+
+@dataclass
+class Waits:
+    """One who waits, in a run, for what was done to have passed; `ready` says whether the page is."""
+
+    roles: Roles
+    ready: Callable[[], Awaitable[bool]]
+    clock: Clock
+
+    @property
+    def tables(self) -> Tables:
+        """The cloud side's tables."""
+        return self.roles.tables
+
+    async def recovered(self) -> None:
+        """Wait until what was read by now is committed, to the history and by the alarms, and the page is ready."""
+        now = self.roles.now()
+
+        async def back() -> bool:
+            return await self.roles.committed(now) and await self.ready()
+
+        await self.until(back, RECOVERY_S, "the recovery")
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way any more; the gateways read nothing new."""
+        await self.recovered()
+
+        async def told() -> bool:
+            # The next call of the same people is a day away.
+            under_way = "SELECT 1 FROM message WHERE state IN ('pending', 'sending') AND repeat = 0 LIMIT 1"
+            return not await self.tables.rows(under_way)
+
+        await self.until(told, RECOVERY_S, "the last message")
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], most_s: float, what: str) -> None:
+        """Wait for a condition; while the database is away there is none.
+
+        Raises:
+            TimeoutError: it did not come.
+        """
+        deadline = self.clock.monotonic() + most_s
+        while True:
+            with suppress(OperationalError):
+                if await condition():
+                    return
+            if self.clock.monotonic() > deadline:
+                raise TimeoutError(f"{what} took more than {most_s:g} s")
+            await asyncio.sleep(POLL_S)

@@ -32,6 +32,7 @@ from tocsin_cloud.adapters import nats_server
 from tocsin_core.clock import Clock, SystemClock
 from tocsin_core.readings import GOOD
 from tocsin_core.sparkplug.edge import Columns
+from tocsin_edge.adapters.metrics_spool import spool_figures
 from tocsin_edge.adapters.spool import Spool
 
 LINES: Final = 4
@@ -44,8 +45,10 @@ STEADY_S: Final = 30
 STARTS: Final = 3
 LOOK_S: Final = 0.01
 BACKLOG_S: Final = 3_000
-APPEND: Final = 1_000
-DRAIN_MOST_S: Final = 300.0
+APPEND_S: Final = 100
+TELL_S: Final = 1.0
+# A fifth of what is promised is no drain any more.
+DRAIN_LEAST_PER_S: Final = 10_000
 ENOUGH_LIVE: Final = 3
 SPOOL_MB: Final = 512
 NS_PER_MS: Final = 1_000_000
@@ -131,8 +134,8 @@ async def _bed(folder: Path, clock: Clock) -> AsyncIterator[Bed]:
 
 
 @asynccontextmanager
-async def _gateway(bed: Bed) -> AsyncIterator[Process]:
-    command = ["edge", str(bed.folder / "plant"), "--gateway", NODE, "--data", str(bed.folder / "data")]
+async def _gateway(bed: Bed, data: Path | None = None) -> AsyncIterator[Process]:
+    command = ["edge", str(bed.folder / "plant"), "--gateway", NODE, "--data", str(data or bed.folder / "data")]
     async with program(*TOCSIN, *command, log=bed.folder / LOG, env=with_compiled_files(bed.folder / "pyc")) as process:
         yield process
 
@@ -204,44 +207,75 @@ async def steady(bed: Bed, seconds: int) -> dict[str, float]:
         }
 
 
-async def drain(bed: Bed, backlog_s: int) -> dict[str, float]:
+async def drain(bed: Bed, backlog_s: int, say: Say) -> dict[str, float]:
     """Leave `backlog_s` seconds of every point in the spool for a gateway that goes on reading."""
-    readings = await asyncio.to_thread(_fill, bed, backlog_s)
+    # What the gateway ran on before stays out of it: its alarms would go through all that came since, at the start.
+    data = bed.folder / "drained"
+    spool = data / "gateways" / NODE / "spool.sqlite"
+    readings = await asyncio.to_thread(fill, spool, backlog_s, bed.clock.now_ns() // NS_PER_MS, say)
+    kept = await asyncio.to_thread(spool_figures, spool, bed.clock.now_ns() // NS_PER_MS, beside_gateway=False)
     host = bed.host
     host.history_from_s, host.history_readings = -1.0, 0
     host.forget()
-    async with _gateway(bed) as process:
-        await _until(lambda: host.history_readings >= readings, process, bed, DRAIN_MOST_S, "the backlog")
+    async with _gateway(bed, data) as process:
+        rss = await _drained(bed, process, readings, say)
         delays = list(host.live_delays_s)
-        rss = _rss_mb(process.pid)
-    rate = host.history_readings / (host.history_to_s - host.history_from_s)
+    took_s = host.history_to_s - host.history_from_s
     if len(delays) < ENOUGH_LIVE:
         raise RuntimeError("no live data came while the backlog went up")
     return {
         "backlog_readings": readings,
-        "drain_readings_per_second": round(rate),
-        "drain_times_real_time": round(rate / (LINES * UNITS * POINTS / PERIOD_S), 1),
+        "spool_bytes_per_reading": round(kept.bytes / readings, 2),
+        "drain_s": round(took_s, 1),
+        "drain_readings_per_second": round(host.history_readings / took_s),
+        "drain_times_real_time": round(host.history_readings / took_s / (LINES * UNITS * POINTS / PERIOD_S), 1),
         "live_p99_ms_while_draining": _p99_ms(delays),
         "rss_mb_while_draining": round(rss, 1),
     }
 
 
-def _fill(bed: Bed, backlog_s: int) -> int:
-    now_ms = bed.clock.now_ns() // NS_PER_MS
-    path = bed.folder / "data" / "gateways" / NODE / "spool.sqlite"
+async def _drained(bed: Bed, process: Process, readings: int, say: Say) -> float:
+    """Wait until the host has as many readings of the past, and give the most memory that the gateway held, in MB."""
+    host, clock = bed.host, bed.clock
+    most_mb, next_look = 0.0, clock.monotonic()
+
+    def arrived() -> bool:
+        nonlocal most_mb, next_look
+        now = clock.monotonic()
+        if now >= next_look and process.returncode is None:
+            next_look = now + TELL_S
+            most_mb = max(most_mb, _rss_mb(process.pid))
+            rate = host.history_readings / max(host.history_to_s - host.history_from_s, TELL_S)
+            say(f"draining: {host.history_readings:,} of {readings:,} readings, {rate:,.0f} a second")
+        return host.history_readings >= readings
+
+    await _until(arrived, process, bed, END_S + readings / DRAIN_LEAST_PER_S, "the backlog")
+    return most_mb
+
+
+def fill(path: Path, backlog_s: int, now_ms: int, say: Say) -> int:
+    """Write a spool at `path` with `backlog_s` seconds of every point, up to a minute ago; give how many readings."""
+    devices, noise = _devices(), np.random.default_rng(1)
+    level, swing_s = noise.uniform(5, 85, (2, len(devices), POINTS))
     metric, quality = np.arange(POINTS), np.full(POINTS, GOOD, dtype=np.uint8)
-    parts: list[tuple[str, tuple[str, ...], Columns]] = []
+    first_ms = now_ms - (backlog_s + 60) * 1000
     with closing(Spool.open(path, SPOOL_MB, 600.0, now_ms)) as spool:
-        for second in range(backlog_s):
-            time_ms = now_ms - (backlog_s - second + 60) * 1000
-            value = 50 + np.arange(POINTS) / 7 + second % 100
-            columns = Columns(metric, np.full(POINTS, time_ms), value, quality)
-            parts += [(device, _points(device), columns) for device in _devices()]
-            if len(parts) >= APPEND:
-                spool.append(parts)
-                parts.clear()
-        if parts:
-            spool.append(parts)
+        for begin in range(0, backlog_s, APPEND_S):
+            second = np.arange(begin, min(begin + APPEND_S, backlog_s))
+            swing = np.sin(second[:, None, None] / (60 * swing_s))
+            # An f32 as the devices have it, noise in its last digits: what is alike would be packed better than it is.
+            value = (level + swing + noise.normal(0, 0.1, (len(second), *level.shape))).astype("f4").astype("f8")
+            spool.append(
+                [
+                    (device, _points(device), Columns(metric, np.full(POINTS, first_ms + at * 1000), row, quality))
+                    for at, rows in zip(second.tolist(), value, strict=True)
+                    for device, row in zip(devices, rows, strict=True)
+                ]
+            )
+            say(f"writing a backlog: {begin:,} of {backlog_s:,} s")
+        dropped = spool.trim(now_ms)
+    if dropped:
+        raise ValueError(f"{backlog_s} s are more than a spool of {SPOOL_MB} MB holds: {dropped:,} readings too many")
     return backlog_s * LINES * UNITS * POINTS
 
 
@@ -256,8 +290,7 @@ async def measure(folder: Path, clock: Clock, steady_s: int, backlog_s: int, say
         found = await steady(bed, steady_s)
         say("starting again and again")
         found |= await starts(bed)
-        say(f"draining a backlog of {backlog_s} s")
-        return found | await drain(bed, backlog_s)
+        return found | await drain(bed, backlog_s, say)
 
 
 def gateway(

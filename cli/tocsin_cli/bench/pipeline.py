@@ -20,6 +20,7 @@ from tocsin_cli.bench.pipeline_flood import measure_flood
 from tocsin_cli.bench.pipeline_plant import GATEWAY_POINTS, LIMITS, Course, gateway_id
 from tocsin_cli.bench.pipeline_victoria import MissingError, measure_victoria
 from tocsin_cloud.adapters.stream import STREAM
+from tocsin_cloud.settings import ALL, parse_roles
 from tocsin_core.clock import Clock, SystemClock
 
 POINTS: Final = 440_000
@@ -134,6 +135,20 @@ async def measure(folder: Path, plan: Plan, clock: Clock, say: Say, roles: Seque
     return found
 
 
+def _all_once(processes: Sequence[str]) -> None:
+    """See that the roles of all processes are each of one.
+
+    Raises:
+        BadParameter: one is missing, there twice, or none.
+    """
+    try:
+        done = [role for process in processes for role in parse_roles(process)]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if sorted(done) != sorted(ALL):
+        raise typer.BadParameter(f"each of {','.join(sorted(ALL))} must be done by one process: {' '.join(processes)}")
+
+
 def _alternative(folder: Path, points: int, console: Console, say: Say) -> dict[str, Any] | None:
     try:
         return asyncio.run(measure_victoria(folder, points, SystemClock(), say))
@@ -154,16 +169,22 @@ def pipeline(
     flood: Annotated[
         bool, typer.Option("--flood/--no-flood", help="Raise 10,000 alarms in one second, too, and look at the page.")
     ] = True,
+    process: Annotated[
+        list[str] | None,
+        typer.Option(help="Roles of one process, given for each: in fewer a large plant takes less memory."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
 ) -> None:
     """Measure the cloud side whole: from MQTT into history and alarms, all on this machine."""
+    processes = process or ROLES
+    _all_once(processes)
     if points % GATEWAY_POINTS:
         raise typer.BadParameter(f"{points} is no multiple of {GATEWAY_POINTS}")
     console = Console(stderr=True)
     with console.status("") as status, TemporaryDirectory(prefix="tocsin-bench-") as name:
         folder, clock, say = Path(name), SystemClock(), status.update
         plan = Plan(points // GATEWAY_POINTS, WARM_S + points // WARM_POINTS_A_SECOND, seconds)
-        found = asyncio.run(measure(folder, plan, clock, say))
+        found = asyncio.run(measure(folder, plan, clock, say, processes))
         if flood:
             (folder / "flood").mkdir()
             found["flood"] = asyncio.run(measure_flood(folder / "flood", clock, say))

@@ -17,7 +17,7 @@ from tests.bench.side_by_side.bed import bed
 from tests.bench.side_by_side.neuron import Neuron
 from tests.bench.side_by_side.nodered import NodeRed
 from tests.bench.side_by_side.peer import NotInstalledError, Peer
-from tests.bench.side_by_side.run import Plan, run
+from tests.bench.side_by_side.run import SCRIPT, Plan, Step, killings, run
 from tests.bench.side_by_side.telegraf import Telegraf
 from tests.bench.side_by_side.thingsboard import ThingsBoard
 from tests.bench.side_by_side.tocsin import Tocsin
@@ -36,6 +36,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.side_by_side", description=__doc__)
     parser.add_argument("--only", action="append", choices=PEERS, help="one of the gateways; may be repeated")
     parser.add_argument("--seed", type=int, default=1, help="draws the faulty devices and the moments")
+    kills = "instead of the script so many kills, 4 to 5 s apart"
+    parser.add_argument("--kills", type=int, default=0, metavar="N", help=kills)
     parser.add_argument("--folder", type=Path, help="where peers are installed and logs stay; otherwise temporary")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     return parser.parse_args(arguments)
@@ -46,12 +48,12 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
-async def _one(peer: Peer, folder: Path, mosquitto: str, seed: int) -> dict[str, Any]:
+async def _one(peer: Peer, folder: Path, mosquitto: str, seed: int, steps: Sequence[Step]) -> dict[str, Any]:
     async with bed(folder, mosquitto, seed) as made:
-        return await run(peer, made, Plan.drawn(seed), lambda what: _say(f"{peer.name}: {what}"))
+        return await run(peer, made, Plan.drawn(seed, steps), lambda what: _say(f"{peer.name}: {what}"))
 
 
-def measure(names: Sequence[str], folder: Path, mosquitto: str, seed: int) -> dict[str, Any]:
+def measure(names: Sequence[str], folder: Path, mosquitto: str, seed: int, steps: Sequence[Step]) -> dict[str, Any]:
     """Every gateway's figures, or why there are none."""
     found: dict[str, Any] = {}
     for name in names:
@@ -66,7 +68,7 @@ def measure(names: Sequence[str], folder: Path, mosquitto: str, seed: int) -> di
         at = folder / f"{name}-{SystemClock().now_ns() // 1_000_000_000}"
         at.mkdir()
         try:
-            found[name] = {"versions": versions} | asyncio.run(_one(peer, at, mosquitto, seed))
+            found[name] = {"versions": versions} | asyncio.run(_one(peer, at, mosquitto, seed, steps))
         except TimeoutError as error:
             found[name] = {"versions": versions, "failed": str(error)}
     machine = {"cores": os.cpu_count(), "system": platform.system(), "machine": platform.machine()}
@@ -82,7 +84,8 @@ def _main(arguments: Sequence[str]) -> int:
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="side-by-side-")))
         folder.mkdir(parents=True, exist_ok=True)
-        found = measure(options.only or list(PEERS), folder.resolve(), mosquitto, options.seed)
+        steps = killings(options.kills) if options.kills else SCRIPT
+        found = measure(options.only or list(PEERS), folder.resolve(), mosquitto, options.seed, steps)
     if options.json:
         sys.stdout.write(json.dumps(found) + "\n")
     else:

@@ -5,10 +5,10 @@ import json
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiomqtt
 
@@ -19,6 +19,8 @@ from tests.bench.side_by_side.peer import Message
 from tests.support.ports import free_port
 from tocsin_cli.bench.programs import until_listening
 from tocsin_core.clock import SystemClock
+
+CANCEL_AGAIN_S: Final = 0.5
 
 
 @dataclass
@@ -90,9 +92,12 @@ async def bed(folder: Path, mosquitto: str, seed: int) -> AsyncIterator[Bed]:
             try:
                 yield made
             finally:
-                hearing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await hearing
+                # Python 3.11 swallows a cancellation that meets a `wait_for` just done.
+                while not hearing.done():
+                    hearing.cancel()
+                    await asyncio.wait([hearing], timeout=CANCEL_AGAIN_S)
+                if not hearing.cancelled():
+                    hearing.result()
 
 
 async def _hear(client: aiomqtt.Client, made: Bed) -> None:

@@ -85,6 +85,7 @@ def figures(course: Course, handed: Sequence[HandedOut], arrivals: Sequence[Arri
         "longest_gap_s": round(max((missing + 1 for _, missing in gaps), default=1) * course.period_s, 1),
         "readings_lost": len(lost),
         "lost_by_span": _by_span(course, _ones(lost)),
+        **_kills(course, lost),
         "readings_late": sum(1 for each in late if course.span(each.at_s).reachable),
         "late_by_span": _by_span(course, _ones(late)),
         "readings_doubled": len(doubled),
@@ -110,6 +111,18 @@ def _by_span(course: Course, found: Iterable[tuple[float, int]]) -> dict[str, in
         name = course.span(at_s).name
         counts[name] = counts.get(name, 0) + count
     return counts
+
+
+def _kills(course: Course, lost: Iterable[HandedOut]) -> dict[str, float]:
+    """How many kills there were, before how many something was lost, and how long before it at the most."""
+    kills = [span.from_s for span in course.spans if span.killed]
+    ages: dict[float, float] = {}
+    for each in lost:
+        kill = next((at_s for at_s in kills if at_s >= each.at_s), None)
+        if kill is not None:
+            ages[kill] = max(ages.get(kill, 0.0), kill - each.at_s)
+    oldest_ms = round(1000 * max(ages.values(), default=0.0), 1)
+    return {"kills": len(kills), "kills_that_took_some": len(ages), "oldest_taken_ms": oldest_ms}
 
 
 def _times(course: Course, counted: Iterable[HandedOut]) -> Mapping[Point, list[float]]:

@@ -53,6 +53,17 @@ SCRIPT: Final = (
     Step("all well", 40),
 )
 DRAIN_S: Final = 60.0
+# Longer than the slowest of them takes until it reads again: each kill hits a gateway at its usual work.
+BETWEEN_KILLS_S: Final = 4.0
+
+
+def killings(times: int) -> Sequence[Step]:
+    """Nothing but kills, at any moment of the period: a few say little, as what is read at one moment is lost together.
+
+    Between one period and the next nearly every gateway has all on its disk; most kills fall there.
+    """
+    kills = (Step(f"killed {time}", BETWEEN_KILLS_S, kill=True) for time in range(1, times + 1))
+    return (Step("calm", 10), *kills, Step("all well", 20))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +219,10 @@ class Session:
                 faulty = step.faults
                 await self.made.fault(self.plan.faults if faulty else {})
                 self.dead_until_s = clock.monotonic()
-            from_s = clock.monotonic()
             if step.kill:
                 await self.running.kill()
+            from_s = clock.monotonic()
+            if step.kill:
                 await self.running.begin()
             self.rss_mb.append(await self.watch(from_s + step.seconds))
             self.cpu_s.append(self.running.usage.cpu_s)
