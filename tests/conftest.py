@@ -13,12 +13,16 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.postgres import Postgres, postgres
+from tocsin_cli.cancelling import keep_cancellations
 from tocsin_cloud.adapters.sql.engine import SQLITE, sqlite_url
 from tocsin_cloud.settings import SQL_FILE
 
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("local", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# As the command does, whose loops the tests run in their own process.
+keep_cancellations()
 
 # What the demo's tests count goes by real minutes, of which they wait through most.
 DEMO: Final = "tests/e2e/test_demo.py"

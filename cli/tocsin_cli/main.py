@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Final, NamedTuple
 
+from tocsin_cli.cancelling import keep_cancellations
 from tocsin_cli.exits import INTERRUPTED_EXIT, USAGE_EXIT
 from tocsin_cli.logs import log_to_stderr
 
@@ -68,6 +69,7 @@ def _run(arguments: list[str]) -> int:
 def main() -> None:
     """Run the command line; exits 2 with one line on stderr when an argument or a file is wrong."""
     log_to_stderr()
+    keep_cancellations()
     try:
         code = _run(sys.argv[1:])
     except KeyboardInterrupt:
