@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from secrets import token_hex
@@ -58,6 +58,7 @@ from tocsin_cloud.loops.certificates import CertificateParts, keep_certificates
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.historian import Historian, HistorianParts, retain, tend
+from tocsin_cloud.loops.judged import Judged
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.look import LookParts, keep_looking, keep_looking_at_stored
 from tocsin_cloud.loops.notify import Notifier
@@ -132,10 +133,12 @@ async def run(
         if settings.nats_url is None:
             # The history's file is also what keeps a second process off the folder: nothing else is touched before.
             await history.open()
-        server, url = await _broker(settings, plant, clock, stack)
+        broker = await _broker(settings, plant, clock, stack)
+        # Of a large plant it takes most of a minute: whoever begins anew is a candidate again without it.
+        judged = cache(partial(Judged.of, plant))
         while True:
             try:
-                return await _roles(settings, plant, clock, server, url, history, stop, first_start)
+                return await _roles(settings, plant, judged, clock, broker, history, stop, first_start)
             except* LeaseLostError as group:
                 reasons = sorted({str(error) for error in leaves(group)})
             if stop.is_set():
@@ -155,9 +158,9 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 async def _roles(
     settings: CloudSettings,
     plant: Plant,
+    judged: Callable[[], Judged],
     clock: Clock,
-    server: NatsServer | None,
-    url: str,
+    broker: tuple[NatsServer | None, str],
     history: OwnHistory,
     stop: asyncio.Event,
     first_start: Announce,
@@ -165,7 +168,7 @@ async def _roles(
     """Run the roles from nothing until `stop`, or until another process has taken over the work of one."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_nothing_left())
-        tls = _certified(settings, clock)
+        tls, (server, url) = _certified(settings, clock), broker
         client = await connect(url, f"tocsin-{name_of(settings.roles)}", tls)
         stack.push_async_callback(client.close)
         if settings.roles & WORKERS:
@@ -174,7 +177,7 @@ async def _roles(
         database = await _tables(settings, stop, stack)
         if database is None:
             return Summary(name_of(settings.roles))
-        process = _Process(settings, plant, clock, client, stack, tls, server, database)
+        process = _Process(settings, plant, clock, client, stack, tls, server, database, judged)
         crew = await _crew(process, history) if settings.roles & WORKERS else None
         works = [] if crew is None else _works(crew, first_start)
         if server is not None:
@@ -239,6 +242,7 @@ class _Process(NamedTuple):
     tls: SSLContext | None
     server: NatsServer | None
     database: Database
+    judged: Callable[[], Judged]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +286,7 @@ class _Crew:
 
 
 async def _crew(process: _Process, own: OwnHistory) -> _Crew:
-    settings, plant, clock, client, stack, _, _, database = process
+    settings, plant, clock, client, stack, _, _, database, judged = process
     metrics = Metrics()
     name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
     leases = {role: Lease(database, role, name, clock) for role in sorted(settings.roles & WORKERS)}
@@ -294,7 +298,7 @@ async def _crew(process: _Process, own: OwnHistory) -> _Crew:
     if Role.ALARMS in leases:
         alarms = AlarmsWorker(
             AlarmParts(
-                client, database, leases[Role.ALARMS], plant, live, metrics, clock, settings.alarms,
+                client, database, leases[Role.ALARMS], plant, judged(), live, metrics, clock, settings.alarms,
                 settings.snapshot_file, outlet, ordered, _subjects(process),
                 None if settings.nats_url is None else SnapshotStore(client, f"{plant.site.id}/alarms"),
                 settings.limits,
@@ -311,7 +315,7 @@ def _subjects(process: _Process) -> tuple[str, ...]:
 
 def _works(crew: _Crew, first_start: Announce) -> list[Work]:
     """The roles, each of which waits for its lease."""
-    settings, plant, clock, client, _, tls, server, _ = crew.process
+    settings, plant, clock, client, _, tls, server, *_ = crew.process
     works: list[Work] = []
     if Role.HISTORIAN in crew.leases:
         lease = crew.leases[Role.HISTORIAN]

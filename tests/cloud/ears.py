@@ -17,6 +17,7 @@ from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.hearing import Hearing
 from tocsin_cloud.loops.historian import Historian, HistorianParts
 from tocsin_cloud.loops.journal import Batch
+from tocsin_cloud.loops.judged import Judged
 from tocsin_cloud.loops.ledger import Ledger
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.points import PointTable
@@ -70,8 +71,13 @@ class Ears:
         stored = {"history": history, "table": self.table, "quarantine": self.quarantine}
         self.historian = Historian(HistorianParts(settings=HistorianSettings(), **stored, **parts))
         outlet = Outlet(nobody, self.table)
-        judged = {"database": database, "plant": known, "snapshot_file": snapshot, "outlet": outlet}
-        self.alarms = AlarmsWorker(AlarmParts(settings=AlarmSettings(), **judged, **parts))
+        of_plant: dict[str, Any] = {
+            "plant": known,
+            "judged": Judged.of(known),
+            "snapshot_file": snapshot,
+            "outlet": outlet,
+        }
+        self.alarms = AlarmsWorker(AlarmParts(settings=AlarmSettings(), database=database, **of_plant, **parts))
 
     @property
     def ledgers(self) -> dict[tuple[str, str], Ledger]:

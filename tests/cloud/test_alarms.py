@@ -41,6 +41,7 @@ from tocsin_cloud.adapters.stream import STREAM, Position, connect, ensure_strea
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
+from tocsin_cloud.loops.judged import Judged
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.settings import AlarmSettings, StrangerSettings, StreamSettings
@@ -84,6 +85,7 @@ class Rig:
             self.database,
             self.lease,
             self.plant,
+            Judged.of(self.plant),
             self.live,
             self.metrics,
             SystemClock(),

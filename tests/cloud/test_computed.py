@@ -36,6 +36,7 @@ from tocsin_cloud.adapters.stream import STREAM, connect, ensure_stream, publish
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet, decode, encode
 from tocsin_cloud.loops.historian import Historian, HistorianParts
+from tocsin_cloud.loops.judged import Judged
 from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.settings import AlarmSettings, HistorianSettings, StrangerSettings, StreamSettings
@@ -168,8 +169,8 @@ class Plant:
         outlet, lease = Outlet(self.client, table), candidate(self.database)
         settings = AlarmSettings(snapshot_interval_s=snapshot_interval_s)
         parts = AlarmParts(
-            self.client, self.database, lease, self.plant, LiveView(table), Metrics(), self.clock,
-            settings, self.folder / "s.npz", outlet,
+            self.client, self.database, lease, self.plant, Judged.of(self.plant), LiveView(table), Metrics(),
+            self.clock, settings, self.folder / "s.npz", outlet,
         )  # fmt: skip
         return AlarmsWorker(parts), outlet, lease
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.cloud.rig import GATEWAY, SITE, plant_folder
 from tocsin_cloud.loops.delegation import Delegation, Words
+from tocsin_cloud.loops.judged import Judged
 from tocsin_core import engine
 from tocsin_core.engine import Command
 from tocsin_core.journal import Entry, encode
@@ -13,7 +14,6 @@ from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.owned import fingerprints, packed
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.readings import Frame
-from tocsin_core.rules import compile_rules
 from tocsin_core.sparkplug import EdgeSession, HostSession, JournalNumbers, Message
 
 NOW_MS = 1_800_000_000_000
@@ -25,8 +25,9 @@ class Bench:
 
     def __init__(self, plant: Plant) -> None:
         """Know nothing of the gateway yet."""
-        rules = self.plant_rules = compile_rules(plant)
-        self.delegation = Delegation(plant, rules)
+        judged = Judged.of(plant)
+        rules = self.plant_rules = judged.rules
+        self.delegation = Delegation(plant.site.id, judged)
         self.state = engine.initial(rules, NOW_NS)
         self.number = rules.index["P1/H"]
         self.host = HostSession(lambda *_: None)

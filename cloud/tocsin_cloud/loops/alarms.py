@@ -44,6 +44,7 @@ from tocsin_cloud.loops.journal import (
     progress_of,
     standing,
 )
+from tocsin_cloud.loops.judged import Judged
 from tocsin_cloud.loops.live import Known, LiveView, Outlook
 from tocsin_cloud.loops.rebuilding import Unconfirmed, as_recorded, note_kept, recorded
 from tocsin_cloud.settings import AlarmSettings, LimitSettings
@@ -55,7 +56,7 @@ from tocsin_core.journal import Naming
 from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import Plant
 from tocsin_core.readings import LATEST_NS, Frame
-from tocsin_core.rules import NS, Rules, compile_rules
+from tocsin_core.rules import NS, Rules
 from tocsin_core.sparkplug.host import Fed
 from tocsin_core.sparkplug.payload import sent_ms
 
@@ -83,6 +84,7 @@ class AlarmParts:
     database: Database
     lease: Lease
     plant: Plant
+    judged: Judged
     live: LiveView
     metrics: Metrics
     clock: Clock
@@ -122,7 +124,7 @@ class AlarmsWorker:
     def __init__(self, parts: AlarmParts) -> None:
         """Prepare; `run` does the rest."""
         self._parts = parts
-        self._rules: Rules = compile_rules(parts.plant)
+        self._rules = parts.judged.rules
         self._journal = Journal(parts.plant, self._rules, parts.settings.partition)
         self._feed: Feed | None = None
         self._state: State | None = None
@@ -144,7 +146,7 @@ class AlarmsWorker:
         self._unconfirmed = Unconfirmed()
         self._answered: dict[str, int] = {}
         self._floods = Floods(self._rules, parts.live, parts.metrics)
-        self._delegation = Delegation(parts.plant, self._rules)
+        self._delegation = Delegation(parts.plant.site.id, parts.judged)
         parts.metrics.begin(gateway.id for gateway in parts.plant.file.gateways)
 
     @property

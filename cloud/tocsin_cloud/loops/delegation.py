@@ -9,6 +9,7 @@ import structlog
 from numpy.typing import NDArray
 
 from tocsin_cloud.loops.hearing import is_birth
+from tocsin_cloud.loops.judged import Judged
 from tocsin_cloud.loops.taking_over import concerns, raised_there, taken_over
 from tocsin_cloud.loops.theirs import NONE, Meant, Ours, Theirs, meant
 from tocsin_core import journal
@@ -16,9 +17,8 @@ from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input,
 from tocsin_core.engine.state import NEVER, OURS_UNTIL_TOLD, PATIENCE_NS
 from tocsin_core.journal import Entry, Naming, Order
 from tocsin_core.lifecycle import ACTIVE, TURNS, UNANSWERED, Event, Phase, Verb, after
-from tocsin_core.owned import among, fingerprints, unpacked
-from tocsin_core.plant import Plant
-from tocsin_core.rules import NS, Rules
+from tocsin_core.owned import among, unpacked
+from tocsin_core.rules import NS
 from tocsin_core.sparkplug.host import Fed, JournalPart
 
 log = structlog.get_logger(__name__)
@@ -99,22 +99,14 @@ class Words:
 class Delegation:
     """How far the journal of each gateway is taken in; moves with the engine's state, and is kept with it."""
 
-    def __init__(self, plant: Plant, rules: Rules) -> None:
+    def __init__(self, site: str, judged: Judged) -> None:
         """Know which definitions each gateway of ours may decide, and by what."""
-        self._rules = rules
-        self._site = plant.site.id
-        self._own: dict[str, tuple[int, ...]] = {}
-        self._prints = np.zeros(len(rules.definitions), np.uint64)
-        for gateway in plant.file.gateways:
-            if not gateway.external:
-                prints = fingerprints(plant, gateway.id)
-                own = self._own[gateway.id] = tuple(rules.index[alarm] for alarm in prints)
-                self._prints[list(own)] = unpacked(b"".join(prints.values()))
-        self._owner = {number: gateway for gateway, numbers in self._own.items() for number in numbers}
+        self._rules, self._own, self._owner, self._prints = judged.rules, judged.own, judged.owner, judged.prints
+        self._site = site
         self._disagreed: dict[str, int] = {}
         # Gateways that decide, and the alarms whose fingerprints are the same there: bool[D].
         self._deciding: set[str] = set()
-        self._alike = np.zeros(len(rules.definitions), np.bool_)
+        self._alike = np.zeros(len(judged.rules.definitions), np.bool_)
         # Gateways whose last word moved no alarm: so much is said once of each.
         self._set_aside: set[str] = set()
         # By gateway and alarm; of alarms that are not the gateway's by this plant file apart from the others.
