@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import aiomqtt
 import pytest
 
 from tests.edge.rig import Gateway, Host, Link, Slave, modbus_device, plant
@@ -12,8 +13,9 @@ from tests.support.nats import nats_broker
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
-from tocsin_core.plant.model import Broker
+from tocsin_core.plant.model import Broker, SensorBroker
 from tocsin_core.sparkplug import Message
+from tocsin_edge.adapters.sensors import connected
 from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
 
 CLOCK = SystemClock()
@@ -57,6 +59,20 @@ def test_a_broker_that_does_not_answer_is_given_up_within_two_seconds() -> None:
             assert not isinstance(caught.value, NotReachedError)
         with pytest.raises(NotReachedError):
             await connect(free_port())
+
+    asyncio.run(story())
+
+
+def test_a_host_that_is_no_name_is_a_broker_that_is_not_reached() -> None:
+    """A slip of the hand in an address ends no gateway: its instruments are read, its sirens sound."""
+
+    async def story() -> None:
+        with pytest.raises(NotReachedError, match="no host name"):
+            async with Uplink.connect(Broker(host="10.0.0..5"), ("site", "gw"), Message("will", b""), "command"):
+                pass
+        with pytest.raises(aiomqtt.MqttError, match="no host name"):
+            async with connected(SensorBroker(host="10.0.0..5"), ["a"], lambda: None):
+                pass
 
     asyncio.run(story())
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,7 +86,11 @@ async def connected(
         queue_type=_newest(lost),
         max_queued_incoming_messages=MOST_WAITING,
     )
-    async with client:
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(client)
+        except UnicodeError as error:
+            raise aiomqtt.MqttError(f"no host name: {broker.host}") from error
         refused = []
         for each in filters:
             # MQTT 3.1.1 answers with the QoS granted, or with 0x80 where it refuses.

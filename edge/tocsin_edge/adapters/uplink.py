@@ -138,6 +138,8 @@ class Uplink:
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(client)
+            except UnicodeError as error:
+                raise NotReachedError(f"no host name: {broker.host}") from error
             except UplinkError as error:
                 # The library tells a connection that the network refused from any other failure by this alone.
                 if isinstance(error.__context__, OSError) and error.__context__.errno is not None:
