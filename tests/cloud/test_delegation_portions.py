@@ -13,8 +13,10 @@ from tocsin_cloud.loops.delegation import Beside
 from tocsin_core.engine import occurrence_id
 from tocsin_core.journal import Entry, encode
 from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.managed import Standing
+from tocsin_core.owned import fingerprints, packed
 from tocsin_core.rules import compile_rules
-from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, JournalNumbers
+from tocsin_core.sparkplug import ClockState, EdgeDevice, EdgeMetric, EdgeSession, JournalNumbers
 from tocsin_core.sparkplug import Message as Said
 
 # During a cut an alarm was raised and was over, and raised again; the last reading comes before the journal.
@@ -86,3 +88,21 @@ def test_how_the_stream_is_portioned_changes_nothing() -> None:
         (Event.RAISE, again_ns),
         (Event.ACKNOWLEDGE, again_ns),
     ]
+
+
+def test_a_birth_that_a_server_held_up_takes_nothing_back() -> None:
+    """It tells how an earlier session began: the gateway decides on, no order is given up, all is shown on."""
+    ears, session = Ears(), EdgeSession(SITE, GATEWAY, [EdgeDevice(DEVICE, (EdgeMetric("P1"),))])
+    journal = JournalNumbers(1, 1, packed(fingerprints(plant(), GATEWAY).values()))
+    clock, standing = ClockState(synchronised=True, since_ms=NOW_MS), Standing(7, "a hash")
+
+    def born(bd_seq: int, time_ms: int) -> list[bool | None]:
+        session.will(bd_seq, time_ms)
+        birth = session.nbirth(0, 1, time_ms, clock, journal, standing.to_text())
+        heard = ears.hear([Message(bd_seq, NOW_NS, birth.topic, birth.payload)])
+        return [words.decides for words in heard.words]
+
+    assert born(2, NOW_MS) == [True]
+    assert born(1, NOW_MS - 1) == []
+    assert ears.live.gateways[SITE, GATEWAY].standing == standing
+    assert ears.historian._clocks[SITE, GATEWAY].state == clock  # noqa: SLF001 -- shown after a commit

@@ -202,6 +202,7 @@ def test_a_birth_that_a_server_held_up_does_not_count() -> None:
     assert restored.snapshot() == host.snapshot()
     late = born(255, MS + 10, 8)
     assert (reasons(late), late.rebirth, late.batch, late.births) == ({"stale-birth"}, True, None, ())
+    assert late.kind == ""
     death = node.will(1, MS)
     assert not host.feed(death.topic, death.payload, NOW).faults
     assert not born(1, MS + 20, 9).faults

@@ -85,12 +85,13 @@ class JournalPart:
 class Fed:
     """What one message came to.
 
-    `kind` is the Sparkplug message type, or "" for a topic that is not one. `batch` is set on data of our
-    gateways only, and not when a reading was lost for want of a birth: such a batch must not be acknowledged, the
-    gateway sends it again after its rebirth; `newest_batch` on their NBIRTH: the last batch number they gave out;
-    `oldest_batch` there and on NDATA: no batch below it will come any more, stored or not. `rebirth` asks for a Rebirth
-    command; how often one is really sent is the caller's affair. `historical`: every reading is marked as late.
-    `journal` is None where the message says nothing of one, and so is `standing` (for `managed.Standing`).
+    `kind` is the Sparkplug message type, or "" for a topic that is not one, and for a birth of an earlier session that
+    came late: nothing that it says holds any more. `batch` is set on data of our gateways only, and not when a reading
+    was lost for want of a birth: such a batch must not be acknowledged, the gateway sends it again after its rebirth;
+    `newest_batch` on their NBIRTH: the last batch number they gave out; `oldest_batch` there and on NDATA: no batch
+    below it will come any more, stored or not. `rebirth` asks for a Rebirth command; how often one is really sent is
+    the caller's affair. `historical`: every reading is marked as late. `journal` is None where the message says nothing
+    of one, and so is `standing` (for `managed.Standing`).
     `clock`: what an NBIRTH or NDATA tells of the node's clock. `unsynchronised_ms`, on data: since when, by itself,
     nobody had set the clock that stamped them; None where it was set, or nothing is said of it.
     """
@@ -210,6 +211,7 @@ class _Rows:
     oldest: int | None = None
     incomplete: bool = False
     rebirth: bool = False
+    past: bool = False
     counts: dict[str, int] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     births: list[Declared] = field(default_factory=list)
@@ -240,7 +242,7 @@ class _Rows:
             group=topic.group,
             gateway=topic.node,
             device=topic.device,
-            kind=topic.kind,
+            kind="" if self.past else topic.kind,
             batch=self.batch if topic.kind in DATA and not self.incomplete else None,
             newest_batch=self.batch if birth else None,
             oldest_batch=self.oldest,
@@ -400,7 +402,7 @@ class HostSession:
         if before is not None and _is_of_the_past(bd_seq, message.timestamp, before):
             # One that is alive all the same, with a clock that was set back, is born again when it is asked.
             rows.fault("stale-birth", f"{where}: bdSeq {bd_seq} came after {before.bd_seq}, and is older")
-            rows.rebirth = True
+            rows.rebirth = rows.past = True
             before.doubted = (bd_seq, message.timestamp)
             return
         node = self._nodes[where.group, where.node] = _Node(born_ms=message.timestamp)
