@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 from nats.aio.client import Client
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -48,6 +48,7 @@ from tocsin_cloud.settings import AlarmSettings, StrangerSettings, StreamSetting
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.readings import Frame
+from tocsin_core.rules import NS
 
 TICKET: Final[dict[str, Any]] = {
     "title": {"zh": "罐"}, "source": None, "level": "general", "state": "rectifying", "deadline_ns": 1, "reason": "r",
@@ -444,6 +445,44 @@ def test_a_server_that_is_behind_does_not_end_the_catching_up(tmp_path: Path, mo
             assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return", "raise", "return"]
 
     asyncio.run(story())
+
+
+def test_a_stream_whose_clock_was_set_back_is_caught_up_with(tmp_path: Path) -> None:
+    """Where a message has a later time than the last one that is committed, whoever takes over reads on even so."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            async with r.working():
+                await eventually_async(lambda: _kept(r) is not None)
+            old = (tmp_path / "s.npz").read_bytes()
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+                await asyncio.gather(*(publish_tick(r.client, SITE, number * NS) for number in range(50)))
+            # As if the server's clock had been set back between them.
+            last, before_ns = await _two_within_a_millisecond(r)
+            async with r.database.write() as session:
+                await session.execute(update(sql.Worker).values(position=last, updated_ns=before_ns - 1000))
+            (tmp_path / "s.npz").write_bytes(old)
+            async with r.working():
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+
+    asyncio.run(story())
+
+
+async def _two_within_a_millisecond(r: Rig) -> tuple[int, int]:
+    """The number of the later of two messages, and when the stream took the one before, to 1 µs."""
+    manager = r.client.jsm()
+    last, later_ns = (await manager.stream_info(STREAM)).state.last_seq, 0
+    while True:
+        taken = (await manager.get_msg(STREAM, seq=last)).time
+        assert taken is not None
+        time_ns = round(taken.timestamp() * 1e6) * 1000
+        if later_ns - time_ns < NS // 1250 and later_ns:
+            return last + 1, time_ns
+        last, later_ns = last - 1, time_ns
 
 
 async def _steps(r: Rig, number: int) -> bool:

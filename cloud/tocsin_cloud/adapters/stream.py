@@ -285,6 +285,8 @@ class Feed:
         self._taken_at = 0.0
         self._caught_up = False
         self._reached = False
+        # What the stream was seen to hold, and so everything before it by its numbers alone.
+        self._held: Position | None = None
         self._behind_since: float | None = None
         self.pending = 0  # messages in the stream behind the last one taken
         self.restarts = 0
@@ -359,7 +361,7 @@ class Feed:
                 continue
             # $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>
             fields = message.reply.split(".")[-5:]
-            if until is not None and (int(fields[1]) > until.sequence or int(fields[3]) > until.time_ns):
+            if until is not None and self._is_behind(int(fields[1]), int(fields[3]), until):
                 self._reached = True
                 break
             waiting.popleft()
@@ -380,6 +382,13 @@ class Feed:
             taken.append(Message(sequence, time_ns, to_topic(message.subject), message.data))
             size += len(message.data)
         return taken
+
+    def _is_behind(self, sequence: int, time_ns: int, until: Position) -> bool:
+        """Whether a message comes after `until`: by its number, or by its time where `until` may be of another stream.
+
+        In one stream times may go back: the server's clock was set back, or another server leads.
+        """
+        return sequence > until.sequence or (time_ns > until.time_ns and until != self._held)
 
     async def _control(self, message: Msg) -> None:
         # A flow-control request is answered only when everything sent before it was taken: that is the back-pressure.
@@ -444,7 +453,7 @@ class Feed:
         elif await self._kept(self._last) is Kept.ANOTHER:
             # Numbers of a lost or rebuilt stream mean nothing any more; its time stamps still do.
             log.error("the stream was rebuilt: reading on by time", position=self._last.sequence)
-            self._numbered_on, self._settled = False, 0
+            self._numbered_on, self._settled, self._held = False, 0, None
             self._left_out.clear()
             config.deliver_policy = DeliverPolicy.BY_START_TIME
             config.opt_start_time = datetime.fromtimestamp((self._last.time_ns // 1000 + 1) / 1e6, tz=UTC)
@@ -500,6 +509,7 @@ class Feed:
         """
         try:
             held = await self._kept(position) is Kept.HELD
+            self._held = position if held else None
         except (NatsError, TimeoutError, OSError) as error:
             log.warning("the stream does not say what it holds", position=position.sequence, error=repr(error))
             held = True
