@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.cloud.rig import broker
+from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters import host_state
 from tocsin_cloud.adapters.host_password import VARIABLE, given_or_kept
@@ -49,6 +52,11 @@ async def retained(mqtt: Address) -> object:
     return None
 
 
+async def online_at(mqtt: Address) -> bool:
+    """Whether a newcomer is told that the host is there."""
+    return await retained(mqtt) is True
+
+
 def test_the_host_is_online_until_it_ends(tmp_path: Path) -> None:
     """A newcomer reads online; another process's offline is answered, a stranger's not even heard; then offline."""
 
@@ -57,13 +65,10 @@ def test_the_host_is_online_until_it_ends(tmp_path: Path) -> None:
             password = given_or_kept(tmp_path)
             host = asyncio.create_task(announce([settings.mqtt], SystemClock(), password=password))
 
-            async def online() -> bool:
-                return await retained(settings.mqtt) is True
-
             async def offline() -> bool:
                 return await retained(settings.mqtt) is False
 
-            await eventually_async(online)
+            await eventually_async(lambda: online_at(settings.mqtt))
             death = json.dumps({"online": False, "timestamp": 1})
             async with (
                 aiomqtt.Client(*settings.mqtt) as rogue,
@@ -76,10 +81,53 @@ def test_the_host_is_online_until_it_ends(tmp_path: Path) -> None:
                     said = [says_offline((await anext(rogue.messages)).payload) for _ in range(3)]
             # What was retained, the death that the other process told, and the host's answer to that.
             assert said == [False, True, False]
-            assert await online()
+            assert await online_at(settings.mqtt)
             host.cancel()
             with suppress(asyncio.CancelledError):
                 await host
             await eventually_async(offline)
+
+    asyncio.run(story())
+
+
+def test_a_broker_that_takes_no_farewell_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever ends while the broker stands still ends all the same, and does not come back."""
+    monkeypatch.setattr(host_state, "FAREWELL_S", 0.2)
+
+    async def story() -> None:
+        async with broker(tmp_path) as (server, settings):
+            password = given_or_kept(tmp_path)
+            host = asyncio.create_task(announce([settings.mqtt], SystemClock(), password=password))
+            await eventually_async(lambda: online_at(settings.mqtt))
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                host.cancel()
+                await asyncio.wait([host], timeout=15)
+                assert host.cancelled()
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+                host.cancel()
+                await asyncio.wait([host])
+
+    asyncio.run(story())
+
+
+def test_the_next_server_is_told_where_one_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that nobody listens at is passed over; when the server that was told ends, the next one of the list is."""
+    monkeypatch.setenv(VARIABLE, "letters")
+
+    async def story() -> None:
+        nobody = Address("127.0.0.1", free_port())
+        async with broker(tmp_path / "second") as (_, second):
+            async with broker(tmp_path / "first") as (_, first):
+                servers = [nobody, first.mqtt, second.mqtt]
+                host = asyncio.create_task(announce(servers, SystemClock(), password="letters"))
+                await eventually_async(lambda: online_at(first.mqtt))
+            await eventually_async(lambda: online_at(second.mqtt))
+            host.cancel()
+            with suppress(asyncio.CancelledError):
+                await host
+            assert await retained(second.mqtt) is False
 
     asyncio.run(story())

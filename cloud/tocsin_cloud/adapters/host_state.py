@@ -28,6 +28,8 @@ RETRY_FIRST_S: Final = 0.5
 RETRY_MOST_S: Final = 10.0
 KEEP_ALIVE_S: Final = 10
 HEARD_S: Final = 10.0
+# For so long whoever ends waits for the broker's word that it took the farewell.
+FAREWELL_S: Final = 4.0
 
 
 def _payload(*, online: bool, now_ns: int) -> bytes:
@@ -49,7 +51,7 @@ async def announce(
     topic = state_topic(HOST)
     # A name that nobody can guess: whoever connects under it ends this connection, and our will says that we died.
     identifier = f"{HOST}-host-{secrets.token_hex(8)}"
-    pause = RETRY_FIRST_S
+    pause, task = RETRY_FIRST_S, asyncio.current_task()
     for mqtt in cycle(servers):
         now_ns = clock.now_ns()
         newest_ns = born_ns = now_ns - now_ns % NS_PER_MS
@@ -77,11 +79,16 @@ async def announce(
                             time_ns = now_ns if newest_ns == born_ns else max(newest_ns, clock.now_ns())
                             await client.publish(topic, _payload(online=True, now_ns=time_ns), qos=1, retain=True)
                 except asyncio.CancelledError:
-                    await client.publish(topic, _payload(online=False, now_ns=clock.now_ns()), qos=1, retain=True)
+                    farewell = _payload(online=False, now_ns=clock.now_ns())
+                    await client.publish(topic, farewell, qos=1, retain=True, timeout=FAREWELL_S)
                     raise
                 finally:
                     unheard.cancel()
         except aiomqtt.MqttError as error:
+            if task is not None and task.cancelling():
+                # It took no farewell, and our will tells what that would have: nobody waits for its coming back.
+                log.warning("the host's end not announced", broker=str(mqtt), reason=str(error))
+                raise asyncio.CancelledError from error
             log.warning("host state not announced", broker=str(mqtt), reason=str(error), again_in_s=pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, RETRY_MOST_S)
