@@ -52,6 +52,7 @@ class SlowLink:
     to: int
     bytes_per_s: int
     port: int = 0
+    _carrying: set[asyncio.Task[None]] = field(default_factory=set)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["SlowLink"]:
@@ -66,8 +67,14 @@ class SlowLink:
                 yield self
             finally:
                 server.close()
+                for each in self._carrying:
+                    each.cancel()
+                await asyncio.gather(*self._carrying)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carrying = asyncio.current_task()
+        assert carrying is not None
+        self._carrying.add(carrying)
         inward, outward = await asyncio.open_connection("127.0.0.1", self.to)
         with suppress(ConnectionError, ExceptionGroup, asyncio.CancelledError):
             async with asyncio.TaskGroup() as both:
@@ -75,6 +82,9 @@ class SlowLink:
                 both.create_task(self._pump(inward, writer, paced=False))
         for end in (writer, outward):
             end.transport.abort()
+            with suppress(ConnectionError):
+                await end.wait_closed()
+        self._carrying.discard(carrying)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, paced: bool) -> None:
         while chunk := await reader.read(1024):

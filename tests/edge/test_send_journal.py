@@ -11,7 +11,7 @@ from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, HostSessi
 from tocsin_core.sparkplug.edge import JournalNumbers
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Spool
 from tocsin_edge.loops.journal_feed import JournalFeed
-from tocsin_edge.loops.send_journal import RESEND_FIRST_S, RESEND_MOST_S, JournalSender
+from tocsin_edge.loops.send_journal import MOST_BYTES, RESEND_FIRST_S, RESEND_MOST_S, JournalSender
 from tocsin_edge.loops.spool_thread import SpoolThread
 
 if TYPE_CHECKING:
@@ -303,5 +303,22 @@ def test_where_no_host_acknowledges_the_brokers_word_counts(bench: Bench) -> Non
         await bench.sender.settle()
         assert bench.waits()
         assert await bench.sent() == [(1, [b"b"], None)]
+
+    play(story)
+
+
+def test_a_flood_goes_out_in_messages_that_a_narrow_link_carries(bench: Bench) -> None:
+    """In order and without a gap, each no larger than it may be, unless it is a single entry."""
+    bodies = [bytes([place]) * 400 for place in range(150)]
+    bodies[70] = bytes(2 * MOST_BYTES)
+
+    async def story() -> None:
+        bench.kept(*bodies)
+        heard = await bench.sent()
+        parts = [part for _, part, _ in heard]
+        assert [body for part in parts for body in part] == bodies
+        assert [first for first, _, _ in heard] == [sum(map(len, parts[:place])) for place in range(len(parts))]
+        assert [part for part in parts if sum(map(len, part)) > MOST_BYTES] == [[bodies[70]]]
+        assert len(parts) == 3
 
     play(story)

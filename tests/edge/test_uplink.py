@@ -9,6 +9,7 @@ import aiomqtt
 import pytest
 
 from tests.edge.rig import Gateway, Host, Link, Slave, modbus_device, plant
+from tests.edge.send_rig import SlowLink
 from tests.support.nats import nats_broker
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
@@ -130,7 +131,7 @@ def test_a_message_that_the_network_does_not_take_at_once_arrives_whole() -> Non
     """What fits into the socket is written where it is published; the rest when there is room."""
     payload = bytes(range(256)) * 65_536
     heard: asyncio.Queue[bytes] = asyncio.Queue()
-    reads = asyncio.Event()
+    reads, over = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # The will: its topic, and how long nothing is.
@@ -144,6 +145,8 @@ def test_a_message_that_the_network_does_not_take_at_once_arrives_whole() -> Non
         await heard.put(await reader.readexactly(len(payload)))
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        over.set()
 
     async def story() -> None:
         async with await asyncio.start_server(serve, "127.0.0.1", 0, limit=2 * len(payload)) as server:
@@ -154,5 +157,24 @@ def test_a_message_that_the_network_does_not_take_at_once_arrives_whole() -> Non
                 reads.set()
                 await publishing
                 assert await heard.get() == payload
+            await over.wait()
 
     asyncio.run(story())
+
+
+def test_a_large_message_has_the_time_that_a_narrow_link_takes(tmp_path: Path) -> None:
+    """A birth of 56 kB takes 7 s at 64 kbit/s, longer than a broker has for an answer; the connection outlives it."""
+    payload = bytes(range(256)) * 220
+
+    async def story(port: int) -> None:
+        async with SlowLink(port, 8_000).open() as link, aiomqtt.Client("127.0.0.1", port) as there:
+            await there.subscribe("data/#")
+            broker, gateway = Broker(port=link.port), ("site", "gw")
+            async with asyncio.timeout(60), Uplink.connect(broker, gateway, Message("will", b""), "command") as uplink:
+                for message in (Message("data/large", payload), Message("data/small", b"1")):
+                    await uplink.publish(message)
+                heard = [await anext(aiter(there.messages)) for _ in range(2)]
+            assert [each.payload for each in heard] == [payload, b"1"]
+
+    with nats_broker(tmp_path) as running:
+        asyncio.run(story(running.mqtt))

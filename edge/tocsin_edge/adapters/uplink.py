@@ -29,6 +29,9 @@ ABANDON_S: Final = 0.1
 MOST_IN_A_ROW: Final = 4
 # Half a second of a 64 kbit/s link.
 MOST_UNSENT_BYTES: Final = 4096
+# Half of such a link. As the kernel takes no more ahead, a large message is out when the link has carried it. That a
+# link is dead shows by the ping, too.
+LEAST_BYTES_PER_S: Final = 4000
 # The name under which the cloud side tells whether it is there: the only host that acknowledges.
 OUR_HOST: Final = "tocsin"
 PLAIN: Final = UplinkSettings()
@@ -153,7 +156,8 @@ class Uplink:
 
     async def publish(self, message: Message) -> None:
         """Publish with QoS 0, as Sparkplug asks of births and data; a second QoS beside it would break their order."""
-        await self._client.publish(message.topic, message.payload, qos=0)
+        patience_s = max(self._client.timeout, len(message.payload) / LEAST_BYTES_PER_S)
+        await self._client.publish(message.topic, message.payload, qos=0, timeout=patience_s)
         self._in_a_row = (self._in_a_row + 1) % MOST_IN_A_ROW
         if not self._in_a_row:
             # Where the network takes everything at once others must have their turn all the same.

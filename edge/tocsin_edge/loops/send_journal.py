@@ -1,6 +1,6 @@
 """The alarm journal on one uplink connection: what of it was sent, and what becomes of it when the host answers."""
 
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -8,6 +8,7 @@ import structlog
 from tocsin_core.clock import Clock
 from tocsin_core.sparkplug import EdgeSession
 from tocsin_core.sparkplug.edge import JournalNumbers
+from tocsin_edge.adapters.spool_journal import Entry
 from tocsin_edge.adapters.uplink import Uplink
 from tocsin_edge.loops.journal_feed import JournalFeed
 
@@ -17,6 +18,8 @@ NS_PER_MS: Final = 1_000_000
 RESEND_FIRST_S: Final = 3.0
 RESEND_MOST_S: Final = 15.0
 PATIENCE: Final = 2.0
+# Of bodies in one message: 4 s of a 64 kbit/s link, and far from the largest message that a broker takes.
+MOST_BYTES: Final = 32_768
 
 log = structlog.get_logger()
 
@@ -65,8 +68,7 @@ class JournalSender:
                 self._after = newest
                 continue
             oldest = await self._feed.oldest() if self._host_said else None
-            for _, run in groupby(enumerate(entries), lambda placed: placed[1].number - placed[0]):
-                part = [entry for _, entry in run]
+            for part in _messages(entries):
                 bodies = [entry.body for entry in part]
                 await self._uplink.publish(session.journal(part[0].number, bodies, oldest, self._now_ms()))
             self._after = entries[-1].number
@@ -118,3 +120,14 @@ class JournalSender:
 
     def _now_ms(self) -> int:
         return self._clock.now_ns() // NS_PER_MS
+
+
+def _messages(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Part entries into messages: numbers without a gap, and no more than MOST_BYTES unless it is one entry."""
+    begin = size = 0
+    for at, entry in enumerate(entries):
+        size += len(entry.body)
+        if at > begin and (size > MOST_BYTES or entry.number != entries[at - 1].number + 1):
+            yield entries[begin:at]
+            begin, size = at, len(entry.body)
+    yield entries[begin:]
