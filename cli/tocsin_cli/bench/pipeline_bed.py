@@ -14,10 +14,12 @@ from typing import Any, Final, NamedTuple
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from tocsin_cli.bench.faults_cloud_bed import Part, Sql, Tables, sql_server
 from tocsin_cli.bench.pipeline_gateways import BIRTHS_S
 from tocsin_cli.bench.pipeline_plant import GATEWAY_POINTS, SITE, Course
 from tocsin_cli.bench.programs import TOCSIN, cpu_s, last_line, program, until_listening
 from tocsin_cli.demo.ports import free_port
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import connect, ensure_stream, to_subject
 from tocsin_cloud.app import PASSWORD_VARIABLE
 from tocsin_cloud.settings import Role, StreamSettings, parse_roles
@@ -56,7 +58,7 @@ class Heard:
 class Bed:
     """What the benchmark runs on: its folder, its broker's client, its page, the processes whose work is measured.
 
-    `begun` begins a process of the cloud side of a role, under a name.
+    `begun` begins a process of the cloud side of a role, under a name; `sql` is the server of its tables, if any.
     """
 
     folder: Path
@@ -68,11 +70,13 @@ class Bed:
     sender: Process
     heard: Heard
     begun: Callable[[str, str], Awaitable[Process]]
+    tables: Tables
+    sql: Part | None
 
     @property
     def data(self) -> Path:
         """The data folder of the cloud side."""
-        return self.folder / "data"
+        return self.folder / "cloud"
 
     async def start(self, role: str, name: str) -> None:
         """Start a process of the cloud side, of `role`; it is `cloud[name]`, and its log `name`.log."""
@@ -80,8 +84,11 @@ class Bed:
 
     def cpu_s(self) -> dict[str, float]:
         """Processor time that each process of the system, by its role, and the simulated gateways used until now."""
-        processes = {"broker": self.broker, **self.cloud, GATEWAYS: self.sender}
-        return {name: cpu_s(process.pid) for name, process in processes.items()}
+        processes: dict[str, Process | Part] = {"broker": self.broker, **self.cloud, GATEWAYS: self.sender}
+        if self.sql is not None:
+            processes["sql"] = self.sql
+        pids = {name: process.pid for name, process in processes.items()}
+        return {name: cpu_s(pid) for name, pid in pids.items() if pid is not None}
 
     def check(self) -> None:
         """See that nothing has ended.
@@ -119,10 +126,12 @@ async def _listen(client: Client, heard: Heard, clock: Clock) -> None:
 
 
 @asynccontextmanager
-async def bed(folder: Path, gateways: int, roles: Sequence[str], clock: Clock, say: Say) -> AsyncIterator[Bed]:
+async def bed(
+    folder: Path, gateways: int, roles: Sequence[str], clock: Clock, say: Say, sql: Sql = Sql.SQLITE
+) -> AsyncIterator[Bed]:
     """Start everything: an empty cloud side of those `roles`, a process for each, and gateways that are connected."""
     nats, mqtt, http = free_port(), free_port(), free_port()
-    data = folder / "data"
+    data = folder / "cloud"
     env = {**os.environ, PASSWORD_VARIABLE: PASSWORD}
 
     def python(module: str, *arguments: object) -> tuple[str, ...]:
@@ -131,6 +140,9 @@ async def bed(folder: Path, gateways: int, roles: Sequence[str], clock: Clock, s
 
     async with AsyncExitStack() as stack:
         run = stack.enter_async_context
+        url, server = await sql_server(folder, sql, stack)
+        tables = Tables(Database.as_it_is(url))
+        stack.push_async_callback(tables.database.close)
         ports = ("--nats", f"127.0.0.1:{nats}", "--mqtt", f"127.0.0.1:{mqtt}")
         broker = await run(program(*TOCSIN, "broker", "--data", str(data), *ports, log=folder / "broker.log"))
         await until_listening(mqtt, clock, START_MOST_S)
@@ -152,11 +164,12 @@ async def bed(folder: Path, gateways: int, roles: Sequence[str], clock: Clock, s
         say("the cloud side starts")
 
         async def begun(role: str, name: str) -> Process:
-            arguments = (role, gateways, data, f"nats://127.0.0.1:{nats}", f"127.0.0.1:{http}", f"127.0.0.1:{mqtt}")
-            command = python("pipeline_cloud", *arguments)
+            listens = (f"nats://127.0.0.1:{nats}", f"127.0.0.1:{http}", f"127.0.0.1:{mqtt}")
+            command = python("pipeline_cloud", role, gateways, data, *listens, "" if server is None else url)
             return await run(program(*command, log=folder / f"{name}.log", env=env))
 
-        made = Bed(folder, clock, client, f"http://127.0.0.1:{http}", broker, {}, sender, heard, begun)
+        page = f"http://127.0.0.1:{http}"
+        made = Bed(folder, clock, client, page, broker, {}, sender, heard, begun, tables, server)
         for role in roles:
             await made.start(role, role)
         await until(ticked.is_set, made, start_most_s(gateways), "the start")

