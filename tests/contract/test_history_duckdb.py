@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from tests.contract import full_history_disk as full
+from tests.support.small_disk import on_small_disk
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters import history_duckdb
 from tocsin_cloud.adapters.history import HistoryError
@@ -277,3 +279,10 @@ def test_closing_waits_for_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 async def _read_nothing(history: DuckdbHistory) -> None:
     await history.read("A", 0, 1, None, 1)
+
+
+@pytest.mark.parametrize("chunk", [50_000, 1_000_000_000])
+def test_a_disk_that_was_full_is_written_on_once_it_has_room(tmp_path: Path, chunk: int) -> None:
+    """DuckDB gives the file up when its log finds no room there, after a commit or a chunk: nothing is lost by it."""
+    found = on_small_disk("64m", tmp_path, full.__name__, str(chunk))
+    assert found == {"afterwards": [True] * full.AFTERWARDS, "kept": [full.ROWS], "many": True}

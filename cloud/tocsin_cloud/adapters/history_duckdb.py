@@ -81,6 +81,9 @@ class DuckdbHistory:
         # Keys that are in no commit yet.
         self._fresh: list[tuple[str, int]] = []
         self._state: dict[str, bytes] = {}
+        # After some failures, as of a full disk while its log moves into the file, DuckDB takes and gives nothing more
+        # until the file is opened anew.
+        self._invalid = False
 
     @classmethod
     async def open(cls, path: Path, least_chunk_rows: int = LEAST_CHUNK_ROWS) -> Self:
@@ -128,6 +131,8 @@ class DuckdbHistory:
         Raises:
             HistoryError: nothing was stored.
         """
+        if self._invalid:
+            await self._open_anew()
         await self._tidy()
         fresh = self._fresh.copy()
         await self._in(self._committing, lambda: self._commit(frame, fresh, state))
@@ -215,6 +220,18 @@ class DuckdbHistory:
             full, self._active = self._active, 1 - self._active
             self._moving = asyncio.ensure_future(self._move_on(full, chunk))
 
+    async def _open_anew(self) -> None:
+        """Close the file that is given up, and open it. Whoever reads meanwhile is refused; nothing committed is lost.
+
+        Raises:
+            HistoryError: it cannot be opened yet.
+        """
+        if self._moving is not None:
+            await self._moving
+        await self._in(self._committing, self._reconnect)
+        self._invalid = False
+        log.warning("history opened anew")
+
     async def _move_on(self, full: int, chunk: int) -> None:
         try:
             await self._in(self._tidying, lambda: self._aside(lambda cursor: move_on(cursor, RECENT[full], chunk)))
@@ -229,6 +246,7 @@ class DuckdbHistory:
         try:
             return await waiting
         except duckdb.Error as error:
+            self._invalid |= isinstance(error, duckdb.FatalException)
             raise HistoryError(str(error)) from error
         except asyncio.CancelledError:
             if waiting.cancelled() and task is not None and not task.cancelling():
@@ -248,6 +266,16 @@ class DuckdbHistory:
         finally:
             with self._copying:
                 self._copies.discard(cursor)
+
+    def _reconnect(self) -> None:
+        self._connection.close()
+        # While somebody's cursor is still open this is the old one, and refuses.
+        self._connection = duckdb.connect(str(self._path))
+        connection = self._connection
+        self._gathered = [rows(connection, table) for table in RECENT]
+        # A commit that was refused may have taken place.
+        named = {point for (point,) in connection.execute("SELECT id FROM points").fetchall()}
+        self._fresh = [fresh for fresh in self._fresh if fresh[0] not in named]
 
     def _load(self) -> None:
         connection = self._connection
