@@ -7,6 +7,7 @@ import pytest
 from tests.edge.rig import modbus_device, plant
 from tocsin_core.plant import Plant, PlantError, load_plant
 from tocsin_core.plant.load import Folder
+from tocsin_core.plant.source import Problem
 from tocsin_edge.adapters import kept_plant
 from tocsin_edge.adapters.kept_plant import KEPT_FILE, own_plant
 from tocsin_edge.settings import EdgeSettings, compile_settings, folder_of
@@ -83,6 +84,30 @@ def test_a_plant_that_does_not_pass_any_more_is_refused(start: Start) -> None:
     start.settings()
     (start.folder / "plant.yaml").write_text("tocsin: 1\n", encoding="utf-8")
     with pytest.raises(PlantError):
+        start.settings()
+
+
+def test_an_upgrade_that_refuses_the_plant_goes_on_with_what_was_kept_of_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each start, whatever maps the new version ships, as long as nobody has touched the folder."""
+    first = start.settings()
+    before = kept_plant._hash_of  # noqa: SLF001 -- of files that come with Tocsin
+
+    def refused(*_: Folder) -> Plant:
+        raise PlantError([Problem("plant.yaml", 1, "", "not any more")])
+
+    def upgraded(path: Path) -> str | None:
+        return before(path) if path.is_relative_to(start.folder) else "another map"
+
+    monkeypatch.setattr(kept_plant, "version", lambda _: "99")
+    monkeypatch.setattr(kept_plant, "_hash_of", upgraded)
+    monkeypatch.setattr(kept_plant, "load_plant", refused)
+    for _ in range(2):
+        assert start.settings().content == first.content
+    with (start.folder / "plant.yaml").open("a", encoding="utf-8") as file:
+        file.write("# Somebody was here.\n")
+    with pytest.raises(PlantError, match="not any more"):
         start.settings()
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 import pytest
 
+from tocsin_edge.adapters.opening import Opened
 from tocsin_edge.adapters.versions import Versions
 from tocsin_edge.loops import managed
 from tocsin_edge.loops.managed import Managed
@@ -64,3 +65,23 @@ def test_a_trial_ends_when_all_works_at_two_looks_or_its_time_is_over(
     wait = Managed(own, Versions(tmp_path), own, script, TRIAL_S)._until_well  # noqa: SLF001 -- all of it takes a process
     assert asyncio.run(wait(script)) == reason
     assert script.passed_s == looked
+
+
+def test_a_kept_version_that_breaks_what_opens_it_ends_no_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one before it is in force, or the gateway's own plant file."""
+
+    def opened(sealed: bytes, *_: object) -> Opened:
+        if sealed == b"broken":
+            raise RuntimeError("a fault of ours")
+        return Opened(1, "hash", own)
+
+    monkeypatch.setattr(managed, "open_sealed", opened)
+    monkeypatch.setattr(managed, "apart", lambda make: make())
+    own = cast("Any", SimpleNamespace(content="own"))
+    versions = Versions(tmp_path)
+    for version, sealed in ((2, b"broken"), (1, b"good")):
+        versions.keep(version, sealed)
+        versions.confirm(version)
+    assert Managed(own, versions, own, Scripted(""), TRIAL_S).standing.version == 1

@@ -108,3 +108,16 @@ def test_the_pinned_key_tells_its_own_signatures(tmp_path: Path) -> None:
     assert not verify(key.sign(b"bytes"), b"other")
     assert not verify(other.sign(b"bytes"), b"bytes")
     assert not verify(b"", b"bytes")
+
+
+def test_why_a_version_was_rolled_back_may_be_damaged(tmp_path: Path) -> None:
+    """That it was is known all the same, and the gateway starts."""
+    versions = Versions(tmp_path)
+    versions.keep(3, b"3")
+    versions.reject(3, "because")
+    (file,) = (tmp_path / "slices").iterdir()
+    file.write_bytes(b"beca\xffuse")
+    assert versions.rolled_back(3) == "beca\ufffduse"
+    file.unlink()
+    file.mkdir()
+    assert (versions.rolled_back(3) or "").startswith("why is not known any more")

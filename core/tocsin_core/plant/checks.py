@@ -38,7 +38,8 @@ _SOME_DEVICE: Final = Device.model_construct(id="unknown")
 def _duplicates(names: Iterable[tuple[Path, str]], what: str, source: Source) -> None:
     first: dict[str, tuple[Path, str]] = {}
     for path, name in names:
-        key = name.lower() if what in SPARKPLUG else name
+        # Of a plant in service they are told apart as they were: an upgrade is to silence nobody.
+        key = name.lower() if what in SPARKPLUG and not source.passed else name
         if key in first:
             before, known = first[key]
             file, line = source.place(before)

@@ -25,7 +25,8 @@ def own_plant(folder: Path, gateway_id: str, own: Path) -> Plant:
     """The plant in `folder`, or the slice of the gateway `gateway_id` that was kept in its `own` folder.
 
     What was kept counts only if this very Tocsin kept it of the same folder, and every file that it was made from, or
-    looked for in vain, is as it was. It is checked like any slice.
+    looked for in vain, is as it was. It is checked like any slice. What another version kept counts where this one
+    refuses the folder.
 
     Raises:
         PlantError: as `load_plant`.
@@ -35,21 +36,34 @@ def own_plant(folder: Path, gateway_id: str, own: Path) -> Plant:
     if kept is not None:
         return kept
     read: Read = {}
-    plant = load_plant(_Noting(folder.absolute(), read), _Noting(shipped_profiles(), read))
+    try:
+        plant = load_plant(_Noting(folder.absolute(), read), _Noting(shipped_profiles(), read))
+    except PlantError as error:
+        before = _kept(file, folder, by_any=True)
+        if before is None:
+            raise
+        # Nobody has touched the plant: an upgrade is to silence no gateway.
+        log.critical("this version refuses the plant folder: going on as before", reason=error.line)
+        return before
     if any(each.id == gateway_id for each in plant.file.gateways):
         try:
             own.mkdir(parents=True, exist_ok=True)
-            write_whole(file, _head(folder, read) + slice_of(plant, gateway_id))
+            head = json.dumps(_head(folder, read, version("tocsin")), sort_keys=True).encode()
+            write_whole(file, head + b"\n" + slice_of(plant, gateway_id))
         except OSError as error:
             log.warning("plant not kept: the next start reads it anew", reason=str(error))
     return plant
 
 
-def _kept(file: Path, folder: Path) -> Plant | None:
+def _kept(file: Path, folder: Path, *, by_any: bool = False) -> Plant | None:
+    """What this Tocsin kept of the folder as it is; or `by_any`, whose own register maps were others."""
     try:
         head, _, data = file.read_bytes().partition(b"\n")
-        read: Read = json.loads(head)["read"]
-        if head + b"\n" != _head(folder, {path: _hash_of(Path(path)) for path in read}):
+        said = json.loads(head)
+        whose = said["tocsin"] if by_any else version("tocsin")
+        read = {path for path in dict(said["read"]) if not by_any or Path(path).is_relative_to(folder.absolute())}
+        now = _head(folder, {path: _hash_of(Path(path)) for path in read}, whose)
+        if said | {"read": {path: said["read"][path] for path in read}} != now:
             return None
         return load_slice(data)
     except FileNotFoundError:
@@ -59,9 +73,8 @@ def _kept(file: Path, folder: Path) -> Plant | None:
         return None
 
 
-def _head(folder: Path, read: Read) -> bytes:
-    head = {"tocsin": version("tocsin"), "folder": str(folder.absolute()), "read": read}
-    return json.dumps(head, sort_keys=True).encode() + b"\n"
+def _head(folder: Path, read: Read, by: str) -> dict[str, object]:
+    return {"tocsin": by, "folder": str(folder.absolute()), "read": read}
 
 
 def _hash_of(path: Path) -> str | None:

@@ -45,9 +45,12 @@ class Versions:
         return self._path(version, GOOD).read_bytes()
 
     def rolled_back(self, version: int) -> str | None:
-        """Why a version was rolled back; None where it was not."""
+        """Why a version was rolled back; None where it was not. That this cannot be read any more is no error."""
         path = self._path(version, BAD)
-        return path.read_text(encoding="utf-8") if path.exists() else None
+        try:
+            return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+        except OSError as error:
+            return f"why is not known any more: {error}"
 
     def keep(self, version: int, sealed: bytes) -> None:
         """Keep a version that goes on trial: it is on disk before this returns."""

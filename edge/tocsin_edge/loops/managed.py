@@ -159,6 +159,10 @@ class Managed:
             except (OfferError, OSError) as error:
                 log.error("kept version cannot be used", version=version, reason=str(error))  # noqa: TRY400 -- no fault of ours
                 continue
+            except Exception:
+                # As of what is sent: it may end no gateway, and here it would at each start anew.
+                log.exception("kept version cannot be used", version=version)
+                continue
             self.settings, self.standing = kept.settings, Standing(version, kept.hash)
             break
         log.info("managed from above", version=self.standing.version, kept=len(good))
