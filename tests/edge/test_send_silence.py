@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
+import pytest
+
 from tests.edge.rig import one_reading
 from tests.support.wait import eventually_async
 from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.ranges import Ranges
 from tocsin_core.sparkplug import Command, EdgeDevice, EdgeMetric, EdgeSession, HostSession, Message
 from tocsin_edge.adapters.spool import Spool
+from tocsin_edge.loops import send_connection
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Kept, Sample
@@ -227,5 +230,31 @@ def test_the_backlog_does_not_go_again_while_the_historian_is_away(tmp_path: Pat
     bench = Bench(tmp_path)
     try:
         asyncio.run(story())
+    finally:
+        bench.thread.close()
+
+
+def test_what_no_disk_takes_waits_for_its_host_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card that died while the primary host is away, or a link that takes little: the newest are sent, no more."""
+    monkeypatch.setattr(send_connection, "LIVE_QUEUE", 3)
+    monkeypatch.setattr(send_connection, "MOST_WAITING", 5)
+    bench = Bench(tmp_path)
+    numbers = range(bench.first, bench.first + 9)
+
+    async def story() -> None:
+        for number in numbers:
+            sample = Sample(DEVICE, one_reading(NOW_MS, 1.0))
+            bench.connection.fresh([Kept(number, sample, on_disk=False)])
+        async with asyncio.TaskGroup() as tasks:
+            stopping = asyncio.Event()
+            running = tasks.create_task(bench.connection.run(stopping, tasks))
+            await bench.sent(5)
+            stopping.set()
+            bench.wake.set()
+            await running
+
+    try:
+        asyncio.run(story())
+        assert bench.ear.live == [*numbers[-5:]]
     finally:
         bench.thread.close()

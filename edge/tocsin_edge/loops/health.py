@@ -1,7 +1,5 @@
 """When a device counts as failing, dead and back again, told once each with its reason."""
 
-from collections import Counter
-
 import structlog
 
 from tocsin_core import polling
@@ -11,21 +9,18 @@ log = structlog.get_logger()
 
 
 class Complaints:
-    """What is wrong with one device: counted by reason, logged when it changes."""
+    """What is wrong with one device, logged when it changes."""
 
     def __init__(self, device: str) -> None:
         """Start with nothing wrong."""
         self._device = device
         self.reason = ""
         self._dead = False
-        self.reasons: Counter[str] = Counter()
 
     def complain(self, reason: str) -> None:
-        """Count what is wrong with an answer, or that there was none; empty if nothing is."""
-        if reason:
-            self.reasons[reason] += 1
-            if reason != self.reason:
-                log.warning("device trouble", device=self._device, reason=reason)
+        """Note what is wrong with an answer, or that there was none; empty if nothing is."""
+        if reason and reason != self.reason:
+            log.warning("device trouble", device=self._device, reason=reason)
         self.reason = reason
 
     def note(self, *, dead: bool) -> None:
@@ -69,5 +64,5 @@ class Health:
         self._complaints.note(dead=False)
 
     def complain(self, reason: str) -> None:
-        """Count what is wrong with an answer; a reason is logged when it is another than last time."""
+        """Note what is wrong with an answer; a reason is logged when it is another than last time."""
         self._complaints.complain(reason)

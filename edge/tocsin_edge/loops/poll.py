@@ -315,7 +315,6 @@ class Poller:
             self._settle_doubt(turn, reading, request, answer, now)
             return
         if step is Next.AGAIN:
-            reading.complaints.reasons[answer.reason] += 1
             return
         plan = reading.plan.refused(request, answer.exception)
         if plan is reading.plan:

@@ -16,7 +16,7 @@ from tocsin_edge.adapters.uplink import OurHost, Uplink
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.doubt import Doubt
 from tocsin_edge.loops.journal_feed import JournalFeed
-from tocsin_edge.loops.keep import Kept
+from tocsin_edge.loops.keep import MOST_WAITING, Kept
 from tocsin_edge.loops.outstanding import Outstanding, Word
 from tocsin_edge.loops.primary import PrimaryHost
 from tocsin_edge.loops.send_journal import JournalSender
@@ -76,7 +76,8 @@ class Connection:
         self.walks = False
         self._asking: asyncio.Task[None] | None = None
         self._left = False
-        self._live: deque[Kept] = deque()
+        # What no disk takes and no host is there for is kept by the keep loop, so much of it.
+        self._live: deque[Kept] = deque(maxlen=MOST_WAITING)
         self._history_after = counters["batch_committed"]
         self._history_upto = counters["batch_last"]
         self._history_rests_until = 0.0
@@ -491,7 +492,7 @@ class Connection:
 
     def _live_becomes_history(self) -> None:
         # What is not on disk cannot be read from there: it stays live.
-        self._live = deque(kept for kept in self._live if not kept.on_disk)
+        self._live = deque((kept for kept in self._live if not kept.on_disk), MOST_WAITING)
         self._history_upto = self._newest
 
     async def _births(self) -> None:
