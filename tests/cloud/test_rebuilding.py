@@ -11,10 +11,12 @@ from tests.cloud.test_alarms import Rig, rig
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.gateways import ask_rebirth
+from tocsin_cloud.adapters.snapshot import load
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.stream import STREAM, publish_tick
 from tocsin_cloud.loops.rebuilding import KEPT
 from tocsin_core.clock import SystemClock
+from tocsin_core.rules import NS
 
 
 def figure(r: Rig, name: str) -> float:
@@ -129,5 +131,32 @@ def test_what_is_over_in_the_tables_is_not_raised_again_by_an_old_snapshot(tmp_p
                 await eventually_async(lambda: _raised(r, 2))
             events = [step.event for step in await r.all(sql.Transition)]
             assert events[before:] == ["raise"]
+
+    asyncio.run(story())
+
+
+def test_what_was_dropped_is_counted_once(tmp_path: Path) -> None:
+    """The stream holds nothing of what came after an old snapshot, what was committed since and what came behind it."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            async with r.working():
+                await eventually_async(lambda: r.live.gateways[SITE, GATEWAY].state == "online")
+            old = load(r.folder / "s.npz")
+            assert old is not None
+            kept = (r.folder / "s.npz").read_bytes()
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+            for number in range(5):
+                await publish_tick(r.client, SITE, number * NS)
+            last = (await r.client.jsm().stream_info(STREAM)).state.last_seq
+            await r.client.jsm().purge_stream(STREAM, seq=last + 1)
+            (r.folder / "s.npz").write_bytes(kept)
+            async with r.working():
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+                told = r.metrics.registry.get_sample_value("tocsin_stream_unread_dropped_total", {"role": "alarms"})
+                assert told == last - old.position.sequence
 
     asyncio.run(story())

@@ -341,6 +341,11 @@ class Feed:
                 except TimeoutError:
                     continue
 
+    async def skip_to(self, position: Position) -> None:
+        """Read on behind `position`; what was told to be dropped is not told again."""
+        await self._drop(None)
+        self._last = position
+
     async def close(self) -> None:
         """Stop reading."""
         await self._drop(None)

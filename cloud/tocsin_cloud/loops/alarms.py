@@ -233,19 +233,16 @@ class AlarmsWorker:
 
     async def _opened(self, progress: Progress) -> Feed:
         """The stream behind what the engine knows: at first, that is what the snapshot holds."""
+        parts = self._parts
         if self._feed is None:
             await self._load(progress.position)
             self._bare = self._read == START != progress.position
-            self._feed = self._feed_behind(self._read)
+            self._feed = Feed(parts.client, self._read, parts.clock, parts.subjects, self._note_dropped)
         elif progress.position.sequence < self._read.sequence and progress.position.time_ns < self._read.time_ns:
             raise DatabaseSetBackError(
                 f"committed is message {progress.position.sequence}, after {self._read.sequence} was"
             )
         return self._feed
-
-    def _feed_behind(self, position: Position) -> Feed:
-        parts = self._parts
-        return Feed(parts.client, position, parts.clock, parts.subjects, self._note_dropped)
 
     def _note_dropped(self, messages: int) -> None:
         self._parts.metrics.unread_dropped.labels(ROLE).inc(messages)
@@ -262,7 +259,7 @@ class AlarmsWorker:
         await self._catch_up(feed, progress.position, inf)
         parts.outlet.drop(progress.computed)
         if self._bare or self._lacks(progress.position):
-            feed = await self._rebuild(feed, progress.position)
+            await self._rebuild(feed, progress.position)
         replayed = parts.clock.monotonic()
         self._committed, self._clean = self._read, True
         await when_back(self._reconcile, "takeover")
@@ -386,21 +383,20 @@ class AlarmsWorker:
         """Whether the engine has not come as far as `committed`."""
         return self._read.sequence < committed.sequence or self._read.time_ns < committed.time_ns
 
-    async def _rebuild(self, feed: Feed, committed: Position) -> Feed:
+    async def _rebuild(self, feed: Feed, committed: Position) -> None:
         """Let alarms stand as the tables say, and go on behind `committed`.
 
         The engine began without a snapshot, or with one from which the stream does not lead there any more.
         """
         parts, replayed = self._parts, self._read
         if self._lacks(committed):
-            await feed.close()
-            feed = self._feed = self._feed_behind(committed)
+            await feed.skip_to(committed)
             self._read = committed
         kept = await when_back(self._as_recorded, "takeover")
         began_bare, self._bare = self._bare, False
         # A snapshot after which nothing was decided, as in a backup, is no loss.
         if not kept and (replayed == committed or not began_bare):
-            return feed
+            return
         parts.metrics.rebuilt.set(parts.clock.now_ns() / NS)
         log.error(
             "the engine's state was lost: alarms stand as they were recorded, windows and delays begin anew",
@@ -412,7 +408,6 @@ class AlarmsWorker:
         for node, known in parts.live.gateways.items():
             if known.state == "unknown":
                 self._births.want(node)
-        return feed
 
     async def _as_recorded(self) -> list[Occurrence]:
         known = engine.initial(self._rules, self._read.time_ns) if self._state is None else self._state
