@@ -16,11 +16,8 @@ def copy_plant(name: str, folder: Path) -> Path:
     ports: dict[str, int] = {}
 
     def free(match: re.Match[str]) -> str:
-        while match[1] not in ports:
-            port = free_port()
-            # It listens nowhere yet, so that it may be found again.
-            if port not in ports.values():
-                ports[match[1]] = port
+        if match[1] not in ports:
+            ports[match[1]] = free_port()
         return f"port: {ports[match[1]]}"
 
     for file in target.glob("*.yaml"):
