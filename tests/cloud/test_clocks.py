@@ -83,7 +83,7 @@ async def doubts(cloud: CloudProcess) -> list[tuple[str, str]]:
 
 async def figures(cloud: CloudProcess) -> str:
     """Ask for the figures of the process."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
         return (await client.get(f"http://{cloud.http}/metrics")).text
 
 

@@ -157,7 +157,7 @@ def foreign(seq: int, *, alias: int | None = None, name: str | None = None, valu
 
 async def said_stored(cloud: CloudProcess, least: int) -> bool:
     """Whether the historian says that it has committed so many readings."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
         text = (await client.get(f"http://{cloud.http}/metrics")).text
     (line,) = [line for line in text.splitlines() if line.startswith("tocsin_readings_stored_total ")]
     return float(line.split()[1]) >= least

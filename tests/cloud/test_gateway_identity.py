@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.cloud.rig import HOST
 from tests.support.ports import free_port
-from tests.support.wait import eventually_async
+from tests.support.wait import PATIENCE_S, eventually_async
 from tocsin_cloud.adapters.authority import CA_FILE, Authority, Made
 from tocsin_cloud.adapters.enrolment import Enrolment, EnrolmentError, identity, moment
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
@@ -76,7 +76,7 @@ class Secured:
         try:
             async with client:
                 await meanwhile()
-                async with asyncio.timeout(15):
+                async with asyncio.timeout(PATIENCE_S):
                     async for _ in client.messages:
                         pass
         except aiomqtt.MqttError:

@@ -463,7 +463,7 @@ def test_whoever_is_cancelled_in_a_transaction_locks_nobody_out(tmp_path: Path) 
     """In the middle of a statement whose rows were not fetched: the next writer need not wait for a collection."""
     slow = (
         "UPDATE audit_head SET seq = seq WHERE (WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n "
-        "WHERE x < 500000) SELECT max(x) FROM n) > 0 RETURNING seq"
+        "WHERE x < 3000000) SELECT max(x) FROM n) > 0 RETURNING seq"
     )
 
     async def story(database: Database) -> None:
@@ -482,7 +482,7 @@ def test_whoever_is_cancelled_in_a_transaction_locks_nobody_out(tmp_path: Path) 
         with pytest.raises(asyncio.CancelledError):
             await writing
         with closing(
-            sqlite3.connect(tmp_path / "file", timeout=5, isolation_level=None, check_same_thread=False)
+            sqlite3.connect(tmp_path / "file", timeout=60, isolation_level=None, check_same_thread=False)
         ) as other:
             await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
 

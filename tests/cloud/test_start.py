@@ -36,7 +36,7 @@ async def running(settings: CloudSettings) -> AsyncIterator[tuple[httpx.AsyncCli
     async with asyncio.TaskGroup() as tasks:
         work = run(settings, load_plant(settings.plant), SystemClock(), stop, lambda _user, _password: None)
         task = tasks.create_task(work)
-        async with httpx.AsyncClient(base_url=f"http://{settings.http}", trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=f"http://{settings.http}", trust_env=False, timeout=20) as client:
             yield client, summaries
         stop.set()
         summaries.append(await task)

@@ -19,7 +19,7 @@ from tests.cloud.rig import broker
 from tests.contract.sparkplug_recorder import Connect, Disconnect, Publish, Recorder, Subscribe
 from tests.edge.rig import Gateway, Host, Slave, modbus_device, plant
 from tests.support.nats import nats_broker
-from tests.support.wait import eventually_async
+from tests.support.wait import PATIENCE_S, eventually_async
 from tocsin_cloud.adapters.gateways import ask_rebirth
 from tocsin_cloud.adapters.host_state import announce
 from tocsin_cloud.settings import Address
@@ -392,7 +392,7 @@ def test_a_hosts_commands_arrive_with_qos_0_and_are_not_retained(tmp_path: Path)
             client = await nats.connect(f"nats://{settings.nats}")
             await ask_rebirth(client, "site", "gw", MS * 1_000_000)
             await client.drain()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 message = await anext(aiter(node.messages))
             assert (str(message.topic), message.qos, message.retain) == (NCMD, 0, False)
             assert message.payload == rebirth(MS)

@@ -37,7 +37,7 @@ def cloud(tmp_path: Path) -> Iterator[tuple[httpx.Client, int, Path]]:
         process = subprocess.Popen(
             [*command, "--http", f"127.0.0.1:{http}", "--mqtt", f"127.0.0.1:{mqtt}"], stderr=stderr
         )
-    with httpx.Client(base_url=f"http://127.0.0.1:{http}", trust_env=False) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{http}", trust_env=False, timeout=20) as client:
         try:
             eventually(lambda: answers(client), timeout_s=60)
             password = said.read_text().split("with the password ")[1].split()[0]

@@ -226,7 +226,7 @@ def acknowledging_silences_and_cancels(page: Page, demo: Demo, point: str) -> No
             waiting.first.click()
         return all(note["state"] != "pending" for note in demo.get("notifications"))
 
-    eventually(answered, timeout_s=20, interval_s=0.3)
+    eventually(answered, interval_s=0.3)
     assert any(note["state"] == "cancelled" for note in demo.get("notifications"))
     page.get_by_test_id("tab-notifications").click()
     expect(page.locator('[data-testid^="notification-"][data-state="cancelled"]').first).to_contain_text("已取消")

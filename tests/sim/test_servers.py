@@ -16,7 +16,7 @@ from tests.support.modbus_reads import read
 from tests.support.nats import listens, nats_broker
 from tests.support.plants import copy_plant
 from tests.support.ports import free_port
-from tests.support.wait import eventually_async
+from tests.support.wait import PATIENCE_S, eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.plant.model import Broker, Device
@@ -140,7 +140,7 @@ def test_sensors_publish_what_they_show_and_survive_their_broker(ammonia: Path, 
 
     async def heard(port: int, topics: int) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
-        async with aiomqtt.Client("127.0.0.1", port) as client, asyncio.timeout(10):
+        async with aiomqtt.Client("127.0.0.1", port) as client, asyncio.timeout(PATIENCE_S):
             await client.subscribe("binjiang/#")
             async for message in client.messages:
                 found[str(message.topic)] = json.loads(bytes(message.payload))

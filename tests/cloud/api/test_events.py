@@ -186,7 +186,7 @@ async def test_readers_read_anew_when_events_may_be_missing(bench: Bench) -> Non
     """When the subscription was broken, they are told so once it is there again, and their streams go on."""
     async with served(bench) as server, reading(bench, server) as reader:
         bench.bus.break_off()
-        await eventually_async(lambda: reader.of("reset"), timeout_s=10)
+        await eventually_async(lambda: reader.of("reset"))
         assert bench.bus.listeners == 1
         bench.live.read(0, START_NS, 12.5)
         await eventually_async(lambda: reader.of("values"))
@@ -266,7 +266,8 @@ async def test_strangers_get_no_stream(bench: Bench) -> None:
 
 async def test_a_reader_who_takes_nothing_is_cut_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while, not at once: a browser may be busy. Nobody else notices."""
-    monkeypatch.setattr(events, "STUCK_S", 0.5)
+    # Three is more than a reader who takes what comes needs on a busy machine.
+    monkeypatch.setattr(events, "STUCK_S", 3.0)
     hub = bench.app.state.api.hub
     async with served(bench) as server, reading(bench, server) as reader:
         stuck = socket.socket()
@@ -281,7 +282,7 @@ async def test_a_reader_who_takes_nothing_is_cut_off(bench: Bench, monkeypatch: 
             for posted in range(1, 4):
                 hub.post([big])
                 await eventually_async(lambda: len(reader.of("transitions")) == posted, timeout_s=30)  # noqa: B023 -- awaited at once
-            await eventually_async(lambda: hub.readers == 1, timeout_s=10)
+            await eventually_async(lambda: hub.readers == 1)
         assert not reader.over
         assert not reader.of("reset")
 

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from tests.cloud.api.conftest import Bench
 from tests.support.ports import free_port
-from tests.support.wait import eventually_async
+from tests.support.wait import PATIENCE_S, eventually_async
 from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.sql.models import Command
 from tocsin_cloud.adapters.stream import connect, ensure_stream
@@ -93,7 +93,7 @@ async def test_events_reach_whoever_listens(stream: Stream) -> None:
 async def test_a_server_that_is_away_is_said(bench: Bench, stream: Stream) -> None:
     """A command is refused within its time, and an event that cannot be told breaks nothing."""
     await stream.server.stop()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises((CommandError, TimeoutError)):
             await StreamCommands(stream.client, "north", bench.database).send(command())
     await StreamEvents(stream.client).publish(Event("ticket", {"id": "HD-1"}))
