@@ -73,6 +73,7 @@ class Rig:
         self.metrics = Metrics()
         self.ordered = asyncio.Event()
         self.shared: SnapshotStore | None = None
+        self.rebirth_interval_s = 10.0
 
     def worker(self) -> AlarmsWorker:
         """A new worker that knows nothing but what is in the files."""
@@ -80,7 +81,9 @@ class Rig:
         self.live = LiveView(table)
         self.metrics = Metrics()
         self.lease = candidate(self.database)
-        settings = AlarmSettings(snapshot_interval_s=0.3, share_interval_s=0.3)
+        settings = AlarmSettings(
+            snapshot_interval_s=0.3, share_interval_s=0.3, rebirth_interval_s=self.rebirth_interval_s
+        )
         parts = AlarmParts(
             self.client,
             self.database,
@@ -470,6 +473,30 @@ def test_a_stream_whose_clock_was_set_back_is_caught_up_with(tmp_path: Path) -> 
             assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
 
     asyncio.run(story())
+
+
+def test_births_are_asked_for_where_the_historian_does_not(tmp_path: Path) -> None:
+    """It is away, or has much to read first: a gateway whose births were lost is understood all the same."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            r.rebirth_interval_s = 0.3
+            await eventually_async(lambda: _messages(r, 2))
+            await r.client.jsm().purge_stream(STREAM)
+            async with r.working():
+
+                async def raised() -> bool:
+                    await r.gateway.send({0: 60.0})
+                    return await _is(r, "unacknowledged")
+
+                await eventually_async(raised, 20, 0.1)
+            assert r.gateway.rebirths
+
+    asyncio.run(story())
+
+
+async def _messages(r: Rig, number: int) -> bool:
+    return (await r.client.jsm().stream_info(STREAM)).state.messages >= number
 
 
 async def _two_within_a_millisecond(r: Rig) -> tuple[int, int]:

@@ -25,12 +25,12 @@ from tocsin_cloud.adapters.sql.away import DatabaseAwayError, when_back
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data, publish_event
-from tocsin_cloud.loops.births import Births
+from tocsin_cloud.loops.births import Births, Overlooked
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.delegation import Delegation, Kept
 from tocsin_cloud.loops.disagreeing import untold
 from tocsin_cloud.loops.floods import Floods
-from tocsin_cloud.loops.hearing import TOO_FAST, Hearing
+from tocsin_cloud.loops.hearing import TOO_FAST, Hearing, is_birth
 from tocsin_cloud.loops.journal import (
     Answer,
     Batch,
@@ -142,7 +142,10 @@ class AlarmsWorker:
         self._clean = False  # nothing in the engine waits for its commit
         # Not all that led to what is committed was heard, and how alarms stand is not taken from the tables yet.
         self._bare = False
-        self._births: Births | None = None  # who has to be asked, where what was known of gateways is lost
+        interval_s = parts.settings.rebirth_interval_s
+        self._births = Births(parts.client, parts.metrics, parts.clock, interval_s)
+        # The historian asks, within an interval; but alarms wait for no historian that is away, or has much to read.
+        self._overlooked = Overlooked(2 * interval_s)
         self._unconfirmed = Unconfirmed()
         self._answered: dict[str, int] = {}
         self._floods = Floods(self._rules, parts.live, parts.metrics)
@@ -284,8 +287,7 @@ class AlarmsWorker:
         noted, shown = -inf, parts.clock.monotonic()
         while True:
             messages = await feed.take(TAKE, WAIT_S, gather_s=GATHER_S)
-            if self._births is not None:
-                await self._births.ask()
+            await self._births.ask()
             parts.metrics.lag.labels(ROLE).set(feed.pending)
             if messages:
                 await self._look_up(messages)
@@ -404,7 +406,7 @@ class AlarmsWorker:
             replayed_from_the_stream=replayed.sequence,
         )
         # What was known of gateways is lost as well, and the historian may know all that it needs.
-        self._births = Births(parts.client, parts.metrics, parts.clock, parts.settings.rebirth_interval_s)
+        self._overlooked = Overlooked(0.0)
         for node, known in parts.live.gateways.items():
             if known.state == "unknown":
                 self._births.want(node)
@@ -482,8 +484,12 @@ class AlarmsWorker:
         self._count(self._parts.metrics.ahead, int(np.count_nonzero(frame.time_ns != fed.frame.time_ns)))
         self._parts.live.hear(fed, message.time_ns, sent_ms(message.payload))
         self._follow(batch, fed, message.time_ns)
-        if self._births is not None and fed.rebirth and fed.group is not None and fed.gateway is not None:
-            self._births.want((fed.group, fed.gateway))
+        if self._caught_up and fed.group is not None and fed.gateway is not None:
+            node = fed.group, fed.gateway
+            if fed.kind == "NBIRTH" and is_birth(fed):
+                self._overlooked.born(node)
+            elif fed.rebirth and self._overlooked.is_one(node, self._parts.clock.monotonic()):
+                self._births.want(node)
         if not len(fed.frame):
             return
         # What births repeat and what was kept during a cut is old by nature: its age is no latency of ours.

@@ -1,5 +1,7 @@
 """Asks edge nodes to be born again, each at most once in a while."""
 
+from typing import Final
+
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -11,6 +13,27 @@ from tocsin_core.clock import Clock
 log = structlog.get_logger()
 
 Node = tuple[str, str]
+# Names that nobody declared come without end: of so many all are forgotten.
+MOST: Final = 10_000
+
+
+class Overlooked:
+    """Nodes that have not been understood for long, although somebody should have asked them for their births."""
+
+    def __init__(self, patience_s: float) -> None:
+        """Whoever should ask has `patience_s` for it, anew after each birth."""
+        self._patience_s = patience_s
+        self._since: dict[Node, float] = {}
+
+    def born(self, node: Node) -> None:
+        """Hear a birth of `node`."""
+        self._since.pop(node, None)
+
+    def is_one(self, node: Node, now_s: float) -> bool:
+        """Whether `node`, which is not understood at `now_s` (monotonic), is one of them."""
+        if len(self._since) >= MOST:
+            self._since.clear()
+        return now_s - self._since.setdefault(node, now_s) >= self._patience_s
 
 
 class Births:
