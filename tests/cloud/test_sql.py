@@ -15,7 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, select, text
+from sqlalchemy import Engine, event, inspect, select, text
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
@@ -27,8 +27,9 @@ from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.sql import engine as sql_engine
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
-from tocsin_cloud.adapters.sql.engine import Database, create_engine, migrate, server_url, sqlite_url
-from tocsin_cloud.adapters.sql.models import AlarmState, Base, GatewayOrder, Occurrence, Ticket
+from tocsin_cloud.adapters.sql.bulk import put
+from tocsin_cloud.adapters.sql.engine import POSTGRESQL, Database, create_engine, migrate, server_url, sqlite_url
+from tocsin_cloud.adapters.sql.models import AlarmState, Base, GatewayOrder, Message, Occurrence, Ticket, TicketLog
 from tocsin_cloud.adapters.sql.models import Quarantine as Row
 from tocsin_cloud.loops.evidence import wanting
 from tocsin_core.readings import LATEST_NS
@@ -491,3 +492,57 @@ def test_whoever_is_cancelled_in_a_transaction_locks_nobody_out(tmp_path: Path) 
         tell(sqlite_url(tmp_path / "file"), story)
     finally:
         gc.enable()
+
+
+@on_both
+def test_many_rows_are_put_in_by_one_statement_as_they_are_and_in_their_order(sql_url: URL) -> None:
+    """Texts with NUL, JSON, bytes, what is absent and what has a default: each row comes back as it was given."""
+    given: list[tuple[str, list[Any]]] = []
+
+    def note(*told: Any) -> None:  # noqa: ANN401 -- as SQLAlchemy calls it
+        given.append((told[2], told[3]))
+
+    logs = [{"ticket": "t", "at_ns": n, "who": "a\0b", "what": {"zh": f"罐\0{n}", "en": "x"}} for n in range(3, 0, -1)]
+    rows = [{"at_ns": n, "topic": "t", "reason": "r", "detail": "d", "size": 0, "head": b"\0%d" % n} for n in (2, 1)]
+    message = {
+        "occurrence": "o", "ticket": None, "to_person": "anna", "channel": "sms", "subject": "", "body": "",
+        "state": "pending", "due_ns": LATEST_NS, "sent_ns": None, "attempts": 0, "error": None, "reason": "", "step": 0,
+        "repeat": 0,
+    }  # fmt: skip
+
+    async def story(database: Database) -> None:
+        async with database.write() as session:
+            await put(session, Ticket, [TICKET | {"opened_ns": 1, "evidence": None}])
+            await put(session, Message, [{**message, "id": "m", "to_person": "x" * 100}])
+            event.listen(Engine, "before_cursor_execute", note)
+            await put(session, TicketLog, logs)
+            event.remove(Engine, "before_cursor_execute", note)
+            await put(session, Row, rows)
+        async with database.read() as session:
+            found = (await session.scalars(select(TicketLog).order_by(TicketLog.id))).all()
+            # SQLite keeps a NUL in a text, and both keep the one in JSON.
+            assert [(each.at_ns, each.who.replace("\0", "\N{REPLACEMENT CHARACTER}")) for each in found] == [
+                (n, "a\N{REPLACEMENT CHARACTER}b") for n in (3, 2, 1)
+            ]
+            assert [each.what["zh"] for each in found] == ["罐\x003", "罐\x002", "罐\x001"]
+            kept = (await session.scalars(select(Row).order_by(Row.id))).all()
+            assert [(each.at_ns, each.head) for each in kept] == [(2, b"\x002"), (1, b"\x001")]
+            sent = (await session.scalars(select(Message))).one()
+            assert (sent.due_ns, sent.to_person, sent.answered, sent.ticket) == (LATEST_NS, "x" * 100, False, None)
+            assert (await session.scalars(select(Ticket.id).where(Ticket.evidence.is_(None)))).all() == ["t"]
+
+    tell(sql_url, story)
+    ((_, values),) = given
+    # A server is given a list for each column, as row by row its work and ours are twice as much.
+    assert len(values) == (len(logs[0]) if sql_url.drivername == POSTGRESQL else len(logs))
+
+
+def test_what_is_too_long_for_its_column_is_refused_and_not_cut_off(postgres_server: Postgres) -> None:
+    """An id that lost its end would be another's."""
+
+    async def story(database: Database) -> None:
+        async with database.write() as session:
+            await put(session, Ticket, [TICKET | {"id": "t" * 33, "opened_ns": 1, "evidence": None}])
+
+    with pytest.raises(DBAPIError, match="too long"):
+        tell(postgres_server.with_tables(), story)

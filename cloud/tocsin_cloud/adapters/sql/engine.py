@@ -131,8 +131,17 @@ def _without_nul(
 
 def _writable(value: Any) -> Any:  # noqa: ANN401 -- a parameter, a row of them, or rows of them, as SQLAlchemy groups them
     if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in value else value
-    return type(value)(map(_writable, value)) if isinstance(value, list | tuple) else value
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return type(value)(map(_writable, value)) if isinstance(value, list | tuple) and _holds_nul(value) else value
+
+
+def _holds_nul(values: Sequence[Any]) -> bool:
+    # Of thousands of rows nearly none has one: a list that holds neither text nor lists is told by its types alone.
+    kinds = [kind for kind in set(map(type, values)) if issubclass(kind, str | list | tuple)]
+    return bool(kinds) and any(
+        "\0" in each if isinstance(each, str) else isinstance(each, list | tuple) and _holds_nul(each)
+        for each in values
+    )
 
 
 def create_engine(url: URL, *, writing: bool) -> AsyncEngine:
