@@ -8,6 +8,7 @@ import typer
 
 from tocsin_core.owned import idle_outputs
 from tocsin_core.plant import Plant, PlantError, PlantPoint, load_plant
+from tocsin_core.plant.capitals import told_apart_by_capitals
 from tocsin_core.plant.computed import Normal, Vote, points_of
 
 
@@ -52,6 +53,10 @@ def check(
     warnings = [
         f"gateway {gateway}: {output.kind} {output.id} follows no alarm that is decided there: nothing switches it on"
         for gateway, output in idle_outputs(loaded)
+    ]
+    warnings += [
+        f"{what} {name!r} differs from {known!r} in capitals alone: many a Sparkplug host takes them for one"
+        for what, name, known in told_apart_by_capitals(loaded)
     ]
     summary = {
         "ok": True,

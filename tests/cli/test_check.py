@@ -58,6 +58,14 @@ def test_alarms_of_which_nobody_gets_a_message_are_counted(tmp_path: Path) -> No
     assert "told to nobody" not in tocsin("check", plant(tmp_path, GOOD + "notify: {min_priority: low}\n")).stdout
 
 
+def test_names_that_only_capitals_tell_apart_are_warned_of(tmp_path: Path) -> None:
+    """Here they are two, and an upgrade silences no plant that has them; other hosts may take them for one."""
+    folder = plant(tmp_path, f"{GOOD}      - id: D1\n")
+    done = tocsin("check", folder)
+    told = "warning: device 'D1' differs from 'd1' in capitals alone: many a Sparkplug host takes them for one"
+    assert (done.returncode, told in done.stdout.splitlines()) == (0, True)
+
+
 def test_an_output_that_nothing_switches_on_is_warned_of(tmp_path: Path) -> None:
     """Its gateway decides no alarm of its priority; a plant in which that is so runs all the same."""
     outputs = """

@@ -25,6 +25,7 @@ from tocsin_cloud.adapters.host_state import announce
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import PlantError, load_plant
+from tocsin_core.plant.capitals import told_apart_by_capitals
 from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
 from tocsin_core.sparkplug import (
     EdgeDevice,
@@ -420,16 +421,22 @@ def test_identifiers_are_fit_for_topics_and_unique(tmp_path: Path, name: str) ->
             load_plant(tmp_path)
 
 
-@pytest.mark.parametrize(("old", "new"), [("- id: B", "- id: a"), ("{id: B,", "{id: a,"), ("    devices:", ANOTHER)])
-def test_names_differ_by_more_than_capitals(tmp_path: Path, old: str, new: str) -> None:
-    """A device, a point and a gateway that another one's name in capitals is: refused, saying which."""
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("- id: B", "- id: a", ("device", "a", "A")),
+        ("{id: B,", "{id: a,", ("point", "a", "A")),
+        ("    devices:", ANOTHER, ("gateway", "GW", "gw")),
+    ],
+)
+def test_names_differ_by_more_than_capitals(tmp_path: Path, old: str, new: str, told: tuple[str, str, str]) -> None:
+    """A device, a point and a gateway that another one's name in capitals is: warned of, saying which; read on."""
     devices = {"A": modbus_device("A", 1), "B": modbus_device("B", 1, 2)}
-    load_plant(plant(tmp_path, 1, devices))
+    assert not list(told_apart_by_capitals(load_plant(plant(tmp_path, 1, devices))))
     good = (tmp_path / "plant.yaml").read_text(encoding="utf-8")
     assert old in good
     (tmp_path / "plant.yaml").write_text(good.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(PlantError, match="in capitals alone"):
-        load_plant(tmp_path)
+    assert list(told_apart_by_capitals(load_plant(tmp_path))) == [told]
 
 
 def test_nodes_may_have_devices_of_one_name(tmp_path: Path) -> None:

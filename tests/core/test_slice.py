@@ -1,7 +1,5 @@
 """Holds a gateway's slice of the plant to its promises: all that the gateway needs, nothing else, the same bytes."""
 
-import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +7,7 @@ import pytest
 
 from tocsin_core.owned import alone, fingerprints
 from tocsin_core.plant import Plant, PlantError, load_plant
-from tocsin_core.plant.slice import SLICE_FILE, SliceError, hash_of, load_slice, slice_of
+from tocsin_core.plant.slice import SliceError, hash_of, load_slice, slice_of
 from tocsin_core.rules import compile_rules
 
 PLANTS: Final = Path(__file__).resolve().parents[2] / "simulators" / "plants"
@@ -134,14 +132,3 @@ def test_a_slice_is_held_to_what_a_plant_folder_is_held_to(tmp_path: Path) -> No
     data = slice_of(Plant(plant.name, broken, plant.points, plant.profiles, maps=plant.maps), "gw")
     with pytest.raises(PlantError, match=r"plant.json:1: gateways\[0\].devices\[1\].id: device 'd' is already there"):
         load_slice(data)
-
-
-def test_a_slice_may_have_names_that_differ_by_capitals_alone(tmp_path: Path) -> None:
-    """A version that let them pass made it, and the gateway that has it in force is to read on after an upgrade."""
-    data = slice_of(plant_of(tmp_path), "gw")
-    with zipfile.ZipFile(BytesIO(data)) as archive:
-        text = archive.read(SLICE_FILE)
-    packed = BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr(SLICE_FILE, text.replace(b'"P-2"', b'"p-1"'))
-    assert [point.id for point in load_slice(packed.getvalue()).points] == ["P-1", "p-1", "Q-2", "HERE"]

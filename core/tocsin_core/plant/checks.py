@@ -25,8 +25,6 @@ from tocsin_core.registers import Profile
 
 MOST_NAMES: Final = 12  # a profile may have thousands of values
 LONGEST_COMPARED: Final = 64
-# What goes by Sparkplug's names: many a host, and database, does not tell capitals apart (tck-id-case-sensitivity-*).
-SPARKPLUG: Final = frozenset({"gateway", "device", "point"})
 LEAST_LIKENESS: Final = 0.4  # difflib's ratio: `temp` is that near to `temperature`
 
 # Stand in for a gateway or device that does not hold by itself; a plant that has one never leaves `load_plant`. Made
@@ -36,16 +34,12 @@ _SOME_DEVICE: Final = Device.model_construct(id="unknown")
 
 
 def _duplicates(names: Iterable[tuple[Path, str]], what: str, source: Source) -> None:
-    first: dict[str, tuple[Path, str]] = {}
+    first: dict[str, Path] = {}
     for path, name in names:
-        # Of a plant in service they are told apart as they were: an upgrade is to silence nobody.
-        key = name.lower() if what in SPARKPLUG and not source.passed else name
-        if key in first:
-            before, known = first[key]
-            file, line = source.place(before)
-            there = "is already there" if known == name else f"differs from {known!r} in capitals alone"
-            source.problem((*path, "id"), f"{what} {name!r} {there} ({file}:{line})")
-        first.setdefault(key, (path, name))
+        if name in first:
+            file, line = source.place(first[name])
+            source.problem((*path, "id"), f"{what} {name!r} is already there ({file}:{line})")
+        first.setdefault(name, path)
 
 
 def _check_names(parts: Parts, source: Source) -> None:

@@ -229,7 +229,7 @@ class Status(Strict):
 class Point(Strict):
     """One measured value (测点)."""
 
-    id: Identifier = Field(description="Unique in the plant, capitals aside; also the Sparkplug metric name.")
+    id: Identifier = Field(description="Unique in the plant; also the Sparkplug metric name.")
     name: Name = Field(description="What people call it.")
     kind: Annotated[PointKind, Field(strict=False)] = Field(description="Brings the standard's set points and delays.")
     register_: str | None = Field(
@@ -265,7 +265,7 @@ class Point(Strict):
 class Device(Strict):
     """A Modbus unit, an MQTT sensor, or a device of an external gateway."""
 
-    id: Identifier = Field(description="Unique in its gateway, capitals aside; the Sparkplug device.")
+    id: Identifier = Field(description="Unique in its gateway; the Sparkplug device.")
     name: Name | None = Field(None, description="What people call it.")
     profile: Identifier | None = Field(
         None, description="Modbus: file name in firmware-configs/devices, without .yaml."
@@ -353,7 +353,7 @@ class Spool(Strict):
 class Gateway(Strict):
     """A gateway (网关): a Sparkplug edge node of ours, or somebody else's (`external`)."""
 
-    id: Identifier = Field(description="Unique in the plant, capitals aside; the Sparkplug edge node.")
+    id: Identifier = Field(description="Unique in the plant; the Sparkplug edge node.")
     name: Name | None = Field(None, description="What people call it.")
     external: bool = Field(
         default=False, description="Not ours: any Sparkplug B edge node; its points are declared by metric name."

@@ -62,7 +62,7 @@ def slice_of(plant: Plant, gateway_id: str) -> bytes:
 
 
 def load_slice(data: bytes) -> Plant:
-    """The plant in a slice, held to what `load_plant` holds a plant folder to, but for names that differ in capitals.
+    """The plant in a slice, held to everything that `load_plant` holds a plant folder to.
 
     Raises:
         SliceError: the bytes are no slice.
@@ -76,7 +76,7 @@ def load_slice(data: bytes) -> Plant:
         content = json.loads(folder.joinpath(SLICE_FILE).read_bytes())
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, NotImplementedError, RecursionError) as error:
         raise SliceError(f"no slice of a plant: {error}") from error
-    source = Source(content, {(): (SLICE_FILE, 1)}, passed=True)
+    source = Source(content, {(): (SLICE_FILE, 1)})
     return plant_of(source, folder, folder.joinpath(PROFILES_FOLDER), "slice")
 
 

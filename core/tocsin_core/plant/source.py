@@ -37,15 +37,11 @@ def path_text(path: Path) -> str:
 
 @dataclass
 class Source:
-    """Plain data, where each part of it stands, and what was wrong while reading it.
-
-    `passed`: it is of a plant that was loaded before, maybe by an earlier version, which asked for less.
-    """
+    """Plain data, where each part of it stands, and what was wrong while reading it."""
 
     data: object = None
     places: dict[Path, tuple[str, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    passed: bool = False
 
     def place(self, path: Path) -> tuple[str, int]:
         """File and line of `path`, or of the nearest part around it that is known."""
