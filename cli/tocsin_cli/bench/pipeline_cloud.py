@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tocsin_cli.bench.pipeline_plant import plant
+from tocsin_cli.cancelling import keep_cancellations
 from tocsin_cli.logs import log_to_stderr
 from tocsin_cloud.app import run
 from tocsin_cloud.settings import Address, CloudSettings, parse_roles
@@ -36,5 +37,6 @@ async def _run(role: str, gateways: int, data: Path, nats_url: str, http: str, m
 def main() -> None:
     """Run the roles (argv 1) on a plant of so many gateways (2) until SIGTERM; data, nats, http, mqtt, sql follow."""
     log_to_stderr()
+    keep_cancellations()
     role, gateways, data, nats_url, http, mqtt, sql = sys.argv[1:]
     asyncio.run(_run(role, int(gateways), Path(data), nats_url, http, mqtt, sql or None))

@@ -99,7 +99,9 @@ class Supervisor:
             try:
                 await asyncio.wait_for(process.handle.wait(), process.spec.grace_s)
             except TimeoutError:
-                process.handle.kill()
+                # It may have ended just then.
+                if process.alive:
+                    process.handle.kill()
                 await process.handle.wait()
 
     async def stop_all(self, names: Sequence[str]) -> None:
