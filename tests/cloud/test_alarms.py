@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 from nats.aio.client import Client
-from sqlalchemy import func, select, update
+from sqlalchemy import Update, func, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -366,6 +366,10 @@ class UnansweringDatabase(Database):
             if not self._committed:
                 self._lose(written)
         self._lose(written)
+
+    async def change(self, statement: Update) -> int:
+        """One statement."""
+        return await self._inner.change(statement)
 
     def _lose(self, written: int | None) -> None:
         if written and not self.lost:

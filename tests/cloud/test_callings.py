@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import func, select
+from sqlalchemy import Update, func, select
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -67,6 +67,10 @@ class CrashingDatabase(Database):
         """A reading transaction."""
         async with self._inner.read() as session:
             yield session
+
+    async def change(self, statement: Update) -> int:
+        """One statement."""
+        return await self._inner.change(statement)
 
 
 def soon(plant: Plant) -> Plant:

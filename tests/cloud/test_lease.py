@@ -1,12 +1,16 @@
 """The lease: who may take it and when, by clocks moved by hand; no transaction of a former holder is committed."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL
 
 from tests.cloud.api.stand_ins import HandClock
@@ -15,7 +19,7 @@ from tests.support.database import tell
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.lease import BEAT_S, NOBODY, PATIENCE_S, TRUST_S, Lease, LeaseLostError, Row, Watch, hold
-from tocsin_cloud.adapters.sql.engine import Database
+from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_core.clock import SystemClock
 
 
@@ -195,5 +199,48 @@ def test_who_loses_its_lease_ends_and_who_is_cancelled_releases_it(sql_url: URL)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await Lease(database, "alarms", "third", SystemClock()).take()
+
+    tell(sql_url, story)
+
+
+def test_a_holder_that_renews_holds_up_nobody_however_busy_it_is(tmp_path: Path) -> None:
+    """Right after the statement, when the event loop has other work perhaps for seconds, another process may write."""
+    file, written = tmp_path / "tocsin.sqlite", list[str]()
+
+    def write_beside(*told: object) -> None:
+        if str(told[2]).startswith("UPDATE lease"):
+            with closing(sqlite3.connect(file, timeout=0)) as other, other:
+                other.execute("BEGIN IMMEDIATE")
+            written.append("beside")
+
+    async def story(database: Database) -> None:
+        lease = Lease(database, "historian", "a", SystemClock())
+        assert await lease.take()
+        event.listen(Engine, "after_cursor_execute", write_beside)
+        keeping = asyncio.create_task(lease.keep())
+        try:
+            await eventually_async(lambda: len(written) > 1 or keeping.done())
+        finally:
+            event.remove(Engine, "after_cursor_execute", write_beside)
+            keeping.cancel()
+        assert [type(each) for each in await asyncio.gather(keeping, return_exceptions=True)] == [
+            asyncio.CancelledError
+        ]
+        assert lease.trusted
+
+    tell(sqlite_url(file), story)
+
+
+@on_both
+def test_who_renews_hears_of_its_loss(sql_url: URL) -> None:
+    """Another one has taken the lease: the next beat says so, and changes nothing."""
+
+    async def story(database: Database) -> None:
+        lease = Lease(database, "alarms", "a", SystemClock())
+        assert await lease.take()
+        await depose(database, "alarms")
+        with pytest.raises(LeaseLostError):
+            await lease.keep()
+        assert not lease.trusted
 
     tell(sql_url, story)

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,7 @@ import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import event
+from sqlalchemy import Update, event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
@@ -31,6 +31,8 @@ ANSWER_TIMEOUT_S: Final = 15.0
 NO_TIME: Final = "it did not answer before the end"
 # A writer that stands still in its transaction holds up every other one: PostgreSQL ends it after this long.
 IDLE_TIMEOUT_MS: Final = 5_000
+ALONE: Final = "tocsin_alone"
+"""The option of a connection whose transaction is one statement."""
 WRITERS: Final = 0x746F6373696E
 """The advisory lock of whoever writes: the name of the program in ASCII."""
 
@@ -103,6 +105,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # it has no types
 
 
 def _begin_writing(connection: Connection) -> None:
+    if ALONE in connection.get_execution_options():
+        return
     # A deferred transaction that first reads and then writes can fail at once with SQLITE_BUSY, whatever the timeout.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -112,6 +116,8 @@ def _begin_reading(connection: Connection) -> None:
 
 
 def _write_alone(connection: Connection) -> None:
+    if ALONE in connection.get_execution_options():
+        return
     # The writers of a database come one after the other, as on SQLite: none works on what another is changing, none
     # deadlocks with another, and rows are numbered in the order in which they become visible.
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
@@ -235,12 +241,27 @@ class Database:
         async with self._session(self._reader) as session:
             yield session
 
+    async def change(self, statement: Update) -> int:
+        """Carry out one statement that changes rows, as a transaction of its own; returns how many it changed.
+
+        Between the steps of a transaction of `write` the event loop has other work, for as long as that takes, and
+        meanwhile nobody else writes, in no process. This one holds up nobody: SQLite has committed when the statement
+        returns, and PostgreSQL locks no more than the rows.
+
+        Raises:
+            DatabaseAwayError: as `write`.
+        """
+        async with self._session(self._writer, {ALONE: True}) as session:
+            return (await (await session.connection()).execute(statement)).rowcount
+
     @asynccontextmanager
-    async def _session(self, side: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    async def _session(
+        self, side: AsyncEngine, options: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[AsyncSession]:
         in_time = asyncio.timeout_at(self._until_s)
         try:
             async with in_time, AsyncSession(side, expire_on_commit=False) as session, session.begin():
-                await _connect(session)
+                await _connect(session, options)
                 yield session
         except TimeoutError as error:
             if not in_time.expired():
@@ -253,9 +274,9 @@ class Database:
         await self._writer.dispose()
 
 
-async def _connect(session: AsyncSession) -> None:
+async def _connect(session: AsyncSession, options: Mapping[str, Any] | None) -> None:
     try:
-        _ = await session.connection()
+        _ = await session.connection(execution_options=options)
     except (OSError, PoolTimeoutError) as error:
         raise DatabaseAwayError(None, None, error) from error
 
