@@ -252,6 +252,30 @@ def test_closing_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     asyncio.run(story())
 
 
+def test_a_commit_that_is_given_up_leaves_the_chunk_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever loses its lease while more comes than can be sorted closes all the same: the next finds the file free."""
+    busy = Busy()
+
+    async def story() -> None:
+        monkeypatch.setattr(history_duckdb, "move_on", lambda cursor, _table, _chunk: busy.keep(cursor))
+        history = await DuckdbHistory.open(tmp_path / "history.duckdb", least_chunk_rows=1)
+        # The first moves on, and the next two are as much as may gather meanwhile.
+        for number in range(3):
+            await history.commit(portion(history, number), {})
+        await busy.cancelled(asyncio.create_task(history.commit(portion(history, 3), {})))
+        closing = asyncio.create_task(history.close())
+        await busy.go_on()
+        await closing
+        assert busy.let_go
+        history = await DuckdbHistory.open(tmp_path / "history.duckdb")
+        assert len((await history.read("A", 0, 2**62, None, 9999)).time_ns) == 3 * ROWS
+        await history.close()
+
+    asyncio.run(story())
+
+
 def test_closing_waits_for_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that runs is interrupted, and what waits for its turn is told so: the file is free at once."""
     begun = threading.Event()

@@ -71,6 +71,7 @@ class DuckdbHistory:
         self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="history-reading")
         self._copies: set[duckdb.DuckDBPyConnection] = set()
         self._copying = threading.Lock()
+        # Whoever is cancelled while it waits for that leaves it: the thread goes on with it, and `close` waits for it.
         self._moving: asyncio.Future[None] | None = None
         self._least_chunk_rows = least_chunk_rows
         # Rows in each table of RECENT, and which of them takes the commits.
@@ -192,7 +193,7 @@ class DuckdbHistory:
         """
         try:
             if self._moving is not None:
-                await self._moving
+                await asyncio.shield(self._moving)
             # Nobody may wait for an answer any more, and DuckDB closes nothing that is being read.
             ending = asyncio.ensure_future(asyncio.to_thread(self._reading.shutdown, cancel_futures=True))
             while not ending.done():
@@ -215,7 +216,7 @@ class DuckdbHistory:
             if gathered < 2 * chunk:
                 return
             # More comes than can be sorted: what comes waits, lest what is to be sorted grows without end.
-            await self._moving
+            await asyncio.shield(self._moving)
         if gathered >= chunk:
             full, self._active = self._active, 1 - self._active
             self._moving = asyncio.ensure_future(self._move_on(full, chunk))
@@ -227,7 +228,7 @@ class DuckdbHistory:
             HistoryError: it cannot be opened yet.
         """
         if self._moving is not None:
-            await self._moving
+            await asyncio.shield(self._moving)
         await self._in(self._committing, self._reconnect)
         self._invalid = False
         log.warning("history opened anew")
