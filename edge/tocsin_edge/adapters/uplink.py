@@ -30,7 +30,7 @@ MOST_IN_A_ROW: Final = 4
 # Half a second of a 64 kbit/s link.
 MOST_UNSENT_BYTES: Final = 4096
 # Half of such a link. As the kernel takes no more ahead, a large message is out when the link has carried it. That a
-# link is dead shows by the ping, too.
+# link is dead shows by the ping, too, which waits behind the message: one of more than 10 to 20 s ends the connection.
 LEAST_BYTES_PER_S: Final = 4000
 # The name under which the cloud side tells whether it is there: the only host that acknowledges.
 OUR_HOST: Final = "tocsin"
