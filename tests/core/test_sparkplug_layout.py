@@ -80,6 +80,33 @@ def test_the_second_message_is_read_by_the_layout_of_the_first(monkeypatch: pyte
     np.testing.assert_array_equal(fed.frame.time_ns, np.delete((MS + np.arange(SIZE)) * 1_000_000, 1))
 
 
+def test_longer_numbers_are_read_by_the_layout_of_shorter_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seq goes twice round, batch from one byte to three: only the first message of all is read metric by metric."""
+    host, edge = born()
+    message = edge.ddata("dev", columns(), 1, MS, historical=False)
+    agree(host, message.topic, message.payload)
+    monkeypatch.setattr(codec, "parse", no_parse)
+    for number in (*range(2, 260), *range(16_300, 16_560), 7, 2**40):
+        message = edge.ddata("dev", columns(VALUES + number), number, MS, historical=False)
+        fed = host.feed(message.topic, message.payload, NOW)
+        assert (fed.batch, fed.faults) == (number, ())
+        np.testing.assert_array_equal(fed.frame.value, np.delete(VALUES + number, 1))
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_the_number_of_a_batch_may_stand_anywhere(place: int) -> None:
+    """Before, among and behind readings that stand at even distances; longer or shorter, both ways agree."""
+    host, edge = born()
+    topic = edge.ddata("dev", columns(), 1, MS, historical=False).topic
+    for seq, batch in ((2, 3), (3, 127), (4, 128), (5, 2**21), (6, 9), (200, 9), (201, 128), (0, 3), (128, 2**61)):
+        payload = Payload(timestamp=MS, seq=seq)
+        for alias in range(2, 6):
+            if alias == place + 2:
+                put("Tocsin/Batch", batch)(payload)
+            payload.metrics.add(alias=alias, timestamp=MS, datatype=DataType.DOUBLE, double_value=batch + alias)
+        assert agree(host, topic, payload.SerializeToString()).batch == batch
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_no_number_is_looked_at_closely(value: float) -> None:
     """It fits into the layout, and is told as a fault all the same."""
@@ -147,6 +174,8 @@ SHAPES = st.builds(
 def test_both_ways_of_reading_agree_on_anything(data: st.DataObject) -> None:
     """Messages of many shapes, some damaged by a byte or cut, one after the other: never another answer."""
     host, edge = born()
+    for _ in range(data.draw(st.sampled_from([0, 123, 251]))):
+        edge.ddata("dev", columns(VALUES[:0]), 0, MS, historical=False)
     for _ in range(data.draw(st.integers(2, 6))):
         shape = data.draw(SHAPES)
         times = shape.ms + np.arange(len(shape.values)) * shape.spread

@@ -139,8 +139,27 @@ class _Device:
         """What `payload` says, if an earlier message looked as it does."""
         layout = self.layouts.get(len(payload))
         read = None if layout is None else layout.read(payload, now_ns)
+        if read is None:
+            read = self._read_resized(payload, now_ns)
         self.unlike = 0 if read is not None else self.unlike + 1
         return read
+
+    def _read_resized(self, payload: bytes, now_ns: int) -> Read | None:
+        """What `payload` says, if an earlier message looked as it does but for the size of its numbers."""
+        for layout in self.layouts.values():
+            resized = layout.resized(payload)
+            read = None if resized is None else resized.read(payload, now_ns)
+            if resized is not None and read is not None:
+                self._keep(resized, len(payload))
+                return read
+        return None
+
+    def _keep(self, layout: Layout, size: int) -> None:
+        """Have `layout` for messages of `size` bytes."""
+        self.layouts.pop(size, None)
+        if len(self.layouts) >= MOST_LAYOUTS:
+            del self.layouts[next(iter(self.layouts))]
+        self.layouts[size] = layout
 
     def kept(self) -> str:
         """What a snapshot keeps, as JSON."""
@@ -160,12 +179,8 @@ class _Device:
             for alias, name in self.aliases.items()
         }
         layout = Layout.learn(payload, wanted, frame)
-        if layout is None:
-            return
-        self.layouts.pop(len(payload), None)
-        if len(self.layouts) >= MOST_LAYOUTS:
-            del self.layouts[next(iter(self.layouts))]
-        self.layouts[len(payload)] = layout
+        if layout is not None:
+            self._keep(layout, len(payload))
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@
 # operations. Whatever differs by one byte beyond what may differ is not read here.
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -27,6 +27,8 @@ _WORD: Final = 8
 _MORE: Final = 0x80
 # A varint of so many bytes fits into an i64.
 _LONGEST: Final = 8
+# Of a seq, which is below 256.
+_LONGEST_SEQ: Final = 2
 # Of ms since 1970 from 2000 to 2100; read as a word of 8 bytes, of which these bits count.
 _TIME_BYTES: Final = 6
 _TIME_BITS: Final = np.uint64(0x7F7F_7F7F_7F7F)
@@ -50,6 +52,11 @@ class _Field(NamedTuple):
     begin: int
     end: int
 
+    @property
+    def size(self) -> int:
+        """How many bytes the content takes."""
+        return self.end - self.begin
+
     def moved(self, by: int) -> "_Field":
         """The same, so much later."""
         return _Field(self.tag, self.begin + by, self.end + by)
@@ -61,6 +68,10 @@ class _Run(NamedTuple):
     begin: int
     stride: int
     size: int
+
+    def moved(self, by: int) -> "_Run":
+        """The same, so much later."""
+        return self._replace(begin=self.begin + by)
 
 
 class _Shape(NamedTuple):
@@ -99,6 +110,7 @@ class _Found:
     valued: list[int] = field(default_factory=list)
     seq: _Field | None = None
     batch: _Field | None = None
+    batch_metric: int = 0
     late: int = 0
     # By their length.
     shapes: dict[int, _Shape] = field(default_factory=dict)
@@ -110,7 +122,8 @@ class Layout:
 
     `fixed` and `expected`, u8 a byte of the message: the bits that must be as expected; of a varint whose number may be
     another they are those that tell its length. `times` are the places of the times of all n readings, `values` those
-    of the values of those, at `valued`, that have one.
+    of the values of those, at `valued`, that have one; `batch_metric` is where the content of the metric of `batch`
+    begins.
     """
 
     fixed: U8
@@ -122,6 +135,7 @@ class Layout:
     quality: U8
     seq: _Field
     batch: _Field | None
+    batch_metric: int
     late: int
 
     @classmethod
@@ -149,8 +163,58 @@ class Layout:
         fixed[_places(found.values + found.unwanted, _WORD)] = 0
         return cls(
             fixed, np.frombuffer(payload, np.uint8) & fixed, times, values, np.asarray(found.valued, np.int64),
-            frame.point, frame.quality, found.seq, found.batch, found.late,
+            frame.point, frame.quality, found.seq, found.batch, found.batch_metric, found.late,
         )  # fmt: skip
+
+    def resized(self, payload: bytes) -> "Layout | None":
+        """The layout of messages like this one's, but for how many bytes the numbers of batch and seq take.
+
+        Gateways that begin together count to 128 together: if each were learned anew, all would wait. Whether
+        `payload`, whose numbers are of that size, is really so is found by `read`. None where it cannot be.
+        """
+        by_batch = 0
+        if self.batch is not None:
+            try:
+                by_batch = _varint_end(payload, self.batch.begin, len(payload)) - self.batch.end
+            except _OtherError:
+                return None
+        by_seq = len(payload) - len(self.fixed) - by_batch
+        if not (by_batch or by_seq) or not 0 < self.seq.size + by_seq <= _LONGEST_SEQ:
+            return None
+        found: Layout | None = self
+        if self.batch is not None and by_batch:
+            found = self.stretched(self.batch, by_batch)
+        return found.stretched(found.seq, by_seq) if found is not None and by_seq else found
+
+    def stretched(self, varint: _Field, by: int) -> "Layout | None":
+        """With so many bytes more, or less, for the number at `varint`, of seq or batch; None where that cannot be."""
+        begin, end = varint.begin, varint.end
+        runs = (*self.times, *self.values)
+        if any(run.begin < begin < run.begin + run.stride * (run.size - 1) for run in runs):
+            return None
+        number = np.full(varint.size + by, _MORE, np.uint8)
+        fixed = np.concatenate([self.fixed[:begin], number, self.fixed[end:]])
+        number[-1] = 0
+        expected = np.concatenate([self.expected[:begin], number, self.expected[end:]])
+        if varint is self.batch:
+            size = int(expected[self.batch_metric - 1]) + by
+            if not 0 < size < _MORE:
+                return None
+            expected[self.batch_metric - 1] = size
+        longer = varint._replace(end=end + by)
+        batch = self.batch
+        if batch is not None:
+            batch = longer if batch is varint else batch.moved(by if batch.begin > begin else 0)
+        return replace(
+            self,
+            fixed=fixed,
+            expected=expected,
+            times=tuple(run.moved(by if run.begin > begin else 0) for run in self.times),
+            values=tuple(run.moved(by if run.begin > begin else 0) for run in self.values),
+            seq=longer if self.seq is varint else self.seq.moved(by if self.seq.begin > begin else 0),
+            batch=batch,
+            batch_metric=self.batch_metric + (by if self.batch_metric > begin else 0),
+        )
 
     def read(self, payload: bytes, now_ns: int) -> Read | None:
         """What `payload`, which arrived at `now_ns`, says; None where it is of another layout or needs a closer look.
@@ -301,7 +365,7 @@ def _learn_batch(body: bytes, begin: int, by_tag: dict[int, _Field], found: _Fou
         raise _OtherError
     if body[name.begin : name.end] != BATCH.encode():
         raise _OtherError
-    found.batch = by_tag[_LONG].moved(begin)
+    found.batch, found.batch_metric = by_tag[_LONG].moved(begin), begin
     found.varints += [by_tag[_TIME].moved(begin), found.batch]
 
 
