@@ -23,7 +23,7 @@ from tocsin_core.readings import GOOD
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters import spool
-from tocsin_edge.adapters.spool import Part, Spool
+from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Part, Spool
 from tocsin_edge.loops import keep
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.journal_feed import JournalFeed
@@ -58,9 +58,9 @@ class Run:
         self.writes: list[tuple[int, bool]] = []
         self.syncs = 0
         self._keep, self._sync = self.spool.keep, self.spool.sync
-        journal, board = JournalFeed(self.thread), Board((), now_ms)
+        self.journal, board = JournalFeed(self.thread), Board((), now_ms)
         self.keeper = Keeper(
-            journal, board, CLOCK, self.judge, lambda: (0, 0), self.hand_on, lambda: None, lambda: None
+            self.journal, board, CLOCK, self.judge, lambda: (0, 0), self.hand_on, lambda: None, lambda: None
         )
 
     def judge(self) -> Verdict:
@@ -193,6 +193,39 @@ def test_a_disk_that_does_not_sync_is_told_and_what_it_took_is_sent(
         await eventually_async(lambda: run.handed_on == [[1]])
         assert run.on_disk() == 1
         assert run.keeper.trouble == "not synced"
+
+    begin(story)
+
+
+def test_what_comes_after_a_trouble_in_which_nothing_came_has_numbers_above_those_left_out(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends was told of those: an alarm's entry under one of them would never go up."""
+    monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
+
+    async def story(run: Run) -> None:
+        def refuse() -> None:
+            raise sqlite3.OperationalError("not synced")
+
+        def mended() -> bool:
+            run.keeper.wake()
+            return not run.keeper.trouble
+
+        before = run.journal.newest
+        with monkeypatch.context() as disk:
+            disk.setattr(run.spool, "sync", refuse)
+            run.keeper.put(sample(1))
+            await eventually_async(lambda: run.keeper.trouble)
+        await eventually_async(mended)
+        left_out = before + NUMBERS_LEFT_OUT
+        assert run.journal.newest == left_out
+        run.entries = [(2, b"raised")]
+        run.keeper.put(sample(2))
+        await eventually_async(lambda: run.handed_on == [[1], [2]])
+        waits = await run.journal.waiting(left_out)
+        assert [each.body for each in waits or []] == [b"raised"]
+        counters = await run.thread.call(run.spool.counters)
+        assert counters["batch_last"] > left_out
 
     begin(story)
 

@@ -236,6 +236,19 @@ class Spool:
                 self._update_floor()
         return given
 
+    def go_on_above(self, batch: int, entry: int) -> None:
+        """Give out no batch number up to `batch` any more, and no journal number up to `entry`.
+
+        Raises:
+            sqlite3.Error: nothing of this is noted (disk full, read-only or damaged).
+        """
+        if batch <= self._counter("batch_last") and entry <= self._counter("journal_last"):
+            return
+        with self._writing():
+            self._set("batch_last", max(batch, self._counter("batch_last")))
+            self._update_floor()
+            self.journal.go_on_above(entry)
+
     def keep(
         self, parts: Sequence[Part], entries: Sequence[tuple[int, bytes]], *, synced: bool = True
     ) -> tuple[list[int], list[int]]:

@@ -67,6 +67,11 @@ class JournalLane:
         self._set("journal_last", max([first - 1, *given]))
         return given
 
+    def go_on_above(self, number: int) -> None:
+        """Give out no number up to `number` any more, in a transaction that is open already."""
+        self._set("journal_last", max(number, self._value("journal_last")))
+        self._update_floor()
+
     def since(self, after: int) -> list[Entry]:
         """Read all entries above number `after` that are still there and sound, committed or not, oldest first."""
         rows = self._db.execute(

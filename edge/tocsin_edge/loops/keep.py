@@ -279,6 +279,8 @@ class Keeper:
                 await self._thread.call(spool.append, parts, [kept.number for kept in some])
                 for _ in some:
                     self._held.popleft()
+            # What was left out may have been told: it is given out to nothing else.
+            await self._thread.call(spool.go_on_above, self._last, self._journal.newest)
             if self.lost:
                 await self._thread.call(spool.note_lost, self.lost)
         except sqlite3.Error as error:
