@@ -24,6 +24,11 @@ SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 OURS: Final = [name for name, service in SERVICES.items() if service["image"] == "tocsin:local"]
 SPOKEN: Final = [name for name in OURS if "entrypoint" not in SERVICES[name]]
 SERVERS: Final = [name for name in OURS if name.startswith("nats-")]
+# Which of a service's mounted files ask for variables of its environment, and how.
+ASKED: Final = {
+    "grafana": ("dashboards/provisioning", re.compile(r"\$\{(\w+)\}")),
+    "victoria": ("dashboards/scrape.yml", re.compile(r"%\{(\w+)\}")),
+}
 SECRETS: Final = ("TOCSIN_ADMIN_PASSWORD", "TOCSIN_SQL_PASSWORD", "TOCSIN_GRAFANA_PASSWORD", "TOCSIN_MQTT_PASSWORD")
 
 
@@ -53,6 +58,25 @@ def test_images_are_ours_or_pinned_and_every_file_is_there(name: str) -> None:
             assert outside in COMPOSE["volumes"]
     assert SERVICES[name].get("depends_on", {}).__class__ in (dict, list)
     assert set(SERVICES[name].get("depends_on", ())) <= SERVICES.keys()
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_service_is_given_what_its_files_ask_of_its_environment(name: str) -> None:
+    """Each variable and no other of ours; addresses are of services that listen there, folders are mounted."""
+    path, pattern = ASKED[name]
+    assert f"./{path}" in mounts(name).values()
+    files = [ROOT / path, *(ROOT / path).rglob("*.yaml")]
+    asked = {each for file in files if file.is_file() for each in pattern.findall(file.read_text(encoding="utf-8"))}
+    given = {key: value for key, value in SERVICES[name]["environment"].items() if key.startswith("TOCSIN_")}
+    assert asked == given.keys()
+    for key, value in given.items():
+        if found := re.fullmatch(r"(?:http://)?([\w-]+):(\d+)", value):
+            service, port = found.groups()
+            listens = [word for word in SERVICES[service].get("command", []) if word.endswith(f":{port}")]
+            assert listens or (service, port) == ("postgres", "5432"), key
+        elif value.startswith("/"):
+            assert any(Path(value).is_relative_to(within) for within in mounts(name)), key
+    assert given.get("TOCSIN_DASHBOARDS", "") in {"", *(w for w, o in mounts(name).items() if o == "./dashboards")}
 
 
 @pytest.mark.parametrize("name", SPOKEN)

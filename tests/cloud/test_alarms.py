@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+import aiomqtt
 import pytest
 from nats.aio.client import Client
 from sqlalchemy import Update, func, select, update
@@ -14,6 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.cloud.rig import (
+    GATEWAY,
     SITE,
     SpoolingGateway,
     broker,
@@ -27,6 +29,7 @@ from tests.cloud.rig import (
 from tests.support.database import failing
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.gateways import ask_rebirth
 from tocsin_cloud.adapters.history import HistoryError, Trend, Wanted
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.lease import LeaseLostError
@@ -47,7 +50,7 @@ from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.settings import AlarmSettings, StrangerSettings, StreamSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import Plant, load_plant
-from tocsin_core.readings import Frame
+from tocsin_core.readings import BAD_NOT_CONNECTED, Frame
 from tocsin_core.rules import NS
 
 TICKET: Final[dict[str, Any]] = {
@@ -201,6 +204,32 @@ def test_a_clock_that_was_ahead_and_is_set_back_leaves_nobody_deaf(tmp_path: Pat
             await eventually_async(lambda: _is(r, "returned-unacknowledged"))
             figure = r.metrics.registry.get_sample_value
             assert (figure("tocsin_readings_ahead_total"), figure("tocsin_readings_late_total")) == (1, 0)
+
+    asyncio.run(story())
+
+
+def test_a_gateway_that_goes_and_comes_back_ends_no_alarm_and_nobody_is_called_again(tmp_path: Path) -> None:
+    """Its death makes the point bad, which returns nothing; what stands when it is back was raised before."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r, r.working():
+            await r.gateway.send({0: 60.0})
+            await eventually_async(lambda: _is(r, "unacknowledged"))
+            index, node = r.plant.point_index["P1"], (SITE, GATEWAY)
+            death = r.gateway.session.will(r.gateway.bd_seq, now_ms())
+            async with aiomqtt.Client(*r.gateway.mqtt) as anybody:
+                await anybody.publish(death.topic, death.payload, qos=1)
+            await eventually_async(lambda: r.live.gateways[node].state == "offline")
+            assert int(r.live.quality[index]) == BAD_NOT_CONNECTED
+            assert await r.phase() == "unacknowledged"
+            await ask_rebirth(r.client, SITE, GATEWAY, SystemClock().now_ns())
+            await eventually_async(lambda: r.live.gateways[node].state == "online")
+            await r.gateway.send({0: 61.0})
+            await eventually_async(lambda: float(r.live.value[index]) == 61.0)
+            await r.gateway.send({0: 1.0})
+            await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+            assert len(await r.all(sql.Message)) == len(await r.all(sql.Ticket)) == 1
 
     asyncio.run(story())
 

@@ -237,6 +237,28 @@ async def test_a_worker_that_stood_still_sends_nothing_more(office: Office) -> N
     assert [letter.id for letter in office.post.sent] == [f"{2:016x}"]
 
 
+@pytest.mark.parametrize(("away_s", "waits_s"), [(PATIENCE_S, 60 - PATIENCE_S), (20_000.0, 0.0)])
+async def test_an_escalation_goes_on_with_whoever_takes_over(office: Office, away_s: float, waits_s: float) -> None:
+    """Its worker is gone between two steps: the second one goes out when it is due, or at once if it was meanwhile."""
+
+    async def publish(_kind: str, _body: object) -> None: ...
+
+    raised = occurrence(1)
+    second = message(2, raised, to_person="li", step=1, due_ns=START_NS + 60 * 10**9)
+    await office.put(raised, message(1, raised), second)
+    assert await office.notifier.send_due() == 1
+    lease = candidate(office.database, "notify", office.clock)
+    assert not await lease.take()
+    office.clock.move(away_s)
+    assert await lease.take()
+    another = Notifier(office.database, lease, office.post, publish, office.plant, office.clock, CollectorRegistry())
+    if waits_s:
+        assert await another.send_due() == 0
+        office.clock.move(waits_s)
+    assert await another.send_due() == 1
+    assert [letter.to for letter in office.post.sent] == ["wang", "li"]
+
+
 async def test_who_has_to_stop_writes_down_what_it_is_sending(office: Office) -> None:
     """A message on its way when its worker is told to end, or loses its lease, is not sent again by the next one."""
     raised = occurrence(1)

@@ -71,6 +71,34 @@ def test_readings_move_on_to_minutes_and_hours(tmp_path: Path) -> None:
     assert hours[0][0] == hours[0][1]
 
 
+def test_a_long_trend_is_read_of_roll_ups_and_not_of_readings(tmp_path: Path) -> None:
+    """Without the readings that they were made of, hours and minutes show what they showed; samples are gone."""
+    path = tmp_path / "history"
+
+    async def trends(history: DuckdbHistory) -> list[list[list[float]]]:
+        read = [await history.read("A", T0, T0 + 24 * HOUR, step_s * S, 9999) for step_s in (6 * 3600, 3600, 60)]
+        return [[each.mean.tolist(), each.low.tolist(), each.high.tolist()] for each in read]
+
+    async def write() -> list[list[list[float]]]:
+        history = await DuckdbHistory.open(path, least_chunk_rows=1)
+        for number in range(100):
+            await history.commit(portion(history, number), {})
+        found = await trends(history)
+        await history.close()
+        return found
+
+    async def look() -> tuple[list[list[list[float]]], int]:
+        history = await DuckdbHistory.open(path)
+        found, samples = await trends(history), await history.read("A", T0, T0 + 24 * HOUR, None, 99_999)
+        await history.close()
+        return found, len(samples.time_ns)
+
+    before = asyncio.run(write())
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM sorted")
+    assert asyncio.run(look()) == (before, rows(path)["recent_0"] + rows(path)["recent_1"])
+
+
 def test_forgetting_takes_the_roll_ups_too(tmp_path: Path) -> None:
     """What is older than the retention is in no table any more, and what is not is still in all of them."""
     path = tmp_path / "history"
