@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.support.need import DEBIAN, ROOT, need_program
+from tocsin_cli.main import VERBS
 
 PACKAGES: Final = (
     "core/tocsin_core",
@@ -129,6 +130,13 @@ def test_a_rule_without_reason_is_seen() -> None:
     """The check itself notices a rule that has no comment."""
     text = '[tool.ruff.lint]\nignore = [\n  "D1",\n  "E5", # a reason of some length\n]\nper-file-ignores = {}\n'
     assert reasons_missing(text) == ["D1"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_both_readmes_name_every_verb(page: str) -> None:
+    """Under "the command", at the beginning of a line or behind another one; and none that is not there."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert set(re.findall(r"(?:^|· )tocsin ([a-z-]+)", text, re.MULTILINE)) == VERBS.keys()
 
 
 def test_ci_installs_what_the_tests_need() -> None:
