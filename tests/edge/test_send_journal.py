@@ -1,7 +1,9 @@
 """The journal on a connection: in order, again until it is acknowledged, and with every gap told."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -74,7 +76,8 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         """Begin with an empty spool; numbers are told from `first` on."""
         self.clock = Hands()
-        self.spool = Spool.open(folder / "spool.sqlite", 64, 600, NOW_MS)
+        self.path = folder / "spool.sqlite"
+        self.spool = Spool.open(self.path, 64, 600, NOW_MS)
         self.thread = SpoolThread(self.spool, self.clock)
         self.feed = JournalFeed(self.thread)
         self.first = self.feed.newest + 1
@@ -289,6 +292,27 @@ def test_a_host_that_was_never_told_of_a_gap_is_told_at_its_first_word(bench: Be
         assert await bench.sent() == [(far, [b"b"], None)]
         await bench.hears(-5)
         assert await bench.sent() == [(far, [b"b"], far)]
+
+    play(story)
+
+
+def test_a_damaged_entry_takes_no_other_with_it(bench: Bench) -> None:
+    """The first that waits: a host that heard that none below some number comes any more leaves those that do."""
+
+    async def story() -> None:
+        bench.kept(b"a", b"b", b"c")
+        await bench.sent()
+        await bench.hears(0)
+        bench.sender = bench.connected()
+        bench.feed.decides = RULES
+        with closing(sqlite3.connect(bench.path)) as other, other:
+            other.execute("UPDATE journal SET time_ms = time_ms + 1 WHERE number = ?", (bench.first + 1,))
+        assert await bench.sender.reborn() == JournalNumbers(bench.first + 2, bench.first + 2, RULES)
+        assert await bench.sent() == [(2, [b"c"], None)]
+        await bench.hears(0)
+        assert await bench.sent() == [(2, [b"c"], 2)]
+        await bench.hears(2)
+        assert not bench.waits()
 
     play(story)
 

@@ -311,6 +311,17 @@ def test_a_damaged_entry_is_told_and_counted_and_the_others_come(path: Path, spo
     assert spool.counters()["journal_damaged"] == 1
 
 
+def test_what_is_behind_damaged_entries_comes_in_their_place(path: Path, spool: Spool) -> None:
+    """However few are asked for: that none is given means that none waits."""
+    spool.journal.append([(NOW, bytes([place])) for place in range(6)])
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE journal SET time_ms = time_ms + 1 WHERE number IN (?, ?, ?)", (nth(1), nth(2), nth(4)))
+    assert [entry.number for entry in spool.journal.waiting(0, 1)] == [nth(3)]
+    assert [entry.number for entry in spool.journal.waiting(0, 3)] == [nth(3), nth(5), nth(6)]
+    assert spool.journal.waiting(nth(6), 1) == []
+    assert spool.counters()["journal_damaged"] == 3
+
+
 def test_a_batch_is_not_taken_for_another_devices(path: Path, spool: Spool) -> None:
     """A layout that turns into another one by damage: its batches are dropped, not told as another device's."""
     spool.append([("dev", ("a",), one_reading(NOW, 1.0)), ("other", ("a",), one_reading(NOW, 2.0))])

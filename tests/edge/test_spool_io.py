@@ -30,15 +30,21 @@ def fill(spool: Spool, batches: int) -> None:
 
 
 @contextmanager
-def failing(folder: Path) -> Iterator[None]:
+def broken(folder: Path) -> Iterator[None]:
     """Let every write fail that would make the spool's log longer, as a broken disk does, not as a full one."""
     most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "spool-wal").stat().st_size, most[1]))
     try:
-        with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
-            yield
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, most)
+
+
+@contextmanager
+def failing(folder: Path) -> Iterator[None]:
+    """Have a write fail on a broken disk."""
+    with broken(folder), pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        yield
 
 
 WRITES: Final[dict[str, Callable[[Spool], object]]] = {
@@ -79,6 +85,19 @@ def test_after_any_write_that_failed_nothing_is_called_safe_until_the_log_is_new
         spool.sync()
         write(spool)
         assert spool.keep([], [(NOW, b"raised")])[1]
+
+
+def test_a_damaged_entry_that_no_disk_takes_out_holds_up_no_other(tmp_path: Path) -> None:
+    """It is counted once it is gone; what is behind it comes meanwhile."""
+    with closing(opened(tmp_path)) as spool:
+        spool.journal.append([(NOW, b"first"), (NOW, b"second")])
+        with closing(sqlite3.connect(tmp_path / "spool")) as other, other:
+            other.execute("UPDATE journal SET time_ms = time_ms + 1 WHERE number = ?", (nth(1),))
+        with broken(tmp_path):
+            assert [entry.body for entry in spool.journal.waiting(0, 1)] == [b"second"]
+        assert spool.counters()["journal_damaged"] == 0
+        assert [entry.body for entry in spool.journal.waiting(0, 9)] == [b"second"]
+        assert spool.counters()["journal_damaged"] == 1
 
 
 def test_an_over_full_spool_whose_disk_fails_is_no_safer(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import sqlite3
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -80,25 +80,32 @@ class JournalLane:
         return [Entry(*row[:3]) for row in rows if is_sound(*row)]
 
     def waiting(self, after: int, limit: int) -> list[Entry]:
-        """Read at most `limit` entries above number `after` that wait for their commit, oldest first.
+        """Read at most `limit` entries above number `after` that wait for their commit, oldest first; fewer: no more.
 
         An entry whose bytes do not check out is taken out, counted and logged.
         """
-        rows = self._db.execute(
-            "SELECT number, time_ms, body, crc FROM journal WHERE committed_ms IS NULL AND number > ?"
-            " ORDER BY number LIMIT ?",
-            (after, limit),
-        ).fetchall()
-        entries = []
-        for number, time_ms, body, crc in rows:
-            if is_sound(number, time_ms, body, crc):
-                entries.append(Entry(number, time_ms, body))
-                continue
-            log.critical("alarm journal entry damaged", entry=number)
-            with self._writing():
-                self._db.execute("DELETE FROM journal WHERE number = ?", (number,))
-                self._set("journal_damaged", self._value("journal_damaged") + 1)
+        entries: list[Entry] = []
+        while missing := limit - len(entries):
+            rows = self._db.execute(
+                "SELECT number, time_ms, body, crc FROM journal WHERE committed_ms IS NULL AND number > ?"
+                " ORDER BY number LIMIT ?",
+                (after, missing),
+            ).fetchall()
+            entries += [Entry(*row[:3]) for row in rows if self._sound(*row)]
+            if len(rows) < missing:
+                break
+            after = rows[-1][0]
         return entries
+
+    def _sound(self, number: int, time_ms: int, body: object, crc: int) -> bool:
+        if is_sound(number, time_ms, body, crc):
+            return True
+        log.critical("alarm journal entry damaged", entry=number)
+        # Where the disk takes nothing it stays there: what is behind it must not wait for that.
+        with suppress(sqlite3.OperationalError), self._writing():
+            self._db.execute("DELETE FROM journal WHERE number = ?", (number,))
+            self._set("journal_damaged", self._value("journal_damaged") + 1)
+        return False
 
     def commit_upto(self, number: int, now_ms: int) -> int:
         """Note that all entries up to `number` are safe uphill; they are kept a while longer all the same.
