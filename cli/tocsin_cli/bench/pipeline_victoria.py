@@ -181,20 +181,20 @@ async def measure_victoria(folder: Path, most: int, clock: Clock, say: Say) -> d
     points = min(FIRST_POINTS, most)
     async with program(_found("victoria-metrics"), *arguments, log=folder / "victoria.log") as store:
         await until_listening(port, clock)
-        listener = await asyncio.start_server(_take_alerts, HOST, 0)
-        place = f"http://{HOST}:{listener.sockets[0].getsockname()[1]}"
-        bed = _Bed(folder, clock, store, f"http://{HOST}:{port}", place)
-        for number in range(MOST_ROUNDS):
-            say(f"VictoriaMetrics and vmalert: {points} points")
-            found = await _round(bed, number, points)
-            if found.kept_pace:
-                good = found
-            else:
-                bad = points
-            wanted = next_size(found, good, bad, most)
-            if wanted is None:
-                break
-            points = wanted
+        async with await asyncio.start_server(_take_alerts, HOST, 0) as listener:
+            place = f"http://{HOST}:{listener.sockets[0].getsockname()[1]}"
+            bed = _Bed(folder, clock, store, f"http://{HOST}:{port}", place)
+            for number in range(MOST_ROUNDS):
+                say(f"VictoriaMetrics and vmalert: {points} points")
+                found = await _round(bed, number, points)
+                if found.kept_pace:
+                    good = found
+                else:
+                    bad = points
+                wanted = next_size(found, good, bad, most)
+                if wanted is None:
+                    break
+                points = wanted
     return {
         "name": NAME,
         "readings_per_second_sustained": 0 if good is None else good.points,
