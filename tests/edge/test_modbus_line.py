@@ -80,8 +80,12 @@ def test_a_late_answer_never_serves_the_next_question(echo_transaction: bool) ->
     [
         (1, BAD_CONFIGURATION, False),
         (2, BAD_CONFIGURATION, False),
+        (3, BAD_CONFIGURATION, False),
         (4, BAD_DEVICE_FAILURE, False),
+        (5, BAD_COMM_FAILURE, False),
         (6, BAD_COMM_FAILURE, False),
+        (8, BAD_DEVICE_FAILURE, False),
+        (10, BAD_COMM_FAILURE, True),
         (11, BAD_COMM_FAILURE, True),
         (99, BAD_DEVICE_FAILURE, False),
     ],

@@ -2,15 +2,17 @@
 
 import asyncio
 import os
+import termios
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.modbus_switches import SwitchUnit
 from tests.support.modbus_units import Fault, Unit
-from tests.support.serial_line import SerialLine, words
+from tests.support.serial_line import SerialLine, joined_ports, words
 from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.connection import Modbus, Serial
@@ -21,6 +23,7 @@ from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
 from tocsin_core.registers import Line, Profile, ReadRequest, compile_plan
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_edge.adapters.modbus import Answer, ModbusLine
+from tocsin_edge.adapters.serial_port import SerialLink
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.poll import Holes, Poller
 from tocsin_edge.settings import DeviceSettings, ModbusDevice, Part
@@ -339,6 +342,40 @@ def test_a_port_that_is_not_there_is_not_serial_or_is_held() -> None:
         ]
 
     asyncio.run(story("/nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "speed", "form"),
+    [
+        ({"baud": 9600}, termios.B9600, 0),
+        ({"baud": 19200, "parity": "even"}, termios.B19200, termios.PARENB),
+        ({"baud": 1200, "parity": "odd"}, termios.B1200, termios.PARENB | termios.PARODD),
+        ({"baud": 115200, "stop_bits": 2}, termios.B115200, termios.CSTOPB),
+    ],
+)
+def test_a_port_is_set_as_the_plant_file_says(
+    settings: dict[str, object], speed: int, form: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Speed, parity and stop bits, as the driver is asked for them: a pseudo-terminal keeps no parity to look at."""
+    asked_for: list[list[Any]] = []
+    set_port = termios.tcsetattr
+
+    def noted(fd: int, when: int, attributes: list[Any]) -> None:
+        asked_for.append(attributes)
+        set_port(fd, when, attributes)
+
+    async def story() -> None:
+        with joined_ports() as (ours, _):
+            link = SerialLink(Serial.model_validate({"port": ours} | settings))
+            await link.open()
+            link.close()
+
+    monkeypatch.setattr(termios, "tcsetattr", noted)
+    asyncio.run(story())
+    ((checks, _, control, _, speed_in, speed_out, _),) = asked_for
+    assert (speed_in, speed_out) == (speed, speed)
+    assert control & (termios.CSIZE | termios.PARENB | termios.PARODD | termios.CSTOPB) == termios.CS8 | form
+    assert bool(checks & termios.INPCK) == bool(form & termios.PARENB)
 
 
 def test_a_port_that_goes_away_is_told_and_opened_again(tmp_path: Path) -> None:
