@@ -33,7 +33,7 @@ STANDS_MS = 1_800_000_000_000
 FAULTS = [fault for fault in Fault if fault not in (Fault.NONE, Fault.TWICE, Fault.NOISE_BEFORE)]
 
 # The stream of frames goes on: nobody else's connection is broken for these.
-KEEP_CONNECTION = (Fault.LATE, Fault.WRONG_UNIT, Fault.WRONG_FUNCTION, Fault.BUSY, Fault.TARGET_SILENT)
+KEEP_CONNECTION = (Fault.SILENT, Fault.LATE, Fault.WRONG_UNIT, Fault.WRONG_FUNCTION, Fault.BUSY, Fault.TARGET_SILENT)
 
 
 def profile(addresses: Sequence[int]) -> Profile:
@@ -103,7 +103,7 @@ def missed(pollers: Sequence[Poller]) -> dict[str, int]:
 
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
 def test_a_bad_unit_behind_a_converter_costs_the_others_no_period(framing: str, tmp_path: Path) -> None:
-    """Three units behind one address; one goes wrong in each way, is bad with no made-up 0, and heals."""
+    """Three units behind one address; one goes wrong in each way, is soon bad with the reason, never 0, and heals."""
 
     async def story(fault: Fault) -> None:
         units = {unit: Unit(words(unit, 2)) for unit in (1, 2, 3)}
@@ -113,6 +113,11 @@ def test_a_bad_unit_behind_a_converter_costs_the_others_no_period(framing: str, 
                 await eventually_async(lambda: len({s.device.id for s in samples}) == 3)
                 units[2].fault, units[2].late_s = fault, 0.35
                 await eventually_async(lambda: bad(samples, "d2"))
+                assert pollers[0].figures().troubles["d2"], fault
+                last = next(s for s in reversed(samples) if s.device.id == "d2" and GOOD in s.columns.quality)
+                # Two periods from the first question that went wrong, which is a period after the last that did not.
+                gap_ms = bad(samples, "d2")[0].columns.time_ms[0] - last.columns.time_ms[0]
+                assert gap_ms <= 3 * PERIOD_MS, fault
                 seen = len(samples)
                 await eventually_async(lambda: all(good(samples[seen:], d) >= 4 for d in ("d1", "d3")), timeout_s=30)
                 left_out = missed(pollers)
