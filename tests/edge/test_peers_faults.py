@@ -1,6 +1,7 @@
 """Faults of other gateways that no other test here holds; docs/peers-faults.md has the whole list."""
 
 import asyncio
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from tocsin_core.clock import SystemClock
 from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters import uplink
+from tocsin_edge.adapters.metrics import ask
 from tocsin_edge.adapters.spool import Part, Spool
 from tocsin_edge.loops import send_connection, silence
 from tocsin_edge.settings import EdgeSettings
@@ -133,7 +135,7 @@ def test_a_partial_commit_leaves_exactly_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_spool_that_was_full_in_an_outage_goes_on_by_itself(broker: Broker, tmp_path: Path) -> None:
-    """Over its bound while the link is cut: the oldest is given up and counted; all the rest arrives, and new data."""
+    """Over its bound while the link is cut: the oldest goes, and that is said; all the rest arrives, and new data."""
     readings, batches = 1000, 800
 
     async def story() -> None:
@@ -156,12 +158,19 @@ def test_a_spool_that_was_full_in_an_outage_goes_on_by_itself(broker: Broker, tm
                 newest = counters(settings)["batch_last"]
                 await eventually_async(lambda: host.floor > newest + 3, timeout_s=60)
                 await eventually_async(lambda: counters(settings)["batch_committed"] > newest)
+                lost = f"readings lost: {counters(settings)['readings_dropped_history']} history"
+                await eventually_async(lambda: warned(settings, lost))
             told = counters(settings)
         assert told["readings_dropped"] == told["readings_dropped_history"] < readings * batches
         assert told["readings_polled"] == told["readings_committed"] + told["readings_dropped"]
         assert len(host.readings) == told["readings_committed"]
 
     asyncio.run(story())
+
+
+async def warned(settings: EdgeSettings, text: str) -> bool:
+    """Whether the gateway's status has this warning."""
+    return text in json.loads(await asyncio.to_thread(ask, settings.spool.parent, "/status"))["warnings"]
 
 
 def many(first_ms: int, n: int) -> Columns:

@@ -202,6 +202,31 @@ async def warned(gateway: OpenGateway, text: str) -> bool:
     return any(text in warning for warning in found["warnings"])
 
 
+def test_a_line_that_cannot_keep_its_periods_is_shown(gateway: OpenGateway, tmp_path: Path) -> None:
+    """Two units that take longer than a period together: the status says which are late until none is."""
+
+    async def story() -> None:
+        slave = Slave({1: 1.5, 2: 2.5}, late_s={1: 0.15, 2: 0.15})
+        async with slave.serve():
+            devices = {name: modbus_device(name, slave.port, unit, 200, 500) for unit, name in ((1, "A"), (2, "B"))}
+            plant(tmp_path / "plant", 1, devices)
+            gateway.start()
+            await eventually_async(lambda: gateway.seen("tocsin_edge_device_watched", "A"), timeout_s=30)
+            late = f"line {line(slave)} cannot keep the periods of A, B"
+            await eventually_async(lambda: warned(gateway, late))
+            assert await gateway.seen("tocsin_edge_poll_stretch", line(slave), "A", "false") > 1.2
+            assert late in (await status("--data", str(gateway.data))).text
+            slave.late_s.clear()
+            await eventually_async(lambda: not_warned(gateway, late))
+
+    asyncio.run(story())
+
+
+async def not_warned(gateway: OpenGateway, text: str) -> bool:
+    """Whether the status has this warning no more."""
+    return not await warned(gateway, text)
+
+
 def test_every_promised_figure_is_there_and_promtool_accepts_them(gateway: OpenGateway, tmp_path: Path) -> None:
     """Spool by lane and class, clock, lines, processor and memory; only GET is answered; the port is this machine's."""
 
