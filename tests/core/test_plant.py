@@ -698,7 +698,7 @@ def test_aliases_that_multiply_are_stopped() -> None:
     """Ten levels of ten aliases of aliases would be ten thousand million values."""
     lines = ["a0: &a0 [1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 11))]
     assert [str(problem) for problem in read_yaml("\n".join(lines), "p.yaml").problems] == [
-        "p.yaml:1: nested too deeply, or an alias repeats itself"
+        "p.yaml:1: more than 2,000,000 values, or an alias repeats itself: so many points belong into points.csv"
     ]
 
 

@@ -15,10 +15,11 @@ _TAG: Final = "tag:yaml.org,2002:"
 # Far beyond any plant: an alias inside itself, or aliases of aliases, must not cost more than a message.
 MOST_LEVELS: Final = 30
 MOST_VALUES: Final = 2_000_000
+TOO_MANY: Final = f"more than {MOST_VALUES:,} values, or an alias repeats itself: so many points belong into points.csv"
 
 
 class _TooMuchError(Exception):
-    """The document unfolds into more than any plant needs."""
+    """The document unfolds into more than any plant needs; says what."""
 
 
 def _whole(text: str) -> int:
@@ -70,8 +71,10 @@ def _mapping(node: MappingNode, path: Path, file: str, source: Source) -> dict[s
 
 
 def _walk(node: Node, path: Path, file: str, source: Source) -> object:
-    if len(path) > MOST_LEVELS or len(source.places) > MOST_VALUES:
-        raise _TooMuchError
+    if len(path) > MOST_LEVELS:
+        raise _TooMuchError(TOO_MUCH)
+    if len(source.places) > MOST_VALUES:
+        raise _TooMuchError(TOO_MANY)
     line = node.start_mark.line + 1
     source.places.setdefault(path, (file, line))
     if isinstance(node, MappingNode):
@@ -105,8 +108,8 @@ def read_yaml(text: str, file: str) -> Source:
         return source
     try:
         source.data = None if node is None else _walk(node, (), file, source)
-    except _TooMuchError:
-        source.problems = [Problem(file, 1, "", TOO_MUCH)]
+    except _TooMuchError as error:
+        source.problems = [Problem(file, 1, "", str(error))]
         return source
     if source.data is None and not source.problems:
         source.problems.append(Problem(file, 1, "", "the file is empty"))
