@@ -147,12 +147,17 @@ def firewall(text: str, tmp_path: Path) -> str:
 def test_nft_accepts_the_firewall(tmp_path: Path) -> None:
     """`nft -c` finds no fault, and does find one that is put in."""
     text = (BOX / "nftables.conf").read_text("utf-8")
-    assert firewall(text, tmp_path) == ""
+    for_sensors = text.replace("#ip ", "ip ")
+    assert for_sensors.count("$sensors_port") == 2
+    assert [firewall(each, tmp_path) for each in (text, for_sensors)] == ["", ""]
     assert "syntax error" in firewall(text.replace("policy drop", "policy dropp"), tmp_path)
 
 
 def test_the_firewall_lets_nobody_in_and_nothing_through() -> None:
-    """All three ways are shut by default; from outside only administrators may log in, nobody gets the figures."""
+    """All three ways are shut by default; from outside only administrators may log in, nobody gets the figures.
+
+    Whoever has MQTT sensors that publish to the box itself lets them in, and nobody else.
+    """
     text = "\n".join(lines("nftables.conf"))
     assert re.findall(r"hook (\w+) priority filter; policy (\w+);", text) == [
         ("input", "drop"),
@@ -160,7 +165,10 @@ def test_the_firewall_lets_nobody_in_and_nothing_through() -> None:
         ("output", "drop"),
     ]
     inward = text[text.index("chain input") : text.index("chain forward")]
-    assert re.findall(r"dport (\S+)", inward) == ["22"]
+    assert [line.strip() for line in inward.splitlines() if "dport" in line] == [
+        "ip saddr $administrators tcp dport 22 ct state new limit rate 6/minute accept",
+        "#ip saddr $instruments tcp dport $sensors_port accept",
+    ]
 
 
 def test_rules_of_udev_are_rules() -> None:
