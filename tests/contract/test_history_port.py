@@ -110,6 +110,7 @@ def test_the_state_of_what_is_durable_is_found_again(store: Store) -> None:
         await history.commit(Frame.empty(), {"two": b"22"})
         assert dict(history.state) == {"one": b"1", "two": b"22"}
         await until_durable(history, store, 2)
+        assert history.dropped == 0
 
     async def look(history: History) -> None:
         assert dict(history.state) == {"one": b"1", "two": b"22"}

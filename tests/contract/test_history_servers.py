@@ -13,6 +13,8 @@ from structlog.testing import capture_logs
 from tests.contract.history_stores import FLAGS, Store, Victoria, roll_up, victoria
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history import History, HistoryError
+from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.loops.historian import tend
 from tocsin_core.clock import SystemClock
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_SENSOR_FAILURE, GOOD, Frame
 
@@ -138,7 +140,7 @@ def test_a_server_that_would_count_twice_is_refused(tmp_path: Path, flags: tuple
 
 
 def test_what_the_server_drops_is_told(tmp_path: Path) -> None:
-    """It takes readings from beyond its retention, or days ahead, without a word; the history says so."""
+    """It takes readings from beyond its retention, or days ahead, without a word; the history says and counts so."""
     with victoria(tmp_path / "victoria", FLAGS[1], "-retentionPeriod=2w") as server:
         store = Store(server.address, tmp_path, server.show)
         now = SystemClock().now_ns()
@@ -153,6 +155,12 @@ def test_what_the_server_drops_is_told(tmp_path: Path) -> None:
                 store.clock.ahead_s += 60
                 assert await history.durable() == 1
             assert [entry["event"] for entry in logs] == ["VictoriaMetrics dropped readings"]
+            assert history.dropped >= 2
+            metrics = Metrics()
+            tending = asyncio.create_task(tend(history, metrics))
+            figure = metrics.registry.get_sample_value
+            await eventually_async(lambda: figure("tocsin_history_dropped_values_total") == history.dropped)
+            tending.cancel()
             with capture_logs() as logs:
                 await history.retain(now - 13 * 24 * HOUR)
                 assert logs == []

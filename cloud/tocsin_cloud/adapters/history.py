@@ -73,6 +73,10 @@ class History(StoredReadings, Protocol):
     def state(self) -> Mapping[str, bytes]:
         """What the commits left as the historian's own state, by name; empty before the first."""
 
+    @property
+    def dropped(self) -> int:
+        """How many values the store has told since this opening that it took and dropped, whoever wrote them."""
+
     def key(self, point_id: str) -> int:
         """The key of a point id; a new id gets a new one."""
 

@@ -118,6 +118,11 @@ class DuckdbHistory:
         """The state that the commits left."""
         return self._state
 
+    @property
+    def dropped(self) -> int:
+        """None: what is taken is stored."""
+        return 0
+
     def key(self, point_id: str) -> int:
         """The key of `point_id`, a new one if it is new; it belongs to it for as long as the file lives."""
         known = self._keys.get(point_id)

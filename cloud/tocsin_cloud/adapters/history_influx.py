@@ -47,6 +47,11 @@ class InfluxHistory:
         """The state that the commits left."""
         return self._state
 
+    @property
+    def dropped(self) -> int:
+        """None: what is taken is stored."""
+        return 0
+
     def key(self, point_id: str) -> int:
         """The key of `point_id`, a new one if it is new."""
         return self._names.key(point_id)

@@ -88,6 +88,11 @@ class VictoriaHistory:
         """The state that the commits left."""
         return self._state
 
+    @property
+    def dropped(self) -> int:
+        """What the server ignored: older than its retention, or too far ahead of its clock."""
+        return self._server.dropped
+
     def key(self, point_id: str) -> int:
         """The key of `point_id`, a new one if it is new."""
         return self._names.key(point_id)

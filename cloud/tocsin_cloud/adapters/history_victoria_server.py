@@ -62,6 +62,7 @@ class VictoriaServer:
         self._root = roots[-1]
         self._api = roots[-1] + ("/select/0/prometheus" if cluster else "") + "/api/v1/"
         self.seen: Look | None = None
+        self.dropped = 0  # samples, as far as it told
 
     async def write(self, lines: bytes) -> None:
         """Have it take lines.
@@ -147,7 +148,9 @@ class VictoriaServer:
             raise HistoryError(f"{self._root} has to run with -{FLUSH_FLAG}={LONGEST_FLUSH}, the default")
         if self.seen is not None and look.goes_on_from(self.seen) and look.ignored > self.seen.ignored:
             # Older than its retention, or more than two days ahead of its clock: it takes the lines and drops them.
-            log.error("VictoriaMetrics dropped readings", fields=int(look.ignored - self.seen.ignored))
+            dropped = int(look.ignored - self.seen.ignored)
+            self.dropped += dropped
+            log.error("VictoriaMetrics dropped readings", fields=dropped)
         self.seen = look
         return look
 

@@ -27,6 +27,7 @@ class Metrics:
     commit_failures: Counter = field(init=False)
     not_durable: Gauge = field(init=False)
     hours_due: Gauge = field(init=False)
+    history_dropped: Counter = field(init=False)
     computed_waiting: Gauge = field(init=False)
     quarantined: Counter = field(init=False)
     rebirths: Counter = field(init=False)
@@ -152,6 +153,14 @@ class Metrics:
             Gauge(
                 "tocsin_history_hours_due",
                 "Hours of points that have ended and are not rolled up: their trends are worked out of readings.",
+                registry=own,
+            ),
+        )
+        put(
+            "history_dropped",
+            Counter(
+                "tocsin_history_dropped_values",
+                "Values that the history's server took and dropped: beyond its retention, or far ahead of its clock.",
                 registry=own,
             ),
         )

@@ -398,10 +398,13 @@ async def retain(history: History, settings: HistorianSettings, clock: Clock) ->
 
 
 async def tend(history: History, metrics: Metrics) -> None:
-    """Have the store do what makes long trends quick; runs until cancelled."""
+    """Have the store do what makes long trends quick, and count what it drops; runs until cancelled."""
+    dropped = 0
     while True:
         try:
             metrics.hours_due.set(await history.tend())
         except HistoryError as error:
             log.error("history not rolled up", reason=str(error), again_in_s=TEND_S)  # noqa: TRY400 -- the message is the reason
+        before, dropped = dropped, history.dropped
+        metrics.history_dropped.inc(dropped - before)
         await asyncio.sleep(TEND_S)
