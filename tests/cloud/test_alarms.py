@@ -52,6 +52,7 @@ from tocsin_core.clock import SystemClock
 from tocsin_core.plant import Plant, load_plant
 from tocsin_core.readings import BAD_NOT_CONNECTED, Frame
 from tocsin_core.rules import NS
+from tocsin_core.sparkplug import EdgeMetric
 
 TICKET: Final[dict[str, Any]] = {
     "title": {"zh": "罐"}, "source": None, "level": "general", "state": "rectifying", "deadline_ns": 1, "reason": "r",
@@ -149,14 +150,16 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(folder: Path, url: URL | None = None) -> AsyncIterator[Rig]:
+async def rig(
+    folder: Path, url: URL | None = None, metrics: tuple[EdgeMetric, ...] = SpoolingGateway.metrics
+) -> AsyncIterator[Rig]:
     """Everything but the worker itself, with the gateway connected; on the database at `url`, else on SQLite."""
     async with broker(folder / "nats") as (server, settings):
         client = await connect(server.url, "test")
         await ensure_stream(client, StreamSettings(max_bytes=1 << 28))
         database = await Database.open(url or sqlite_url(folder / "db"))
         try:
-            async with SpoolingGateway(settings.mqtt).connected() as gateway:
+            async with SpoolingGateway(settings.mqtt, metrics=metrics).connected() as gateway:
                 yield Rig(folder, client, database, gateway)
         finally:
             await database.close()

@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.core.plants import SECOND, START_NS, definition, rules_of
-from tocsin_cloud.loops.disagreeing import untold
+from tocsin_cloud.loops.disagreeing import Standing, untold
 from tocsin_core import engine
-from tocsin_core.engine import occurrence_id
 from tocsin_core.lifecycle import NEXT, Event, Phase
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import GOOD, Frame
+
+ALL = np.arange(1)
 
 
 @pytest.mark.parametrize(
@@ -30,11 +32,11 @@ def test_what_was_raised_in_silence_is_told_up_to_where_it_stands(
     for number, value in enumerate(values, 1):
         now_ns = START_NS + number * SECOND
         state, _ = engine.step(state, rules, Frame.of([0], [now_ns], [value], [GOOD]), [], now_ns)
-    steps = list(untold(state, rules, {}))
+    steps = list(untold(state, rules, [], ALL))
     assert [step.event for step in steps] == events
     assert all(NEXT[step.phase_from, step.event] == step.phase_to for step in steps)
     assert steps[-1].phase_to == state.phase[0]
-    stands = {occurrence_id("P0/H", steps[0].onset_ns): Phase(state.phase[0])}
-    assert not list(untold(state, rules, stands))
-    raised_alone = dict.fromkeys(stands, Phase.UNACKNOWLEDGED)
-    assert [step.event for step in untold(state, rules, raised_alone)] == events[1:]
+    stands = Standing("P0/H", steps[0].onset_ns, Phase(state.phase[0]))
+    assert not list(untold(state, rules, [stands], ALL))
+    raised_alone = stands._replace(phase=Phase.UNACKNOWLEDGED)
+    assert [step.event for step in untold(state, rules, [raised_alone], ALL)] == events[1:]

@@ -29,6 +29,7 @@ class Metrics:
     hours_due: Gauge = field(init=False)
     history_dropped: Counter = field(init=False)
     computed_waiting: Gauge = field(init=False)
+    held_back: Gauge = field(init=False)
     quarantined: Counter = field(init=False)
     rebirths: Counter = field(init=False)
     acknowledgements: Counter = field(init=False)
@@ -216,6 +217,14 @@ class Metrics:
             Gauge(
                 "tocsin_computed_waiting",
                 "Readings of computed points that the stream does not hold yet.",
+                registry=own,
+            ),
+        )
+        put(
+            "held_back",
+            Gauge(
+                "tocsin_alarm_steps_waiting",
+                "Steps of `stale` alarms that wait for their commit: a mass of them goes in by portions.",
                 registry=own,
             ),
         )

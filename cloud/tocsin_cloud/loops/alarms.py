@@ -28,9 +28,10 @@ from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data
 from tocsin_cloud.loops.births import Births, Overlooked
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.delegation import Delegation, Kept
-from tocsin_cloud.loops.disagreeing import untold
+from tocsin_cloud.loops.disagreeing import Standing, orphans, untold
 from tocsin_cloud.loops.floods import Floods
 from tocsin_cloud.loops.hearing import TOO_FAST, Hearing, is_birth
+from tocsin_cloud.loops.held_back import HeldBack
 from tocsin_cloud.loops.journal import (
     Answer,
     Batch,
@@ -69,6 +70,8 @@ WAIT_S: Final = 0.25
 GATHER_S: Final = 0.1
 POSITION_S: Final = 1.0
 RETRY_S: Final = 0.5
+# Between two portions of what waits. Whoever finds SQLite writing looks again at least every 0.1 s.
+REST_S: Final = 0.15
 SNAPSHOT_REST: Final = 50
 TICK: Final = "tocsin/tick/"
 COMMAND: Final = "tocsin/command/"
@@ -139,7 +142,9 @@ class AlarmsWorker:
         self._saving: asyncio.Task[None] | None = None
         self._share_at = 0.0  # when the next snapshot goes to other machines (monotonic s)
         self._caught_up = False
-        self._clean = False  # nothing in the engine waits for its commit
+        self._clean = False  # nothing in the engine waits for its commit, or whoever goes on finds it
+        self._held_back = HeldBack(self._rules)
+        self._portion_at = 0.0  # when the next portion of it is due (monotonic s)
         # Not all that led to what is committed was heard, and how alarms stand is not taken from the tables yet.
         self._bare = False
         interval_s = parts.settings.rebirth_interval_s
@@ -286,21 +291,25 @@ class AlarmsWorker:
         # Whoever takes over says at once how far it has come.
         noted, shown = -inf, parts.clock.monotonic()
         while True:
-            messages = await feed.take(TAKE, WAIT_S, gather_s=GATHER_S)
+            wait_s = REST_S if self._held_back.waiting else WAIT_S
+            messages = await feed.take(TAKE, wait_s, gather_s=GATHER_S)
             await self._births.ask()
             parts.metrics.lag.labels(ROLE).set(feed.pending)
             if messages:
                 await self._look_up(messages)
                 batch = self._advance(messages)
+                batch.steps = self._held_back.take(batch.steps)
                 self._clean = not batch
                 now = parts.clock.monotonic()
                 if batch or now - noted >= POSITION_S:
                     await self._commit(batch)
                     noted = now
+            await self._commit_portion()
             now = parts.clock.monotonic()
             if now - shown >= parts.settings.outlook_interval_s:
                 self._show()
                 parts.metrics.computed_waiting.set(parts.outlet.waiting)
+                parts.metrics.held_back.set(self._held_back.waiting)
                 shown = now
             # A snapshot ends the replay that computes again what is not in the stream yet.
             if self._snapshot_is_due() and await parts.outlet.flush(parts.lease):
@@ -425,24 +434,29 @@ class AlarmsWorker:
     async def _reconcile(self) -> None:
         """Let the tables and the engine agree on what stands: they do not where the plant has changed.
 
-        A worker that stood by under another plant file than the holder's has raised and returned alarms in silence.
+        A worker that stood by under another plant file than the holder's has raised and returned alarms in silence. Nor
+        do they where the holder had not yet committed all that it held back.
         """
         state = self._state
         if state is None:
             return
-        begun = np.flatnonzero(state.onset_ns)
-        alarms = [self._rules.definitions[number].id for number in begun.tolist()]
-        onsets = state.onset_ns[begun].tolist()
-        present = {alarm: engine.occurrence_id(alarm, onset) for alarm, onset in zip(alarms, onsets, strict=True)}
         async with self._parts.lease.write() as session:
-            closed = await close_orphans(session, present, self._parts.clock.now_ns())
             stands = await standing(session)
-        if closed:
-            log.warning("occurrences closed that nothing watches any more", occurrences=closed)
-        steps = [_as_step(state, each, self._read, timely=False) for each in untold(state, self._rules, stands)]
+        # Of a mass that takes seconds, and the lease must not stand still for so long.
+        steps, over = await asyncio.to_thread(self._compare, state, stands)
+        if over:
+            async with self._parts.lease.write() as session:
+                await close_orphans(session, over, self._parts.clock.now_ns())
+            log.warning("occurrences closed that nothing watches any more", occurrences=sorted(over))
         if steps:
-            log.warning("alarms raised or returned under another plant file are told", alarms=len(steps))
-            await self._commit(Batch(self._read, steps))
+            log.warning("alarms that were raised or returned are told: nobody has been yet", alarms=len(steps))
+            await self._commit(Batch(self._read, self._held_back.take(steps)))
+
+    def _compare(self, state: State, stands: Mapping[str, Standing]) -> tuple[list[Step], set[str]]:
+        """The steps that the tables lack of what the engine knows, and the occurrences there that it does not know."""
+        missing = list(untold(state, self._rules, stands.values(), np.flatnonzero(state.onset_ns)))
+        steps = [_as_step(state, each, self._read, timely=False) for each in missing]
+        return steps, orphans(state, self._rules, stands, missing)
 
     async def _recall(self) -> None:
         """Learn from the tables what floods there are, and how far gateways' journals are taken in."""
@@ -623,6 +637,13 @@ class AlarmsWorker:
         await self._announce(done)
         await self._answer_gateways(batch)
 
+    async def _commit_portion(self) -> None:
+        """Commit a portion of what waits; before the next one others have their turn to write."""
+        clock = self._parts.clock
+        if self._held_back.waiting and clock.monotonic() >= self._portion_at:
+            await self._commit(Batch(self._read, self._held_back.portion()))
+            self._portion_at = clock.monotonic() + REST_S
+
     async def _recorded(self, batch: Batch) -> Committed:
         parts = self._parts
         done: Committed | None = None
@@ -643,10 +664,11 @@ class AlarmsWorker:
             await asyncio.sleep(RETRY_S)
 
     async def _took_place(self, session: AsyncSession, batch: Batch) -> bool:
-        """Whether `batch` is in the database: its position is, or, where it moves none, the tables lack nothing."""
+        """Whether `batch` is in the database: its position is, or, where it moves none, the tables lack none of it."""
         if batch.position != self._committed or self._state is None:
             return (await progress_of(session, self._parts.settings.partition)).position == batch.position
-        return not any(untold(self._state, self._rules, await standing(session)))
+        numbers = np.asarray([step.transition.definition for step in batch.steps], np.int64)
+        return not any(untold(self._state, self._rules, (await standing(session)).values(), numbers))
 
     async def _announce(self, done: Committed) -> None:
         kinds = (("transition", done.occurrences), ("ticket", done.tickets), ("notification", done.messages))

@@ -1,15 +1,17 @@
 """What the engine has moved and nobody was told of: the steps that bring the tables to where it is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import nan
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from tocsin_core.engine import State, Transition, occurrence_id
+from tocsin_core.engine import State, Transition
 from tocsin_core.engine.state import HERE
 from tocsin_core.lifecycle import ACTIVE, Event, Phase
+from tocsin_core.readings import I64
 from tocsin_core.rules import Rules
+from tocsin_core.special import Family
 
 _RETURNS: Final = {
     Phase.NORMAL: Event.RETURN,
@@ -17,26 +19,57 @@ _RETURNS: Final = {
     Phase.LATCHED_UNACKNOWLEDGED: Event.RETURN_LATCHED,
     Phase.LATCHED_ACKNOWLEDGED: Event.RETURN_LATCHED,
 }
+_NOTHING: Final = 0, Phase.NORMAL
 
 
-def untold(state: State, rules: Rules, stands: Mapping[str, Phase]) -> Iterator[Transition]:
-    """The raisings and returns of alarms decided here that are missing where `stands` (by occurrence) is all that is.
+class Standing(NamedTuple):
+    """An occurrence that is not normal, as the tables have it."""
 
-    Between two engines with the same rules over the same messages there are none.
+    alarm: str
+    raised_ns: int
+    phase: Phase
+
+
+def untold(state: State, rules: Rules, stands: Collection[Standing], numbers: I64) -> Iterator[Transition]:
+    """The raisings and returns of the alarms `numbers` that are decided here and missing where `stands` is all that is.
+
+    Between two engines with the same rules over the same messages there are none, but for what a mass of `stale` alarms
+    has left to be committed (`HeldBack`).
     """
-    for number in np.flatnonzero((state.onset_ns > 0) & (state.elsewhere == HERE)).tolist():
-        onset_ns, phase = int(state.onset_ns[number]), Phase(state.phase[number])
-        told = stands.get(occurrence_id(rules.definitions[number].id, onset_ns))
-        point = int(rules.point[number])
-        value = float(state.value[point])
-        hidden = bool(state.suppressed[number] or state.out_of_service[number] or state.shelved_until_ns[number])
+    phases = {(each.alarm, each.raised_ns): each.phase for each in stands}
+    # What has returned, and waits for an answer, is replaced where its alarm was raised anew.
+    returned = {each.alarm: (each.raised_ns, each.phase) for each in stands if each.phase not in ACTIVE}
+    number = numbers[(state.onset_ns[numbers] > 0) & (state.elsewhere[numbers] == HERE)]
+    point = rules.point[number]
+    hidden = state.suppressed[number] | state.out_of_service[number] | (state.shelved_until_ns[number] > 0)
+    silent = rules.family[number] == Family.STALE
+    of_points = state.time_ns[point], state.value[point]
+    columns = number, state.phase[number], state.onset_ns[number], *of_points, hidden, silent
+    for each, at, onset_ns, time_ns, value, unseen, silence in zip(*map(np.ndarray.tolist, columns), strict=True):
+        alarm, phase = rules.definitions[each].id, Phase(at)
+        told = phases.get((alarm, onset_ns))
         if told is None and phase is not Phase.NORMAL:
             told = phase if phase in ACTIVE else Phase.UNACKNOWLEDGED
-            # Of what has returned since, nobody remembers at what value it was raised.
-            at = value if phase is told else nan
+            # Of what has returned since, nobody remembers at what value it was raised; silence has none.
+            of = nan if silence or phase is not told else value
+            before_ns, before = returned.get(alarm, _NOTHING)
+            if before_ns > onset_ns:
+                before_ns, before = _NOTHING
             yield Transition(
-                number, Event.RAISE, Phase.NORMAL, told, onset_ns, at, onset_ns, 0, hidden, who="", reason=""
+                each, Event.RAISE, before, told, onset_ns, of, onset_ns, before_ns, unseen, who="", reason=""
             )
         if told in ACTIVE and phase in _RETURNS:
-            event, time_ns = _RETURNS[phase], int(state.time_ns[point])
-            yield Transition(number, event, told, phase, time_ns, value, onset_ns, 0, hidden, who="", reason="")
+            event = _RETURNS[phase]
+            yield Transition(each, event, told, phase, time_ns, value, onset_ns, 0, unseen, who="", reason="")
+
+
+def orphans(state: State, rules: Rules, stands: Mapping[str, Standing], steps: Iterable[Transition]) -> set[str]:
+    """Those of `stands` (by id) that the engine does not know and no raising of `steps` replaces."""
+    replaced = {(rules.definitions[each.definition].id, each.superseded_ns) for each in steps if each.superseded_ns}
+
+    def known(each: Standing) -> bool:
+        number = rules.index.get(each.alarm)
+        present = number is not None and each.raised_ns == state.onset_ns[number]
+        return present or (each.alarm, each.raised_ns) in replaced
+
+    return {occurrence for occurrence, each in stands.items() if not known(each)}

@@ -1,6 +1,6 @@
 """What the alarms worker commits in one transaction: transitions, tickets, messages, answers and its position."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.stream import START, Position
 from tocsin_cloud.loops.aside import Aside, occurrences_of, write_beside
 from tocsin_cloud.loops.delegation import GatewayOrder, Words
+from tocsin_cloud.loops.disagreeing import Standing
 from tocsin_cloud.loops.orders import note_answers, put_orders, withdraw
 from tocsin_cloud.loops.outbox import CHUNK, Waiting, end_calls, put_in, waiting
 from tocsin_cloud.loops.reasons import because, with_reasons
@@ -282,32 +283,23 @@ async def answered_at(session: AsyncSession, commands: Sequence[str]) -> dict[st
     return dict(rows.all())
 
 
-async def close_orphans(session: AsyncSession, present: Mapping[str, str], now_ns: int) -> list[str]:
-    """Close the occurrences that the engine does not know: their alarm left the plant, or its state was lost.
-
-    `present` maps an alarm's id to its present occurrence. Returns what was closed.
-    """
-    stand = select(sql.Occurrence.id, sql.Occurrence.alarm).where(sql.Occurrence.phase != Phase.NORMAL.text)
-    orphans = {one for one, alarm in await session.execute(stand) if present.get(alarm) != one}
+async def close_orphans(session: AsyncSession, orphans: set[str], now_ns: int) -> None:
+    """Close the occurrences that the engine does not know: their alarm left the plant, or its state was lost."""
     steps: list[dict[str, Any]] = []
-    closed: list[str] = []
     for row in (await occurrences_of(session, orphans)).values():
         over = Entry(row.alarm, Event.RETURN, now_ns, Phase.NORMAL, reason=NO_LONGER_WATCHED)
         phases = row.phase, over.phase.text
         steps.append(transition_row(over, row.id, row.alarm, phases, Position(0, now_ns), now_ns))
         _close(row, now_ns)
-        closed.append(row.id)
     await put(session, sql.Transition, steps)
-    return closed
 
 
-async def standing(session: AsyncSession) -> dict[str, Phase]:
-    """By id, the phase of each occurrence that is not normal."""
-    rows = await session.execute(
-        select(sql.Occurrence.id, sql.Occurrence.phase).where(sql.Occurrence.phase != Phase.NORMAL.text)
-    )
+async def standing(session: AsyncSession) -> dict[str, Standing]:
+    """By id, each occurrence that is not normal."""
+    of = sql.Occurrence
+    rows = await session.execute(select(of.id, of.alarm, of.raised_ns, of.phase).where(of.phase != Phase.NORMAL.text))
     by_text = {phase.text: phase for phase in Phase}
-    return {occurrence: by_text[phase] for occurrence, phase in rows}
+    return {occurrence: Standing(alarm, raised_ns, by_text[phase]) for occurrence, alarm, raised_ns, phase in rows}
 
 
 async def _open_at(session: AsyncSession, places: set[str]) -> dict[str, str]:
