@@ -32,7 +32,7 @@ from tocsin_edge.loops.spool_thread import SpoolThread
 from tocsin_edge.loops.spool_watch import SpoolWatch
 from tocsin_edge.loops.tally import Tally
 from tocsin_edge.loops.trial import Before
-from tocsin_edge.loops.watchdog import Progress, SpoolPulse, Watchdog, witnesses_of
+from tocsin_edge.loops.watchdog import Progress, Watchdog, witnesses_of
 from tocsin_edge.settings import EdgeSettings
 
 NS_PER_MS: Final = 1_000_000
@@ -128,7 +128,6 @@ class _Parts(NamedTuple):
     reporter: Reporter
     inputs: Inputs
     progress: Progress
-    pulse: SpoolPulse
     report: SelfReport
     changing: asyncio.Lock
 
@@ -144,7 +143,7 @@ class _Parts(NamedTuple):
 
     async def _adopt(self, changed: EdgeSettings) -> None:
         keep = changed.gateway.spool
-        await self.thread.call(self.thread.spool.resize, keep.max_mb, keep.keep_after_commit_s)
+        await self.thread.attempt(None, self.thread.spool.resize, keep.max_mb, keep.keep_after_commit_s)
         settings = with_known_devices(self.inputs.settings, changed)
         await self.alarms.leaving.expect(settings.gateway.outputs)
         # Nothing waits from here until all know the same devices.
@@ -158,7 +157,7 @@ class _Parts(NamedTuple):
 
     async def _read_on(self, settings: EdgeSettings) -> None:
         await self.inputs.adopt(settings, self.alarms.chores)
-        self.progress.adopt(witnesses_of(settings, self.inputs.pollers, self.tally, self.pulse))
+        self.progress.adopt(witnesses_of(settings, self.inputs.pollers, self.tally))
 
 
 def _wire(
@@ -181,8 +180,8 @@ def _wire(
     alarms.wake = keeper.wake
     reporter = Reporter(settings.devices, tally.before_keeping(keeper.put))
     inputs = Inputs(settings, clock, tally.before(alarms.before(reporter.put)), alarms.chores)
-    pulse, spool_watch = SpoolPulse(thread), SpoolWatch(settings.spool, thread, keeper, clock)
-    progress = Progress(witnesses_of(settings, inputs.pollers, tally, pulse), clock)
+    spool_watch = SpoolWatch(settings.spool, thread, keeper, clock)
+    progress = Progress(witnesses_of(settings, inputs.pollers, tally), clock)
     report = SelfReport(inputs, clock, board, tally, spool_watch, progress, alarms, managed)
     return _Parts(
         clock,
@@ -196,7 +195,6 @@ def _wire(
         reporter,
         inputs,
         progress,
-        pulse,
         report,
         asyncio.Lock(),
     )
@@ -213,7 +211,7 @@ def _start_inward(
 ) -> list[asyncio.Task[None]]:
     """Start what reads and decides; returns what is to be cancelled beside the inputs."""
     parts.inputs.start(inward)
-    looking = (parts.alarms, parts.watch, parts.pulse, parts.report.spool, watchdog)
+    looking = (parts.alarms, parts.watch, parts.report.spool, watchdog)
     tasks = [inward.create_task(looks.run(), name=type(looks).__name__) for looks in looking]
     tasks.append(inward.create_task(parts.alarms.leaving.run(parts.let_go), name="outputs leaving"))
     if managed is not None:

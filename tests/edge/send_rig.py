@@ -23,6 +23,41 @@ for capability in (1, 2):
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
+# A gateway to which nothing that it writes to its spool is answered while a file is there; it waits half a second.
+HANGING = """
+import sys, time
+from contextlib import contextmanager
+from pathlib import Path
+from tocsin_edge.adapters.spool import Spool
+from tocsin_edge.loops import spool_thread
+spool_thread.DISK_PATIENCE_S = 0.5
+hang, writing, sync = Path(sys.argv.pop(1)), Spool._writing, Spool._sync
+def answer():
+    while hang.exists():
+        time.sleep(0.05)
+@contextmanager
+def written(self, **how):
+    with writing(self, **how):
+        yield
+    answer()
+def synced(self):
+    sync(self)
+    answer()
+Spool._writing, Spool._sync = written, synced
+from tocsin_cli.main import main
+main()
+"""
+
+
+class HangingGateway(Gateway):
+    """A real gateway process whose disk hangs while the file `hang` is there: what it writes is done, and not told."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        """Start nothing yet."""
+        super().__init__(folder, data)
+        self.hang = folder.parent / "hang"
+        self._command = [sys.executable, "-c", HANGING, str(self.hang), *self._command[3:]]
+
 
 class LimitedGateway(Gateway):
     """A real gateway process whose files may be kept from growing, as on a full disk."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Never
@@ -24,11 +25,11 @@ from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters import spool
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Part, Spool
-from tocsin_edge.loops import keep
+from tocsin_edge.loops import keep, spool_thread
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Keeper, Kept, Sample, Verdict
-from tocsin_edge.loops.spool_thread import SpoolThread
+from tocsin_edge.loops.spool_thread import DiskHangsError, SpoolThread
 from tocsin_edge.settings import DeviceSettings, SensorDevice
 
 CLOCK = SystemClock()
@@ -88,6 +89,15 @@ class Run:
         """Sync, and count it."""
         self._sync()
         self.syncs += 1
+
+    def mended(self) -> bool:
+        """Wake the loop, and tell whether the disk takes everything again."""
+        self.keeper.wake()
+        return not self.keeper.trouble
+
+    def told(self) -> list[int]:
+        """All that was handed on, in its order."""
+        return [*chain(*self.handed_on)]
 
     def log(self) -> bytes:
         """Read the spool's log."""
@@ -207,16 +217,12 @@ def test_what_comes_after_a_trouble_in_which_nothing_came_has_numbers_above_thos
         def refuse() -> None:
             raise sqlite3.OperationalError("not synced")
 
-        def mended() -> bool:
-            run.keeper.wake()
-            return not run.keeper.trouble
-
         before = run.journal.newest
         with monkeypatch.context() as disk:
             disk.setattr(run.spool, "sync", refuse)
             run.keeper.put(sample(1))
             await eventually_async(lambda: run.keeper.trouble)
-        await eventually_async(mended)
+        await eventually_async(run.mended)
         left_out = before + NUMBERS_LEFT_OUT
         assert run.journal.newest == left_out
         run.entries = [(2, b"raised")]
@@ -299,6 +305,109 @@ def test_a_sync_that_hangs_holds_no_end_up(begin: Callable[[Story], None], monke
     finally:
         too_late.cancel()
         over.set()
+
+
+@pytest.mark.parametrize("written", ["at once", "in the end", "never"])
+def test_a_disk_that_hangs_holds_nothing_up_and_takes_everything_once(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    """Whatever becomes of the write that hung: readings and entries go on, and are kept once when the disk answers."""
+    monkeypatch.setattr(spool_thread, "DISK_PATIENCE_S", 0.2)
+    monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
+    answers = threading.Event()
+
+    async def story(run: Run) -> None:
+        def hang(
+            parts: Sequence[Part], entries: Sequence[tuple[int, bytes]], *, synced: bool
+        ) -> tuple[list[int], list[int]]:
+            given = run.keep(parts, entries, synced=synced) if written == "at once" else None
+            answers.wait(60)
+            if written == "never":
+                raise sqlite3.OperationalError("disk I/O error")
+            return given or run.keep(parts, entries, synced=synced)
+
+        run.keeper.put(sample(1))
+        await eventually_async(lambda: run.told() == [1])
+        with monkeypatch.context() as disk:
+            disk.setattr(run.spool, "keep", hang)
+            run.entries = [(2, b"raised")]
+            run.keeper.put(sample(2))
+            await eventually_async(lambda: run.told() == [1, 2])
+        assert run.keeper.trouble == "the disk hangs"
+        run.keeper.put(sample(3))
+        await eventually_async(lambda: run.told() == [1, 2, 3])
+        # It goes up, and what the thread may be about to write does not, by any reader.
+        assert [each.body for each in await run.journal.waiting(0) or []] == [b"raised"]
+        assert await run.thread.attempt([], run.spool.uncommitted, 0, 2**62, 9) == []
+        answers.set()
+        await eventually_async(run.mended)
+        run.keeper.put(sample(4))
+        await eventually_async(lambda: run.told() == [1, 2, 3, 4])
+        batches = await run.thread.call(run.spool.uncommitted, 0, 2**62, 9)
+        assert [int(batch.columns.time_ms[0]) for batch in batches] == [1, 2, 3, 4]
+        assert batches[1].number > batches[0].number + NUMBERS_LEFT_OUT
+        assert (await run.thread.call(run.spool.counters))["readings_polled"] == 4
+        assert [each.body for each in await run.journal.waiting(0) or []] == [b"raised"]
+        assert run.journal.held == 0
+
+    try:
+        begin(story)
+    finally:
+        answers.set()
+
+
+def test_a_sync_that_hangs_holds_no_reading_up(begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written is handed on, and so is what comes then; all of it is on disk once the disk answers."""
+    monkeypatch.setattr(spool_thread, "DISK_PATIENCE_S", 0.2)
+    monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
+    answers = threading.Event()
+
+    async def story(run: Run) -> None:
+        with monkeypatch.context() as disk:
+            disk.setattr(run.spool, "sync", partial(answers.wait, 60))
+            for time_ms in (1, 2):
+                run.keeper.put(sample(time_ms))
+                await eventually_async(lambda: run.told() == [*range(1, time_ms + 1)])  # noqa: B023 - within this turn
+        assert run.keeper.trouble == "the disk hangs"
+        answers.set()
+        await eventually_async(run.mended)
+        run.keeper.put(sample(3))
+        await eventually_async(lambda: run.told() == [1, 2, 3])
+        assert run.on_disk() == 3
+
+    try:
+        begin(story)
+    finally:
+        answers.set()
+
+
+def test_what_waits_behind_something_that_hangs_is_given_up_with_it(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits once more for what is known to hang; that others were refused is found out without a reading."""
+    monkeypatch.setattr(spool_thread, "DISK_PATIENCE_S", 0.2)
+    monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
+    answers = threading.Event()
+
+    async def story(run: Run) -> None:
+        first = asyncio.create_task(run.thread.call(answers.wait, 60))
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patient:
+            patient.setattr(spool_thread, "DISK_PATIENCE_S", HOUR_S)
+            behind = asyncio.create_task(run.thread.call(run.spool.next_bd_seq))
+            found = await asyncio.gather(first, behind, return_exceptions=True)
+        assert [type(each) for each in found] == [DiskHangsError] * 2
+        run.keeper.wake()
+        await eventually_async(lambda: run.keeper.trouble)
+        answers.set()
+        await eventually_async(run.mended)
+        # Nobody waited for it when its turn came.
+        assert await run.thread.call(run.spool.next_bd_seq) == 0
+
+    try:
+        begin(story)
+    finally:
+        answers.set()
 
 
 def test_after_a_sync_that_failed_once_no_gap_is_left_before_what_is_synced_later(

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
+from tests.support.wait import eventually_async
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, HostSession, Message
 from tocsin_core.sparkplug.edge import JournalNumbers
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Spool
+from tocsin_edge.loops import journal_feed, spool_thread
 from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.send_journal import MOST_BYTES, RESEND_FIRST_S, RESEND_MOST_S, JournalSender
-from tocsin_edge.loops.spool_thread import SpoolThread
+from tocsin_edge.loops.spool_thread import DiskHangsError, SpoolThread
 
 if TYPE_CHECKING:
     from tocsin_edge.adapters.uplink import Uplink
@@ -91,7 +94,8 @@ class Bench:
 
     def kept(self, *bodies: bytes) -> None:
         """Entries that are on disk."""
-        self.feed.kept(self.spool.journal.append([(NOW_MS, body) for body in bodies]))
+        entries = [(NOW_MS, body) for body in bodies]
+        self.feed.kept(self.spool.journal.append(entries), entries)
 
     async def sent(self) -> list[Heard]:
         """What goes out now, numbers counted from the first."""
@@ -218,6 +222,48 @@ def test_a_gap_is_told_once_all_before_it_is_committed(bench: Bench) -> None:
         assert [entry.number - bench.first for entry in bench.spool.journal.since(0)] == [0, far]
 
     play(story)
+
+
+@pytest.mark.parametrize("most_here", [9, 1])
+def test_while_the_disk_hangs_what_it_holds_goes_up_from_memory(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, most_here: int
+) -> None:
+    """The host is told that nothing comes between that and what the disk did not take, where all of it is here."""
+    monkeypatch.setattr(spool_thread, "DISK_PATIENCE_S", 0.05)
+    monkeypatch.setattr(journal_feed, "MOST_HERE", most_here)
+    answers = threading.Event()
+    whole = most_here > 1
+
+    async def story() -> None:
+        bench.kept(b"a")
+        await bench.sent()
+        await bench.hears(0)
+        bench.kept(b"b", b"c")
+        with pytest.raises(DiskHangsError):
+            await bench.thread.call(answers.wait, 60)
+        bench.feed.leave_out()
+        bench.feed.hold([(NOW_MS, b"d")])
+        far = NUMBERS_LEFT_OUT + 3
+        here, gap = [(1, [b"b", b"c"], 1), (far, [b"d"], 1)], [(far, [b"d"], far)]
+        assert await bench.sent() == (here if whole else here[1:])
+        if whole:
+            await bench.hears(2)
+            assert await bench.sent() == gap
+            await bench.hears(far)
+            assert not bench.waits()
+        answers.set()
+        await eventually_async(lambda: not bench.thread.stuck)
+        bench.thread.go_on()
+        await bench.feed.put_back()
+        assert bench.feed.held == 0
+        assert [entry.number - bench.first for entry in bench.spool.journal.since(0)] == [0, 1, 2, far]
+        bench.clock.s += RESEND_MOST_S + 1
+        assert await bench.sent() == ([] if whole else here)
+
+    try:
+        play(story)
+    finally:
+        answers.set()
 
 
 def test_numbers_left_out_after_the_last_entry_are_nobodys_concern(bench: Bench) -> None:

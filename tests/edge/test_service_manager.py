@@ -88,8 +88,9 @@ import asyncio, os, time
 from pathlib import Path
 from tocsin_edge.adapters.modbus import ModbusLine
 from tocsin_edge.adapters.spool import Spool
-from tocsin_edge.loops import watchdog
-watchdog.LINE_PATIENCE_S = watchdog.SPOOL_PATIENCE_S = 1.5
+from tocsin_edge.loops import spool_thread, watchdog
+watchdog.LINE_PATIENCE_S = watchdog.KEEPING_PATIENCE_S = 1.5
+spool_thread.DISK_PATIENCE_S = 0.5
 folder = Path(os.environ["TOCSIN_TEST_HANG"])
 ask, keep = ModbusLine.ask, Spool.keep
 async def hang(self, *question):
@@ -137,11 +138,10 @@ def gateway(manager: Manager, tmp_path: Path) -> Iterator[ManagedGateway]:
 
 
 @pytest.mark.parametrize("manager", ["file"], indirect=True)
-@pytest.mark.parametrize(("what", "told"), [("line", "line 127.0.0.1"), ("spool", "keeping, spool")])
 def test_what_hangs_starves_the_watchdog_and_a_new_start_is_well(
-    manager: Manager, gateway: ManagedGateway, tmp_path: Path, what: str, told: str
+    manager: Manager, gateway: ManagedGateway, tmp_path: Path
 ) -> None:
-    """A poll or a write that never ends is not fed for, so that the manager starts it anew; after that all goes on."""
+    """A poll that never ends is not fed for, so that the manager starts it anew; after that all goes on."""
 
     async def story() -> None:
         async with Slave({1: 1.5}).serve() as slave:
@@ -156,18 +156,47 @@ def test_what_hangs_starves_the_watchdog_and_a_new_start_is_well(
             await eventually_async(lambda: has("STATUS=1 of 1 devices watched"), timeout_s=30)
             assert "READY=1" in heard
             assert "WATCHDOG=1" in heard
-            (gateway.hang / what).touch()
-            await eventually_async(lambda: has(f"STATUS=standing still: {told}"), timeout_s=30)
+            (gateway.hang / "line").touch()
+            await eventually_async(lambda: has("STATUS=standing still: line 127.0.0.1"), timeout_s=30)
             heard.clear()
             await eventually_async(lambda: has("STATUS") and len(heard) > 5, timeout_s=30)
             assert "WATCHDOG=1" not in heard
             gateway.end(signal.SIGKILL)
-            (gateway.hang / what).unlink()
+            (gateway.hang / "line").unlink()
             manager.words()
             heard.clear()
             gateway.start()
             await eventually_async(lambda: has("STATUS=1 of 1 devices watched") and has("WATCHDOG=1"), timeout_s=30)
             assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
             assert has("STOPPING=1")
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("manager", ["file"], indirect=True)
+def test_a_disk_that_hangs_starves_nobody(manager: Manager, gateway: ManagedGateway, tmp_path: Path) -> None:
+    """A new start would need it: the gateway goes on without, says so, and is fed all the while."""
+
+    async def story() -> None:
+        async with Slave({1: 1.5}).serve() as slave:
+            plant(tmp_path / "plant", 1, {"A": modbus_device("A", slave.port)})
+            gateway.start()
+            heard: list[str] = []
+
+            def says(word: str) -> bool:
+                heard.extend(manager.words())
+                return bool(heard) and word in heard[-1]
+
+            await eventually_async(lambda: says("STATUS=1 of 1 devices watched"), timeout_s=30)
+            (gateway.hang / "spool").touch()
+            await eventually_async(lambda: says("the disk hangs"), timeout_s=30)
+            heard.clear()
+            # Fed and told in turn, every 0.2 s: for longer than anything may stand still.
+            await eventually_async(lambda: says("the disk hangs") and len(heard) > 40, timeout_s=30)
+            assert heard.count("WATCHDOG=1") > 15
+            assert not any("standing still" in word for word in heard)
+            (gateway.hang / "spool").unlink()
+            await eventually_async(lambda: says("STATUS=1 of 1") and "disk" not in heard[-1], timeout_s=30)
+            assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
 
     asyncio.run(story())

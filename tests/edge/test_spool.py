@@ -412,3 +412,21 @@ def test_entries_that_went_out_unkept_are_kept_under_their_numbers(spool: Spool)
     assert spool.journal.append([(NOW, b"later")], [nth(100)]) == [nth(100)]
     assert spool.journal.commit_upto(nth(1), NOW) == nth(99)
     assert spool.journal.append([(NOW, b"last")]) == [nth(101)]
+
+
+def test_what_nobody_was_told_of_is_taken_back(spool: Spool) -> None:
+    """Batches and entries above those that are known to be kept go, with what was counted; no number is used twice."""
+    entry = [(NOW, b"raised")]
+    fill(spool, 3)
+    spool.journal.append(entry)
+    spool.take_back(nth(3), nth(1))
+    assert waiting(spool) == run(1, 3)
+    spool.keep([("dev", ("a",), one_reading(NOW, 4.0))] * 2, entry)
+    spool.commit([nth(1), nth(4)], NOW)
+    spool.take_back(nth(3), nth(1))
+    assert waiting(spool) == run(2, 3)
+    assert [each.number for each in spool.journal.waiting(0, 9)] == [nth(1)]
+    counters = spool.counters()
+    assert (counters["readings_polled"], counters["readings_committed"]) == (3, 1)
+    assert spool.append([("dev", ("a",), one_reading(NOW, 5.0))], [nth(9)]) == [nth(9)]
+    assert spool.journal.append(entry) == [nth(3)]

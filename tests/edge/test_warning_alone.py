@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.edge.rig import Gateway, Host, Link, Slave, modbus_device, plant
-from tests.edge.send_rig import LimitedGateway
+from tests.edge.send_rig import HangingGateway, LimitedGateway
 from tests.support.modbus_switches import Fault, SwitchUnit
 from tests.support.modbus_units import TcpUnits
 from tests.support.nats import Broker, nats_broker
@@ -262,6 +262,48 @@ def test_on_a_full_disk_alarms_go_on_and_their_journal_is_kept_later(broker: Bro
         assert numbers == list(range(numbers[0], numbers[0] + 3))
 
     play(gateway, broker.mqtt, story)
+
+
+def test_while_the_disk_hangs_alarms_go_on_and_everything_is_kept_once_later(broker: Broker, tmp_path: Path) -> None:
+    """Siren, journal and live readings do not wait for it; it is said; nothing is lost or told twice in the end."""
+    gateway = HangingGateway(tmp_path / "plant", tmp_path / "data")
+
+    async def story(stage: Story) -> None:
+        await eventually_async(lambda: len(stage.host.of("A")) > 3)
+        gateway.hang.touch()
+        stage.be(150.0)
+        await eventually_async(lambda: stage.outputs() == (1, 255))
+        await eventually_async(lambda: len(stage.host.entries) == 1)
+        seen = len(stage.host.of("A"))
+        await eventually_async(lambda: len(stage.host.of("A")) > seen + 10)
+        assert "the disk takes nothing, readings wait in memory: the disk hangs" in status_of(gateway)["warnings"]
+        await stage.press()
+        await eventually_async(lambda: len(stage.host.entries) == 2)
+        assert stage.figures()["journal"]["held"] == 2
+        gateway.hang.unlink()
+        await eventually_async(lambda: stage.figures()["journal"]["held"] == 0)
+        stage.be(1.0)
+        await eventually_async(lambda: len(stage.host.entries) == 3)
+        await eventually_async(lambda: gateway.counters()["journal_committed"] == gateway.counters()["journal_last"])
+        assert [event for _, event, _ in stage.told()] == [Event.RAISE, Event.ACKNOWLEDGE, Event.RETURN]
+        assert len({each.onset_ns for each in stage.host.entries}) == 1
+        assert stage.host.clashes == 0
+        assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
+        counters = gateway.counters()
+        await eventually_async(lambda: len(stage.host.readings) == counters["readings_polled"])
+        assert counters["readings_committed"] == counters["readings_polled"]
+        assert counters["readings_dropped"] == 0
+
+    try:
+        play(gateway, broker.mqtt, story)
+    finally:
+        gateway.stop()
+
+
+def status_of(gateway: Gateway) -> dict[str, Any]:
+    """What the gateway says of itself."""
+    found: dict[str, Any] = json.loads(ask(gateway.spool.parent, "/status"))
+    return found
 
 
 async def assert_called_as_above(stage: Story, onset_ns: int) -> None:

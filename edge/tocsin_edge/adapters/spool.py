@@ -265,6 +265,31 @@ class Spool:
         with self._writing(synced=synced):
             return self._put(parts), self.journal.put(entries)
 
+    def take_back(self, batch: int, entry: int) -> None:
+        """Forget what is above number `batch`, and in the journal above `entry`: nobody was told that it is kept.
+
+        What was given up, or failed, may be there all the same when the disk answers, or the file is opened anew.
+
+        Raises:
+            sqlite3.Error: what is there is there still (disk full, read-only or damaged).
+        """
+        found = self._db.execute(
+            "SELECT count(*), coalesce(sum(readings), 0), coalesce(sum(readings) FILTER (WHERE committed_ms > 0), 0)"
+            " FROM batches WHERE number > ?",
+            (batch,),
+        )
+        batches, readings, committed = found.fetchone()
+        entries = self.journal.count_above(entry)
+        if not (batches or entries):
+            return
+        with self._writing():
+            self._db.execute("DELETE FROM batches WHERE number > ?", (batch,))
+            self._add("readings_polled", -readings)
+            self._add("readings_committed", -committed)
+            self._update_floor()
+            self.journal.take_back(entry)
+        log.warning("kept after it was given up: taken back", batches=batches, journal_entries=entries)
+
     def sync(self) -> None:
         """Return when what was kept without being synced is safe from a power cut too.
 

@@ -72,6 +72,15 @@ class JournalLane:
         self._set("journal_last", max(number, self._value("journal_last")))
         self._update_floor()
 
+    def count_above(self, number: int) -> int:
+        """Count the entries above `number`."""
+        return int(self._db.execute("SELECT count(*) FROM journal WHERE number > ?", (number,)).fetchone()[0])
+
+    def take_back(self, number: int) -> None:
+        """Forget the entries above `number`, in a transaction that is open already."""
+        self._db.execute("DELETE FROM journal WHERE number > ?", (number,))
+        self._update_floor()
+
     def since(self, after: int) -> list[Entry]:
         """Read all entries above number `after` that are still there and sound, committed or not, oldest first."""
         rows = self._db.execute(

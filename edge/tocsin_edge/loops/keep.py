@@ -104,7 +104,7 @@ class Keeper:
         self._on_back = on_back
         self._waiting: deque[Sample] = deque()
         self._held: deque[Kept] = deque()
-        self._last = journal.thread.spool.counters()["batch_last"]
+        self._last = self._on_disk = journal.thread.spool.counters()["batch_last"]
         self._some = asyncio.Event()
         self._woken = self._closing = False
         self._unsynced: list[Kept] = []
@@ -177,7 +177,7 @@ class Keeper:
         on_disk = given is not None
         numbers, entries = given or (range(self._last + 1, self._last + 1 + len(samples)), ())
         if on_disk:
-            self._journal.kept(entries)
+            self._journal.kept(entries, verdict.entries)
         else:
             entries = self._journal.hold(verdict.entries)
         kept = [Kept(number, sample, on_disk) for number, sample in zip(numbers, samples, strict=True)]
@@ -231,9 +231,13 @@ class Keeper:
         """Put all into the spool and give the numbers of both; None, from now on, where it takes nothing."""
         spool = self._thread.spool
         try:
+            # Others may have found it out.
+            self._thread.refuse_while_it_hangs()
             if samples or verdict.entries:
                 parts = [_part(sample) for sample in samples]
-                return await self._thread.call(spool.keep, parts, verdict.entries, synced=synced)
+                given = await self._thread.call(spool.keep, parts, verdict.entries, synced=synced)
+                self._on_disk = max([self._on_disk, *given[0]])
+                return given
             if synced and self._unsynced:
                 await self._thread.call(spool.sync)
         except sqlite3.Error as error:
@@ -265,18 +269,24 @@ class Keeper:
     async def _retry(self) -> None:
         """Keep under their numbers the samples that went out; little by little, as the disk may be almost full."""
         spool = self._thread.spool
+        if self._thread.stuck:
+            return
+        self._thread.go_on()
         if not spool.writable:
             await self._thread.recover()
         if not spool.writable:
             self._retry_later()
             return
         try:
+            # Before anybody reads it: what was given up or failed, and is there all the same, is held here too.
+            await self._thread.call(spool.take_back, self._on_disk, self._journal.on_disk)
             await self._thread.call(spool.mend)
             await self._journal.put_back()
             while self._held:
                 some = list(islice(self._held, CHUNK))
                 parts = [_part(kept.sample) for kept in some]
                 await self._thread.call(spool.append, parts, [kept.number for kept in some])
+                self._on_disk = some[-1].number
                 for _ in some:
                     self._held.popleft()
             # What was left out may have been told: it is given out to nothing else.
@@ -285,7 +295,7 @@ class Keeper:
                 await self._thread.call(spool.note_lost, self.lost)
         except sqlite3.Error as error:
             self.trouble = str(error)
-            if code_of(error) != sqlite3.SQLITE_FULL:
+            if not (self._thread.hangs or code_of(error) == sqlite3.SQLITE_FULL):
                 await self._thread.recover()
             self._retry_later()
             return

@@ -1,4 +1,4 @@
-"""The spool in a thread of its own, so that a slow disk does not hold up the polls."""
+"""The spool in a thread of its own, so that neither a slow disk nor one that hangs holds up the polls."""
 
 import asyncio
 import sqlite3
@@ -14,6 +14,9 @@ from tocsin_core.clock import Clock
 from tocsin_edge.adapters.spool import Spool
 
 NS_PER_MS: Final = 1_000_000
+# A card answers within half a second by its standard, and a poor one that puts itself in order within some. What takes
+# longer goes on in the thread, and nobody waits for it.
+DISK_PATIENCE_S: Final = 5.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,17 +24,35 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
+class DiskHangsError(sqlite3.OperationalError):
+    """The disk has not answered in time: what it was asked may be done, never be done, or be done at any time."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the disk hangs")
+
+
 class _Worker:
-    """A thread that does one job after the other."""
+    """A thread that does one job after the other.
+
+    `hangs`: nobody waits any more for what it was given, and no more is given to it until this is set back; `stuck`: it
+    is not through with that yet.
+    """
 
     def __init__(self, name: str, *, daemon: bool = False) -> None:
         """Start no thread before the first call."""
         self._name, self._daemon = name, daemon
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self.hangs = self.stuck = False
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function in the thread, unless its turn comes when nobody waits for it any more."""
+        """Run a function in the thread, unless its turn comes when nobody waits for it any more.
+
+        Raises:
+            DiskHangsError: it was not done in time.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=self._daemon)
             self._thread.start()
@@ -40,7 +61,7 @@ class _Worker:
 
         # A library's executor takes three times as long for this, many times a second.
         def job() -> None:
-            if answer.cancelled():
+            if answer.done():
                 return
             settled: Callable[[Any], None] = answer.set_result
             try:
@@ -52,7 +73,31 @@ class _Worker:
                 loop.call_soon_threadsafe(_settle, answer, settled, found)
 
         self._jobs.put(job)
-        return await answer
+        self._waiting.add(answer)
+        patience = loop.call_later(DISK_PATIENCE_S, self._give_up, answer, loop)
+        try:
+            return await answer
+        finally:
+            patience.cancel()
+            self._waiting.discard(answer)
+
+    def _give_up(self, answer: asyncio.Future[Any], loop: asyncio.AbstractEventLoop) -> None:
+        if answer.done():
+            return
+        self.hangs = self.stuck = True
+
+        # It comes to this behind all that it was given.
+        def through() -> None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._come_through)
+
+        self._jobs.put(through)
+        for each in self._waiting:
+            if not each.done():
+                each.set_exception(DiskHangsError())
+
+    def _come_through(self) -> None:
+        self.stuck = False
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -66,7 +111,11 @@ class _Worker:
 
 
 class SpoolThread:
-    """The spool, used from its own thread so that a slow disk does not hold up the polls."""
+    """The spool, used from its own thread so that neither a slow disk nor one that hangs holds up the polls.
+
+    Once a call has raised DiskHangsError all others do so at once, until `go_on`: what was given up may be done as soon
+    as the disk answers, and nobody is to see it before whoever keeps the spool has taken it back.
+    """
 
     def __init__(self, spool: Spool, clock: Clock) -> None:
         """Start no thread before the first call."""
@@ -78,16 +127,45 @@ class SpoolThread:
         self._refused: dict[object, str] = {}
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a method of `spool` in its thread, unless its turn comes when nobody waits for it any more."""
+        """Run a method of `spool` in its thread, unless its turn comes when nobody waits for it any more.
+
+        Raises:
+            DiskHangsError: it was not done in time, or something before it was not.
+        """
+        self.refuse_while_it_hangs()
         return await self._worker.call(function, *args, **kwargs)
 
     async def sync(self) -> None:
         """Sync what the spool was given, beside its thread.
 
         Raises:
-            sqlite3.OperationalError: the disk failed at it.
+            sqlite3.OperationalError: the disk failed at it, or hangs.
         """
+        self.refuse_while_it_hangs()
         await self._syncer.call(self.spool.sync)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether something was not done in time, and all else is refused since."""
+        return self._worker.hangs or self._syncer.hangs
+
+    @property
+    def stuck(self) -> bool:
+        """Whether what was given up is still not over."""
+        return self._worker.stuck or self._syncer.stuck
+
+    def refuse_while_it_hangs(self) -> None:
+        """Do nothing while all is well.
+
+        Raises:
+            DiskHangsError: it `hangs`.
+        """
+        if self.hangs:
+            raise DiskHangsError
+
+    def go_on(self) -> None:
+        """Let all be asked again."""
+        self._worker.hangs = self._syncer.hangs = False
 
     async def attempt(self, otherwise: T, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a method of `spool` in its thread; where the disk or the file fails, tell it once and give `otherwise`.

@@ -10,7 +10,6 @@ import structlog
 from tocsin_core.clock import Clock
 from tocsin_edge.adapters.service_manager import ServiceManager
 from tocsin_edge.loops.poll import Poller
-from tocsin_edge.loops.spool_thread import SpoolThread
 from tocsin_edge.loops.tally import Tally
 from tocsin_edge.settings import EdgeSettings, ModbusDevice
 
@@ -19,9 +18,8 @@ NS_PER_S: Final = 1_000_000_000
 # take two periods.
 LINE_PATIENCE_S: Final = 60.0
 LINE_PATIENCE_PERIODS: Final = 3
-# An old card may take minutes to check a damaged file of some 100 MB.
-SPOOL_PATIENCE_S: Final = 300.0
-BEAT_S: Final = 1.0
+# A disk that hangs is no reason to start anew, which needs it: nobody waits for it.
+KEEPING_PATIENCE_S: Final = 300.0
 # Three times within the manager's patience, so that one lost word does no harm; the words to people no more often.
 FEEDS: Final = 3
 TELL_EVERY_S: Final = 5.0
@@ -68,26 +66,8 @@ class Progress:
         return tuple(each.name for each in self._witnesses if idle[each.name] > each.patience_s)
 
 
-class SpoolPulse:
-    """Asks the spool's thread again and again for nothing: a disk that hangs holds it up, one that refuses does not."""
-
-    def __init__(self, thread: SpoolThread) -> None:
-        """Wire only."""
-        self._thread = thread
-        self.beats = 0
-
-    async def run(self) -> None:
-        """Ask for ever."""
-        while True:
-            await self._thread.call(int)
-            self.beats += 1
-            await asyncio.sleep(BEAT_S)
-
-
-def witnesses_of(
-    settings: EdgeSettings, pollers: Sequence[Poller], tally: Tally, pulse: SpoolPulse
-) -> tuple[Witness, ...]:
-    """Give the witnesses of a gateway: each line's finished cycles, samples becoming kept ones, the spool's thread.
+def witnesses_of(settings: EdgeSettings, pollers: Sequence[Poller], tally: Tally) -> tuple[Witness, ...]:
+    """Give the witnesses of a gateway: each line's finished cycles, and samples becoming kept ones.
 
     Sensors that publish by themselves are none: that they are silent says nothing of the gateway.
     """
@@ -106,8 +86,7 @@ def witnesses_of(
     )
     return (
         *lines,
-        Witness("keeping", lambda: None if tally.kept >= tally.taken else tally.kept, SPOOL_PATIENCE_S),
-        Witness("spool", lambda: pulse.beats, SPOOL_PATIENCE_S),
+        Witness("keeping", lambda: None if tally.kept >= tally.taken else tally.kept, KEEPING_PATIENCE_S),
     )
 
 
