@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.modbus_units import Fault, TcpUnits, Unit
+from tests.support.modbus_units import CODES, Fault, TcpUnits, Unit
 from tests.support.serial_line import words
 from tests.support.wait import eventually_async
 from tocsin_core.clock import Clock, SystemClock
@@ -33,7 +33,7 @@ STANDS_MS = 1_800_000_000_000
 FAULTS = [fault for fault in Fault if fault not in (Fault.NONE, Fault.TWICE, Fault.NOISE_BEFORE)]
 
 # The stream of frames goes on: nobody else's connection is broken for these.
-KEEP_CONNECTION = (Fault.SILENT, Fault.LATE, Fault.WRONG_UNIT, Fault.WRONG_FUNCTION, Fault.BUSY, Fault.TARGET_SILENT)
+KEEP_CONNECTION = (Fault.SILENT, Fault.LATE, Fault.WRONG_UNIT, Fault.WRONG_FUNCTION, *CODES)
 
 
 def profile(addresses: Sequence[int]) -> Profile:
@@ -176,17 +176,24 @@ def test_a_port_that_accepts_and_says_nothing_is_bad_and_its_neighbours_are_not_
     asyncio.run(story())
 
 
-def test_a_busy_device_is_bad_with_the_reason_and_never_zero(tmp_path: Path) -> None:
-    """Exception 6 is asked again, then told as a communication failure; the device is not dead."""
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault.STILL_BUSY, "exception 5: acknowledge, still busy"),
+        (Fault.BUSY, "exception 6: server device busy"),
+    ],
+)
+def test_a_busy_device_is_bad_with_the_reason_and_never_zero(fault: Fault, reason: str, tmp_path: Path) -> None:
+    """Exceptions 5 and 6 are asked again, then told as a communication failure; the device is not dead."""
 
     async def story() -> None:
-        unit = Unit(words(7, 2), fault=Fault.BUSY)
+        unit = Unit(words(7, 2), fault=fault)
         async with (
             TcpUnits({1: unit}) as server,
             polled(tmp_path, [device(to(server.port), 1, period_ms=200)]) as (samples, pollers),
         ):
             await eventually_async(lambda: len(bad(samples, "d1")) >= 6)
-            assert pollers[0].figures().troubles == {"d1": "exception 6: server device busy"}
+            assert pollers[0].figures().troubles == {"d1": reason}
             assert len(unit.asked) >= 2 * 6
             assert not any(sample.dead for sample in samples)
             assert {int(q) for s in samples for q in s.columns.quality} == {BAD_COMM_FAILURE}

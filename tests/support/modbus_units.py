@@ -23,11 +23,13 @@ class Fault(Enum):
     TWICE = "answers twice"
     NOISE_BEFORE = "noise before the answer"
     BUSY = "busy"
+    STILL_BUSY = "acknowledged and still busy"
     TARGET_SILENT = "gateway target failed"
+    NO_PATH = "gateway path unavailable"
     CLOSES = "closes the connection in the middle"
 
 
-CODES = {Fault.BUSY: 6, Fault.TARGET_SILENT: 11}
+CODES = {Fault.STILL_BUSY: 5, Fault.BUSY: 6, Fault.NO_PATH: 10, Fault.TARGET_SILENT: 11}
 
 
 @dataclass
