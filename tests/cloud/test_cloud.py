@@ -17,6 +17,7 @@ from tests.cloud.rig import GATEWAY, HOST, CloudProcess, SpoolingGateway, broker
 from tests.support.logs import json_lines
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.stream import STREAM, connect
 from tocsin_cloud.settings import Address
 from tocsin_core.sparkplug.payload import DataType
 from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
@@ -139,6 +140,43 @@ def test_a_cloud_side_that_lost_its_history_asks_for_it_again(tmp_path: Path) ->
             cloud.end()
             values = {value for _, value in stored(cloud.data, "P1")}
             assert values >= {float(value) for value in range(5, 21)}
+
+    asyncio.run(story())
+
+
+def test_what_the_stream_dropped_before_it_was_stored_comes_again(tmp_path: Path) -> None:
+    """The historian was away for longer than the stream holds: it sees the gap, and the gateway is asked to fill it."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, settings):
+            plant = plant_folder(tmp_path / "plant")
+            alarms, historian = (
+                CloudProcess(plant, tmp_path / "data", server.url, settings.mqtt, role=role)
+                for role in ("alarms,notify,api", "historian")
+            )
+            with started(alarms), started(historian):
+                await eventually_async(alarms.ready, 60)
+                async with SpoolingGateway(settings.mqtt).connected() as gateway:
+                    began = now_ms()
+                    await gateway.send({0: 0.0}, time_ms=began)
+                    await eventually_async(lambda: gateway.committed == 1, 60)
+                    historian.end(signal.SIGKILL)
+                    for number in range(1, 20):
+                        await gateway.send({0: 90.0}, time_ms=began + number)
+                    await eventually_async(lambda: len(alarms.rows(RISES)) == 1, 60)
+                    client = await connect(server.url, "test")
+                    await client.jsm().purge_stream(STREAM)
+                    await client.close()
+                    historian.start()
+                    await gateway.send({0: 90.0}, time_ms=began + 20)
+                    await eventually_async(lambda: gateway.committed == gateway.newest == 21, 60)
+                assert gateway.rebirths > 0
+                assert historian.end() == 0
+            times = [(time_ns // 1_000_000, value) for time_ns, value in stored(alarms.data, "P1") if value is not None]
+            # A birth shows an old value too.
+            assert [each for each in times if each[0] >= began] == [
+                (began + number, 0.0 if number == 0 else 90.0) for number in range(21)
+            ]
 
     asyncio.run(story())
 
