@@ -47,10 +47,10 @@ def tls_broker(folder: Path) -> Iterator[Running]:
         broker.stop()
 
 
-async def connect(port: int, tls: Tls | None) -> bool:
+async def connect(port: int, tls: Tls | None, host: str = "127.0.0.1") -> bool:
     """Connect an uplink, tell whether it was encrypted, and leave it."""
-    settings = UplinkSettings(tls)
-    async with Uplink.connect(Broker(port=port), ("site", "gw"), Message("will", b""), "command", settings) as uplink:
+    broker, settings = Broker(host=host, port=port), UplinkSettings(tls)
+    async with Uplink.connect(broker, ("site", "gw"), Message("will", b""), "command", settings) as uplink:
         await uplink.broker_has_all()
         return uplink.encrypted
 
@@ -77,6 +77,18 @@ def test_a_broker_of_another_authority_is_never_told_anything(tmp_path: Path) ->
     async def story(port: int) -> None:
         with pytest.raises(NotReachedError, match="CERTIFICATE_VERIFY_FAILED"):
             await connect(port, wrong)
+
+    with tls_broker(tmp_path) as broker:
+        asyncio.run(story(broker.mqtt))
+
+
+def test_a_broker_whose_certificate_is_for_another_name_is_never_told_anything(tmp_path: Path) -> None:
+    """Signed by the gateway's authority as it is: whoever else has a certificate of it is not the broker."""
+    ours = Tls(MADE / "ca.pem", MADE / "gateway.pem", MADE / "gateway.key")
+
+    async def story(port: int) -> None:
+        with pytest.raises(NotReachedError, match="Hostname mismatch"):
+            await connect(port, ours, "localhost")
 
     with tls_broker(tmp_path) as broker:
         asyncio.run(story(broker.mqtt))
