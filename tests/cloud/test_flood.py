@@ -1,12 +1,16 @@
 """A flood of alarms: committed in one go with few statements, each with its ticket, and nothing twice."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from sqlalchemy import Engine, event, func, select
 
+from tests.core.plants import definition, plant_of
+from tests.support.database import tell
 from tocsin_cli.bench.synthetic import HIGH, START_NS, block
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
@@ -14,6 +18,7 @@ from tocsin_cloud.adapters.stream import Position
 from tocsin_cloud.loops.journal import Batch, Journal, Step
 from tocsin_core import engine
 from tocsin_core.engine import Transition
+from tocsin_core.plant import AlarmKind, Priority
 from tocsin_core.readings import GOOD, Frame
 from tocsin_core.rules import NS, compile_rules
 
@@ -27,6 +32,30 @@ def test_a_flood_is_committed_with_few_statements(tmp_path: Path) -> None:
 
 def _step(transition: Transition, at: Position) -> Step:
     return Step(transition, at, timely=True, shelved_until_ns=None, shelved_once=False, out_of_service=False)
+
+
+@pytest.mark.parametrize(("priority", "asked"), [(Priority.MEDIUM, 0), (Priority.HIGH, 1)])
+def test_where_nobody_is_called_nobody_is_looked_for_who_is(tmp_path: Path, priority: Priority, asked: int) -> None:
+    """What waits for an answer in a place is looked up among all that does, which after a mass takes long."""
+    plant = plant_of([[replace(definition("P0", AlarmKind.H, 50.0), priority=priority)]])
+    rules = compile_rules(plant)
+    looked: list[str] = []
+
+    def note(*told: Any) -> None:  # noqa: ANN401 -- as SQLAlchemy calls it
+        looked.extend([told[2]] if "coalesce(occurrence.source" in told[2] else [])
+
+    async def story(database: Database) -> None:
+        frame = Frame.of([0], [START_NS], [60.0], [GOOD])
+        _, result = engine.step(engine.initial(rules, START_NS), rules, frame, [], START_NS)
+        at = Position(1, START_NS)
+        event.listen(Engine, "before_cursor_execute", note)
+        async with database.write() as session:
+            batch = Batch(at, [_step(each, at) for each in result.transitions])
+            await Journal(plant, rules, 0).record(session, batch, 0, START_NS)
+        event.remove(Engine, "before_cursor_execute", note)
+
+    tell(sqlite_url(tmp_path / "tocsin.sqlite"), story)
+    assert len(looked) == asked
 
 
 async def _flood(folder: Path) -> None:

@@ -22,7 +22,7 @@ from tocsin_cloud.loops.steps import transition_row
 from tocsin_core import routing, tickets
 from tocsin_core.engine import Transition, occurrence_id
 from tocsin_core.journal import Entry
-from tocsin_core.lifecycle import UNANSWERED, Event, Phase
+from tocsin_core.lifecycle import TURNS, UNANSWERED, Event, Phase
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, PlantPoint, Text
 from tocsin_core.rules import Rules
 from tocsin_core.tickets import AlarmEvent, TicketAction, TicketPolicy, TicketState
@@ -132,7 +132,7 @@ class Journal:
         aside = [entry for words in batch.words for entry in words.aside]
         told = await self._aside.write(session, aside, batch.position, committed_ns)
         done.occurrences.update(dict.fromkeys(told))
-        before = await waiting(session, self._places(batch.steps), self._plant.file.notify) if batch.steps else {}
+        before = await waiting(session, self._places(batch.steps), self._plant.file.notify)
         events = await self._apply(session, batch.steps, committed_ns, done)
         await session.flush()
         # After the steps of the readings that raised what they belong to.
@@ -234,8 +234,14 @@ class Journal:
         done.tickets.update(dict.fromkeys(each.ticket for each in decisions))
 
     def _places(self, steps: Iterable[Step]) -> set[str]:
-        points = (self._plant.points[self._rules.point[step.transition.definition]] for step in steps)
-        return {point.source or point.id for point in points}
+        """Where `steps` may begin or end a calling: what is raised or returns and calls nobody does neither."""
+        least, places = self._plant.file.notify.min_priority.rank, set[str]()
+        for transition in (step.transition for step in steps):
+            called = self._rules.definitions[transition.definition].priority.rank >= least
+            if called or transition.event not in (Event.RAISE, *TURNS):
+                point = self._plant.points[self._rules.point[transition.definition]]
+                places.add(point.source or point.id)
+        return places
 
     async def _plan_messages(
         self, session: AsyncSession, events: list[AlarmEvent], before: Waiting, now_ns: int, done: Committed
