@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Update, func, select
+from sqlalchemy import Delete, Update, func, select
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -68,7 +68,7 @@ class CrashingDatabase(Database):
         async with self._inner.read() as session:
             yield session
 
-    async def change(self, statement: Update) -> int:
+    async def change(self, statement: Update | Delete) -> int:
         """One statement."""
         return await self._inner.change(statement)
 

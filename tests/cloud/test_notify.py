@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import select
+from sqlalchemy import Engine, event, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -503,6 +504,22 @@ async def test_a_repeat_belongs_to_its_calling(office: Office) -> None:
     await office.put(raised, message(1, raised, round_ns=7, to_person="li", step=1))
     await office.notifier.send_due()
     assert (await office.outbox())[1, 1, "li"].round_ns == 7
+
+
+async def test_all_that_is_due_is_claimed_with_few_statements(office: Office) -> None:
+    """Nobody else writes meanwhile: eight callings cost as many questions as one."""
+    raised = [occurrence(number) for number in range(8)]
+    await office.put(*raised, *(message(number, each) for number, each in enumerate(raised)))
+    asked: list[str] = []
+
+    def note(*told: Any) -> None:  # noqa: ANN401 -- as SQLAlchemy calls it
+        asked.append(told[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    taken, _ = await office.notifier._take()  # noqa: SLF001 -- what `send_due` does before it sends
+    event.remove(Engine, "before_cursor_execute", note)
+    assert len(taken) == len(raised)
+    assert len([each for each in asked if "FROM occurrence" in each]) == 2
 
 
 async def test_a_message_of_a_dead_worker_is_taken_again(office: Office) -> None:

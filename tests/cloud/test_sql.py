@@ -347,6 +347,32 @@ def test_one_place_says_what_passes(sql_url: URL) -> None:
     tell(sql_url, story)
 
 
+def test_a_quarantine_that_drops_what_is_beyond_its_bound_holds_up_nobody(tmp_path: Path) -> None:
+    """Right after the statement, when the event loop has other work perhaps for seconds, another process may write."""
+    file, written = tmp_path / "tocsin.sqlite", list[str]()
+
+    def write_beside(*told: object) -> None:
+        if str(told[2]).startswith("DELETE FROM quarantine"):
+            with closing(sqlite3.connect(file, timeout=0)) as other, other:
+                other.execute("BEGIN IMMEDIATE")
+            written.append("beside")
+
+    async def story(database: Database) -> None:
+        quarantine = Quarantine(database, Metrics(), 1)
+        event.listen(Engine, "after_cursor_execute", write_beside)
+        try:
+            for number in range(3):
+                quarantine.add("topic", b"?", "undecodable", "nonsense", number)
+                await quarantine.flush()
+        finally:
+            event.remove(Engine, "after_cursor_execute", write_beside)
+        async with database.read() as session:
+            assert list(await session.scalars(select(Row.at_ns))) == [2]
+
+    tell(sqlite_url(file), story)
+    assert len(written) == 3
+
+
 def test_a_quarantine_ends_without_the_database(sql_url: URL) -> None:
     """How much of it is lost is told; it is not the reason of the end, which may be that a lease was lost."""
 

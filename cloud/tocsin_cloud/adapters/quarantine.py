@@ -58,18 +58,19 @@ class Quarantine:
         """Write what came since the last time and drop what is beyond the bound.
 
         Raises:
-            DatabaseAwayError: the rows are still waiting.
+            DatabaseAwayError: the rows are still waiting, or what is beyond the bound is still there.
         """
         if not self._waiting:
             return
         rows = list(self._waiting)
         async with self._database.write() as session:
             await put(session, Row, rows)
-            newest = await session.scalar(select(func.max(Row.id)))
-            await session.execute(delete(Row).where(Row.id <= (newest or 0) - self._kept))
         # Some may have come while these were written.
         for _ in range(min(len(rows), len(self._waiting))):
             self._waiting.popleft()
+        newest = select(func.max(Row.id)).scalar_subquery()
+        # Apart from the rows: nobody else writes before a transaction's last statement, and this may be a busy process.
+        await self._database.change(delete(Row).where(Row.id <= newest - self._kept))
 
     async def close(self) -> None:
         """Write what came since the last time; where the database is away, tell how much of it is lost."""

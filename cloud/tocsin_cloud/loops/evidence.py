@@ -9,14 +9,14 @@ from typing import Any, Final, NamedTuple
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import aliased
 
 from tocsin_cloud.adapters.history import HistoryError, StoredReadings, Trend, Wanted
 from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
-from tocsin_cloud.adapters.sql.models import Occurrence, Ticket
+from tocsin_cloud.adapters.sql.models import Base, Occurrence, Ticket
 from tocsin_cloud.adapters.stream import publish_event
 from tocsin_cloud.settings import AlarmSettings
 from tocsin_core.clock import Clock
@@ -36,6 +36,8 @@ PATIENCE_S: Final = 10.0
 AT_ONCE: Final = 32
 # After each pass, so many times as long as it took.
 REST: Final = 4.0
+_TICKETS: Final = Base.metadata.tables[Ticket.__tablename__]
+_KEEP: Final = update(_TICKETS).where(_TICKETS.c.id == bindparam("ticket")).values(evidence=bindparam("found"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +135,9 @@ async def _keep(parts: EvidenceParts, tickets: Sequence[Wanting], places: Mappin
     }
     if not found:
         return
+    # One statement for all of them: nobody else writes meanwhile, and this process may have much else to do.
     async with parts.lease.write() as session:
-        for ticket, evidence in found.items():
-            await session.execute(update(Ticket).where(Ticket.id == ticket).values(evidence=evidence))
+        await session.execute(_KEEP, [{"ticket": ticket, "found": evidence} for ticket, evidence in found.items()])
     for ticket in found:
         await publish_event(parts.client, "ticket", {"id": ticket})
 

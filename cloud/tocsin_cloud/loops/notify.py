@@ -1,7 +1,7 @@
 """The outbox worker: sends due messages, tries again with patience, and calls on until somebody answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -146,8 +146,10 @@ class Notifier:
         taken: list[_Taken] = []
         cancelled: list[str] = []
         async with self._lease.write() as session:
-            for row in (await session.scalars(due.with_for_update(skip_locked=True))).all():
-                if not await self._waits_for_answer(session, row):
+            rows = (await session.scalars(due.with_for_update(skip_locked=True))).all()
+            called = await self._waiting_for_answer(session, rows)
+            for row in rows:
+                if row.id not in called:
                     row.state = CANCELLED
                     cancelled.append(row.id)
                     continue
@@ -267,11 +269,19 @@ class Notifier:
         return await put_in(session, follow_up(last, self._file, now))
 
     async def _waits_for_answer(self, session: AsyncSession, row: Message) -> bool:
-        """Whether the calling that `row` belongs to goes on: a later one about the same place is not its business."""
-        place = await self._place(session, row.occurrence)
-        if row.answered or place is None:
-            return False
-        return place in await waiting(session, [place], self._file.notify)
+        return bool(await self._waiting_for_answer(session, [row]))
+
+    async def _waiting_for_answer(self, session: AsyncSession, rows: Sequence[Message]) -> set[str]:
+        """Those of `rows` (ids) whose callings go on: a later one about the same place is not their business.
+
+        Asked for all of them at once: nobody else writes meanwhile, and this process may have much else to do.
+        """
+        of = Occurrence
+        ids = [row.occurrence for row in rows]
+        found = await session.execute(select(of.id, func.coalesce(of.source, of.point)).where(of.id.in_(ids)))
+        places: dict[str, str] = dict(found.all())
+        called = await waiting(session, places.values(), self._file.notify)
+        return {row.id for row in rows if not row.answered and places.get(row.occurrence) in called}
 
     async def _tell(self, messages: Iterable[str]) -> None:
         try:

@@ -13,7 +13,7 @@ import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Update, event
+from sqlalchemy import Delete, Update, event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
@@ -241,7 +241,7 @@ class Database:
         async with self._session(self._reader) as session:
             yield session
 
-    async def change(self, statement: Update) -> int:
+    async def change(self, statement: Update | Delete) -> int:
         """Carry out one statement that changes rows, as a transaction of its own; returns how many it changed.
 
         Between the steps of a transaction of `write` the event loop has other work, for as long as that takes, and
