@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 from starlette.types import Lifespan
 
 from tocsin_cloud.adapters.accounts import Accounts
@@ -114,13 +114,15 @@ class Interface(FastAPI):
 def build_api(ports: ApiPorts) -> FastAPI:
     """Return the ASGI application over `ports`; its lifespan runs what feeds the event streams."""
     accounts = Accounts(ports.database, ports.clock)
+    what = "Readers of events for whom too much waited, or some may be missing: each was told to read all anew."
+    resets = Counter("tocsin_event_resets", what, registry=ports.metrics)
     api = Api(
         ports=ports,
         accounts=accounts,
         users=Users(ports.database, ports.clock, accounts),
         brake=Brake(ports.clock),
         recorder=Recorder(ports.database, ports.clock),
-        hub=Hub(ports.plant),
+        hub=Hub(ports.plant, resets.inc),
         points=Points(ports.plant),
         version=version("tocsin"),
         started_ns=ports.clock.now_ns(),

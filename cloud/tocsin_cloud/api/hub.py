@@ -1,7 +1,7 @@
 """The hub of the event streams: every reader's mailbox, and what is said to all of them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from tocsin_cloud.api import model
@@ -17,9 +17,10 @@ MOST_READERS: Final = 200
 class Hub:
     """Opens mailboxes, posts to all of them, and ends them all."""
 
-    def __init__(self, plant: Plant) -> None:
-        """Start with no reader, and take none before `begin`."""
+    def __init__(self, plant: Plant, on_reset: Callable[[], object]) -> None:
+        """Start with no reader, and take none before `begin`; `on_reset` hears of each who has to read all anew."""
         self._plant = plant
+        self._on_reset = on_reset
         self._latest: Latest | None = None
         self._mailboxes: set[Mailbox] = set()
         self._some_reader = asyncio.Event()
@@ -48,7 +49,7 @@ class Hub:
         """Return a mailbox for a new reader, or None when there are too many or the server begins or goes down."""
         if self._closed or not self._begun or len(self._mailboxes) >= MOST_READERS:
             return None
-        mailbox = Mailbox(self._values)
+        mailbox = Mailbox(self._values, self._on_reset)
         self._mailboxes.add(mailbox)
         self._some_reader.set()
         return mailbox

@@ -33,9 +33,13 @@ class Mailbox:
     everything anew, and its stream goes on.
     """
 
-    def __init__(self, values_now: Callable[[I32], bytes]) -> None:
-        """`values_now` renders the present values of some points: what a slow reader gets instead of every step."""
+    def __init__(self, values_now: Callable[[I32], bytes], on_reset: Callable[[], object] = lambda: None) -> None:
+        """`values_now` renders the present values of some points: what a slow reader gets instead of every step.
+
+        `on_reset` hears that what waited was given up.
+        """
         self._values_now = values_now
+        self._on_reset = on_reset
         self._events: list[bytes] = []
         self._bytes = 0
         self._reset: str | None = None
@@ -61,6 +65,7 @@ class Mailbox:
         """Have the reader read everything anew, in the place of what waits for it."""
         if self._reset is None:
             self._reset = reason
+            self._on_reset()
         self._clear()
         self._something.set()
 

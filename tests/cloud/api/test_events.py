@@ -187,6 +187,7 @@ async def test_readers_read_anew_when_events_may_be_missing(bench: Bench) -> Non
     async with served(bench) as server, reading(bench, server) as reader:
         bench.bus.break_off()
         await eventually_async(lambda: reader.of("reset"))
+        assert bench.ports.metrics.get_sample_value("tocsin_event_resets_total") == 1
         assert bench.bus.listeners == 1
         bench.live.read(0, START_NS, 12.5)
         await eventually_async(lambda: reader.of("values"))
@@ -299,6 +300,7 @@ async def test_a_slow_reader_is_told_to_read_anew_and_keeps_its_stream(bench: Be
         for _ in range(20):
             hub.post([big])
         await receiving.readuntil(b'event: reset\ndata: {"reason":"too slow"}\n\n')
+        assert bench.ports.metrics.get_sample_value("tocsin_event_resets_total") == 1
         hub.post([b"event: transitions\ndata: []\n\n"])
         await receiving.readuntil(b"event: transitions\ndata: []\n\n")
         sending.close()
