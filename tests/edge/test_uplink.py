@@ -16,6 +16,7 @@ from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.model import Broker, SensorBroker
 from tocsin_core.sparkplug import Message
+from tocsin_edge.adapters import uplink as uplinks
 from tocsin_edge.adapters.sensors import connected
 from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
 
@@ -39,6 +40,16 @@ async def mute(port: int = 0) -> AsyncIterator[int]:
         server.close()
         async with asyncio.timeout(10):
             await asyncio.gather(*filter(None, talks))
+
+
+async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take an uplink's CONNECT with the will `leaves`, and its subscription."""
+    # The will: its topic, and how long nothing is.
+    await reader.readuntil(b"leaves\x00\x00")
+    writer.write(b"\x20\x02\x00\x00")
+    subscribe = await reader.readuntil(b"STATE/tocsin\x01")
+    # MQTT 3.1.1, 3.8 and 3.9: a subscription's number is behind its two bytes of header.
+    writer.write(b"\x90\x04" + subscribe[2:4] + b"\x01\x01")
 
 
 async def connect(port: int) -> None:
@@ -134,12 +145,7 @@ def test_a_message_that_the_network_does_not_take_at_once_arrives_whole() -> Non
     reads, over = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # The will: its topic, and how long nothing is.
-        await reader.readuntil(b"leaves\x00\x00")
-        writer.write(b"\x20\x02\x00\x00")
-        subscribe = await reader.readuntil(b"STATE/tocsin\x01")
-        # MQTT 3.1.1, 3.8 and 3.9: a subscription's number is behind its two bytes of header.
-        writer.write(b"\x90\x04" + subscribe[2:4] + b"\x01\x01")
+        await greet(reader, writer)
         await reads.wait()
         await reader.readuntil(b"data")
         await heard.put(await reader.readexactly(len(payload)))
@@ -162,8 +168,12 @@ def test_a_message_that_the_network_does_not_take_at_once_arrives_whole() -> Non
     asyncio.run(story())
 
 
-def test_a_large_message_has_the_time_that_a_narrow_link_takes(tmp_path: Path) -> None:
-    """A birth of 56 kB takes 7 s at 64 kbit/s, longer than a broker has for an answer; the connection outlives it."""
+def test_a_large_message_has_the_time_that_a_narrow_link_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A birth of 56 kB takes 7 s at 64 kbit/s, longer than a broker has for an answer, or a ping that waits behind it.
+
+    The connection outlives it.
+    """
+    monkeypatch.setattr(uplinks, "KEEPALIVE_S", 2)
     payload = bytes(range(256)) * 220
 
     async def story(port: int) -> None:
@@ -178,3 +188,65 @@ def test_a_large_message_has_the_time_that_a_narrow_link_takes(tmp_path: Path) -
 
     with nats_broker(tmp_path) as running:
         asyncio.run(story(running.mqtt))
+
+
+@pytest.mark.parametrize("bytes_per_s", [8_000, 1_000_000])
+def test_a_link_that_is_dead_is_found_by_the_ping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_per_s: int
+) -> None:
+    """Within twice its time, behind a large message or none; what the other end's kernel took before is no sign."""
+    monkeypatch.setattr(uplinks, "KEEPALIVE_S", 2)
+
+    async def story(port: int) -> None:
+        async with SlowLink(port, bytes_per_s).open() as link:
+            broker, gateway = Broker(port=link.port), ("site", "gw")
+            async with asyncio.timeout(60), Uplink.connect(broker, gateway, Message("will", b""), "command") as uplink:
+                begun = CLOCK.monotonic()
+                publishing = asyncio.create_task(uplink.publish(Message("data", bytes(300_000))))
+                await eventually_async(lambda: CLOCK.monotonic() - begun > 5)
+                assert publishing.done() == (bytes_per_s > 8_000)
+                link.bytes_per_s, dead = 1, CLOCK.monotonic()
+                with pytest.raises(UplinkError):
+                    await anext(uplink.heard())
+                # Twice two seconds, two looks of one, and what a busy machine adds; the message has 75 s.
+                assert CLOCK.monotonic() - dead < 15
+                publishing.cancel()
+
+    with nats_broker(tmp_path) as running:
+        asyncio.run(story(running.mqtt))
+
+
+def test_a_broker_that_stands_still_is_found_by_the_ping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel takes whatever comes behind the ping, for as long as it has room."""
+    monkeypatch.setattr(uplinks, "KEEPALIVE_S", 2)
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        with suppress(ConnectionError):
+            while await reader.read(4096):
+                pass
+        writer.close()
+        over.set()
+
+    async def chatter(uplink: Uplink) -> None:
+        with suppress(UplinkError):
+            while True:
+                await uplink.publish(Message("data", bytes(100)))
+                await asyncio.sleep(0.1)
+
+    async def story() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            broker, gateway = Broker(port=server.sockets[0].getsockname()[1]), ("site", "gw")
+            async with (
+                asyncio.timeout(60),
+                Uplink.connect(broker, gateway, Message("leaves", b""), "command") as uplink,
+            ):
+                chattering, begun = asyncio.create_task(chatter(uplink)), CLOCK.monotonic()
+                with pytest.raises(UplinkError):
+                    await anext(uplink.heard())
+                assert CLOCK.monotonic() - begun < 15
+                await chattering
+            await over.wait()
+
+    asyncio.run(story())

@@ -3,18 +3,17 @@
 import asyncio
 import logging
 import socket
-import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, Self
 
 import aiomqtt
-import paho.mqtt.client as paho
 import structlog
 
 from tocsin_core.plant.model import Broker
 from tocsin_core.sparkplug import Command, HostState, Message, PayloadError, parse_command, parse_state
 from tocsin_core.sparkplug.topics import state_topic
+from tocsin_edge.adapters.uplink_client import UplinkClient
 from tocsin_edge.adapters.uplink_settings import UplinkSettings
 
 KEEPALIVE_S: Final = 10
@@ -30,7 +29,7 @@ MOST_IN_A_ROW: Final = 4
 # Half a second of a 64 kbit/s link.
 MOST_UNSENT_BYTES: Final = 4096
 # Half of such a link. As the kernel takes no more ahead, a large message is out when the link has carried it. That a
-# link is dead shows by the ping, too, which waits behind the message: one of more than 10 to 20 s ends the connection.
+# link is dead shows by the ping, too.
 LEAST_BYTES_PER_S: Final = 4000
 # The name under which the cloud side tells whether it is there: the only host that acknowledges.
 OUR_HOST: Final = "tocsin"
@@ -59,29 +58,6 @@ async def _abandon(client: aiomqtt.Client) -> None:
 
 class OurHost:
     """That the broker has a STATE of our cloud side, online or not: a host that acknowledges what it has stored."""
-
-
-class _Client(aiomqtt.Client):
-    """The library's client, but what fits into the socket is written at once.
-
-    The library has the event loop look out for room first and wakes the publisher when it has written: for each message
-    six turns of the loop, a task and five system calls.
-    """
-
-    _at_home = 0
-
-    async def __aenter__(self) -> Self:
-        """Connect."""
-        self._at_home = threading.get_ident()
-        return await super().__aenter__()
-
-    def _on_socket_register_write(self, client: paho.Client, userdata: object, sock: socket.socket) -> None:
-        # A connect is in a thread of its own.
-        if threading.get_ident() == self._at_home:
-            client.loop_write()
-            if not client.want_write() or sock.fileno() < 0:
-                return
-        super()._on_socket_register_write(client, userdata, sock)
 
 
 class Uplink:
@@ -118,7 +94,7 @@ class Uplink:
             identifier = settings.client_id(*gateway)
         except OSError as error:
             raise NotReachedError(f"a certificate or key cannot be used: {error}") from error
-        client = _Client(
+        client = UplinkClient(
             broker.host,
             broker.port,
             username=broker.username,
