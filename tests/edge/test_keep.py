@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.support.wait import eventually_async
-from tocsin_core.clock import SystemClock
+from tocsin_core.clock import Clock, SystemClock
 from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.ranges import Ranges
 from tocsin_core.readings import GOOD
@@ -31,6 +31,18 @@ from tocsin_edge.loops.journal_feed import JournalFeed
 from tocsin_edge.loops.keep import Keeper, Kept, Sample, Verdict
 from tocsin_edge.loops.spool_thread import DiskHangsError, SpoolThread
 from tocsin_edge.settings import DeviceSettings, SensorDevice
+
+
+class Ahead(SystemClock):
+    """A clock that is so many hours ahead."""
+
+    def __init__(self, hours: int) -> None:
+        self._ahead_ns = hours * 3600 * 10**9
+
+    def now_ns(self) -> int:
+        """Wall clock, ns."""
+        return super().now_ns() + self._ahead_ns
+
 
 CLOCK = SystemClock()
 HOUR_S = 3600.0
@@ -49,19 +61,20 @@ def sample(time_ms: int) -> Sample:
 class Run:
     """A keep loop on a spool of its own, and what it has written, synced and handed on."""
 
-    def __init__(self, folder: Path) -> None:
-        now_ms = CLOCK.now_ns() // 1_000_000
+    def __init__(self, folder: Path, clock: Clock = CLOCK) -> None:
+        now_ms = clock.now_ns() // 1_000_000
         self.path = folder / "spool.sqlite"
         self.spool = Spool.open(self.path, 8, 60, now_ms)
-        self.thread = SpoolThread(self.spool, CLOCK)
+        self.thread = SpoolThread(self.spool, clock)
         self.entries: list[tuple[int, bytes]] = []
         self.handed_on: list[list[int]] = []
+        self.numbers: list[int] = []
         self.writes: list[tuple[int, bool]] = []
         self.syncs = 0
         self._keep, self._sync = self.spool.keep, self.spool.sync
         self.journal, board = JournalFeed(self.thread), Board((), now_ms)
         self.keeper = Keeper(
-            self.journal, board, CLOCK, self.judge, lambda: (0, 0), self.hand_on, lambda: None, lambda: None
+            self.journal, board, clock, self.judge, lambda: (0, 0), self.hand_on, lambda: None, lambda: None
         )
 
     def judge(self) -> Verdict:
@@ -76,6 +89,7 @@ class Run:
     def hand_on(self, kept: list[Kept]) -> None:
         """Take what is safe."""
         self.handed_on.append([int(each.sample.columns.time_ms[0]) for each in kept])
+        self.numbers += [each.number for each in kept]
 
     def keep(
         self, parts: Sequence[Part], entries: Sequence[tuple[int, bytes]], *, synced: bool
@@ -234,6 +248,37 @@ def test_what_comes_after_a_trouble_in_which_nothing_came_has_numbers_above_thos
         assert counters["batch_last"] > left_out
 
     begin(story)
+
+
+def test_a_number_that_went_up_from_memory_is_given_out_by_no_later_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No start on the same disk, nor after a power cut: the cloud side would take another batch or alarm for known."""
+
+    async def from_memory(run: Run) -> tuple[list[int], list[int]]:
+        def refuse(*_: object, **__: object) -> Never:
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+
+        monkeypatch.setattr(run.spool, "keep", refuse)
+        running = asyncio.create_task(run.keeper.run())
+        run.entries = [(1, b"raised")]
+        run.keeper.put(sample(1))
+        await eventually_async(lambda: run.handed_on)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        entries = await run.journal.waiting(0) or []
+        run.thread.close()
+        return run.numbers, [each.number for each in entries]
+
+    first_batches, first_entries = asyncio.run(from_memory(Run(tmp_path)))
+    batches, entries = asyncio.run(from_memory(Run(tmp_path, Ahead(1))))
+    assert min(batches) > max(first_batches)
+    assert min(entries) > max(first_entries)
+    with closing(sqlite3.connect(tmp_path / "spool.sqlite")) as database, database:
+        database.execute("UPDATE counters SET value = 7 WHERE name = 'opened_in_boot'")
+    with closing(Run(tmp_path, Ahead(2)).spool) as cut:
+        assert cut.counters()["batch_last"] > max(batches)
+        assert cut.counters()["journal_last"] > max(entries)
 
 
 def test_a_disk_that_fails_and_is_gone_ends_nothing(

@@ -207,7 +207,7 @@ def test_a_gap_is_told_once_all_before_it_is_committed(bench: Bench) -> None:
 
     async def story() -> None:
         bench.kept(b"a")
-        bench.feed.leave_out()
+        bench.feed.leave_out(NOW_MS)
         assert bench.feed.hold([(NOW_MS, b"b")]) == [bench.first + NUMBERS_LEFT_OUT + 1]
         far = NUMBERS_LEFT_OUT + 1
         assert await bench.sent() == [(0, [b"a"], None), (far, [b"b"], None)]
@@ -241,7 +241,7 @@ def test_while_the_disk_hangs_what_it_holds_goes_up_from_memory(
         bench.kept(b"b", b"c")
         with pytest.raises(DiskHangsError):
             await bench.thread.call(answers.wait, 60)
-        bench.feed.leave_out()
+        bench.feed.leave_out(NOW_MS)
         bench.feed.hold([(NOW_MS, b"d")])
         far = NUMBERS_LEFT_OUT + 3
         here, gap = [(1, [b"b", b"c"], 1), (far, [b"d"], 1)], [(far, [b"d"], far)]
@@ -273,7 +273,7 @@ def test_numbers_left_out_after_the_last_entry_are_nobodys_concern(bench: Bench)
         bench.kept(b"a")
         await bench.sent()
         await bench.hears(0)
-        bench.feed.leave_out()
+        bench.feed.leave_out(NOW_MS)
         assert await bench.sent() == []
         assert not bench.waits()
         await bench.hears(0)
@@ -324,7 +324,7 @@ def test_a_host_that_was_never_told_of_a_gap_is_told_at_its_first_word(bench: Be
         await bench.sent()
         await bench.hears(0)
         bench.sender = bench.connected()
-        bench.feed.leave_out()
+        bench.feed.leave_out(NOW_MS)
         bench.feed.hold([(NOW_MS, b"b")])
         far = NUMBERS_LEFT_OUT + 1
         assert await bench.sent() == [(far, [b"b"], None)]

@@ -62,6 +62,15 @@ class Batch:
     columns: Columns
 
 
+def far_ahead(number: int, now_ms: int) -> int:
+    """A number above all that may have been given out since `number`, of which the disk shows nothing.
+
+    They only ever grow, and more slowly than the clock: a number a millisecond would be a thousand devices at 1 s.
+    Where the clock is behind, what was left out has to do.
+    """
+    return max(number + NUMBERS_LEFT_OUT, now_ms)
+
+
 Part = tuple[str, tuple[str, ...], Columns]
 """What becomes a batch: its device, the names of the device's metrics, and the readings."""
 
@@ -186,19 +195,19 @@ class Spool:
         """Begin with numbers that were never given out.
 
         A file that knows of none may stand in for a lost one, whose numbers the cloud side has seen: it begins at the
-        clock. They only ever grow, and more slowly than it: a number a millisecond would be a thousand devices at 1 s,
-        and 100,000 left out are the clock's next 100 s.
+        clock. So does one after a power cut, before which the disk may have taken nothing for long.
         """
         with self._writing():
-            before, now = self._counter("opened_in_boot"), boot()
-            cut = before not in (0, now)
+            opened, now = self._counter("opened_in_boot"), boot()
+            cut = opened not in (0, now)
             if cut:
-                log.warning("the power was cut", numbers_left_out=NUMBERS_LEFT_OUT)
+                log.warning("the power was cut: numbers are left out")
             for counter in ("batch_last", "journal_last"):
-                if self._counter(counter) == 0:
+                before = self._counter(counter)
+                if before == 0:
                     self._set(counter, now_ms)
                 elif cut:
-                    self._add(counter, NUMBERS_LEFT_OUT)
+                    self._set(counter, far_ahead(before, now_ms))
             for table, counter in (("batches", "batch_last"), ("journal", "journal_last")):
                 highest = self._db.execute(f"SELECT coalesce(max(number), 0) FROM {table}").fetchone()[0]  # noqa: S608 - fixed names
                 self._set(counter, max(highest, self._counter(counter)))
@@ -679,10 +688,10 @@ class Spool:
         with closing(sqlite3.connect(f"file:{aside}?mode=ro", uri=True)) as old:
             highest = self._take_counters(old)
             # Without them nobody knows which numbers were used; the clock is ahead of any.
-            first_free = highest + NUMBERS_LEFT_OUT if highest else now_ms
+            first_free = far_ahead(highest, now_ms) if highest else now_ms
             with self._writing():
                 self._set("batch_last", first_free)
-                self._set("journal_last", self._counter("journal_last") + NUMBERS_LEFT_OUT if highest else now_ms)
+                self._set("journal_last", far_ahead(self._counter("journal_last"), now_ms) if highest else now_ms)
                 self._add("files_set_aside", 1)
             sealed = self._version(old) != UNSEALED_VERSION
             batches = self._salvaged(lambda: self._take_batches(old, highest, sealed=sealed))

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT
+from tocsin_edge.adapters.spool import far_ahead
 from tocsin_edge.adapters.spool_journal import Entry
 from tocsin_edge.loops.spool_thread import SpoolThread
 
@@ -51,9 +51,9 @@ class JournalFeed:
         while here and here[0].number <= self.on_disk and (here[0].number <= self.committed or len(here) > MOST_HERE):
             self._let_go = here.popleft().number
 
-    def leave_out(self) -> None:
+    def leave_out(self, now_ms: int) -> None:
         """Go on far ahead: the disk may hold more than it shows, and a restart would go on from what it shows."""
-        self.newest += NUMBERS_LEFT_OUT
+        self.newest = far_ahead(self.newest, now_ms)
 
     def hold(self, entries: Sequence[tuple[int, bytes]]) -> list[int]:
         """Number entries (time_ms, body) that the disk did not take, and keep them in memory."""

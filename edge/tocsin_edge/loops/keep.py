@@ -12,7 +12,7 @@ import structlog
 
 from tocsin_core.clock import Clock
 from tocsin_core.sparkplug.edge import Columns
-from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT
+from tocsin_edge.adapters.spool import far_ahead
 from tocsin_edge.adapters.spool_file import code_of
 from tocsin_edge.loops.board import Board
 from tocsin_edge.loops.journal_feed import JournalFeed
@@ -249,8 +249,9 @@ class Keeper:
         log.critical("spool takes nothing: live data goes up all the same, and waits in memory", reason=str(error))
         self.trouble = str(error)
         # The disk may hold more than it shows, and a restart would go on from what it shows.
-        self._last += NUMBERS_LEFT_OUT
-        self._journal.leave_out()
+        now_ms = self._clock.now_ns() // NS_PER_MS
+        self._last = far_ahead(self._last, now_ms)
+        self._journal.leave_out(now_ms)
         now = self._clock.monotonic()
         self._told_at, self._retry_s = now, RETRY_FIRST_S
         self._retry_at = now + self._retry_s
