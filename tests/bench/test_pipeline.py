@@ -1,17 +1,20 @@
 """The pipeline benchmark: its gateways send what real ones do, and a short run loses nothing and finds every alarm."""
 
 import asyncio
+import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from tests.support.need import need_program
-from tocsin_cli.bench import pipeline_victoria
+from tocsin_cli.bench import app, pipeline_victoria
 from tocsin_cli.bench.faults_cloud_bed import Sql
-from tocsin_cli.bench.pipeline import latency, measure, pipeline
+from tocsin_cli.bench.pipeline import latency, pipeline
 from tocsin_cli.bench.pipeline_bed import Heard, Plan
 from tocsin_cli.bench.pipeline_flood import measure_flood
 from tocsin_cli.bench.pipeline_gateways import Encoder, columns
@@ -128,9 +131,14 @@ def test_the_alternative_takes_the_readings_and_all_rules(tmp_path: Path, monkey
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("sql", Sql)
-def test_a_short_run_loses_nothing_and_raises_what_is_expected(tmp_path: Path, sql: Sql) -> None:
+def test_a_short_run_loses_nothing_and_raises_what_is_expected(monkeypatch: pytest.MonkeyPatch, sql: Sql) -> None:
     """Real broker, history and alarms: every reading is stored once, every alarm is there, and each has its delay."""
-    found = asyncio.run(measure(tmp_path, Plan(1, 1, 3), SystemClock(), lambda _: None, ROLES_IN_ONE, sql))
+    # The package has the verb under the module's name.
+    monkeypatch.setattr(import_module("tocsin_cli.bench.pipeline"), "WARM_S", 1)
+    words = ["--points", str(GATEWAY_POINTS), "--seconds", "3", "--process", "all", "--sql", sql.value, "--json"]
+    done = CliRunner().invoke(app, ["pipeline", "--no-flood", "--no-alternative", *words])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout.strip().splitlines()[-1])
     assert found["points"] == GATEWAY_POINTS
     assert 0 < found["readings_per_second_sustained"] <= GATEWAY_POINTS
     assert (found["readings_lost"], found["alarms_wrong"]) == (0, 0)
