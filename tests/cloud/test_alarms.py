@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from sqlalchemy import Delete, Engine, Update, event, func, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tests.cloud.api.stand_ins import HandClock
+from tests.cloud.ears import Ears
 from tests.cloud.rig import (
     GATEWAY,
     SITE,
@@ -40,7 +43,7 @@ from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
-from tocsin_cloud.adapters.stream import STREAM, Position, connect, ensure_stream, publish_command, publish_tick
+from tocsin_cloud.adapters.stream import START, STREAM, Position, connect, ensure_stream, publish_command, publish_tick
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
@@ -576,6 +579,24 @@ def test_a_damaged_snapshot_loses_nothing_that_the_stream_no_longer_has(tmp_path
             assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
 
     asyncio.run(story())
+
+
+def test_snapshots_cost_a_fiftieth_of_the_time_at_most(tmp_path: Path) -> None:
+    """One that took three seconds, as that of a large plant may, is 150 s from the next; a quick one ten."""
+    ears, clock = Ears(snapshot=tmp_path / "s.npz"), HandClock()
+    worker = ears.alarms
+    worker._parts = replace(worker._parts, clock=clock)  # noqa: SLF001 -- time is moved by hand
+
+    async def rest_s(took_s: float) -> float:
+        def pack() -> bytes:
+            clock.move(took_s)
+            return b"a snapshot"
+
+        await worker._save(pack, START)  # noqa: SLF001 -- what `run` does beside its work
+        return worker._keep_at - clock.monotonic()  # noqa: SLF001 -- shown nowhere else
+
+    assert asyncio.run(rest_s(3.0)) == 150.0
+    assert asyncio.run(rest_s(0.1)) == AlarmSettings().snapshot_interval_s == 10.0
 
 
 def test_a_machine_without_a_snapshot_goes_on_from_the_shared_one(tmp_path: Path) -> None:
