@@ -1,5 +1,6 @@
 """A real nats-server with its MQTT listener, for tests that need a broker which can be cut off and brought back."""
 
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -30,6 +31,11 @@ class Broker:
         """Start it and wait until it listens."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         eventually(lambda: listens(self.mqtt))
+
+    def reload(self) -> None:
+        """Have a nats-server read its configuration anew."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End it at once, as a cut does."""

@@ -9,12 +9,12 @@ from typing import Final
 import aiomqtt
 
 from tocsin_core.plant.model import SensorBroker
+from tocsin_edge.adapters.suback import refused
 
 CONNECT_TIMEOUT_S: Final = 2.0
 KEEPALIVE_S: Final = 15
 # Messages that wait to be read while the gateway has no time; beyond it the oldest are lost, and counted.
 MOST_WAITING: Final = 5000
-REFUSED: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,5 @@ async def connected(
             await stack.enter_async_context(client)
         except UnicodeError as error:
             raise aiomqtt.MqttError(f"no host name: {broker.host}") from error
-        refused = []
-        for each in filters:
-            # MQTT 3.1.1 answers with the QoS granted, or with 0x80 where it refuses.
-            granted = await client.subscribe(each, qos=1)
-            if any(int(code if isinstance(code, int) else code.value) >= REFUSED for code in granted):
-                refused.append(each)
-        yield SensorLink(client, tuple(refused))
+        closed = [each for each in filters if refused((each,), await client.subscribe(each, qos=1))]
+        yield SensorLink(client, tuple(closed))

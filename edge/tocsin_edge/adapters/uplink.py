@@ -13,6 +13,7 @@ import structlog
 from tocsin_core.plant.model import Broker
 from tocsin_core.sparkplug import Command, HostState, Message, PayloadError, parse_command, parse_state
 from tocsin_core.sparkplug.topics import state_topic
+from tocsin_edge.adapters.suback import refused
 from tocsin_edge.adapters.uplink_client import UplinkClient
 from tocsin_edge.adapters.uplink_settings import UplinkSettings
 
@@ -61,7 +62,7 @@ class OurHost:
 
 
 class Uplink:
-    """One connection that stands; made by `connect`."""
+    """One connection that stands; made by `connect`. `refused`: the topics that the broker does not let it hear."""
 
     def __init__(self, client: aiomqtt.Client, command_topic: str, state_of: str, *, encrypted: bool) -> None:
         """Use `connect`."""
@@ -69,6 +70,7 @@ class Uplink:
         self._in_a_row = 0
         self._command_topic = command_topic
         self._state_topic = state_topic(state_of)
+        self.refused = tuple(dict.fromkeys((command_topic, self._state_topic, state_topic(OUR_HOST))))
         self.encrypted = encrypted
 
     @classmethod
@@ -126,9 +128,14 @@ class Uplink:
                 await _abandon(client)
                 raise
             client.timeout = TIMEOUT_S
-            topics = dict.fromkeys((command_topic, state_topic(state_of), state_topic(OUR_HOST)))
-            await client.subscribe([(topic, 1) for topic in topics])
-            yield cls(client, command_topic, state_of, encrypted=encryption is not None)
+            uplink = cls(client, command_topic, state_of, encrypted=encryption is not None)
+            await uplink.ask()
+            yield uplink
+
+    async def ask(self) -> None:
+        """Subscribe to what is `refused`, which is all at first; what the broker refuses now stays so."""
+        granted = await self._client.subscribe([(topic, 1) for topic in self.refused])
+        self.refused = refused(self.refused, granted)
 
     async def publish(self, message: Message) -> None:
         """Publish with QoS 0, as Sparkplug asks of births and data; a second QoS beside it would break their order."""
@@ -152,12 +159,13 @@ class Uplink:
         topic = state_topic(OUR_HOST)
         try:
             await self._client.unsubscribe(topic)
-            await self._client.subscribe(topic, qos=1)
+            granted = await self._client.subscribe(topic, qos=1)
         except UplinkError:
             # It answers no farewell either.
             self._client.timeout = ABANDON_S
             return False
-        return True
+        # What it never let the gateway hear tells nothing of what it can keep.
+        return topic in self.refused or not refused((topic,), granted)
 
     async def heard(self) -> AsyncIterator[Command | HostState | OurHost]:
         """Yield what hosts ask of this gateway, how the primary host is and that ours is, until the connection ends.

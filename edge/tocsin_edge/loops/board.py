@@ -13,7 +13,8 @@ class Board:
     """State of all devices of the gateway, written by the keep loop alone, and of its clock, by the clock watch.
 
     `clock_reason`: why the clock is not synchronised, empty if it is. `standing`: which slice of the plant is in force,
-    as births tell it; None where the gateway is not managed. `broker`: which server the uplink stands to, as HOST:PORT.
+    as births tell it; None where the gateway is not managed. `broker`: which server the uplink stands to, as HOST:PORT;
+    `unheard`: the topics that it does not let the gateway hear.
     """
 
     def __init__(self, devices: tuple[EdgeDevice, ...], now_ms: int) -> None:
@@ -22,6 +23,7 @@ class Board:
         self._last = {device.id: unknown_columns(device, now_ms, BAD_WAITING) for device in devices}
         self.standing: str | None = None
         self.broker: str | None = None
+        self.unheard: tuple[str, ...] = ()
         self.heard: set[str] = set()
         self.dead: set[str] = set()
         self.clock = ClockState(synchronised=False, since_ms=now_ms)

@@ -128,6 +128,8 @@ class SelfReport:
         found = []
         if not self.board.clock.synchronised:
             found.append(f"clock not synchronised: {self.board.clock_reason}")
+        if self.board.unheard:
+            found.append(f"the broker does not let the gateway hear {', '.join(self.board.unheard)}")
         if self.sensors() and not self.inputs.listener.up:
             broker = self.settings.gateway.sensors
             found.append(f"no connection to the sensors' broker {broker.host}:{broker.port}")

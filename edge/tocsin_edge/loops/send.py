@@ -25,6 +25,8 @@ NS_PER_MS: Final = 1_000_000
 # A connection that stood for so long was a good one: after its end the first wait is short again.
 STOOD_S: Final = 10.0
 BD_SEQ_MODULUS: Final = 256
+# A server of a cluster may refuse what it can grant as soon as it has a leader again.
+ASK_AGAIN_S: Final = 10.0
 
 log = structlog.get_logger()
 _random = SystemRandom()
@@ -127,6 +129,7 @@ class Sender:
                 log.warning("uplink lost", reason="; ".join(sorted({str(e) for e in _leaves(group)})))
             finally:
                 self._connection = self._broker = self._board.broker = None
+                self._board.unheard = ()
             # Whatever ended it, the next server of a cluster may do better.
             self._tried = self._tried + 1 if self._settings.gateway.uplink == broker else 0
             now = self._clock.monotonic()
@@ -179,8 +182,22 @@ class Sender:
             self._connection, self._broker, self._board.broker = connection, gateway.uplink, address
             async with asyncio.TaskGroup() as tasks:
                 hearing = tasks.create_task(connection.hear(*self._hearing), name="commands")
+                asking = tasks.create_task(self._insist(uplink), name="subscriptions")
                 await connection.run(self._leaving, tasks)
                 hearing.cancel()
+                asking.cancel()
+
+    async def _insist(self, uplink: Uplink) -> None:
+        """Ask again for what the broker refuses to tell until it does; all is sent meanwhile, and nobody is heard."""
+        while uplink.refused:
+            if uplink.refused != self._board.unheard:
+                log.critical("the broker does not let the gateway hear", topics=uplink.refused)
+            self._board.unheard = uplink.refused
+            await asyncio.sleep(ASK_AGAIN_S)
+            # Behind a large message on a narrow link the answer comes too late; that nobody answers shows elsewhere.
+            with suppress(UplinkError):
+                await uplink.ask()
+        self._board.unheard = ()
 
     def _now_ms(self) -> int:
         return self._clock.now_ns() // NS_PER_MS
