@@ -1,11 +1,15 @@
 """The start and the end of a cloud process from within: a database that is away, and what is written last."""
 
 import asyncio
+import gc
+import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+import warnings
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import httpx
@@ -13,20 +17,22 @@ import pytest
 from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
-from tests.cloud.rig import HOST, plant_folder
+from tests.cloud.rig import HOST, depose, plant_folder
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.wait import eventually_async
 from tocsin_cloud import app
 from tocsin_cloud.adapters.sql import away
-from tocsin_cloud.adapters.sql.engine import NO_TIME
+from tocsin_cloud.adapters.sql.engine import NO_TIME, Database, sqlite_url
+from tocsin_cloud.api import watch
 from tocsin_cloud.api.problem import WAITS
 from tocsin_cloud.api.server import serving
 from tocsin_cloud.app import Summary, run
-from tocsin_cloud.loops import quarantine
+from tocsin_cloud.loops import judged, quarantine
 from tocsin_cloud.settings import WORKERS, Address, CloudSettings
 from tocsin_core.clock import SystemClock
-from tocsin_core.plant import load_plant
+from tocsin_core.plant import Plant, load_plant
+from tocsin_core.rules import Rules, compile_rules
 
 
 @asynccontextmanager
@@ -156,3 +162,83 @@ def test_what_is_quarantined_in_the_last_moment_is_written_at_the_end(
         assert database.execute("SELECT topic, reason FROM quarantine").fetchall() == [
             ("spBv1.0/nonsense", "not-sparkplug")
         ]
+
+
+async def deposed(settings: CloudSettings) -> None:
+    """Take a lease from the cloud side of this process, which was ready."""
+    database = Database.as_it_is(sqlite_url(settings.sql_file))
+    await depose(database)
+    await database.close()
+
+
+async def who_works(client: httpx.AsyncClient) -> set[str]:
+    """The processes that do a role's work, as whoever answers there knows; one that begins anew is another one."""
+    try:
+        metrics = (await client.get("/metrics")).text
+    except httpx.TransportError:
+        return set()
+    return set(re.findall(r'^tocsin_lease_epoch\{.*process="([^"]*)"', metrics, re.MULTILINE))
+
+
+def test_who_begins_anew_leaves_no_page_of_before(tmp_path: Path) -> None:
+    """A browser keeps its connection: it is not answered on it by what was known before, and is known no more."""
+    settings = settings_in(tmp_path)
+
+    async def story() -> None:
+        async with running(settings) as (client, _):
+            before = await eventually_async(lambda: who_works(client), 60)
+            await deposed(settings)
+            await eventually_async(lambda: others_than(client, before), 60)
+
+    async def others_than(client: httpx.AsyncClient, before: set[str]) -> bool:
+        return bool(await who_works(client) - before)
+
+    asyncio.run(story())
+
+
+def test_who_begins_anew_does_not_work_the_rules_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large plant that takes most of a minute, in which nobody would stand by."""
+    compiled: list[Plant] = []
+
+    def counted(plant: Plant) -> Rules:
+        compiled.append(plant)
+        return compile_rules(plant)
+
+    monkeypatch.setattr(judged, "compile_rules", counted)
+    settings = settings_in(tmp_path)
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with running(settings) as (client, _):
+                await eventually_async(lambda: ready_at(client), 60)
+                await deposed(settings)
+                await eventually_async(lambda: begins_anew(logs), 60)
+                await eventually_async(lambda: ready_at(client), 60)
+
+    asyncio.run(story())
+    assert len(compiled) == 1
+
+
+def begins_anew(logs: list[MutableMapping[str, Any]]) -> bool:
+    """Whether the log says so."""
+    return any(line["event"] == "begins anew as a candidate" for line in logs)
+
+
+def test_who_begins_anew_leaves_no_connection_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where the page was just reading when the lease was lost, and the process is told to end then."""
+    # It reads all the time.
+    monkeypatch.setattr(watch, "CYCLE_S", 0.0)
+    settings = settings_in(tmp_path)
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with running(settings) as (client, _):
+                await eventually_async(lambda: ready_at(client), 60)
+                await deposed(settings)
+                await eventually_async(lambda: begins_anew(logs), 60)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        asyncio.run(story())
+        gc.collect()
+    assert [str(each.message) for each in told if each.category is ResourceWarning] == []

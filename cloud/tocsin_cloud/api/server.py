@@ -79,6 +79,8 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[Listeni
                 yield Listening(bound[0], bound[1])
             finally:
                 server.should_exit = True
+                # Cancelled it would leave its connections open, and whoever asks on one of them an answer of before.
+                await asyncio.wait([running])
 
 
 def _listen(host: str, port: int) -> socket.socket:
