@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.cloud.ears import MOST, Ears, plant
 from tests.cloud.rig import columns
 from tests.support.hostile import MESSAGES, NOW_MS, NOW_NS, Said
+from tests.support.need import ROOT
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import Message, Position, is_data
 from tocsin_cloud.loops.journal import Batch, Journal
@@ -24,6 +26,9 @@ from tocsin_core.sparkplug.payload import DataType, PayloadError, parse
 from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
 
 EXAMPLES: Final = int(os.environ.get("TOCSIN_FUZZ_EXAMPLES", "80"))
+# What docs/third-parties.md lists under "What is quarantined".
+PAGE: Final = (ROOT / "docs" / "third-parties.md").read_text(encoding="utf-8")
+REASONS: Final = set(re.findall(r"`([a-z-]+)`", " ".join(re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE))))
 
 
 @cache
@@ -37,12 +42,13 @@ def births() -> tuple[Said, ...]:
 
 
 def hear(ears: Ears, said: Sequence[Said]) -> Batch:
-    """Have both roles hear it, and hold that nothing which nobody can read goes uncounted."""
+    """Have both roles hear it, and hold that nothing which nobody can read goes uncounted, each reason on the page."""
     batch = Batch(Position(0, 0))
     for number, each in enumerate(said, 1):
         before, message = sum(ears.quarantine.counts.values()), Message(number, NOW_NS + number, each.topic, each.body)
         batch = ears.hear([message])
         assert not is_garbage(message) or sum(ears.quarantine.counts.values()) > before
+    assert ears.quarantine.counts.keys() <= REASONS
     ears.keep()
     return batch
 
