@@ -141,14 +141,14 @@ class Bench:
         self.spool = Spool.open(folder / "spool.sqlite", 64, 600, NOW_MS)
         self.spool.note_acknowledging_host()
         self.thread = SpoolThread(self.spool, self.clock)
-        session = EdgeSession("site", "gw", [DEVICE.sparkplug])
-        self.ear.host.feed(*self._plain(session.will(1, NOW_MS)), 0)
+        self.session = EdgeSession("site", "gw", [DEVICE.sparkplug])
+        self.ear.host.feed(*self._plain(self.session.will(1, NOW_MS)), 0)
         self.wake = asyncio.Event()
         counters = self.spool.counters()
         self.first = counters["batch_last"] + 1
         self.connection = Connection(
             cast("Uplink", self.ear),
-            session,
+            self.session,
             JournalFeed(self.thread),
             Board((DEVICE.sparkplug,), NOW_MS),
             self.clock,
@@ -256,5 +256,43 @@ def test_what_no_disk_takes_waits_for_its_host_within_bounds(tmp_path: Path, mon
     try:
         asyncio.run(story())
         assert bench.ear.live == [*numbers[-5:]]
+    finally:
+        bench.thread.close()
+
+
+def test_a_change_of_the_plant_in_the_midst_of_a_birth_costs_the_newest_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waited for that birth goes back to where it was, unless that is full: then it is the oldest."""
+    monkeypatch.setattr(send_connection, "MOST_WAITING", 5)
+    bench = Bench(tmp_path)
+    numbers = range(bench.first, bench.first + 6)
+    say = bench.ear.publish
+
+    def read(some: range) -> None:
+        for number in some:
+            bench.connection.fresh([Kept(number, Sample(DEVICE, one_reading(NOW_MS, 1.0)), on_disk=False)])
+
+    async def publish(message: Message) -> None:
+        await say(message)
+        if bench.ear.kinds == ["NBIRTH", "DBIRTH"]:
+            bench.connection.adopt(bench.session)
+            read(numbers[1:])
+
+    monkeypatch.setattr(bench.ear, "publish", publish)
+
+    async def story() -> None:
+        read(numbers[:1])
+        async with asyncio.TaskGroup() as tasks:
+            stopping = asyncio.Event()
+            running = tasks.create_task(bench.connection.run(stopping, tasks))
+            await bench.sent(5)
+            stopping.set()
+            bench.wake.set()
+            await running
+
+    try:
+        asyncio.run(story())
+        assert bench.ear.live == [*numbers[1:]]
     finally:
         bench.thread.close()

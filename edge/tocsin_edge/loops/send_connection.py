@@ -377,7 +377,9 @@ class Connection:
         device = sample.device.id
         await self._birth_once(device)
         if self._rebirth:
-            self._live.appendleft(kept)
+            # Where the queue has filled up meanwhile the oldest gives way, as ever: here it would push the newest out.
+            if len(self._live) < MOST_WAITING:
+                self._live.appendleft(kept)
             return
         columns: Columns | None = sample.columns
         if self._session.device(device) is not sample.device.sparkplug:
