@@ -40,15 +40,17 @@ class HeldBack:
         for step in steps:
             number = step.transition.definition
             waiting = self._waiting[self._rules.definitions[number].priority]
-            before = waiting.get(number)
-            if many and self._may_wait(step.transition, before):
+            waits = many and self._may_wait(step.transition)
+            # A return may join the raising that it follows; of a second raising the first would not be found.
+            if number in waiting and not (waits and step.transition.event in TURNS):
+                before = waiting.pop(number)
+                self.waiting -= len(before)
+                now += before
+            if waits:
                 waiting.setdefault(number, []).append(step)
                 self.waiting += 1
-                continue
-            if before is not None:
-                now += waiting.pop(number)
-                self.waiting -= len(before)
-            now.append(step)
+            else:
+                now.append(step)
         return now
 
     def portion(self) -> list[Step]:
@@ -60,8 +62,6 @@ class HeldBack:
         self.waiting -= len(steps)
         return steps
 
-    def _may_wait(self, step: Transition, before: list[Step] | None) -> bool:
-        if not self._silences[step.definition] or step.who or step.reason:
-            return False
-        # A return may join the raising that it follows; of a second raising the first would not be found.
-        return step.event in TURNS or (step.event is Event.RAISE and before is None)
+    def _may_wait(self, step: Transition) -> bool:
+        silence = self._silences[step.definition] and not (step.who or step.reason)
+        return bool(silence and step.event in (Event.RAISE, *TURNS))
