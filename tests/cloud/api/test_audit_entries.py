@@ -1,13 +1,15 @@
 """What the interface writes into the audit log: every command, every sign-in and every refusal, once and in order."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.cloud.api.conftest import PASSWORD, Bench
 from tests.cloud.api.stand_ins import occurrence, ticket
+from tests.cloud.api.test_permissions import RULES
 from tocsin_cloud.adapters.audit import verify
+from tocsin_cloud.api.build import PREFIX
 from tocsin_cloud.api.recorder import REFUSALS_A_MINUTE
 
 pytestmark = pytest.mark.anyio
@@ -92,6 +94,51 @@ async def test_tickets_sign_ins_and_refusals_are_entries(bench: Bench) -> None:
     assert found[5]["detail"] == {"permission": "tickets.accept"}
     assert "secret" not in json.dumps(found)
     assert PASSWORD not in json.dumps(found)
+
+
+# Each call that changes something: who asks, what is sent, and the action that the log tells.
+CHANGING: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
+    "POST /session": ("operator", {"user": "operator", "password": PASSWORD}, "session.open"),
+    "POST /alarms/{occurrence}/ack": ("operator", {}, "alarm.ack"),
+    "POST /alarms/{occurrence}/unacknowledge": ("operator", {}, "alarm.unacknowledge"),
+    "POST /alarms/{occurrence}/shelve": ("operator", {"duration_s": 60, "reason": "x"}, "alarm.shelve"),
+    "POST /alarms/{occurrence}/unshelve": ("operator", {}, "alarm.unshelve"),
+    "POST /alarms/{occurrence}/out-of-service": ("shift-leader", {"reason": "x"}, "alarm.out-of-service"),
+    "POST /alarms/{occurrence}/in-service": ("shift-leader", {}, "alarm.in-service"),
+    "POST /alarms/{occurrence}/reset": ("operator", {}, "alarm.reset"),
+    "POST /tickets/{ticket}/submit": ("operator", {"measures": "x"}, "ticket.submit"),
+    "POST /tickets/{ticket}/accept": ("safety-officer", {"comment": "x"}, "ticket.accept"),
+    "POST /tickets/{ticket}/reject": ("safety-officer", {"comment": "x"}, "ticket.reject"),
+    "POST /users": (
+        "administrator", {"user": "li", "name": "Li", "role": "operator", "password": "a long password"}, "user.add",
+    ),
+    "PATCH /users/{user}": ("administrator", {"role": "regulator"}, "user.change"),
+    "POST /users/{user}/tokens": ("administrator", {"label": "x", "role": "regulator", "days": 1}, "token.make"),
+    "DELETE /tokens/{token}": ("administrator", {}, "token.revoke"),
+    "DELETE /users/{user}/sessions": ("administrator", {}, "session.close-all"),
+    "POST /session/password": ("operator", {"old": PASSWORD, "new": "a longer password"}, "user.change"),
+    "DELETE /session": ("shift-leader", {}, "session.close"),
+}  # fmt: skip
+TICKETS: Final = {"ticket.submit": "HD-1", "ticket.accept": "HD-2", "ticket.reject": "HD-3"}
+
+
+async def test_every_call_that_changes_something_is_an_entry(bench: Bench) -> None:
+    """There is no other one, and the last entry behind each is its own, done by whoever asked."""
+    routes = {f"{rule.method} {rule.path.removeprefix(PREFIX)}" for rule in RULES if rule.method != "GET"}
+    assert routes == CHANGING.keys()
+    waits = {"state": "awaiting-acceptance", "submitted_by": "wang"}
+    await bench.put(occurrence(1, phase="normal"), ticket(1), ticket(2, **waits), ticket(3, **waits))
+    made: dict[str, str] = {}
+    for route, (role, body, action) in CHANGING.items():
+        method, path = route.split()
+        path = path.format(occurrence=f"{1:016x}", ticket=TICKETS.get(action), user="li", token=made.get("id"))
+        async with bench.client(role) as client:
+            answer = await client.request(method, path, json=body or None)
+        assert answer.is_success, (route, answer.text)
+        if action == "token.make":
+            made = answer.json()
+        last = (await entries(bench))[-1]
+        assert (last["who"], last["action"], last["outcome"]) == (role, action, "done"), route
 
 
 async def test_guesses_cannot_fill_the_disk(bench: Bench) -> None:
