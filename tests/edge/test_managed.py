@@ -220,7 +220,7 @@ def test_a_version_is_applied_and_no_period_is_lost(tmp_path: Path, broker: Brok
                 assert (kinds.count("NBIRTH"), kinds.count("NDEATH")) == (2, 0)
                 status = gateway.status()
                 assert [each["id"] for each in status["devices"]] == ["A", "B", "D"]
-                assert status["slice"]["counts"] == {"applied": 1}
+                assert (status["slice"]["counts"], status["slice"]["good"]) == ({"applied": 1}, [5])
                 assert status["spool"]["max_bytes"] == 64_000_000
             finally:
                 code = gateway.end(signal.SIGTERM)

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import pytest
 
 from tocsin_edge.adapters.opening import Opened
-from tocsin_edge.adapters.versions import Versions
+from tocsin_edge.adapters.versions import FOLDER, Versions
 from tocsin_edge.loops import managed
 from tocsin_edge.loops.managed import Managed
 
@@ -84,4 +84,8 @@ def test_a_kept_version_that_breaks_what_opens_it_ends_no_gateway(
     for version, sealed in ((2, b"broken"), (1, b"good")):
         versions.keep(version, sealed)
         versions.confirm(version)
-    assert Managed(own, versions, own, Scripted(""), TRIAL_S).standing.version == 1
+    found = Managed(own, versions, own, Scripted(""), TRIAL_S)
+    assert found.standing.version == 1
+    # Who asks how it stands waits for no disk, and is answered where that fails.
+    (tmp_path / FOLDER).rename(tmp_path / "gone")
+    assert found.status()["good"] == [2, 1]

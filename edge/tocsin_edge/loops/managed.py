@@ -23,7 +23,7 @@ from tocsin_core.managed import (
 from tocsin_edge.adapters.memory import apart, elsewhere
 from tocsin_edge.adapters.memory import settle as settle_memory
 from tocsin_edge.adapters.opening import Here, Opened, Refused, hold_key, open_sealed
-from tocsin_edge.adapters.versions import Versions
+from tocsin_edge.adapters.versions import KEPT, Versions
 from tocsin_edge.settings import EdgeSettings
 
 TRIAL_S: Final = 60.0
@@ -72,7 +72,7 @@ class Managed:
         self._news = asyncio.Event()
         self._told: Callable[[str], None] = lambda _: None
         self.counts: Counter[str] = Counter()
-        self._newest = versions.newest()
+        self._newest, self._good = versions.newest(), list[int]()
         self.settings = own
         self.standing = Standing(0, own.content)
         self._cut_short()
@@ -135,7 +135,7 @@ class Managed:
 
     def status(self) -> dict[str, object]:
         """Give as data what is in force, what became of the newest version that came, and how often what happened."""
-        return {**asdict(self.standing), "good": self._versions.good(), "counts": dict(self.counts)}
+        return {**asdict(self.standing), "good": self._good, "counts": dict(self.counts)}
 
     def warnings(self) -> tuple[str, ...]:
         """What came from above and is not in force, in one line."""
@@ -152,8 +152,8 @@ class Managed:
 
     def _begin(self) -> None:
         """Take the newest good version that still can be used."""
-        good = self._versions.good()
-        for version in good:
+        self._good = self._versions.good()
+        for version in self._good:
             try:
                 kept = self._kept(version)
             except (OfferError, OSError) as error:
@@ -165,7 +165,7 @@ class Managed:
                 continue
             self.settings, self.standing = kept.settings, Standing(version, kept.hash)
             break
-        log.info("managed from above", version=self.standing.version, kept=len(good))
+        log.info("managed from above", version=self.standing.version, kept=len(self._good))
         reason = self._versions.rolled_back(self._newest)
         answer = None
         if reason is not None:
@@ -211,6 +211,8 @@ class Managed:
             reason = await self._until_well(watch)
             if not reason:
                 await asyncio.to_thread(self._versions.confirm, new.version)
+                # Whoever asks for them must not wait for the disk.
+                self._good = [new.version, *self._good][:KEPT]
         except Exception as error:
             # Whatever it is: under the last good version the gateway worked.
             log.exception("version not applied", version=new.version)
