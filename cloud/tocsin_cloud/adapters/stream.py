@@ -258,8 +258,11 @@ class Feed:
         clock: Clock,
         subjects: Sequence[str] = (),
         on_dropped: Callable[[int], object] = lambda _: None,
+        known: Position = START,
     ) -> None:
         """Read behind `start`, only messages under `subjects` if any are given; nothing happens before `take`.
+
+        What comes up to `known` was read before, by an earlier feed (`repeats`).
 
         `on_dropped` is told how many messages the stream dropped before they were taken. Under `subjects` that is at
         most: numbers are left out there at any time, and those that the stream no longer holds a few seconds later
@@ -270,6 +273,7 @@ class Feed:
         self._clock = clock
         self._subjects = list(subjects)
         self._last = start
+        self._known = known
         self._waiting: deque[Msg] = deque()
         self._arrived = asyncio.Event()
         self._subscription: Subscription | None = None
@@ -340,6 +344,10 @@ class Feed:
                         await self._arrived.wait()
                 except TimeoutError:
                     continue
+
+    def repeats(self, message: Message) -> bool:
+        """Whether a message that was taken had been read before this feed began."""
+        return not self._is_behind(message.sequence, message.time_ns, self._known)
 
     async def skip_to(self, position: Position) -> None:
         """Read on behind `position`; what was told to be dropped is not told again."""
@@ -453,6 +461,8 @@ class Feed:
             max_deliver=1,
             filter_subjects=self._subjects or None,
         )
+        if self._last.sequence < self._known.sequence and await self._kept(self._known, patient=False) is Kept.HELD:
+            self._held = self._known
         if self._last.sequence == 0:
             config.deliver_policy = DeliverPolicy.ALL
         elif await self._kept(self._last) is Kept.ANOTHER:
@@ -522,8 +532,8 @@ class Feed:
             self._caught_up = False
         return held
 
-    async def _kept(self, position: Position) -> Kept:
-        """What the stream's leader has at `position`, a message's.
+    async def _kept(self, position: Position, *, patient: bool = True) -> Kept:
+        """What the stream's leader has at `position`, a message's; who is not `patient` is told how it looks just now.
 
         Raises:
             nats.errors.Error: it does not answer, or it is too early to tell.
@@ -533,7 +543,7 @@ class Feed:
         state = found.state
         self._first = state.first_seq
         if state.last_seq < position.sequence:
-            if (found.config.num_replicas or 1) > 1:
+            if patient and (found.config.num_replicas or 1) > 1:
                 self._give_time(position)
             return Kept.ANOTHER
         self._behind_since = None

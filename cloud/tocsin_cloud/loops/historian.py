@@ -95,7 +95,8 @@ class Historian:
         self._keys: I32 = np.empty(0, dtype=np.int32)
         self._load(parts.history.state if state is None else state)
         dropped = parts.metrics.unread_dropped.labels(ROLE)
-        self._feed = Feed(parts.client, self._session_position, parts.clock, parts.subjects, dropped.inc)
+        start, known = self._session_position, self._position
+        self._feed = Feed(parts.client, start, parts.clock, parts.subjects, dropped.inc, known)
 
     @property
     def position(self) -> Position:
@@ -159,7 +160,7 @@ class Historian:
         self._show(0.0)
 
     def _take(self, message: Message) -> None:
-        replayed = message.sequence <= self._position.sequence and message.time_ns <= self._position.time_ns
+        replayed = self._feed.repeats(message)
         if not replayed:
             self._last = Position(message.sequence, message.time_ns)
         if message.topic.startswith(COMPUTED):
