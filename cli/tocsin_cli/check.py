@@ -1,6 +1,7 @@
 """`tocsin check`: every problem of a plant at once, with file, line and path."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,14 @@ def _computed(point: PlantPoint, plant: Plant) -> dict[str, object]:
         return known | {"of": list(of)}
     model = plant.models[rule.model]
     return known | {"model": rule.model, "of": list(of), "learned_rows": model.rows, "period_s": model.period_s}
+
+
+def _texts(plant: Plant) -> Iterator[tuple[str, str]]:
+    """Points that read a text, and its register: their value is none, and their quality is bad for ever."""
+    for point in plant.points:
+        profile, register = plant.profiles.get(point.device.profile or ""), point.config.register_
+        if profile is not None and register is not None and profile.values[register].type == "string":
+            yield point.id, register
 
 
 def _shown(value: object) -> str:
@@ -57,6 +66,10 @@ def check(
     warnings += [
         f"{what} {name!r} differs from {known!r} in capitals alone: many a Sparkplug host takes them for one"
         for what, name, known in told_apart_by_capitals(loaded)
+    ]
+    warnings += [
+        f"point {point} reads {register}, which is a text and never a measurement: it is always bad"
+        for point, register in _texts(loaded)
     ]
     summary = {
         "ok": True,

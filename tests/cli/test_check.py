@@ -66,6 +66,18 @@ def test_names_that_only_capitals_tell_apart_are_warned_of(tmp_path: Path) -> No
     assert (done.returncode, told in done.stdout.splitlines()) == (0, True)
 
 
+def test_a_point_that_reads_a_text_is_warned_of(tmp_path: Path) -> None:
+    """A register's text is no measurement, whatever kind of point it is given."""
+    read = GOOD.replace("    external: true\n", "").replace(
+        "id: d1\n", "id: d1\n        profile: honeywell-sensepoint-xcd\n        modbus: {host: 127.0.0.1}\n"
+    )
+    warned = "warning: point T-1 reads gas_name, which is a text and never a measurement: it is always bad"
+    for register, warns in (("gas_name", True), ("temperature", False)):
+        text = read.replace("name: 温度, kind", f"name: 温度, register: {register}, kind")
+        done = tocsin("check", plant(tmp_path, text))
+        assert (done.returncode, warned in done.stdout.splitlines()) == (0, warns), done
+
+
 def test_an_output_that_nothing_switches_on_is_warned_of(tmp_path: Path) -> None:
     """Its gateway decides no alarm of its priority; a plant in which that is so runs all the same."""
     outputs = """
