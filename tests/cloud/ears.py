@@ -23,6 +23,7 @@ from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.settings import AlarmSettings, HistorianSettings, LimitSettings, StrangerSettings
 from tocsin_core import engine
+from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant, load_plant
 
 MOST: Final = StrangerSettings(gateways=3, devices=4, points=10)
@@ -56,6 +57,7 @@ class Ears:
         limits: LimitSettings | None = None,
         of: Plant | None = None,
         snapshot: Path = Path(),
+        clock: Clock | None = None,
     ) -> None:
         """Have heard nothing of the small plant, or of the plant `of`."""
         known = of or plant()
@@ -65,7 +67,8 @@ class Ears:
         nobody: Any = None
         history: Any = SimpleNamespace(state={}, key=len)
         parts: dict[str, Any] = {
-            "client": nobody, "lease": nobody, "live": self.live, "metrics": self.metrics, "clock": Still(),
+            "client": nobody, "lease": nobody, "live": self.live, "metrics": self.metrics,
+            "clock": clock or Still(),
             "limits": self.limits,
         }  # fmt: skip
         stored = {"history": history, "table": self.table, "quarantine": self.quarantine}

@@ -278,16 +278,41 @@ def test_named_data_before_the_birth_is_kept_where_its_type_shows() -> None:
     assert reasons(fed) == {"not-born", "no-type"}
 
 
-@pytest.mark.parametrize("time_ms", [0, 1, MS // 1000, MS + 86_400_001, 4_102_444_800_000, 2**63, 2**64 - 1])
-def test_absurd_times_are_quarantined_by_themselves(time_ms: int) -> None:
+@pytest.mark.parametrize(
+    ("time_ms", "reason"),
+    [
+        *((time_ms, "absurd-time") for time_ms in (0, 1, MS // 1000, 4_102_444_800_000, 2**63, 2**64 - 1)),
+        *((time_ms, "day-ahead") for time_ms in (MS + 86_400_001, 4_102_444_799_999)),
+    ],
+)
+def test_absurd_times_are_quarantined_by_themselves(time_ms: int, reason: str) -> None:
     """1970, seconds for milliseconds, tomorrow and the end of time are dropped; the metric beside them is kept."""
     peer = Peer()
     fed = peer.born(
         put("bad", DataType.FLOAT, float_value=1.0, timestamp=time_ms),
         put("good", DataType.FLOAT, float_value=2.0, timestamp=MS + 86_400_000),
     )
-    assert reasons(fed) == {"absurd-time"}
+    assert reasons(fed) == {reason}
     assert fed.frame.value.tolist() == [2.0]
+    # A birth repeats what was said before.
+    assert fed.ahead is None
+
+
+def test_what_was_just_read_a_day_ahead_is_told_beside_the_frame() -> None:
+    """One of the two clocks is wrong, and the reading is none the less of now; one that comes late is not."""
+    peer = Peer()
+    peer.born(*(put(name, DataType.FLOAT, float_value=1.0) for name in ("a", "b", "c")))
+    ahead = {"float_value": 2.0, "timestamp": MS + 86_400_001}
+    fed = peer.say(
+        "NDATA",
+        put("a", DataType.FLOAT, **ahead),
+        put("b", DataType.FLOAT, is_historical=True, **ahead),
+        put("c", DataType.FLOAT, float_value=3.0),
+    )
+    assert fed.frame.value.tolist() == [3.0]
+    assert fed.ahead is not None
+    assert (fed.ahead.value.tolist(), fed.ahead.time_ns.tolist()) == ([2.0], [(MS + 86_400_001) * 1_000_000])
+    assert {fault.reason: fault.count for fault in fed.faults} == {"day-ahead": 2}
 
 
 def test_values_that_are_none_turn_bad_never_zero() -> None:

@@ -52,11 +52,12 @@ def agree(host: HostSession, topic: str, payload: bytes) -> Fed:
     """What `host` makes of a message is what one makes of it that knows the births but has seen no message."""
     reference = HostSession.restore(host.snapshot(), resolve)
     found, expected = host.feed(topic, payload, NOW), reference.feed(topic, payload, NOW)
-    for column in ("point", "time_ns", "value", "quality"):
-        ours, theirs = getattr(found.frame, column), getattr(expected.frame, column)
-        assert ours.dtype == theirs.dtype
-        np.testing.assert_array_equal(ours, theirs)
-    assert replace(found, frame=expected.frame) == expected
+    for frame, other in ((found.frame, expected.frame), (found.ahead, expected.ahead)):
+        for column in ("point", "time_ns", "value", "quality") if frame is not None else ():
+            ours, theirs = getattr(frame, column), getattr(other, column)
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+    assert replace(found, frame=expected.frame, ahead=expected.ahead) == expected
     assert host.snapshot() == reference.snapshot()
     return found
 

@@ -494,8 +494,10 @@ class AlarmsWorker:
     def _hear(self, batch: Batch, message: Message) -> None:
         fed = self._session.hear(message)
         self._count(self._parts.metrics.unheard, sum(fault.reason == TOO_FAST for fault in fed.faults))
-        frame = fed.frame.not_ahead(message.time_ns)
-        self._count(self._parts.metrics.ahead, int(np.count_nonzero(frame.time_ns != fed.frame.time_ns)))
+        # Whether its clock is wrong or the server's, what a gateway has just read is judged.
+        heard = fed.frame if fed.ahead is None else Frame.concat([fed.frame, fed.ahead])
+        frame = heard.not_ahead(message.time_ns)
+        self._count(self._parts.metrics.ahead, int(np.count_nonzero(frame.time_ns != heard.time_ns)))
         self._parts.live.hear(fed, message.time_ns, sent_ms(message.payload))
         self._follow(batch, fed, message.time_ns)
         if self._caught_up and fed.group is not None and fed.gateway is not None:
@@ -504,7 +506,7 @@ class AlarmsWorker:
                 self._overlooked.born(node)
             elif fed.rebirth and self._overlooked.is_one(node, self._parts.clock.monotonic()):
                 self._births.want(node)
-        if not len(fed.frame):
+        if not len(frame):
             return
         # What births repeat and what was kept during a cut is old by nature: its age is no latency of ours.
         timely = fed.kind in ("NDATA", "DDATA") and not fed.historical

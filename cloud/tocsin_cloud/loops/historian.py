@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import structlog
@@ -25,11 +25,13 @@ from tocsin_cloud.loops.ledger import Ledger
 from tocsin_cloud.loops.live import LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.repeats import Repeats
+from tocsin_cloud.loops.server_clock import ServerClock
 from tocsin_cloud.loops.shared_state import SharedState
 from tocsin_cloud.settings import HistorianSettings, LimitSettings
 from tocsin_core.clock import Clock
 from tocsin_core.readings import I32, Frame
-from tocsin_core.sparkplug.host import Fault, Fed
+from tocsin_core.sparkplug.host import DAY_AHEAD, Fault, Fed
+from tocsin_core.sparkplug.payload import sent_ms
 
 log = structlog.get_logger()
 
@@ -44,6 +46,7 @@ RETRY_S = 1.0
 SNAPSHOT_S = 30.0
 TEND_S = 10.0
 DEATHS = ("NDEATH", "DDEATH")
+SERVER_BEHIND = "server-behind"
 RATE_HALF_LIFE_S = 5.0
 FLOOD_TOLD_S = 10.0
 KEYS_AT_ONCE = 10_000
@@ -89,6 +92,9 @@ class Historian:
         self._touched: set[Address] = set()
         self._births = Births(parts.client, parts.metrics, parts.clock, parts.settings.rebirth_interval_s)
         self._floods: dict[str, float] = {}
+        self._server_clock = ServerClock(parts.clock)
+        # Whose batches were left at the gateways until it is known whose clock is wrong.
+        self._left_there: set[Address] = set()
         self._commits = 0
         self._due: deque[tuple[int, dict[Address, int]]] = deque()
         self._ask_store_at = 0.0
@@ -173,6 +179,7 @@ class Historian:
             if (fed.group, fed.gateway) not in self._ledgers:
                 self._unrepeated(fed)
             return
+        fed = self._without_what_is_a_day_ahead(message, fed)
         self._note_faults(message, fed)
         if fed.group is None or fed.gateway is None:
             return
@@ -186,9 +193,26 @@ class Historian:
             self._births.want(address)
         self._keep(address, fed)
 
+    def _without_what_is_a_day_ahead(self, message: Message, fed: Fed) -> Fed:
+        """Leave a batch that cannot be stored for its stamps at its gateway, if the server's clock may be the cause."""
+        address = (fed.group or "", fed.gateway or "")
+        # When a will was written says nothing of now.
+        if not fed.kind or fed.kind in DEATHS or not self._parts.table.knows((*address, "")):
+            return fed
+        sent = sent_ms(message.payload)
+        if sent is not None:
+            self._server_clock.hear(address, sent, message.time_ns)
+        ahead = fed.batch is not None and any(fault.reason == DAY_AHEAD for fault in fed.faults)
+        if not ahead or not self._server_clock.may_be_behind:
+            return fed
+        self._left_there.add(address)
+        detail = f"{address[1]}: stamped a day ahead of the server, whose clock may be behind: not acknowledged"
+        others = (fault for fault in fed.faults if fault.reason != DAY_AHEAD)
+        return replace(fed, frame=Frame.empty(), batch=None, faults=(*others, Fault(SERVER_BEHIND, detail)))
+
     def _note_faults(self, message: Message, fed: Fed) -> None:
         for fault in fed.faults:
-            if fault.reason == TOO_FAST:
+            if fault.reason in (TOO_FAST, SERVER_BEHIND):
                 self._note_flood(message, fault)
             else:
                 self._parts.quarantine.add(
@@ -235,6 +259,10 @@ class Historian:
         if fed.batch is not None:
             ledger = self._ledgers.setdefault(address, Ledger())
             self._touched.add(address)
+            if address in self._left_there and not self._server_clock.may_be_behind:
+                # It sends all that waits for our word again after a birth.
+                self._left_there.discard(address)
+                self._births.want(address)
             if not ledger.add(fed.batch):
                 self._parts.metrics.repeated.inc(len(fed.frame))
                 return

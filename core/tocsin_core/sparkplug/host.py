@@ -25,6 +25,8 @@ PATIENCE: Final = 8
 SELDOM: Final = 64
 DATA: Final = ("NDATA", "DDATA")
 SHOWN: Final = 80
+DAY_AHEAD: Final = "day-ahead"
+"""The reason of a fault: readings stamped more than a day ahead of the host are not in the frame."""
 SNAPSHOT_VERSION: Final = 1
 # What a stranger can make us remember is bounded in length, and in all in number where nobody wants the readings.
 LONGEST_NAME: Final = 1000
@@ -93,7 +95,9 @@ class Fed:
     the caller's affair. `historical`: every reading is marked as late. `journal` is None where the message says nothing
     of one, and so is `standing` (for `managed.Standing`).
     `clock`: what an NBIRTH or NDATA tells of the node's clock. `unsynchronised_ms`, on data: since when, by itself,
-    nobody had set the clock that stamped them; None where it was set, or nothing is said of it.
+    nobody had set the clock that stamped them; None where it was set, or nothing is said of it. `ahead`: readings of
+    data that is not late, stamped more than a day ahead; these stamps cannot be right by the host's clock, so they are
+    not in `frame`. None where there are none.
     """
 
     frame: Frame
@@ -112,6 +116,7 @@ class Fed:
     unsynchronised_ms: int | None = None
     journal: JournalPart | None = None
     standing: str | None = None
+    ahead: Frame | None = None
 
 
 @dataclass(slots=True)
@@ -219,6 +224,8 @@ class _Rows:
     time_ns: list[int] = field(default_factory=list)
     value: list[float] = field(default_factory=list)
     quality: list[int] = field(default_factory=list)
+    # Readings that are a day ahead: point, time, value, quality.
+    ahead: list[tuple[int, int, float, int]] = field(default_factory=list)
     late: int = 0
     # All of the readings, where a layout gave them.
     read: Frame | None = None
@@ -247,6 +254,11 @@ class _Rows:
         self.value.append(value)
         self.quality.append(quality)
 
+    def add_ahead(self, topic: Topic, metric: Payload.Metric, row: tuple[int, int, float, int]) -> None:
+        # A birth repeats what was said before, and what is late says nothing of now either.
+        if topic.kind in DATA and not metric.is_historical:
+            self.ahead.append(row)
+
     def fed(self, topic: Topic) -> Fed:
         birth = topic.kind == "NBIRTH"
         frame = self.read
@@ -269,6 +281,7 @@ class _Rows:
             unsynchronised_ms=self._since(codec.UNSYNCHRONISED) if topic.kind == "DDATA" else None,
             journal=self._journal() if topic.device is None else None,
             standing=self.standing if topic.device is None else None,
+            ahead=Frame.of(*zip(*self.ahead, strict=True)) if self.ahead else None,
         )
 
     def _journal(self) -> JournalPart | None:
@@ -557,8 +570,11 @@ class HostSession:
                 value = number
         elif (quality & readings.QUALITY_MASK) in (readings.GOOD, readings.UNCERTAIN):
             quality = readings.BAD
-        rows.late += metric.is_historical
-        rows.add(known.point, time_ns, value, quality)
+        if time_ns <= now_ns + FUTURE_NS:
+            rows.late += metric.is_historical
+            rows.add(known.point, time_ns, value, quality)
+        else:
+            rows.add_ahead(where, metric, (known.point, time_ns, value, quality))
 
     def _forget_text(self, where: Topic) -> None:
         node = self._nodes.get((where.group, where.node))
@@ -670,7 +686,7 @@ def _due_after(seq: int | None, rows: _Rows, where: Topic) -> int | None:
 
 
 def _time_ns(metric: Payload.Metric, message: Payload, rows: _Rows, name: str, now_ns: int) -> int | None:
-    """Find the reading's time: the metric's, else the payload's, else its arrival; None if it cannot be one."""
+    """Find the reading's time: the metric's, else the payload's, else its arrival; None if it can never be one."""
     if metric.HasField("timestamp"):
         time_ns = metric.timestamp * NS_PER_MS
     elif message.HasField("timestamp"):
@@ -678,9 +694,11 @@ def _time_ns(metric: Payload.Metric, message: Payload, rows: _Rows, name: str, n
     else:
         rows.fault("no-time", f"{name} has no time stamp; its arrival is taken")
         time_ns = now_ns - now_ns % NS_PER_MS
-    if not _may_be(time_ns, now_ns):
+    if not readings.EARLIEST_NS <= time_ns < readings.LATEST_NS:
         rows.fault("absurd-time", f"{name} at {time_ns // NS_PER_MS} ms since 1970")
         return None
+    if time_ns > now_ns + FUTURE_NS:
+        rows.fault(DAY_AHEAD, f"{name} at {time_ns // NS_PER_MS} ms since 1970")
     return time_ns
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tocsin_core.readings import EARLIEST_NS, F64, I32, I64, LATEST_NS, U8, Frame
 from tocsin_core.sparkplug.payload import BATCH, NS_PER_MS
 
-# Further ahead of the host is a wrong clock, not a fast one; such a reading would stand as the newest for ever.
+# Further ahead of the host is a wrong clock, not a fast one; such a reading would stand as the newest for ever. Whose
+# clock is wrong, the sender's or the host's own, is the caller's to find out.
 FUTURE_NS: Final = 86_400_000_000_000
 
 # Protobuf tags, field number * 8 + wire type, of what a layout may hold (sparkplug_b.proto); all of one byte.
