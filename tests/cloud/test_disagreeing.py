@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.core.plants import SECOND, START_NS, definition, rules_of
-from tocsin_cloud.loops.disagreeing import Standing, untold
+from tocsin_cloud.loops.disagreeing import Standing, orphans, untold
 from tocsin_core import engine
 from tocsin_core.lifecycle import NEXT, Event, Phase
 from tocsin_core.plant import AlarmKind
@@ -40,3 +40,17 @@ def test_what_was_raised_in_silence_is_told_up_to_where_it_stands(
     assert not list(untold(state, rules, [stands], ALL))
     raised_alone = stands._replace(phase=Phase.UNACKNOWLEDGED)
     assert [step.event for step in untold(state, rules, [raised_alone], ALL)] == events[1:]
+
+
+def test_an_occurrence_that_stood_is_replaced_by_no_other_alarm_than_silence() -> None:
+    """Under another plant file it may never have returned: it is closed as no longer watched."""
+    rules = rules_of(definition("P0", AlarmKind.H, 50.0))
+    state = engine.initial(rules, START_NS)
+    state, _ = engine.step(state, rules, Frame.of([0], [START_NS], [60.0], [GOOD]), [], START_NS)
+    before = Standing("P0/H", START_NS - SECOND, Phase.UNACKNOWLEDGED)
+    (step,) = untold(state, rules, [before], ALL)
+    assert (step.event, step.phase_from, step.superseded_ns) == (Event.RAISE, Phase.NORMAL, 0)
+    assert orphans(state, rules, {"before": before}, [step]) == {"before"}
+    (step,) = untold(state, rules, [waits := before._replace(phase=Phase.RETURNED_UNACKNOWLEDGED)], ALL)
+    assert (step.phase_from, step.superseded_ns) == (waits.phase, waits.raised_ns)
+    assert orphans(state, rules, {"before": waits}, [step]) == set()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
@@ -171,10 +171,13 @@ DEEDS: Final = st.one_of(
 
 
 @given(st.lists(DEEDS, min_size=5, max_size=30))
+@example([("cut_off", 0), ("back", 0), ("cut_off", 0), ("kill",)])
+@example([("cut_off", 3), ("back", 0), ("cut_off", 0), ("kill",), ("back", 0), ("kill",)])
+@example([("cut_off", 3), ("back", 0), ("cut_off", 1), ("back", 1), ("kill",), ("cut_off", 1), ("kill",)])
 def test_each_step_is_committed_once_and_in_order_whenever_somebody_takes_over(deeds: list[tuple[Any, ...]]) -> None:
     """Raised and returned in masses and one by one, acknowledged, shelved: the journal of each alarm is the engine's.
 
-    After a takeover a return that waited has the time of the latest reading; all else is as it was.
+    After a takeover a return that waited has the time of a later reading; all else is as it was.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(held_back, "PORTION", 2)

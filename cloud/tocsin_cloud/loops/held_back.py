@@ -19,8 +19,8 @@ class HeldBack:
 
     A network that is cut off brings hundreds of thousands at once, and again when it is back. No crash loses or doubles
     them: they are what engine and tables do not agree on, and whoever takes over looks for that (`untold`). So nothing
-    waits that it would not find: of each alarm a raising, a return, or a raising and its return. Whatever else the
-    alarm does takes with it into its own commit what waits of it.
+    waits that it would not find: of each alarm one raising, and returns before and after it. Whatever else the alarm
+    does takes with it into its own commit what waits of it.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -41,8 +41,7 @@ class HeldBack:
             number = step.transition.definition
             waiting = self._waiting[self._rules.definitions[number].priority]
             waits = many and self._may_wait(step.transition)
-            # A return may join the raising that it follows; of a second raising the first would not be found.
-            if number in waiting and not (waits and step.transition.event in TURNS):
+            if number in waiting and not (waits and _joins(step, waiting[number])):
                 before = waiting.pop(number)
                 self.waiting -= len(before)
                 now += before
@@ -65,3 +64,8 @@ class HeldBack:
     def _may_wait(self, step: Transition) -> bool:
         silence = self._silences[step.definition] and not (step.who or step.reason)
         return bool(silence and step.event in (Event.RAISE, *TURNS))
+
+
+def _joins(step: Step, before: list[Step]) -> bool:
+    """Whether a raising or a return may wait behind those `before` it: of two raisings the first would not be found."""
+    return step.transition.event in TURNS or all(each.transition.event in TURNS for each in before)
