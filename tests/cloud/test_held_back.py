@@ -193,6 +193,18 @@ def test_each_step_is_committed_once_and_in_order_whenever_somebody_takes_over(d
                 assert repr(ours) == repr(theirs)
 
 
+def test_a_portion_is_of_so_many_steps_however_many_an_alarm_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raised, returned, and nothing of it committed yet: the two steps of one alarm are a portion of two."""
+    monkeypatch.setattr(held_back, "PORTION", 2)
+    world = World()
+    world.cut_off(0)
+    world.back(0)
+    assert world.held.waiting == 2 * POINTS
+    steps = [step.transition for step in world.held.portion()]
+    assert [(step.definition, step.event) for step in steps] == [(11, Event.RAISE), (11, Event.RETURN)]
+    assert world.held.waiting == 2 * POINTS - len(steps)
+
+
 def test_only_silences_wait_and_the_gravest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that is passed in the same moment is committed with the position."""
     monkeypatch.setattr(held_back, "PORTION", 2)

@@ -56,8 +56,9 @@ class HeldBack:
         """The next that are to be committed: they wait no longer."""
         steps: list[Step] = []
         for waiting in self._waiting.values():
-            for number in list(islice(waiting, max(0, PORTION - len(steps)))):
-                steps += waiting.pop(number)
+            for number in list(islice(waiting, PORTION)):
+                if len(steps) < PORTION:
+                    steps += waiting.pop(number)
         self.waiting -= len(steps)
         return steps
 
