@@ -200,9 +200,11 @@ def test_a_portion_is_of_so_many_steps_however_many_an_alarm_has(monkeypatch: py
     world.cut_off(0)
     world.back(0)
     assert world.held.waiting == 2 * POINTS
-    steps = [step.transition for step in world.held.portion()]
-    assert [(step.definition, step.event) for step in steps] == [(11, Event.RAISE), (11, Event.RETURN)]
-    assert world.held.waiting == 2 * POINTS - len(steps)
+    for waiting in range(2 * POINTS - 2, -1, -2):
+        (first, then) = [step.transition for step in world.held.portion()]
+        assert (first.event, then.event, then.definition) == (Event.RAISE, Event.RETURN, first.definition)
+        assert world.held.waiting == waiting
+    assert not world.held.portion()
 
 
 def test_only_silences_wait_and_the_gravest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
