@@ -1,10 +1,11 @@
 """What a gateway sends again while nobody acknowledges: a few, not the backlog, into a stream that alarms read."""
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Never, cast
 
 import pytest
 
@@ -222,6 +223,51 @@ def test_the_backlog_does_not_go_again_while_the_historian_is_away(tmp_path: Pat
             await bench.sent(total + 58)
             assert [bench.heard(nth) for nth in (250, 251, 308)] == [1, 2, 2]
             await bench.hears(308)
+            stopping.set()
+            bench.wake.set()
+            await running
+            hearing.cancel()
+
+    bench = Bench(tmp_path)
+    try:
+        asyncio.run(story())
+    finally:
+        bench.thread.close()
+
+
+@pytest.mark.parametrize(("writes", "again"), [(("reopen",), 3), (("commit_upto", "reopen"), 5)])
+def test_a_host_that_went_back_while_the_disk_refuses_gets_what_is_kept_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: tuple[str, ...], again: int
+) -> None:
+    """It says so once: that is done when the disk takes it, and what the host had said before is not."""
+
+    def ignore(_: bytes) -> None:
+        raise AssertionError("nobody says that here")
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            stopping = asyncio.Event()
+            running = tasks.create_task(bench.connection.run(stopping, tasks))
+            hearing = tasks.create_task(bench.connection.hear(ignore, ignore, ignore))
+            bench.reads(5)
+            await bench.sent(5)
+            refused: list[int] = []
+
+            def refuse(number: int, *_: object) -> Never:
+                refused.append(number - bench.first + 1)
+                raise sqlite3.OperationalError("attempt to write a readonly database")
+
+            with monkeypatch.context() as disk:
+                for write in writes:
+                    disk.setattr(bench.spool, write, refuse)
+                for nth in (5, 2):
+                    bench.ear.words.put_nowait(Command(committed=bench.first + nth - 1))
+                    await bench.sent(5)
+                await eventually_async(lambda: 2 in refused)
+            bench.connection.send_again()
+            await bench.sent(5 + again)
+            assert [bench.heard(nth) for nth in range(1, 6)] == [1] * (5 - again) + [2] * again
+            await bench.hears(5)
             stopping.set()
             bench.wake.set()
             await running

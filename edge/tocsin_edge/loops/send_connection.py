@@ -89,6 +89,7 @@ class Connection:
         self._rebirth = False
         self._again = False
         self._owed: int | None = None
+        self._gone_back: int | None = None
         self._tell_oldest = False
         self._tell_clock = False
         self._tell_standing = False
@@ -248,6 +249,7 @@ class Connection:
                 await self._births()
             if self._again:
                 self._again = False
+                await self._go_back()
                 await self._pay()
                 self._send_all_again()
             await self._tell()
@@ -452,15 +454,27 @@ class Connection:
                 await self._pay()
                 self._silence.heard(committed, self._clock.monotonic())
             case Word.WENT_BACK:
-                again = await self._thread.attempt(0, self._spool.reopen, committed)
-                log.warning("host went back", to_batch=committed, newest=self._newest, sent_again=again)
-                self._tell_oldest = True
-                if again:
-                    self._send_all_again()
+                # What it had said before holds no more.
+                self._owed, self._gone_back = None, committed
+                await self._go_back()
             case Word.IMPOSSIBLE:
                 log.warning("host commits what was never sent", batch=committed, newest=self._newest)
             case Word.KNOWN:
                 pass
+
+    async def _go_back(self) -> None:
+        """Let what the host has no more wait for it again; where the disk refuses that now, once it takes it."""
+        refused = -1
+        if self._gone_back is None:
+            return
+        again = await self._thread.attempt(refused, self._spool.reopen, self._gone_back)
+        if again == refused:
+            return
+        log.warning("host went back", to_batch=self._gone_back, newest=self._newest, sent_again=again)
+        self._gone_back = None
+        self._tell_oldest = True
+        if again:
+            self._send_all_again()
 
     async def _pay(self) -> None:
         """Write down the host's word; what the disk does not take now it is owed until it takes it."""
