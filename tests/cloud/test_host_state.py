@@ -113,6 +113,31 @@ def test_a_broker_that_takes_no_farewell_holds_up_nobody(tmp_path: Path, monkeyp
     asyncio.run(story())
 
 
+def test_a_host_that_ends_while_its_birth_is_unanswered_takes_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker may have it by then, and there is no will after an orderly end."""
+    publish = aiomqtt.Client.publish
+
+    async def story() -> None:
+        async with broker(tmp_path) as (_, settings):
+
+            async def published(client: aiomqtt.Client, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+                await publish(client, topic, payload, qos=qos, retain=retain)
+                monkeypatch.undo()
+                host.cancel()
+                await asyncio.sleep(0)
+
+            monkeypatch.setattr(aiomqtt.Client, "publish", published)
+            password = given_or_kept(tmp_path)
+            host = asyncio.create_task(announce([settings.mqtt], SystemClock(), password=password))
+            await asyncio.wait([host])
+            assert host.cancelled()
+            assert await retained(settings.mqtt) is False
+
+    asyncio.run(story())
+
+
 def test_the_next_server_is_told_where_one_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that nobody listens at is passed over; when the server that was told ends, the next one of the list is."""
     monkeypatch.setenv(VARIABLE, "letters")

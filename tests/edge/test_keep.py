@@ -357,7 +357,6 @@ def test_a_disk_that_hangs_holds_nothing_up_and_takes_everything_once(
     begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
     """Whatever becomes of the write that hung: readings and entries go on, and are kept once when the disk answers."""
-    monkeypatch.setattr(spool_thread, "DISK_PATIENCE_S", 0.2)
     monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
     answers = threading.Event()
 
@@ -374,6 +373,7 @@ def test_a_disk_that_hangs_holds_nothing_up_and_takes_everything_once(
         run.keeper.put(sample(1))
         await eventually_async(lambda: run.told() == [1])
         with monkeypatch.context() as disk:
+            disk.setattr(spool_thread, "DISK_PATIENCE_S", 0.2)
             disk.setattr(run.spool, "keep", hang)
             run.entries = [(2, b"raised")]
             run.keeper.put(sample(2))
@@ -403,12 +403,12 @@ def test_a_disk_that_hangs_holds_nothing_up_and_takes_everything_once(
 
 def test_a_sync_that_hangs_holds_no_reading_up(begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written is handed on, and so is what comes then; all of it is on disk once the disk answers."""
-    monkeypatch.setattr(spool_thread, "DISK_PATIENCE_S", 0.2)
     monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
     answers = threading.Event()
 
     async def story(run: Run) -> None:
         with monkeypatch.context() as disk:
+            disk.setattr(spool_thread, "DISK_PATIENCE_S", 0.2)
             disk.setattr(run.spool, "sync", partial(answers.wait, 60))
             for time_ms in (1, 2):
                 run.keeper.put(sample(time_ms))
@@ -430,15 +430,15 @@ def test_what_waits_behind_something_that_hangs_is_given_up_with_it(
     begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits once more for what is known to hang; that others were refused is found out without a reading."""
-    monkeypatch.setattr(spool_thread, "DISK_PATIENCE_S", 0.2)
     monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
     answers = threading.Event()
 
     async def story(run: Run) -> None:
-        first = asyncio.create_task(run.thread.call(answers.wait, 60))
-        await asyncio.sleep(0)
-        with monkeypatch.context() as patient:
-            patient.setattr(spool_thread, "DISK_PATIENCE_S", HOUR_S)
+        with monkeypatch.context() as patience:
+            patience.setattr(spool_thread, "DISK_PATIENCE_S", 0.2)
+            first = asyncio.create_task(run.thread.call(answers.wait, 60))
+            await asyncio.sleep(0)
+            patience.setattr(spool_thread, "DISK_PATIENCE_S", HOUR_S)
             behind = asyncio.create_task(run.thread.call(run.spool.next_bd_seq))
             found = await asyncio.gather(first, behind, return_exceptions=True)
         assert [type(each) for each in found] == [DiskHangsError] * 2

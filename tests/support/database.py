@@ -75,12 +75,17 @@ LASTING: Final[dict[str, tuple[Make, ...]]] = {
 
 
 @contextmanager
-def failing(database: Database, error: Make = broken, times: float = inf) -> Iterator[list[str]]:
-    """Have the driver raise `error` at the next statements of `database`, `times` of them; yields those statements."""
+def failing(
+    database: Database, error: Make = broken, times: float = inf, only: str | None = None
+) -> Iterator[list[str]]:
+    """Have the driver raise `error` at the next statements of `database`, `times` of them; yields those statements.
+
+    Where one is given, at that statement `only`.
+    """
     failed: list[str] = []
 
     def fail(_cursor: object, statement: str, _parameters: object, _context: object) -> None:
-        if len(failed) < times:
+        if only in (None, statement) and len(failed) < times:
             failed.append(statement)
             raise error()
 

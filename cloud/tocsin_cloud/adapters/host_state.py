@@ -62,13 +62,13 @@ async def announce(
                 *mqtt, identifier=identifier, will=will, keepalive=KEEP_ALIVE_S, tls_context=tls,
                 username=None if password is None else HOST_USER, password=password,
             ) as client:  # fmt: skip
-                # An old death, or our own will delivered late, must not stand: whoever says offline is answered.
-                await client.subscribe(topic, qos=1)
-                await client.publish(topic, _payload(online=True, now_ns=now_ns), qos=1, retain=True)
-                pause = RETRY_FIRST_S
                 # A broker acknowledges what it refuses too, but what it took it also tells us.
                 unheard = asyncio.get_running_loop().call_later(HEARD_S, _say_refused, mqtt)
                 try:
+                    # An old death, or our own will delivered late, must not stand: whoever says offline is answered.
+                    await client.subscribe(topic, qos=1)
+                    await client.publish(topic, _payload(online=True, now_ns=now_ns), qos=1, retain=True)
+                    pause = RETRY_FIRST_S
                     async for message in client.messages:
                         if not message.retain:
                             unheard.cancel()
@@ -79,6 +79,7 @@ async def announce(
                             time_ns = now_ns if newest_ns == born_ns else max(newest_ns, clock.now_ns())
                             await client.publish(topic, _payload(online=True, now_ns=time_ns), qos=1, retain=True)
                 except asyncio.CancelledError:
+                    # Also where the broker's answer to the birth is still awaited: what it may have taken would stand.
                     farewell = _payload(online=False, now_ns=clock.now_ns())
                     await client.publish(topic, farewell, qos=1, retain=True, timeout=FAREWELL_S)
                     raise
