@@ -2,19 +2,25 @@
 
 from typing import Final
 
+import pytest
+
 from tests.cloud.api.stand_ins import HandClock
 from tests.cloud.ears import Ears
 from tests.cloud.rig import DEVICE, GATEWAY, SITE, columns
 from tests.support.hostile import NOW_MS, NOW_NS
 from tocsin_cloud.adapters.stream import Message
+from tocsin_cloud.loops.hearing import as_of_arrival
 from tocsin_cloud.loops.journal import Batch
 from tocsin_cloud.loops.server_clock import HEARD_S, LISTEN_S, ServerClock
 from tocsin_core.lifecycle import Event
+from tocsin_core.readings import EARLIEST_NS
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession
 from tocsin_core.sparkplug import Message as Said
 
-DAYS_MS: Final = 3 * 86_400_000
+HOUR_MS: Final = 3_600_000
+DAYS_MS: Final = 72 * HOUR_MS
 NS_PER_MS: Final = 1_000_000
+NS: Final = 1000 * NS_PER_MS
 ADDRESS: Final = (SITE, GATEWAY)
 
 
@@ -46,9 +52,12 @@ class Plant:
         """Let other gateways be born, whose clocks are as the server's is."""
         self.hear(*(EdgeSession(SITE, node, []).nbirth(0, 1, self.server_ns // NS_PER_MS) for node in nodes))
 
-    def batch(self, number: int, value: float, now_ms: int, *, historical: bool = False) -> list[Event]:
-        """Let the gateway send a reading of now; returns what its alarm does."""
-        data = self.session.ddata(DEVICE, columns({0: value}, now_ms), number, now_ms, historical=historical)
+    def batch(
+        self, number: int, value: float, now_ms: int, *, historical: bool = False, sent_ms: int = 0
+    ) -> list[Event]:
+        """Let the gateway send a reading of now, or of before; returns what its alarm does."""
+        stamped = columns({0: value}, now_ms)
+        data = self.session.ddata(DEVICE, stamped, number, sent_ms or now_ms, historical=historical)
         alarm = self.ears.alarms._rules.index["P1/H"]  # noqa: SLF001 -- shown nowhere else
         steps = (step.transition for step in self.hear(data).steps)
         return [step.event for step in steps if step.definition == alarm]
@@ -77,6 +86,72 @@ def test_what_a_server_cannot_store_because_its_clock_is_behind_stays_at_the_gat
     for number in (1, 2):
         plant.batch(number, 60.0, right_ms, historical=True)
     assert plant.acknowledged == 3
+
+
+@pytest.mark.parametrize("hours", [8, -8])
+def test_what_is_sent_late_is_late_by_whichever_clock_is_wrong(hours: int) -> None:
+    """The gateway's is not as the server's is: a reading of an hour ago neither clears nor raises."""
+    plant, gateway_ms = Plant(), NOW_MS + hours * HOUR_MS
+    plant.born(gateway_ms)
+    steps = []
+    for number, (value, age_ms) in enumerate([(60.0, 0), (1.0, HOUR_MS), (60.0, 0), (1.0, 0), (60.0, HOUR_MS)], 1):
+        plant.server_ns += NS
+        gateway_ms += 1000
+        late = age_ms > 0
+        steps.append(plant.batch(number, value, gateway_ms - age_ms, historical=late, sent_ms=gateway_ms))
+    assert steps == [[Event.RAISE], [], [], [Event.RETURN], []]
+
+
+def test_what_is_as_old_as_the_clock_is_ahead_is_not_of_now() -> None:
+    """Its stamps are the server's time, by chance."""
+    plant, gateway_ms = Plant(), NOW_MS + 8 * HOUR_MS
+    plant.born(gateway_ms)
+    plant.server_ns += NS
+    assert plant.batch(1, 60.0, gateway_ms + 1000) == [Event.RAISE]
+    for number, read_ms in enumerate((NOW_MS + 2000, NOW_MS + 6000), 2):
+        plant.server_ns += NS
+        sent_ms = gateway_ms + number * 1000
+        assert plant.batch(number, 1.0, read_ms, historical=True, sent_ms=sent_ms) == []
+    plant.server_ns += NS
+    assert plant.batch(4, 1.0, gateway_ms + 4000) == [Event.RETURN]
+
+
+def test_what_a_clock_stamped_before_it_was_set_back_is_nothing_of_now() -> None:
+    """It is ahead of the clock that sends it."""
+    plant, right_ms = Plant(), NOW_MS
+    plant.born(right_ms + 8 * HOUR_MS)
+    plant.server_ns += NS
+    assert plant.batch(1, 60.0, right_ms + 8 * HOUR_MS) == [Event.RAISE]
+    plant.server_ns += NS
+    assert plant.batch(2, 1.0, right_ms + 7 * HOUR_MS, historical=True, sent_ms=right_ms + 2000) == []
+    assert plant.batch(3, 1.0, right_ms + 2000) == [Event.RETURN]
+
+
+def test_where_all_comes_late_it_is_judged_in_its_order() -> None:
+    """A link that is too narrow, and a clock that is ahead: nobody is deaf to it."""
+    plant, gateway_ms = Plant(), NOW_MS + 8 * HOUR_MS
+    plant.born(gateway_ms)
+    plant.server_ns += 60 * NS
+    steps = []
+    for number, value in enumerate([60.0, 60.0, 1.0], 1):
+        plant.server_ns += NS
+        read_ms = gateway_ms + number * 1000
+        steps.append(plant.batch(number, value, read_ms, historical=True, sent_ms=read_ms + 10_000))
+    assert steps == [[Event.RAISE], [], [Event.RETURN]]
+
+
+@pytest.mark.parametrize("sent_ms", [1, 2**50, 2**62])
+def test_a_message_may_say_anything_of_when_it_was_sent(sent_ms: int) -> None:
+    """It moves no alarm, and ends nobody."""
+    plant = Plant()
+    plant.born(NOW_MS)
+    plant.server_ns += NS
+    stamped = columns({0: 60.0}, NOW_MS + 8 * HOUR_MS)
+    said = plant.session.ddata(DEVICE, stamped, 1, sent_ms, historical=True)
+    heard = Message(plant.heard + 1, plant.server_ns, said.topic, said.payload)
+    frame = as_of_arrival(plant.ears.alarms._session.hear(heard), heard)  # noqa: SLF001 -- shown nowhere else
+    assert (frame.time_ns >= EARLIEST_NS).all()
+    assert plant.batch(2, 60.0, NOW_MS + 8 * HOUR_MS, historical=True, sent_ms=sent_ms) == []
 
 
 def test_a_gateway_that_is_alone_in_being_ahead_has_the_wrong_clock() -> None:

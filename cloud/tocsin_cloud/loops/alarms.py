@@ -30,7 +30,7 @@ from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.delegation import Delegation, Kept
 from tocsin_cloud.loops.disagreeing import Standing, orphans, untold
 from tocsin_cloud.loops.floods import Floods
-from tocsin_cloud.loops.hearing import TOO_FAST, Hearing, is_birth
+from tocsin_cloud.loops.hearing import TOO_FAST, Hearing, as_of_arrival, is_birth
 from tocsin_cloud.loops.held_back import HeldBack
 from tocsin_cloud.loops.journal import (
     Answer,
@@ -56,7 +56,7 @@ from tocsin_core.foreign import is_writable, parsed
 from tocsin_core.journal import Naming
 from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import Plant
-from tocsin_core.readings import LATEST_NS, Frame
+from tocsin_core.readings import AHEAD_NS, LATEST_NS, Frame
 from tocsin_core.rules import NS, Rules
 from tocsin_core.sparkplug.host import Fed
 from tocsin_core.sparkplug.payload import sent_ms
@@ -494,10 +494,9 @@ class AlarmsWorker:
     def _hear(self, batch: Batch, message: Message) -> None:
         fed = self._session.hear(message)
         self._count(self._parts.metrics.unheard, sum(fault.reason == TOO_FAST for fault in fed.faults))
-        # Whether its clock is wrong or the server's, what a gateway has just read is judged.
-        heard = fed.frame if fed.ahead is None else Frame.concat([fed.frame, fed.ahead])
-        frame = heard.not_ahead(message.time_ns)
-        self._count(self._parts.metrics.ahead, int(np.count_nonzero(frame.time_ns != heard.time_ns)))
+        ahead = int(np.count_nonzero(fed.frame.time_ns > message.time_ns + AHEAD_NS))
+        self._count(self._parts.metrics.ahead, ahead + (0 if fed.ahead is None else len(fed.ahead)))
+        frame = as_of_arrival(fed, message)
         self._parts.live.hear(fed, message.time_ns, sent_ms(message.payload))
         self._follow(batch, fed, message.time_ns)
         if self._caught_up and fed.group is not None and fed.gateway is not None:

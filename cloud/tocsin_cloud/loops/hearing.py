@@ -4,14 +4,17 @@ import json
 from dataclasses import replace
 from typing import Final, Self
 
+import numpy as np
+
 from tocsin_cloud.adapters.stream import Message
 from tocsin_cloud.loops.limits import Limits
 from tocsin_cloud.loops.points import Place, PointTable
 from tocsin_cloud.settings import LimitSettings
 from tocsin_core.managed import Standing
-from tocsin_core.readings import Frame
+from tocsin_core.readings import AHEAD_NS, EARLIEST_NS, LATEST_NS, Frame
 from tocsin_core.sparkplug import Topic, parse_topic
 from tocsin_core.sparkplug.host import Fault, Fed, HostSession
+from tocsin_core.sparkplug.payload import NS_PER_MS, sent_ms
 
 TOO_FAST: Final = "too-fast"
 LONGEST_TOPIC: Final = 1000
@@ -99,6 +102,23 @@ def hear(session: HostSession, table: PointTable, message: Message) -> Fed:
 def is_birth(fed: Fed) -> bool:
     """Whether a message was a birth that could be read."""
     return fed.kind in BIRTHS and not any(fault.reason == "undecodable" for fault in fed.faults)
+
+
+def as_of_arrival(fed: Fed, message: Message) -> Frame:
+    """What `message` says, with none ahead of its arrival, whether its sender's clock is wrong or the server's.
+
+    What was just read is of then (`Frame.not_ahead`). What is sent late is as old as the sender's own clock says, and
+    so late here too; what that clock had not come to when it was sent is of before it was set back, and left out.
+    """
+    frame, at_ns = fed.frame, message.time_ns
+    sent = sent_ms(message.payload) if fed.historical else None
+    if sent is not None:
+        ahead_ns = min(sent * NS_PER_MS, LATEST_NS) - at_ns
+        if ahead_ns > AHEAD_NS:
+            # All of it, not only what is ahead: what is as old as the clock is ahead would else be of now.
+            frame = replace(frame, time_ns=np.maximum(frame.time_ns - ahead_ns, EARLIEST_NS))
+        frame = frame.take(frame.time_ns <= at_ns + AHEAD_NS)
+    return (frame if fed.ahead is None else Frame.concat([frame, fed.ahead])).not_ahead(at_ns)
 
 
 def _with_standing(fed: Fed) -> Fed:
