@@ -23,7 +23,7 @@ from tocsin_core.ranges import Ranges
 from tocsin_core.readings import GOOD
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_core.sparkplug.edge import Columns
-from tocsin_edge.adapters import spool
+from tocsin_edge.adapters import spool, spool_file
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Part, Spool
 from tocsin_edge.loops import keep, spool_thread
 from tocsin_edge.loops.board import Board
@@ -279,6 +279,45 @@ def test_a_number_that_went_up_from_memory_is_given_out_by_no_later_start(
     with closing(Run(tmp_path, Ahead(2)).spool) as cut:
         assert cut.counters()["batch_last"] > max(batches)
         assert cut.counters()["journal_last"] > max(entries)
+
+
+def test_what_a_disk_did_not_show_at_the_start_is_not_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it may only be read the newest may be out of sight, in the log: it is kept once the disk is back."""
+    monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
+    first, torn = Run(tmp_path), tmp_path / "torn"
+    # What is taken into the file is seen, what is in its log is not.
+    first.spool.recover(1)
+    first.spool.keep([("D", ("X",), sample(1).columns)], [(1, b"raised")])
+    torn.mkdir()
+    for name in ("spool.sqlite", "spool.sqlite-wal"):
+        shutil.copy(tmp_path / name, torn)
+    first.thread.close()
+    read_as = spool_file._reading  # noqa: SLF001 - what it does is not changed
+
+    async def story() -> None:
+        def refuse(*_: object) -> Never:
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+
+        with monkeypatch.context() as disk:
+            disk.setattr(spool_file, "_ready", refuse)
+            disk.setattr(spool_file, "_reading", lambda uri, how: read_as(uri, how) if "immutable" in uri else refuse())
+            run = Run(torn)
+            assert run.spool.uncommitted(0, 2**62, 9) == []
+            running = asyncio.create_task(run.keeper.run())
+            run.entries = [(2, b"returned")]
+            run.keeper.put(sample(2))
+            await eventually_async(lambda: run.told() == [2])
+        await eventually_async(run.mended)
+        batches = await run.thread.call(run.spool.uncommitted, 0, 2**62, 9)
+        assert [int(batch.columns.time_ms[0]) for batch in batches] == [1, 2]
+        assert [each.body for each in run.spool.journal.waiting(0, 9)] == [b"raised", b"returned"]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        run.thread.close()
+
+    asyncio.run(story())
 
 
 def test_a_disk_that_fails_and_is_gone_ends_nothing(

@@ -267,6 +267,23 @@ def test_while_the_disk_hangs_what_it_holds_goes_up_from_memory(
         answers.set()
 
 
+def test_what_was_written_after_it_was_given_up_goes_up_once(bench: Bench) -> None:
+    """The disk may show it before it is taken back, or fail at that: it goes up under the number from memory alone."""
+
+    async def story() -> None:
+        bench.kept(b"a")
+        bench.spool.journal.append([(NOW_MS, b"b")])
+        bench.feed.leave_out(NOW_MS)
+        bench.feed.hold([(NOW_MS, b"b")])
+        far = NUMBERS_LEFT_OUT + 1
+        assert await bench.sent() == [(0, [b"a"], None), (far, [b"b"], None)]
+        await bench.hears(0)
+        assert await bench.sent() == [(far, [b"b"], far)]
+        assert bench.feed.committed == bench.first + far - 1
+
+    play(story)
+
+
 def test_numbers_left_out_after_the_last_entry_are_nobodys_concern(bench: Bench) -> None:
     """Nothing waits then, nothing is sent again for ever, and a host that knows only the last entry did not go back."""
 

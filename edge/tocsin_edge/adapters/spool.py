@@ -208,8 +208,7 @@ class Spool:
                     self._set(counter, now_ms)
                 elif cut:
                     self._set(counter, far_ahead(before, now_ms))
-            for table, counter in (("batches", "batch_last"), ("journal", "journal_last")):
-                highest = self._db.execute(f"SELECT coalesce(max(number), 0) FROM {table}").fetchone()[0]  # noqa: S608 - fixed names
+            for counter, highest in zip(("batch_last", "journal_last"), self.highest(), strict=True):
                 self._set(counter, max(highest, self._counter(counter)))
             self._set("opened_in_boot", now)
             self._update_floor()
@@ -273,6 +272,15 @@ class Spool:
             self._refuse_doubted()
         with self._writing(synced=synced):
             return self._put(parts), self.journal.put(entries)
+
+    def highest(self) -> tuple[int, int]:
+        """Give the highest number of a batch that is there, and of a journal entry; 0 where there is none.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        batch = self._db.execute("SELECT coalesce(max(number), 0) FROM batches").fetchone()[0]
+        return int(batch), self.journal.highest()
 
     def take_back(self, batch: int, entry: int) -> None:
         """Forget what is above number `batch`, and in the journal above `entry`: nobody was told that it is kept.

@@ -72,6 +72,10 @@ class JournalLane:
         self._set("journal_last", max(number, self._value("journal_last")))
         self._update_floor()
 
+    def highest(self) -> int:
+        """Give the highest number of an entry that is there; 0 where there is none."""
+        return int(self._db.execute("SELECT coalesce(max(number), 0) FROM journal").fetchone()[0])
+
     def count_above(self, number: int) -> int:
         """Count the entries above `number`."""
         return int(self._db.execute("SELECT count(*) FROM journal WHERE number > ?", (number,)).fetchone()[0])

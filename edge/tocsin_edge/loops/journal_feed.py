@@ -91,11 +91,16 @@ class JournalFeed:
         found = await self.thread.attempt(unreadable, self.thread.spool.journal.waiting, after, CHUNK)
         if found is None:
             return (here if self._all_here else held) or None
+        found = self._told(found)
         if len(found) == CHUNK:
             return found
         # Some may have been put back meanwhile.
         last = found[-1].number if found else after
         return found + [entry for entry in held if entry.number > last]
+
+    def _told(self, found: list[Entry]) -> list[Entry]:
+        """Leave out what was written after it was given up: it is held, too, under another number."""
+        return [entry for entry in found if entry.number <= self.on_disk]
 
     @property
     def _all_here(self) -> bool:
@@ -112,7 +117,7 @@ class JournalFeed:
             # Where nothing is here, something may be on its way to the disk.
             here = self._above(self.committed) if self._all_here else []
             return here[0].number if here else self.committed + 1
-        waits = first or held
+        waits = self._told(first) or held
         return waits[0].number if waits else newest + 1
 
     async def commit(self, number: int, now_ms: int) -> int:

@@ -105,6 +105,8 @@ class Keeper:
         self._waiting: deque[Sample] = deque()
         self._held: deque[Kept] = deque()
         self._last = self._on_disk = journal.thread.spool.counters()["batch_last"]
+        # A disk that may only be read may show less at the start than is on it.
+        self._all_seen = journal.thread.spool.writable
         self._some = asyncio.Event()
         self._woken = self._closing = False
         self._unsynced: list[Kept] = []
@@ -279,6 +281,9 @@ class Keeper:
             self._retry_later()
             return
         try:
+            if not self._all_seen:
+                self._on_disk, self._journal.on_disk = await self._thread.call(spool.highest)
+                self._all_seen = True
             # Before anybody reads it: what was given up or failed, and is there all the same, is held here too.
             await self._thread.call(spool.take_back, self._on_disk, self._journal.on_disk)
             await self._thread.call(spool.mend)
