@@ -1,21 +1,29 @@
 """Where neither a snapshot nor the stream tells how alarms came about, they stand as the tables have them."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import URL
 
 from tests.cloud.rig import GATEWAY, SITE
-from tests.cloud.test_alarms import Rig, rig
+from tests.cloud.test_alarms import OCCURRENCE, Rig, rig
+from tests.core.plants import SECOND, START_NS, definition, rules_of
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.gateways import ask_rebirth
 from tocsin_cloud.adapters.snapshot import load
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.stream import STREAM, publish_tick
-from tocsin_cloud.loops.rebuilding import KEPT
+from tocsin_cloud.loops.disagreeing import Standing, untold
+from tocsin_cloud.loops.rebuilding import KEPT, Recorded, as_recorded
+from tocsin_core import engine
 from tocsin_core.clock import SystemClock
+from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.plant import AlarmKind
+from tocsin_core.readings import GOOD, Frame
 from tocsin_core.rules import NS
 
 
@@ -160,3 +168,44 @@ def test_what_was_dropped_is_counted_once(tmp_path: Path) -> None:
                 assert told == last - old.position.sequence
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("off_delay_s", [0.0, 5.0])
+@pytest.mark.parametrize("phase", [Phase.ACKNOWLEDGED, Phase.UNACKNOWLEDGED, Phase.RETURNED_UNACKNOWLEDGED])
+def test_a_silence_that_is_found_behind_a_reading_is_another_than_the_one_in_the_tables(
+    phase: Phase, off_delay_s: float
+) -> None:
+    """Its raising waited with a mass of others: it is told, and asks for an answer of its own.
+
+    With an off-delay nobody knows whether the one before has returned: it stands.
+    """
+    alarm = replace(definition("P0", AlarmKind.STALE), after_s=10.0, off_delay_s=off_delay_s)
+    rules, state = rules_of(alarm), engine.initial(rules_of(alarm), START_NS)
+    for second in range(1, 80):
+        now_ns = START_NS + second * SECOND
+        frame = Frame.of([0], [now_ns], [1.0], [GOOD]) if second in {1, 30, 40} else Frame.empty()
+        state, _ = engine.step(state, rules, frame, [], now_ns)
+    first_ns, second_ns = START_NS + 11 * SECOND, START_NS + 50 * SECOND
+    assert (int(state.onset_ns[0]), bool(state.active[0])) == (second_ns, True)
+    row = sql.Occurrence(**OCCURRENCE, id="first", alarm="P0/stale", raised_ns=first_ns)
+    row.phase = phase.text
+    stands, kept = as_recorded(state, rules, Recorded([row], []))
+    steps = list(untold(stands, rules, [Standing("P0/stale", first_ns, phase)], np.arange(1)))
+    if off_delay_s:
+        assert (kept, steps) == ([row], [])
+        return
+    returned = [(Event.RETURN, first_ns)] if phase in (Phase.ACKNOWLEDGED, Phase.UNACKNOWLEDGED) else []
+    assert [(step.event, step.onset_ns) for step in steps] == [*returned, (Event.RAISE, second_ns)]
+    assert not kept
+
+
+def test_a_silence_that_lasts_is_the_one_in_the_tables() -> None:
+    """The stream begins in the midst of it: it is found later than it was raised, and no reading lies in between."""
+    rules = rules_of(replace(definition("P0", AlarmKind.STALE), after_s=10.0))
+    state = engine.initial(rules, START_NS)
+    for second in range(1, 80):
+        state, _ = engine.step(state, rules, Frame.empty(), [], START_NS + second * SECOND)
+    assert state.active[0]
+    row = sql.Occurrence(**OCCURRENCE, id="first", alarm="P0/stale", raised_ns=START_NS - SECOND)
+    stands, kept = as_recorded(state, rules, Recorded([row], []))
+    assert (int(stands.onset_ns[0]), kept) == (START_NS - SECOND, [row])

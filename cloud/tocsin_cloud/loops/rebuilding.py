@@ -17,6 +17,7 @@ from tocsin_core.engine.commands import note_acknowledgement
 from tocsin_core.engine.state import HERE, NEVER
 from tocsin_core.lifecycle import ACTIVE, Phase
 from tocsin_core.rules import NS, Rules
+from tocsin_core.special import Family
 
 if TYPE_CHECKING:
     from tocsin_core.readings import I64
@@ -49,7 +50,8 @@ def as_recorded(state: State, rules: Rules, told: Recorded) -> tuple[State, list
 
     What was replayed of the stream is kept: readings, windows, delays of alarms that it found as they are told. An
     alarm that it found active and that is in no table stays so, and will be told; one that is over there as here is,
-    and one that returned there by a reading later than any found here.
+    and one that returned there by a reading later than any found here. A silence that began behind a reading behind the
+    one that is told is another: it waited with a mass of them (`HeldBack`), and will be told.
     What is active stays so until a reading says otherwise that is later than what is recorded: gateways send what is
     older again.
     """
@@ -57,6 +59,8 @@ def as_recorded(state: State, rules: Rules, told: Recorded) -> tuple[State, list
     stands = engine.restore(engine.snapshot(state, rules), rules)
     over = (stands.phase != Phase.NORMAL) & (~stands.active | (stands.elsewhere != HERE))
     stands.phase[over], stands.active[over] = Phase.NORMAL, False
+    # One that has an off-delay may not have returned by that reading.
+    returns_at_once = (rules.family == Family.STALE) & (rules.delay_ns[:, 1] == 0)
     kept = []
     for row in told.occurrences:
         number = rules.index.get(row.alarm)
@@ -69,6 +73,8 @@ def as_recorded(state: State, rules: Rules, told: Recorded) -> tuple[State, list
             if stands.onset_ns[number] <= row.raised_ns and heard_ns < (row.returned_ns or 0):
                 stands.phase[number], stands.active[number] = Phase.NORMAL, False
             stands.onset_ns[number] = max(stands.onset_ns[number], row.raised_ns)
+            continue
+        if stands.active[number] and returns_at_once[number] and row.raised_ns < heard_ns < stands.onset_ns[number]:
             continue
         if (phase, row.raised_ns) != (state.phase[number], state.onset_ns[number]):
             kept.append(row)
