@@ -71,10 +71,11 @@ class Run:
         self.numbers: list[int] = []
         self.writes: list[tuple[int, bool]] = []
         self.syncs = 0
+        self.known = 0, 0
         self._keep, self._sync = self.spool.keep, self.spool.sync
         self.journal, board = JournalFeed(self.thread), Board((), now_ms)
         self.keeper = Keeper(
-            self.journal, board, clock, self.judge, lambda: (0, 0), self.hand_on, lambda: None, lambda: None
+            self.journal, board, clock, self.judge, lambda: self.known, self.hand_on, lambda: None, lambda: None
         )
 
     def judge(self) -> Verdict:
@@ -347,6 +348,42 @@ def test_a_disk_that_fails_and_is_gone_ends_nothing(
             await asyncio.sleep(0.02)
         await eventually_async(lambda: [*chain(*run.handed_on)] == [*range(1, put + 1)])
         assert run.on_disk() == put
+
+    begin(story)
+
+
+def test_what_comes_while_much_is_forgotten_is_kept_before_the_rest_of_it(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day's batches that were committed at once leave at once: a slow card takes its time for that."""
+    monkeypatch.setattr(spool, "TRIM_CHUNK", 1)
+    monkeypatch.setattr(keep, "TRIM_EVERY_S", 0.0)
+    done: list[str] = []
+
+    async def story(run: Run) -> None:
+        loop, forget, keep_ = asyncio.get_running_loop(), run.spool._forget, run.spool.keep  # noqa: SLF001 - as it is
+
+        def forgotten(rows: Sequence[tuple[int, int]]) -> None:
+            if not done:
+                loop.call_soon_threadsafe(run.keeper.put, sample(3))
+            done.append("forgotten")
+            forget(rows)
+
+        def kept(*args: object, **how: object) -> object:
+            done.append("kept")
+            return keep_(*args, **how)  # type: ignore[arg-type]
+
+        await run.thread.call(run.spool.append, [("D", ("X",), sample(1).columns)] * 5)
+        await run.thread.call(run.spool.commit_upto, 2**62, 1)
+        run.keeper.put(sample(2))
+        await eventually_async(lambda: run.told() == [2])
+        monkeypatch.setattr(run.spool, "_forget", forgotten)
+        monkeypatch.setattr(run.spool, "keep", kept)
+        run.known = spool.ALL
+        run.keeper.wake()
+        await eventually_async(lambda: len(done) == 6)
+        assert done == ["forgotten", "kept", *(["forgotten"] * 4)]
+        assert run.on_disk() == 2
 
     begin(story)
 

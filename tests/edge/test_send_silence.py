@@ -14,6 +14,7 @@ from tests.support.wait import eventually_async
 from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.ranges import Ranges
 from tocsin_core.sparkplug import Command, EdgeDevice, EdgeMetric, EdgeSession, HostSession, Message
+from tocsin_edge.adapters import spool as spools
 from tocsin_edge.adapters.spool import Spool
 from tocsin_edge.loops import send_connection
 from tocsin_edge.loops.board import Board
@@ -132,6 +133,11 @@ class Ear:
             yield await self.words.get()
 
 
+def ignore(_: bytes) -> None:
+    """Take nothing else."""
+    raise AssertionError("nobody says that here")
+
+
 class Bench:
     """A connection over a real spool of a gateway whose host has acknowledged before."""
 
@@ -195,9 +201,6 @@ class Bench:
 def test_the_backlog_does_not_go_again_while_the_historian_is_away(tmp_path: Path) -> None:
     """Over an hour of silences a few go each time, the oldest; live ones go once; what was lost goes when asked for."""
 
-    def ignore(_: bytes) -> None:
-        raise AssertionError("nobody says that here")
-
     async def story() -> None:
         async with asyncio.TaskGroup() as tasks:
             stopping = asyncio.Event()
@@ -241,9 +244,6 @@ def test_a_host_that_went_back_while_the_disk_refuses_gets_what_is_kept_later(
 ) -> None:
     """It says so once: that is done when the disk takes it, and what the host had said before is not."""
 
-    def ignore(_: bytes) -> None:
-        raise AssertionError("nobody says that here")
-
     async def story() -> None:
         async with asyncio.TaskGroup() as tasks:
             stopping = asyncio.Event()
@@ -274,6 +274,51 @@ def test_a_host_that_went_back_while_the_disk_refuses_gets_what_is_kept_later(
             hearing.cancel()
 
     bench = Bench(tmp_path)
+    try:
+        asyncio.run(story())
+    finally:
+        bench.thread.close()
+
+
+def test_a_long_backlog_that_is_acknowledged_at_once_leaves_the_disk_to_others_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes many transactions, on a slow card some time: readings are kept, and nothing hangs, between them."""
+    monkeypatch.setattr(spools, "TRIM_CHUNK", 1)
+    bench = Bench(tmp_path)
+    done: list[str] = []
+    update = bench.spool._update_floor  # noqa: SLF001 - as it is
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        others: list[asyncio.Task[None]] = []
+
+        def another() -> None:
+            others.append(asyncio.create_task(bench.thread.call(done.append, "another's")))
+
+        def committed() -> None:
+            if not done:
+                loop.call_soon_threadsafe(another)
+            done.append("committed")
+            update()
+
+        async with asyncio.TaskGroup() as tasks:
+            stopping = asyncio.Event()
+            running = tasks.create_task(bench.connection.run(stopping, tasks))
+            hearing = tasks.create_task(bench.connection.hear(ignore, ignore, ignore))
+            bench.reads(5)
+            await bench.sent(5)
+            monkeypatch.setattr(bench.spool, "_update_floor", committed)
+            await bench.hears(5)
+            await asyncio.gather(*others)
+            assert done[0] == "committed"
+            assert sorted(done) == ["another's", *(["committed"] * 5)]
+            assert done[-1] == "committed"
+            stopping.set()
+            bench.wake.set()
+            await running
+            hearing.cancel()
+
     try:
         asyncio.run(story())
     finally:

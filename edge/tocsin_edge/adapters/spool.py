@@ -452,6 +452,13 @@ class Spool:
         """
         return self._commit([(0, number)], now_ms)
 
+    def commit_some(self, number: int, now_ms: int) -> bool:
+        """Do a part of `commit_upto`, the oldest, in one transaction; tell whether there was any."""
+        some = self._oldest(f"committed_ms IS NULL AND number <= {number}", CHUNK_BYTES, "uncommitted")
+        if some:
+            self.commit_upto(some[-1][0], now_ms)
+        return bool(some)
+
     def _commit(self, ranges: Sequence[tuple[int, int]], now_ms: int) -> int:
         # SQLite writes all of a row anew: in one transaction everything that waits would need its room twice. What is
         # left for the next ones is noted in the first, so that a kill between them leaves nothing half done.
@@ -553,17 +560,23 @@ class Spool:
         else:
             self._no_growth_told = False
 
+    def forget_some(self, now_ms: int, known: tuple[int, int] = ALL) -> bool:
+        """Do a part of what `trim` does for their age, in one transaction; tell whether there was any."""
+        old = f"committed_ms < {now_ms - self._keep_ms} AND number <= {known[0]}"
+        forgotten = self._oldest(old, CHUNK_BYTES, "committed")
+        if forgotten:
+            self._forget(forgotten)
+        return bool(forgotten)
+
     def _trim(self, now_ms: int, known: tuple[int, int]) -> int:
         lost = 0
         if self._room.refused:
             # The log has room again for what is deleted, once the file has what is in it.
             with self._noting_failure():
                 self._db.execute("PRAGMA wal_checkpoint").fetchall()
-        batch, entry = known
-        old = f"committed_ms < {now_ms - self._keep_ms} AND number <= {batch}"
-        while forgotten := self._oldest(old, CHUNK_BYTES, "committed"):
-            self._forget(forgotten)
-        self.journal.forget(now_ms - self._keep_ms, entry)
+        while self.forget_some(now_ms, known):
+            pass
+        self.journal.forget(now_ms - self._keep_ms, known[1])
         while (excess := self._excess()) > 0:
             committed = self._oldest("committed_ms IS NOT NULL", excess, "committed")
             if committed:

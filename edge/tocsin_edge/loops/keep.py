@@ -314,8 +314,15 @@ class Keeper:
         self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
 
     async def _trim(self) -> None:
-        now_ms = self._clock.now_ns() // NS_PER_MS
-        if await self._thread.attempt(0, self._thread.spool.trim, now_ms, self._known()):
+        now_ms, known, spool = self._clock.now_ns() // NS_PER_MS, self._known(), self._thread.spool
+        nothing = False
+        # After a long outage of the host this is as much as was committed at once: a slow card is not to seem to hang.
+        while await self._thread.attempt(nothing, spool.forget_some, now_ms, known):
+            if self._waiting:
+                # That goes before the rest of it.
+                self._trim_at = self._clock.monotonic()
+                return
+        if await self._thread.attempt(0, spool.trim, now_ms, known):
             self._on_lost()
             # There is room now for what waits in memory.
             self._retry_at = self._clock.monotonic()

@@ -478,9 +478,12 @@ class Connection:
 
     async def _pay(self) -> None:
         """Write down the host's word; what the disk does not take now it is owed until it takes it."""
-        refused = -1
+        refused, nothing = -1, False
         if self._owed is None:
             return
+        # After a long outage of the host it may be a day's batches: others use the disk, too, between parts of them.
+        while await self._thread.attempt(nothing, self._spool.commit_some, self._owed, self._now_ms()):
+            pass
         floor = await self._thread.attempt(refused, self._spool.commit_upto, self._owed, self._now_ms())
         if floor != refused:
             # Above it numbers were left out or given up: the host waits for them until it is told.
