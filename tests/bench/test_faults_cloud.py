@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import psutil
@@ -20,12 +20,14 @@ from tests.support.database import tell
 from tests.support.wait import eventually_async
 from tocsin_cli.bench import app
 from tocsin_cli.bench.faults_cloud import Record
+from tocsin_cli.bench.faults_cloud_account import Account
 from tocsin_cli.bench.faults_cloud_bed import Part, Row, Tables, points_of, running, write_plant
 from tocsin_cli.bench.faults_cloud_gateway import Course, Gateway
 from tocsin_cli.bench.faults_cloud_listener import listening
 from tocsin_cli.bench.faults_cloud_script import FAULTS, Target, script
 from tocsin_cli.bench.faults_cloud_takeover import Moment, Roles
 from tocsin_cli.bench.faults_cloud_tally import Alarms, Delivery, Messages, alarms, messages, readings
+from tocsin_cli.bench.faults_diary import Diary
 from tocsin_cli.bench.faults_tally import Count
 from tocsin_cloud.adapters.channels import Channels, Letter
 from tocsin_cloud.adapters.lease import PATIENCE_S, Lease
@@ -118,6 +120,36 @@ def test_the_worst_takeover_is_that_of_all_faults() -> None:
     assert record.by_fault()[str(holder)] == {"cycles": 2, "takeovers": 3, "median_s": 2.5, "worst_s": 3.0}
     assert record.by_fault()[str(standby)] == {"cycles": 1, "takeovers": 0}
     assert Record().worst_takeover_s() == 0
+
+
+def test_a_long_takeover_is_told_with_what_went_on_meanwhile(tmp_path: Path) -> None:
+    """What the bench did, and what each part said of it, in their order; what was long before is left out."""
+    clock, log = HandClock(), tmp_path / "worker-1.log"
+    diary = Diary(clock)
+
+    def said(event: str) -> str:
+        return json.dumps(
+            {"lease": "alarms", "event": event, "level": "info", "timestamp": diary.utc(0.0)[:-1] + "999Z"}
+        )
+
+    async def story() -> dict[str, Any]:
+        async with running([part := Part(["sleep", "300"], log, diary=diary)]):
+            await eventually_async(lambda: part.pid is not None)
+            account = Account(diary, [part], clock)
+            before = account.turns()
+            log.write_text(said("lease taken") + "\nno line of a log\n{}\n", encoding="utf-8")
+            diary.lines.insert(0, "2000-01-01T00:00:00.000Z long before")
+            clock.move(7.5)
+            diary.note("killed")
+            clock.move(0.5)
+            return account.of("the work of alarms", 1.0, before)
+
+    found = asyncio.run(story())
+    begins, *more = found["account"]
+    assert " worker-1 begins as process " in begins
+    assert [line[24:] for line in more] == [" worker-1: lease taken lease=alarms", " killed"]
+    assert (found["what"], found["since"], found["took_s"]) == ("the work of alarms", diary.utc(1.0), 7.0)
+    assert set(found["processor"]["worker-1"]) == {"ran_s", "waited_s"}
 
 
 def test_the_work_of_a_role_is_known_by_what_it_leaves(tmp_path: Path) -> None:

