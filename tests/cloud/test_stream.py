@@ -197,6 +197,32 @@ def test_no_gap_and_no_repeat_over_a_killed_server(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_feed_does_not_wait_for_the_silence_of_a_server_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the connection is back it reads on, though nothing has been silent for long."""
+    monkeypatch.setattr(stream, "SILENT_S", 3600.0)
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client = await connect(server.url, "test")
+            await ensure_stream(client, SMALL)
+            feed = Feed(client, START, SystemClock())
+            await publish_tick(client, "a", 0)
+            await take(feed, 1)
+            killed = server.pid
+            assert killed is not None
+            os.kill(killed, signal.SIGKILL)
+            await eventually_async(lambda: client.stats["reconnects"] > 0 and client.is_connected)
+            await publish_tick(client, "a", NS)
+            assert [message.sequence for message in await take(feed, 1)] == [2]
+            assert feed.restarts == 2
+            await feed.close()
+            await client.close()
+
+    asyncio.run(story())
+
+
 def test_a_slow_reader_holds_the_server_back(tmp_path: Path) -> None:
     """A backlog larger than any window is not poured into memory at once, and still comes whole."""
     size, n = 20_000, 3_000

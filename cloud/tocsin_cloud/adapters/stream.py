@@ -277,6 +277,8 @@ class Feed:
         self._waiting: deque[Msg] = deque()
         self._arrived = asyncio.Event()
         self._subscription: Subscription | None = None
+        # How often the client had come back to a server when the consumer was made.
+        self._reconnects = 0
         self._consumer_sequence = 0
         # Whether the next message taken has the number after the last one's, where nothing was dropped.
         self._numbered_on = False
@@ -334,8 +336,8 @@ class Feed:
             left = deadline - now
             if taken or left <= 0 or (until is not None and self.idle):
                 return taken
-            if self._subscription is not None and self._clock.monotonic() - self._heard > SILENT_S:
-                await self._drop("silent")
+            if self._subscription is not None and (lost := self._lost()) is not None:
+                await self._drop(lost)
                 continue
             self._arrived.clear()
             if not self._waiting:
@@ -344,6 +346,13 @@ class Feed:
                         await self._arrived.wait()
                 except TimeoutError:
                     continue
+
+    def _lost(self) -> str | None:
+        """Why nothing more is expected of the consumer; None where something is."""
+        if self._client.stats["reconnects"] != self._reconnects:
+            # It is in the memory of one server, which may have died: to find out by its silence takes seconds.
+            return "reconnected"
+        return "silent" if self._clock.monotonic() - self._heard > SILENT_S else None
 
     def repeats(self, message: Message) -> bool:
         """Whether a message that was taken had been read before this feed began."""
@@ -431,7 +440,7 @@ class Feed:
     async def _restarted(self) -> bool:
         if not self._client.is_connected:
             return False
-        inbox = self._client.new_inbox()
+        inbox, self._reconnects = self._client.new_inbox(), self._client.stats["reconnects"]
         try:
             config = await self._behind_last()
             config.deliver_subject = inbox
