@@ -1,21 +1,47 @@
 """A historian on another machine: it goes on where the last one shared that it was, if that is later than its own."""
 
 import asyncio
+import os
+import signal
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.cloud.rig import SITE, candidate
+from tests.cloud.rig import SITE, broker, candidate
 from tests.cloud.test_computed import surroundings
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.lease import hold
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
+from tocsin_cloud.adapters.stream import connect, ensure_stream
 from tocsin_cloud.loops import historian
 from tocsin_cloud.loops.historian import Historian
 from tocsin_cloud.loops.shared_state import SharedState
+from tocsin_cloud.settings import StreamSettings
+
+
+def test_a_server_that_is_killed_while_it_is_asked_is_asked_again(tmp_path: Path) -> None:
+    """Who begins just then has the snapshot once the server is back, and does not wait for answers of the dead one."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client = await connect(server.url, "test")
+            await ensure_stream(client, StreamSettings(max_bytes=1 << 28))
+            store = SnapshotStore(client, "x")
+            assert await store.put(b"snapshot", 2)
+            assert await store.later_than(2) is None
+            killed, asked = server.pid, client.stats["out_msgs"]
+            assert killed is not None
+            os.kill(killed, signal.SIGSTOP)
+            reading = asyncio.create_task(store.later_than(1))
+            await eventually_async(lambda: client.stats["out_msgs"] > asked)
+            os.kill(killed, signal.SIGKILL)
+            assert await reading == b"snapshot"
+            await client.close()
+
+    asyncio.run(story())
 
 
 def test_the_next_historian_goes_on_where_the_last_one_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from tocsin_cloud.adapters.stream import STREAM
 
 BUCKET: Final = "tocsin-snapshots"
 PATIENCE_S: Final = 120.0
+LOOK_S: Final = 0.25
 FASTEST: Final = 1  # zlib's level: most of the arrays' gain at the least of its cost
 
 log = structlog.get_logger()
@@ -43,20 +44,39 @@ class SnapshotStore:
 
     async def later_than(self, time_ns: int) -> bytes | None:
         """The snapshot, if there is one of later than `time_ns`; numbers would begin anew with a rebuilt stream."""
-        packed = BytesIO()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                store = await self._client.jetstream().object_store(BUCKET)
-                info = await store.get_info(self._name)
-                if int(info.description or 0) <= time_ns:
-                    return None
-                await store.get(self._name, writeinto=packed)
-            return await asyncio.to_thread(zlib.decompress, packed.getbuffer())
+                packed = await self._packed(time_ns)
+            return None if packed is None else await asyncio.to_thread(zlib.decompress, packed)
         except (BucketNotFoundError, ObjectNotFoundError):
             return None
         except (NatsError, TimeoutError, OSError, ValueError, zlib.error) as error:
             log.warning("shared snapshot not read", reason=str(error) or repr(error))
             return None
+
+    async def _packed(self, time_ns: int) -> memoryview | None:
+        """As `later_than`, packed; from the beginning once more whenever the connection was lost.
+
+        Nobody answers what was asked before that, and whoever waits here does not look at its lease.
+        """
+        while True:
+            reconnects = self._client.stats["reconnects"]
+            reading = asyncio.create_task(self._read(time_ns), name="shared snapshot")
+            try:
+                while self._client.stats["reconnects"] == reconnects:
+                    if (await asyncio.wait([reading], timeout=LOOK_S))[0]:
+                        return await reading
+            finally:
+                reading.cancel()
+
+    async def _read(self, time_ns: int) -> memoryview | None:
+        packed = BytesIO()
+        store = await self._client.jetstream().object_store(BUCKET)
+        info = await store.get_info(self._name)
+        if int(info.description or 0) <= time_ns:
+            return None
+        await store.get(self._name, writeinto=packed)
+        return packed.getbuffer()
 
     async def _bucket(self) -> ObjectStore:
         stream = self._client.jetstream()
