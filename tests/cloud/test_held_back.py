@@ -12,14 +12,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
-from tests.cloud.rig import PLANT, POINT
+from tests.cloud.rig import PLANT, POINT, depose
 from tests.cloud.test_alarms import Rig, UnansweringDatabase, rig
-from tests.cloud.test_callings import CrashingDatabase, restarted, ticking
+from tests.cloud.test_callings import CrashingDatabase, ended, restarted, ticking
 from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
+from tocsin_cloud.adapters.lease import LeaseLostError
 from tocsin_cloud.adapters.sql import models as sql
-from tocsin_cloud.adapters.stream import Position
+from tocsin_cloud.adapters.stream import STREAM, Position
 from tocsin_cloud.loops import alarms, held_back
 from tocsin_cloud.loops.disagreeing import Standing, orphans, untold
 from tocsin_cloud.loops.held_back import HeldBack
@@ -311,3 +312,53 @@ def test_what_waits_when_a_worker_ends_is_committed_by_the_next_one_once(
             assert await committed(r, ["raise"])
 
     asyncio.run(story())
+
+
+def test_a_candidate_that_began_before_there_was_a_snapshot_tells_what_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four silences that are over one is committed: who takes over knows the others by the first snapshot kept."""
+    monkeypatch.setattr(held_back, "PORTION", 1)
+    monkeypatch.setattr(alarms, "REST_S", 3600.0)
+
+    async def story() -> None:
+        async with rig(tmp_path, None, METRICS) as r:
+            r.plant = silent_soon(tmp_path / "silent")
+            holder, live = r.worker(), r.live
+            working = asyncio.create_task(holder.run())
+            async with ticking(r) as ticks:
+                await eventually_async(lambda: _transitions(r, 1))
+                r.folder = tmp_path / "elsewhere"
+                r.folder.mkdir()
+                candidate = r.worker()
+                await candidate.follow(0.0)
+                assert candidate.behind > 0
+                following = asyncio.create_task(candidate.run())
+                ticks.cancel()
+                await r.gateway.send(dict.fromkeys(range(4), 1.0))
+                index = [r.plant.point_index[alarm.removesuffix("/stale")] for alarm in SILENCES]
+                await eventually_async(lambda: bool((live.value[index] == 1.0).all()))
+                over = (await r.client.jsm().stream_info(STREAM)).state.last_seq
+
+                async def noted() -> bool:
+                    await r.gateway.send(dict.fromkeys(range(4), 1.0))
+                    return holder.position.sequence >= over
+
+                await eventually_async(noted)
+                (r.folder / "s.npz").write_bytes((tmp_path / "s.npz").read_bytes())
+                await eventually_async(lambda: candidate.behind == 0)
+                assert await _transitions(r, 1)
+                monkeypatch.setattr(alarms, "REST_S", 0.0)
+                await depose(r.database)
+                # The lease is lost to whatever of the holder writes next: one or two say so.
+                await asyncio.wait([working])
+                assert isinstance(working.exception(), LeaseLostError | ExceptionGroup)
+                await eventually_async(lambda: committed(r, ["raise", "return"]))
+            assert r.metrics.registry.get_sample_value("tocsin_engine_rebuilt_timestamp_seconds") == 0
+            await ended(following)
+
+    asyncio.run(story())
+
+
+async def _transitions(r: Rig, number: int) -> bool:
+    return len(await r.all(sql.Transition)) == number

@@ -73,6 +73,8 @@ RETRY_S: Final = 0.5
 # Between two portions of what waits. Whoever finds SQLite writing looks again at least every 0.1 s.
 REST_S: Final = 0.15
 SNAPSHOT_REST: Final = 50
+# So long a candidate waits for the first snapshot there is: a holder keeps and shares it ten seconds after its start.
+FIRST_SNAPSHOT_S: Final = 60.0
 TICK: Final = "tocsin/tick/"
 COMMAND: Final = "tocsin/command/"
 NOT_UNDERSTOOD: Final = "the command is not understood"
@@ -141,6 +143,7 @@ class AlarmsWorker:
         self._keep_at = 0.0  # when the next snapshot is due (monotonic s)
         self._saving: asyncio.Task[None] | None = None
         self._share_at = 0.0  # when the next snapshot goes to other machines (monotonic s)
+        self._begin_by = parts.clock.monotonic() + FIRST_SNAPSHOT_S
         self._caught_up = False
         self._clean = False  # nothing in the engine waits for its commit, or whoever goes on finds it
         self._held_back = HeldBack(self._rules)
@@ -187,15 +190,26 @@ class AlarmsWorker:
         deadline = parts.clock.monotonic() + seconds
         try:
             progress = await self._progress()
-            self._holders = progress.position
-            feed = await self._opened(progress)
-            await self._catch_up(feed, progress.position, deadline)
-            parts.outlet.drop(progress.computed)
-            if parts.outlet.first is None and self._snapshot_is_due():
-                self._keep_snapshot()
+            self._holders = committed = progress.position
+            if self._feed is None and (await self._load(committed) or not self._waits_for_a_snapshot(committed)):
+                self._begin(committed)
+            if self._feed is not None:
+                feed = await self._opened(progress)
+                await self._catch_up(feed, committed, deadline)
+                parts.outlet.drop(progress.computed)
+                if parts.outlet.first is None and self._snapshot_is_due():
+                    self._keep_snapshot()
         except DatabaseAwayError as error:
             log.warning("standing by without the database", reason=error.reason)
         await asyncio.sleep(max(0.0, deadline - parts.clock.monotonic()))
+
+    def _waits_for_a_snapshot(self, committed: Position) -> bool:
+        """Whether a candidate that has none does not begin yet.
+
+        It could not be sure to hear all that led to what is committed. At a takeover alarms would stand as the tables
+        say, and these lack what the holder holds back.
+        """
+        return committed != START and self._parts.clock.monotonic() < self._begin_by
 
     async def work(self) -> None:
         """Take over from what is committed, and work until cancelled. The lease must be ours.
@@ -241,15 +255,19 @@ class AlarmsWorker:
 
     async def _opened(self, progress: Progress) -> Feed:
         """The stream behind what the engine knows: at first, that is what the snapshot holds."""
-        parts = self._parts
         if self._feed is None:
             await self._load(progress.position)
-            self._bare = self._read == START != progress.position
-            self._feed = Feed(parts.client, self._read, parts.clock, parts.subjects, self._note_dropped)
-        elif progress.position.sequence < self._read.sequence and progress.position.time_ns < self._read.time_ns:
+            return self._begin(progress.position)
+        if progress.position.sequence < self._read.sequence and progress.position.time_ns < self._read.time_ns:
             raise DatabaseSetBackError(
                 f"committed is message {progress.position.sequence}, after {self._read.sequence} was"
             )
+        return self._feed
+
+    def _begin(self, committed: Position) -> Feed:
+        parts = self._parts
+        self._bare = self._read == START != committed
+        self._feed = Feed(parts.client, self._read, parts.clock, parts.subjects, self._note_dropped)
         return self._feed
 
     def _note_dropped(self, messages: int) -> None:
@@ -328,28 +346,29 @@ class AlarmsWorker:
         for gateway, alarms in self._delegation.disagreements(self._state).items():
             self._parts.metrics.disagreements.labels(gateway).set(alarms)
 
-    async def _load(self, committed: Position) -> None:
-        """Start from the snapshot, or from nothing where there is none that can be used."""
+    async def _load(self, committed: Position) -> bool:
+        """Start from the snapshot, or from nothing where there is none that can be used; whether there is any."""
         parts = self._parts
         self._keep_at = parts.clock.monotonic() + parts.settings.snapshot_interval_s
         try:
             held = await self._latest_snapshot()
             if held is None:
-                return
+                return False
             if held.position.sequence > committed.sequence and held.position.time_ns > committed.time_ns:
                 # SQL was put back to an older state: what it lacks must be decided again. A higher number of an earlier
                 # time is of a stream that is lost: the new one is read on by time.
                 log.warning("snapshot is ahead of the database and is left aside", snapshot=held.position.sequence)
-                return
+                return True
             state = await asyncio.to_thread(engine.restore, held.engine, self._rules)
             session = Hearing.restore(held.session, parts.live.table, parts.limits)
         except (ValueError, SnapshotError) as error:
             log.error("snapshot cannot be used: replaying the stream", reason=str(error))  # noqa: TRY400 -- the message is the reason
-            return
+            return True
         self._state, self._session = state, session
         parts.live.restore(Known(held.gateways, held.ids, held.time_ns, held.value, held.quality))
         self._delegation.restore(Kept(held.journals, held.deciding, held.alike, held.theirs), state)
         self._read = self._kept = held.position
+        return True
 
     async def _latest_snapshot(self) -> Snapshot | None:
         """The snapshot in the file, or a later one that another machine has shared.
