@@ -34,6 +34,7 @@ _TIME_TO_LIMIT, _ABNORMAL, _LOOP, _BAD, _STALE = (
 )
 _FIRST = np.asarray(0, np.int32)
 _NS, _ZERO, _FAR_OFF, _NEVER = np.asarray(float(NS)), np.asarray(0.0), np.asarray(np.inf), np.asarray(NEVER)
+_TWO, _FOUR = np.asarray(2), np.asarray(4)
 # The answer that turns an alarm: one that is not active, one that is.
 _TURNS: Final = np.asarray([TRUE, FALSE])
 
@@ -204,7 +205,7 @@ def judge(state: State, rules: Rules, judging: Judging, moves: list[Move]) -> No
     """Every definition of the points judged, whose readings are in the state and in the trends."""
     definition, source = members(rules.first, judging.point)
     active = state.active[definition]
-    row = 4 * definition
+    row = _FOUR * definition
     row += active
     value = judging.value[source]
     turning = value <= rules.low.take(row)
@@ -252,8 +253,10 @@ def _judge_trends(state: State, rules: Rules, definition: I64, active: Bool, tur
     alarms = OnTrends(here, trend, rules.sign[number], rules.setpoint[number], rules.deadband[number], early, outside)
     expected, horizon_s = Expectation(*state.expected.take(trend, axis=1)), rules.trend_horizon_s[trend]
     ahead = detect.time_to_limit(expected, state.trend_value[trend], alarms.sign, alarms.setpoint, horizon_s)
-    beyond = np.where(early, ahead, detect.rate(expected, alarms.setpoint))
-    turns = np.where(active, beyond < -alarms.deadband, beyond >= _ZERO)
+    beyond = detect.rate(expected, alarms.setpoint)
+    np.copyto(beyond, ahead, where=early)
+    turns = beyond >= _ZERO
+    np.copyto(turns, beyond < -alarms.deadband, where=active)
     turns &= expected.noise < _FAR_OFF
     turns = turns > outside
     raising = (turns > active).nonzero()[0]
@@ -298,7 +301,7 @@ def _settle(state: State, rules: Rules, asked: _Asked, judging: Judging, turning
     state.due_ns[judging.point] = FAR
     if not len(at):
         return
-    time_ns, end_ns = judging.time_ns[reading], rules.delay_ns.take(2 * number + active[at])
+    time_ns, end_ns = judging.time_ns[reading], rules.delay_ns.take(_TWO * number + active[at])
     if good is not None:
         unsure = (rules.family[number] == _BAD) & ~active[at] & ~is_bad(judging.quality[reading])
         end_ns[unsure] = rules.after_ns[number[unsure]]
@@ -328,7 +331,7 @@ def _turn(state: State, rules: Rules, due: _Due, judging: Judging, moves: list[M
     """
     number, reading, late_ns = due
     decider = state.elsewhere[number]
-    if decider.any():
+    if np.count_nonzero(decider):
         silent = (decider == ELSEWHERE) & ~state.active[number] & (late_ns > PATIENCE_NS)
         state.elsewhere[number[silent]] = OURS_UNTIL_TOLD
         ours = (decider != ELSEWHERE) | silent

@@ -16,7 +16,7 @@ _PHASES: Final = np.asarray(Phase, np.object_)
 # What turns an alarm that is not active, one that is, and one that is and latches.
 _TURNING: Final = np.asarray([Event.RAISE, Event.RETURN, Event.RETURN_LATCHED])
 # As arrays: it takes several times as long with an enum, twice with a number.
-_NORMAL, _NOT_SHELVED = np.asarray(Phase.NORMAL, np.uint8), np.asarray(0)
+_NORMAL, _NOT_SHELVED = np.asarray(Phase.NORMAL, np.int64), np.asarray(0)
 # A quarter of the time of the class's own way: ten thousand alarms may come at once.
 _transition: Final = partial(tuple.__new__, Transition)
 
@@ -25,8 +25,8 @@ def turn(state: State, rules: Rules, number: I64, time_ns: I64, value: F64) -> l
     """Turn the conditions of the alarms `number` (each once): raise those not active, return those that are."""
     active = state.active[number]
     raising = ~active
-    before, onset = state.phase[number], state.onset_ns[number]
-    event = _TURNING.take(active.view(np.int8) + (active & rules.latching[number]))
+    before, onset = state.phase[number].astype(np.int64), state.onset_ns[number]
+    event = _TURNING[active.astype(np.int64) + (active & rules.latching[number])]
     after = NEXT[before, event]
     superseded = onset * (raising & (before != _NORMAL))
     np.copyto(onset, time_ns, where=raising)
