@@ -18,7 +18,18 @@ from tests.cloud.rig import depose
 from tests.support.database import tell
 from tests.support.postgres import on_both
 from tests.support.wait import eventually_async
-from tocsin_cloud.adapters.lease import BEAT_S, NOBODY, PATIENCE_S, TRUST_S, Lease, LeaseLostError, Row, Watch, hold
+from tocsin_cloud.adapters.lease import (
+    BEAT_S,
+    GRACE_S,
+    NOBODY,
+    PATIENCE_S,
+    TRUST_S,
+    Lease,
+    LeaseLostError,
+    Row,
+    Watch,
+    hold,
+)
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_core.clock import SystemClock
 
@@ -49,6 +60,7 @@ class Bearers(RuleBasedStateMachine):
         """A candidate reads the row, may hesitate, decides, may hesitate again, and swaps what it has seen."""
         if self.renewed[who] is not None:
             return
+        self.watches[who].ask(self.clock(who))
         seen = self.row
         self.now += seconds
         began = self.clock(who)
@@ -111,6 +123,49 @@ def test_a_released_lease_is_taken_without_waiting() -> None:
     assert watch.may_take(NOBODY, 0.0)
     assert not watch.may_take(Row("p", 1, 0), 1.0)
     assert watch.may_take(Row("", 1, 0), 1.0)
+
+
+def test_looks_without_an_answer_do_not_show_that_a_holder_stands_still() -> None:
+    """The first answer after them leaves the holder its moment."""
+    watch, row = Watch(), Row("p", 1, 0)
+    assert not watch.may_take(row, 0.0)
+    for asked_s in (0.25, 0.5, PATIENCE_S):
+        watch.ask(asked_s)
+    assert not watch.may_take(row, PATIENCE_S)
+    watch.ask(PATIENCE_S + 0.9 * GRACE_S)
+    assert not watch.may_take(row, PATIENCE_S + 0.9 * GRACE_S)
+    assert watch.may_take(row, PATIENCE_S + 1.001 * GRACE_S)
+
+
+@on_both
+def test_a_database_that_was_away_costs_nobody_its_lease(sql_url: URL) -> None:
+    """Its holder could not renew it either: it has a moment for that, once. One that is gone has it for no longer."""
+    away_s = PATIENCE_S
+
+    async def story(database: Database) -> None:
+        clock = HandClock()
+        first, second = (Lease(database, "alarms", name, clock) for name in ("first", "second"))
+
+        def stand_still(*_told: object) -> None:
+            clock.move(away_s)
+
+        async def look_late() -> bool:
+            event.listen(Engine, "before_cursor_execute", stand_still, once=True)
+            return await second.take()
+
+        assert await first.take()
+        assert not await second.take()
+        assert not await look_late()
+        clock.move(0.9 * GRACE_S)
+        assert not await second.take()
+        async with first.write():
+            pass
+        assert not await second.take()
+        assert not await look_late()
+        clock.move(0.5 * GRACE_S)
+        assert await look_late()
+
+    tell(sql_url, story)
 
 
 @on_both

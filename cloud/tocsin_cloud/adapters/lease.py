@@ -22,6 +22,8 @@ LOOK_S: Final = 0.25
 BEAT_S: Final = 0.5
 # A row that has not moved for so long by the candidate's own clock may be taken.
 PATIENCE_S: Final = 2.0
+# So much of that is left once a database answers that was away: its holder, too, could not renew the row meanwhile.
+GRACE_S: Final = 2 * BEAT_S
 # For so long after a renewal began, its holder knows that nobody can have taken the row yet.
 TRUST_S: Final = 1.5
 RENEWALS: Final = 3
@@ -50,11 +52,22 @@ class Watch:
         """Have seen nothing yet."""
         self._seen: Row | None = None
         self._since_s = 0.0
+        self._asked_s: float | None = None
+        self._graced = False
+
+    def ask(self, now_s: float) -> None:
+        """Note that the row is asked for; the database may not answer, or after long."""
+        self._asked_s = now_s if self._asked_s is None else self._asked_s
 
     def may_take(self, row: Row, now_s: float) -> bool:
         """Whether the lease may be taken, having just read `row`; `now_s` is the own monotonic clock."""
+        asked_s, self._asked_s = self._asked_s, None
         if row != self._seen:
-            self._seen, self._since_s = row, now_s
+            self._seen, self._since_s, self._graced = row, now_s, False
+        latest_s = now_s - (PATIENCE_S - GRACE_S)
+        if asked_s is not None and now_s - asked_s > BEAT_S and self._since_s < latest_s and not self._graced:
+            # Once for a row: a database that is slow each time keeps nobody from taking over.
+            self._since_s, self._graced = latest_s, True
         return not row.holder or now_s - self._since_s >= PATIENCE_S
 
 
@@ -85,6 +98,7 @@ class Lease:
         Raises:
             DatabaseAwayError: the database does not answer.
         """
+        self._watch.ask(self._clock.monotonic())
         async with self._database.read() as session:
             row = await _row(session, self.name)
         self.stands_by, began_s = True, self._clock.monotonic()
