@@ -477,6 +477,43 @@ def test_a_disk_that_hangs_holds_nothing_up_and_takes_everything_once(
         answers.set()
 
 
+@pytest.mark.parametrize("comes", [1, MANY])
+def test_what_comes_while_the_disk_takes_what_waited_goes_up_before_the_rest_of_it(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch, comes: int
+) -> None:
+    """A card that was in trouble may be slow for long; all is kept in the end, also where as much comes as it takes."""
+    monkeypatch.setattr(keep, "RETRY_FIRST_S", HOUR_S)
+    monkeypatch.setattr(keep, "CHUNK", 1)
+
+    async def story(run: Run) -> None:
+        loop, append, handed_on = asyncio.get_running_loop(), run.spool.append, list[list[int]]()
+
+        def refuse(*_: object, **__: object) -> Never:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        def appended(parts: Sequence[Part], numbers: Sequence[int]) -> list[int]:
+            handed_on.append(run.told())
+            if len(handed_on) <= comes:
+                loop.call_soon_threadsafe(run.keeper.put, sample(3 + len(handed_on)))
+            return append(parts, numbers)
+
+        with monkeypatch.context() as disk:
+            disk.setattr(run.spool, "keep", refuse)
+            for time_ms in (1, 2, 3):
+                run.keeper.put(sample(time_ms))
+                await eventually_async(lambda: run.told() == [*range(1, time_ms + 1)])  # noqa: B023 - within this turn
+        monkeypatch.setattr(run.spool, "append", appended)
+        monkeypatch.setattr(run.keeper, "_retry_at", 0.0)
+        await eventually_async(run.mended)
+        assert handed_on[:2] == [[1, 2, 3], [1, 2, 3, 4]]
+        assert len(handed_on) < MANY
+        in_all = 3 + min(comes, len(handed_on))
+        await eventually_async(lambda: run.told() == [*range(1, in_all + 1)])
+        assert run.on_disk() == in_all
+
+    begin(story)
+
+
 def test_a_sync_that_hangs_holds_no_reading_up(begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written is handed on, and so is what comes then; all of it is on disk once the disk answers."""
     monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)

@@ -115,6 +115,7 @@ class Keeper:
         self._sync_at = self._write_at = 0.0
         self._retry_at = self._told_at = self._trim_at = 0.0
         self._retry_s = RETRY_FIRST_S
+        self._left = MOST_WAITING
         self.trouble = ""
         self.lost = 0
 
@@ -255,7 +256,7 @@ class Keeper:
         self._last = far_ahead(self._last, now_ms)
         self._journal.leave_out(now_ms)
         now = self._clock.monotonic()
-        self._told_at, self._retry_s = now, RETRY_FIRST_S
+        self._told_at, self._retry_s, self._left = now, RETRY_FIRST_S, MOST_WAITING
         self._retry_at = now + self._retry_s
         # A full disk may have room as soon as the oldest has gone.
         self._trim_at = now
@@ -288,13 +289,9 @@ class Keeper:
             await self._thread.call(spool.take_back, self._on_disk, self._journal.on_disk)
             await self._thread.call(spool.mend)
             await self._journal.put_back()
-            while self._held:
-                some = list(islice(self._held, CHUNK))
-                parts = [_part(kept.sample) for kept in some]
-                await self._thread.call(spool.append, parts, [kept.number for kept in some])
-                self._on_disk = some[-1].number
-                for _ in some:
-                    self._held.popleft()
+            if not await self._put_back():
+                self._retry_at = self._clock.monotonic()
+                return
             # What was left out may have been told: it is given out to nothing else.
             await self._thread.call(spool.go_on_above, self._last, self._journal.newest)
             if self.lost:
@@ -308,6 +305,25 @@ class Keeper:
         log.warning("spool takes readings again", lost_meanwhile=self.lost)
         self.trouble, self.lost = "", 0
         self._on_back()
+
+    async def _put_back(self) -> bool:
+        """Let the disk take what is held; False where it has a part, and something else has come.
+
+        That goes up before the rest is kept, which may take a slow card long; where more comes than a card takes in
+        small parts, nothing is let in between.
+        """
+        while self._held:
+            some = list(islice(self._held, CHUNK))
+            numbers = [kept.number for kept in some]
+            await self._thread.call(self._thread.spool.append, [_part(kept.sample) for kept in some], numbers)
+            self._on_disk = numbers[-1]
+            for _ in some:
+                self._held.popleft()
+            left = len(self._held)
+            if self._waiting and not self._closing and 0 < left < self._left:
+                self._left = left
+                return False
+        return True
 
     def _retry_later(self) -> None:
         self._retry_at = self._clock.monotonic() + self._retry_s
