@@ -23,6 +23,7 @@ from tocsin_core.readings import BAD_NOT_CONNECTED, GOOD
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, parse_command
 from tocsin_core.sparkplug.edge import unknown_columns
 from tocsin_edge.adapters import local_broker
+from tocsin_edge.loops import listen
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.listen import Listener
 from tocsin_edge.loops.sensor import Sensor
@@ -288,17 +289,24 @@ def test_a_gateway_without_the_brokers_program_goes_on(tmp_path: Path, monkeypat
     asyncio.run(story())
 
 
-def test_a_subscription_that_the_broker_refuses_is_told_and_the_others_are_heard(tmp_path: Path) -> None:
-    """A broker that grants one topic only: the other sensor is counted as refused and is bad, the first is read."""
-    mqtt = free_port()
+def test_a_subscription_that_the_broker_refuses_is_told_and_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that grants one topic only: the other sensor is counted as refused and bad until it may be heard."""
+    monkeypatch.setattr(listen, "ASK_AGAIN_S", 0.1)
+    mqtt, client = free_port(), free_port()
     config = tmp_path / "nats.conf"
-    config.write_text(
-        f"server_name: test\nlisten: 127.0.0.1:{free_port()}\njetstream {{ store_dir: {str(tmp_path)!r} }}\n"
-        f"mqtt {{ listen: 127.0.0.1:{mqtt} }}\n"
-        'authorization { users: [{ user: gw, password: pw, permissions: { publish: [">"],'
-        ' subscribe: { deny: ["secret"] } } }] }\n',
-        encoding="utf-8",
-    )
+
+    def deny(*topics: str) -> None:
+        config.write_text(
+            f"server_name: test\nlisten: 127.0.0.1:{client}\njetstream {{ store_dir: {str(tmp_path)!r} }}\n"
+            f"mqtt {{ listen: 127.0.0.1:{mqtt} }}\n"
+            'authorization { users: [{ user: gw, password: pw, permissions: { publish: [">"],'
+            f" subscribe: {{ deny: {[*topics]} }} }} }}] }}\n",
+            encoding="utf-8",
+        )
+
+    deny("secret")
     broker = Broker([local_broker.program(), "-c", str(config)], mqtt)
     broker.start()
 
@@ -310,6 +318,15 @@ def test_a_subscription_that_the_broker_refuses_is_told_and_the_others_are_heard
             await sensor.publish("open", '{"v": 1}', qos=1)
             await eventually_async(lambda: (1.0, GOOD) in plant.of("A"))
             await eventually_async(lambda: plant.of("B") and plant.of("B")[-1][1] == BAD_NOT_CONNECTED)
+            deny()
+            broker.reload()
+
+            async def heard() -> bool:
+                await sensor.publish("secret", '{"v": 2}', qos=1)
+                return (2.0, GOOD) in plant.of("B")
+
+            await eventually_async(heard)
+            assert plant.listener.counts["connects"] == 1
 
     try:
         asyncio.run(story())

@@ -29,10 +29,20 @@ class Arrival:
 class SensorLink:
     """A connection to the broker; `refused` are the filters that it does not let the gateway hear."""
 
-    def __init__(self, client: aiomqtt.Client, refused: tuple[str, ...]) -> None:
-        """Take over a connected client."""
+    def __init__(self, client: aiomqtt.Client, filters: Sequence[str]) -> None:
+        """Take over a connected client, which hears none of `filters` yet."""
         self._client = client
-        self.refused = refused
+        self.refused = tuple(filters)
+
+    async def ask(self) -> None:
+        """Subscribe to what is `refused`, which is all at first; what the broker refuses now stays so.
+
+        Raises:
+            aiomqtt.MqttError: it does not answer, or the connection ended.
+        """
+        self.refused = tuple(
+            [each for each in self.refused if refused((each,), await self._client.subscribe(each, qos=1))]
+        )
 
     async def arrivals(self) -> AsyncIterator[Arrival]:
         """Yield the messages until the connection ends.
@@ -91,5 +101,6 @@ async def connected(
             await stack.enter_async_context(client)
         except UnicodeError as error:
             raise aiomqtt.MqttError(f"no host name: {broker.host}") from error
-        closed = [each for each in filters if refused((each,), await client.subscribe(each, qos=1))]
-        yield SensorLink(client, tuple(closed))
+        link = SensorLink(client, filters)
+        await link.ask()
+        yield link

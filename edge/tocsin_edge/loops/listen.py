@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
@@ -24,6 +25,8 @@ from tocsin_edge.settings import EdgeSettings, SensorDevice
 
 # Of so many sensors that nobody declared the log tells; more are only counted.
 MOST_UNKNOWN: Final = 100
+# Who let the gateway hear a topic at last does not think of starting it, or the broker, anew.
+ASK_AGAIN_S: Final = 10.0
 
 log = structlog.get_logger()
 _random = SystemRandom()
@@ -149,11 +152,26 @@ class Listener:
         for refused in link.refused:
             self.counts["refused"] += 1
             log.error("sensors' broker refuses a subscription", topic=refused)
-        for command in self._networks.restart():
-            await link.tell(*command)
-        async for arrival in link.arrivals():
-            for command in self.take(arrival):
+        asking = asyncio.create_task(self._insist(link), name="subscriptions")
+        try:
+            for command in self._networks.restart():
                 await link.tell(*command)
+            async for arrival in link.arrivals():
+                for command in self.take(arrival):
+                    await link.tell(*command)
+        finally:
+            asking.cancel()
+
+    @staticmethod
+    async def _insist(link: SensorLink) -> None:
+        """Ask again for what the broker refuses until it does not; all else is heard meanwhile."""
+        while refused := link.refused:
+            await asyncio.sleep(ASK_AGAIN_S)
+            # That the connection ended is found by who hears it.
+            with suppress(aiomqtt.MqttError):
+                await link.ask()
+            for granted in sorted({*refused} - {*link.refused}):
+                log.warning("sensors' broker grants what it had refused", topic=granted)
 
     def take(self, arrival: Arrival) -> list[tuple[str, bytes]]:
         """Hand one message to the sensors it is from; gives the commands (topic, payload) to send."""
