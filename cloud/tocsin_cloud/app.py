@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 
 from tocsin_cloud.adapters.authority import CA_KEY
 from tocsin_cloud.adapters.channels import Channels
-from tocsin_cloud.adapters.cut_off import leave_the_cut_off
+from tocsin_cloud.adapters.cut_off import Reach
 from tocsin_cloud.adapters.enrolment import Enrolment
 from tocsin_cloud.adapters.history import StoredReadings
 from tocsin_cloud.adapters.history_copies import copying
@@ -177,13 +177,14 @@ async def _roles(
         database = await _tables(settings, stop, stack)
         if database is None:
             return Summary(name_of(settings.roles))
-        process = _Process(settings, plant, clock, client, stack, tls, server, database, judged)
+        reach = Reach(client, clock)
+        process = _Process(settings, plant, clock, client, stack, tls, server, database, judged, reach)
         crew = await _crew(process, history) if settings.roles & WORKERS else None
         works = [] if crew is None else _works(crew, first_start)
         if server is not None:
             works.append(("broker", server.supervise))
-        elif len(client.servers) > 1:
-            works.append(("cluster", partial(leave_the_cut_off, client, clock)))
+        elif crew is not None or len(client.servers) > 1:
+            works.append(("cluster", reach.watch))
         # What was loaded lives as long as the roles: each full collection over it would hold up an alarm burst.
         gc.collect()
         gc.freeze()
@@ -243,6 +244,7 @@ class _Process(NamedTuple):
     server: NatsServer | None
     database: Database
     judged: Callable[[], Judged]
+    reach: Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,10 +288,13 @@ class _Crew:
 
 
 async def _crew(process: _Process, own: OwnHistory) -> _Crew:
-    settings, plant, clock, client, stack, _, _, database, judged = process
+    settings, plant, clock, client, stack, _, _, database, judged, reach = process
     metrics = Metrics()
     name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
-    leases = {role: Lease(database, role, name, clock) for role in sorted(settings.roles & WORKERS)}
+    leases = {
+        role: Lease(database, role, name, clock, partial(_is_unable, reach, role))
+        for role in sorted(settings.roles & WORKERS)
+    }
     table = PointTable(plant, settings.strangers)
     live, outlet, ordered = LiveView(table), Outlet(client, table), asyncio.Event()
     quarantine = Quarantine(database, metrics, settings.quarantine_kept)
@@ -306,6 +311,11 @@ async def _crew(process: _Process, own: OwnHistory) -> _Crew:
         )  # fmt: skip
     watch = WatchMetrics(metrics.registry)
     return _Crew(process, name, database, leases, metrics, watch, table, live, quarantine, own, alarms, outlet, ordered)
+
+
+def _is_unable(reach: Reach, role: Role) -> bool:
+    """Whether it lacks what the role's work needs; who sends messages to people needs the tables alone."""
+    return reach.lost and role is not Role.NOTIFY
 
 
 def _subjects(process: _Process) -> tuple[str, ...]:

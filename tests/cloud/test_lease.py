@@ -22,7 +22,9 @@ from tocsin_cloud.adapters.lease import (
     BEAT_S,
     GRACE_S,
     NOBODY,
+    OFFER_S,
     PATIENCE_S,
+    RELUCTANCE_S,
     TRUST_S,
     Lease,
     LeaseLostError,
@@ -55,8 +57,8 @@ class Bearers(RuleBasedStateMachine):
         """Time passes while nobody does anything."""
         self.now += seconds
 
-    @rule(who=st.integers(0, 2), seconds=st.floats(0.0, 1.0), still=st.floats(0.0, 1.0))
-    def look(self, who: int, seconds: float, still: float) -> None:
+    @rule(who=st.integers(0, 2), seconds=st.floats(0.0, 1.0), still=st.floats(0.0, 1.0), unable=st.booleans())
+    def look(self, who: int, seconds: float, still: float, unable: bool) -> None:  # noqa: FBT001 -- drawn by name
         """A candidate reads the row, may hesitate, decides, may hesitate again, and swaps what it has seen."""
         if self.renewed[who] is not None:
             return
@@ -64,7 +66,7 @@ class Bearers(RuleBasedStateMachine):
         seen = self.row
         self.now += seconds
         began = self.clock(who)
-        if not self.watches[who].may_take(seen, began):
+        if not self.watches[who].may_take(seen, began, unable=unable):
             return
         self.now += still
         if self.row == seen:
@@ -297,5 +299,62 @@ def test_who_renews_hears_of_its_loss(sql_url: URL) -> None:
         with pytest.raises(LeaseLostError):
             await lease.keep()
         assert not lease.trusted
+
+    tell(sql_url, story)
+
+
+@given(st.lists(st.floats(0.0, OFFER_S), min_size=1, max_size=20))
+def test_who_cannot_do_the_work_takes_it_from_nobody_who_renews(pauses: list[float]) -> None:
+    """Nor for a while after: the holder that could not either finds by then that it can, and renews more often."""
+    watch, now = Watch(), 50.0
+    for beat, pause in enumerate(pauses):
+        assert not watch.may_take(Row("p", 1, beat), now, unable=True)
+        now += pause
+        assert not watch.may_take(Row("p", 1, beat), now, unable=True)
+    now += OFFER_S - pauses[-1]
+    assert not watch.may_take(Row("p", 1, len(pauses) - 1), now)
+    assert not watch.may_take(Row("p", 1, len(pauses)), now)
+    assert not watch.may_take(Row("p", 1, len(pauses)), now + PATIENCE_S)
+    now += RELUCTANCE_S
+    assert not watch.may_take(Row("p", 1, len(pauses) + 1), now)
+    assert watch.may_take(Row("p", 1, len(pauses) + 1), now + 1.001 * PATIENCE_S)
+
+
+def test_where_nobody_is_left_who_cannot_do_the_work_takes_it_at_last() -> None:
+    """It may be wrong in that, and leaves it to whoever knows that it can."""
+    for row in (NOBODY, Row("p", 1, 0)):
+        watch = Watch()
+        assert not watch.may_take(row, 0.0, unable=True)
+        assert not watch.may_take(row, 0.99 * RELUCTANCE_S, unable=True)
+        assert watch.may_take(row, RELUCTANCE_S, unable=True)
+
+
+@on_both
+def test_who_cannot_do_the_work_leaves_it_to_another_who_can(sql_url: URL) -> None:
+    """It goes on renewing, though seldom, and so hears of its loss."""
+
+    async def story(database: Database) -> None:
+        unable: set[str] = set()
+        worked: list[str] = []
+
+        async def work(name: str) -> None:
+            worked.append(name)
+            await asyncio.Event().wait()
+
+        first, second = (
+            Lease(database, "alarms", name, SystemClock(), partial(unable.__contains__, name))
+            for name in ("first", "second")
+        )
+        working = asyncio.create_task(hold(first, partial(work, "first")))
+        await eventually_async(lambda: worked)
+        waiting = asyncio.create_task(hold(second, partial(work, "second")))
+        unable.add("first")
+        await eventually_async(lambda: worked == ["first", "second"])
+        await eventually_async(working.done)
+        with pytest.raises(LeaseLostError):
+            await working
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
 
     tell(sql_url, story)

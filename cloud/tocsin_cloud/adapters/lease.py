@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import structlog
@@ -27,6 +28,10 @@ GRACE_S: Final = 2 * BEAT_S
 # For so long after a renewal began, its holder knows that nobody can have taken the row yet.
 TRUST_S: Final = 1.5
 RENEWALS: Final = 3
+# Who cannot do the work renews so seldom that a candidate who can takes the row in between.
+OFFER_S: Final = 2 * PATIENCE_S + 1.0
+# For so long it leaves the row alone, and once it can do it again its holder has as long to find that it can, too.
+RELUCTANCE_S: Final = 2 * OFFER_S
 
 
 class LeaseLostError(RuntimeError):
@@ -54,13 +59,18 @@ class Watch:
         self._since_s = 0.0
         self._asked_s: float | None = None
         self._graced = False
+        self._unable_s = -inf
 
     def ask(self, now_s: float) -> None:
         """Note that the row is asked for; the database may not answer, or after long."""
         self._asked_s = now_s if self._asked_s is None else self._asked_s
 
-    def may_take(self, row: Row, now_s: float) -> bool:
-        """Whether the lease may be taken, having just read `row`; `now_s` is the own monotonic clock."""
+    def may_take(self, row: Row, now_s: float, *, unable: bool = False) -> bool:
+        """Whether the lease may be taken, having just read `row`; `now_s` is the own monotonic clock.
+
+        Who is `unable` to do the work takes it only where nobody renews it any more, not even as another such does. It
+        may be wrong in that, and leaves it to anybody who would take it.
+        """
         asked_s, self._asked_s = self._asked_s, None
         if row != self._seen:
             self._seen, self._since_s, self._graced = row, now_s, False
@@ -68,15 +78,32 @@ class Watch:
         if asked_s is not None and now_s - asked_s > BEAT_S and self._since_s < latest_s and not self._graced:
             # Once for a row: a database that is slow each time keeps nobody from taking over.
             self._since_s, self._graced = latest_s, True
-        return not row.holder or now_s - self._since_s >= PATIENCE_S
+        if unable:
+            self._unable_s = now_s
+        stood_s = now_s - self._since_s
+        if now_s - self._unable_s < RELUCTANCE_S:
+            return stood_s >= RELUCTANCE_S
+        return not row.holder or stood_s >= PATIENCE_S
 
 
 class Lease:
     """One process's part in the lease `name`: candidate first, then holder until it lets go or loses it."""
 
-    def __init__(self, database: Database, name: str, holder: str, clock: Clock) -> None:
-        """Be a candidate; `holder` names this process and no other one, ever."""
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        holder: str,
+        clock: Clock,
+        unable: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Be a candidate; `holder` names this process and no other one, ever.
+
+        While it is `unable` to do the work it leaves the lease to any other one who would, and takes it from nobody who
+        renews it.
+        """
         self._database = database
+        self._unable = unable
         self._clock = clock
         self._watch = Watch()
         self._renewed_s: float | None = None
@@ -102,7 +129,7 @@ class Lease:
         async with self._database.read() as session:
             row = await _row(session, self.name)
         self.stands_by, began_s = True, self._clock.monotonic()
-        if not self._watch.may_take(row, began_s):
+        if not self._watch.may_take(row, began_s, unable=self._unable()):
             return False
         async with self._database.write() as session:
             taken = await _take(session, self.name, self.holder, row)
@@ -172,9 +199,10 @@ class Lease:
         """
         while not self._released:
             renewed_s = self._renewed_s
-            left_s = 0.0 if renewed_s is None else renewed_s + BEAT_S - self._clock.monotonic()
+            beat_s = OFFER_S if self._unable() else BEAT_S
+            left_s = 0.0 if renewed_s is None else renewed_s + beat_s - self._clock.monotonic()
             if left_s > 0:
-                await asyncio.sleep(left_s)
+                await asyncio.sleep(min(left_s, BEAT_S))
                 continue
             try:
                 await self._renew()
