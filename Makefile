@@ -44,8 +44,9 @@ demo: setup ## run the simulated plant, gateways, cloud side and page (ARGS="--h
 	@exec $(BIN)/tocsin demo $(ARGS)
 
 # Four on two cores: the two with the whole systems and the demo (tests/conftest.py) wait for most of their time.
+# Hundreds of processes are started: each would compile all that it imports where Python may not keep that.
 test: setup-dev console ## run every test on four workers (ARGS="-k words" for some)
-	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
+	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/compiled $(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
 
 check: setup-dev ## the static checks: ruff, mypy --strict, import contracts, the page's types
 	$(BIN)/ruff check
