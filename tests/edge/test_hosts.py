@@ -85,9 +85,10 @@ def test_where_our_host_is_known_the_brokers_word_never_counts(broker: Broker, t
 
     async def story() -> None:
         # The cloud side was there once, and is away: the broker remembers so much.
-        announcing = asyncio.create_task(announce([Address("127.0.0.1", broker.mqtt)], SystemClock()))
         async with aiomqtt.Client("127.0.0.1", broker.mqtt) as client:
+            # To who subscribes just as it is published nats-server does not tell it.
             await client.subscribe("spBv1.0/STATE/tocsin", qos=1)
+            announcing = asyncio.create_task(announce([Address("127.0.0.1", broker.mqtt)], SystemClock()))
             await anext(aiter(client.messages))
         announcing.cancel()
         await asyncio.gather(announcing, return_exceptions=True)

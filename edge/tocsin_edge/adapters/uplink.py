@@ -70,7 +70,8 @@ class Uplink:
         self._in_a_row = 0
         self._command_topic = command_topic
         self._state_topic = state_topic(state_of)
-        self.refused = tuple(dict.fromkeys((command_topic, self._state_topic, state_topic(OUR_HOST))))
+        self._states = tuple(dict.fromkeys((self._state_topic, state_topic(OUR_HOST))))
+        self.refused = (command_topic, *self._states)
         self.encrypted = encrypted
 
     @classmethod
@@ -136,6 +137,13 @@ class Uplink:
         """Subscribe to what is `refused`, which is all at first; what the broker refuses now stays so."""
         granted = await self._client.subscribe([(topic, 1) for topic in self.refused])
         self.refused = refused(self.refused, granted)
+
+    async def ask_states(self) -> None:
+        """Let the broker tell anew what it keeps of hosts' STATE.
+
+        To who subscribes just as one is published nats-server tells neither that nor what it keeps.
+        """
+        await self._client.subscribe([(topic, 1) for topic in self._states])
 
     async def publish(self, message: Message) -> None:
         """Publish with QoS 0, as Sparkplug asks of births and data; a second QoS beside it would break their order."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain, repeat
 from random import SystemRandom
 from typing import Final
 
@@ -27,6 +28,8 @@ STOOD_S: Final = 10.0
 BD_SEQ_MODULUS: Final = 256
 # A server of a cluster may refuse what it can grant as soon as it has a leader again.
 ASK_AGAIN_S: Final = 10.0
+# A server that did not tell a host's STATE, as it changed just then, knows it a moment later; or the network was slow.
+ASK_STATES_S: Final = (1.0, 2.0, 5.0)
 
 log = structlog.get_logger()
 _random = SystemRandom()
@@ -183,9 +186,10 @@ class Sender:
             async with asyncio.TaskGroup() as tasks:
                 hearing = tasks.create_task(connection.hear(*self._hearing), name="commands")
                 asking = tasks.create_task(self._insist(uplink), name="subscriptions")
+                states = tasks.create_task(self._ask_states(uplink), name="states")
                 await connection.run(self._leaving, tasks)
-                hearing.cancel()
-                asking.cancel()
+                for task in (hearing, asking, states):
+                    task.cancel()
 
     async def _insist(self, uplink: Uplink) -> None:
         """Ask again for what the broker refuses to tell until it does; all is sent meanwhile, and nobody is heard."""
@@ -198,6 +202,15 @@ class Sender:
             with suppress(UplinkError):
                 await uplink.ask()
         self._board.unheard = ()
+
+    async def _ask_states(self, uplink: Uplink) -> None:
+        """Ask again how the hosts are: once in any case, and as long as the primary host is missing."""
+        for pause_s in chain(ASK_STATES_S, repeat(ASK_AGAIN_S)):
+            await asyncio.sleep(pause_s)
+            with suppress(UplinkError):
+                await uplink.ask_states()
+            if not self._primary.is_missing():
+                return
 
     def _now_ms(self) -> int:
         return self._clock.now_ns() // NS_PER_MS

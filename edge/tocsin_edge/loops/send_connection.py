@@ -140,12 +140,16 @@ class Connection:
         `on_slice` takes parts of slices of the plant, `on_order` people's orders for its alarms, `on_known` as what
         these are known.
         """
+        told: HostState | None = None
         async for said in self._uplink.heard():
             if isinstance(said, OurHost):
                 self._ours = True
             elif isinstance(said, HostState):
                 counts = self._primary.hear(said)
-                log.info("primary host", online=said.online, time_ms=said.time_ms, counts=counts)
+                # A server that is asked again mostly knows nothing new.
+                if said != told:
+                    log.info("primary host", online=said.online, time_ms=said.time_ms, counts=counts)
+                told = said
             else:
                 self._commands.append(said)
                 for part in said.slice_parts:
