@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.cloud.rig import broker
+from tests.edge.send_rig import ForgetfulLink
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters import host_state
@@ -20,6 +21,7 @@ from tocsin_cloud.adapters.host_state import announce, says_offline
 from tocsin_cloud.adapters.permissions import HOST
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import SystemClock
+from tocsin_core.sparkplug.payload import NS_PER_MS
 
 TOPIC = "spBv1.0/STATE/tocsin"
 
@@ -55,6 +57,31 @@ async def retained(mqtt: Address) -> object:
 async def online_at(mqtt: Address) -> bool:
     """Whether a newcomer is told that the host is there."""
     return await retained(mqtt) is True
+
+
+def test_an_offline_that_passed_it_is_found_and_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word of who ended, told to all but one that came just then, does not stand."""
+    monkeypatch.setattr(host_state, "ASK_AGAIN_S", 0.5)
+
+    async def story() -> None:
+        async with broker(tmp_path) as (_, settings):
+            password, link = given_or_kept(tmp_path), ForgetfulLink(settings.mqtt.port, bytes_per_s=10**9)
+            link.word = b'"online": false'
+            async with link.open():
+                mqtt = Address("127.0.0.1", link.port)
+                host = asyncio.create_task(announce([mqtt], SystemClock(), password=password))
+                await eventually_async(lambda: online_at(settings.mqtt))
+                async with aiomqtt.Client(*settings.mqtt, username=HOST, password=password) as another:
+                    farewell = json.dumps({"online": False, "timestamp": SystemClock().now_ns() // NS_PER_MS})
+                    # What is lost of another quality is sent again.
+                    await another.publish(TOPIC, farewell, qos=0, retain=True)
+                await eventually_async(lambda: link.lost)
+                await eventually_async(lambda: online_at(settings.mqtt))
+                host.cancel()
+                with suppress(asyncio.CancelledError):
+                    await host
+
+    asyncio.run(story())
 
 
 def test_the_host_is_online_until_it_ends(tmp_path: Path) -> None:

@@ -130,6 +130,30 @@ class SlowLink:
         raise ConnectionResetError
 
 
+# An MQTT packet's kind is in its first four bits (MQTT 3.1.1, 2.2.1).
+PUBLISH = 0x30
+
+
+class ForgetfulLink(SlowLink):
+    """One over which the broker's first message with `word` in it does not come, as `lost` tells then."""
+
+    word = b"/STATE/"
+    lost = False
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, paced: bool) -> None:
+        while not paced:
+            packet = await reader.readexactly(2)
+            while packet[-1] & 0x80:
+                packet += await reader.readexactly(1)
+            length = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(packet[1:]))
+            packet += await reader.readexactly(length)
+            if packet[0] & 0xF0 == PUBLISH and self.word in packet and not self.lost:
+                self.lost = True
+            else:
+                writer.write(packet)
+        await super()._pump(reader, writer, paced=paced)
+
+
 @dataclass
 class DeafLink:
     """A TCP link whose connections can turn half-open: both ends think that they stand, and nothing comes through."""

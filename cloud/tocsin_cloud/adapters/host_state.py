@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import cycle
 from ssl import SSLContext
 from typing import Final
@@ -28,6 +29,8 @@ RETRY_FIRST_S: Final = 0.5
 RETRY_MOST_S: Final = 10.0
 KEEP_ALIVE_S: Final = 10
 HEARD_S: Final = 10.0
+# In a cluster the word of who ends, at another server, may pass one that has subscribed just now.
+ASK_AGAIN_S: Final = 10.0
 # For so long whoever ends waits for the broker's word that it took the farewell.
 FAREWELL_S: Final = 4.0
 
@@ -64,6 +67,7 @@ async def announce(
             ) as client:  # fmt: skip
                 # A broker acknowledges what it refuses too, but what it took it also tells us.
                 unheard = asyncio.get_running_loop().call_later(HEARD_S, _say_refused, mqtt)
+                asking = asyncio.create_task(_ask_again(client, topic), name="state kept")
                 try:
                     # An old death, or our own will delivered late, must not stand: whoever says offline is answered.
                     await client.subscribe(topic, qos=1)
@@ -85,6 +89,7 @@ async def announce(
                     raise
                 finally:
                     unheard.cancel()
+                    asking.cancel()
         except aiomqtt.MqttError as error:
             if task is not None and task.cancelling():
                 # It took no farewell, and our will tells what that would have: nobody waits for its coming back.
@@ -93,6 +98,15 @@ async def announce(
             log.warning("host state not announced", broker=str(mqtt), reason=str(error), again_in_s=pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, RETRY_MOST_S)
+
+
+async def _ask_again(client: aiomqtt.Client, topic: str) -> None:
+    """Let the broker tell again what it keeps: newcomers are told that, and it must not be offline."""
+    while True:
+        await asyncio.sleep(ASK_AGAIN_S)
+        # That it does not answer is found by who publishes, or hears.
+        with suppress(aiomqtt.MqttError):
+            await client.subscribe(topic, qos=1)
 
 
 def _said_ns(payload: object) -> int:
