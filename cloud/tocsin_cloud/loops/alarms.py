@@ -504,6 +504,8 @@ class AlarmsWorker:
             if is_data(message.topic):
                 self._hear(batch, message)
             elif message.topic.startswith(TICK):
+                # A silence begins at the tick before the reading, however the stream was portioned.
+                self._take_in(batch)
                 self._step(batch, [], message.time_ns)
             elif message.topic.startswith(COMMAND):
                 self._obey(batch, message)
