@@ -1046,7 +1046,7 @@ def _brought() -> Iterator[AlarmSetting]:
     for kind in PointKind:
         places = MinePlace if kind is PointKind.MINE_METHANE else (None,)
         gases = EXPOSURE if kind is PointKind.TOXIC_GAS else (None,)
-        for place, cas, unit in product(places, gases, ("ppm", "mg/m3")):
+        for place, cas, unit in product(places, gases, ("ppm", "mg/m3", "LEL·m")):
             name = name_of("测点", "point")
             point = Point.model_construct(id="P", name=name, kind=kind, cas=cas, unit=unit, place=place)
             yield from (setting for setting, _ in defaults_of(point).alarms.values())
@@ -1063,16 +1063,44 @@ def test_what_the_standards_bring_is_as_if_it_had_been_checked() -> None:
         assert repr(AlarmSetting.model_validate(given)) == repr(setting)
 
 
-def test_a_toxic_gas_may_be_measured_in_milligrams(tmp_path: Path) -> None:
-    """Then the limit is the standard's own number."""
-    point = point_of(tmp_path, 'kind: toxic-gas, cas: "7664-41-7", unit: mg/m3')
-    assert (point.unit, limits_of(point)["H"][0], limits_of(point)["HH"][0]) == ("mg/m3", 20.0, 40.0)
+@pytest.mark.parametrize("unit", ["mg/m3", "mg/m³"])
+def test_a_toxic_gas_may_be_measured_in_milligrams(unit: str, tmp_path: Path) -> None:
+    """Then the limits are the standard's own numbers, however the unit is written."""
+    point = point_of(tmp_path, f'kind: toxic-gas, cas: "7664-41-7", unit: {unit}')
+    assert (point.unit, limits_of(point)["H"][0], limits_of(point)["HH"][0]) == (unit, 20.0, 40.0)
+    means = {d.kind: d.setpoint for d in point.definitions if d.kind in (AlarmKind.TWA, AlarmKind.STEL)}
+    assert means == {AlarmKind.TWA: 20.0, AlarmKind.STEL: 30.0}
+
+
+def test_an_open_path_detector_goes_by_its_registers_unit(tmp_path: Path) -> None:
+    """Its profile says LEL·m: 25 of those, a point detector's level 1, are five times what it can show."""
+    plant = """\
+tocsin: 1
+site: {id: site, name: Site}
+gateways:
+  - id: gw
+    devices:
+      - id: d
+        profile: honeywell-searchline-excel
+        modbus: {host: 192.0.2.1}
+        points: [{id: P, name: P, kind: combustible-gas, register: gas}]
+"""
+    point = load_plant(folder_of(tmp_path, plant)).points[0]
+    early = next(d for d in point.definitions if d.kind is AlarmKind.TIME_TO_LIMIT)
+    assert (point.unit, point.low, point.high, point.decimals) == ("LEL·m", 0.0, 5.0, 2)
+    assert (limits_of(point), early.setpoint) == ({"HH": (2.0, 0.05), "H": (1.0, 0.05)}, 1.0)
+    assert [d.clause.en for d in point.definitions if d.clause] == [
+        "GB/T 50493-2019 5.5.2: open path, level 2 at 2 LEL·m",
+        "GB/T 50493-2019 5.5.2: open path, level 1 at 1 LEL·m",
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("kind: combustible-gas", {"HH": (50.0, 1.0), "H": (25.0, 1.0)}),
+        ("kind: combustible-gas, unit: LEL·m", {"HH": (2.0, 0.05), "H": (1.0, 0.05)}),
+        ("kind: combustible-gas, unit: LEL.m", {"HH": (2.0, 0.05), "H": (1.0, 0.05)}),
         ("kind: oxygen", {"H": (23.5, 0.25), "L": (19.5, 0.25)}),
         ("kind: mine-co", {"H": (24.0, 5.0)}),
         ("kind: mine-wind", {"H": (4.0, 0.3), "L": (0.25, 0.3)}),

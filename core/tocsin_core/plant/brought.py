@@ -15,6 +15,7 @@ from tocsin_core.plant.standards import (
     CLAUSE_POND,
     CLAUSE_STEL,
     CLAUSE_TWA,
+    MILLIGRAMS,
     SIDE,
     defaults_of,
     limits_of,
@@ -181,7 +182,7 @@ _CLAUSE: Final = {AlarmKind.STEL: CLAUSE_STEL, AlarmKind.TWA: CLAUSE_TWA, AlarmK
 
 def exposure_limit(point: Point, kind: AlarmKind, unit: str) -> float | None:
     """Set point of `stel`, `twa` or `peaks` by GBZ 2.1-2019; None without PC-TWA, or in a unit that has none."""
-    if point.cas is None or unit not in ("ppm", "mg/m3"):
+    if point.cas is None or unit not in ("ppm", *MILLIGRAMS):
         return None
     limits = limits_of(point.cas, "ppm" if unit == "ppm" else "mg/m3")
     if limits is None:

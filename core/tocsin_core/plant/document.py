@@ -42,6 +42,7 @@ from tocsin_core.plant.standards import (
     GAS_OFF_DELAY_S,
     GAS_SETTLE_S,
     MINE_METHANE,
+    OVER_PATH,
     OXYGEN_IN_AIR,
     PRIORITY,
     PROCESS_DELAY_S,
@@ -352,6 +353,16 @@ _NAME: Final = name_of("例", "example")
 _LIMIT_HEAD: Final = ("limit", "set point", "deadband", "on / off delay s", "priority", "source")
 
 
+_UNITS: Final = {
+    PointKind.TOXIC_GAS: "ppm (or mg/m3)",
+    PointKind.COMBUSTIBLE_GAS: f"%LEL (open path: {OVER_PATH.unit})",
+}
+_SPANS: Final = {
+    PointKind.TOXIC_GAS: "0 to 300 % of the limit",
+    PointKind.COMBUSTIBLE_GAS: f"0 to 100 (open path: 0 to {OVER_PATH.range[1]:g})",
+}
+
+
 def _kinds() -> str:
     rows = []
     limits = []
@@ -365,8 +376,8 @@ def _kinds() -> str:
         rows.append(
             (
                 f"`{kind}`",
-                "ppm (or mg/m3)" if kind is PointKind.TOXIC_GAS else defaults.unit,
-                "0 to 300 % of the limit" if kind is PointKind.TOXIC_GAS else span,
+                _UNITS.get(kind, defaults.unit),
+                _SPANS.get(kind, span),
                 f"{100 * deadband_of(kind, 0.0, 1.0):g} %",
                 f"{PROCESS_DELAY_S.get(kind, 0.0):g} s",
                 foreseen + (f" (a high limit; {clause.en})" if clause is not None else ""),
@@ -374,6 +385,8 @@ def _kinds() -> str:
         )
         if not by_gas:
             limits += [(f"`{kind}`", *row) for row in _limits(defaults, kind)]
+        if kind is PointKind.COMBUSTIBLE_GAS:
+            limits += [(f"`{kind}`", *row) for row in _limits(OVER_PATH, kind)]
     heads = ("kind", "unit", "range", "deadband of the range", "off-delay of own limits", "early warning")
     return f"{table(heads, rows)}\nLimits that come with the kind:\n\n{table(('kind', *_LIMIT_HEAD), limits)}\n"
 

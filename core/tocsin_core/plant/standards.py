@@ -1,6 +1,6 @@
 """Set points, deadbands and delays that each kind of point gets from the standard it cites."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from tocsin_core.plant.fields import Text, name_of
@@ -45,6 +45,10 @@ PROCESS_DELAY_S: Final = {
 # Ours. Methane needs it most: AQ 1029 gives it no deadband, so an alarm would come and go with the last digit.
 GAS_OFF_DELAY_S: Final = 5.0
 MOLAR_VOLUME_20C: Final = 24.06  # litres a mole at 20 degC and 101.3 kPa: mg/m3 -> ppm is * 24.06 / molar mass
+
+# As people write them. What a detector shows over an open path is another quantity than at a point.
+MILLIGRAMS: Final = frozenset({"mg/m3", "mg/m³"})
+OPEN_PATH: Final = frozenset({"LEL·m", "LEL.m", "LEL*m", "LELm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,12 @@ CLAUSE_LEL_1: Final = name_of(
 CLAUSE_LEL_2: Final = name_of(
     "GB/T 50493-2019 5.5.2：二级报警 ≤50%LEL", "GB/T 50493-2019 5.5.2: level 2 at most 50 % LEL"
 )
+CLAUSE_PATH_1: Final = name_of(
+    "GB/T 50493-2019 5.5.2：线型，一级报警 1 LEL·m", "GB/T 50493-2019 5.5.2: open path, level 1 at 1 LEL·m"
+)
+CLAUSE_PATH_2: Final = name_of(
+    "GB/T 50493-2019 5.5.2：线型，二级报警 2 LEL·m", "GB/T 50493-2019 5.5.2: open path, level 2 at 2 LEL·m"
+)
 CLAUSE_O2_HIGH: Final = name_of("GB/T 50493-2019 5.5.2：过氧 23.5%VOL", "GB/T 50493-2019 5.5.2: enrichment 23.5 %VOL")
 CLAUSE_O2_LOW: Final = name_of("GB/T 50493-2019 5.5.2：欠氧 19.5%VOL", "GB/T 50493-2019 5.5.2: deficiency 19.5 %VOL")
 CLAUSE_METHANE_ALARM: Final = name_of(
@@ -235,11 +245,11 @@ def _toxic(point: Point) -> KindDefaults:
     exposure = EXPOSURE.get(point.cas or "")
     if exposure is None:
         return KindDefaults("ppm", (0.0, 100.0), 1, {})
-    in_mg = point.unit == "mg/m3"
+    in_mg = point.unit in MILLIGRAMS
     limit = exposure.limit_mg_m3 if in_mg else exposure.limit_ppm
     # GB/T 50493-2019 5.5.1: the range of a toxic gas detector is 0-300 % OEL.
     return KindDefaults(
-        "mg/m3" if in_mg else "ppm",
+        point.unit if point.unit and in_mg else "ppm",
         (0.0, 3.0 * limit),
         1 if limit >= 1 else 2,
         {
@@ -261,6 +271,18 @@ def _methane(point: Point) -> KindDefaults:
         alarms[AlarmKind.HH] = (cut_off, CLAUSE_METHANE_CUT)
     return KindDefaults("%CH4", (0.0, 4.0), 2, alarms)
 
+
+# GB/T 50493-2019 5.5.1: the range of an open-path detector is 0-5 LEL·m.
+OVER_PATH: Final = KindDefaults(
+    "LEL·m",
+    (0.0, 5.0),
+    2,
+    {
+        AlarmKind.H: (_limit(1.0, Priority.HIGH, off=GAS_OFF_DELAY_S), CLAUSE_PATH_1),
+        AlarmKind.HH: (_limit(2.0, Priority.CRITICAL, off=GAS_OFF_DELAY_S), CLAUSE_PATH_2),
+        AlarmKind.TIME_TO_LIMIT: (GAS_EARLY, None),
+    },
+)
 
 _FIXED: Final[dict[PointKind, KindDefaults]] = {
     PointKind.COMBUSTIBLE_GAS: KindDefaults(
@@ -387,11 +409,16 @@ EARLY: Final[dict[PointKind, AlarmSetting]] = {
 
 
 def defaults_of(point: Point) -> KindDefaults:
-    """What the kind of `point` brings; a toxic gas goes by its CAS number, methane by its place."""
+    """What the kind of `point` brings.
+
+    A toxic gas goes by its CAS number and its unit, a combustible one by its unit, methane by its place.
+    """
     if point.kind is PointKind.TOXIC_GAS:
         return _toxic(point)
     if point.kind is PointKind.MINE_METHANE:
         return _methane(point)
+    if point.kind is PointKind.COMBUSTIBLE_GAS and point.unit in OPEN_PATH:
+        return replace(OVER_PATH, unit=point.unit)
     return _FIXED[point.kind]
 
 
