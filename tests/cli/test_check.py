@@ -1,12 +1,11 @@
 """`tocsin check` and how the command line refuses: as a user runs it, in a process of its own."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 
+from tests.cli.command import started, tocsin
 from tocsin_core.normal import learn, model_to_bytes
 
 GOOD = """\
@@ -22,13 +21,6 @@ gateways:
 """
 
 
-def tocsin(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line with these words."""
-    return subprocess.run(
-        [sys.executable, "-m", "tocsin_cli", *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
-
-
 def plant(folder: Path, text: str) -> str:
     """A plant folder with this plant.yaml."""
     (folder / "plant.yaml").write_text(text, encoding="utf-8")
@@ -37,7 +29,7 @@ def plant(folder: Path, text: str) -> str:
 
 def test_a_sound_plant_passes(tmp_path: Path) -> None:
     """A plant without problems exits 0 and says what it holds."""
-    done = tocsin("check", plant(tmp_path, GOOD), "--json")
+    done = started("check", plant(tmp_path, GOOD), "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout.splitlines()[-1]) == {
         "ok": True, "site": "s1", "hazard_sources": 0, "gateways": 1, "devices": 1, "points": 1, "alarms": 4,
@@ -139,7 +131,7 @@ def test_a_broken_plant_starts_nothing(tmp_path: Path) -> None:
     data = tmp_path / "data"
     folder = plant(tmp_path, GOOD.replace("setpoint: 40", "setpoint: 4000"))
     for verb in (["demo"], ["cloud"], ["edge", "--gateway", "gw"]):
-        done = tocsin(verb[0], folder, "--data", str(data), *verb[1:])
+        done = started(verb[0], folder, "--data", str(data), *verb[1:])
         assert done.returncode == 2, done.stderr
         assert done.stderr.count("\n") == 1
         assert (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_check import tocsin
+from tests.cli.command import started
 from tocsin_core.foreign import LONGEST_TEXT
 from tocsin_edge.loops.alarm_report import wish_of
 
@@ -19,7 +19,7 @@ GBK = "校验".encode("gbk").decode("utf-8", "surrogateescape")
 def test_words_that_cannot_be_written_down_are_refused_in_a_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Before any gateway is asked, with the option's name and exit code 2."""
     (tmp_path / "gateways" / "gw").mkdir(parents=True)
-    done = tocsin("gateway", "ack", *arguments, "--data", str(tmp_path))
+    done = started("gateway", "ack", *arguments, "--data", str(tmp_path))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert (arguments[0].lstrip("-") if len(arguments) > 1 else "alarms") in done.stderr
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from tests.cli.test_check import tocsin
+from tests.cli.command import started, tocsin
 from tests.support.need import ROOT, need_data
 from tests.support.plants import PLANTS
 from tocsin_cli.learn_opening import open_plant
@@ -137,7 +137,7 @@ def test_what_is_learned_states_its_false_alarms(plant: Path, normal_running: st
     stated = held["P"].cusum_per_week + held["F"].cusum_per_week + held["F"].ewma_per_week
     assert made["chart_alarms"] == 3
     assert made["chart_false_alarms_per_week"] == pytest.approx(stated)
-    again = tocsin("learn", str(plant), "--from", normal_running)
+    again = started("learn", str(plant), "--from", normal_running)
     assert again.returncode == 0
     flat = " ".join(again.stdout.split())
     assert "charts replaced: P, F" in flat

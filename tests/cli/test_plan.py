@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from tests.cli.test_check import plant, tocsin
+from tests.cli.command import started, tocsin
+from tests.cli.test_check import plant
 from tests.support.need import ROOT
 
 AMMONIA: Final = str(ROOT / "simulators" / "plants" / "ammonia-refrigeration")
@@ -57,7 +58,7 @@ def serial(tmp_path: Path) -> str:
 
 def test_each_request_has_its_line(serial: str) -> None:
     """Connection, unit, function, addresses, what is wanted and wasted, cost, and how busy the line is."""
-    done = tocsin("plan", serial, "--gateway", "gw")
+    done = started("plan", serial, "--gateway", "gw")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "connection    unit  device  for     fc  addresses  wanted  wasted  cost ms  every s  use %",

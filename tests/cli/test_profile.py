@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.cli.test_check import tocsin
+from tests.cli.command import started, tocsin
 from tests.core.test_registers_profile import scenes_of
 from tests.support.need import ROOT
 from tocsin_core.registers import StatusQuality, Trust, parse_profile
@@ -96,7 +96,7 @@ def test_the_result_is_one_object(tmp_path: Path) -> None:
 
 def test_all_that_is_shipped_passes() -> None:
     """The command holds every profile that comes with Tocsin."""
-    done = tocsin("profile", "check", *map(str, sorted(DEVICES.glob("*.yaml"))), "--json")
+    done = started("profile", "check", *map(str, sorted(DEVICES.glob("*.yaml"))), "--json")
     assert done.returncode == 0, done.stderr
 
 

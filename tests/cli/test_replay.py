@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from tests.cli.test_check import tocsin
+from tests.cli.command import started, tocsin
 from tests.support.need import ROOT, need_data, need_library, need_program
 from tests.support.plants import PLANTS
 from tocsin_cli.replay.columns import TIME_NAMES
@@ -291,7 +291,7 @@ def test_the_report_in_words(plant: Path, tmp_path: Path) -> None:
     """What was played, each rule that spoke, the worst ten minutes, and the labels."""
     table = tmp_path / "r.csv"
     table.write_text(rows_of(), encoding="utf-8")
-    done = tocsin("replay", str(plant), "--from", str(table), "--label", "wrong", "--tolerance", "5")
+    done = started("replay", str(plant), "--from", str(table), "--label", "wrong", "--tolerance", "5")
     flat = " ".join(done.stdout.split())
     assert "2026-03-02 08:00:00 to 2026-03-02 08:00:59 (0.02 h): 120 readings of 2 points, 2 alarms, 2 high" in flat
     assert "P/H high 2 2928.8 19 1" in flat

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from tests.cli.test_check import tocsin
+from tests.cli.command import started, tocsin
 from tests.support.need import ROOT
 from tocsin_core.lifecycle import Phase, Verb
 from tocsin_core.rule_tests.notation import BAD_WORDS, UNCERTAIN_WORDS
@@ -23,7 +23,7 @@ def test_what_passes_is_listed_and_the_exit_is_0(tmp_path: Path) -> None:
     """Files in the folder and below it are found, each test has its line."""
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "p.yaml").write_text(GOOD, encoding="utf-8")
-    done = tocsin("test-rules", str(tmp_path))
+    done = started("test-rules", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "below/p.yaml", "  ok      reaches its limit", "  ok      stays below", "2 ok, 0 failed",

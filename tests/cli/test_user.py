@@ -4,7 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from tests.cli.test_check import tocsin
+from tests.cli.command import started, tocsin
 from tests.support.postgres import Postgres
 from tocsin_cloud.adapters.accounts import Account, Accounts
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
@@ -35,7 +35,7 @@ def test_users_are_made_and_changed_before_the_first_start(tmp_path: Path) -> No
     refused = tocsin("user", "add", "wang", "--role", "operator", "--data", str(data))
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "administrator" in refused.stderr
-    made = tocsin("user", "add", "chief", "--role", "administrator", "--name", "站长", "--data", str(data), "--json")
+    made = started("user", "add", "chief", "--role", "administrator", "--name", "站长", "--data", str(data), "--json")
     assert made.returncode == 0, made.stderr
     password = json.loads(made.stdout.splitlines()[-1])["password"]
     assert data.stat().st_mode & 0o077 == 0
@@ -49,7 +49,7 @@ def test_users_are_made_and_changed_before_the_first_start(tmp_path: Path) -> No
     new = json.loads(tocsin("user", "password", "chief", "--data", str(data), "--json").stdout.splitlines()[-1])
     assert signed_in(data, "chief", password) is None
     assert signed_in(data, "chief", new["password"]) is not None
-    listed = tocsin("user", "list", "--data", str(data))
+    listed = started("user", "list", "--data", str(data))
     assert listed.stdout.splitlines() == [
         "chief  administrator  站长",
         "wang  shift-leader  wang  (disabled)",

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from tests.cli.test_check import tocsin
+from tests.cli.command import started, tocsin
 from tests.support.postgres import on_both
 from tocsin_cloud.adapters.audit import Verdict, append, entries, verify
 from tocsin_cloud.adapters.audit_chain import GENESIS, Actor, Deed, Entry, Link, Outcome
@@ -279,7 +279,7 @@ def test_the_files_of_the_plant_are_recorded(tmp_path: Path) -> None:
 
 def test_the_verbs_say_what_the_log_is_worth(log: Path, tmp_path: Path) -> None:
     """`verify` answers 0 and its JSON serves as the checkpoint; after tampering it answers 1 and names the entry."""
-    done = tocsin("audit", "verify", "--data", str(log), "--json")
+    done = started("audit", "verify", "--data", str(log), "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["sound"], result["entries"], result["last"]["seq"]) == (True, 9, 9)

@@ -15,7 +15,7 @@ import typer
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from tests.cli.test_check import tocsin
+from tests.cli.command import started
 from tests.cloud.rig import HOST, plant_folder
 from tests.support.postgres import Postgres
 from tocsin_cli import audit, user
@@ -173,7 +173,7 @@ def test_what_cannot_be_backed_up_or_restored_is_told_in_one_line(data: Path, tm
     """A folder without a database, a place that is taken, a backup cut short, a folder that is not empty."""
     place = tmp_path / "backup"
     # As a process of its own: one line, and the exit code of what was given wrong.
-    ran = tocsin("backup", str(tmp_path / "plant"), "--to", str(place))
+    ran = started("backup", str(tmp_path / "plant"), "--to", str(place))
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1), ran.stderr
     assert "never ran" in ran.stderr
     (tmp_path / "backup.partial").mkdir()

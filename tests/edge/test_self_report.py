@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -17,6 +16,7 @@ import aiomqtt
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.cli.command import tocsin
 from tests.edge.rig import Gateway, Host, Link, Slave, modbus_device, plant
 from tests.support.nats import nats_broker
 from tests.support.need import ROOT, need_program
@@ -78,8 +78,7 @@ class Told:
 
 async def status(*arguments: str) -> Told:
     """Run the real command."""
-    command = [sys.executable, "-m", "tocsin_cli", "status", *arguments]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    done = await asyncio.to_thread(tocsin, "status", *arguments)
     return Told(done.returncode, done.stdout + done.stderr)
 
 

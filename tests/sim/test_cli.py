@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.command import tocsin
 from tests.support.nats import listens
 from tests.support.plants import PLANTS, copy_plant
 from tests.support.wait import eventually
@@ -29,7 +30,7 @@ START = [sys.executable, "-m", "tocsin_cli", "sim"]
 )
 def test_a_wrong_start_is_one_clear_line_and_exit_2(arguments: list[str], problem: str) -> None:
     """Nothing is started, and what was wrong is on stderr."""
-    done = subprocess.run([*START, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = tocsin("sim", *arguments)
     assert done.returncode == 2
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1
