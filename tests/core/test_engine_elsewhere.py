@@ -428,3 +428,18 @@ def test_a_state_of_an_earlier_version_decides_everything_itself() -> None:
     assert (restored.elsewhere.tolist(), restored.commanded_ns.tolist()) == ([engine.HERE], [[0, 0, 0]])
     assert restored.onset_ns.tolist() == state.onset_ns.tolist() != [0]
     assert restored.value.tolist() == [60.0]
+
+
+def test_a_clock_set_back_at_this_end_leaves_shelves_and_orders_to_the_gateway() -> None:
+    """Its own clock ends the shelf, and its answer the waiting for it: here both stand as they were given."""
+    pair = Pair.of(HIGH)
+    until_ns = START_NS + 600 * SECOND
+    pair.press(Command(Verb.SHELVE, 0, START_NS, "wang", "repair", 0, until_ns))
+    pair.heal()
+    pair.ask(Command(Verb.OUT_OF_SERVICE, 0, START_NS + SECOND, "li", "repair"))
+    pair.cloud = engine.set_back(pair.cloud, pair.rules, START_NS - 3600 * SECOND)
+    assert pair.cloud.shelved_until_ns[0] == until_ns
+    assert pair.cloud.commanded_ns[0, Aspect.SERVICE] == START_NS + SECOND
+    pair.heal()
+    assert pair.cloud.commanded_ns[0, Aspect.SERVICE] == 0
+    pair.assert_alike()

@@ -501,6 +501,8 @@ class AlarmsWorker:
             batch.position = self._read = Position(message.sequence, message.time_ns)
             if self._state is None:
                 self._state = engine.initial(self._rules, message.time_ns)
+            if message.time_ns < self._state.now_ns - AHEAD_NS:
+                self._set_back(batch, message.time_ns)
             if is_data(message.topic):
                 self._hear(batch, message)
             elif message.topic.startswith(TICK):
@@ -511,6 +513,17 @@ class AlarmsWorker:
                 self._obey(batch, message)
         self._take_in(batch)
         return batch
+
+    def _set_back(self, batch: Batch, now_ns: int) -> None:
+        """Follow the stream's clock: until it had caught up readings would be late, and no silence would be told."""
+        self._take_in(batch)
+        assert self._state is not None  # noqa: S101 -- `_advance` makes it before the first message
+        log.warning("windows and delays begin anew", ahead_s=(self._state.now_ns - now_ns) / NS)
+        self._state = engine.set_back(self._state, self._rules, now_ns)
+        live = self._parts.live
+        live.set_back(now_ns)
+        live.clock_steps_back += 1
+        self._count(self._parts.metrics.clock_steps_back, 1)
 
     def _hear(self, batch: Batch, message: Message) -> None:
         fed = self._session.hear(message)

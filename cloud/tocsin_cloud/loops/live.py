@@ -67,6 +67,11 @@ class GatewayLive:
         elif fed.device in self.devices and fed.kind == "DDEATH":
             self.devices[fed.device] = "offline"
 
+    def set_back(self, now_ns: int) -> None:
+        """Have been seen, and be as it is, since `now_ns` at the latest."""
+        self.last_seen_ns = None if self.last_seen_ns is None else min(self.last_seen_ns, now_ns)
+        self.since_ns = None if self.since_ns is None else min(self.since_ns, now_ns)
+
 
 def _standing(fed: Fed) -> Standing | None:
     try:
@@ -150,6 +155,12 @@ class LiveView:
         self.time_ns[frame.point] = frame.time_ns
         self.value[frame.point] = frame.value
         self.quality[frame.point] = frame.quality
+
+    def set_back(self, now_ns: int) -> None:
+        """Let nothing be of a time to come where the clock was set back to `now_ns`: what is read next is newer."""
+        np.minimum(self.time_ns, now_ns, out=self.time_ns)
+        for known in self.gateways.values():
+            known.set_back(now_ns)
 
     def hear(self, fed: Fed, now_ns: int, sent_ms: int | None = None) -> None:
         """Take in what a message tells of its gateway, which sent it at `sent_ms` by its own clock."""

@@ -11,7 +11,7 @@ from tocsin_core.detect import Expectation, Surprise, Trend
 from tocsin_core.detectors.columns import Columns
 from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
 from tocsin_core.normal import NormalState
-from tocsin_core.readings import BAD_WAITING, F64, I64, U8, Bool, Frame
+from tocsin_core.readings import AHEAD_NS, BAD_WAITING, F64, I64, U8, Bool, Frame
 from tocsin_core.rules import NS, Rules
 
 NEVER: Final = np.int64(-1)
@@ -223,15 +223,19 @@ def set_back(state: State, rules: Rules, now_ns: int) -> State:
 
     How alarms stand is kept, and shelves last as long as was asked. Readings, windows, sums and waiting delays begin
     anew: by their stamps they are of a time to come, and would make late ones of all readings until the clock has
-    caught up.
+    caught up. What was read before the last of a point stays late, but for what is of just now. Shelves and commands of
+    what another end decides are by the clock of that end, or wait for its answer.
     """
     fresh, by_ns = initial(rules, now_ns), state.now_ns - now_ns
     for name in _STANDING:
         getattr(fresh, name)[:] = getattr(state, name)
-    fresh.shelved_until_ns[fresh.shelved_until_ns > 0] -= by_ns
+    here = fresh.elsewhere == HERE
+    fresh.shelved_until_ns[here & (fresh.shelved_until_ns > 0)] -= by_ns
     fresh.seen_ns[state.time_ns != NEVER] = now_ns
+    np.minimum(state.time_ns, now_ns - AHEAD_NS, out=fresh.time_ns)
     np.minimum(state.acknowledged_ns, now_ns, out=fresh.acknowledged_ns)
-    np.minimum(state.commanded_ns, now_ns, out=fresh.commanded_ns)
+    np.copyto(fresh.commanded_ns, state.commanded_ns)
+    fresh.commanded_ns[here] = np.minimum(state.commanded_ns[here], now_ns)
     return fresh
 
 
