@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import nan
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -11,7 +12,7 @@ import pytest
 from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tocsin_core import engine
 from tocsin_core.engine import Transition
-from tocsin_core.plant import AlarmDefinition, AlarmKind, Priority
+from tocsin_core.plant import AlarmDefinition, AlarmKind, Priority, load_plant
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
 from tocsin_core.replay import Occurrence, Report, Spans, judged, occurrences, play, report, spans_of
 from tocsin_core.rules import Rules, compile_rules
@@ -104,6 +105,47 @@ def test_a_replay_tells_what_live_told(seed: int) -> None:
     assert {each.event.text for each in told} == {"raise", "return"}
     kinds = {rules.definitions[each.definition].kind for each in told}
     assert kinds >= {AlarmKind.H, AlarmKind.STALE, AlarmKind.BAD}
+
+
+VOTE: Final = """\
+tocsin: 1
+site: {id: s, name: S}
+gateways:
+  - id: g
+    external: true
+    devices:
+      - {id: d, points: [{id: A, name: A, kind: generic, SILENT}, {id: B, name: B, kind: generic, SILENT}]}
+      - {id: e, period_ms: SLOW, points: [{id: C, name: C, kind: generic, SILENT}]}
+computed:
+  - id: V
+    name: V
+    kind: generic
+    from: {rule: vote, of: [A, B, C], need: 2, lost: safe}
+    alarms: {H: {setpoint: 50, on_delay_s: 0, off_delay_s: 0}}
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("slow_ms", "silent"), [(1000, "alarms: {stale: false}"), (5000, "alarms: {}")])
+def test_a_vote_loses_a_silent_member_when_it_would_have_live(
+    seed: int, slow_ms: int, silent: str, tmp_path: Path
+) -> None:
+    """At the second, where no stale alarm tells of the silence, or another member's longer one; also over a night."""
+    (tmp_path / "plant.yaml").write_text(VOTE.replace("SILENT", silent).replace("SLOW", str(slow_ms)), "utf-8")
+    rules, random = compile_rules(load_plant(tmp_path)), Random(seed)  # noqa: S311 -- a test's readings
+    rows = []
+    for begin in (0, 2 * HOUR):
+        gone = [(begin + random.randrange(60, 200), random.randrange(5, 60)) for _ in range(3)]
+        for second in range(begin, begin + 300):
+            rows += [
+                (point, second + 0.1 * point, 60.0 if point == 0 else 10.0)
+                for point, (since, long) in enumerate(gone)
+                if not since <= second < since + long and (point < 2 or not second % (slow_ms // 1000))
+            ]
+    frame = frame_of(rows)
+    told = played(rules, frame)
+    assert what(told) == what(live(rules, frame))
+    assert "V/H" in {rules.definitions[each.definition].id for each in told}
 
 
 def test_silence_before_the_first_reading_and_after_the_last_counts() -> None:

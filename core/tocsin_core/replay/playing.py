@@ -21,6 +21,8 @@ REST_NS: Final = LONGEST_TICK_NS
 # it silent, and one to spare.
 SLACK_NS: Final = 3 * TICK_NS
 
+FOREVER: Final = np.iinfo(np.int64).max // 4
+
 PORTION: Final = 20_000  # readings from one sign of life to the next
 
 
@@ -87,8 +89,9 @@ def play(rules: Rules, frame: Frame) -> Iterator[Played]:
     """Play `frame` (ascending in time) through `engine.step`, portion by portion.
 
     The clock is the data's: it ticks each second while some point is silent for nearly as long as its stale alarm
-    waits, and each five seconds otherwise, for then a tick changes nothing. Readings from one tick to the next go into
-    the engine in one step under the stamp of the first, as those that arrive live do.
+    waits, or as it counts in a computed point, and each five seconds otherwise, for then a tick changes nothing.
+    Readings from one tick to the next go into the engine in one step under the stamp of the first, as those that
+    arrive live do.
     """
     if not len(frame):
         return
@@ -121,16 +124,12 @@ def _ticks(rules: Rules, frame: Frame) -> I64:
 
 
 def _silences(rules: Rules, frame: Frame) -> list[I64]:
-    """The ticks around silences that may raise a stale alarm, from the last reading until it stands or is over."""
-    wait = np.full(len(rules.points), np.iinfo(np.int64).max // 4)
-    place = {point: index for index, point in enumerate(rules.points)}
-    for definition in rules.definitions:
-        if definition.kind is AlarmKind.STALE and definition.point in place:
-            index = place[definition.point]
-            wait[index] = min(int(wait[index]), round(definition.after_s * NS))
-    usual = _usual_interval_ns(frame, len(rules.points))
-    wait[usual >= wait] = np.iinfo(np.int64).max // 4
-    known = np.flatnonzero(usual >= 0)
+    """The ticks around silences that may tell, from the last reading until all that they tell is told or it is over.
+
+    One raises a stale alarm; of a computed point's member it ends what its last reading counts for.
+    """
+    shortest, longest = _waits(rules, frame)
+    known = np.flatnonzero(_usual_interval_ns(frame, len(rules.points)) >= 0)
     # A point is listened to until the last reading of the whole, whoever's it is.
     first_ns = np.full(len(rules.points), frame.time_ns[0] + FIRST_WORD_NS)
     np.minimum.at(first_ns, frame.point, frame.time_ns)
@@ -138,11 +137,25 @@ def _silences(rules: Rules, frame: Frame) -> list[I64]:
     time_ns = np.concatenate([first_ns[known], frame.time_ns, np.full(len(known), frame.time_ns[-1])])
     order = np.lexsort((time_ns, point))
     point, time_ns = point[order], time_ns[order]
-    silent = np.flatnonzero((point[1:] == point[:-1]) & (np.diff(time_ns) >= wait[point[1:]] - SLACK_NS))
-    begin, until = time_ns[silent], time_ns[silent] + wait[point[silent]] + SLACK_NS
+    silent = np.flatnonzero((point[1:] == point[:-1]) & (np.diff(time_ns) >= shortest[point[1:]] - SLACK_NS))
+    begin, until = time_ns[silent], time_ns[silent] + longest[point[silent]] + SLACK_NS
     first = begin // TICK_NS
     last = np.minimum(until, time_ns[silent + 1]) // TICK_NS
     return [np.arange(a, b + 1) * TICK_NS for a, b in _joined(first, last)]
+
+
+def _waits(rules: Rules, frame: Frame) -> tuple[I64, I64]:
+    """The shortest and the longest silence of each point that tells something; the shortest is FOREVER where none."""
+    shortest, longest = np.full(len(rules.points), FOREVER), np.zeros(len(rules.points), np.int64)
+    usual = _usual_interval_ns(frame, len(rules.points))
+    for definition, point in zip(rules.definitions, rules.point.tolist(), strict=True):
+        wait = round(definition.after_s * NS)
+        if definition.kind is AlarmKind.STALE and usual[point] < wait:
+            shortest[point], longest[point] = min(shortest[point], wait), max(longest[point], wait)
+    for computed, members in rules.special.inputs.items():
+        wait, each = rules.special.longest_ns[computed], list(members)
+        shortest[each], longest[each] = np.minimum(shortest[each], wait), np.maximum(longest[each], wait)
+    return shortest, longest
 
 
 def _joined(first: I64, last: I64) -> list[tuple[int, int]]:

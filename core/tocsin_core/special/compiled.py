@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tocsin_core.detectors.columns import Columns
+from tocsin_core.detectors.columns import NS, Columns
 from tocsin_core.normal import NormalModel
 from tocsin_core.plant import AlarmKind, Plant
 from tocsin_core.readings import Bool
@@ -29,7 +29,7 @@ class Special:
     """What `step` does besides: of each kind nothing, where a plant has none of it.
 
     By point, bool: `awake`, whose every good reading is judged in full; `feeds`, members of computed points. `inputs`
-    are the numbers of the members of each computed point, by its own.
+    are the numbers of the members of each computed point, by its own, `longest_ns` how old their readings may be.
     """
 
     watches: tuple[Watch[Columns], ...]
@@ -41,6 +41,7 @@ class Special:
     feeds: Bool
     models: dict[str, NormalModel]
     inputs: dict[int, tuple[int, ...]]
+    longest_ns: dict[int, int]
 
     @cached_property
     def watchful(self) -> bool:
@@ -80,5 +81,6 @@ def compile_special(plant: Plant, definitions: Sequence[Numbered]) -> Special:
         awake=awake,
         feeds=feeds,
         inputs=inputs_of(plant),
+        longest_ns={place.index: round(place.longest_s * NS) for place in plant.points if place.compute is not None},
         models={name: model for computer in computers for name, model in computer.models.items()},
     )
