@@ -373,7 +373,7 @@ async def _keep_history(crew: _Crew, lease: Lease) -> None:
                 tasks,
                 [
                     ("stream to history", historian.run),
-                    ("retention", partial(retain, history, settings.historian, clock)),
+                    ("retention", partial(retain, history, settings.historian, clock, historian.server_clock)),
                     ("roll-ups", partial(tend, history, crew.metrics)),
                     ("quarantine", partial(keep_quarantine, crew.quarantine)),
                     ("look", partial(keep_looking_at_stored, crew.live, crew.watch)),

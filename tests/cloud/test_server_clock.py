@@ -1,5 +1,7 @@
 """Gateways a day ahead of the server: what they read is judged, and stays with them while the server may be behind."""
 
+import asyncio
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -8,12 +10,15 @@ from tests.cloud.api.stand_ins import HandClock
 from tests.cloud.ears import Ears
 from tests.cloud.rig import DEVICE, GATEWAY, SITE, columns
 from tests.support.hostile import NOW_MS, NOW_NS
+from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.stream import Message
 from tocsin_cloud.loops.hearing import as_of_arrival
+from tocsin_cloud.loops.historian import forget_old
 from tocsin_cloud.loops.journal import Batch
 from tocsin_cloud.loops.server_clock import HEARD_S, LISTEN_S, ServerClock
+from tocsin_cloud.settings import HistorianSettings
 from tocsin_core.lifecycle import Event
-from tocsin_core.readings import EARLIEST_NS
+from tocsin_core.readings import EARLIEST_NS, GOOD, Frame
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession
 from tocsin_core.sparkplug import Message as Said
 
@@ -185,3 +190,31 @@ def test_who_was_not_heard_for_long_says_nothing_of_today() -> None:
     hands.move(HEARD_S)
     hear("c", DAYS_MS)
     assert doubts == [True, False, False, True, False, True]
+
+
+def test_a_server_that_is_a_year_ahead_forgets_nothing(tmp_path: Path) -> None:
+    """Its own clock alone does not say how old a reading is: most gateways that it hears of late have to agree."""
+
+    async def story() -> None:
+        history = await DuckdbHistory.open(tmp_path / "history")
+        hands, settings = HandClock(), HistorianSettings(retain_days=30)
+        began_ns, clock = hands.now_ns(), ServerClock(hands)
+        await history.commit(Frame.of([history.key("P1")], [began_ns], [1.0], [GOOD]), {})
+
+        async def forgets(*gateways: str, behind_s: float = 0.0) -> tuple[bool, int]:
+            for gateway in gateways:
+                clock.hear((SITE, gateway), hands.now_ns() // NS_PER_MS - round(behind_s * 1000), hands.now_ns())
+            forgot = await forget_old(history, settings, hands, clock)
+            return forgot, len((await history.read("P1", began_ns, began_ns + NS, None, 10)).time_ns)
+
+        year_s = 365 * 86400.0
+        assert await forgets("a") == (False, 1)
+        hands.move(LISTEN_S)
+        assert await forgets() == (True, 1)
+        hands.move(year_s)
+        assert await forgets() == (False, 1)
+        assert await forgets("a", "b", behind_s=year_s) == (False, 1)
+        assert await forgets("c", "b") == (True, 0)
+        await history.close()
+
+    asyncio.run(story())

@@ -25,7 +25,7 @@ from tocsin_cloud.loops.ledger import Ledger
 from tocsin_cloud.loops.live import LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
 from tocsin_cloud.loops.repeats import Repeats
-from tocsin_cloud.loops.server_clock import ServerClock
+from tocsin_cloud.loops.server_clock import LISTEN_S, ServerClock
 from tocsin_cloud.loops.shared_state import SharedState
 from tocsin_cloud.settings import HistorianSettings, LimitSettings
 from tocsin_core.clock import Clock
@@ -92,7 +92,7 @@ class Historian:
         self._touched: set[Address] = set()
         self._births = Births(parts.client, parts.metrics, parts.clock, parts.settings.rebirth_interval_s)
         self._floods: dict[str, float] = {}
-        self._server_clock = ServerClock(parts.clock)
+        self.server_clock = ServerClock(parts.clock)
         # Whose batches were left at the gateways until it is known whose clock is wrong.
         self._left_there: set[Address] = set()
         self._commits = 0
@@ -201,9 +201,9 @@ class Historian:
             return fed
         sent = sent_ms(message.payload)
         if sent is not None:
-            self._server_clock.hear(address, sent, message.time_ns)
+            self.server_clock.hear(address, sent, message.time_ns)
         ahead = fed.batch is not None and any(fault.reason == DAY_AHEAD for fault in fed.faults)
-        if not ahead or not self._server_clock.may_be_behind:
+        if not ahead or not self.server_clock.may_be_behind:
             return fed
         self._left_there.add(address)
         detail = f"{address[1]}: stamped a day ahead of the server, whose clock may be behind: not acknowledged"
@@ -259,7 +259,7 @@ class Historian:
         if fed.batch is not None:
             ledger = self._ledgers.setdefault(address, Ledger())
             self._touched.add(address)
-            if address in self._left_there and not self._server_clock.may_be_behind:
+            if address in self._left_there and not self.server_clock.may_be_behind:
                 # It sends all that waits for our word again after a birth.
                 self._left_there.discard(address)
                 self._births.want(address)
@@ -415,15 +415,23 @@ class Historian:
         await self._births.ask()
 
 
-async def retain(history: History, settings: HistorianSettings, clock: Clock) -> None:
+async def retain(history: History, settings: HistorianSettings, clock: Clock, server_clock: ServerClock) -> None:
     """Forget what is older than the retention, now and then; runs until cancelled."""
     while True:
-        try:
-            await history.retain(clock.now_ns() - int(settings.retain_days * DAY_NS))
-            log.info("history retention", days=settings.retain_days)
-        except HistoryError as error:
-            log.error("history retention failed", reason=str(error))  # noqa: TRY400 -- the message is the reason
-        await asyncio.sleep(settings.retain_interval_s)
+        forgets = await forget_old(history, settings, clock, server_clock)
+        await asyncio.sleep(settings.retain_interval_s if forgets else LISTEN_S)
+
+
+async def forget_old(history: History, settings: HistorianSettings, clock: Clock, server_clock: ServerClock) -> bool:
+    """Forget what is older than the retention; nothing, and False, where the server's clock may be ahead."""
+    if server_clock.may_be_ahead:
+        return False
+    try:
+        await history.retain(clock.now_ns() - int(settings.retain_days * DAY_NS))
+        log.info("history retention", days=settings.retain_days)
+    except HistoryError as error:
+        log.error("history retention failed", reason=str(error))  # noqa: TRY400 -- the message is the reason
+    return True
 
 
 async def tend(history: History, metrics: Metrics) -> None:
