@@ -273,8 +273,9 @@ def test_a_worker_that_dies_around_every_portion_loses_and_doubles_nothing(
                 ticks.cancel()
                 await r.gateway.send(dict.fromkeys(range(4), 1.0))
                 await eventually_async(lambda: committed(r, ["raise", "return"]))
+                # What is committed is seen by others before it dies of it.
+                await eventually_async(lambda: dying.crashes >= 8)
             assert await committed(r, ["raise", "return"])
-            assert dying.crashes >= 8
             assert {row.phase for row in await r.all(sql.Occurrence)} == {"returned-unacknowledged"}
             assert len(await r.all(sql.Occurrence)) == len(SILENCES)
 
