@@ -44,9 +44,11 @@ demo: setup ## run the simulated plant, gateways, cloud side and page (ARGS="--h
 	@exec $(BIN)/tocsin demo $(ARGS)
 
 # Four on two cores: the two with the whole systems and the demo (tests/conftest.py) wait for most of their time.
-# Hundreds of processes are started: each would compile all that it imports where Python may not keep that.
+# Hundreds of processes are started: each would compile all that it imports where Python may not keep that. And where
+# numpy solves on two threads, each spins for what the other does not get on a processor that is taken.
+TESTED := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/compiled OPENBLAS_NUM_THREADS=1
 test: setup-dev console ## run every test on four workers (ARGS="-k words" for some)
-	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/compiled $(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
+	$(TESTED) $(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
 
 check: setup-dev ## the static checks: ruff, mypy --strict, import contracts, the page's types
 	$(BIN)/ruff check

@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from tests.cli.command import started, tocsin
+from tests.cloud.audited import WANG, deed, write
 from tests.support.postgres import on_both
 from tocsin_cloud.adapters.audit import Verdict, append, entries, verify
 from tocsin_cloud.adapters.audit_chain import GENESIS, Actor, Deed, Entry, Link, Outcome
@@ -25,7 +26,6 @@ from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.settings import SQL_FILE
 from tocsin_core.clock import SystemClock
 
-WANG = Actor("wang", "operator", "10.0.0.7")
 Story = Callable[[Database], Awaitable[Any]]
 
 
@@ -40,18 +40,6 @@ def tell(where: Path | URL, story: Story) -> Any:  # noqa: ANN401 -- whatever th
             await database.close()
 
     return asyncio.run(run())
-
-
-def deed(number: int) -> Deed:
-    """The numbered one of many acknowledgements."""
-    return Deed("alarm.ack", f"occurrence {number}", Outcome.DONE, {"reason": "看过", "number": number})
-
-
-async def write(database: Database, count: int) -> None:
-    """Write `count` entries, each in its transaction."""
-    for number in range(1, count + 1):
-        async with database.write() as session:
-            await append(session, 1_000 + number, WANG, deed(number))
 
 
 async def walk(database: Database, checkpoint: Link | None = None) -> Verdict:
@@ -202,7 +190,7 @@ def test_a_checkpoint_finds_what_the_log_alone_cannot(log: Path) -> None:
 
 WRITER = """
 import asyncio, sys
-from tests.cloud.test_audit import write
+from tests.cloud.audited import write
 from tocsin_cloud.adapters.sql.engine import Database
 
 async def run() -> None:
