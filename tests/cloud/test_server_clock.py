@@ -93,6 +93,21 @@ def test_what_a_server_cannot_store_because_its_clock_is_behind_stays_at_the_gat
     assert plant.acknowledged == 3
 
 
+def test_a_gateway_whose_clock_begins_in_1970_is_judged() -> None:
+    """As of the arrival, also while it is set; what it sends late of before says nothing."""
+    plant = Plant()
+    plant.born(1000)
+    steps = []
+    for number, value in enumerate((60.0, 60.0, 1.0, 60.0), 1):
+        plant.server_ns += NS
+        steps.append(plant.batch(number, value, 1000 * number))
+    assert steps == [[Event.RAISE], [], [Event.RETURN], [Event.RAISE]]
+    plant.server_ns += NS
+    right_ms = plant.server_ns // NS_PER_MS
+    assert plant.batch(5, 1.0, 9000, historical=True, sent_ms=right_ms) == []
+    assert plant.batch(6, 1.0, right_ms) == [Event.RETURN]
+
+
 @pytest.mark.parametrize("hours", [8, -8])
 def test_what_is_sent_late_is_late_by_whichever_clock_is_wrong(hours: int) -> None:
     """The gateway's is not as the server's is: a reading of an hour ago neither clears nor raises."""

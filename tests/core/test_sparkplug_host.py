@@ -315,6 +315,22 @@ def test_what_was_just_read_a_day_ahead_is_told_beside_the_frame() -> None:
     assert {fault.reason: fault.count for fault in fed.faults} == {"day-ahead": 2}
 
 
+@pytest.mark.parametrize("time_ms", [0, 1, MS // 1000, 4_102_444_800_000, 2**63, 2**64 - 1])
+def test_what_was_just_read_at_a_time_that_cannot_be_is_told_as_of_its_arrival(time_ms: int) -> None:
+    """A clock without a battery begins in 1970, and what is read is none the less of now; late data is not."""
+    peer = Peer()
+    peer.born(*(put(name, DataType.FLOAT, float_value=1.0) for name in ("a", "b")))
+    fed = peer.say(
+        "NDATA",
+        put("a", DataType.FLOAT, float_value=2.0, timestamp=time_ms),
+        put("b", DataType.FLOAT, is_historical=True, float_value=2.0, timestamp=time_ms),
+    )
+    assert (len(fed.frame), fed.historical) == (0, False)
+    assert fed.ahead is not None
+    assert (fed.ahead.value.tolist(), fed.ahead.time_ns.tolist()) == ([2.0], [NOW])
+    assert {fault.reason: fault.count for fault in fed.faults} == {"absurd-time": 2}
+
+
 def test_values_that_are_none_turn_bad_never_zero() -> None:
     """Null, NaN, infinity, the wrong field and no field: bad with NaN, and a fault where it is one."""
     peer = Peer()

@@ -329,6 +329,28 @@ def test_an_absurd_time_of_a_network_is_its_arrival_and_an_old_birth_no_reading(
     assert bench.counts["absurd-time"] == 3
 
 
+@pytest.mark.parametrize("time_ms", [0, 1000, NOW_MS - 86_400_001, NOW_MS + 86_400_001, NOW_MS + 10**11])
+def test_whichever_clock_is_days_away_data_of_a_network_came_now(time_ms: int) -> None:
+    """The node's or the gateway's own, without a battery: a detector that is heard and not read would be silent."""
+    bench = Network()
+    born(bench)
+    del bench.samples[:]
+    away = time_ms - NOW_MS
+    bench.hear(bench.node.ddata("H2S-7", columns((1, away, 9.0, GOOD)), 2, time_ms, historical=False))
+    assert bench.readings == [(1, 0, 9.0, GOOD)]
+
+
+@pytest.mark.parametrize("days", [-400, -2, -1, 2])
+def test_what_a_network_sends_late_is_never_of_now(days: int) -> None:
+    """After a cut of days its backlog stands in its own time, or, ahead of the gateway's clock, in none."""
+    bench = Network()
+    born(bench)
+    del bench.samples[:]
+    away = days * 86_400_000 - 1
+    bench.hear(bench.node.ddata("H2S-7", columns((1, away, 9.0, GOOD)), 2, NOW_MS, historical=True))
+    assert bench.readings == ([(1, away, 9.0, GOOD)] if days < 0 else [])
+
+
 @pytest.mark.parametrize("payload", [b"\xff", b"x" * ((1 << 20) + 1)])
 def test_a_message_that_is_no_sparkplug_is_counted(payload: bytes) -> None:
     """Garbage and what is too large say nothing of the points."""

@@ -197,7 +197,8 @@ class Metrics:
         own, put = self.registry, self._put
         put("transitions", Counter("tocsin_alarm_transitions", "Alarm transitions committed.", ["event"], registry=own))
         put("refused", Counter("tocsin_commands_refused", "People's commands that were refused.", registry=own))
-        put("ahead", Counter("tocsin_readings_ahead", "Readings stamped later than they came in.", registry=own))
+        what = "Readings stamped later than they came in, or before 2000."
+        put("ahead", Counter("tocsin_readings_ahead", what, registry=own))
         put("late", Counter("tocsin_readings_late", "Readings older than one the engine had already.", registry=own))
         put(
             "clock_steps_back",

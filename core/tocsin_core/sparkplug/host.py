@@ -96,8 +96,8 @@ class Fed:
     of one, and so is `standing` (for `managed.Standing`).
     `clock`: what an NBIRTH or NDATA tells of the node's clock. `unsynchronised_ms`, on data: since when, by itself,
     nobody had set the clock that stamped them; None where it was set, or nothing is said of it. `ahead`: readings of
-    data that is not late, stamped more than a day ahead; these stamps cannot be right by the host's clock, so they are
-    not in `frame`. None where there are none.
+    data that is not late, stamped more than a day ahead, or as of their arrival where they were stamped before 2000 or
+    after 2099; these stamps cannot be right by the host's clock, so they are not in `frame`. None where there are none.
     """
 
     frame: Frame
@@ -224,7 +224,7 @@ class _Rows:
     time_ns: list[int] = field(default_factory=list)
     value: list[float] = field(default_factory=list)
     quality: list[int] = field(default_factory=list)
-    # Readings that are a day ahead: point, time, value, quality.
+    # Readings of now whose stamps cannot be right: point, time, value, quality.
     ahead: list[tuple[int, int, float, int]] = field(default_factory=list)
     late: int = 0
     # All of the readings, where a layout gave them.
@@ -554,8 +554,6 @@ class HostSession:
                 self._forget_text(where)
             return
         time_ns = _time_ns(metric, message, rows, known.name, now_ns)
-        if time_ns is None:
-            return
         quality = codec.quality(described)
         value = math.nan
         if not metric.is_null:
@@ -570,11 +568,12 @@ class HostSession:
                 value = number
         elif (quality & readings.QUALITY_MASK) in (readings.GOOD, readings.UNCERTAIN):
             quality = readings.BAD
-        if time_ns <= now_ns + FUTURE_NS:
+        if _may_be(time_ns, now_ns):
             rows.late += metric.is_historical
             rows.add(known.point, time_ns, value, quality)
         else:
-            rows.add_ahead(where, metric, (known.point, time_ns, value, quality))
+            of_a_time = readings.EARLIEST_NS <= time_ns < readings.LATEST_NS
+            rows.add_ahead(where, metric, (known.point, time_ns if of_a_time else now_ns, value, quality))
 
     def _forget_text(self, where: Topic) -> None:
         node = self._nodes.get((where.group, where.node))
@@ -685,8 +684,8 @@ def _due_after(seq: int | None, rows: _Rows, where: Topic) -> int | None:
     return (seq + 1) % SEQ_MODULUS
 
 
-def _time_ns(metric: Payload.Metric, message: Payload, rows: _Rows, name: str, now_ns: int) -> int | None:
-    """Find the reading's time: the metric's, else the payload's, else its arrival; None if it can never be one."""
+def _time_ns(metric: Payload.Metric, message: Payload, rows: _Rows, name: str, now_ns: int) -> int:
+    """Find the reading's time: the metric's, else the payload's, else its arrival; it may be one that cannot be."""
     if metric.HasField("timestamp"):
         time_ns = metric.timestamp * NS_PER_MS
     elif message.HasField("timestamp"):
@@ -696,8 +695,7 @@ def _time_ns(metric: Payload.Metric, message: Payload, rows: _Rows, name: str, n
         time_ns = now_ns - now_ns % NS_PER_MS
     if not readings.EARLIEST_NS <= time_ns < readings.LATEST_NS:
         rows.fault("absurd-time", f"{name} at {time_ns // NS_PER_MS} ms since 1970")
-        return None
-    if time_ns > now_ns + FUTURE_NS:
+    elif time_ns > now_ns + FUTURE_NS:
         rows.fault(DAY_AHEAD, f"{name} at {time_ns // NS_PER_MS} ms since 1970")
     return time_ns
 

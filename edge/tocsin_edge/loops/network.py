@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tocsin_core.clock import Clock
+from tocsin_core.readings import Frame
 from tocsin_core.sensors import DEFAULT_WINDOW, SparkplugSource
 from tocsin_core.sparkplug import Fed, HostSession, Topic, parse_topic, rebirth
 from tocsin_edge.adapters.sensors import Arrival
@@ -102,7 +103,8 @@ class Networks:
     def _rows(self, sensor: Sensor, fed: Fed, now_ms: int) -> list[Row]:
         """The readings of one sensor; a birth brings again what was said before, which does not count twice."""
         birth = fed.kind in ("NBIRTH", "DBIRTH")
-        frame = fed.frame
+        # A stamp of tomorrow, or of 1970, is that of a wrong clock, the gateway's own perhaps: what it bears came now.
+        frame = fed.frame if fed.ahead is None else Frame.concat([fed.frame, fed.ahead])
         rows = []
         columns = zip(
             frame.point.tolist(), frame.time_ns.tolist(), frame.value.tolist(), frame.quality.tolist(), strict=True
@@ -111,9 +113,10 @@ class Networks:
             time_ms = time_ns // NS_PER_MS
             if not DEFAULT_WINDOW.holds(time_ms, now_ms):
                 sensor.counts["absurd-time"] += 1
-                if birth:
+                if birth or (fed.historical and time_ms > now_ms):
                     continue
-                time_ms = now_ms
+                # What is sent late is of then, however long ago.
+                time_ms = time_ms if fed.historical else now_ms
             said = (str(value), quality)
             last_ms, last = self._told.get((sensor, number), (0, None))
             if (birth and time_ms < last_ms) or (time_ms, said) == (last_ms, last):
