@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,7 @@ from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.delegation import Delegation, Kept
 from tocsin_cloud.loops.disagreeing import Standing, orphans, untold
 from tocsin_cloud.loops.floods import Floods
+from tocsin_cloud.loops.garbage import left_alone
 from tocsin_cloud.loops.hearing import TOO_FAST, Hearing, as_of_arrival, is_birth
 from tocsin_cloud.loops.held_back import HeldBack
 from tocsin_cloud.loops.journal import (
@@ -79,6 +81,8 @@ TICK: Final = "tocsin/tick/"
 COMMAND: Final = "tocsin/command/"
 NOT_UNDERSTOOD: Final = "the command is not understood"
 NO_SUCH_ALARM: Final = "there is no such alarm"
+# A third of the time of the class's own way, as for the engine's transitions.
+_step: Final = partial(tuple.__new__, Step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,8 +478,7 @@ class AlarmsWorker:
     def _compare(self, state: State, stands: Mapping[str, Standing]) -> tuple[list[Step], set[str]]:
         """The steps that the tables lack of what the engine knows, and the occurrences there that it does not know."""
         missing = list(untold(state, self._rules, stands.values(), np.flatnonzero(state.onset_ns)))
-        steps = [_as_step(state, each, self._read, timely=False) for each in missing]
-        return steps, orphans(state, self._rules, stands, missing)
+        return _as_steps(state, missing, self._read, timely=False), orphans(state, self._rules, stands, missing)
 
     async def _recall(self) -> None:
         """Learn from the tables what floods there are, and how far gateways' journals are taken in."""
@@ -494,6 +497,7 @@ class AlarmsWorker:
         async with self._parts.database.read() as session:
             return await answered_at(session, ids)
 
+    @left_alone()
     def _advance(self, messages: list[Message]) -> Batch:
         """Take `messages` into the engine; what came of them is the answer. Never waits."""
         batch = Batch(self._read)
@@ -582,9 +586,7 @@ class AlarmsWorker:
         live.clock_steps_back += result.clock_steps_back
         self._count(metrics.late, result.late)
         self._count(metrics.clock_steps_back, result.clock_steps_back)
-        for transition in result.transitions:
-            of_reading = self._timely and transition.event <= Event.RETURN_LATCHED and isfinite(transition.value)
-            batch.steps.append(_as_step(self._state, transition, batch.position, timely=of_reading))
+        batch.steps += _as_steps(self._state, result.transitions, batch.position, timely=self._timely)
         return result.refusals
 
     def _obey(self, batch: Batch, message: Message) -> None:
@@ -788,10 +790,19 @@ class AlarmsWorker:
         self._keep_at = clock.monotonic() + max(parts.settings.snapshot_interval_s, SNAPSHOT_REST * took)
 
 
-def _as_step(state: State, transition: Transition, position: Position, *, timely: bool) -> Step:
-    until = int(state.shelved_until_ns[transition.definition])
-    once = bool(until and state.shelved_once[transition.definition])
-    return Step(transition, position, timely, until or None, once, bool(state.out_of_service[transition.definition]))
+def _as_steps(state: State, transitions: Sequence[Transition], position: Position, *, timely: bool) -> list[Step]:
+    """What has just come of the engine, as columns: one by one it takes five times as long, and there may be a mass.
+
+    `timely` is whether the readings were that may have brought it.
+    """
+    if not transitions:
+        return []
+    number = np.fromiter((each.definition for each in transitions), np.int64, len(transitions))
+    until_ns, out = state.shelved_until_ns[number], state.out_of_service[number]
+    once = state.shelved_once[number] & (until_ns != 0)
+    of_reading = (timely and each.event <= Event.RETURN_LATCHED and isfinite(each.value) for each in transitions)
+    columns = of_reading, (each or None for each in until_ns.tolist()), once.tolist(), out.tolist()
+    return list(map(_step, zip(transitions, repeat(position), *columns)))
 
 
 def _parsed(message: Message) -> dict[str, Any] | None:

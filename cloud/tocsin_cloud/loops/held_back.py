@@ -3,6 +3,7 @@
 from itertools import islice
 from typing import Final
 
+from tocsin_cloud.loops.garbage import left_alone
 from tocsin_cloud.loops.journal import Step
 from tocsin_core.engine import Transition
 from tocsin_core.lifecycle import TURNS, Event
@@ -12,6 +13,7 @@ from tocsin_core.special import Family
 
 # In one commit: a third of a second's work (6,000 a second). With no more than these nothing waits.
 PORTION: Final = 2000
+_OF_SILENCE: Final = (Event.RAISE, *TURNS)
 
 
 class HeldBack:
@@ -27,10 +29,11 @@ class HeldBack:
         """Hold nothing."""
         self._rules = rules
         self._silences = (rules.family == Family.STALE).tobytes()
-        # The gravest first, and by alarm; each in the order in which they came.
-        self._waiting: dict[Priority, dict[int, list[Step]]] = {priority: {} for priority in reversed(Priority)}
+        # The gravest first, by rank, and by alarm; each in the order in which they came.
+        self._waiting: dict[int, dict[int, list[Step]]] = {priority.rank: {} for priority in reversed(Priority)}
         self.waiting = 0
 
+    @left_alone()
     def take(self, steps: list[Step]) -> list[Step]:
         """Those of `steps`, all that a commit could hold, that it has to, with what waited of their alarms."""
         many = len(steps) > PORTION
@@ -39,7 +42,7 @@ class HeldBack:
         now: list[Step] = []
         for step in steps:
             number = step.transition.definition
-            waiting = self._waiting[self._rules.definitions[number].priority]
+            waiting = self._waiting[self._rules.definitions[number].priority.rank]
             waits = many and self._may_wait(step.transition)
             if number in waiting and not (waits and _joins(step, waiting[number])):
                 before = waiting.pop(number)
@@ -64,7 +67,7 @@ class HeldBack:
 
     def _may_wait(self, step: Transition) -> bool:
         silence = self._silences[step.definition] and not (step.who or step.reason)
-        return bool(silence and step.event in (Event.RAISE, *TURNS))
+        return bool(silence and step.event in _OF_SILENCE)
 
 
 def _joins(step: Step, before: list[Step]) -> bool:
