@@ -268,9 +268,11 @@ def test_a_worker_that_dies_around_every_portion_loses_and_doubles_nothing(
         async with rig(tmp_path, sql_url, METRICS) as r:
             r.plant = silent_soon(tmp_path / "silent")
             r.database = dying = CrashingDatabase(r.database)
-            async with restarted(r), ticking(r) as ticks:
-                await eventually_async(lambda: committed(r, ["raise"]))
-                ticks.cancel()
+            async with restarted(r):
+                # Without any, what waits when it dies is known by no tables.
+                await eventually_async(lambda: (tmp_path / "s.npz").exists())
+                async with ticking(r):
+                    await eventually_async(lambda: committed(r, ["raise"]))
                 await r.gateway.send(dict.fromkeys(range(4), 1.0))
                 await eventually_async(lambda: committed(r, ["raise", "return"]))
                 # What is committed is seen by others before it dies of it.
