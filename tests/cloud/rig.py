@@ -23,6 +23,7 @@ from nats.js.manager import JetStreamManager
 from sqlalchemy import update
 
 from tests.support.ports import free_port
+from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.sql import models as sql
@@ -35,6 +36,8 @@ from tocsin_core.sparkplug.edge import Columns
 
 HOST = "127.0.0.1"
 _NUMBERS = count()
+# A process that starts takes long on a machine that does much else.
+START_S = 120
 SITE, GATEWAY, DEVICE, POINT = "site", "gw", "D1", "P1"
 
 PLANT = """
@@ -296,6 +299,10 @@ class CloudProcess:
                 return (await client.get(f"http://{self.http}/readyz")).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
+
+    async def until_ready(self) -> None:
+        """Wait until it says so."""
+        await eventually_async(self.ready, START_S)
 
     async def get(self, resource: str) -> Any:  # noqa: ANN401 -- whatever JSON the resource has
         """A resource of the API, asked for as the administrator."""

@@ -95,7 +95,7 @@ def test_the_state_of_a_clock_reaches_who_looks_and_survives_kill_9(tmp_path: Pa
             cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", server.url, settings.mqtt)
             cloud.start()
             try:
-                await eventually_async(cloud.ready, 60)
+                await cloud.until_ready()
                 began = now_ms() - 1000
                 gateway = SpoolingGateway(settings.mqtt, clock=ClockState(synchronised=False, since_ms=began))
                 async with gateway.connected():
@@ -112,7 +112,7 @@ def test_the_state_of_a_clock_reaches_who_looks_and_survives_kill_9(tmp_path: Pa
                     await eventually_async(lambda: gateway.committed == 5)
                     cloud.end(signal.SIGKILL)
                     cloud.start()
-                    await eventually_async(cloud.ready, 60)
+                    await cloud.until_ready()
                     shown = await gateway_shown(cloud)
                     assert (shown["clock"]["synchronised"], shown["clock"]["error_ms"]) == (True, 1.5)
                     assert shown["clock"]["step_s"] == 3600.0
@@ -134,9 +134,9 @@ def test_a_real_gateways_clock_is_shown(tmp_path: Path) -> None:
             cloud = CloudProcess(folder, tmp_path / "data", server.url, settings.mqtt)
             cloud.start()
             try:
-                await eventually_async(cloud.ready, 60)
+                await cloud.until_ready()
                 gateway.start()
-                await eventually_async(lambda: gateway.counters().get("readings_committed", 0) > 3, 30)
+                await eventually_async(lambda: gateway.counters().get("readings_committed", 0) > 3)
                 shown = await gateway_shown(cloud)
                 assert shown["clock"]["synchronised"] is clock_sync().synchronised
                 assert (len(shown["unsynchronised"]) == 0) is shown["clock"]["synchronised"]

@@ -41,7 +41,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[tuple[CloudProcess, SpoolingGatew
     async with broker(tmp_path / "nats") as (server, settings):
         cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", server.url, settings.mqtt)
         with started(cloud):
-            await eventually_async(cloud.ready, 60)
+            await cloud.until_ready()
             yield cloud, SpoolingGateway(settings.mqtt)
 
 
@@ -51,7 +51,7 @@ async def alone(tmp_path: Path) -> AsyncIterator[tuple[CloudProcess, SpoolingGat
     mqtt = Address(HOST, free_port())
     cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", "", mqtt)
     with started(cloud):
-        await eventually_async(cloud.ready, 60)
+        await cloud.until_ready()
         yield cloud, SpoolingGateway(mqtt)
 
 
@@ -83,10 +83,11 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> N
                     cloud.start()
                     if rng.random() < 0.7:
                         # Else it is killed while it still catches up.
-                        await eventually_async(cloud.ready, 60)
+                        await cloud.until_ready()
             await eventually_async(lambda: gateway.committed == gateway.newest, 60)
             await eventually_async(lambda: len(cloud.rows(RISES)) == rises, 60)
             assert all(count == 1 for _, count in cloud.rows(RISES))
+            await cloud.until_ready()
             (own,) = [row for row in await cloud.get("gateways") if row["id"] == GATEWAY]
             assert (own["readings"], own["committed"]) == (2 * gateway.newest, gateway.newest)
             # One place is called once as long as nobody has answered, however often its alarm rose.
@@ -155,7 +156,7 @@ def test_what_the_stream_dropped_before_it_was_stored_comes_again(tmp_path: Path
                 for role in ("alarms,notify,api", "historian")
             )
             with started(alarms), started(historian):
-                await eventually_async(alarms.ready, 60)
+                await alarms.until_ready()
                 async with SpoolingGateway(settings.mqtt).connected() as gateway:
                     began = now_ms()
                     await gateway.send({0: 0.0}, time_ms=began)
@@ -265,7 +266,7 @@ def test_third_parties_readings_are_counted_once(tmp_path: Path) -> None:
                 await eventually_async(lambda: counted(5), 60)
                 cloud.end(signal.SIGKILL)
                 cloud.start()
-                await eventually_async(cloud.ready, 60)
+                await cloud.until_ready()
                 assert await counted(5)
                 await node.publish(*spoken(DEVICE, "DBIRTH", 5.0, time_ms=began + 4))
                 await node.publish(*spoken(DEVICE, "DDATA", 6.0, time_ms=began + 5))
@@ -326,7 +327,7 @@ async def loses_its_leases(cloud: CloudProcess, gateway: SpoolingGateway) -> Non
         return (cloud.data / "all.log").read_text(encoding="utf-8").count(line)
 
     await eventually_async(lambda: told("begins anew as a candidate") == 1, 60)
-    await eventually_async(cloud.ready, 60)
+    await cloud.until_ready()
     await gateway.send({0: 90.0}, time_ms=began + 1)
     await eventually_async(lambda: gateway.committed == 2, 60)
     await eventually_async(lambda: [count for _, count in cloud.rows(RISES)] == [1], 60)

@@ -116,7 +116,7 @@ def test_computed_history_survives_kill_9_without_hole_or_double(tmp_path: Path)
             cloud = CloudProcess(plant, tmp_path / "data", server.url, settings.mqtt)
             cloud.start()
             try:
-                await eventually_async(cloud.ready, 60)
+                await cloud.until_ready()
                 gateway = SpoolingGateway(settings.mqtt)
                 async with gateway.connected():
                     began = now_ms()
@@ -129,14 +129,14 @@ def test_computed_history_survives_kill_9_without_hole_or_double(tmp_path: Path)
                             cloud.end(signal.SIGKILL)
                             cloud.start()
                             if kill != 1:
-                                await eventually_async(cloud.ready, 60)
+                                await cloud.until_ready()
 
                     async def shown() -> bool:
                         points = await cloud.get("points")
                         (vote,) = [point for point in points if point["id"] == "V1"]
                         return vote["value"] is not None and vote["gateway"] is None
 
-                    await eventually_async(cloud.ready, 60)
+                    await cloud.until_ready()
                     await eventually_async(shown, 60)
 
                     async def all_read() -> bool:

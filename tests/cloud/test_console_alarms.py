@@ -54,13 +54,13 @@ def test_an_operator_sees_the_flood_and_takes_an_answer_back(tmp_path: Path) -> 
             cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", server.url, settings.mqtt)
             cloud.start()
             try:
-                await eventually_async(cloud.ready, 60)
+                await cloud.until_ready()
                 async with SpoolingGateway(settings.mqtt).connected() as gateway, page_of(cloud, problems) as page:
                     await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
                     await expect(page.get_by_test_id("flood-banner")).to_have_count(0)
                     await flood(gateway)
                     await the_flood_is_shown(page)
-                    await eventually_async(lambda: sounded(page), 30)
+                    await eventually_async(lambda: sounded(page))
                     await an_answer_is_taken_back(page)
                     await a_shelf_ends_with_the_return(page, gateway)
                     await a_clock_that_nobody_sets_is_shown(page, gateway)

@@ -10,7 +10,6 @@ from playwright.async_api import Page, expect
 from tests.cloud.rig import CloudProcess, SpoolingGateway, broker, plant_folder
 from tests.cloud.test_console_alarms import PATIENCE_MS, page_of
 from tests.cloud.test_roles import signed_in
-from tests.support.wait import eventually_async
 
 PASSWORD = "a password for tests"
 
@@ -24,7 +23,7 @@ def test_the_page_offers_what_the_role_may_do(tmp_path: Path) -> None:
             cloud = CloudProcess(plant_folder(tmp_path / "plant"), tmp_path / "data", server.url, settings.mqtt)
             cloud.start()
             try:
-                await eventually_async(cloud.ready, 60)
+                await cloud.until_ready()
                 async with httpx.AsyncClient(base_url=f"http://{cloud.http}", trust_env=False, timeout=20) as client:
                     await signed_in(client)
                     for role in ("regulator", "operator"):

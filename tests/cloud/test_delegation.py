@@ -560,7 +560,7 @@ def test_kill_9_loses_and_doubles_nothing_of_the_journal(tmp_path: Path) -> None
             gateway = DecidingGateway(settings.mqtt).on(load_plant(folder))
             cloud.start()
             try:
-                await eventually_async(cloud.ready, 60)
+                await cloud.until_ready()
                 async with gateway.connected():
                     for kill in range(3):
                         for _ in range(25):

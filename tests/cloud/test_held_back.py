@@ -270,7 +270,7 @@ def test_a_worker_that_dies_around_every_portion_loses_and_doubles_nothing(
             r.database = dying = CrashingDatabase(r.database)
             async with restarted(r):
                 # Without any, what waits when it dies is known by no tables.
-                await eventually_async(lambda: (tmp_path / "s.npz").exists())
+                await eventually_async((tmp_path / "s.npz").exists)
                 async with ticking(r):
                     await eventually_async(lambda: committed(r, ["raise"]))
                 await r.gateway.send(dict.fromkeys(range(4), 1.0))
@@ -325,8 +325,6 @@ def test_a_candidate_that_began_before_there_was_a_snapshot_tells_what_waited(
     """Of four silences that are over one is committed: who takes over knows the others by the first snapshot kept."""
     monkeypatch.setattr(held_back, "PORTION", 1)
     monkeypatch.setattr(alarms, "REST_S", 3600.0)
-    # Where the first one is slow to write, the next would be due later than anybody waits here.
-    monkeypatch.setattr(alarms, "SNAPSHOT_REST", 0)
 
     async def story() -> None:
         async with rig(tmp_path, None, METRICS) as r:

@@ -41,7 +41,7 @@ def test_a_history_server_that_is_killed_costs_no_reading_and_holds_up_no_alarm(
                 cloud = CloudProcess(plant, tmp_path / "data", server.url, settings.mqtt, history=history.address)
                 cloud.start()
                 try:
-                    await eventually_async(cloud.ready, 60)
+                    await cloud.until_ready()
                     gateway = SpoolingGateway(settings.mqtt)
                     async with gateway.connected():
                         began = now_ms()
@@ -56,17 +56,17 @@ def test_a_history_server_that_is_killed_costs_no_reading_and_holds_up_no_alarm(
 
                         await gateway.send({0: 10.0}, time_ms=began - LATE_MS)
                         await send([10.0] * 49)
-                        await eventually_async(on_server, 30)
+                        await eventually_async(on_server)
                         history.end()
                         told = gateway.committed
                         history.start()
                         assert told <= stored_of(history), "what the server has just lost was acknowledged"
                         history.end()
                         await send([10.0] * 50 + [90.0] * 50)
-                        await eventually_async(lambda: cloud.rows(RISES) == [(1,)], 30)
+                        await eventually_async(lambda: cloud.rows(RISES) == [(1,)])
                         cloud.end(signal.SIGKILL)
                         cloud.start()
-                        await eventually_async(cloud.ready, 60)
+                        await cloud.until_ready()
                         history.start()
                         await send([90.0])
                         await eventually_async(lambda: gateway.committed == gateway.newest == 151, 90)

@@ -74,7 +74,7 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path, monk
     async def story() -> None:
         with capture_logs() as logs:
             async with running(settings) as (client, summaries):
-                await eventually_async(lambda: status(client, "/healthz"), 30)
+                await eventually_async(lambda: status(client, "/healthz"))
                 assert await status(client, "/healthz") == httpx.codes.OK
                 ready = await client.get("/readyz")
                 assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "reason": WAITS})
@@ -84,7 +84,7 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path, monk
         (told,) = [line for line in logs if line["event"] == "waiting for the database"]
         assert "unable to open database file" in told["reason"]
         async with running(settings) as (client, summaries):
-            await eventually_async(lambda: status(client, "/healthz"), 30)
+            await eventually_async(lambda: status(client, "/healthz"))
             settings.sql_file.rmdir()
             await eventually_async(lambda: ready_at(client), 60)
         assert summaries == [Summary("all", 0, 0, 0)]
@@ -154,7 +154,7 @@ def test_what_is_quarantined_in_the_last_moment_is_written_at_the_end(
             async def counted() -> bool:
                 return figure in (await client.get("/metrics")).text
 
-            await eventually_async(counted, 30)
+            await eventually_async(counted)
         assert summaries[0].quarantined == 1
 
     asyncio.run(story())

@@ -147,7 +147,7 @@ class Victoria:
         self._began_s = SystemClock().now_ns() // NS
         command = [self._program, f"-storageDataPath={self._folder}", f"-httpListenAddr=127.0.0.1:{self.port}"]
         self._process = subprocess.Popen([*command, *self._flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        eventually(self._answers, 30)
+        eventually(self._answers)
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it by a signal; at once, unless told otherwise."""

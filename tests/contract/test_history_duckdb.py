@@ -272,7 +272,7 @@ def test_closing_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         history = await DuckdbHistory.open(tmp_path / "history.duckdb")
         await busy.cancelled(asyncio.create_task(history.retain(0)))
         closing = asyncio.create_task(history.close())
-        await eventually_async(lambda: history._tidying._shutdown, 20)  # noqa: SLF001 -- shown nowhere else
+        await eventually_async(lambda: history._tidying._shutdown)  # noqa: SLF001 -- shown nowhere else
         await busy.go_on()
         await closing
         assert busy.let_go

@@ -174,7 +174,7 @@ def test_our_gateway_reads_right_in_a_host_of_aiospb(broker: Broker, tmp_path: P
                 await eventually_async(lambda: len(births()) > 1)
                 await eventually_async(lambda: len(raw.of("DDATA")) > 3)
                 await asyncio.to_thread(gateway.stop)
-                await eventually_async(lambda: heard[-1].event == messages.Event.NODE_HAS_DIED, timeout_s=30)
+                await eventually_async(lambda: heard[-1].event == messages.Event.NODE_HAS_DIED)
         finally:
             gateway.stop()
             await host.terminate_session()

@@ -175,9 +175,7 @@ def test_our_gateway_reads_right_in_sparkplug_payload(tmp_path: Path) -> None:
                 plant(tmp_path / "plant", port, devices)
                 gateway.start()
                 try:
-                    await eventually_async(
-                        lambda: any("/DDEATH/gw/B" in m["topic"] for m in host.messages()), timeout_s=20
-                    )
+                    await eventually_async(lambda: any("/DDEATH/gw/B" in m["topic"] for m in host.messages()))
                 finally:
                     gateway.stop()
             check_our_messages(host.messages()[1:])

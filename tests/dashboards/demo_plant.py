@@ -178,7 +178,7 @@ async def _story(folder: Path, victoria: Victoria, url: URL) -> tuple[float, flo
         cloud = CloudProcess(DEMO_PLANT, folder / "data", server.url, settings.mqtt, history=victoria.address, more=sql)
         cloud.start()
         try:
-            await eventually_async(cloud.ready, 60)
+            await cloud.until_ready()
             made = await cloud.post("users/admin/tokens", {"label": "scrape", "role": "regulator"})
             scraping(folder, victoria, cloud, made["token"])
             tank_farm = Gateway(plant, "gw-tank-farm", settings.mqtt, shown)

@@ -41,7 +41,7 @@ class Plant:
         # The slave lives in this loop.
         await asyncio.to_thread(self.cloud.end)
         self.cloud.start()
-        await eventually_async(self.cloud.ready, 60)
+        await self.cloud.until_ready()
 
     async def gateway(self) -> dict[str, Any]:
         """The gateway as the interface shows it."""
@@ -63,7 +63,7 @@ async def running(tmp_path: Path, devices: dict[str, str]) -> AsyncIterator[Plan
         cloud = CloudProcess(folder, tmp_path / "cloud", server.url, settings.mqtt)
         cloud.start()
         try:
-            await eventually_async(cloud.ready, 60)
+            await cloud.until_ready()
             yield Plant(folder, settings.mqtt.port, cloud)
         finally:
             cloud.end(signal.SIGKILL)

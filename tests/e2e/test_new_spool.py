@@ -55,7 +55,7 @@ def test_a_new_spool_repeats_nothing(tmp_path: Path, clock: str) -> None:
             cloud = CloudProcess(folder, tmp_path / "cloud", server.url, settings.mqtt)
             cloud.start()
             try:
-                await eventually_async(cloud.ready, 60)
+                await cloud.until_ready()
                 first = await lived(gateway, slave, 40, link)
                 last = gateway.counters()["batch_last"]
                 shutil.rmtree(gateway.spool.parent)

@@ -203,7 +203,7 @@ def test_both_ends_agree_after_a_partition(tmp_path: Path, cut: Cut) -> None:
             ends.be("B", HIGH)
             for alarm in ("A/H", "B/H"):
                 await ends.phase_at_cloud(alarm, "unacknowledged")
-            assert ends.agree()
+            await eventually_async(ends.agree, LONG_S)
             ends.link.cut = cut
             await divided(ends)
             await ends.link.mend()

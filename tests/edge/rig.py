@@ -21,6 +21,7 @@ from tocsin_core.journal import Entry, decode
 from tocsin_core.readings import GOOD
 from tocsin_core.sparkplug import Fed, HostSession, JournalPart, committed, journal_committed, rebirth
 from tocsin_core.sparkplug.edge import Columns
+from tocsin_core.sparkplug.payload import sent_ms
 
 HEADER = struct.Struct(">HHHB")
 # The clock at which the tests' own spools are new.
@@ -163,7 +164,8 @@ class Host:
     readings: dict[tuple[int, int], tuple[float, int]] = field(default_factory=dict)
     fed: list[Fed] = field(default_factory=list)
     delay_s: list[float] = field(default_factory=list)
-    heard_s: list[float] = field(default_factory=list)
+    sent_s: list[float] = field(default_factory=list)
+    """When each message was sent, by its sender: this host may be far behind on a busy machine."""
     batches: set[int] = field(default_factory=set)
     floor: int = 0
     journal: dict[int, bytes] = field(default_factory=dict)
@@ -222,7 +224,7 @@ class Host:
             now_ns = SystemClock().now_ns()
             fed = self.session.feed(str(message.topic), message.payload, now_ns)
             self.fed.append(fed)
-            self.heard_s.append(now_ns / 1e9)
+            self.sent_s.append((sent_ms(message.payload) or 0) / 1e3)
             self.delay_s.append((now_ns - int(fed.frame.time_ns.max(initial=0))) / 1e9)
             command = f"spBv1.0/site/NCMD/{self.node}"
             if fed.rebirth:

@@ -95,7 +95,7 @@ def test_after_a_cut_the_present_comes_first_then_history(broker: Broker, gatewa
             await eventually_async(lambda: gateway.counters()["batch_last"] > last + 20)
             heard = len(host.fed)
             link.whole = True
-            await eventually_async(lambda: gateway.counters()["batch_committed"] > last + 20, timeout_s=30)
+            await eventually_async(lambda: gateway.counters()["batch_committed"] > last + 20)
             data = [fed for fed in host.fed[heard:] if fed.batch is not None]
             history = [fed for fed in data if fed.historical]
             kinds = [fed.kind for fed in host.fed[heard:]]
@@ -111,7 +111,7 @@ def test_after_a_cut_the_present_comes_first_then_history(broker: Broker, gatewa
 
 
 def test_draining_a_backlog_leaves_live_prompt(gateway: Gateway, tmp_path: Path) -> None:
-    """While thousands of old batches drain, each new reading still arrives within 2 s, and all old ones arrive."""
+    """While thousands of old batches drain, each new reading is still sent within 2 s, and all old ones arrive."""
     backlog = 4000
 
     async def story() -> None:
@@ -127,9 +127,10 @@ def test_draining_a_backlog_leaves_live_prompt(gateway: Gateway, tmp_path: Path)
                 assert len(during) >= 3
                 began = next(n for n, fed in enumerate(host.fed) if fed.historical)
                 # On a busy machine everything takes longer; what waits its turn behind the backlog waits all of it.
-                drain_s = host.heard_s[drained] - host.heard_s[began]
+                drain_s = host.sent_s[drained] - host.sent_s[began]
+                late_s = sorted(host.sent_s[n] - host.fed[n].frame.time_ns.max() / 1e9 for n in during)
                 # The first readings wait for the connection, too.
-                assert sorted(host.delay_s[n] for n in during)[-3] < max(2, drain_s / 2)
+                assert late_s[-3] < max(2, drain_s / 2)
 
     asyncio.run(story())
 

@@ -116,7 +116,7 @@ def test_the_unit_s_command_starts_a_gateway(tmp_path: Path) -> None:
                     *shlex.split(command), env=environment, stderr=asyncio.subprocess.DEVNULL
                 )
                 try:
-                    await eventually_async(lambda: word(manager) == "READY=1", timeout_s=30)
+                    await eventually_async(lambda: word(manager) == "READY=1")
                 finally:
                     gateway.terminate()
                     await gateway.wait()

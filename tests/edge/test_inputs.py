@@ -11,7 +11,7 @@ import pytest
 
 from tests.edge.rig import Slave, modbus_device, plant
 from tests.support.ports import free_port
-from tests.support.wait import eventually_async
+from tests.support.wait import PATIENCE_S, eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 from tocsin_edge.loops import poll
@@ -91,9 +91,9 @@ def test_a_line_that_is_never_idle_changes_all_the_same(tmp_path: Path, monkeypa
             samples: list[Sample] = []
             before = settings(tmp_path, devices)
             async with reading(before, samples) as inputs:
-                await eventually_async(lambda: inputs.pollers[0].figures().stretched, 30)
+                await eventually_async(lambda: inputs.pollers[0].figures().stretched)
                 after = with_known_devices(before, settings(tmp_path, {"B": devices["B"]}))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_S):
                     await inputs.adopt(after)
                 samples.clear()
                 await eventually_async(lambda: len(samples) > 3)
@@ -130,7 +130,7 @@ def test_a_line_that_takes_a_device_reads_on_until_the_other_line_gives_it(tmp_p
             samples: list[Sample] = []
             before = settings(tmp_path, {**stays, "A": modbus_device("A", slow.port, 1, 200, 3000)})
             async with reading(before, samples) as inputs:
-                await eventually_async(lambda: inputs.pollers[1].figures().stretched, 30)
+                await eventually_async(lambda: inputs.pollers[1].figures().stretched)
                 after = settings(tmp_path, {**stays, "A": modbus_device("A", well.port, 2, 200, 3000)})
                 adopting = asyncio.create_task(inputs.adopt(with_known_devices(before, after)))
                 await asyncio.sleep(0)

@@ -398,7 +398,7 @@ def test_a_sync_waits_for_no_look_up_of_a_name(begin: Callable[[Story], None]) -
             lookups.submit(answered.wait)
             try:
                 run.keeper.put(sample(1))
-                await eventually_async(lambda: run.handed_on == [[1]], timeout_s=30)
+                await eventually_async(lambda: run.handed_on == [[1]])
             finally:
                 answered.set()
 

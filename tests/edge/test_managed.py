@@ -204,18 +204,18 @@ def test_a_version_is_applied_and_no_period_is_lost(tmp_path: Path, broker: Brok
             gateway.start()
             try:
                 busy = await stack.enter_async_context(Busy(gateway).watched())
-                await eventually_async(lambda: cloud.host.of("A") and cloud.host.of("B") and cloud.host.of("C"), 30)
+                await eventually_async(lambda: cloud.host.of("A") and cloud.host.of("B") and cloud.host.of("C"))
                 own = cloud.standing
                 assert own == Standing(0, hash_of(cloud.slice_of(before)))
                 wider = device("B", two, timeout_ms=300).replace("[0, 1000]", "[0, 2000]")
                 after = {"A": device("A", one), "B": wider, "D": device("D", two, 3)}
                 data = cloud.slice_of(after, "    spool: {max_mb: 64}")
-                await eventually_async(lambda: len(cloud.host.of("A")) > 6, 30)
+                await eventually_async(lambda: len(cloud.host.of("A")) > 6)
                 await cloud.offer(5, data)
                 standing = await cloud.until(5, Outcome.APPLIED)
                 assert (standing.version, standing.hash) == (5, hash_of(data))
                 told = len(cloud.host.of("A"))
-                await eventually_async(lambda: len(cloud.host.of("A")) > told + 6 and cloud.host.of("D"), 30)
+                await eventually_async(lambda: len(cloud.host.of("A")) > told + 6 and cloud.host.of("D"))
                 kinds = cloud.host.kinds()
                 assert (kinds.count("NBIRTH"), kinds.count("NDEATH")) == (2, 0)
                 status = gateway.status()
@@ -246,7 +246,7 @@ def test_what_is_not_signed_newer_and_its_own_is_refused_and_touches_nothing(tmp
             gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, devices), tmp_path, 60)
             gateway.start()
             try:
-                await eventually_async(lambda: cloud.host.of("A"), 30)
+                await eventually_async(lambda: cloud.host.of("A"))
                 data = cloud.slice_of({"A": device("A", slave, timeout_ms=300)})
                 await cloud.offer(7, data)
                 await cloud.until(7, Outcome.APPLIED)
@@ -267,7 +267,7 @@ def test_what_is_not_signed_newer_and_its_own_is_refused_and_touches_nothing(tmp
                 for number, (reason, sealed) in enumerate(refused, 1):
                     told = len(cloud.host.fed)
                     await cloud.send(sealed)
-                    await eventually_async(has_news(cloud, told), 30)
+                    await eventually_async(has_news(cloud, told))
                     assert cloud.standing is not None
                     assert cloud.standing.answer is not None
                     assert cloud.standing.answer.outcome is Outcome.REFUSED, reason
@@ -328,7 +328,7 @@ def test_a_version_under_which_less_works_is_rolled_back_by_the_gateway_itself(t
             gateway.start()
             try:
                 busy = await stack.enter_async_context(Busy(gateway).watched())
-                await eventually_async(lambda: cloud.host.of("A") and cloud.host.of("B"), 30)
+                await eventually_async(lambda: cloud.host.of("A") and cloud.host.of("B"))
                 own = cloud.standing
                 assert own is not None
                 nobody = free_port()
@@ -350,9 +350,9 @@ def test_a_version_under_which_less_works_is_rolled_back_by_the_gateway_itself(t
                     assert reason in standing.answer.reason
                     told = len(cloud.host.fed)
                     await cloud.offer(version, data)
-                    await eventually_async(has_news(cloud, told), 30)
+                    await eventually_async(has_news(cloud, told))
                     assert cloud.answered(version, Outcome.ROLLED_BACK)
-                    await eventually_async(reads_on(cloud, "A"), 30)
+                    await eventually_async(reads_on(cloud, "A"))
                 assert gateway.status()["slice"]["counts"] == {"rolled back": 2}
                 assert cloud.host.of("A")[-1][2] == 0xC0
             finally:
@@ -374,7 +374,7 @@ def test_killed_in_a_trial_it_starts_on_the_last_good_version(tmp_path: Path, br
             gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, own), tmp_path, 600)
             gateway.start()
             try:
-                await eventually_async(lambda: cloud.host.of("A"), 30)
+                await eventually_async(lambda: cloud.host.of("A"))
                 good = cloud.slice_of({"A": device("A", slave, timeout_ms=300)})
                 await cloud.offer(1, good)
                 await cloud.until(1, Outcome.APPLIED)
@@ -386,7 +386,7 @@ def test_killed_in_a_trial_it_starts_on_the_last_good_version(tmp_path: Path, br
                 assert (standing.version, standing.hash) == (1, hash_of(good))
                 assert standing.answer is not None
                 assert standing.answer.reason == "the gateway ended in its trial"
-                await eventually_async(reads_on(cloud, "A"), 30)
+                await eventually_async(reads_on(cloud, "A"))
                 assert cloud.host.of("A")[-1][2] == 0xC0
             finally:
                 gateway.stop()
@@ -404,7 +404,7 @@ def test_killed_at_any_moment_of_a_change_it_knows_where_it_stands(tmp_path: Pat
             gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, own), tmp_path, 60)
             gateway.start()
             try:
-                await eventually_async(lambda: cloud.host.of("A"), 30)
+                await eventually_async(lambda: cloud.host.of("A"))
                 assert cloud.standing is not None
                 good = (0, cloud.standing.hash)
                 for version, pause_s in enumerate((0.0, 0.05, 1.0, 7.0), 1):
@@ -419,7 +419,7 @@ def test_killed_at_any_moment_of_a_change_it_knows_where_it_stands(tmp_path: Pat
                         assert (standing.version, standing.hash) == (version, hash_of(slices[version]))
                         assert cloud.answered(version, Outcome.APPLIED)
                     good = (standing.version, standing.hash)
-                    await eventually_async(reads_on(cloud, "A"), 30)
+                    await eventually_async(reads_on(cloud, "A"))
                 await cloud.offer(9, slices[0])
                 await cloud.until(9, Outcome.APPLIED)
                 assert not list((gateway.folder / "slices").glob("*.trial"))
@@ -439,7 +439,7 @@ def test_without_a_cloud_it_runs_on_the_last_good_version(tmp_path: Path, broker
                 gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, devices), tmp_path, 60)
                 gateway.start()
                 try:
-                    await eventually_async(lambda: cloud.host.of("A"), 30)
+                    await eventually_async(lambda: cloud.host.of("A"))
                     for version, timeout_ms in ((1, 300), (2, 400)):
                         more = {"A": device("A", slave), "B": device("B", slave, 2, timeout_ms=timeout_ms)}
                         await cloud.offer(version, cloud.slice_of(more))
@@ -453,7 +453,7 @@ def test_without_a_cloud_it_runs_on_the_last_good_version(tmp_path: Path, broker
             newest.with_name(f"{7:020d}.good").write_bytes(older.read_bytes())
             gateway.start()
             try:
-                await eventually_async(gateway.watches, 30)
+                await eventually_async(gateway.watches)
                 status = gateway.status()
                 assert [each["id"] for each in status["devices"]] == ["A", "B"]
                 assert (status["slice"]["version"], status["slice"]["good"]) == (1, [7, 2, 1])
@@ -478,7 +478,7 @@ def test_a_standing_alarm_outlives_a_change_and_a_new_limit_counts_at_once(tmp_p
             gateway = ManagedGateway(plant(tmp_path / "plant", broker.mqtt, {"A": watched(100)}), tmp_path, 60)
             gateway.start()
             try:
-                await eventually_async(lambda: ("A/H", "raise") in cloud.told(), 30)
+                await eventually_async(lambda: ("A/H", "raise") in cloud.told())
                 (before,) = gateway.alarms()
                 more = {"A": watched(100), "B": device("B", slave, 2)}
                 await cloud.offer(1, cloud.slice_of(more))
@@ -486,7 +486,7 @@ def test_a_standing_alarm_outlives_a_change_and_a_new_limit_counts_at_once(tmp_p
                 assert gateway.alarms() == [before]
                 await cloud.offer(2, cloud.slice_of(more | {"A": watched(600)}))
                 await cloud.until(2, Outcome.APPLIED)
-                await eventually_async(lambda: ("A/H", "return") in cloud.told(), 30)
+                await eventually_async(lambda: ("A/H", "return") in cloud.told())
                 assert [step for alarm, step in cloud.told() if alarm == "A/H"] == ["raise", "return"]
             finally:
                 gateway.stop()
@@ -504,7 +504,7 @@ def test_sensors_are_heard_while_others_come_and_go(tmp_path: Path, broker: Brok
             gateway.start()
             sent, began_ms = 0, SystemClock().now_ns() // 1_000_000
             try:
-                await eventually_async(lambda: gateway.status_or({}).get("sensors"), 30)
+                await eventually_async(lambda: gateway.status_or({}).get("sensors"))
 
                 async def publish() -> bool:
                     nonlocal sent
@@ -513,7 +513,7 @@ def test_sensors_are_heard_while_others_come_and_go(tmp_path: Path, broker: Brok
                         await cloud.client.publish(name, json.dumps({"v": sent, "t": began_ms + sent}))
                     return all(len(cloud.host.of(name)) > 5 for name in ("ONE", "TWO"))
 
-                await eventually_async(publish, 30)
+                await eventually_async(publish)
                 first = {name: cloud.host.of(name)[0][1] for name in ("ONE", "TWO")}
                 changed = two.replace("[0, 9999]", "[0, 5000]")
                 await cloud.offer(1, cloud.slice_of({"ONE": one, "TWO": changed, "THREE": three}))
@@ -523,7 +523,7 @@ def test_sensors_are_heard_while_others_come_and_go(tmp_path: Path, broker: Brok
                     return cloud.answered(1, Outcome.APPLIED) and len(cloud.host.of("THREE")) > 5
 
                 await eventually_async(applied, 60)
-                await eventually_async(lambda: cloud.host.of("ONE")[-1][1] == cloud.host.of("TWO")[-1][1] == sent, 30)
+                await eventually_async(lambda: cloud.host.of("ONE")[-1][1] == cloud.host.of("TWO")[-1][1] == sent)
             finally:
                 gateway.stop()
             for name, value in first.items():
@@ -565,7 +565,7 @@ def test_a_siren_sounds_on_over_a_change_and_one_that_would_not_sound_is_no_chan
             gateway = ManagedGateway(folder, tmp_path, 5)
             gateway.start()
             try:
-                await eventually_async(lambda: unit.coils.get(COIL) == 1, 30)
+                await eventually_async(lambda: unit.coils.get(COIL) == 1)
                 written = len(unit.written)
                 more = own | {"B": device("B", slave, 2)}
                 await cloud.offer(1, cloud.slice_of(more, siren(units.port)))
@@ -574,20 +574,20 @@ def test_a_siren_sounds_on_over_a_change_and_one_that_would_not_sound_is_no_chan
                 standing = await cloud.until(2, Outcome.ROLLED_BACK)
                 assert standing.answer is not None
                 assert standing.answer.reason.startswith("output SIREN: ")
-                await eventually_async(lambda: not gateway.status()["faults"], 30)
+                await eventually_async(lambda: not gateway.status()["faults"])
                 lost = more | {"A": modbus_device("A", free_port(), 1, PERIOD_MS)[:-1] + alarms}
                 await cloud.offer(3, cloud.slice_of(lost, siren(units.port, COIL + 1)))
-                await eventually_async(lambda: unit.coils.get(COIL + 1) == 1, 30)
+                await eventually_async(lambda: unit.coils.get(COIL + 1) == 1)
                 await cloud.until(3, Outcome.ROLLED_BACK)
-                await eventually_async(lambda: unit.coils[COIL + 1] == 0, 30)
+                await eventually_async(lambda: unit.coils[COIL + 1] == 0)
                 assert len(unit.written) > written
                 assert {value for _, coil, value in unit.written[written:] if coil == COIL} == {1}
                 await cloud.offer(4, cloud.slice_of(more, siren(units.port, COIL + 2)))
                 await cloud.until(4, Outcome.APPLIED)
                 assert unit.coils[COIL + 2] == 1
-                await eventually_async(lambda: unit.coils[COIL] == 0, 30)
+                await eventually_async(lambda: unit.coils[COIL] == 0)
                 # Nobody knows of the one that was never reached.
-                await eventually_async(lambda: len(gateway.status()["warning_alone"]["leaving"]) == 1, 30)
+                await eventually_async(lambda: len(gateway.status()["warning_alone"]["leaving"]) == 1)
                 assert 'tocsin_edge_outputs_left_total{as="off"} 2\n' in ask(gateway.folder, "/metrics")
                 assert unit.coils == {COIL: 0, COIL + 1: 0, COIL + 2: 1}
             finally:

@@ -86,7 +86,7 @@ def test_a_half_open_link_loses_nothing(broker: Broker, tmp_path: Path, monkeypa
                 await eventually_async(lambda: len(host.batches) > 3)
                 link.turn_deaf()
                 swallowed = counters(settings)["batch_last"] + 3
-                await eventually_async(lambda: max(host.batches) > swallowed, timeout_s=30)
+                await eventually_async(lambda: max(host.batches) > swallowed)
                 await eventually_async(lambda: whole(host))
                 assert any(fed.historical for fed in host.fed)
                 assert host.kinds().count("NBIRTH") == 2
@@ -113,7 +113,7 @@ def test_what_nobody_acknowledges_is_never_given_up(
                 def times_heard() -> int:
                     return Counter(fed.batch for fed in host.fed)[stuck]
 
-                await eventually_async(lambda: times_heard() > 4, timeout_s=30)
+                await eventually_async(lambda: times_heard() > 4)
                 assert host.kinds().count("NBIRTH") == 1
                 host.commits = True
                 await eventually_async(lambda: counters(settings)["batch_committed"] > stuck)
@@ -153,7 +153,7 @@ def test_a_spool_that_was_full_in_an_outage_goes_on_by_itself(broker: Broker, tm
                 for n in range(batches):
                     spool.append([("A", ("A",), many(old_ms + 100 * n, readings))])
             async with gateway_here(tmp_path / "plant", tmp_path / "data", link.port) as settings:
-                await eventually_async(lambda: counters(settings)["readings_dropped_history"], timeout_s=30)
+                await eventually_async(lambda: counters(settings)["readings_dropped_history"])
                 link.whole = True
                 newest = counters(settings)["batch_last"]
                 await eventually_async(lambda: host.floor > newest + 3, timeout_s=60)
@@ -245,7 +245,7 @@ def test_a_link_slower_than_the_plant_goes_by_the_disk_and_not_by_memory(
             devices = {f"D{unit}": modbus_device(f"D{unit}", slave.port, unit, period_ms=100) for unit in units}
             plant(tmp_path / "plant", 1, devices)
             async with gateway_here(tmp_path / "plant", tmp_path / "data", link.port) as settings:
-                await eventually_async(lambda: any(fed.historical for fed in host.fed), timeout_s=30)
+                await eventually_async(lambda: any(fed.historical for fed in host.fed))
                 link.bytes_per_s = 1_000_000
                 newest = counters(settings)["batch_last"]
                 await eventually_async(lambda: host.floor > newest, timeout_s=60)
@@ -269,7 +269,7 @@ def test_a_change_of_the_plant_keeps_the_backlog(broker: Broker, tmp_path: Path)
             plant(tmp_path / "plant", 1, {"C": modbus_device("C", slave.port, 2), "A": old["A"]})
             async with gateway_here(tmp_path / "plant", tmp_path / "data", broker.mqtt):
                 last = counters(settings)["batch_last"]
-                await eventually_async(lambda: counters(settings)["batch_committed"] > last, timeout_s=30)
+                await eventually_async(lambda: counters(settings)["batch_committed"] > last)
         # What the second start reads before it is connected is late, too.
         late = [fed for fed in host.fed if fed.historical and fed.batch is not None and fed.batch <= backlog]
         assert {fed.device for fed in late} == {"A"}

@@ -104,7 +104,7 @@ def test_what_is_watched_and_what_is_not_is_told(gateway: OpenGateway, tmp_path:
                 plant(tmp_path / "plant", link.port, devices)
                 gateway.start()
                 folder = ("--data", str(gateway.data))
-                await eventually_async(lambda: gateway.seen("tocsin_edge_device_watched", "A"), timeout_s=30)
+                await eventually_async(lambda: gateway.seen("tocsin_edge_device_watched", "A"))
                 await eventually_async(lambda: gateway.seen("tocsin_edge_device_watched", "B"))
                 await eventually_async(lambda: gateway.seen("tocsin_edge_uplink_connected"))
                 told = await status(*folder)
@@ -128,7 +128,7 @@ def test_what_is_watched_and_what_is_not_is_told(gateway: OpenGateway, tmp_path:
                 assert "DEAD, bad: comm failure: no answer" in told.text
 
                 slave.silent.clear()
-                await eventually_async(lambda: gateway.seen("tocsin_edge_device_watched", "B"), timeout_s=30)
+                await eventually_async(lambda: gateway.seen("tocsin_edge_device_watched", "B"))
                 await link.cut()
                 await eventually_async(lambda: not_connected(gateway))
                 asked = await status("--at", f"127.0.0.1:{gateway.port}", "--json")
@@ -181,7 +181,7 @@ def test_a_sensor_that_publishes_by_itself_is_told_too(gateway: OpenGateway, tmp
                     await client.publish("plant/s", '{"v": 1.5}')
                     return await gateway.seen("tocsin_edge_device_watched", "S") == 1
 
-                await eventually_async(watched, timeout_s=30)
+                await eventually_async(watched)
                 await client.publish("plant/s", "nonsense")
                 await eventually_async(lambda: gateway.seen("tocsin_edge_sensor_events_total", "S", "not-json"))
                 await eventually_async(lambda: gateway.seen("tocsin_edge_sensors_events_total", "connects"))
@@ -210,7 +210,7 @@ def test_a_line_that_cannot_keep_its_periods_is_shown(gateway: OpenGateway, tmp_
             devices = {name: modbus_device(name, slave.port, unit, 200, 500) for unit, name in ((1, "A"), (2, "B"))}
             plant(tmp_path / "plant", 1, devices)
             gateway.start()
-            await eventually_async(lambda: gateway.seen("tocsin_edge_device_watched", "A"), timeout_s=30)
+            await eventually_async(lambda: gateway.seen("tocsin_edge_device_watched", "A"))
             late = f"line {line(slave)} cannot keep the periods of A, B"
             await eventually_async(lambda: warned(gateway, late))
             assert await gateway.seen("tocsin_edge_poll_stretch", line(slave), "A", "false") > 1.2
@@ -277,7 +277,7 @@ def test_a_client_that_says_nothing_or_too_much_does_no_harm(gateway: OpenGatewa
         async with Slave({1: 1.5}).serve() as slave:
             plant(tmp_path / "plant", 1, {"A": modbus_device("A", slave.port)})
             gateway.start()
-            await eventually_async(lambda: gateway.seen("tocsin_edge_device_watched", "A"), timeout_s=30)
+            await eventually_async(lambda: gateway.seen("tocsin_edge_device_watched", "A"))
             silent = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(50)]
             talker = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
             try:

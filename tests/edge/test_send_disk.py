@@ -52,9 +52,9 @@ def test_on_a_full_disk_live_data_goes_up_and_is_kept_later(tmp_path: Path) -> N
             await eventually_async(lambda: len(host.of("A")) > seen + 20)
             assert "spool takes nothing" in log_of(gateway)
             gateway.limit()
-            await eventually_async(lambda: "spool takes readings again" in log_of(gateway), timeout_s=40)
+            await eventually_async(lambda: "spool takes readings again" in log_of(gateway))
             left_out = host.first + NUMBERS_LEFT_OUT
-            await eventually_async(lambda: gateway.counters()["batch_committed"] > left_out, timeout_s=40)
+            await eventually_async(lambda: gateway.counters()["batch_committed"] > left_out)
             assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
             counters = gateway.counters()
             await eventually_async(lambda: len(host.readings) == counters["readings_polled"])

@@ -30,9 +30,7 @@ def test_readings_of_a_serial_line_reach_the_host_and_a_dead_unit_is_told(tmp_pa
                     await eventually_async(lambda: any(f.kind == "DDEATH" for f in host.fed))
                     units[2].fault = Fault.NONE
                     count = len([each for each in host.of("B") if each[2] == GOOD])
-                    await eventually_async(
-                        lambda: len([each for each in host.of("B") if each[2] == GOOD]) > count + 2, timeout_s=20
-                    )
+                    await eventually_async(lambda: len([each for each in host.of("B") if each[2] == GOOD]) > count + 2)
                 finally:
                     gateway.stop()
                 assert {(value, quality) for _, value, quality in host.of("A")} == {(1.5, GOOD)}

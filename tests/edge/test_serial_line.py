@@ -124,12 +124,12 @@ def test_a_bad_unit_on_a_serial_line_costs_the_others_no_period(tmp_path: Path) 
             units[2].fault, units[2].late_s = fault, 0.35
             await eventually_async(lambda: bad(samples, "d2"))
             seen = len(samples)
-            await eventually_async(lambda: all(good(samples[seen:], d) >= 4 for d in ("d1", "d3")), timeout_s=30)
+            await eventually_async(lambda: all(good(samples[seen:], d) >= 4 for d in ("d1", "d3")))
             missed = left_out(polls)
             assert (missed["d1"], missed["d3"]) == (0, 0), fault
             units[2].fault = Fault.NONE
             seen = len(samples)
-            await eventually_async(lambda: good(samples[seen:], "d2") >= 2, timeout_s=30)
+            await eventually_async(lambda: good(samples[seen:], "d2") >= 2)
             polling.cancel()
             polls.close()
             for sample in samples:
@@ -157,7 +157,7 @@ def test_a_dead_unit_on_a_serial_line_is_asked_seldom_and_costs_the_others_no_pe
             polling = asyncio.create_task(polls.run())
             await eventually_async(lambda: len({s.device.id for s in samples}) == 3)
             units[2].fault = Fault.SILENT
-            await eventually_async(lambda: any(s.dead for s in samples), timeout_s=30)
+            await eventually_async(lambda: any(s.dead for s in samples))
             seen, asked, before = len(samples), len(units[2].asked), left_out(polls)
             await eventually_async(lambda: all(good(samples[seen:], d) >= 12 for d in ("d1", "d3")), timeout_s=60)
             polling.cancel()
@@ -273,7 +273,7 @@ def test_a_device_that_needs_its_pause_is_back_after_one_lost_answer(registers: 
             await eventually_async(lambda: len(unit.asked) > asked)
             unit.fault = Fault.NONE
             seen = len(samples)
-            await eventually_async(lambda: good(samples[seen:], "d1") >= 3, timeout_s=30)
+            await eventually_async(lambda: good(samples[seen:], "d1") >= 3)
             polling.cancel()
             polls.close()
             assert {count for _, _, count in unit.asked} == ({1, 2} if registers > 1 else {1})
@@ -297,7 +297,7 @@ def test_a_unit_that_refuses_without_a_code_what_tells_it_apart_is_back_and_its_
             units[1].fault = Fault.SILENT
             await eventually_async(lambda: len(units[1].asked) > asked)
             units[1].fault, seen = Fault.NONE, len(samples)
-            await eventually_async(lambda: all(good(samples[seen:], name) >= 2 for name in ("d1", "d2")), timeout_s=30)
+            await eventually_async(lambda: all(good(samples[seen:], name) >= 2 for name in ("d1", "d2")))
             polling.cancel()
             polls.close()
             others = [count for _, _, count in units[1].asked[asked:] if count != 10]

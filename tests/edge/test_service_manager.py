@@ -153,20 +153,20 @@ def test_what_hangs_starves_the_watchdog_and_a_new_start_is_well(
                 heard.extend(manager.words())
                 return any(each.startswith(word) for each in heard)
 
-            await eventually_async(lambda: has("STATUS=1 of 1 devices watched"), timeout_s=30)
+            await eventually_async(lambda: has("STATUS=1 of 1 devices watched"))
             assert "READY=1" in heard
             assert "WATCHDOG=1" in heard
             (gateway.hang / "line").touch()
-            await eventually_async(lambda: has("STATUS=standing still: line 127.0.0.1"), timeout_s=30)
+            await eventually_async(lambda: has("STATUS=standing still: line 127.0.0.1"))
             heard.clear()
-            await eventually_async(lambda: has("STATUS") and len(heard) > 5, timeout_s=30)
+            await eventually_async(lambda: has("STATUS") and len(heard) > 5)
             assert "WATCHDOG=1" not in heard
             gateway.end(signal.SIGKILL)
             (gateway.hang / "line").unlink()
             manager.words()
             heard.clear()
             gateway.start()
-            await eventually_async(lambda: has("STATUS=1 of 1 devices watched") and has("WATCHDOG=1"), timeout_s=30)
+            await eventually_async(lambda: has("STATUS=1 of 1 devices watched") and has("WATCHDOG=1"))
             assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
             assert has("STOPPING=1")
 
@@ -187,16 +187,16 @@ def test_a_disk_that_hangs_starves_nobody(manager: Manager, gateway: ManagedGate
                 heard.extend(manager.words())
                 return bool(heard) and word in heard[-1]
 
-            await eventually_async(lambda: says("STATUS=1 of 1 devices watched"), timeout_s=30)
+            await eventually_async(lambda: says("STATUS=1 of 1 devices watched"))
             (gateway.hang / "spool").touch()
-            await eventually_async(lambda: says("the disk hangs"), timeout_s=30)
+            await eventually_async(lambda: says("the disk hangs"))
             heard.clear()
             # Fed and told in turn, every 0.2 s: for longer than anything may stand still.
-            await eventually_async(lambda: says("the disk hangs") and len(heard) > 40, timeout_s=30)
+            await eventually_async(lambda: says("the disk hangs") and len(heard) > 40)
             assert heard.count("WATCHDOG=1") > 15
             assert not any("standing still" in word for word in heard)
             (gateway.hang / "spool").unlink()
-            await eventually_async(lambda: says("STATUS=1 of 1") and "disk" not in heard[-1], timeout_s=30)
+            await eventually_async(lambda: says("STATUS=1 of 1") and "disk" not in heard[-1])
             assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0
 
     asyncio.run(story())

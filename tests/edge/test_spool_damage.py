@@ -154,7 +154,7 @@ def test_a_log_of_full_length_is_read_to_the_last_write_in_it(folder: Path) -> N
     assert not list(folder.glob("torn.damaged-*"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("damage", [cut, change, blank])
 def test_every_byte_of_the_tail_of_the_database(folder: Path, damage: Damage) -> None:
     """The file damaged at any byte of its last page and any sector of the others: no crash, nothing doubled or altered.

@@ -12,7 +12,7 @@ from tests.edge.rig import Gateway, Host, Link, Slave, modbus_device, plant
 from tests.edge.send_rig import SlowLink
 from tests.support.nats import nats_broker
 from tests.support.ports import free_port
-from tests.support.wait import eventually_async
+from tests.support.wait import PATIENCE_S, eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.model import Broker, SensorBroker
 from tocsin_core.sparkplug import Message
@@ -38,7 +38,7 @@ async def mute(port: int = 0) -> AsyncIterator[int]:
     async with await asyncio.start_server(listen, "127.0.0.1", port) as server:
         yield server.sockets[0].getsockname()[1]
         server.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*filter(None, talks))
 
 
@@ -128,7 +128,7 @@ def test_a_link_that_is_back_is_taken_within_seconds(tmp_path: Path) -> None:
                 await eventually_async(lambda: CLOCK.monotonic() - cut > 10, timeout_s=12)
                 births = host.kinds().count("NBIRTH")
                 link.whole = True
-                await eventually_async(lambda: host.kinds().count("NBIRTH") > births, timeout_s=10)
+                await eventually_async(lambda: host.kinds().count("NBIRTH") > births, timeout_s=20)
                 gateway.stop()
 
     gateway = Gateway(tmp_path / "plant", tmp_path / "data")

@@ -393,14 +393,14 @@ def test_an_output_that_cannot_be_switched_is_a_fault(broker: Broker, gateway: G
             found: dict[str, Any] = json.loads(ask(gateway.spool.parent, "/status"))
             return found
 
-        await eventually_async(lambda: "output SIREN: no answer" in status()["faults"], timeout_s=30)
+        await eventually_async(lambda: "output SIREN: no answer" in status()["faults"])
         assert not status()["watching"]
         assert 'tocsin_edge_output_failing{output="SIREN"} 1' in ask(gateway.spool.parent, "/metrics")
         assert 'tocsin_edge_output_wanted{output="SIREN"} 1' in ask(gateway.spool.parent, "/metrics")
         seen = len(stage.host.of("A"))
         await eventually_async(lambda: len(stage.host.of("A")) > seen + 10)
         stage.unit.fault = Fault.NONE
-        await eventually_async(lambda: stage.outputs() == (1, 255), timeout_s=30)
+        await eventually_async(lambda: stage.outputs() == (1, 255))
         await eventually_async(lambda: status()["watching"])
 
     play(gateway, broker.mqtt, story)

@@ -44,7 +44,7 @@ def test_it_serves_until_told_to_end(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*START, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        eventually(lambda: listens(modbus.port), timeout_s=30)
+        eventually(lambda: listens(modbus.port))
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
     assert process.returncode == 0

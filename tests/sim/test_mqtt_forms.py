@@ -98,7 +98,7 @@ def test_a_real_gateway_hears_every_form(tmp_path: Path) -> None:
         async with Host(port).listen() as host, gateway_here(folder, tmp_path / "data", port):
             playing = asyncio.create_task(publish(world, gateway.sensors, gateway.devices, SystemClock()))
             try:
-                await eventually_async(lambda: good(host), timeout_s=30)
+                await eventually_async(lambda: good(host))
                 world.advance(10)
                 silent = {"D": BAD_NOT_CONNECTED, "E": BAD_NOT_CONNECTED}
                 await eventually_async(lambda: silent.items() <= {k: q for k, (_, q) in latest(host).items()}.items())

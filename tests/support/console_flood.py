@@ -118,7 +118,7 @@ async def flood(folder: Path) -> Figures:
         metrics = tuple(EdgeMetric(f"P{n:04}", "kPa", 0.0, 100.0) for n in range(POINTS))
         trip, clock = Trip(), SystemClock()
         try:
-            await eventually_async(cloud.ready, 120)
+            await cloud.until_ready()
             gateway = SpoolingGateway(settings.mqtt, metrics=metrics)
             async with gateway.connected(), trip.read(gateway), page_of(cloud, problems) as page:
                 value = page.get_by_test_id("point-value-P0000")

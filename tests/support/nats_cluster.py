@@ -130,7 +130,7 @@ def nats_cluster(folder: Path, machines: Machines | None = None) -> Iterator[Nat
     try:
         for number in range(SERVERS):
             cluster.start(number)
-        eventually(lambda: all(listens(server.mqtt.port, server.mqtt.host) for server in cluster.servers), timeout_s=30)
+        eventually(lambda: all(listens(server.mqtt.port, server.mqtt.host) for server in cluster.servers))
         yield cluster
     finally:
         cluster.end()

@@ -90,7 +90,8 @@ async def test_a_stream_tells_of_everything_that_changes(bench: Bench) -> None:
         bench.live.read(0, START_NS, 12.5)
         bench.live.known = [GatewayStatus("gw-1", "online", START_NS)]
         bench.live.heading["NH3-101"] = Outlook(START_NS, 12.0, 0.1, 0.08, 0.12, 25.0, AlarmKind.H, 600.0, None)
-        await eventually_async(lambda: reader.of("projection") and reader.of("notifications"))
+        kinds = ("transitions", "tickets", "notifications", "values", "gateway", "projection")
+        await eventually_async(lambda: all(map(reader.of, kinds)))
         ((alarm,),) = reader.of("transitions")
         assert (alarm["id"], alarm["phase"]) == (raised.id, "unacknowledged")
         ((opened,),) = reader.of("tickets")
@@ -131,7 +132,7 @@ async def test_a_flood_is_told_in_few_events(bench: Bench) -> None:
         await bench.put(*log)
         for kind, shown in (("transitions", rows), ("tickets", opened)):
             wanted = sorted(one.id for one in shown)
-            await eventually_async(lambda: len(told_ids(reader, kind)) >= count, 30)  # noqa: B023 -- awaited at once
+            await eventually_async(lambda: len(told_ids(reader, kind)) >= count)  # noqa: B023 -- awaited at once
             assert sorted(told_ids(reader, kind)) == wanted
             assert len(reader.of(kind)) < count / 50
         assert not reader.over
@@ -282,7 +283,7 @@ async def test_a_reader_who_takes_nothing_is_cut_off(bench: Bench, monkeypatch: 
             big = b'event: transitions\ndata: "' + b"x" * (MOST_BYTES // 2) + b'"\n\n'
             for posted in range(1, 4):
                 hub.post([big])
-                await eventually_async(lambda: len(reader.of("transitions")) == posted, timeout_s=30)  # noqa: B023 -- awaited at once
+                await eventually_async(lambda: len(reader.of("transitions")) == posted)  # noqa: B023 -- awaited at once
             await eventually_async(lambda: hub.readers == 1)
         assert not reader.over
         assert not reader.of("reset")

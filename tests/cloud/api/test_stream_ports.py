@@ -84,7 +84,7 @@ async def _stored(client: Client) -> bytes | None:
 async def test_events_reach_whoever_listens(stream: Stream) -> None:
     """What is published under a kind comes out under that kind."""
     events = StreamEvents(stream.client)
-    async with events.subscribe() as told, asyncio.timeout(10):
+    async with events.subscribe() as told, asyncio.timeout(PATIENCE_S):
         await stream.client.flush()
         await events.publish(Event("ticket", {"id": "HD-1"}))
         assert await anext(told) == Event("ticket", {"id": "HD-1"})
