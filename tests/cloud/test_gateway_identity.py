@@ -13,9 +13,11 @@ from pathlib import Path
 import aiomqtt
 import nats
 import pytest
+from cryptography import x509
 from nats.errors import Error as NatsError
 from prometheus_client import CollectorRegistry
 
+from tests.cloud.api.stand_ins import HandClock
 from tests.cloud.rig import HOST
 from tests.support.ports import free_port
 from tests.support.wait import PATIENCE_S, eventually_async
@@ -24,6 +26,7 @@ from tocsin_cloud.adapters.enrolment import Enrolment, EnrolmentError, identity,
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.own_certificates import cloud_context, secured
+from tocsin_cloud.adapters.permissions import Users
 from tocsin_cloud.adapters.stream import connect
 from tocsin_cloud.adapters.whole_file import write_whole
 from tocsin_cloud.settings import Address, BrokerSettings
@@ -258,6 +261,23 @@ def test_a_renewed_gateway_never_has_no_certificate(tmp_path: Path) -> None:
             await eventually_async(lambda: broker.let_in(new))
 
     asyncio.run(story())
+
+
+def test_a_clock_that_was_ahead_for_a_while_shuts_out_nobody_for_good(tmp_path: Path) -> None:
+    """Certificates had ended by it, and what was made by it begins in time."""
+    hands = HandClock()
+    enrolment, right = Enrolment(tmp_path), hands.now_ns()
+    enrolment.enroll(SITE, OURS, moment(right), YEAR)
+    users = Users(enrolment, hands)
+    before = users.text()
+    assert OURS in before
+    hands.move(2 * YEAR.total_seconds())
+    assert OURS not in users.text()
+    made = enrolment.enroll(SITE, THEIRS, moment(hands.now_ns()), YEAR)
+    assert THEIRS in users.text()
+    hands.set_back(2 * YEAR.total_seconds())
+    assert OURS in users.text()
+    assert x509.load_pem_x509_certificate(made.certificate).not_valid_before_utc < moment(right)
 
 
 def test_two_first_uses_at_once_make_one_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,12 +25,11 @@ from tocsin_cloud.adapters.whole_file import write_whole
 
 CA_FILE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
-# A box without a battery for its clock starts years behind: what it has to believe must be valid by then already.
+# A box without a battery for its clock starts years behind: what it has to believe must be valid by then already. Nor
+# shall what was made by a clock that was ahead wait for its time to come.
 SINCE_EVER: Final = datetime(2020, 1, 1, tzinfo=UTC)
 CA_YEARS: Final = 30
 YEAR: Final = timedelta(days=365)
-# A gateway's certificate is shown to the server alone, whose clock is right but for so much.
-SKEW: Final = timedelta(hours=1)
 
 
 class AuthorityError(OSError):
@@ -80,17 +79,17 @@ class Authority:
         return cls(certificate, key)
 
     def client(self, name: str, uri: str, serial: int, now: datetime, valid: timedelta) -> Made:
-        """Sign for a client that is known by `uri`, from an hour before `now` on, for `valid`."""
+        """Sign for a client that is known by `uri`, until `valid` after `now`."""
         subject = _name(name)
         alternative = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
-        return self._signed(subject, alternative, [ExtendedKeyUsageOID.CLIENT_AUTH], serial, now - SKEW, now + valid)
+        return self._signed(subject, alternative, [ExtendedKeyUsageOID.CLIENT_AUTH], serial, now + valid)
 
     def server(self, hosts: Iterable[str], now: datetime, valid: timedelta) -> Made:
         """Sign for a server that is reached by `hosts` (names or addresses), which also calls its neighbours."""
         names = list(dict.fromkeys(hosts))
         alternative = x509.SubjectAlternativeName([_host(each) for each in names])
         uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        return self._signed(_name(names[0]), alternative, uses, new_serial(), SINCE_EVER, now + valid)
+        return self._signed(_name(names[0]), alternative, uses, new_serial(), now + valid)
 
     def _signed(
         self,
@@ -98,14 +97,13 @@ class Authority:
         alternative: x509.SubjectAlternativeName,
         uses: list[x509.ObjectIdentifier],
         serial: int,
-        start: datetime,
         end: datetime,
     ) -> Made:
         key = generate_private_key(SECP256R1())
         issuer = self._certificate
         end = min(end, issuer.not_valid_after_utc)
         signed = (
-            x509.CertificateBuilder(issuer.subject, subject, key.public_key(), serial, start, end)
+            x509.CertificateBuilder(issuer.subject, subject, key.public_key(), serial, SINCE_EVER, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(), critical=True)
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)

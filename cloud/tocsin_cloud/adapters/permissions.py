@@ -91,6 +91,7 @@ class Users:
         self._enrolment = enrolment
         self._clock = clock
         self._stamp: tuple[int, int] | None = None
+        self._looked: datetime | None = None
         self._until: datetime | None = None
         self._text = ""
 
@@ -104,7 +105,9 @@ class Users:
         path = self._enrolment.path
         held = path.stat() if path.exists() else None
         stamp = (0, 0) if held is None else (held.st_mtime_ns, held.st_ino)
-        if stamp != self._stamp or (self._until is not None and now >= self._until):
+        # Of a clock that was ahead certificates had ended that count again once it is set back.
+        set_back, self._looked = self._looked is not None and now < self._looked, now
+        if stamp != self._stamp or set_back or (self._until is not None and now >= self._until):
             certificates = self._enrolment.certificates()
             self._text = users_text(certificates, now)
             self._stamp = stamp
