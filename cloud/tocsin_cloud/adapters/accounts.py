@@ -21,6 +21,9 @@ from tocsin_core.clock import Clock
 SESSION_S: Final = 12 * 3600
 """A sign-in lasts one long shift (12 h)."""
 
+# Of one that was begun by a clock that was ahead no more is left than this.
+LONGEST_NS: Final = 2 * SESSION_S * 1_000_000_000
+
 TOKEN_BYTES: Final = 32
 # Says at a glance, to people and to programs that look for leaked secrets, what it is.
 API_TOKEN: Final = "tocsin_"  # noqa: S105 -- how one begins
@@ -115,10 +118,12 @@ class Accounts:
         return await (self._by_api_token(token) if token.startswith(API_TOKEN) else self._by_session(token))
 
     async def _by_session(self, token: str) -> Account | None:
+        now = self._clock.now_ns()
+        ends = Session.expires_ns > now, Session.expires_ns <= now + LONGEST_NS
         found = (
             select(User.name, User.display, User.role)
             .join(Session, Session.user == User.name)
-            .where(Session.token_hash == token_hash(token), Session.expires_ns > self._clock.now_ns(), ~User.disabled)
+            .where(Session.token_hash == token_hash(token), *ends, ~User.disabled)
         )
         async with self._database.read() as sql:
             row = (await sql.execute(found)).one_or_none()

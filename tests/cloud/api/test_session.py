@@ -81,6 +81,15 @@ async def test_a_token_ends_with_the_shift_and_with_signing_out(bench: Bench) ->
         assert (await other.get("/session")).status_code == 401
 
 
+async def test_a_token_of_a_clock_that_was_ahead_ends_too(bench: Bench) -> None:
+    """Set back by hours nobody is signed out, by a year nobody stays signed in for one."""
+    async with bench.client("regulator") as client:
+        bench.clock.set_back(SESSION_S)
+        assert (await client.get("/session")).status_code == 200
+        bench.clock.set_back(365 * 86400)
+        assert (await client.get("/session")).status_code == 401
+
+
 async def test_a_cookie_alone_changes_nothing(bench: Bench) -> None:
     """A call by cookie without the guard header is refused, as another site's forged form would be."""
     await bench.put(occurrence(1))
