@@ -13,8 +13,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.postgres import Postgres, postgres
+from tests.support.sqlite import with_tables
 from tocsin_cli.cancelling import keep_cancellations
-from tocsin_cloud.adapters.sql.engine import SQLITE, sqlite_url
+from tocsin_cloud.adapters.sql.engine import SQLITE
 from tocsin_cloud.settings import SQL_FILE
 
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -40,11 +41,15 @@ class OneHeavyAtATime(LoadScopeScheduling):
         return "heavy" if nodeid.startswith(HEAVY) and file != DEMO else file
 
 
+# As the command does, which hides rich from structlog: drawing one error with all that stands around it takes seconds.
+PLAIN: Final = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
+
 @pytest.fixture(autouse=True)
-def logs_of_its_own() -> Iterator[None]:
+def logs_of_its_own() -> None:
     """A verb that a test ran in its own process has set the logs up, for a stream that ends with the test."""
-    yield
     structlog.reset_defaults()
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], PLAIN])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -73,8 +78,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 
 @pytest.fixture
 def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
-    """Return the address of an empty database: SQLite's, or what a test that is marked `on_both` asks for."""
+    """Return the address of an empty database with tables: SQLite's, or what a test marked `on_both` asks for."""
     if getattr(request, "param", SQLITE) == SQLITE:
-        return sqlite_url(tmp_path / SQL_FILE)
+        return with_tables(tmp_path / SQL_FILE)
     server: Postgres = request.getfixturevalue("postgres_server")
     return server.with_tables()

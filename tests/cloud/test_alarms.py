@@ -31,6 +31,7 @@ from tests.cloud.rig import (
 )
 from tests.support.database import failing
 from tests.support.postgres import on_both
+from tests.support.sqlite import with_tables
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.gateways import ask_rebirth
 from tocsin_cloud.adapters.history import HistoryError, Trend, Wanted
@@ -42,7 +43,7 @@ from tocsin_cloud.adapters.snapshot import load as load_snapshot
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import START, STREAM, Position, connect, ensure_stream, publish_command, publish_tick
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet
@@ -163,7 +164,7 @@ async def rig(
     async with broker(folder / "nats") as (server, settings):
         client = await connect(server.url, "test")
         await ensure_stream(client, StreamSettings(max_bytes=1 << 28))
-        database = await Database.open(url or sqlite_url(folder / "db"))
+        database = await Database.open(url or with_tables(folder / "db"))
         patch = pytest.MonkeyPatch()
         patch.setattr("tocsin_cloud.loops.alarms.SNAPSHOT_REST", 0)
         try:

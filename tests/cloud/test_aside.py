@@ -8,8 +8,9 @@ from sqlalchemy import event, func, select
 
 from tests.cloud.ears import plant
 from tests.support.hostile import NOW_NS
+from tests.support.sqlite import with_tables
 from tocsin_cloud.adapters.sql import models as sql
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import Position
 from tocsin_cloud.loops.aside import Aside, write_beside
 from tocsin_cloud.loops.delegation import Beside
@@ -43,7 +44,7 @@ def test_many_entries_cost_few_statements_and_each_is_written_once(tmp_path: Pat
             return written
 
     async def run() -> None:
-        database = await Database.open(sqlite_url(tmp_path / "db"))
+        database = await Database.open(with_tables(tmp_path / "db"))
         try:
             assert len(await write(database, [*raised, *raised])) == len(raised)
             assert len(await write(database, [*raised, *returned])) == len(raised)
@@ -69,7 +70,7 @@ def test_a_step_at_the_gateway_is_written_once(tmp_path: Path) -> None:
     told = [Beside(raised, NOW_NS - 1, Phase.ACKNOWLEDGED)]
 
     async def run() -> None:
-        database = await Database.open(sqlite_url(tmp_path / "db"))
+        database = await Database.open(with_tables(tmp_path / "db"))
         try:
             for beside in ([*told, *told], told):
                 async with database.write() as session:

@@ -19,10 +19,11 @@ from sqlalchemy.exc import DBAPIError
 from tests.cli.command import started, tocsin
 from tests.cloud.audited import WANG, deed, write
 from tests.support.postgres import on_both
+from tests.support.sqlite import with_tables
 from tocsin_cloud.adapters.audit import Verdict, append, entries, verify
 from tocsin_cloud.adapters.audit_chain import GENESIS, Actor, Deed, Entry, Link, Outcome
 from tocsin_cloud.adapters.plant_record import note_plant
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.settings import SQL_FILE
 from tocsin_core.clock import SystemClock
 
@@ -33,7 +34,7 @@ def tell(where: Path | URL, story: Story) -> Any:  # noqa: ANN401 -- whatever th
     """Run a story on the database in a folder, or at an address."""
 
     async def run() -> Any:  # noqa: ANN401 -- whatever the story answers
-        database = await Database.open(where if isinstance(where, URL) else sqlite_url(where / SQL_FILE))
+        database = await Database.open(where if isinstance(where, URL) else with_tables(where / SQL_FILE))
         try:
             return await story(database)
         finally:

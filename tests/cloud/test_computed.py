@@ -25,13 +25,14 @@ from tests.cloud.rig import (
     now_ms,
     plant_folder,
 )
+from tests.support.sqlite import with_tables
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.lease import Lease, LeaseLostError
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.sql import models as sql
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import STREAM, connect, ensure_stream, publish_computed, publish_tick
 from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet, decode, encode
@@ -203,7 +204,7 @@ async def surroundings(folder: Path) -> AsyncIterator[tuple[Plant, SpoolingGatew
         client = await connect(server.url, "test")
         stack.push_async_callback(client.close)
         await ensure_stream(client, StreamSettings(max_bytes=1 << 28))
-        database = await Database.open(sqlite_url(folder / "db"))
+        database = await Database.open(with_tables(folder / "db"))
         stack.push_async_callback(database.close)
         history = await DuckdbHistory.open(folder / "history.duckdb")
         stack.push_async_callback(history.close)

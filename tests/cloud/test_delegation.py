@@ -14,10 +14,11 @@ from sqlalchemy import select
 from tests.cloud.deciding import NEW_SPOOL, DecidingGateway, minutes, pause
 from tests.cloud.rig import GATEWAY, CloudProcess, broker, now_ms, plant_folder
 from tests.cloud.test_alarms import Rig
+from tests.support.sqlite import with_tables
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.snapshot import earlier
 from tocsin_cloud.adapters.sql import models as sql
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import connect, ensure_stream
 from tocsin_cloud.loops.aside import BESIDE, UNKNOWN
 from tocsin_cloud.loops.delegation import GatewayOrder
@@ -50,7 +51,7 @@ async def rig(folder: Path) -> AsyncIterator[tuple[Rig, DecidingGateway]]:
     async with broker(folder / "nats") as (server, settings):
         client = await connect(server.url, "test")
         await ensure_stream(client, StreamSettings(max_bytes=1 << 28))
-        database = await Database.open(sqlite_url(folder / "db"))
+        database = await Database.open(with_tables(folder / "db"))
         gateway = DecidingGateway(settings.mqtt)
         try:
             r = Rig(folder, client, database, gateway)

@@ -11,9 +11,10 @@ from sqlalchemy import Engine, event, func, select
 
 from tests.core.plants import definition, plant_of
 from tests.support.database import tell
+from tests.support.sqlite import with_tables
 from tocsin_cli.bench.synthetic import HIGH, START_NS, block
 from tocsin_cloud.adapters.sql import models as sql
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import Position
 from tocsin_cloud.loops.journal import Batch, Journal, Step
 from tocsin_core import engine
@@ -54,12 +55,12 @@ def test_where_nobody_is_called_nobody_is_looked_for_who_is(tmp_path: Path, prio
             await Journal(plant, rules, 0).record(session, batch, 0, START_NS)
         event.remove(Engine, "before_cursor_execute", note)
 
-    tell(sqlite_url(tmp_path / "tocsin.sqlite"), story)
+    tell(with_tables(tmp_path / "tocsin.sqlite"), story)
     assert len(looked) == asked
 
 
 async def _flood(folder: Path) -> None:
-    database = await Database.open(sqlite_url(folder / "tocsin.sqlite"))
+    database = await Database.open(with_tables(folder / "tocsin.sqlite"))
     plant = block(ALARMS)
     rules = compile_rules(plant)
     point, quality = np.arange(ALARMS, dtype=np.int32), np.full(ALARMS, GOOD, np.uint8)

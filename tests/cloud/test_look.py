@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from tests.cloud.api.stand_ins import HandClock, message, occurrence, ticket
 from tests.cloud.rig import GATEWAY, SITE, broker, plant_folder
+from tests.support.sqlite import with_tables
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import GatewayOrder, Quarantine
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_tick
 from tocsin_cloud.loops.live import GatewayLive, LiveView, Stored
@@ -50,7 +51,7 @@ def test_what_stands_and_waits_is_in_the_figures(tmp_path: Path) -> None:
         return registry.get_sample_value(f"tocsin_{name}", labels)
 
     async def story() -> None:
-        database = await Database.open(sqlite_url(tmp_path / "tocsin.sqlite"))
+        database = await Database.open(with_tables(tmp_path / "tocsin.sqlite"))
         async with database.write() as session:
             raised = occurrence(1)
             order = GatewayOrder(

@@ -13,12 +13,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.cloud.api.stand_ins import START_NS, HandClock, StoredTrend
 from tests.cloud.rig import GATEWAY, SITE, broker, candidate, held, plant_folder
+from tests.support.sqlite import with_tables
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.history import HOUR, Wanted
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.quarantine import Quarantine
-from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import connect
 from tocsin_cloud.api import remote
 from tocsin_cloud.api.live_port import LivePort
@@ -259,7 +260,7 @@ def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monke
     async def story() -> None:
         async with broker(tmp_path / "nats") as (server, _):
             client = await connect(server.url, "test")
-            database = await Database.open(sqlite_url(tmp_path / "db"))
+            database = await Database.open(with_tables(tmp_path / "db"))
             leases = {role: await held(database, role) for role in (Role.ALARMS, Role.HISTORIAN)}
 
             def told(role: Role) -> tuple[Told, LiveView]:

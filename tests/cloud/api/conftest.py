@@ -99,10 +99,14 @@ async def bench(tmp_path: Path, sql_url: URL, console: Path, password_hash: str)
     tokens = {role: f"token of the {role}" for role in ROLES}
     until = START_NS + SESSION_S * 1_000_000_000
     made = Bench(build_api(ports), ports, database, clock, live, history, worker, bus, tokens, missing)
-    for role, token in tokens.items():
-        await made.put(
-            User(name=role, display=role.title(), role=role, password_hash=password_hash, created_ns=START_NS),
-            Session(token_hash=token_hash(token), user=role, created_ns=START_NS, expires_ns=until),
-        )
+    users = [
+        User(name=role, display=role.title(), role=role, password_hash=password_hash, created_ns=START_NS)
+        for role in ROLES
+    ]
+    sessions = [
+        Session(token_hash=token_hash(token), user=role, created_ns=START_NS, expires_ns=until)
+        for role, token in tokens.items()
+    ]
+    await made.put(*users, *sessions)
     yield made
     await database.close()
