@@ -381,7 +381,7 @@ def test_a_worker_that_lost_its_partition_cannot_commit(tmp_path: Path, sql_url:
     async def fenced(r: Rig, first: asyncio.Task[None]) -> None:
         await r.gateway.send({0: 60.0})
         await eventually_async(lambda: _is(r, "unacknowledged"))
-        await publish_tick(r.client, SITE, SystemClock().now_ns())
+        await publish_tick(r.client, SITE)
         await eventually_async(first.done)
         assert isinstance(first.exception(), LeaseLostError)
         assert len(await r.all(sql.Transition)) == 1
@@ -508,7 +508,7 @@ def test_a_stream_whose_clock_was_set_back_is_caught_up_with(tmp_path: Path) -> 
             async with r.working():
                 await r.gateway.send({0: 60.0})
                 await eventually_async(lambda: _is(r, "unacknowledged"))
-                await asyncio.gather(*(publish_tick(r.client, SITE, number * NS) for number in range(50)))
+                await asyncio.gather(*(publish_tick(r.client, SITE) for _ in range(50)))
             # As if the server's clock had been set back between them.
             last, before_ns = await _two_within_a_millisecond(r)
             async with r.database.write() as session:
@@ -574,7 +574,7 @@ def test_a_damaged_snapshot_loses_nothing_that_the_stream_no_longer_has(tmp_path
                 (raised,) = await r.all(sql.Transition)
 
                 async def kept_twice() -> bool:
-                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+                    await publish_tick(r.client, SITE)
                     held = load_snapshot(earlier(tmp_path / "s.npz"))
                     return held is not None and held.position.time_ns >= raised.now_ns
 
@@ -620,7 +620,7 @@ def test_a_machine_without_a_snapshot_goes_on_from_the_shared_one(tmp_path: Path
                 (raised,) = await r.all(sql.Transition)
 
                 async def kept() -> bool:
-                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+                    await publish_tick(r.client, SITE)
                     return await shared.later_than(raised.now_ns) is not None
 
                 await eventually_async(kept)
@@ -643,13 +643,13 @@ def test_a_snapshot_of_a_stream_that_was_lost_is_gone_on_from(tmp_path: Path) ->
                 await r.gateway.send({0: 60.0})
                 await eventually_async(lambda: _is(r, "unacknowledged"))
                 for _ in range(20):
-                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+                    await publish_tick(r.client, SITE)
             (before,) = await r.all(sql.Worker)
             old = (tmp_path / "s.npz").read_bytes()
             await r.client.jsm().delete_stream(STREAM)
             await ensure_stream(r.client, StreamSettings(max_bytes=1 << 28))
             async with r.working():
-                await publish_tick(r.client, SITE, SystemClock().now_ns())
+                await publish_tick(r.client, SITE)
 
                 async def on_the_new_stream() -> bool:
                     (now,) = await r.all(sql.Worker)
@@ -703,7 +703,7 @@ def test_what_another_plant_file_raised_and_returned_in_silence_is_told_at_the_t
                 stack.push_async_callback(end)
 
                 async def seen() -> bool:
-                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+                    await publish_tick(r.client, SITE)
                     return worker.ready or float(r.live.value[plant.point_index["P1"]]) == value
 
                 await r.gateway.send({0: value})
@@ -717,7 +717,7 @@ def test_what_another_plant_file_raised_and_returned_in_silence_is_told_at_the_t
                 began = worker.position.sequence
 
                 async def kept() -> bool:
-                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+                    await publish_tick(r.client, SITE)
                     held = _kept(r)
                     return held is not None and held.sequence > began
 

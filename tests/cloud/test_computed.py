@@ -240,7 +240,7 @@ def test_a_takeover_computes_again_what_the_first_worker_did_not_get_out(tmp_pat
                     await gateway.send({0: float(step), 1: 60.0}, time_ms=began + 5 * step)
 
                 async def all_taken() -> bool:
-                    await publish_tick(plant.client, SITE, plant.clock.now_ns())
+                    await publish_tick(plant.client, SITE)
                     return first.position.sequence > 40
 
                 await eventually_async(all_taken)
@@ -251,7 +251,7 @@ def test_a_takeover_computes_again_what_the_first_worker_did_not_get_out(tmp_pat
                 async with running(*tasks):
                     for step in range(40, 60):
                         await gateway.send({0: float(step), 1: 60.0}, time_ms=began + 5 * step)
-                        await publish_tick(plant.client, SITE, plant.clock.now_ns())
+                        await publish_tick(plant.client, SITE)
                     await eventually_async(fenced.done)
 
                     async def all_there() -> bool:

@@ -68,7 +68,7 @@ def test_what_stands_and_waits_is_in_the_figures(tmp_path: Path) -> None:
         async with broker(tmp_path / "nats") as (server, _):
             client = await connect(server.url, "look")
             await ensure_stream(client, StreamSettings(max_bytes=1 << 20))
-            await publish_tick(client, SITE, now)
+            await publish_tick(client, SITE)
             parts = LookParts(client, database, silences(plant), live, WatchMetrics(registry), clock, tmp_path)
             await Look(parts).once()
             show_stored(live, parts.metrics)

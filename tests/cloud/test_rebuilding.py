@@ -24,7 +24,6 @@ from tocsin_core.clock import SystemClock
 from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import GOOD, Frame
-from tocsin_core.rules import NS
 
 
 def figure(r: Rig, name: str) -> float:
@@ -41,7 +40,7 @@ async def _raised(r: Rig, occurrences: int) -> bool:
 
 
 async def _shown(r: Rig, unconfirmed: int) -> bool:
-    await publish_tick(r.client, SITE, SystemClock().now_ns())
+    await publish_tick(r.client, SITE)
     return figure(r, "tocsin_alarms_unconfirmed") == unconfirmed
 
 
@@ -129,7 +128,7 @@ def test_what_is_over_in_the_tables_is_not_raised_again_by_an_old_snapshot(tmp_p
                 await eventually_async(lambda: _is(r, "normal"))
                 end = (await r.client.jsm().stream_info(STREAM)).state.last_seq
                 if lost == A_GAP:
-                    await publish_tick(r.client, SITE, SystemClock().now_ns())
+                    await publish_tick(r.client, SITE)
             before = len(await r.all(sql.Transition))
             await r.client.jsm().purge_stream(STREAM, seq=end + 1)
             (r.folder / "s.npz").write_bytes(old)
@@ -156,8 +155,8 @@ def test_what_was_dropped_is_counted_once(tmp_path: Path) -> None:
             async with r.working():
                 await r.gateway.send({0: 60.0})
                 await eventually_async(lambda: _is(r, "unacknowledged"))
-            for number in range(5):
-                await publish_tick(r.client, SITE, number * NS)
+            for _ in range(5):
+                await publish_tick(r.client, SITE)
             last = (await r.client.jsm().stream_info(STREAM)).state.last_seq
             await r.client.jsm().purge_stream(STREAM, seq=last + 1)
             (r.folder / "s.npz").write_bytes(kept)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cloud.ears import Still
 from tests.cloud.rig import broker, let_a_server_be_behind
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters import stream
@@ -26,6 +27,7 @@ from tocsin_cloud.adapters.stream import (
     to_subject,
     to_topic,
 )
+from tocsin_cloud.loops.ticker import tick
 from tocsin_cloud.settings import StreamSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.rules import NS
@@ -61,6 +63,23 @@ async def take(feed: Feed, n: int) -> list[Message]:
     return taken
 
 
+def test_a_second_that_comes_again_has_its_tick(tmp_path: Path) -> None:
+    """The clock was set back a little: silences are told by ticks, and none may be missing for minutes."""
+
+    async def story() -> None:
+        async with broker(tmp_path / "nats") as (server, _):
+            client = await connect(server.url, "test")
+            await ensure_stream(client, SMALL)
+            ticker = asyncio.create_task(tick(client, "a", 0.05, Still()))
+            feed = Feed(client, START, SystemClock(), subjects_of("a"))
+            assert {message.topic for message in await take(feed, 3)} == {"tocsin/tick/a"}
+            ticker.cancel()
+            await feed.close()
+            await client.close()
+
+    asyncio.run(story())
+
+
 def test_of_a_shared_stream_a_site_reads_what_is_its_own(tmp_path: Path) -> None:
     """Messages and ticks of sites with like names are not there, and no gap is seen where they were."""
 
@@ -71,7 +90,7 @@ def test_of_a_shared_stream_a_site_reads_what_is_its_own(tmp_path: Path) -> None
             async with aiomqtt.Client(*settings.mqtt) as gateway:
                 for number, site in enumerate(("a.b", "a", "b", "a.b.c", "a.b")):
                     await gateway.publish(f"spBv1.0/{site}/DDATA/n/d", str(number).encode(), qos=1)
-                    await publish_tick(client, site, number * NS)
+                    await publish_tick(client, site)
             feed = Feed(client, START, SystemClock(), subjects_of("a.b"))
             got = await take(feed, 4)
             assert await feed.take(100, 0.5) == []
@@ -132,12 +151,12 @@ def test_what_comes_soon_after_the_last_is_taken_together(tmp_path: Path) -> Non
             client, clock = await connect(server.url, "test"), SystemClock()
             await ensure_stream(client, SMALL)
             feed = Feed(client, START, clock)
-            await publish_tick(client, "a", 0)
+            await publish_tick(client, "a")
             assert await feed.take(100, 30.0, gather_s=60.0)
             taken_at = clock.monotonic()
-            await publish_tick(client, "a", NS)
+            await publish_tick(client, "a")
             second = asyncio.create_task(feed.take(100, 30.0, gather_s=0.4))
-            await publish_tick(client, "a", 2 * NS)
+            await publish_tick(client, "a")
             assert await second
             assert clock.monotonic() - taken_at >= 0.35
             await feed.close()
@@ -208,13 +227,13 @@ def test_a_feed_does_not_wait_for_the_silence_of_a_server_that_was_killed(
             client = await connect(server.url, "test")
             await ensure_stream(client, SMALL)
             feed = Feed(client, START, SystemClock())
-            await publish_tick(client, "a", 0)
+            await publish_tick(client, "a")
             await take(feed, 1)
             killed = server.pid
             assert killed is not None
             os.kill(killed, signal.SIGKILL)
             await eventually_async(lambda: client.stats["reconnects"] > 0 and client.is_connected)
-            await publish_tick(client, "a", NS)
+            await publish_tick(client, "a")
             assert [message.sequence for message in await take(feed, 1)] == [2]
             assert feed.restarts == 2
             await feed.close()
@@ -358,8 +377,8 @@ def test_what_a_stream_holds_its_leader_says_and_not_whoever_delivers(
         async with broker(tmp_path / "nats") as (server, _):
             client = await connect(server.url, "test")
             await ensure_stream(client, SMALL)
-            for number in range(3):
-                await publish_tick(client, "a", number * NS)
+            for _ in range(3):
+                await publish_tick(client, "a")
             feed = Feed(client, START, SystemClock())
             last = (await take(feed, 3))[-1]
             await feed.close()

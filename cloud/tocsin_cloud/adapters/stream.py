@@ -579,15 +579,13 @@ class Feed:
         self._behind_since = None
 
 
-async def publish_tick(client: Client, site: str, time_ns: int) -> None:
-    """Put a tick of `site` into the stream; two workers that publish the same second's tick leave one.
+async def publish_tick(client: Client, site: str) -> None:
+    """Put a tick of `site` into the stream; without an id: one of before the clock was set back would count.
 
     Raises:
         nats.errors.Error: the stream did not take it.
     """
-    await client.jetstream().publish(
-        f"tocsin.tick.{site}", b"", headers={"Nats-Msg-Id": f"tick-{site}-{time_ns // 1_000_000_000}"}, timeout=2.0
-    )
+    await client.jetstream().publish(f"tocsin.tick.{site}", b"", timeout=2.0)
 
 
 async def publish_computed(client: Client, site: str, body: bytes) -> None:

@@ -15,9 +15,8 @@ log = structlog.get_logger()
 async def tick(client: Client, site: str, interval_s: float, clock: Clock) -> None:
     """Publish a tick of `site` every `interval_s` seconds until cancelled; one that fails is left out."""
     while True:
-        now_ns = clock.now_ns()
         try:
-            await publish_tick(client, site, now_ns)
+            await publish_tick(client, site)
         except (NatsError, TimeoutError, OSError) as error:
             log.warning("tick not published", reason=str(error) or repr(error))
         await asyncio.sleep(interval_s - (clock.now_ns() / 1e9) % interval_s)
