@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.cli.in_process import tocsin
+from tests.support.http import NO_TLS
 from tests.support.ports import free_port
 from tests.support.wait import eventually
 from tocsin_cloud.adapters.enrolment import Enrolment, moment
@@ -78,7 +79,7 @@ def test_servers_take_each_other_by_their_certificates_and_no_gateway(
 
 def _neighbours(monitor: int) -> set[str]:
     try:
-        found = httpx.get(f"http://127.0.0.1:{monitor}/routez", trust_env=False).json()
+        found = httpx.get(f"http://127.0.0.1:{monitor}/routez", trust_env=False, verify=NO_TLS).json()
     except httpx.TransportError:
         return set()
     return {route["remote_name"] for route in found["routes"]}

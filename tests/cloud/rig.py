@@ -22,6 +22,7 @@ from nats.js.api import ConsumerConfig, ConsumerInfo
 from nats.js.manager import JetStreamManager
 from sqlalchemy import update
 
+from tests.support.http import plain_client
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.lease import Lease
@@ -295,7 +296,7 @@ class CloudProcess:
     async def ready(self) -> bool:
         """Whether it says that it is ready."""
         try:
-            async with httpx.AsyncClient(trust_env=False) as client:
+            async with plain_client() as client:
                 return (await client.get(f"http://{self.http}/readyz")).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
@@ -316,7 +317,7 @@ class CloudProcess:
 
     @asynccontextmanager
     async def _signed_in(self) -> AsyncIterator[httpx.AsyncClient]:
-        async with httpx.AsyncClient(base_url=f"http://{self.http}/api/v1", trust_env=False, timeout=20) as client:
+        async with plain_client(f"http://{self.http}/api/v1") as client:
             answer = await client.post("/session", json={"user": "admin", "password": "a long test password"})
             client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['token']}"
             yield client

@@ -13,6 +13,7 @@ import httpx
 import psutil
 
 from tests.cloud.rig import HOST, plant_folder
+from tests.support.http import NO_TLS
 from tests.support.ports import free_port
 from tests.support.wait import eventually
 
@@ -33,14 +34,14 @@ def verb(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
 def ready(http: str) -> bool:
     """Whether the cloud side says that it is ready."""
     try:
-        return httpx.get(f"http://{http}/readyz", trust_env=False).status_code == httpx.codes.OK
+        return httpx.get(f"http://{http}/readyz", trust_env=False, verify=NO_TLS).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
 
 def stream_limit(http: str) -> float:
     """How many bytes the stream may take up, as the figures say."""
-    text = httpx.get(f"http://{http}/metrics", trust_env=False).text
+    text = httpx.get(f"http://{http}/metrics", trust_env=False, verify=NO_TLS).text
     lines = (line.split() for line in text.splitlines())
     return next(float(line[1]) for line in lines if line[0] == "tocsin_stream_bytes_limit")
 

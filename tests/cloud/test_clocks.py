@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from tests.cloud.rig import GATEWAY, POINT, CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
 from tests.edge.rig import Gateway, Slave, modbus_device, plant
+from tests.support.http import plain_client
 from tests.support.wait import eventually_async
 from tocsin_cloud.loops.clocks import MOST_STRETCHES, GatewayClock
 from tocsin_core.readings import Frame
@@ -83,7 +82,7 @@ async def doubts(cloud: CloudProcess) -> list[tuple[str, str]]:
 
 async def figures(cloud: CloudProcess) -> str:
     """Ask for the figures of the process."""
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with plain_client() as client:
         return (await client.get(f"http://{cloud.http}/metrics")).text
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import aiomqtt
 import duckdb
-import httpx
 
 from tests.cloud.rig import GATEWAY, HOST, CloudProcess, SpoolingGateway, broker, now_ms, plant_folder
+from tests.support.http import plain_client
 from tests.support.logs import json_lines
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
@@ -196,7 +196,7 @@ def foreign(seq: int, *, alias: int | None = None, name: str | None = None, valu
 
 async def said_stored(cloud: CloudProcess, least: int) -> bool:
     """Whether the historian says that it has committed so many readings."""
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with plain_client() as client:
         text = (await client.get(f"http://{cloud.http}/metrics")).text
     (line,) = [line for line in text.splitlines() if line.startswith("tocsin_readings_stored_total ")]
     return float(line.split()[1]) >= least

@@ -10,6 +10,7 @@ from playwright.async_api import Page, expect
 from tests.cloud.rig import CloudProcess, SpoolingGateway, broker, plant_folder
 from tests.cloud.test_console_alarms import PATIENCE_MS, page_of
 from tests.cloud.test_roles import signed_in
+from tests.support.http import plain_client
 
 PASSWORD = "a password for tests"
 
@@ -121,7 +122,7 @@ async def a_phone_shows_every_part(page: Page) -> None:
 
 async def answer_to(cloud: CloudProcess, token: str | None) -> int:
     """What the interface answers to a program that shows `token`."""
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with plain_client() as client:
         headers = {"Authorization": f"Bearer {token}"}
         return (await client.get(f"http://{cloud.http}/api/v1/plant/metrics", headers=headers)).status_code
 
