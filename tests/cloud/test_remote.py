@@ -292,11 +292,12 @@ def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monke
                 wanted = [Wanted("A", *span, 1_000_000_000) for span in spans]
                 at = [START_NS + second * 1_000_000_000 for second in range(3)]
                 trends = await RemoteHistory(client, SITE).read_each(wanted)
+                latest = await live.latest()
                 for task in (*tasks, *keeping):
                     task.cancel()
                 await asyncio.gather(*tasks, *keeping, return_exceptions=True)
             assert [trend.time_ns.tolist() for trend in trends] == [at, [], at[1:]]
-            assert (await live.latest()).value.tolist()[:3] == [1.5, 2.5, 3.5]
+            assert latest.value.tolist()[:3] == [1.5, 2.5, 3.5]
             (own, *_) = live.gateways()
             assert (own.id, own.state, own.readings, own.committed) == (GATEWAY, "online", 100, 7)
             assert (live.figures().readings_stored, live.figures().late_readings) == (100, 4)

@@ -59,7 +59,8 @@ def test_a_server_that_is_killed_gets_again_what_it_lost(store: Store, server: V
         await history.commit(readings(history, 10), {"rows": b"20"})
         server.end()
         server.start()
-        assert await seen(history, server) == [], "the test needs a server that loses what it did not flush"
+        # Every few seconds it flushes what it has by then.
+        assert len(await seen(history, server)) < 20, "the test needs a server that loses what it did not flush"
         await history.commit(readings(history, 20), {"rows": b"30"})
         store.clock.ahead_s += 60
         assert await history.durable() == 0
