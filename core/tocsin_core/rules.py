@@ -119,16 +119,6 @@ def _starts(owner: I32 | I64, size: int) -> I64:
     return np.searchsorted(owner, np.arange(size + 1)).astype(np.int64)
 
 
-def members(first: I64, owners: I64) -> tuple[I64, I64]:
-    """Rows `first[o] : first[o + 1]` of each owner o, joined, and for each of them which of `owners` it came from."""
-    starts = first[owners]
-    counts = first[1:][owners] - starts
-    source = np.arange(len(owners)).repeat(counts)
-    starts += counts
-    starts -= np.add.accumulate(counts)
-    return np.arange(len(source)) + starts[source], source
-
-
 class _Columns(NamedTuple):
     """Columns of length D that trends and definitions share."""
 

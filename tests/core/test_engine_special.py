@@ -9,14 +9,16 @@ import pytest
 
 from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tocsin_core import normal
+from tocsin_core.detectors import structure
 from tocsin_core.detectors.change import Calibration
+from tocsin_core.detectors.columns import Columns
 from tocsin_core.engine import State, Transition, initial, kept, packed, restore, snapshot, step
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
 from tocsin_core.plant.computed import Balance, Compute, Grade, Median, Normal, Spread, Vote
 from tocsin_core.plant.definition import Suppressor
 from tocsin_core.plant.point import ModeSource
-from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
+from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, I64, U8, Frame
 from tocsin_core.rules import Rules, compile_rules
 
 Row = tuple[int, float, float] | tuple[int, float, float, int]
@@ -229,6 +231,59 @@ def test_four_blue_points_make_a_yellow_pond() -> None:
             ("C/yellow", "raise", 4.0),
         ]
         assert computed.value.tolist() == [0.0] * 4 + [1.0] * 15 + [2.0] * 5
+
+
+def test_ponds_cost_what_is_read_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storm over all of them in one frame is graded in one go, and a reading grades no pond but its own."""
+    ponds, points = 40, 10
+    blue = [[definition(f"P{i}", AlarmKind.BLUE, 10.0)] for i in range(ponds * points)]
+    plant = plant_of(blue)
+    places = [
+        replace(
+            plant.points[0],
+            index=len(blue) + pond,
+            config=plant.points[0].config.model_copy(update={"id": f"C{pond}"}),
+            definitions=(),
+            compute=Grade(rule="grade", items=(tuple(f"P{points * pond + i}" for i in range(points)),)),
+        )
+        for pond in range(ponds)
+    ]
+    rules = compile_rules(replace(plant, points=(*plant.points, *places)))
+    graded, item_grade = list[int](), structure.item_grade
+
+    def counted(grade: U8, first: I64) -> U8:
+        graded.append(len(grade))
+        return item_grade(grade, first)
+
+    monkeypatch.setattr(structure, "item_grade", counted)
+    state = initial(rules, START_NS)
+    state, result = step(state, rules, frame(*((i, 1, 20.0) for i in range(len(blue)))), [], START_NS)
+    assert result.computed.value[points - 1 :: points].tolist() == [float(structure.Grade.YELLOW)] * ponds
+    assert graded == [(1 + points) * points * ponds]
+    state, result = step(state, rules, frame((7, 2, 20.0)), [], START_NS)
+    assert result.computed.value.tolist() == [float(structure.Grade.YELLOW)]
+    assert graded[1:] == [points]
+
+
+def test_suppressions_and_status_words_cost_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the rows of a hundred pumps and detectors a step takes those of the points that were read."""
+    by = [Suppressor(f"P{i}", -1.0, 0.0, 0.0, 0.0, 10.0) for i in range(100)]
+    low = [[replace(definition(f"P{100 + i}", AlarmKind.L, 5.0), suppressed_by=by[i])] for i in range(100)]
+    plant = plant_of([*([] for _ in range(100)), *low])
+    status = [
+        replace(point, mode_source=ModeSource(f"P{i}", 0, 1, 2, 0.0)) for i, point in enumerate(plant.points[100:])
+    ]
+    rules = compile_rules(replace(plant, points=(*plant.points[:100], *status)))
+    taken, rows = list[int](), Columns.rows
+
+    def counted(table: Columns, index: I64) -> Columns:
+        taken.append(len(index))
+        return rows(table, index)
+
+    monkeypatch.setattr(Columns, "rows", counted)
+    _, transitions, _ = play(rules, (7, 0, 0.0), (107, 1, 1.0))
+    assert [each[:2] for each in told(transitions, rules)] == [("P107/L", "suppress"), ("P107/L", "raise")]
+    assert max(taken) < 10
 
 
 def test_a_tank_that_loses_more_than_its_meters_know() -> None:

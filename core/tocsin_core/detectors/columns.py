@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Final, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tocsin_core.readings import I64
@@ -32,3 +33,13 @@ class Columns:
     def bytes_per_row(self) -> int:
         """What one thing watched costs in memory."""
         return sum(array.itemsize * (array.size // max(len(array), 1)) for array in self._arrays())
+
+
+def members(first: I64, owners: I64) -> tuple[I64, I64]:
+    """Rows `first[o] : first[o + 1]` of each owner o, joined, and for each of them which of `owners` it came from."""
+    starts = first[owners]
+    counts = first[1:][owners] - starts
+    source = np.arange(len(owners)).repeat(counts)
+    starts += counts
+    starts -= np.add.accumulate(counts)
+    return np.arange(len(source)) + starts[source], source

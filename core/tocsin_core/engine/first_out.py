@@ -19,7 +19,8 @@ def mark_first_out(state: State, groups: FirstOutGroups, transitions: Sequence[T
     """
     table = cast("FirstOut", state.tables[FIRST_OUT])
     concerned = [each for each in transitions if each.definition in groups.places]
-    standing = [int((state.phase[members] != Phase.NORMAL).sum()) for members in groups.members] if concerned else []
+    which = {group for each in concerned for group, _ in groups.places[each.definition]}
+    standing = {group: int((state.phase[groups.members[group]] != Phase.NORMAL).sum()) for group in which}
     for each in concerned:
         for group, _ in groups.places[each.definition]:
             standing[group] -= _more(each)

@@ -38,7 +38,7 @@ def forget(state: State, point: I64 | I32 | np.int32) -> None:
 
 
 def recognise(state: State, rules: Rules, point: I64, definition: I64, source: I64, on_trends: OnTrends | None) -> None:
-    """Find the bands of rest of `point` (each once) from what its definitions (see `rules.members`) are doing.
+    """Find the bands of rest of `point` (each once) from what its definitions (see `columns.members`) are doing.
 
     A good reading changes nothing where each condition that waits for its delay goes on to wait, and no other begins
     to. So it is while its value is between `quiet_low` and `quiet_high` (both excluded), the nearest values at which a

@@ -8,6 +8,7 @@ import numpy as np
 
 from tocsin_core import detect
 from tocsin_core.detect import FALSE, I8, NO_ROWS, TRUE, Expectation, Surprise, Trend
+from tocsin_core.detectors.columns import members
 from tocsin_core.engine.gating import Suppressing
 from tocsin_core.engine.rest import OnTrends, forget, recognise
 from tocsin_core.engine.shelves import end_shelves
@@ -24,7 +25,7 @@ from tocsin_core.engine.state import (
 )
 from tocsin_core.engine.turning import turn
 from tocsin_core.readings import F64, I32, I64, U8, Bool, Frame, is_bad, is_good
-from tocsin_core.rules import NS, Rules, members
+from tocsin_core.rules import NS, Rules
 from tocsin_core.special import Family
 
 # As arrays: a comparison with an enum costs several times one with these, with a number twice.

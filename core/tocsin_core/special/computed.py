@@ -12,7 +12,7 @@ import numpy as np
 from tocsin_core import normal
 from tocsin_core.detect import FALSE, HOLD, I8, TRUE
 from tocsin_core.detectors import balance, structure, voting
-from tocsin_core.detectors.columns import NEVER, NS, Columns
+from tocsin_core.detectors.columns import NEVER, NS, Columns, members
 from tocsin_core.normal import NormalModel, NormalState
 from tocsin_core.plant import AlarmKind, Plant, PlantPoint
 from tocsin_core.plant.computed import Balance, Grade, Median, Normal, Spread, Vote, points_of
@@ -20,6 +20,9 @@ from tocsin_core.readings import BAD, F64, GOOD, I64, U8, UNCERTAIN, Bool, Frame
 from tocsin_core.special.gates import ranks
 from tocsin_core.special.tables import Table
 from tocsin_core.special.watches import Numbered
+
+# So many seats are looked at in one go.
+MOST_SEATS: Final = 1_000_000
 
 MOST_NAMED: Final = 3
 LEAST_NAMED: Final = 0.01
@@ -262,40 +265,87 @@ class _Ponds(Computer):
         items = [[plant.point_index[member] for member in item] for each in how for item in each.items]
         self._items = voting.Groups.of(items)
         self._pond_first = np.cumsum([0, *(len(each.items) for each in how)], dtype=np.int64)
+        self._seat_first = self._items.first[self._pond_first]
+        self._pond_of = np.repeat(np.arange(len(how)), np.diff(self._pond_first))[self._items.group]
         self.members = np.unique(self._items.member)
         of_members = set(self.members.tolist())
-        graded = [(number, point, _GRADES[d.kind]) for number, point, d in definitions if d.kind in _GRADES]
-        self._grade_of = {number: (point, int(grade)) for number, point, grade in graded if point in of_members}
-        self._pond_of = np.repeat(np.arange(len(how)), np.diff(self._pond_first))[self._items.group]
+        graded = [(point, number, _GRADES[d.kind]) for number, point, d in definitions if d.kind in _GRADES]
+        graded = [each for each in graded if each[0] in of_members]
+        self._point_of = {number: point for point, number, _ in graded}
+        self._graded: dict[int, dict[int, int]] = {}
+        for point, number, grade in graded:
+            self._graded.setdefault(point, {})[number] = int(grade)
+        self._definition = np.asarray([number for _, number, _ in graded], np.int64)
+        self._grade = np.asarray([grade for _, _, grade in graded], np.uint8)
+        owner = np.asarray([point for point, _, _ in graded], np.int64)
+        self._first = np.searchsorted(owner, np.append(self.members, len(plant.points))).astype(np.int64)
 
     def compute(self, tables: dict[str, Columns], units: dict[str, NormalState], heard: Heard) -> Computed:  # noqa: ARG002
         seat, source = self._items.seats_of(heard.frame.point.astype(np.int64))
-        pairs = np.unique(np.column_stack((source, self._pond_of[seat])), axis=0)
-        source, pond = pairs[:, 0], pairs[:, 1]
-        turned = [each for each in heard.turned if each.definition in self._grade_of]
-        standing = {number: bool(heard.active[number]) for number in self._grade_of}
-        for each in reversed(turned):
-            standing[each.definition] = not each.active
-        value = np.zeros(len(pond))
-        cuts = sorted({each.place for each in turned})
-        begin, done = 0, 0
-        for cut in (*cuts, len(heard.frame)):
-            end = int(np.searchsorted(source, cut, "left"))
-            value[begin:end] = self._grades(standing)[pond[begin:end]]
-            while done < len(turned) and turned[done].place == cut:
-                standing[turned[done].definition] = turned[done].active
-                done += 1
-            begin = end
+        places = len(heard.frame) + 1
+        asked = np.unique((source + 1) + places * self._pond_of[seat])
+        changes = self._changes(heard, places)
+        # How each pond stood before all of it, and after each reading that changed it.
+        changed = changes.key % places + places * self._pond_of[changes.key // places]
+        stood = np.unique(np.concatenate((asked // places * places, changed)))
+        value = self._grades(stood, places, heard.active, changes)[np.searchsorted(stood, asked, "right") - 1]
+        pond, source = asked // places, asked % places - 1
         frame = _frame(self.point[pond], heard.frame.time_ns[source], value, np.full(len(pond), GOOD, np.uint8))
         return Computed(frame, source, np.full(len(pond), HOLD, np.int8), _nothing)
 
-    def _grades(self, standing: dict[int, bool]) -> F64:
-        by_point: dict[int, int] = {}
-        for number, (point, grade) in self._grade_of.items():
-            if standing[number]:
-                by_point[point] = max(by_point.get(point, 0), grade)
-        seats = np.asarray([by_point.get(point, 0) for point in self._items.member.tolist()], np.uint8)
-        return structure.pond_grade(structure.item_grade(seats, self._items.first), self._pond_first).astype(np.float64)
+    def _changes(self, heard: Heard, places: int) -> "_Regraded":
+        """What became of the points whose grades turned, each first as it was before."""
+        turned = [each for each in heard.turned if each.definition in self._point_of]
+        points = dict.fromkeys(self._point_of[each.definition] for each in turned)
+        standing = {number: bool(heard.active[number]) for point in points for number in self._graded[point]}
+        for each in reversed(turned):
+            standing[each.definition] = not each.active
+        rows = [(point, 0, self._highest(point, standing)) for point in points]
+        for each in turned:
+            standing[each.definition] = each.active
+            point = self._point_of[each.definition]
+            rows.append((point, each.place + 1, self._highest(point, standing)))
+        columns = np.asarray(rows, np.int64).reshape(-1, 3)
+        seat, of = self._items.seats_of(columns[:, 0])
+        key = seat * places + columns[of, 1]
+        order = np.argsort(key, kind="stable")
+        return _Regraded(key[order], columns[of[order], 2].astype(np.uint8))
+
+    def _highest(self, point: int, standing: dict[int, bool]) -> int:
+        return max((grade for number, grade in self._graded[point].items() if standing[number]), default=0)
+
+    def _grades(self, stood: I64, places: int, active: Bool, changes: "_Regraded") -> F64:
+        """The grades of ponds after readings, both in `stood`: pond * `places` + place from 1, 0 before all."""
+        found = np.zeros(len(stood))
+        size = np.diff(self._seat_first)[stood // places]
+        for rows in np.split(np.arange(len(stood)), np.flatnonzero(np.diff(np.cumsum(size) // MOST_SEATS)) + 1):
+            pond = stood[rows] // places
+            seat, row = members(self._seat_first, pond)
+            item, of = members(self._pond_first, pond)
+            first = np.r_[0, np.cumsum(self._items.size[item])]
+            grade = self._standing(self._items.member[seat], active)
+            if len(changes.key):
+                last = np.searchsorted(changes.key, seat * places + (stood[rows] % places)[row], "right") - 1
+                known = (last >= 0) & (changes.key[last] // places == seat)
+                grade[known] = changes.grade[last[known]]
+            grade = structure.item_grade(grade, first)
+            found[rows] = structure.pond_grade(grade, np.searchsorted(of, np.arange(len(rows) + 1)))
+        return found
+
+    def _standing(self, point: I64, active: Bool) -> U8:
+        """The highest grade that stands at each point."""
+        place = np.searchsorted(self.members, point)
+        which, of = members(self._first, place)
+        grade = np.zeros(len(point), np.uint8)
+        np.maximum.at(grade, of, self._grade[which] * active[self._definition[which]])
+        return grade
+
+
+class _Regraded(NamedTuple):
+    """Grades of seats after readings: `key` i64 seat * places + place, ascending, and of two alike the later stands."""
+
+    key: I64
+    grade: U8
 
 
 @dataclass(slots=True)
@@ -333,9 +383,11 @@ class _Units(Computer):
         seen, source, _ = self._seats.hear(tables, heard)
         slots = cast("Slots", tables[self.name])
         time_ns = heard.frame.time_ns[source]
+        if not len(source):
+            return Computed(Frame.empty(), source, np.zeros(0, np.int8), _nothing)
         parts = [
             self._judge(unit, np.flatnonzero(seen.group == unit), time_ns, seen, before, slots, units)
-            for unit in range(len(self._ids))
+            for unit in np.unique(seen.group).tolist()
         ]
         closing = np.concatenate([part.closing for part in parts])
         order = np.argsort(closing, kind="stable")

@@ -11,7 +11,7 @@ from tocsin_core.detect import FALSE, I8, TRUE
 from tocsin_core.detectors import health, structure
 from tocsin_core.detectors.columns import NS, Columns
 from tocsin_core.plant import Plant
-from tocsin_core.readings import F64, I64, QUALITY_MASK, U8, Bool, Frame, is_bad, is_good
+from tocsin_core.readings import F64, I32, I64, QUALITY_MASK, U8, Bool, Frame, is_bad, is_good
 from tocsin_core.special.tables import Table
 from tocsin_core.special.watches import Numbered
 
@@ -19,6 +19,8 @@ S = TypeVar("S", bound=Columns)
 
 MODES: Final = "modes"
 SUPPRESSIONS: Final = "suppressions"
+
+BEFORE: Final = np.int64(-1)
 
 
 def ranks(owner: I64) -> list[I64]:
@@ -33,19 +35,20 @@ def ranks(owner: I64) -> list[I64]:
 
 @dataclass(frozen=True, eq=False)
 class Course(Generic[S]):
-    """How the rows of a table went through a step: as they were before it, and after each reading of their triggers.
+    """How the rows of a `table` went through a step: as they were before it, and after each reading of their triggers.
 
-    The k records are of `row` after the reading of `key`, both i64[k], sorted by row and key.
+    The k records are of `row` after the reading of `key`, both i64[k], sorted by row and key; key -1 is before the
+    step. A row without any is as it stands in the table.
     """
 
-    before: S
+    table: S
     row: I64
     key: I64
     after: S
 
     def at(self, row: I64, key: I64) -> S:
         """The rows as they were right before the readings with these keys."""
-        found = self.before.rows(row)
+        found = self.table.rows(row)
         asked = len(row)
         # A record of the reading that asks comes after the question.
         order = np.lexsort((np.r_[key, self.key], np.r_[row, self.row]))
@@ -69,28 +72,34 @@ def run(
     point) the times of the last readings before them; late ones are left out, as everywhere. `advance` takes rows,
     their numbers and a reading for each.
     """
-    before = table.rows(np.arange(len(trigger)))
-    point = np.unique(trigger)
+    place = np.minimum(np.searchsorted(trigger, frame.point), len(trigger) - 1)
+    heard = np.flatnonzero(trigger[place] == frame.point)
+    point = np.unique(frame.point[heard]).astype(np.int64)
     latest = last_ns[point]
-    heard = np.flatnonzero(np.isin(frame.point, point))
-    rows, keys, after = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [table.rows(np.zeros(0, np.int64))]
+    row, _ = _places(trigger, point)
+    rows, keys, after = [row], [np.full(len(row), BEFORE)], [table.rows(row)]
     for part in ranks(frame.point[heard].astype(np.int64)):
         here = heard[part]
         of = np.searchsorted(point, frame.point[here])
         fresh = frame.time_ns[here] > latest[of]
         here, of = here[fresh], of[fresh]
         latest[of] = frame.time_ns[here]
-        low = np.searchsorted(trigger, point[of], "left")
-        count = np.searchsorted(trigger, point[of], "right") - low
-        source = np.repeat(np.arange(len(here)), count)
-        row = low[source] + np.arange(len(source)) - np.repeat(np.cumsum(count) - count, count)
+        row, source = _places(trigger, point[of])
         rows.append(row)
         keys.append(key[here[source]])
         table.put(row, advance(table.rows(row), row, frame.take(here[source])))
         after.append(table.rows(row))
     row, joined = np.concatenate(rows), np.concatenate(keys)
     order = np.lexsort((joined, row))
-    return Course(before, row[order], joined[order], _joined(after).rows(order))
+    return Course(table, row[order], joined[order], _joined(after).rows(order))
+
+
+def _places(ascending: I64, wanted: I64 | I32) -> tuple[I64, I64]:
+    """The places of each of `wanted` in `ascending`, joined, and for each of them which of `wanted` it is."""
+    low = np.searchsorted(ascending, wanted, "left")
+    count = np.searchsorted(ascending, wanted, "right") - low
+    source = np.repeat(np.arange(len(wanted)), count)
+    return low[source] + np.arange(len(source)) - np.repeat(np.cumsum(count) - count, count), source
 
 
 def _joined(parts: Sequence[S]) -> S:
@@ -130,17 +139,23 @@ class ModeGates:
 
         What a mode says of a reading counts where it is worse than what its quality says itself.
         """
-        order = np.argsort(self.target, kind="stable")
-        target = self.target[order]
-        place = np.minimum(np.searchsorted(target, frame.point), len(target) - 1)
-        here = np.flatnonzero(target[place] == frame.point)
-        row = order[place[here]]
+        place = np.minimum(np.searchsorted(self._targets, frame.point), len(self._targets) - 1)
+        here = np.flatnonzero(self._targets[place] == frame.point)
+        row = self._by_target[place[here]]
         mode = health.mode_at(course.at(row, key[here]), frame.time_ns[here], self.settle_ns[row])
         own, said = frame.quality[here], health.mode_quality(mode)
         worse = (said & QUALITY_MASK) < (own & QUALITY_MASK)
         quality = frame.quality.copy()
         quality[here] = np.where(worse & ~is_bad(own), said, own)
         return quality
+
+    @cached_property
+    def _by_target(self) -> I64:
+        return np.argsort(self.target, kind="stable")
+
+    @cached_property
+    def _targets(self) -> I64:
+        return self.target[self._by_target]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,11 +189,8 @@ class SuppressionGates:
 
     def suppressed(self, course: Course[structure.Suppression], frame: Frame, key: I64) -> tuple[I64, I64, Bool]:
         """Definitions of the points of `frame` that can be suppressed, the reading of each, and whether they are."""
-        row = self._by_target
-        low = np.searchsorted(self.target[row], frame.point, "left")
-        count = np.searchsorted(self.target[row], frame.point, "right") - low
-        source = np.repeat(np.arange(len(frame)), count)
-        row = row[low[source] + np.arange(len(source)) - np.repeat(np.cumsum(count) - count, count)]
+        row, source = _places(self._targets, frame.point)
+        row = self._by_target[row]
         state = course.at(row, key[source])
         said = structure.judge_suppression(
             state, frame.time_ns[source], self.on_ns[row], self.off_ns[row], self.longest_ns[row]
@@ -188,6 +200,10 @@ class SuppressionGates:
     @cached_property
     def _by_target(self) -> I64:
         return np.lexsort((self.definition, self.target))
+
+    @cached_property
+    def _targets(self) -> I64:
+        return self.target[self._by_target]
 
 
 def _integers(values: Sequence[int]) -> I64:
