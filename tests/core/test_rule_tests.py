@@ -108,6 +108,10 @@ def test_noise_is_the_same_each_time_and_another_for_each_series() -> None:
         ("uncertain", "is none of"),
         ("stalex3", "write _xN"),
         ("nan", "is none of"),
+        ("1e400", "beyond 1e+100"),
+        ("0+1e101x2", "beyond 1e+100"),
+        ("1~1e308x5", "beyond 1e+100"),
+        ("uncertain(-1e999999999)", "beyond 1e+100"),
     ],
 )
 def test_a_word_outside_the_notation_is_refused(text: str, said: str) -> None:
@@ -133,7 +137,13 @@ def test_times() -> None:
     assert [seconds_text(time) for time in (0, 40 * SECOND, 500_000_000)] == ["0s", "40s", "0.5s"]
 
 
-@pytest.mark.parametrize("wrong", ["", "40", "s", "-1s", "1s1m", True, -1, None, "9s..8s", []])
+def test_a_series_ends_within_a_year() -> None:
+    """What is longer would be played second by second, or leave the range of a time."""
+    with pytest.raises(NotationError, match="8784h"):
+        series("1x9000", 3600.0, 10.0, "")
+
+
+@pytest.mark.parametrize("wrong", ["99999999h", "", "40", "s", "-1s", "1s1m", True, -1, None, "9s..8s", []])
 def test_what_is_no_time_is_refused(wrong: object) -> None:
     """Nothing is guessed."""
     with pytest.raises(NotationError):

@@ -25,6 +25,7 @@ _DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?
 
 MOST_READINGS: Final = 1_000_000
 LONGEST_S: Final = 366 * 86400
+LARGEST: Final = 1e100
 
 
 def _words(top: int) -> dict[str, int]:
@@ -78,9 +79,13 @@ def series(text: str, interval_s: float, stale_after_s: float | None, seed: str)
         match = _TOKEN.fullmatch(word)
         if match is None:
             raise NotationError(f"{word!r} is none of V, VxN, A+BxN, A~SxN, _, bad(reason), uncertain(V,reason), stale")
+        if any(abs(float(number)) > LARGEST for number in match.group("value", "step", "noise", "unsure") if number):
+            raise NotationError(f"{word!r}: no number may be beyond {LARGEST:g}")
         times = _times(match, word, interval_s, stale_after_s)
         if place + times > MOST_READINGS:
             raise NotationError(f"{word!r}: a series has at most {MOST_READINGS} readings")
+        if (place + times) * interval_s > LONGEST_S:
+            raise NotationError(f"{word!r}: a series is no longer than {LONGEST_S // 3600}h")
         if match["gap"] is None and match["stale"] is None:
             quality = _quality(match, word)
             samples += [Sample(place + i, value, quality) for i, value in enumerate(_values(match, times, random))]
@@ -139,7 +144,7 @@ def duration_ns(text: object) -> int:
     """`40s`, `1m30s`, `2h`, `500ms`, or a number of seconds.
 
     Raises:
-        NotationError: it is none of these, or below 0.
+        NotationError: it is none of these, below 0, or longer than a year.
     """
     if isinstance(text, int | float) and not isinstance(text, bool) and 0 <= text <= LONGEST_S:
         return round(text * NS)
@@ -147,7 +152,10 @@ def duration_ns(text: object) -> int:
     if match is None:
         raise NotationError(f"{text!r} is no time: write 40s, 1m30s, 2h or 500ms")
     hours, minutes, seconds, millis = (Decimal(part or 0) for part in match.groups())
-    return int((hours * 3600 + minutes * 60 + seconds) * NS + millis * 1_000_000)
+    length_s = hours * 3600 + minutes * 60 + seconds + millis / 1000
+    if length_s > LONGEST_S:
+        raise NotationError(f"{text!r} is longer than {LONGEST_S // 3600}h")
+    return int(length_s * NS)
 
 
 class Window(NamedTuple):
