@@ -265,6 +265,17 @@ def test_ponds_cost_what_is_read_of_them(monkeypatch: pytest.MonkeyPatch) -> Non
     assert graded[1:] == [points]
 
 
+@pytest.mark.parametrize("word", [1e30, -1e30, 2.0**63])
+def test_a_number_that_no_status_word_can_hold_says_nothing(word: float) -> None:
+    """One processor makes all flags of it, another none: the detector goes on as its last word said."""
+    plant = plant_of([[], [definition("P1", AlarmKind.H, 5.0)]])
+    status = replace(plant.points[1], mode_source=ModeSource("P0", 0, 1, 2, 0.0))
+    rules = compile_rules(replace(plant, points=(plant.points[0], status)))
+    rows: list[Row] = [(0, 0, 2.0), (0, 1, word), (1, 2, 9.0), (0, 3, 0.0), (0, 4, word), (1, 5, 9.0)]
+    _, transitions, _ = play(rules, *rows)
+    assert told(transitions, rules) == [("P1/H", "raise", 5.0)]
+
+
 def test_suppressions_and_status_words_cost_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the rows of a hundred pumps and detectors a step takes those of the points that were read."""
     by = [Suppressor(f"P{i}", -1.0, 0.0, 0.0, 0.0, 10.0) for i in range(100)]

@@ -21,6 +21,7 @@ MODES: Final = "modes"
 SUPPRESSIONS: Final = "suppressions"
 
 BEFORE: Final = np.int64(-1)
+LARGEST_WORD: Final = 2.0**63
 
 
 def ranks(owner: I64) -> list[I64]:
@@ -127,7 +128,8 @@ class ModeGates:
         """The modes through the readings of `frame`."""
 
         def advance(rows: health.Modes, row: I64, heard: Frame) -> health.Modes:
-            good = is_good(heard.quality)
+            # What no word can hold says nothing: processors do not agree on what integer it becomes.
+            good = is_good(heard.quality) & (np.abs(heard.value) < LARGEST_WORD)
             word = np.where(good, heard.value, 0.0).astype(np.int64)
             mode = health.mode_of(word, self.code_mask[row], self.warm_up[row], self.calibration[row])
             return health.advance_modes(rows, heard.time_ns, mode, good)
