@@ -44,9 +44,10 @@ demo: setup ## run the simulated plant, gateways, cloud side and page (ARGS="--h
 	@exec $(BIN)/tocsin demo $(ARGS)
 
 # Four on two cores: the two with the whole systems and the demo (tests/conftest.py) wait for most of their time.
-# Hundreds of processes are started: each would compile all that it imports where Python may not keep that. And where
-# numpy solves on two threads, each spins for what the other does not get on a processor that is taken.
-TESTED := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/compiled OPENBLAS_NUM_THREADS=1
+# Hundreds of processes are started: each would compile all of ours that it imports where Python may not keep that; what
+# is in .venv pip has compiled, where it lies. And where numpy solves on two threads, each spins for what the other does
+# not get on a processor that is taken.
+TESTED := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX= OPENBLAS_NUM_THREADS=1
 test: setup-dev console ## run every test on four workers (ARGS="-k words" for some)
 	$(TESTED) $(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
 
