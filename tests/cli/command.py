@@ -17,7 +17,7 @@ from tocsin_cli.main import VERBS, main
 
 TIMEOUT_S: Final = 60.0
 # Those that are run often.
-OFTEN: Final = ("audit", "check", "learn", "plan", "profile", "replay", "sim", "status", "test-rules", "user")
+OFTEN: Final = ("audit", "check", "learn", "plan", "profile", "replay", "sim", "test-rules", "user")
 FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__, "tocsin_cli.application", *(VERBS[verb].module for verb in OFTEN)])
 

@@ -16,7 +16,7 @@ import aiomqtt
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cli.command import tocsin
+from tests.cli.command import started
 from tests.edge.rig import Gateway, Host, Link, Slave, modbus_device, plant
 from tests.support.nats import nats_broker
 from tests.support.need import ROOT, need_program
@@ -78,7 +78,7 @@ class Told:
 
 async def status(*arguments: str) -> Told:
     """Run the real command."""
-    done = await asyncio.to_thread(tocsin, "status", *arguments)
+    done = await asyncio.to_thread(started, "status", *arguments)
     return Told(done.returncode, done.stdout + done.stderr)
 
 
