@@ -11,6 +11,7 @@ from tocsin_core.owned import idle_outputs
 from tocsin_core.plant import Plant, PlantError, PlantPoint, load_plant
 from tocsin_core.plant.capitals import told_apart_by_capitals
 from tocsin_core.plant.computed import Normal, Vote, points_of
+from tocsin_core.plant.units import of_another_unit
 
 
 def _computed(point: PlantPoint, plant: Plant) -> dict[str, object]:
@@ -70,6 +71,10 @@ def check(
     warnings += [
         f"point {point} reads {register}, which is a text and never a measurement: it is always bad"
         for point, register in _texts(loaded)
+    ]
+    warnings += [
+        f"point {point} is in {unit!r}, and its kind's set points ({', '.join(alarms)}) are in {known}: give it its own"
+        for point, unit, known, alarms in of_another_unit(loaded)
     ]
     summary = {
         "ok": True,

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.cli.command import started, tocsin
 from tocsin_core.normal import learn, model_to_bytes
@@ -68,6 +69,29 @@ def test_a_point_that_reads_a_text_is_warned_of(tmp_path: Path) -> None:
         text = read.replace("name: 温度, kind", f"name: 温度, register: {register}, kind")
         done = tocsin("check", plant(tmp_path, text))
         assert (done.returncode, warned in done.stdout.splitlines()) == (0, warns), done
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "known", "warns"),
+    [
+        ("mine-co", "%", "ppm", "H 24"),
+        ("mine-co", "µmol/mol", "ppm", ""),
+        ("combustible-gas", "ppm", "%LEL", "HH 50, H 25"),
+        ("combustible-gas", "% LEL", "%LEL", ""),
+        ("combustible-gas", "ppm", "", ""),
+        ("temperature", "K", "", ""),
+    ],
+)
+def test_a_gas_in_a_unit_that_its_set_points_are_not_in_is_warned_of(
+    tmp_path: Path, kind: str, unit: str, known: str, warns: str
+) -> None:
+    """24 ppm of carbon monoxide are 0.0024 %: by its kind's set point a point in % would never raise it."""
+    own = "" if known else ", alarms: {H: {setpoint: 40}, HH: {setpoint: 50}}"
+    text = GOOD.replace("kind: temperature, alarms: {H: {setpoint: 40}}", f"kind: {kind}, unit: '{unit}'{own}")
+    lines = tocsin("check", plant(tmp_path, text)).stdout.splitlines()
+    about = f"warning: point T-1 is in '{unit}', and its kind's set points ({warns}) are in {known}: give it its own"
+    assert [line for line in lines if line.startswith("warning: ")] == ([about] if warns else [])
+    assert "nothing" in lines[-1]
 
 
 def test_an_output_that_nothing_switches_on_is_warned_of(tmp_path: Path) -> None:

@@ -1050,7 +1050,7 @@ def _brought() -> Iterator[AlarmSetting]:
             name = name_of("测点", "point")
             point = Point.model_construct(id="P", name=name, kind=kind, cas=cas, unit=unit, place=place)
             yield from (setting for setting, _ in defaults_of(point).alarms.values())
-        yield early_of(kind)[0]
+        yield early_of(kind)
 
 
 def test_what_the_standards_bring_is_as_if_it_had_been_checked() -> None:
@@ -1181,6 +1181,13 @@ def test_a_gas_is_foreseen_by_itself_and_a_level_where_it_has_a_high_limit(tmp_p
     assert (early.limit, early.setpoint, early.window_s, early.horizon_s) == (AlarmKind.HH, 95.0, 60.0, 900.0)
     assert early.clause is not None
     assert "API 2350" in early.clause.en
+    for horizon_s, category in ((2700, 1), (1800, 2), (900, 3)):
+        other = point_of(
+            tmp_path, f"kind: tank-level, alarms: {{H: {{setpoint: 90}}, time-to-limit: {{horizon_s: {horizon_s}}}}}"
+        )
+        (clause,) = (d.clause for d in other.definitions if d.kind is AlarmKind.TIME_TO_LIMIT)
+        assert clause is not None
+        assert f"category {category} response time {horizon_s // 60} min" in clause.en
     for said in (
         "L: {setpoint: 5}, time-to-limit: {}",
         "H: {setpoint: 90}, L: {setpoint: 5}, time-to-limit: {limit: L}",

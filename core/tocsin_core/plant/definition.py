@@ -12,6 +12,7 @@ from tocsin_core.plant.model import AlarmKind, AlarmSetting, Device, Point, Poin
 from tocsin_core.plant.standards import (
     PROCESS_DELAY_S,
     ZERO_BAND,
+    clause_of_early,
     deadband_of,
     defaults_of,
     early_of,
@@ -128,8 +129,7 @@ def _time_to_limit(
     overfill = point.kind is PointKind.TANK_LEVEL and not found.keys().isdisjoint(HIGH_LIMITS)
     if given is None and not by_kind and (not overfill or about.compute is not None):
         return None
-    under, clause = early_of(point.kind)
-    setting = merged(given, under)
+    setting = merged(given, early_of(point.kind))
     wanted = FORESEEN if setting.limit is None else (AlarmKind(setting.limit),)
     foreseen = next((found[limit] for limit in wanted if limit in found), None)
     if foreseen is None:
@@ -142,9 +142,8 @@ def _time_to_limit(
         # A state of the plant in which the limit means nothing makes its warning mean nothing either.
         "suppressed_by": setting.suppressed_by or (of_limit.suppressed_by if of_limit else None),
     }
-    by_standard = foreseen.kind in HIGH_LIMITS and setting.horizon_s == under.horizon_s
     made = brought.widened(setting.model_copy(update=update), LEAST_WINDOW_PERIODS * period_s)
-    return made, clause if by_standard else None
+    return made, clause_of_early(point.kind, setting.horizon_s) if foreseen.kind in HIGH_LIMITS else None
 
 
 def _grades_side(point: Point, about: About) -> int:

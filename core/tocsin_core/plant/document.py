@@ -49,6 +49,7 @@ from tocsin_core.plant.standards import (
     SIDE,
     ZERO_BAND,
     KindDefaults,
+    clause_of_early,
     deadband_of,
     defaults_of,
     early_of,
@@ -370,7 +371,8 @@ def _kinds() -> str:
         defaults = defaults_of(Point(id="example", name=_NAME, kind=kind, cas="7664-41-7"))
         by_gas = kind in (PointKind.TOXIC_GAS, PointKind.MINE_METHANE)
         span = f"{defaults.range[0]:g} to {defaults.range[1]:g}"
-        early, clause = early_of(kind)
+        early = early_of(kind)
+        clause = clause_of_early(kind, early.horizon_s)
         by_itself = AlarmKind.TIME_TO_LIMIT in defaults.alarms or kind is PointKind.TANK_LEVEL
         foreseen = f"{early.horizon_s:g} s ahead over {early.window_s:g} s{', by itself' if by_itself else ''}"
         rows.append(

@@ -183,9 +183,14 @@ CLAUSE_MINE_CO: Final = name_of("煤矿安全规程：CO 0.0024%", "Coal Mine Sa
 CLAUSE_WIND: Final = name_of(
     "煤矿安全规程 第136条：采煤工作面 0.25~4 m/s", "Coal Mine Safety Regulation Art. 136: coal face 0.25-4 m/s"
 )
-CLAUSE_API_2350: Final = name_of(
-    "API 2350 第4版：3类罐响应时间 15 min", "API 2350 4th ed.: category 3 response time 15 min"
-)
+# By the time to respond, in s: an operator at the tank, a control room that is staffed in part, and one that always is.
+CLAUSE_API_2350: Final[dict[float, Text]] = {
+    60.0 * minutes: name_of(
+        f"API 2350 第4版：{category}类罐响应时间 {minutes} min",
+        f"API 2350 4th ed.: category {category} response time {minutes} min",
+    )
+    for category, minutes in ((1, 45), (2, 30), (3, 15))
+}
 CLAUSE_STEL: Final = name_of(
     "GBZ 2.1-2019：15 min 加权平均不超过 PC-STEL", "GBZ 2.1-2019: mean over 15 min at most the PC-STEL"
 )
@@ -436,12 +441,14 @@ def zero_of(kind: PointKind) -> float | None:
     return 0.0 if kind in GAS_KINDS else None
 
 
-def early_of(kind: PointKind) -> tuple[AlarmSetting, Text | None]:
-    """How far ahead, over which window and how surely the time to a limit is foreseen for `kind`.
+def early_of(kind: PointKind) -> AlarmSetting:
+    """How far ahead, over which window and how surely the time to a limit is foreseen for `kind`."""
+    return EARLY.get(kind, PROCESS_EARLY)
 
-    The clause is of the time to respond to a high limit: it holds for no other limit and for no other horizon.
-    """
-    return EARLY.get(kind, PROCESS_EARLY), CLAUSE_API_2350 if kind is PointKind.TANK_LEVEL else None
+
+def clause_of_early(kind: PointKind, horizon_s: float | None) -> Text | None:
+    """The clause that gives so much time to respond to a high limit of `kind`; it holds for no other limit."""
+    return CLAUSE_API_2350.get(horizon_s or 0.0) if kind is PointKind.TANK_LEVEL else None
 
 
 def deadband_of(kind: PointKind, low: float, high: float) -> float:

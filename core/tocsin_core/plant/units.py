@@ -1,0 +1,32 @@
+"""Gases in a unit that the set points which their kind brings are not in: 24 ppm of CO is 0.0024 %."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from tocsin_core.plant.load import Plant
+from tocsin_core.plant.model import PointKind
+from tocsin_core.plant.standards import MILLIGRAMS, OPEN_PATH, defaults_of
+
+_PARTS: Final = frozenset({"ppm", "ppmv", "umol/mol", "μmol/mol", "ml/m3", "ml/m³", "cm3/m3", "cm³/m³"})
+# As people write them, in small letters and without spaces; where one stands for another there, the numbers are alike.
+UNITS: Final[dict[PointKind, frozenset[str]]] = {
+    PointKind.TOXIC_GAS: _PARTS | MILLIGRAMS,
+    PointKind.COMBUSTIBLE_GAS: frozenset({"%lel", "lel%", "lel"}) | {each.casefold() for each in OPEN_PATH},
+    PointKind.OXYGEN: frozenset({"%", "%vol", "vol%", "vol.%", "%v/v", "%(v/v)", "%o2", "%(vol)"}),
+    PointKind.MINE_METHANE: frozenset({"%", "%ch4", "%vol", "vol%", "vol.%", "%v/v", "%(v/v)", "%(vol)"}),
+    PointKind.MINE_CO: _PARTS,
+}
+
+
+def of_another_unit(plant: Plant) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Points of gases with set points by a standard (`clause`) that are not in the point's unit.
+
+    Gives the point, its unit, that of its kind, and the alarms whose set points these are.
+    """
+    for point in plant.points:
+        known = UNITS.get(point.kind)
+        if known is None or point.unit.casefold().replace(" ", "") in known:
+            continue
+        alarms = tuple(f"{each.kind} {each.setpoint:g}" for each in point.definitions if each.clause is not None)
+        if alarms:
+            yield point.id, point.unit, defaults_of(point.config.model_copy(update={"unit": None})).unit, alarms
