@@ -141,8 +141,12 @@ def test_it_is_told_which_readings_and_alarms_are_wrong() -> None:
     right = stored()
     begun = utc(right.raised[0].raised_ms)
     assert wrong_journal(told(), replace(right, raised=right.raised[1:])) == [
-        Wrong(f"run from {begun} raised 0 times, returned 0 times", 2)
+        Wrong(f"run from {begun}: never raised", 2)
     ]
+    again = replace(right.raised[0], raised_ms=right.raised[0].raised_ms + 1, returned_ms=None)
+    (twice_raised,) = wrong_journal(told(), replace(right, raised=[again, *right.raised]))
+    assert twice_raised.said == f"run from {begun}: {right.raised[0]}, {again}"
+    assert f"{again}" == f"raised at {utc(again.raised_ms)}, returned never"
 
 
 def test_two_readings_of_one_stamp_are_found_in_the_gateways_file(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """What was to arrive in the fault benchmark, what did, and what is missing or too many: counting only."""
 
 import math
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -63,6 +62,11 @@ class Raised:
 
     raised_ms: int
     returned_ms: int | None
+
+    def __str__(self) -> str:
+        """Say so."""
+        returned = "never" if self.returned_ms is None else f"at {utc(self.returned_ms)}"
+        return f"raised at {utc(self.raised_ms)}, returned {returned}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,21 +155,20 @@ def journal(told: Told, stored: Stored) -> Count:
 def wrong_journal(told: Told, stored: Stored) -> list[Wrong]:
     """Which of one instrument's raisings and returns are lost or doubled."""
     runs = _runs(told, stored)
-    found: Counter[int] = Counter()
-    returned: Counter[int] = Counter()
+    found: dict[int, list[Raised]] = {n: [] for n in range(len(runs))}
     wrong = []
     for occurrence in stored.raised:
         place = max((n for n, run in enumerate(runs) if run.begin_ms <= occurrence.raised_ms), default=None)
         if place is None:
             wrong.append(Wrong(f"raised at {utc(occurrence.raised_ms)}, before any run", doubled=1))
             continue
-        found[place] += 1
-        returned[place] += occurrence.returned_ms is not None
+        found[place].append(occurrence)
     for n, run in enumerate(runs):
-        said = f"run from {utc(run.begin_ms)} raised {found[n]} times, returned {returned[n]} times"
-        lost = (run.raise_expected and not found[n]) + (run.return_expected and not returned[n])
-        if lost or found[n] > 1:
-            wrong.append(Wrong(said, lost, max(0, found[n] - 1)))
+        said = ", ".join(map(str, sorted(found[n], key=lambda each: each.raised_ms))) or "never raised"
+        returned = any(each.returned_ms is not None for each in found[n])
+        lost = (run.raise_expected and not found[n]) + (run.return_expected and not returned)
+        if lost or len(found[n]) > 1:
+            wrong.append(Wrong(f"run from {utc(run.begin_ms)}: {said}", lost, max(0, len(found[n]) - 1)))
     return wrong
 
 
