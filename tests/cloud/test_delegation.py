@@ -429,6 +429,45 @@ def test_what_the_journal_tells_of_alarms_that_are_unknown_here_is_history(tmp_p
     tell(tmp_path, story)
 
 
+def test_what_stood_at_the_gateway_while_it_stood_here_is_no_other_occurrence(tmp_path: Path) -> None:
+    """Also where the journal tells it after a later one was found here: live readings go before it, and come first."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.differs = True
+        began = now_ms() - 30_000
+        at = [(began + 1000 * second) * 1_000_000 for second in range(9)]
+        raised = Entry("P1/H", Event.RAISE, at[1] - NS // 2, Phase.UNACKNOWLEDGED, at[1] - NS // 2, value=60.0)
+        returned = replace(
+            raised, event=Event.RETURN, time_ns=at[2] + 1, phase=Phase.RETURNED_UNACKNOWLEDGED, value=10.0
+        )
+        before = replace(raised, time_ns=at[0] - 9 * NS, onset_ns=at[0] - 9 * NS)
+        over = replace(returned, time_ns=at[0] - 8 * NS, onset_ns=before.onset_ns)
+        async with gateway.connected():
+            for second, value in enumerate((10.0, 60.0, 10.0, 60.0, 60.0)):
+                await gateway.send({0: value}, time_ms=began + 1000 * second)
+
+            async def judged() -> bool:
+                return [event for event, _ in await steps(r)] == ["raise", "return", "raise"]
+
+            await eventually_async(judged)
+            for entry in (before, over, raised, returned):
+                gateway.note(entry)
+            await gateway.send_journal()
+            await committed(r, gateway)
+            rows = {row.raised_ns: row.returned_ns for row in await r.all(sql.Occurrence)}
+            assert rows == {before.onset_ns: over.time_ns, at[1]: at[2], at[3]: None}
+            assert await told_beside(r, occurrence_id("P1/H", at[1])) == [
+                ("raise", raised.time_ns),
+                ("return", returned.time_ns),
+            ]
+            gateway.note(replace(returned, event=Event.ACKNOWLEDGE, time_ns=at[8], phase=Phase.NORMAL, who="ACK"))
+            await gateway.send_journal()
+            await committed(r, gateway)
+            assert len(await r.all(sql.Occurrence)) == len(rows)
+
+    tell(tmp_path, story)
+
+
 def test_readings_that_long_say_otherwise_than_the_journal_raise_it_here_and_are_counted(tmp_path: Path) -> None:
     """Beyond the limit for longer than the delay and ten seconds, and no word of it; that is of the same occurrence."""
 

@@ -27,6 +27,7 @@ UNKNOWN: Final = "unknown here"
 PAST: Final = "told after a later one was found here"
 BESIDE: Final = "at the gateway"
 _KINDS: Final = {str(kind): kind for kind in AlarmKind}
+_PHASES: Final = {phase.text: phase for phase in Phase}
 
 
 class Aside:
@@ -42,13 +43,18 @@ class Aside:
     ) -> list[str]:
         """Put `entries` into the transaction of `session`; the occurrences that they are of, oldest first.
 
-        A step that is there already is not written again.
+        A step that is there already is not written again. What stood at the gateway while something stood here is that:
+        an alarm is one occurrence from when one end raised it first.
         """
         told = [(occurrence_id(each.alarm, each.onset_ns) if each.onset_ns else "", each) for each in entries]
-        there, phases = await _steps(session, told)
         known = await occurrences_of(session, {occurrence for occurrence, _ in told if occurrence})
+        of_ours = [each for occurrence, each in told if occurrence not in known and each.alarm in self._rules.index]
+        ours = await _at_the_time_of(session, of_ours)
+        beside = [Beside(each, *found) for each in of_ours if (found := ours.get((each.alarm, each.onset_ns)))]
+        written = dict.fromkeys(await write_beside(session, beside, position, committed_ns))
+        told = [(occurrence, each) for occurrence, each in told if (each.alarm, each.onset_ns) not in ours]
+        there, phases = await _steps(session, told)
         rows: list[dict[str, Any]] = []
-        written: dict[str, None] = {}
         for occurrence, entry in told:
             step = occurrence, entry.alarm, _event(entry), entry.time_ns
             if step in there:
@@ -108,6 +114,34 @@ async def write_beside(
             rows.append(_step(entry, occurrence, phases, BESIDE, position, committed_ns))
     await put(session, sql.Transition, rows)
     return [occurrence for occurrence, _ in standing]
+
+
+async def _at_the_time_of(session: AsyncSession, entries: Sequence[Entry]) -> dict[tuple[str, int], tuple[int, Phase]]:
+    """By alarm and onset at the gateway, the onset and phase of the first here that stood meanwhile, where one did."""
+    until_ns: dict[tuple[str, int], int] = {}
+    for entry in entries:
+        if entry.onset_ns:
+            which = entry.alarm, entry.onset_ns
+            until_ns[which] = max(until_ns.get(which, entry.onset_ns), entry.time_ns)
+    of = sql.Occurrence
+    found: dict[tuple[str, int], tuple[int, Phase]] = {}
+    wanted = sorted(until_ns)
+    for first in range(0, len(wanted), CHUNK):
+        chunk = wanted[first : first + CHUNK]
+        earliest_ns, latest_ns = min(onset_ns for _, onset_ns in chunk), max(until_ns[each] for each in chunk)
+        stood = of.returned_ns.is_(None) | (of.returned_ns > earliest_ns)
+        ours = select(of.alarm, of.raised_ns, of.returned_ns, of.phase).where(
+            of.alarm.in_({alarm for alarm, _ in chunk}), of.raised_ns < latest_ns, stood
+        )
+        rows: dict[str, list[tuple[int, int | None, str]]] = {}
+        for alarm, raised_ns, returned_ns, phase in await session.execute(ours.order_by(of.raised_ns)):
+            rows.setdefault(alarm, []).append((raised_ns, returned_ns, phase))
+        for alarm, onset_ns in chunk:
+            for raised_ns, returned_ns, phase in rows.get(alarm, ()):
+                if raised_ns < until_ns[alarm, onset_ns] and (returned_ns is None or returned_ns > onset_ns):
+                    found[alarm, onset_ns] = raised_ns, _PHASES[phase]
+                    break
+    return found
 
 
 def _step(

@@ -128,13 +128,13 @@ class Journal:
         await put_orders(session, batch.orders)
         for words in batch.words:
             await _note_words(session, words)
-        aside = [entry for words in batch.words for entry in words.aside]
-        told = await self._aside.write(session, aside, batch.position, committed_ns)
-        done.occurrences.update(dict.fromkeys(told))
         before = await waiting(session, self._places(batch.steps), self._plant.file.notify)
         events = await self._apply(session, batch.steps, committed_ns, done)
         await session.flush()
         # After the steps of the readings that raised what they belong to.
+        aside = [entry for words in batch.words for entry in words.aside]
+        told = await self._aside.write(session, aside, batch.position, committed_ns)
+        done.occurrences.update(dict.fromkeys(told))
         beside = [each for words in batch.words for each in words.beside]
         done.occurrences.update(dict.fromkeys(await write_beside(session, beside, batch.position, committed_ns)))
         if not events:
