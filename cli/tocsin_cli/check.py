@@ -37,6 +37,20 @@ def _texts(plant: Plant) -> Iterator[tuple[str, str]]:
             yield point.id, register
 
 
+def _warnings(plant: Plant) -> Iterator[str]:
+    """What passes, and looks like a mistake."""
+    for gateway, output in idle_outputs(plant):
+        what = f"gateway {gateway}: {output.kind} {output.id}"
+        yield f"{what} follows no alarm that is decided there: nothing switches it on"
+    for what, name, known in told_apart_by_capitals(plant):
+        yield f"{what} {name!r} differs from {known!r} in capitals alone: many a Sparkplug host takes them for one"
+    for point, register in _texts(plant):
+        yield f"point {point} reads {register}, which is a text and never a measurement: it is always bad"
+    for point, unit, known, alarms in of_another_unit(plant):
+        limits = ", ".join(alarms)
+        yield f"point {point} is in {unit!r}, and its kind's set points ({limits}) are in {known}: give it its own"
+
+
 def _shown(value: object) -> str:
     return " ".join(value) if isinstance(value, list) else f"{value}"
 
@@ -60,22 +74,7 @@ def check(
     least = loaded.file.notify.min_priority
     definitions = [definition for point in loaded.points for definition in point.definitions]
     untold = sum(definition.priority.rank < least.rank for definition in definitions)
-    warnings = [
-        f"gateway {gateway}: {output.kind} {output.id} follows no alarm that is decided there: nothing switches it on"
-        for gateway, output in idle_outputs(loaded)
-    ]
-    warnings += [
-        f"{what} {name!r} differs from {known!r} in capitals alone: many a Sparkplug host takes them for one"
-        for what, name, known in told_apart_by_capitals(loaded)
-    ]
-    warnings += [
-        f"point {point} reads {register}, which is a text and never a measurement: it is always bad"
-        for point, register in _texts(loaded)
-    ]
-    warnings += [
-        f"point {point} is in {unit!r}, and its kind's set points ({', '.join(alarms)}) are in {known}: give it its own"
-        for point, unit, known, alarms in of_another_unit(loaded)
-    ]
+    warnings = [*_warnings(loaded)]
     summary = {
         "ok": True,
         "site": loaded.site.id,

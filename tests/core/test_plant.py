@@ -1063,13 +1063,28 @@ def test_what_the_standards_bring_is_as_if_it_had_been_checked() -> None:
         assert repr(AlarmSetting.model_validate(given)) == repr(setting)
 
 
-@pytest.mark.parametrize("unit", ["mg/m3", "mg/m³"])
+@pytest.mark.parametrize("unit", ["mg/m3", "mg/m³", "mg / m3", "MG/m3"])
 def test_a_toxic_gas_may_be_measured_in_milligrams(unit: str, tmp_path: Path) -> None:
     """Then the limits are the standard's own numbers, however the unit is written."""
     point = point_of(tmp_path, f'kind: toxic-gas, cas: "7664-41-7", unit: {unit}')
     assert (point.unit, limits_of(point)["H"][0], limits_of(point)["HH"][0]) == (unit, 20.0, 40.0)
     means = {d.kind: d.setpoint for d in point.definitions if d.kind in (AlarmKind.TWA, AlarmKind.STEL)}
     assert means == {AlarmKind.TWA: 20.0, AlarmKind.STEL: 30.0}
+
+
+@pytest.mark.parametrize("unit", ["ppm", "PPM", "μmol/mol", "ppmv"])
+def test_a_millionth_is_one_however_it_is_written(unit: str, tmp_path: Path) -> None:
+    """Its means are watched, too."""
+    point = point_of(tmp_path, f'kind: toxic-gas, cas: "7664-41-7", unit: {unit}')
+    found = {d.kind: d.setpoint for d in point.definitions}
+    assert (found[AlarmKind.H], found[AlarmKind.TWA], found[AlarmKind.STEL]) == (28.0, 28.0, 42.0)
+
+
+@pytest.mark.parametrize("unit", ["LEL·m", "lel·m", "LEL m", "LEL.m"])
+def test_an_open_path_is_one_however_its_unit_is_written(unit: str, tmp_path: Path) -> None:
+    """`check` says nothing of these, so they must not have the levels of a point detector."""
+    point = point_of(tmp_path, f"kind: combustible-gas, unit: {unit}")
+    assert (point.unit, limits_of(point)["H"][0], limits_of(point)["HH"][0]) == (unit, 1.0, 2.0)
 
 
 def test_an_open_path_detector_goes_by_its_registers_unit(tmp_path: Path) -> None:

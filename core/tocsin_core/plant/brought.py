@@ -16,9 +16,11 @@ from tocsin_core.plant.standards import (
     CLAUSE_STEL,
     CLAUSE_TWA,
     MILLIGRAMS,
+    PARTS,
     SIDE,
     defaults_of,
     limits_of,
+    written,
 )
 
 LIMITS: Final = (AlarmKind.HH, AlarmKind.H, AlarmKind.L, AlarmKind.LL)
@@ -182,9 +184,10 @@ _CLAUSE: Final = {AlarmKind.STEL: CLAUSE_STEL, AlarmKind.TWA: CLAUSE_TWA, AlarmK
 
 def exposure_limit(point: Point, kind: AlarmKind, unit: str) -> float | None:
     """Set point of `stel`, `twa` or `peaks` by GBZ 2.1-2019; None without PC-TWA, or in a unit that has none."""
-    if point.cas is None or unit not in ("ppm", *MILLIGRAMS):
+    unit = written(unit)
+    if point.cas is None or unit not in PARTS | MILLIGRAMS:
         return None
-    limits = limits_of(point.cas, "ppm" if unit == "ppm" else "mg/m3")
+    limits = limits_of(point.cas, "mg/m3" if unit in MILLIGRAMS else "ppm")
     if limits is None:
         return None
     return limits.stel if kind is AlarmKind.STEL else limits.twa

@@ -168,7 +168,8 @@ _CHECK: Final = """\
 All mistakes at once, a line each, as `file:line: path: what is wrong`, and it exits with 1; a plant without mistakes
 exits with 0. A part whose form is wrong (a point, a device, a step) is told as such and not judged further until it is
 mended; everything else is, and nobody is called unknown who is only malformed. Nothing is started with a plant that
-does not pass.
+does not pass. What passes and looks like a mistake is a line with `warning:` each, as of a gas in a unit that the set
+points of its kind are not in.
 
 ```text
 plant.yaml:14: notify.steps[0].to: reaches nobody at 20:00

@@ -46,9 +46,15 @@ PROCESS_DELAY_S: Final = {
 GAS_OFF_DELAY_S: Final = 5.0
 MOLAR_VOLUME_20C: Final = 24.06  # litres a mole at 20 degC and 101.3 kPa: mg/m3 -> ppm is * 24.06 / molar mass
 
-# As people write them. What a detector shows over an open path is another quantity than at a point.
+# As people write them (`written`). What a detector shows over an open path is another quantity than at a point.
 MILLIGRAMS: Final = frozenset({"mg/m3", "mg/m³"})
-OPEN_PATH: Final = frozenset({"LEL·m", "LEL.m", "LEL*m", "LELm"})
+PARTS: Final = frozenset({"ppm", "ppmv", "umol/mol", "μmol/mol", "ml/m3", "ml/m³", "cm3/m3", "cm³/m³"})
+OPEN_PATH: Final = frozenset({"lel·m", "lel.m", "lel*m", "lelm"})
+
+
+def written(unit: str | None) -> str:
+    """A unit in small letters and without spaces; empty where there is none."""
+    return "" if unit is None else unit.casefold().replace(" ", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +256,7 @@ def _toxic(point: Point) -> KindDefaults:
     exposure = EXPOSURE.get(point.cas or "")
     if exposure is None:
         return KindDefaults("ppm", (0.0, 100.0), 1, {})
-    in_mg = point.unit in MILLIGRAMS
+    in_mg = written(point.unit) in MILLIGRAMS
     limit = exposure.limit_mg_m3 if in_mg else exposure.limit_ppm
     # GB/T 50493-2019 5.5.1: the range of a toxic gas detector is 0-300 % OEL.
     return KindDefaults(
@@ -422,8 +428,8 @@ def defaults_of(point: Point) -> KindDefaults:
         return _toxic(point)
     if point.kind is PointKind.MINE_METHANE:
         return _methane(point)
-    if point.kind is PointKind.COMBUSTIBLE_GAS and point.unit in OPEN_PATH:
-        return replace(OVER_PATH, unit=point.unit)
+    if point.kind is PointKind.COMBUSTIBLE_GAS and written(point.unit) in OPEN_PATH:
+        return replace(OVER_PATH, unit=point.unit or OVER_PATH.unit)
     return _FIXED[point.kind]
 
 

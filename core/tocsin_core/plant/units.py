@@ -5,16 +5,15 @@ from typing import Final
 
 from tocsin_core.plant.load import Plant
 from tocsin_core.plant.model import PointKind
-from tocsin_core.plant.standards import MILLIGRAMS, OPEN_PATH, defaults_of
+from tocsin_core.plant.standards import MILLIGRAMS, OPEN_PATH, PARTS, defaults_of, written
 
-_PARTS: Final = frozenset({"ppm", "ppmv", "umol/mol", "μmol/mol", "ml/m3", "ml/m³", "cm3/m3", "cm³/m³"})
-# As people write them, in small letters and without spaces; where one stands for another there, the numbers are alike.
+# As people write them (`written`); where one stands for another, the numbers are alike.
 UNITS: Final[dict[PointKind, frozenset[str]]] = {
-    PointKind.TOXIC_GAS: _PARTS | MILLIGRAMS,
-    PointKind.COMBUSTIBLE_GAS: frozenset({"%lel", "lel%", "lel"}) | {each.casefold() for each in OPEN_PATH},
+    PointKind.TOXIC_GAS: PARTS | MILLIGRAMS,
+    PointKind.COMBUSTIBLE_GAS: OPEN_PATH | {"%lel", "lel%", "lel"},
     PointKind.OXYGEN: frozenset({"%", "%vol", "vol%", "vol.%", "%v/v", "%(v/v)", "%o2", "%(vol)"}),
     PointKind.MINE_METHANE: frozenset({"%", "%ch4", "%vol", "vol%", "vol.%", "%v/v", "%(v/v)", "%(vol)"}),
-    PointKind.MINE_CO: _PARTS,
+    PointKind.MINE_CO: PARTS,
 }
 
 
@@ -25,7 +24,7 @@ def of_another_unit(plant: Plant) -> Iterator[tuple[str, str, str, tuple[str, ..
     """
     for point in plant.points:
         known = UNITS.get(point.kind)
-        if known is None or point.unit.casefold().replace(" ", "") in known:
+        if known is None or written(point.unit) in known:
             continue
         alarms = tuple(f"{each.kind} {each.setpoint:g}" for each in point.definitions if each.clause is not None)
         if alarms:
