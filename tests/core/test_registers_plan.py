@@ -242,6 +242,35 @@ def test_every_type_has_its_codes(kind: str, code: float, registers: list[int]) 
     assert compile_plan(profile, ["v"]).decode([words(*[0] * len(registers))]).value.tolist() == [0.0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "code", "registers"),
+    [
+        ("s16", {}, 0x8000, [0x8000]),
+        ("u16", {}, -1, [0xFFFF]),
+        ("s32", {}, 0x80000000, [0x8000, 0]),
+        ("s64", {}, 2**63, [0x8000, 0, 0, 0]),
+        ("s16", {"bits": (0, 7)}, 0x80, [0x0180]),
+    ],
+)
+def test_a_code_is_what_the_registers_hold_whatever_its_sign(
+    kind: str, more: dict[str, object], code: int, registers: list[int]
+) -> None:
+    """0x8000, as manuals print it, is no measurement of a signed register either, nor as a code of its status."""
+    values = {"v": {"address": 0, "type": kind, "invalid": {"raw": [code]}, "scale": 0.1, **more}}
+    decoded = compile_plan(profile_of(values=values), ["v"]).decode([words(*registers)])
+    assert decoded.quality.tolist() == [q.BAD_SENSOR_FAILURE]
+    values = {"state": {"address": 0, "type": kind, **more}, "gas": {"address": 4, "type": "u16"}}
+    rules = ({"value": "state", "is_in": [code], "quality": "bad", "affects": ["gas"]},)
+    plan = compile_plan(profile_of(values=values, status=rules), ["gas"])
+    assert plan.decode([words(*registers, *[0] * (4 - len(registers)), 7)]).quality.tolist() == [q.BAD]
+
+
+def test_a_code_that_no_register_can_hold_is_no_other_number() -> None:
+    """70000 is not what is left of it in 16 bits."""
+    plan = compile_plan(profile_of(values={"v": {"address": 0, "type": "u16", "invalid": {"raw": [70000]}}}), ["v"])
+    assert plan.decode([words(70000 - 65536)]).value.tolist() == [4464.0]
+
+
 def test_an_answer_that_is_missing_is_no_code() -> None:
     """Where 0 means "no sensor", a device that does not answer is still one that does not answer."""
     codes = {"raw": [0], "quality": "not-connected"}
@@ -347,6 +376,17 @@ def test_decimals_that_could_not_be_read_leave_no_number() -> None:
     decoded = compile_plan(profile_of(values=values), ["level"]).decode([words(1234), q.BAD_COMM_FAILURE])
     assert decoded.quality.tolist() == [q.BAD_COMM_FAILURE]
     assert np.isnan(decoded.value[0])
+
+
+def test_decimals_that_make_a_number_endless_leave_none() -> None:
+    """What no float holds any more is beyond the range, and never good."""
+    values = {
+        "places": {"address": 0, "type": "s16"},
+        "level": {"address": 1, "type": "f64", "decimals_from": "places"},
+    }
+    large = np.array([1e308], dtype=">f8").view(">u2")
+    decoded = compile_plan(profile_of(values=values), ["level"]).decode([words(0x10000 - 9, *large.tolist())])
+    assert decoded.quality.tolist() == [q.BAD_SENSOR_FAILURE | q.LIMITED_HIGH]
 
 
 @pytest.mark.parametrize(("places", "quality"), [(3, q.GOOD), (0, q.GOOD), (77, q.BAD_CONFIGURATION)])

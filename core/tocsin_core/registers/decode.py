@@ -21,7 +21,7 @@ from tocsin_core.readings import (
     is_bad,
 )
 from tocsin_core.registers.codec import DTYPES, U16, numbers, part_of, text, to_numbers
-from tocsin_core.registers.profile import FLOATS, Profile, RegisterValue, StatusRule
+from tocsin_core.registers.profile import FLOATS, INTEGERS, REGISTER_BITS, Profile, RegisterValue, StatusRule
 
 # One decimal digit either way: no device shows more places.
 MOST_DECIMALS: Final = 9
@@ -141,8 +141,8 @@ class Decoder:
         self._whole_codes.mark(raw, quality)
         self._float_codes.mark(plain, quality)
         texts = self._read_texts(words, answered, quality)
-        _mark_not_finite(value, quality)
         self._scale_by_decimals(raw, value, quality)
+        _mark_not_finite(value, quality)
         self._rules.apply(raw, unread, quality)
         value[is_bad(quality)] = np.nan
         return Decoded(value[: self.wanted], quality[: self.wanted], texts)
@@ -175,7 +175,8 @@ class Decoder:
         senseless = ~missing & (np.abs(places) > MOST_DECIMALS)
         quality[column[missing]] = quality[source[missing]]
         quality[column[senseless]] = BAD_CONFIGURATION
-        value[column] /= 10.0 ** np.where(missing | senseless, 0, places)
+        with np.errstate(over="ignore", invalid="ignore"):
+            value[column] /= 10.0 ** np.where(missing | senseless, 0, places)
 
     @classmethod
     def of(
@@ -204,7 +205,7 @@ class Decoder:
             _whole_codes=whole_codes,
             _float_codes=float_codes,
             _decimals=(_i64([column for column, _ in scaled]), _i64([at[source] for _, source in scaled])),
-            _rules=_compile_rules(profile.status, at),
+            _rules=_compile_rules(profile, at),
             _plain=not (scaled or profile.status or len(whole_codes.column) or len(float_codes.column))
             and all(spec.type in DTYPES and part_of(spec) is None for spec in specs),
         )
@@ -226,6 +227,17 @@ def _i64(numbers_: Sequence[int]) -> I64:
 def _pattern(code: int) -> int:
     """A 64-bit code as the signed number of the same bits."""
     return (code + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _as_read(code: int, spec: RegisterValue) -> int:
+    """A code as the number that `spec` reads: manuals print 0x8000 of a signed register, too, which is -32768."""
+    if spec.type not in INTEGERS:
+        return code
+    low, high = part_of(spec) or (0, spec.words * REGISTER_BITS - 1)
+    size = 1 << high - low + 1
+    if not -size // 2 <= code < size:
+        return code
+    return (code + size // 2) % size - size // 2 if spec.type[0] == "s" else code % size
 
 
 def _groups(profile: Profile, names: Sequence[str], first_word: Sequence[int]) -> list[_Group]:
@@ -256,14 +268,14 @@ def _codes(specs: Sequence[RegisterValue], *, floats: bool) -> _Codes:
         column=_i64([column for column, _, _ in rows]),
         code=np.array([float(raw) for _, raw, _ in rows])
         if floats
-        else _i64([_pattern(int(raw)) for _, raw, _ in rows]),
+        else _i64([_pattern(_as_read(int(raw), specs[column])) for column, raw, _ in rows]),
         quality=np.array([byte for _, _, byte in rows], dtype=np.uint8),
     )
 
 
-def _compile_rules(rules: Sequence[StatusRule], at: Mapping[str, int]) -> _Rules:
-    kept = [rule for rule in rules if any(name in at for name in rule.affects)]
-    codes = [(index, code) for index, rule in enumerate(kept) for code in rule.codes]
+def _compile_rules(profile: Profile, at: Mapping[str, int]) -> _Rules:
+    kept = [rule for rule in profile.status if any(name in at for name in rule.affects)]
+    codes = [(index, code) for index, rule in enumerate(kept) for code in _codes_of(rule, profile)]
     pairs = [(index, at[name]) for index, rule in enumerate(kept) for name in rule.affects if name in at]
     return _Rules(
         status=_i64([at[rule.value] for rule in kept]),
@@ -275,3 +287,10 @@ def _compile_rules(rules: Sequence[StatusRule], at: Mapping[str, int]) -> _Rules
         pair_rule=_i64([index for index, _ in pairs]),
         pair_column=_i64([column for _, column in pairs]),
     )
+
+
+def _codes_of(rule: StatusRule, profile: Profile) -> Sequence[int]:
+    """What a status rule looks for: bits are those of the registers, whatever their sign."""
+    spec = profile.values[rule.value]
+    whole = rule.bit is None and rule.mask is None
+    return [_as_read(code, spec) for code in rule.codes] if whole else rule.codes
