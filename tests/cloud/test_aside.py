@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, select, update
 
 from tests.cloud.ears import plant
 from tests.support.hostile import NOW_NS
@@ -16,7 +16,7 @@ from tocsin_cloud.loops.aside import Aside, write_beside
 from tocsin_cloud.loops.delegation import Beside
 from tocsin_core.journal import Entry
 from tocsin_core.lifecycle import Event, Phase
-from tocsin_core.rules import compile_rules
+from tocsin_core.rules import NS, compile_rules
 
 
 def test_many_entries_cost_few_statements_and_each_is_written_once(tmp_path: Path) -> None:
@@ -78,6 +78,39 @@ def test_a_step_at_the_gateway_is_written_once(tmp_path: Path) -> None:
             async with database.read() as session:
                 (row,) = await session.scalars(select(sql.Transition))
                 assert (row.phase_from, row.phase_to) == ("acknowledged", "acknowledged")
+        finally:
+            await database.close()
+
+    asyncio.run(run())
+
+
+def test_what_was_over_at_the_gateway_before_it_stood_here_is_an_occurrence_of_its_own(tmp_path: Path) -> None:
+    """Also where somebody answered it there, or shelved the alarm, once a later one had been raised here."""
+    raised = Entry("P1/H", Event.RAISE, NOW_NS - 60 * NS, Phase.UNACKNOWLEDGED, NOW_NS - 60 * NS)
+    returned = replace(raised, event=Event.RETURN, time_ns=NOW_NS - 50 * NS, phase=Phase.RETURNED_UNACKNOWLEDGED)
+    answered = replace(returned, event=Event.ACKNOWLEDGE, time_ns=NOW_NS + 5 * NS, phase=Phase.NORMAL, who="wang")
+    before = [replace(each, onset_ns=raised.onset_ns - 90 * NS) for each in (raised, returned)]
+    before = [replace(each, time_ns=each.time_ns - 90 * NS) for each in before]
+    here = [Entry("P1/H", Event.RAISE, NOW_NS, Phase.UNACKNOWLEDGED, NOW_NS)]
+
+    async def run() -> None:
+        database = await Database.open(with_tables(tmp_path / "db"))
+        aside = Aside(plant(), compile_rules(plant()))
+        try:
+            for entries in (here, [*before, raised, returned, answered]):
+                async with database.write() as session:
+                    await aside.write(session, entries, Position(1, NOW_NS), NOW_NS)
+                async with database.write() as session:
+                    await session.execute(
+                        update(sql.Occurrence).where(sql.Occurrence.raised_ns == NOW_NS).values(returned_ns=None)
+                    )
+            async with database.read() as session:
+                rows = await session.scalars(select(sql.Occurrence).order_by(sql.Occurrence.raised_ns))
+                assert [(row.raised_ns, row.returned_ns, row.acknowledged_by) for row in rows] == [
+                    (before[0].onset_ns, before[1].time_ns, None),
+                    (raised.onset_ns, returned.time_ns, "wang"),
+                    (NOW_NS, None, None),
+                ]
         finally:
             await database.close()
 

@@ -118,11 +118,13 @@ async def write_beside(
 
 async def _at_the_time_of(session: AsyncSession, entries: Sequence[Entry]) -> dict[tuple[str, int], tuple[int, Phase]]:
     """By alarm and onset at the gateway, the onset and phase of the first here that stood meanwhile, where one did."""
+    # What comes after its return, as an answer does, tells nothing of how long it stood.
+    over_ns = {(entry.alarm, entry.onset_ns): entry.time_ns for entry in entries if entry.event in TURNS}
     until_ns: dict[tuple[str, int], int] = {}
     for entry in entries:
         if entry.onset_ns:
             which = entry.alarm, entry.onset_ns
-            until_ns[which] = max(until_ns.get(which, entry.onset_ns), entry.time_ns)
+            until_ns[which] = over_ns.get(which, max(until_ns.get(which, entry.onset_ns), entry.time_ns))
     of = sql.Occurrence
     found: dict[tuple[str, int], tuple[int, Phase]] = {}
     wanted = sorted(until_ns)
