@@ -145,7 +145,7 @@ def unpack(data: bytes) -> Snapshot:
                 columns["value"],
                 columns["quality"],
             )
-    except (OSError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, BadZipFile) as error:
         raise ValueError(f"no snapshot: {error}") from error
 
 
@@ -158,5 +158,5 @@ def position_of(data: bytes) -> Position:
     try:
         with np.load(BytesIO(data), allow_pickle=False) as columns:
             return Position(*json.loads(columns["head"].tobytes())["position"])
-    except (OSError, KeyError, EOFError, TypeError, BadZipFile) as error:
+    except (OSError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, BadZipFile) as error:
         raise ValueError(f"no snapshot: {error}") from error
