@@ -12,7 +12,7 @@ from tocsin_core import normal
 from tocsin_core.detectors import structure
 from tocsin_core.detectors.change import Calibration
 from tocsin_core.detectors.columns import Columns
-from tocsin_core.engine import State, Transition, initial, kept, packed, restore, snapshot, step
+from tocsin_core.engine import State, Transition, initial, kept, packed, restore, set_back, snapshot, step
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
 from tocsin_core.plant.computed import Balance, Compute, Grade, Median, Normal, Spread, Vote
@@ -164,6 +164,65 @@ def test_a_stopped_pump_suppresses_its_low_flow() -> None:
             ("P0/L", "unsuppress", 9.0),
         ]
         assert [each.suppressed for each in transitions] == [True, True, False]
+
+
+@pytest.mark.parametrize("back_s", [10, 3600])
+@pytest.mark.parametrize("stamped_right", [False, True])
+def test_a_clock_set_back_leaves_how_readings_are_taken(back_s: int, *, stamped_right: bool) -> None:
+    """What a vote outvotes, what is hidden by design and the gas of a calibration are no alarms of the next reading.
+
+    The stamps follow the clock that was set back, or were right before it, too.
+    """
+    by = Suppressor("P4", low=-0.5, high=0.5, on_delay_s=2.0, off_delay_s=0.0, longest_s=60.0)
+    low = replace(definition("P3", AlarmKind.L, 10.0), suppressed_by=by)
+    plant = plant_of([[], [], [], [low], [], [definition("P5", AlarmKind.H, 50.0)], []])
+    plant = computing(plant, Vote(rule="vote", of=("P0", "P1", "P2"), need=2), [definition("C", AlarmKind.H, 50.0)])
+    gas = replace(plant.points[5], mode_source=ModeSource("P6", 0, 1, 2, 30.0))
+    rules = compile_rules(replace(plant, points=(*plant.points[:5], gas, *plant.points[6:])))
+    state, transitions, stamped_s = initial(rules, START_NS), [], -back_s if stamped_right else 0
+    for second in range(10):
+        read = [(1, 1.0), (2, 1.0), (0, 90.0)] + ([(4, 0.0), (6, 2.0)] if second == 0 else [(3, 5.0), (5, 90.0)])
+        rows = frame(*((point, second + stamped_s, value) for point, value in read))
+        state, result = step(state, rules, rows, [], START_NS + second * SECOND)
+        transitions += result.transitions
+    assert told(transitions, rules) == [
+        ("P3/L", "raise", 1.0 + stamped_s),
+        ("P3/L", "suppress", 2.0 + stamped_s),
+    ]
+    state = set_back(state, rules, START_NS + (10 - back_s) * SECOND)
+    for point, value in ((0, 90.0), (1, 1.0), (2, 1.0), (3, 5.0), (5, 90.0)):
+        at_ns = START_NS + (10 - back_s) * SECOND
+        state, result = step(state, rules, frame((point, 10 - back_s, value)), [], at_ns)
+        assert (result.transitions, result.late) == ([], 0)
+
+
+def test_who_was_silent_before_a_clock_was_set_back_has_no_vote_after_it() -> None:
+    """One member high, one not, and the third, once high, has been silent for too long: one out of two is no alarm."""
+    vote = Vote(rule="vote", of=("P0", "P1", "P2"), need=2, lost="available")
+    rules = compile_rules(computing(plant_of([[], [], []]), vote, [definition("C", AlarmKind.H, 50.0)]))
+    state = initial(rules, START_NS)
+    state, _ = step(state, rules, frame((1, 0, 1.0), (2, 0, 1.0), (0, 0, 90.0)), [], START_NS)
+    for second in range(0, 200, 5):
+        state, result = step(state, rules, frame((1, second, 1.0), (2, second, 1.0)), [], START_NS + second * SECOND)
+        assert not result.transitions
+    state = set_back(state, rules, START_NS - 3600 * SECOND)
+    for second in (1, 2):
+        rows = frame((1, second - 3600, 90.0), (2, second - 3600, 1.0))
+        state, result = step(state, rules, rows, [], START_NS + (second - 3600) * SECOND)
+        assert not result.transitions
+
+
+def test_a_calibration_that_was_over_before_a_clock_was_set_back_hides_no_gas_for_as_long() -> None:
+    """It counts for half a minute longer, not for the hour by which the clock was ahead."""
+    plant = plant_of([[definition("P0", AlarmKind.H, 50.0)], []])
+    gas = replace(plant.points[0], mode_source=ModeSource("P1", 0, 1, 2, 30.0))
+    rules = compile_rules(replace(plant, points=(gas, plant.points[1])))
+    state, _, _ = play(rules, (1, 0, 2.0), (1, 1, 0.0), (0, 2, 90.0))
+    state = set_back(state, rules, START_NS - 3600 * SECOND)
+    state, result = step(state, rules, frame((0, 30 - 3600, 90.0)), [], START_NS - 3570 * SECOND)
+    assert not result.transitions
+    state, result = step(state, rules, frame((0, 31 - 3600, 90.0)), [], START_NS - 3569 * SECOND)
+    assert told(result.transitions, rules) == [("P0/H", "raise", 31.0 - 3600)]
 
 
 def test_two_out_of_three_and_what_it_degrades_to() -> None:

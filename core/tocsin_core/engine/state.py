@@ -1,6 +1,6 @@
 """What the engine remembers, and the values that go into a step and come out of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -9,6 +9,9 @@ import numpy as np
 from tocsin_core import normal
 from tocsin_core.detect import Expectation, Surprise, Trend
 from tocsin_core.detectors.columns import Columns
+from tocsin_core.detectors.health import Modes
+from tocsin_core.detectors.structure import Suppression
+from tocsin_core.detectors.voting import Members
 from tocsin_core.lifecycle import Event, Phase, RefusalReason, Verb
 from tocsin_core.normal import NormalState
 from tocsin_core.readings import AHEAD_NS, BAD_WAITING, F64, I64, U8, Bool, Frame
@@ -224,7 +227,9 @@ def set_back(state: State, rules: Rules, now_ns: int) -> State:
     How alarms stand is kept, and shelves last as long as was asked. Readings, windows, sums and waiting delays begin
     anew: by their stamps they are of a time to come, and would make late ones of all readings until the clock has
     caught up. What was read before the last of a point stays late, but for what is of just now. Shelves and commands of
-    what another end decides are by the clock of that end, or wait for its answer.
+    what another end decides are by the clock of that end, or wait for its answer. What says how readings are to be
+    taken is kept as well: until it was read again a vote would be one of those read first, what is suppressed by design
+    would be told, and the gas of a calibration be the plant's.
     """
     fresh, by_ns = initial(rules, now_ns), state.now_ns - now_ns
     for name in _STANDING:
@@ -236,7 +241,28 @@ def set_back(state: State, rules: Rules, now_ns: int) -> State:
     np.minimum(state.acknowledged_ns, now_ns, out=fresh.acknowledged_ns)
     np.copyto(fresh.commanded_ns, state.commanded_ns)
     fresh.commanded_ns[here] = np.minimum(state.commanded_ns[here], now_ns)
+    for name, table in state.tables.items():
+        fresh.tables[name] = _set_back(table, fresh.tables[name], by_ns, now_ns)
     return fresh
+
+
+def _set_back(table: Columns, begun_anew: Columns, by_ns: int, now_ns: int) -> Columns:
+    """`table` by a clock that is `by_ns` earlier; `begun_anew` where it keeps windows and delays of readings."""
+
+    def earlier(times_ns: I64, above_ns: int = int(NEVER)) -> I64:
+        return np.where(times_ns > above_ns, np.maximum(times_ns - by_ns, 0), times_ns)
+
+    # Stamps of a time to come are of the clock that was set back, others perhaps of one that was right all the while.
+    match table:
+        case Members():
+            # By the ticks, all of them: who was silent for too long before is so after it.
+            return replace(table, time_ns=earlier(table.time_ns))
+        case Suppression():
+            # Nor may what has waited for its delay wait for it again.
+            return replace(table, since_ns=earlier(table.since_ns), time_ns=earlier(table.time_ns, now_ns))
+        case Modes():
+            return replace(table, left_ns=earlier(table.left_ns, now_ns))
+    return begun_anew
 
 
 def initial(rules: Rules, now_ns: int) -> State:
