@@ -395,7 +395,24 @@ def test_what_is_kept_of_a_state_does_not_go_on_with_it() -> None:
     story = Story.of(H, EARLY, STALE).read(1, 5)
     before, held = engine.snapshot(story.state, story.rules), engine.kept(story.state, story.rules)
     story.read(2, 11).ask(Verb.ACKNOWLEDGE, 3)
-    assert engine.packed(held, story.rules) == before != engine.snapshot(story.state, story.rules)
+    as_it_was = engine.laid(engine.labelled(held, story.rules), story.rules)
+    assert engine.snapshot(as_it_was, story.rules) == before != engine.snapshot(story.state, story.rules)
+
+
+def test_what_is_kept_next_is_written_over_what_was_kept_before() -> None:
+    """A large plant's memory is not asked for anew every ten seconds; what does not fit any more is left aside."""
+    story = Story.of(H, EARLY, STALE).read(1, 5)
+    first = engine.kept(story.state, story.rules)
+    story.read(2, 11).ask(Verb.ACKNOWLEDGE, 3)
+    again = engine.kept(story.state, story.rules, first)
+    assert again["value"] is first["value"]
+    as_it_is = engine.laid(engine.labelled(again, story.rules), story.rules)
+    assert engine.snapshot(as_it_is, story.rules) == engine.snapshot(story.state, story.rules)
+    other = Story(compile_rules(plant_of([[H, EARLY, STALE], [replace(H, id="P1:H", point="P1")]]))).read(1, 5)
+    larger = engine.kept(other.state, other.rules, again)
+    assert larger["value"] is not again["value"]
+    as_it_is = engine.laid(engine.labelled(larger, other.rules), other.rules)
+    assert engine.snapshot(as_it_is, other.rules) == engine.snapshot(other.state, other.rules)
 
 
 def test_transitions_of_hidden_alarms_are_recorded_as_suppressed() -> None:

@@ -12,7 +12,7 @@ from tocsin_core import normal
 from tocsin_core.detectors import structure
 from tocsin_core.detectors.change import Calibration
 from tocsin_core.detectors.columns import Columns
-from tocsin_core.engine import State, Transition, initial, kept, packed, restore, set_back, snapshot, step
+from tocsin_core.engine import State, Transition, initial, kept, labelled, laid, restore, set_back, snapshot, step
 from tocsin_core.lifecycle import Event
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
 from tocsin_core.plant.computed import Balance, Compute, Grade, Median, Normal, Spread, Vote
@@ -54,7 +54,7 @@ def play(rules: Rules, *rows: Row, portions: int = 1) -> tuple[State, list[Trans
         state, result = step(state, rules, frame(*(rows[i] for i in part.tolist())), [], START_NS)
         transitions += result.transitions
         computed.append(result.computed)
-        assert packed(held, rules) == before
+        assert snapshot(laid(labelled(held, rules), rules), rules) == before
         if portions > 1:
             state = restore(snapshot(state, rules), rules)
     return state, transitions, Frame.concat(computed)

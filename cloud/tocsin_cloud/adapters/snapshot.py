@@ -1,38 +1,53 @@
 """The files with the alarms worker's snapshot, the newest and the one before; each written whole, or not at all."""
 
 import json
+import struct
+import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
-from zipfile import BadZipFile
+from tokenize import TokenError
+from typing import Any, BinaryIO, Final
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import structlog
 
 from tocsin_cloud.adapters.stream import Position
-from tocsin_cloud.adapters.whole_file import write_whole
+from tocsin_cloud.adapters.whole_file import written_whole
+from tocsin_core import engine
 from tocsin_core.readings import F64, I64, U8
 
 log = structlog.get_logger()
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+# The engine's columns were one column of bytes, a file within the file.
+ONE_COLUMN: Final = 1
+_ENGINE: Final = "engine/"
+# So many bytes are written at once, so that other threads get their turn.
+_PIECE: Final = 1 << 20
+# What the readers of a damaged file are known to raise, beside ValueError.
+_UNREADABLE: Final = (
+    OSError, EOFError, LookupError, TypeError, AttributeError, RuntimeError, SyntaxError, MemoryError,
+    BadZipFile, TokenError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything the alarms worker remembers after the message at `position`.
 
-    `engine` and `session` are the bytes of the core's own snapshots; `gateways` plain values; the latest reading of
-    each point in `ids` in columns of that length. Of gateways that decide alarms: `journals`, how far the journal of
-    each is in the engine; `deciding`, which they are; `alike`, the fingerprints of the alarms that they judge as this
-    end would; `theirs`, by gateway and alarm its occurrence there.
+    `engine` are the columns of the core's snapshot, `session` is one in bytes; `gateways` plain values; the latest
+    reading of each point in `ids` in columns of that length. Of gateways that decide alarms: `journals`, how far the
+    journal of each is in the engine; `deciding`, which they are; `alike`, the fingerprints of the alarms that they
+    judge as this end would; `theirs`, by gateway and alarm its occurrence there.
     """
 
     position: Position
-    engine: bytes
+    engine: Mapping[str, np.ndarray]
     session: bytes
     gateways: list[Any]
     journals: dict[str, int]
@@ -45,8 +60,8 @@ class Snapshot:
     quality: U8
 
 
-def save(path: Path, body: bytes) -> None:
-    """Put what `pack` made into the file, and keep what was there. Blocks: call it in a thread.
+def save(path: Path, snapshot: Snapshot) -> None:
+    """Put the snapshot into the file, and keep what was there. Blocks: call it in a thread.
 
     After a crash at any moment `load` finds the old one or the new one. Holder and candidates may share a folder:
     whoever finds another just writing leaves it at that one's, which is as good.
@@ -61,7 +76,8 @@ def save(path: Path, body: bytes) -> None:
             return
         with suppress(FileNotFoundError):
             path.replace(earlier(path))
-        write_whole(path, body)
+        with written_whole(path) as file:
+            pack(snapshot, file)
 
 
 def earlier(path: Path) -> Path:
@@ -69,8 +85,19 @@ def earlier(path: Path) -> Path:
     return path.with_suffix(".before")
 
 
-def pack(snapshot: Snapshot) -> bytes:
-    """The snapshot as the bytes of a file. Blocks: call it in a thread."""
+def pack(snapshot: Snapshot, file: BinaryIO) -> None:
+    """Write the snapshot into a file, column by column. Blocks: call it in a thread.
+
+    It is never a whole in memory: that of a large plant would take as long to get as to write, and hold up all else.
+    """
+    columns = {
+        "session": np.frombuffer(snapshot.session, dtype=np.uint8),
+        "alike": np.frombuffer(snapshot.alike, dtype=np.uint8),
+        "time_ns": snapshot.time_ns,
+        "value": snapshot.value,
+        "quality": snapshot.quality,
+    }
+    columns |= {f"{_ENGINE}{name}": column for name, column in snapshot.engine.items()}
     head = {
         "format": FORMAT,
         "position": [snapshot.position.sequence, snapshot.position.time_ns],
@@ -79,19 +106,21 @@ def pack(snapshot: Snapshot) -> bytes:
         "deciding": snapshot.deciding,
         "at_gateways": snapshot.theirs,
         "ids": snapshot.ids,
+        "columns": list(columns),
     }
-    buffer = BytesIO()
-    np.savez(
-        buffer,
-        head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
-        engine=np.frombuffer(snapshot.engine, dtype=np.uint8),
-        session=np.frombuffer(snapshot.session, dtype=np.uint8),
-        alike=np.frombuffer(snapshot.alike, dtype=np.uint8),
-        time_ns=snapshot.time_ns,
-        value=snapshot.value,
-        quality=snapshot.quality,
-    )
-    return buffer.getvalue()
+    columns["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
+    with ZipFile(file, "w") as archive:
+        for name, column in columns.items():
+            _write(archive, name, np.asarray(column, order="C"))
+
+
+def _write(archive: ZipFile, name: str, column: np.ndarray) -> None:
+    """As `numpy.savez` would, but for its copy of the column."""
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+        np.lib.format.write_array_header_1_0(entry, np.lib.format.header_data_from_array_1_0(column))
+        content = column.reshape(-1).view(np.uint8).data
+        for start in range(0, len(content), _PIECE):
+            entry.write(content[start : start + _PIECE])
 
 
 def load(path: Path) -> Snapshot | None:
@@ -105,7 +134,8 @@ def load(path: Path) -> Snapshot | None:
     unreadable: list[str] = []
     for each in (path, earlier(path)):
         try:
-            found = unpack(each.read_bytes())
+            with each.open("rb") as file:
+                found = unpack(file)
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -119,20 +149,24 @@ def load(path: Path) -> Snapshot | None:
     return None
 
 
-def unpack(data: bytes) -> Snapshot:
-    """What `pack` made bytes of.
+def unpack(file: BinaryIO) -> Snapshot:
+    """What `pack` wrote.
 
     Raises:
-        ValueError: they are no snapshot of this format.
+        ValueError: it is no snapshot of this format.
     """
     try:
-        with np.load(BytesIO(data), allow_pickle=False) as columns:
-            head = json.loads(columns["head"].tobytes())
-            if head["format"] != FORMAT:
+        with np.load(file, allow_pickle=False) as found:
+            columns = {name: found[name] for name in found}
+            head = json.loads(columns.pop("head").tobytes())
+            if head["format"] not in {FORMAT, ONE_COLUMN}:
                 raise ValueError(f"of format {head['format']}, not {FORMAT}")
+            # Where the file's list of its columns is damaged some are not found: that is not as if they had not been.
+            if head["format"] == FORMAT and set(columns) != set(head["columns"]):
+                raise ValueError("columns are missing")
             return Snapshot(
                 Position(*head["position"]),
-                columns["engine"].tobytes(),
+                _engine(columns),
                 columns["session"].tobytes(),
                 head["gateways"],
                 # Earlier versions took none in, and then knew only of whole gateways that judge otherwise.
@@ -145,8 +179,14 @@ def unpack(data: bytes) -> Snapshot:
                 columns["value"],
                 columns["quality"],
             )
-    except (OSError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, BadZipFile) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"no snapshot: {error}") from error
+
+
+def _engine(columns: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    if "engine" in columns:
+        return engine.unpacked(columns["engine"].tobytes())
+    return {name.removeprefix(_ENGINE): columns[name] for name in columns if name.startswith(_ENGINE)}
 
 
 def position_of(data: bytes) -> Position:
@@ -158,5 +198,5 @@ def position_of(data: bytes) -> Position:
     try:
         with np.load(BytesIO(data), allow_pickle=False) as columns:
             return Position(*json.loads(columns["head"].tobytes())["position"])
-    except (OSError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, BadZipFile) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"no snapshot: {error}") from error

@@ -1,7 +1,10 @@
 """A file written so that a crash at any moment leaves the old one or the new one, for its owner alone."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -10,11 +13,22 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     Raises:
         OSError: it could not be written; the old one stands.
     """
+    with written_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """As `write_whole`, piece by piece: what was written takes the file's place at the end, unless something is raised.
+
+    Raises:
+        OSError: it could not be written; the old one stands.
+    """
     beside = path.with_name(f"{path.name}.new")
     beside.unlink(missing_ok=True)
     opened = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(opened, "wb") as file:
-        file.write(content)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from io import BytesIO
 from itertools import repeat
 from math import inf, isfinite
 from pathlib import Path
@@ -144,6 +145,7 @@ class AlarmsWorker:
         self._committed = START
         self._holders = START  # what was committed when we looked last
         self._kept = START  # the snapshot in the file
+        self._columns: Mapping[str, np.ndarray] | None = None  # the engine's in the snapshot before: to be written over
         self._keep_at = 0.0  # when the next snapshot is due (monotonic s)
         self._saving: asyncio.Task[None] | None = None
         self._share_at = 0.0  # when the next snapshot goes to other machines (monotonic s)
@@ -363,7 +365,7 @@ class AlarmsWorker:
                 # time is of a stream that is lost: the new one is read on by time.
                 log.warning("snapshot is ahead of the database and is left aside", snapshot=held.position.sequence)
                 return True
-            state = await asyncio.to_thread(engine.restore, held.engine, self._rules)
+            state = await asyncio.to_thread(engine.laid, held.engine, self._rules)
             session = Hearing.restore(held.session, parts.live.table, parts.limits)
         except (ValueError, SnapshotError) as error:
             log.error("snapshot cannot be used: replaying the stream", reason=str(error))  # noqa: TRY400 -- the message is the reason
@@ -388,7 +390,7 @@ class AlarmsWorker:
         if parts.shared is not None:
             body = await parts.shared.later_than(0 if held is None else held.position.time_ns)
             if body is not None:
-                return await asyncio.to_thread(snapshots.unpack, body)
+                return await asyncio.to_thread(snapshots.unpack, BytesIO(body))
         if unreadable is not None:
             raise unreadable
         return held
@@ -759,25 +761,25 @@ class AlarmsWorker:
         """Begin to save a snapshot of this moment; the work goes on meanwhile."""
         if self._state is None:
             return
-        read, columns, session = self._read, engine.kept(self._state, self._rules), self._session.snapshot()
+        read, session = self._read, self._session.snapshot()
+        self._columns = columns = engine.kept(self._state, self._rules, self._columns)
         known, kept = self._parts.live.known(), self._delegation.kept()
 
-        def pack() -> bytes:
+        def write() -> None:
             held = Snapshot(
-                read, engine.packed(columns, self._rules), session, known.gateways, kept.journals, kept.deciding,
+                read, engine.labelled(columns, self._rules), session, known.gateways, kept.journals, kept.deciding,
                 kept.alike, kept.theirs, known.ids, known.time_ns, known.value, known.quality,
             )  # fmt: skip
-            return snapshots.pack(held)
+            snapshots.save(self._parts.snapshot_file, held)
 
-        self._saving = asyncio.create_task(self._save(pack, read), name="snapshot")
+        self._saving = asyncio.create_task(self._save(write, read), name="snapshot")
 
-    async def _save(self, pack: Callable[[], bytes], read: Position) -> None:
+    async def _save(self, write: Callable[[], None], read: Position) -> None:
         """Write the file in a thread; it may cost a fiftieth of the time, however large the plant is."""
         parts, clock = self._parts, self._parts.clock
         began = clock.monotonic()
-        body = await asyncio.to_thread(pack)
         try:
-            await asyncio.to_thread(snapshots.save, parts.snapshot_file, body)
+            await asyncio.to_thread(write)
         except OSError as error:
             log.error("snapshot not written", reason=str(error))  # noqa: TRY400 -- the message is the reason
         else:
@@ -785,9 +787,19 @@ class AlarmsWorker:
             parts.metrics.snapshots.inc()
         took = clock.monotonic() - began
         if parts.shared is not None and parts.lease.trusted and clock.monotonic() >= self._share_at:
-            await parts.shared.put(body, read.time_ns)
+            await self._share(parts.shared)
             self._share_at = clock.monotonic() + parts.settings.share_interval_s
         self._keep_at = clock.monotonic() + max(parts.settings.snapshot_interval_s, SNAPSHOT_REST * took)
+
+    async def _share(self, shared: SnapshotStore) -> None:
+        """Give what the file holds to other machines; it may be of another process that shares the folder."""
+        try:
+            body = await asyncio.to_thread(self._parts.snapshot_file.read_bytes)
+            time_ns = snapshots.position_of(body).time_ns
+        except (OSError, ValueError) as error:
+            log.warning("snapshot not shared", reason=str(error))
+            return
+        await shared.put(body, time_ns)
 
 
 def _as_steps(state: State, transitions: Sequence[Transition], position: Position, *, timely: bool) -> list[Step]:

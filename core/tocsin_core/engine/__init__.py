@@ -3,7 +3,7 @@
 from tocsin_core.engine.clock import LONGEST_TICK_NS
 from tocsin_core.engine.commands import Aspect, overtaken
 from tocsin_core.engine.outlook import Projection, projections
-from tocsin_core.engine.snapshots import SnapshotError, kept, packed, restore, snapshot
+from tocsin_core.engine.snapshots import SnapshotError, kept, labelled, laid, restore, snapshot, unpacked
 from tocsin_core.engine.state import (
     ELSEWHERE,
     FIRST_WORD_NS,
@@ -39,12 +39,14 @@ __all__ = [
     "Transition",
     "initial",
     "kept",
+    "labelled",
+    "laid",
     "occurrence_id",
     "overtaken",
-    "packed",
     "projections",
     "restore",
     "set_back",
     "snapshot",
     "step",
+    "unpacked",
 ]

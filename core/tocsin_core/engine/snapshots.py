@@ -56,17 +56,24 @@ def _names(texts: Iterable[str]) -> NDArray[np.bytes_]:
 
 def snapshot(state: State, rules: Rules) -> bytes:
     """The whole state, by name, so that it can be restored under rules that have changed since."""
-    return packed(kept(state, rules), rules)
+    buffer = BytesIO()
+    np.savez(buffer, **labelled(kept(state, rules), rules))  # type: ignore[arg-type]
+    return buffer.getvalue()
 
 
-def kept(state: State, rules: Rules) -> dict[str, np.ndarray]:
-    """What a snapshot keeps of the state, in columns of its own: the state may go on, and `packed` has time."""
+def kept(state: State, rules: Rules, over: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    """What a snapshot keeps of the state, in columns of its own: the state may go on, and `labelled` has time.
+
+    `over` is what was kept before, if nobody needs that any more: its memory is written again, where it fits. To be
+    given new memory for a large plant costs many times what it costs to copy into it.
+    """
+    room = {} if over is None else over
     known = np.flatnonzero(_has_happened(state))
     columns: dict[str, np.ndarray] = {name: getattr(state, name)[known] for name in _BY_DEFINITION}
-    columns |= {name: getattr(state, name).copy() for name in (*_BY_POINT, *_BY_TREND, *_BY_REALARM)}
-    columns |= {name: column.copy() for name, column in _sums(state).items()}
+    whole = {name: getattr(state, name) for name in (*_BY_POINT, *_BY_TREND, *_BY_REALARM)} | _sums(state)
     for name in rules.special.tables:
-        columns |= {f"{name}/{key}": column.copy() for key, column in _columns_of(state.tables[name]).items()}
+        whole |= {f"{name}/{key}": column for key, column in _columns_of(state.tables[name]).items()}
+    columns |= {name: _copied(column, room.get(name)) for name, column in whole.items()}
     columns |= {
         f"{_UNIT}{name}": np.frombuffer(normal.state_to_bytes(unit), np.uint8) for name, unit in state.units.items()
     }
@@ -77,15 +84,20 @@ def kept(state: State, rules: Rules) -> dict[str, np.ndarray]:
     return columns
 
 
-def packed(columns: Mapping[str, np.ndarray], rules: Rules) -> bytes:
-    """The snapshot of what was `kept` of a state of these rules."""
+def _copied(column: np.ndarray, room: np.ndarray | None) -> np.ndarray:
+    if room is None or room.shape != column.shape or room.dtype != column.dtype:
+        return column.copy()
+    np.copyto(room, column)
+    return room
+
+
+def labelled(columns: Mapping[str, np.ndarray], rules: Rules) -> dict[str, np.ndarray]:
+    """What was `kept` of a state of these rules, and of what each row is: all that `laid` needs."""
     names: dict[str, np.ndarray] = {f"{name}/keys": _names(table.keys) for name, table in rules.special.tables.items()}
     names["realarms"] = _names(rules.definitions[number].id for number in rules.realarm.tolist())
     names["points"] = _names(rules.points)
     names |= {"trend_point": rules.trend_point, "trend_tau_s": rules.trend_tau_s}
-    buffer = BytesIO()
-    np.savez(buffer, **columns, **names)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    return {**columns, **names}
 
 
 def _has_happened(state: State) -> Bool:
@@ -121,7 +133,7 @@ def _trend_keys(points: Sequence[str], columns: Mapping[str, np.ndarray]) -> lis
 
 
 def _lay(
-    columns: dict[str, np.ndarray], before: Sequence[str], names: Sequence[str], targets: dict[str, np.ndarray]
+    columns: Mapping[str, np.ndarray], before: Sequence[str], names: Sequence[str], targets: dict[str, np.ndarray]
 ) -> None:
     """Copy each column of `targets`, kept for the names `before`, for those of `names` that are among these."""
     place = {name: number for number, name in enumerate(before)}
@@ -134,7 +146,7 @@ def _lay(
         target[new] = column[old]
 
 
-def _lay_special(columns: dict[str, np.ndarray], rules: Rules, state: State) -> None:
+def _lay_special(columns: Mapping[str, np.ndarray], rules: Rules, state: State) -> None:
     """Tables and units that `columns` hold; what the plant did not have then, or has otherwise now, starts fresh."""
     for name, table in rules.special.tables.items():
         if f"{name}/keys" in columns:
@@ -156,9 +168,29 @@ def restore(data: bytes, rules: Rules) -> State:
     Raises:
         SnapshotError: `data` is no snapshot.
     """
+    return laid(unpacked(data), rules)
+
+
+def unpacked(data: bytes) -> dict[str, np.ndarray]:
+    """The columns of which `snapshot` made bytes.
+
+    Raises:
+        SnapshotError: `data` is no snapshot.
+    """
     try:
         with np.load(BytesIO(data), allow_pickle=False) as file:
-            columns = {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files}
+    except (*_UNREADABLE, BadZipFile, zlib.error, struct.error) as error:
+        raise SnapshotError(f"not a snapshot of the engine: {error}") from error
+
+
+def laid(columns: Mapping[str, np.ndarray], rules: Rules) -> State:
+    """The state of which these are the `labelled` columns, laid onto `rules`, as `restore` does.
+
+    Raises:
+        SnapshotError: the columns are not such.
+    """
+    try:
         state = initial(rules, int(columns["now_ns"]))
         alarms = [definition.id for definition in rules.definitions]
         kept = [name for name in _BY_DEFINITION if name in columns or name not in _LATER]
