@@ -71,6 +71,8 @@ class Line:
             outcome = Outcome.UNASKED
         self.pass_s(took)
         step = self.bus.end(turn, outcome, took, self.now)
+        for at in self.bus.unheard(self.now):
+            self.told_bad.setdefault(self.jobs[at].name, []).append(self.now.s)
         if step is Next.ON:
             self.left[asked.name] -= 1
         if step is Next.GIVEN_UP or not self.left[asked.name]:
@@ -252,6 +254,40 @@ def test_bad_readings_are_told_within_two_periods_then_the_unit_is_dead() -> Non
     assert len(line.told_bad["d"]) == 3
     first_unanswered = next(at for at, name in line.begun if name == "d" and at > last)
     assert line.told_bad["d"][0] - first_unanswered <= 2.0
+
+
+@pytest.mark.parametrize("many", [3, 20])
+@pytest.mark.parametrize("safety", [0, 2])
+def test_all_units_of_a_line_that_is_cut_are_bad_within_two_periods(many: int, safety: int) -> None:
+    """Though it takes a time-out each to ask them all, and again for each retry; and each is told once before that."""
+    names = [f"d{at}" for at in range(many)]
+    line = Line([job(name, at, safety=at < safety) for at, name in enumerate(names)], dict.fromkeys(range(many), 0.02))
+    line.run(20)
+    line.silent.update(range(many))
+    cut = line.now.s
+    line.run(60)
+    assert max(line.told_bad[name][0] - line.through[name][-1] for name in names) < 3.0 + 0.6
+    assert all(len([at for at in line.told_bad[name] if at < cut + 60]) <= 4 for name in names)
+    line.silent.clear()
+    line.clear()
+    line.run(60)
+    assert set(line.through) == set(names)
+    assert not line.told_bad
+
+
+def test_a_line_that_is_only_slow_or_stood_still_makes_nobody_bad() -> None:
+    """Two dead units beside live ones, an overloaded line, and a process that was stopped: what is asked is asked."""
+    many = 12
+    line = Line([job(f"d{at}", at) for at in range(many)], dict.fromkeys(range(many), 0.2), silent={0, 1})
+    line.run(60)
+    assert set(line.told_bad) <= {"d0", "d1"}
+    turn = line.bus.next(line.now)
+    assert isinstance(turn, Turn)
+    for each in (turn, turn):
+        line.bus.begin(each, line.now)
+        line.pass_s(60)
+        line.bus.end(each, Outcome.SILENT, 60, line.now)
+    assert not line.bus.unheard(line.now)
 
 
 @given(st.integers(0, 5), st.integers(100, 2000), st.floats(0.05, 5.0))

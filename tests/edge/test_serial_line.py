@@ -145,6 +145,40 @@ def test_a_bad_unit_on_a_serial_line_costs_the_others_no_period(tmp_path: Path) 
     asyncio.run(stories())
 
 
+def test_all_units_of_a_cable_that_is_cut_are_bad_before_each_was_asked(tmp_path: Path) -> None:
+    """To ask them all, with a time-out and a retry each, takes 7 s; they are back with the cable."""
+
+    async def story() -> None:
+        units = {unit: Unit(words(unit, 10)) for unit in range(1, 13)}
+        names = {f"d{unit}" for unit in units}
+        async with SerialLine(units, 115200) as line:
+            samples: list[Sample] = []
+            devices = [device(unit, at(line.path, 115200), period_ms=500) for unit in units]
+            polls = poller(tmp_path, devices, samples)
+            polling = asyncio.create_task(polls.run())
+            await eventually_async(lambda: all(good(samples, name) >= 2 for name in names))
+            for unit in units.values():
+                unit.fault = Fault.SILENT
+            await eventually_async(lambda: all(bad(samples, name) for name in names))
+            for name in names:
+                newest = max(s.columns.time_ms.max() for s in samples if s.device.id == name and not is_bad_sample(s))
+                first = min(s.columns.time_ms.min() for s in samples if s.device.id == name and is_bad_sample(s))
+                assert 0 < first - newest < 4000
+            seen = len(samples)
+            for unit in units.values():
+                unit.fault = Fault.NONE
+            await eventually_async(lambda: all(good(samples[seen:], name) for name in names))
+            polling.cancel()
+            polls.close()
+
+    asyncio.run(story())
+
+
+def is_bad_sample(sample: Sample) -> bool:
+    """Whether nothing of it is known."""
+    return bool((sample.columns.quality == BAD_COMM_FAILURE).all() and np.isnan(sample.columns.value).all())
+
+
 def test_a_dead_unit_on_a_serial_line_is_asked_seldom_and_costs_the_others_no_period(tmp_path: Path) -> None:
     """A time-out is nearly as long as a period: once the unit is dead it is probed, and the others have the line."""
 

@@ -15,6 +15,8 @@ NS_PER_S: Final = 1_000_000_000
 BUDGET_PERIODS: Final = 2
 # A probe may disturb the others when its unit has saved up the time for it out of its own slot, or after so long.
 PROBE_ANYWAY_S: Final = 30.0
+# A line on which so many units, one after the other, do not answer, and none does, is taken for silent.
+SILENT_UNITS: Final = 2
 # What is not for safety waits on an overloaded line, but no longer than this; then it has one turn.
 STARVED_PERIODS: Final = 10
 STARVED_LEAST_S: Final = 10.0
@@ -115,6 +117,8 @@ class _Run:
     rest_until_s: float = -inf
     begun: bool = False
     told_dead: bool = False
+    read_s: float = inf
+    told_unheard: bool = False
     tries: int = 0
     unasked: int = 0
     answers: int = 0
@@ -149,6 +153,9 @@ class Bus:
         self.health = {unit: Health(now.s + grace_s(period)) for unit, period in longest.items()}
         self._pause_until = dict.fromkeys(self.health, 0.0)
         self._stretched: set[int] = set()
+        # For how long questions were waited for since anybody answered, and by whom.
+        self._silent_s = 0.0
+        self._silent_units: set[int] = set()
         self.busy_s = 0.0
 
     def _start(self, job: Job, now: Moment) -> _Run:
@@ -233,6 +240,7 @@ class Bus:
         job, run = self.jobs[turn.job], self._runs[turn.job]
         run.busy_s += took_s
         self.busy_s += took_s
+        self._note_silence(turn, outcome, took_s)
         self._pause_until[job.unit] = now.s + self._pause_s[job.unit]
         if outcome is Outcome.UNASKED:
             run.unasked += 1
@@ -258,6 +266,31 @@ class Bus:
         run.tries = 0
         return Next.GIVEN_UP
 
+    def _note_silence(self, turn: Turn, outcome: Outcome, took_s: float) -> None:
+        if outcome is not Outcome.SILENT:
+            self._silent_s = 0.0
+            self._silent_units.clear()
+            return
+        # Where this process stood still, it took no longer than it was given.
+        self._silent_s += min(took_s, turn.patience_s)
+        self._silent_units.add(self.jobs[turn.job].unit)
+
+    def unheard(self, now: Moment) -> list[int]:
+        """Tell which jobs have had no answer for two periods because the line is silent; each once until it has.
+
+        All units of a cable that is cut are silent, and it takes a time-out each to find that out, and one for a retry.
+        """
+        if len(self._silent_units) < SILENT_UNITS:
+            return []
+        found = []
+        for at, (job, run) in enumerate(zip(self.jobs, self._runs, strict=True)):
+            least_s = BUDGET_PERIODS * job.period_s
+            silent = self._silent_s >= least_s and now.s - run.read_s >= least_s
+            if silent and not (run.told_unheard or self._dead(at)):
+                run.told_unheard = True
+                found.append(at)
+        return found
+
     def finish(self, turn: Turn, now: Moment) -> bool:
         """End the cycle and set the next tick; tells whether its readings are to be told.
 
@@ -268,7 +301,8 @@ class Bus:
         run.begun = False
         tells = True
         if run.answers:
-            run.told_dead = False
+            run.told_dead = run.told_unheard = False
+            run.read_s = run.last_begun_s
             run.counts["cycles"] += 1
             run.usual_busy_s += (USUAL_WEIGHT if run.usual_busy_s else 1.0) * (run.busy_s - run.usual_busy_s)
         else:

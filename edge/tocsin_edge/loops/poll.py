@@ -129,6 +129,17 @@ class _Reading:
         if answer.reason and answer.reason not in self.reasons:
             self.reasons.append(answer.reason)
 
+    def unheard(self, now_ns: int) -> tuple[Sample, str] | None:
+        """Make a bad sample of what the cycle, begun or not, has not brought by now; None: it has all.
+
+        The cycle, where it goes on, begins with nothing.
+        """
+        left = next((request for request in self.plan.requests if request not in self.replies), None)
+        if left is None:
+            return None
+        self.note(left, Answer(BAD_COMM_FAILURE, "nobody on the line answers", begun_ns=now_ns, ended_ns=now_ns))
+        return self.close()
+
     def close(self) -> tuple[Sample, str]:
         """Make a sample of the cycle, and say what is wrong with it; the next begins with nothing."""
         later_ms = self._later_ms()
@@ -224,6 +235,7 @@ class Poller:
                 await self._take(turn, now)
             else:
                 await self._do(turn, self._chores[turn.job - len(self._readings)], now)
+            self._tell_unheard()
             self._watch()
 
     def figures(self) -> LineFigures:
@@ -350,6 +362,16 @@ class Poller:
             reading.complaints.complain(reason)
             reading.complaints.note(dead=dead)
             self._put(Sample(sample.device, sample.columns, dead) if dead else sample)
+
+    def _tell_unheard(self) -> None:
+        """Tell that nothing is known of the devices that a silent line keeps from being asked."""
+        now = self._now()
+        for at in self._bus.unheard(now):
+            found = self._readings[at].unheard(now.ns) if at < len(self._readings) else None
+            if found is not None:
+                sample, reason = found
+                self._readings[at].complaints.complain(reason)
+                self._put(sample)
 
     def _watch(self) -> None:
         """Take the line's utilisation, and log when it cannot keep all periods, and when it can again."""
