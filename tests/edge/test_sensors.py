@@ -170,6 +170,23 @@ def test_a_will_turns_the_points_bad_at_once_even_where_the_sensors_clock_is_fas
     assert bench.readings[-1] == (0, 31_000, 2, GOOD)
 
 
+def test_after_a_silence_a_sensor_whose_clock_is_slow_is_heard_at_once() -> None:
+    """A bad reading by the gateway's clock would make all that it says for the next hour older than that, and late."""
+    bench = Bench(TIMED)
+    bench.say({"v": 1, "t": NOW_MS - 3_600_000})
+    bench.clock.ms += 2500
+    bench.sensor.gone("its will says that it is gone")
+    bench.say({"v": 99, "t": NOW_MS + 3000 - 3_600_000}, after_ms=500)
+    bench.clock.ms += 2500
+    bench.sensor.gone("its will says that it is gone")
+    assert [(at + 3_600_000, quality) for _, at, _, quality in bench.readings] == [
+        (0, GOOD),
+        (2500, BAD_NOT_CONNECTED),
+        (3000, GOOD),
+        (5500, BAD_NOT_CONNECTED),
+    ]
+
+
 def test_a_gateways_clock_that_was_set_back_leaves_no_sensor_bad_until_it_has_caught_up() -> None:
     """What was said an hour ahead, by the clock of before, does not stand behind the word that the sensor is gone."""
     bench = Bench(UNTIMED)

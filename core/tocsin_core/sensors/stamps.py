@@ -46,7 +46,8 @@ def stamp_ms(found: object) -> int | None:
 
 def _text_ms(text: str) -> int | None:
     try:
-        stamp = datetime.fromisoformat(text)
+        # RFC 3339, 5.6: "t" and "z" may stand for "T" and "Z".
+        stamp = datetime.fromisoformat(text.upper())
         if stamp.tzinfo is not None:
             return round(stamp.timestamp() * MS_PER_S)
     except (ValueError, OverflowError):

@@ -65,11 +65,32 @@ def reading_of(source: Mqtt, fields: Sequence[str]) -> Reading:
 
 @dataclass
 class Memory:
-    """What was heard of a sensor: its newest time, its own times and messages of late, and the last of no own time."""
+    """What was heard of a sensor: its newest time, its own times and messages of late, and the last of no own time.
+
+    `came_ms`: when what bears the newest time came.
+    """
 
     newest_ms: int = 0
+    came_ms: int = 0
     recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     last: tuple[int, int] = (0, 0)
+
+    def note(self, time_ms: int, now_ms: int) -> None:
+        """Note that something of this time came."""
+        if time_ms >= self.newest_ms:
+            self.newest_ms, self.came_ms = time_ms, now_ms
+
+    def gone_ms(self, now_ms: int, ahead_ms: int) -> int:
+        """Tell by which time it is gone now: by its own clock where that is slow, and newer than all that it said.
+
+        Where the clock is slow, by the gateway's whatever it says for as long would be late. Where it is fast, its last
+        value must not stay good until the gateway's has come so far; but what is farther ahead than any sensor may be
+        (`ahead_ms`) was said before the gateway's own clock was set back.
+        """
+        if self.newest_ms > now_ms + ahead_ms:
+            return now_ms
+        slow_ms = max(0, self.came_ms - self.newest_ms)
+        return max(now_ms - slow_ms, self.newest_ms + 1)
 
 
 class Sensor:
@@ -132,7 +153,7 @@ class Sensor:
             self.counts["repeated"] += 1
             return
         time_ms = now_ms if parsed.time_ms is None else parsed.time_ms
-        self.memory.newest_ms = max(self.memory.newest_ms, time_ms)
+        self.memory.note(time_ms, now_ms)
         self.counts.update(reason.kind.value for reason in parsed.reasons)
         found = measured(self.device, np.array(parsed.value), np.array(parsed.quality, dtype=np.uint8), time_ms)
         self.complain("; ".join(filter(None, (*map(str, parsed.reasons), found.reason))))
@@ -141,13 +162,13 @@ class Sensor:
 
     def take_rows(self, rows: Sequence[Row]) -> None:
         """Take readings that came ready made; a point may have several."""
-        reasons = []
+        reasons, now_ms = [], self._now_ms()
         while rows:
             # Columns hold each point once.
             once = {row.point: row for row in reversed(rows)}
             chosen = [row for row in rows if once[row.point] is row]
             rows = [row for row in rows if once[row.point] is not row]
-            self.memory.newest_ms = max(self.memory.newest_ms, *(row.time_ms for row in chosen))
+            self.memory.note(max(row.time_ms for row in chosen), now_ms)
             found = measured(
                 self.device,
                 np.array([row.value for row in chosen]),
@@ -196,10 +217,8 @@ class Sensor:
         self._reason = reason
         self._health.fail(reason)
         n = len(self.fields)
-        # A sensor whose clock is fast must not keep its last value good until the gateway's has come so far; what is
-        # farther ahead than any sensor may be was said before the gateway's own clock was set back.
-        now_ms, newest_ms = self._now_ms(), self.memory.newest_ms
-        self.memory.newest_ms = max(now_ms, newest_ms + 1) if newest_ms <= now_ms + self._ahead_ms else now_ms
+        now_ms = self._now_ms()
+        self.memory.newest_ms, self.memory.came_ms = self.memory.gone_ms(now_ms, self._ahead_ms), now_ms
         quality = np.full(n, BAD_NOT_CONNECTED, dtype=np.uint8)
         found = measured(self.device, np.full(n, np.nan), quality, self.memory.newest_ms)
         self._put(Sample(self.device, found.columns, dead=self._health.dead))
