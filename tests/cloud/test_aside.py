@@ -1,10 +1,11 @@
 """What a gateway's journal tells that is history alone, written."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import event, func, select, update
+from sqlalchemy import event, func, select
 
 from tests.cloud.ears import plant
 from tests.support.hostile import NOW_NS
@@ -12,8 +13,9 @@ from tests.support.sqlite import with_tables
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import Position
-from tocsin_cloud.loops.aside import Aside, write_beside
+from tocsin_cloud.loops.aside import BESIDE, Aside, write_beside
 from tocsin_cloud.loops.delegation import Beside
+from tocsin_core.engine import occurrence_id
 from tocsin_core.journal import Entry
 from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.rules import NS, compile_rules
@@ -85,33 +87,53 @@ def test_a_step_at_the_gateway_is_written_once(tmp_path: Path) -> None:
 
 
 def test_what_was_over_at_the_gateway_before_it_stood_here_is_an_occurrence_of_its_own(tmp_path: Path) -> None:
-    """Also where somebody answered it there, or shelved the alarm, once a later one had been raised here."""
-    raised = Entry("P1/H", Event.RAISE, NOW_NS - 60 * NS, Phase.UNACKNOWLEDGED, NOW_NS - 60 * NS)
-    returned = replace(raised, event=Event.RETURN, time_ns=NOW_NS - 50 * NS, phase=Phase.RETURNED_UNACKNOWLEDGED)
+    """Also where somebody answered it there once a later one had been raised here, whether told at once or not."""
+    raised, returned = _stood(-60, -50)
+    before, over = _stood(-150, -140)
     answered = replace(returned, event=Event.ACKNOWLEDGE, time_ns=NOW_NS + 5 * NS, phase=Phase.NORMAL, who="wang")
-    before = [replace(each, onset_ns=raised.onset_ns - 90 * NS) for each in (raised, returned)]
-    before = [replace(each, time_ns=each.time_ns - 90 * NS) for each in before]
-    here = [Entry("P1/H", Event.RAISE, NOW_NS, Phase.UNACKNOWLEDGED, NOW_NS)]
+    stories = {
+        "at-once": [[before, over, raised, returned, answered]],
+        "later": [[before, over, raised, returned], [answered]],
+    }
+    for name, told in stories.items():
+        rows, _ = asyncio.run(_written(tmp_path / name, [_stood(0, 0), *told]))
+        assert [(row.raised_ns, row.returned_ns, row.acknowledged_by) for row in rows] == [
+            (before.time_ns, over.time_ns, None),
+            (raised.time_ns, returned.time_ns, "wang"),
+            (NOW_NS, NOW_NS, None),
+        ]
 
-    async def run() -> None:
-        database = await Database.open(with_tables(tmp_path / "db"))
-        aside = Aside(plant(), compile_rules(plant()))
-        try:
-            for entries in (here, [*before, raised, returned, answered]):
-                async with database.write() as session:
-                    await aside.write(session, entries, Position(1, NOW_NS), NOW_NS)
-                async with database.write() as session:
-                    await session.execute(
-                        update(sql.Occurrence).where(sql.Occurrence.raised_ns == NOW_NS).values(returned_ns=None)
-                    )
-            async with database.read() as session:
-                rows = await session.scalars(select(sql.Occurrence).order_by(sql.Occurrence.raised_ns))
-                assert [(row.raised_ns, row.returned_ns, row.acknowledged_by) for row in rows] == [
-                    (before[0].onset_ns, before[1].time_ns, None),
-                    (raised.onset_ns, returned.time_ns, "wang"),
-                    (NOW_NS, None, None),
-                ]
-        finally:
-            await database.close()
 
-    asyncio.run(run())
+def test_what_stood_at_the_gateway_belongs_to_the_first_that_stood_here_meanwhile(tmp_path: Path) -> None:
+    """It saw one where here it was three."""
+    here = [_stood(-80, -70), _stood(-55, -50), _stood(-45, -30)]
+    raised, returned = _stood(-60, -40)
+    rows, steps = asyncio.run(_written(tmp_path / "db", [*here, [raised, returned]]))
+    assert len(rows) == len(here)
+    told = {(step.occurrence, step.time_ns) for step in steps if BESIDE in (step.reason or "")}
+    first = occurrence_id("P1/H", NOW_NS - 55 * NS)
+    assert told == {(first, raised.time_ns), (first, returned.time_ns)}
+
+
+def _stood(begin_s: int, end_s: int) -> list[Entry]:
+    """An occurrence of P1/H from one second to another, from now."""
+    raised = Entry("P1/H", Event.RAISE, NOW_NS + begin_s * NS, Phase.UNACKNOWLEDGED, NOW_NS + begin_s * NS)
+    time_ns = NOW_NS + end_s * NS
+    return [raised, replace(raised, event=Event.RETURN, time_ns=time_ns, phase=Phase.RETURNED_UNACKNOWLEDGED)]
+
+
+async def _written(
+    path: Path, messages: Sequence[Sequence[Entry]]
+) -> tuple[list[sql.Occurrence], list[sql.Transition]]:
+    """The occurrences, oldest first, and the steps that come of messages."""
+    database = await Database.open(with_tables(path))
+    aside = Aside(plant(), compile_rules(plant()))
+    try:
+        for entries in messages:
+            async with database.write() as session:
+                await aside.write(session, entries, Position(1, NOW_NS), NOW_NS)
+        async with database.read() as session:
+            rows = list(await session.scalars(select(sql.Occurrence).order_by(sql.Occurrence.raised_ns)))
+            return rows, list(await session.scalars(select(sql.Transition)))
+    finally:
+        await database.close()

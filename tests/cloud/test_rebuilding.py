@@ -24,6 +24,7 @@ from tocsin_core.clock import SystemClock
 from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import GOOD, Frame
+from tocsin_core.rules import MAX_SHELVE_S
 
 
 def figure(r: Rig, name: str) -> float:
@@ -208,3 +209,17 @@ def test_a_silence_that_lasts_is_the_one_in_the_tables() -> None:
     row = sql.Occurrence(**OCCURRENCE, id="first", alarm="P0/stale", raised_ns=START_NS - SECOND)
     stands, kept = as_recorded(state, rules, Recorded([row], []))
     assert (int(stands.onset_ns[0]), kept) == (START_NS - SECOND, [row])
+
+
+def test_a_shelf_that_a_clock_ahead_wrote_lasts_no_longer_than_one_may() -> None:
+    """The tables keep the end by the clock of then; as long as that was ahead the alarm would be hidden."""
+    rules = rules_of(definition("P0", AlarmKind.H, 50.0))
+    longest_ns = MAX_SHELVE_S[int(rules.priority[0])] * SECOND
+    shelved = sql.AlarmState(
+        alarm="P0/H", shelved_until_ns=START_NS + 365 * 24 * 3600 * SECOND, shelved_once=False, out_of_service=False
+    )
+    state, _ = as_recorded(engine.initial(rules, START_NS), rules, Recorded([], [shelved]))
+    state, result = engine.step(state, rules, Frame.empty(), [], START_NS + longest_ns - SECOND)
+    assert not result.transitions
+    _, result = engine.step(state, rules, Frame.empty(), [], START_NS + longest_ns)
+    assert [each.event for each in result.transitions] == [Event.UNSHELVE]

@@ -16,7 +16,7 @@ from tocsin_core.engine import State
 from tocsin_core.engine.commands import note_acknowledgement
 from tocsin_core.engine.state import HERE, NEVER
 from tocsin_core.lifecycle import ACTIVE, Phase
-from tocsin_core.rules import NS, Rules
+from tocsin_core.rules import MAX_SHELVE_S, NS, Rules
 from tocsin_core.special import Family
 
 if TYPE_CHECKING:
@@ -90,14 +90,16 @@ def as_recorded(state: State, rules: Rules, told: Recorded) -> tuple[State, list
 def _hide(state: State, rules: Rules, hidden: Sequence[sql.AlarmState]) -> None:
     """Shelve and take out of service what is so in the tables, and nothing else.
 
-    Of what is hidden so the tables do not say whether it is suppressed by design as well: that the readings tell.
+    Of what is hidden so the tables do not say whether it is suppressed by design as well: that the readings tell. No
+    shelf lasts longer than one may: its end is by a clock that may have been set back since.
     """
     state.shelved_until_ns[:], state.shelved_once[:], state.out_of_service[:] = 0, False, False
     for row in hidden:
         number = rules.index.get(row.alarm)
         if number is None:
             continue
-        state.shelved_until_ns[number] = row.shelved_until_ns or 0
+        latest_ns = state.now_ns + MAX_SHELVE_S[int(rules.priority[number])] * NS
+        state.shelved_until_ns[number] = min(row.shelved_until_ns or 0, latest_ns)
         state.shelved_once[number] = row.shelved_once
         state.out_of_service[number] = row.out_of_service
         if not (row.shelved_until_ns or row.out_of_service):
