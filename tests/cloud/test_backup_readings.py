@@ -150,18 +150,20 @@ def test_a_server_with_limits_is_asked_for_one_piece_of_time_after_the_other(tmp
     """A reading each millisecond, so that they stand at every edge: each is kept once, and restored as it was."""
     seconds, limit, clock = 5, 1500, AheadClock()
     path, milliseconds = tmp_path / "kept", np.arange(seconds * 1000)
+    # One is of a series of its own.
+    values = np.where(milliseconds == 0, 1e38, milliseconds / 8)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
 
     async def write(history: History) -> None:
         key = np.full(len(milliseconds), history.key(POINTS[1]), np.int32)
         good = np.full(len(milliseconds), GOOD, np.uint8)
-        await history.commit(Frame(key, T0 + milliseconds * MS, milliseconds / 8, good), {})
+        await history.commit(Frame(key, T0 + milliseconds * MS, values, good), {})
 
     async def look(history: History) -> None:
         trend = await history.read(POINTS[1], T0 - HOUR, T0 + HOUR, None, 10 * len(milliseconds))
         np.testing.assert_array_equal(trend.time_ns, T0 + milliseconds * MS)
-        np.testing.assert_array_equal(trend.mean, milliseconds / 8)
+        np.testing.assert_array_equal(trend.mean, values)
 
     with victoria(tmp_path / "v", *FLAGS, f"-search.maxSamplesPerSeries={limit}") as bounded:
         store = Store(bounded.address, tmp_path / "one", bounded.show)
@@ -175,7 +177,11 @@ def test_a_server_with_limits_is_asked_for_one_piece_of_time_after_the_other(tmp
         assert len(told["timestamps"]) <= limit
         times.setdefault(told["metric"]["__name__"], []).extend(told["timestamps"])
     wanted = (T0 // MS + milliseconds).tolist()
-    assert {name: sorted(found) for name, found in times.items()} == {"tocsin_quality": wanted, "tocsin_value": wanted}
+    assert {name: sorted(found) for name, found in times.items()} == {
+        "tocsin_quality": wanted,
+        "tocsin_value": wanted[1:],
+        "tocsin_value_e36": wanted[:1],
+    }
     with victoria(tmp_path / "other") as empty:
         victoria_copies.put_readings(path, HistoryAddress.parse(empty.address), HastyClock(), lambda *_: None)
         store = Store(empty.address, tmp_path / "two", empty.show)

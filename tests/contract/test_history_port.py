@@ -168,7 +168,7 @@ def test_a_reading_that_comes_twice_is_read_once(store: Store) -> None:
 
 def test_a_step_keeps_least_greatest_mean_and_the_worst_quality(store: Store) -> None:
     """A bad value is in no mean and is never a number; a step of bad values alone has none; an empty step is absent."""
-    point = store.point("A")
+    point, silent = store.point("A"), store.point("B")
 
     async def story(history: History) -> None:
         rows = [
@@ -185,6 +185,11 @@ def test_a_step_keeps_least_greatest_mean_and_the_worst_quality(store: Store) ->
         np.testing.assert_array_equal(trend.low, [1.0, np.nan, 5.0])
         np.testing.assert_array_equal(trend.high, [3.0, np.nan, 5.0])
         assert trend.quality.tolist() == [UNCERTAIN, BAD_SENSOR_FAILURE, GOOD]
+        await history.commit(frame(history, silent, rows[2:4]), {})
+        for step in (10 * S, HOUR):
+            trend = await shown(history, store, silent, step)
+            assert np.isnan(trend.mean).all()
+            assert trend.quality.tolist() == [BAD_SENSOR_FAILURE]
 
     store.tell(story)
 
@@ -240,6 +245,54 @@ def test_samples_keep_their_quality_and_what_has_no_value_stays_without(store: S
         np.testing.assert_allclose(trend.mean, [-0.25, np.nan, 17.5, np.nan, 1e-9, 0.0], rtol=1e-12)
 
     store.tell(story)
+
+
+def test_a_value_beyond_all_measure_leaves_those_beside_it_as_they_are(store: Store) -> None:
+    """A transmitter that is broken may tell the greatest number that there is: what it told before is no 0 by that."""
+    point = store.point("A")
+    odd = {5: 3.4028234663852886e38, 15: 1e15, 25: -1e300, 26: 1.5e308}
+    rows = [(n * S, odd.get(n, 20.5 + n / 8), GOOD) for n in range(40)]
+    rows += [(n * S, 1e38 if n == 45 else 0.25, BAD_SENSOR_FAILURE) for n in range(40, 50)]
+    later = [(HOUR + n * S, 3.0, GOOD) for n in range(20)]
+
+    async def write(history: History) -> None:
+        await history.commit(frame(history, point, rows), {})
+        # Where roll-ups are made at once, the first hour's is made anew.
+        await history.commit(frame(history, point, [*later, *rows[:10]]), {})
+
+    async def read(history: History) -> None:
+        trend = await shown(history, store, point)
+        assert trend.time_ns.tolist() == [time for time, _, _ in rows + later]
+        np.testing.assert_allclose(trend.mean, [value for _, value, _ in rows + later], rtol=1e-12)
+        for step in (7 * S, 10 * S, MINUTE, HOUR, 2 * HOUR):
+            wanted = expected(rows + later, 0, 2 * HOUR, step)
+            trend = await shown(history, store, point, step)
+            assert trend.time_ns.tolist() == sorted(wanted)
+            found = np.stack([trend.mean, trend.low, trend.high, trend.quality])
+            np.testing.assert_allclose(found, np.transpose([wanted[begin] for begin in sorted(wanted)]), rtol=1e-12)
+
+    store.tell(write, read)
+
+
+def test_values_whose_sum_is_no_number_have_their_least_and_greatest(store: Store) -> None:
+    """And no mean that is none of theirs, as 0 would be; what is read beside them is there."""
+    point = store.point("A")
+    most = 1.7e308
+
+    async def write(history: History) -> None:
+        await history.commit(frame(history, point, [(0, 5.0, GOOD), *((n * S, most, GOOD) for n in range(1, 30))]), {})
+        await history.commit(frame(history, point, [(HOUR, 3.0, GOOD)]), {})
+
+    async def read(history: History) -> None:
+        trend = await shown(history, store, point, HOUR)
+        assert trend.time_ns.tolist() == [0, HOUR]
+        # A server may hold the sum at the greatest number that there is.
+        assert not trend.mean[0] < most / 3
+        assert trend.mean[1] == 3.0
+        assert trend.low.tolist() == [5.0, 3.0]
+        np.testing.assert_allclose(trend.high, [most, 3.0], rtol=1e-12)
+
+    store.tell(write, read)
 
 
 def test_times_are_kept_to_the_millisecond(store: Store) -> None:

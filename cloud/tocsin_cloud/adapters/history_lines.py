@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from math import log10
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,12 @@ QUALITY: Final = "quality"
 # How many values a mean is of.
 NUMBER: Final = "number"
 MILLISECOND: Final = 1_000_000
+# VictoriaMetrics packs thousands of values of a series as whole numbers of 18 digits with one exponent: beside 1e38,
+# as a transmitter may tell that it is broken, it keeps 20.5 as 0. So there a field has values of twelve decades only;
+# those from 1e12 on are in others, named after it.
+DECADES: Final = 12
+LARGE: Final = 10.0**DECADES
+LARGER: Final = "_e[0-9]+"
 # In a tag or in a query's text these cannot be written, or mean something else.
 UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\\%\"$]")
 WRITE_TIMEOUT_S: Final = 30.0
@@ -53,8 +60,8 @@ class Names:
         """The id of the point with that key."""
         return self._ids[key]
 
-    def lines(self, frame: Frame) -> bytes:
-        """One line for each reading: its quality, and its value if it has one."""
+    def lines(self, frame: Frame, *, by_magnitude: bool = False) -> bytes:
+        """One line for each reading: its quality, and its value if it has one, in a field by its magnitude or not."""
         usable = ~is_bad(frame.quality)
         heads, finite = self._heads, np.isfinite(frame.value)
         rows = zip(
@@ -67,10 +74,23 @@ class Names:
         )
         # A usable value is finite, so 2 is usable, 1 bad with a value, 0 bad without one.
         fields = (f"{QUALITY}=", f"{BAD_VALUE}=%r,{QUALITY}=", f"{VALUE}=%r,{QUALITY}=")
-        return "\n".join(
+        lines = [
             f"{heads[point]}{fields[kind] % value if kind else fields[0]}{quality}i {time_ms}"
             for point, value, quality, time_ms, kind in rows
-        ).encode()
+        ]
+        for row in (finite & (np.abs(frame.value) >= LARGE)).nonzero()[0].tolist() if by_magnitude else ():
+            field = VALUE if usable[row] else BAD_VALUE
+            # Behind the head: a point may be called anything.
+            head = heads[int(frame.point[row])]
+            rest = lines[row].removeprefix(head).removeprefix(field)
+            lines[row] = f"{head}{field_of(field, float(frame.value[row]))}{rest}"
+        return "\n".join(lines).encode()
+
+
+def field_of(name: str, value: float) -> str:
+    """The field of VictoriaMetrics that has a value, which is finite, of the field `name`."""
+    size = abs(value)
+    return name if size < LARGE else f"{name}_e{int(log10(size)) // DECADES * DECADES}"
 
 
 def tag(point_id: str) -> str:
@@ -159,7 +179,8 @@ def trend_of_hours(columns: Mapping[str, Column], start: int, step: int, limit: 
     if not len(begins):
         return trend_of_steps(columns, limit)
     number, mean, low, high = (at(times, columns[name]) for name in (NUMBER, "mean", "low", "high"))
-    number, total = np.nan_to_num(number), np.nan_to_num(mean * number)
+    number = np.nan_to_num(number)
+    total = np.where(number > 0, mean * number, 0.0)
     numbers = np.add.reduceat(number, first)
     figures = {
         QUALITY: np.minimum.reduceat(quality, first),

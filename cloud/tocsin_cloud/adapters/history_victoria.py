@@ -189,7 +189,7 @@ class VictoriaHistory:
 
     async def _write(self, frame: Frame) -> None:
         if len(frame):
-            await self._server.write(await asyncio.to_thread(self._names.lines, frame))
+            await self._server.write(await asyncio.to_thread(self._names.lines, frame, by_magnitude=True))
 
     async def _settle(self) -> None:
         seen = await self._server.look()

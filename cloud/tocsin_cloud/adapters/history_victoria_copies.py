@@ -13,14 +13,14 @@ from typing import BinaryIO, Final
 
 from tocsin_cloud.adapters.backup_manifest import CHUNK, Say
 from tocsin_cloud.adapters.history import HistoryError
-from tocsin_cloud.adapters.history_lines import BAD_VALUE, MEASUREMENT, QUALITY, VALUE
+from tocsin_cloud.adapters.history_lines import BAD_VALUE, LARGER, MEASUREMENT, QUALITY, VALUE
 from tocsin_cloud.adapters.history_victoria_server import DURABLE_AFTER_S, NotWholeError, VictoriaServer
 from tocsin_cloud.settings import HistoryAddress
 from tocsin_core.clock import Clock
 from tocsin_core.rules import NS
 
 # Not the roll-ups: they are made anew.
-READINGS: Final = f'{{__name__=~"{MEASUREMENT}_({VALUE}|{BAD_VALUE}|{QUALITY})"}}'
+READINGS: Final = f'{{__name__=~"{MEASUREMENT}_({VALUE}|{BAD_VALUE}|{QUALITY})({LARGER})?"}}'
 # The server takes readings two days ahead of its clock.
 AHEAD_S: Final = 3 * 86_400
 # Of less no more is given than of so much.

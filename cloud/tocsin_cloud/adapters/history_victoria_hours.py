@@ -18,12 +18,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
 
 from tocsin_cloud.adapters.history import HOUR
-from tocsin_cloud.adapters.history_lines import Column, Names, tag, tag_set
+from tocsin_cloud.adapters.history_lines import Column, Names, field_of, tag, tag_set
 from tocsin_cloud.adapters.history_rolled import PART, RolledHours, Rows, Work
 from tocsin_cloud.adapters.history_state import Row, StateFile
 from tocsin_cloud.adapters.history_victoria_reads import (
@@ -195,7 +196,9 @@ class VictoriaHours:
         fields: dict[tuple[str, int], list[str]] = defaultdict(list)
         for (point, name), (hours, values) in found.items():
             for hour, value in zip(hours, values, strict=True):
-                fields[point, hour].append(f"{name}={value}")
+                # A mean may be beyond what a number can be; its hour has none then.
+                if isfinite(number := float(value)):
+                    fields[point, hour].append(f"{field_of(name, number)}={value}")
         return "\n".join(
             f"{HOURS},{tag_set(point)},{MADE}={self._made} {','.join(figures)} {hour + self._number}"
             for (point, hour), figures in fields.items()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 from tocsin_cloud.adapters.history import Trend
 from tocsin_cloud.adapters.history_lines import (
     BAD_VALUE,
+    LARGER,
     MEASUREMENT,
     NUMBER,
     QUALITY,
@@ -78,7 +80,7 @@ class VictoriaReads:
             until = min(start + stretch, end)
             await self._export(MEASUREMENT, _matcher([point]), (start, until), fields)
             start, stretch = until, stretch * 2
-        return trend_of_samples({name: column(*found) for name, found in fields.items()}, limit)
+        return trend_of_samples({name: _in_order(found) for name, found in fields.items()}, limit)
 
     async def steps(self, point: str, windows: Iterator[Windows], limit: int) -> Trend:
         """The figures of windows worked out from the readings; at most `limit` of them.
@@ -114,20 +116,28 @@ class VictoriaReads:
         functions = ",".join(f'"{function}"' for function in FIGURES)
         query = (
             f'label_set(min_over_time({MEASUREMENT}_{QUALITY}{selector}), "rollup", "{QUALITY}") '
-            f"or aggr_over_time(({functions}), {MEASUREMENT}_{VALUE}{selector})"
+            f'or aggr_over_time(({functions}), {{__name__=~"{MEASUREMENT}_{VALUE}({LARGER})?",{selector[1:]}) '
+            "keep_metric_names"
         )
         # A window ends with its time stamp, which belongs to it, and begins after that of the window before.
         first = window.begin + window.width - 1
         asked = {"query": query, "start": _s(first), "end": _s(first + (window.number - 1) * window.width)}
         text = await self._server.ask("query_range", {**asked, "step": f"{window.width}ms", "nocache": "1"})
         names = {QUALITY: QUALITY, **FIGURES}
-        return {
-            (series["metric"]["point"], names[series["metric"]["rollup"]]): (
-                [window.step_of(round(time * 1000)) for time, _ in series["values"]],
-                [value for _, value in series["values"]],
-            )
-            for series in json.loads(text)["data"]["result"]
-        }
+        # By point, figure and step: one for each field, of which there are several where values are of all magnitudes.
+        parts: defaultdict[tuple[str, str], defaultdict[int, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+        for series in json.loads(text)["data"]["result"]:
+            metric = series["metric"]
+            steps = parts[metric["point"], names[metric["rollup"]]]
+            for time, value in series["values"]:
+                steps[window.step_of(round(time * 1000))][metric.get("__name__", "")] = value
+        found: dict[tuple[str, str], tuple[list[int], list[str]]] = {}
+        for (point, name), steps in parts.items():
+            # What has no usable value in the whole row of windows has no numbers at all.
+            numbers: Mapping[int, dict[str, str]] = parts.get((point, NUMBER)) or {}
+            order = sorted(steps)
+            found[point, name] = order, [_whole(name, steps[step], numbers.get(step) or {}) for step in order]
+        return found
 
     async def hours(self, point: str, span: tuple[int, int], made: str, generation: int) -> Mapping[str, Column]:
         """The roll-ups of the hours of `span` that are stored, by name; of each hour the last up to `generation`.
@@ -137,7 +147,7 @@ class VictoriaReads:
         """
         fields: dict[str, Samples] = {name: ([], []) for name in (QUALITY, *FIGURES.values())}
         await self._export(HOURS, f'{_matcher([point])},{MADE}="{made}"', span, fields)
-        columns = {name: column(*found) for name, found in fields.items()}
+        columns = {name: _in_order(found) for name, found in fields.items()}
         stamps = columns[QUALITY][0]
         stamps = stamps[stamps % HOUR_MS <= generation]
         begins = stamps // HOUR_MS * HOUR_MS
@@ -146,11 +156,12 @@ class VictoriaReads:
 
     async def _export(self, measurement: str, matcher: str, span: tuple[int, int], into: Mapping[str, Samples]) -> None:
         """Add what is stored of the fields of `into`."""
-        selector = f'{{__name__=~"{measurement}_({"|".join(into)})",{matcher}}}'
+        selector = f'{{__name__=~"{measurement}_({"|".join(into)})({LARGER})?",{matcher}}}'
         asked = {"match[]": selector, "start": _s(span[0]), "end": _s(span[1] - 1)}
         for line in (await self._server.ask("export", asked)).splitlines():
             series = json.loads(line)
-            times, values = into[series["metric"]["__name__"].removeprefix(f"{measurement}_")]
+            name = series["metric"]["__name__"].removeprefix(f"{measurement}_")
+            times, values = into[re.sub(f"{LARGER}$", "", name)]
             times += series["timestamps"]
             values += series["values"]
 
@@ -184,6 +195,26 @@ def joined(pieces: Iterable[Mapping[str, Column]]) -> Mapping[str, Column]:
         name: (np.concatenate([times for times, _ in rows]), np.concatenate([values for _, values in rows]))
         for name, rows in found.items()
     }
+
+
+def _whole(name: str, parts: Mapping[str, str], numbers: Mapping[str, str]) -> str:
+    """The figure of a step whose values are in several fields, of their figures and their numbers of values."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    figures = [float(part) for part in parts.values()]
+    if name in ("low", "high"):
+        return repr(min(figures) if name == "low" else max(figures))
+    if name == NUMBER:
+        return repr(sum(figures))
+    number = sum(map(float, numbers.values()))
+    return repr(sum(float(numbers[field]) / number * float(part) for field, part in parts.items()))
+
+
+def _in_order(samples: Samples) -> Column:
+    """A column of samples that are of several fields, one after the other."""
+    times, values = column(*samples)
+    order = np.argsort(times, kind="stable")
+    return times[order], values[order]
 
 
 def _matcher(points: Sequence[str]) -> str:
