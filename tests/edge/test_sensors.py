@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.ranges import Ranges
-from tocsin_core.readings import BAD, BAD_DEVICE_FAILURE, BAD_NOT_CONNECTED, GOOD
+from tocsin_core.readings import BAD, BAD_CONFIGURATION, BAD_DEVICE_FAILURE, BAD_NOT_CONNECTED, GOOD
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, parse_command
 from tocsin_core.sparkplug.edge import Columns, Message
+from tocsin_core.sparkplug.payload import DataType
+from tocsin_core.sparkplug.sparkplug_b_pb2 import Payload
 from tocsin_edge.adapters.sensors import Arrival
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.network import Networks
@@ -290,6 +293,64 @@ def test_a_network_speaks_by_alias_and_dies() -> None:
     bench.hear(bench.node.ddata("H2S-7", last, 3, NOW_MS, historical=False))
     assert bench.readings[-1] == (2, 1500, 8.0, GOOD)
     assert bench.sensor.figures().reason == ""
+
+
+@pytest.mark.parametrize("lacks", [EdgeDevice("H2S-7", (EdgeMetric("ppm"),)), "text"])
+def test_what_a_birth_does_not_name_as_a_number_is_bad(lacks: EdgeDevice | str) -> None:
+    """Nobody will ever read it: a wrong name in the plant file, or an instrument that has lost a measurement."""
+    bench = Network()
+    born(bench)
+    del bench.samples[:]
+    bench.clock.ms += 1000
+    if isinstance(lacks, EdgeDevice):
+        bench.node = EdgeSession("net", "node", [lacks])
+    bench.node.will(1, bench.clock.ms)
+    bench.hear(bench.node.nbirth(0, 1, bench.clock.ms))
+    birth = bench.node.dbirth("H2S-7", columns((0, 500, 6.0, GOOD)), 1, bench.clock.ms)
+    if lacks == "text":
+        payload = Payload.FromString(birth.payload)
+        for metric in payload.metrics:
+            if metric.name == "battery":
+                metric.datatype, metric.string_value = DataType.STRING, "80 %"
+        birth = Message(birth.topic, payload.SerializeToString())
+    bench.hear(birth)
+    assert sorted(bench.readings)[:1] == [(0, 500, 6.0, GOOD)]
+    ((_, at, value, quality),) = [each for each in bench.readings if each[0] == 1]
+    assert (at, np.isnan(value), quality) == (1000, True, BAD_CONFIGURATION)
+    assert bench.counts["missing"] == 1
+    with capture_logs() as logs:
+        for ms in (1100, 1200):
+            data = bench.node.ddata("H2S-7", columns((0, ms, 7.0, GOOD)), 2, NOW_MS, historical=False)
+            bench.hear(data)
+    assert not logs
+    assert "no number 'battery' in its birth" in bench.sensor.figures().reason
+
+
+def test_a_birth_with_old_values_is_of_no_slow_clock() -> None:
+    """A value that has not changed for ten hours does not make the node's death one of ten hours ago."""
+    bench = Network()
+    bench.node.will(0, NOW_MS)
+    bench.hear(bench.node.nbirth(0, 1, NOW_MS))
+    last = columns((0, -36_000_000, 5.0, GOOD), (1, -36_000_000, 80.0, GOOD))
+    bench.hear(bench.node.dbirth("H2S-7", last, 1, NOW_MS))
+    bench.clock.ms += 500
+    bench.hear(bench.node.ndeath(bench.clock.ms))
+    assert {each[1] for each in bench.readings if each[3] == BAD_NOT_CONNECTED} == {500}
+
+
+def test_what_comes_though_no_birth_named_it_is_not_bad_at_each_birth() -> None:
+    """A node that breaks the rules is asked for births again and again, and is read all the same."""
+    bench = Network()
+    bench.node = EdgeSession("net", "node", [EdgeDevice("H2S-7", (EdgeMetric("ppm"),))])
+    bench.node.will(0, NOW_MS)
+    for ms in (0, 100):
+        bench.clock.ms = NOW_MS + ms
+        bench.hear(bench.node.nbirth(0, 1, bench.clock.ms))
+        bench.hear(bench.node.dbirth("H2S-7", columns((0, ms, 6.0, GOOD)), 1, bench.clock.ms))
+        payload = Payload(timestamp=NOW_MS + ms + 1, seq=2)
+        payload.metrics.add(name="battery", datatype=DataType.DOUBLE, double_value=80.0)
+        bench.networks.take(Arrival("spBv1.0/net/DDATA/node/H2S-7", payload.SerializeToString(), retained=False))
+    assert [each[1:] for each in bench.readings if each[0] == 1][1:] == [(1, 80.0, GOOD), (101, 80.0, GOOD)]
 
 
 def test_a_devices_death_and_an_old_death_of_the_node() -> None:

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import nan
 from typing import Final
 
 from tocsin_core.clock import Clock
-from tocsin_core.readings import Frame
+from tocsin_core.readings import BAD_CONFIGURATION, Frame
 from tocsin_core.sensors import DEFAULT_WINDOW, SparkplugSource
 from tocsin_core.sparkplug import Fed, HostSession, Topic, parse_topic, rebirth
+from tocsin_core.sparkplug.payload import NUMERIC
 from tocsin_edge.adapters.sensors import Arrival
 from tocsin_edge.loops.sensor import Row, Sensor
 
@@ -16,6 +18,7 @@ NS_PER_MS: Final = 1_000_000
 LARGEST_MESSAGE: Final = 1 << 20
 REBIRTH_FIRST_S: Final = 2.0
 REBIRTH_MOST_S: Final = 300.0
+BIRTHS: Final = frozenset({"NBIRTH", "DBIRTH"})
 
 _Key = tuple[str, str, str | None]
 
@@ -37,6 +40,9 @@ class Networks:
         self._index = {metric: number for number, metric in enumerate(self._metrics)}
         self._session = HostSession(self._resolve)
         self._told: dict[tuple[Sensor, int], tuple[int, tuple[str, int] | None]] = {}
+        # By sensor, the fields that its birth does not name as numbers; and those that came all the same.
+        self._lacks: dict[Sensor, tuple[str, ...]] = {}
+        self._undeclared: set[tuple[Sensor, str]] = set()
         self._asked: dict[tuple[str, str], tuple[float, float]] = {}
         self.counts: Counter[str] = Counter()
 
@@ -96,13 +102,29 @@ class Networks:
                 sensor.complain(trouble)
                 continue
             sensor.hear()
-            sensor.take_rows(self._rows(sensor, fed, now_ms))
-            if trouble:
-                sensor.complain(trouble)
+            rows = self._rows(sensor, fed, now_ms)
+            if fed.kind in BIRTHS:
+                rows += self._lacking(sensor, fed, now_ms)
+            lacks = [f"no number {field!r} in its birth" for field in self._lacks.get(sensor, ())]
+            live = fed.kind not in BIRTHS and not fed.historical
+            sensor.take_rows(rows, "; ".join(filter(None, (*lacks, trouble))), live=live)
+
+    def _lacking(self, sensor: Sensor, fed: Fed, now_ms: int) -> list[Row]:
+        """Bad readings of the fields that a birth does not name as numbers: it tells all that will ever come."""
+        named = {each.metric for each in fed.births if each.datatype in NUMERIC}
+        named.update(field for field in sensor.fields if (sensor, field) in self._undeclared)
+        self._lacks[sensor] = tuple(field for field in dict.fromkeys(sensor.fields) if field not in named)
+        sensor.counts.update("missing" for _ in self._lacks[sensor])
+        time_ms = sensor.memory.gone_ms(now_ms, DEFAULT_WINDOW.ahead_ms)
+        return [
+            Row(point, time_ms, nan, BAD_CONFIGURATION)
+            for point, field in enumerate(sensor.fields)
+            if field not in named
+        ]
 
     def _rows(self, sensor: Sensor, fed: Fed, now_ms: int) -> list[Row]:
         """The readings of one sensor; a birth brings again what was said before, which does not count twice."""
-        birth = fed.kind in ("NBIRTH", "DBIRTH")
+        birth = fed.kind in BIRTHS
         # A stamp of tomorrow, or of 1970, is that of a wrong clock, the gateway's own perhaps: what it bears came now.
         frame = fed.frame if fed.ahead is None else Frame.concat([fed.frame, fed.ahead])
         rows = []
@@ -125,6 +147,8 @@ class Networks:
             if time_ms >= last_ms:
                 self._told[sensor, number] = (time_ms, said)
             metric = self._metrics[number][-1]
+            if not birth and metric in self._lacks.get(sensor, ()):
+                self._undeclared.add((sensor, metric))
             rows += [Row(point, time_ms, value, quality) for point, name in enumerate(sensor.fields) if name == metric]
         return rows
 

@@ -67,18 +67,18 @@ def reading_of(source: Mqtt, fields: Sequence[str]) -> Reading:
 class Memory:
     """What was heard of a sensor: its newest time, its own times and messages of late, and the last of no own time.
 
-    `came_ms`: when what bears the newest time came.
+    `slow_ms`: how far the newest of its own times was behind its arrival.
     """
 
     newest_ms: int = 0
-    came_ms: int = 0
+    slow_ms: int = 0
     recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     last: tuple[int, int] = (0, 0)
 
     def note(self, time_ms: int, now_ms: int) -> None:
-        """Note that something of this time came."""
+        """Note that something of this time, just read, came."""
         if time_ms >= self.newest_ms:
-            self.newest_ms, self.came_ms = time_ms, now_ms
+            self.newest_ms, self.slow_ms = time_ms, max(0, now_ms - time_ms)
 
     def gone_ms(self, now_ms: int, ahead_ms: int) -> int:
         """Tell by which time it is gone now: by its own clock where that is slow, and newer than all that it said.
@@ -89,8 +89,7 @@ class Memory:
         """
         if self.newest_ms > now_ms + ahead_ms:
             return now_ms
-        slow_ms = max(0, self.came_ms - self.newest_ms)
-        return max(now_ms - slow_ms, self.newest_ms + 1)
+        return max(now_ms - self.slow_ms, self.newest_ms + 1)
 
 
 class Sensor:
@@ -160,15 +159,21 @@ class Sensor:
         self.counts["readings"] += len(found.columns)
         self._put(Sample(self.device, found.columns))
 
-    def take_rows(self, rows: Sequence[Row]) -> None:
-        """Take readings that came ready made; a point may have several."""
-        reasons, now_ms = [], self._now_ms()
+    def take_rows(self, rows: Sequence[Row], trouble: str, *, live: bool) -> None:
+        """Take readings that came ready made; a point may have several.
+
+        `trouble`: what else is wrong, empty if nothing. Only of `live` ones do the times tell how slow its clock is.
+        """
+        reasons, now_ms = [trouble], self._now_ms()
         while rows:
             # Columns hold each point once.
             once = {row.point: row for row in reversed(rows)}
             chosen = [row for row in rows if once[row.point] is row]
             rows = [row for row in rows if once[row.point] is not row]
-            self.memory.note(max(row.time_ms for row in chosen), now_ms)
+            newest_ms = max(row.time_ms for row in chosen)
+            if live:
+                self.memory.note(newest_ms, now_ms)
+            self.memory.newest_ms = max(self.memory.newest_ms, newest_ms)
             found = measured(
                 self.device,
                 np.array([row.value for row in chosen]),
@@ -217,8 +222,7 @@ class Sensor:
         self._reason = reason
         self._health.fail(reason)
         n = len(self.fields)
-        now_ms = self._now_ms()
-        self.memory.newest_ms, self.memory.came_ms = self.memory.gone_ms(now_ms, self._ahead_ms), now_ms
+        self.memory.newest_ms = self.memory.gone_ms(self._now_ms(), self._ahead_ms)
         quality = np.full(n, BAD_NOT_CONNECTED, dtype=np.uint8)
         found = measured(self.device, np.full(n, np.nan), quality, self.memory.newest_ms)
         self._put(Sample(self.device, found.columns, dead=self._health.dead))
