@@ -390,6 +390,20 @@ def test_a_re_alarm_that_is_new_in_the_rules_leaves_old_acknowledgements_alone()
     assert story.phase == "acknowledged"
 
 
+def test_a_trend_of_another_window_starts_fresh_and_the_others_go_on() -> None:
+    """Also where the plant has the same points in the same order, so that all else goes row by row."""
+    early = [replace(EARLY, id=f"P{number}:TTL", point=f"P{number}") for number in range(2)]
+    rules = compile_rules(plant_of([[early[0]], [early[1]]]))
+    story = Story(rules)
+    for second in range(1, 20):
+        story.read(second, 5.0 + second, point=0).read(second, 7.0 + second, point=1)
+    changed = compile_rules(plant_of([[early[0]], [replace(early[1], window_s=2 * early[1].window_s)]]))
+    restored, fresh = engine.restore(engine.snapshot(story.state, rules), changed), engine.initial(changed, START_NS)
+    assert restored.value.tolist() == story.state.value.tolist() == [24.0, 26.0]
+    assert restored.trend_ns[0] == story.state.trend_ns[0] != fresh.trend_ns[0]
+    assert restored.trend_ns[1] == fresh.trend_ns[1]
+
+
 def test_what_is_kept_of_a_state_does_not_go_on_with_it() -> None:
     """A snapshot is packed while the engine works on: it is of the moment at which it was begun."""
     story = Story.of(H, EARLY, STALE).read(1, 5)

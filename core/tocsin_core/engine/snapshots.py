@@ -5,7 +5,8 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from io import BytesIO
-from typing import Final
+from operator import eq
+from typing import Final, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -132,18 +133,45 @@ def _trend_keys(points: Sequence[str], columns: Mapping[str, np.ndarray]) -> lis
     return [f"{points[number]}@{tau!r}" for number, tau in zip(point, tau_s, strict=True)]
 
 
-def _lay(
-    columns: Mapping[str, np.ndarray], before: Sequence[str], names: Sequence[str], targets: dict[str, np.ndarray]
-) -> None:
-    """Copy each column of `targets`, kept for the names `before`, for those of `names` that are among these."""
-    place = {name: number for number, name in enumerate(before)}
-    new = np.asarray([number for number, name in enumerate(names) if name in place], np.int64)
-    old = np.asarray([place[names[number]] for number in new.tolist()], np.int64)
+class _Rows(NamedTuple):
+    """Where what was kept goes: of so `many` rows row `old[i]` to row `new[i]`."""
+
+    many: int
+    old: NDArray[np.int64] | slice
+    new: NDArray[np.int64] | slice
+
+
+def _rows(before: Sequence[str], names: Sequence[str]) -> _Rows:
+    """The rows of `before` that are among `names`."""
+    # To look up the names of a large plant, which is mostly what it was, takes longer than all else.
+    if len(before) == len(names) and all(map(eq, before, names)):
+        return _Rows(len(before), slice(None), slice(None))
+    return _rows_in(before, {name: number for number, name in enumerate(names)})
+
+
+def _rows_in(before: Sequence[str], index: Mapping[str, int]) -> _Rows:
+    """As `_rows`, by where each name is."""
+    old = np.asarray([number for number, name in enumerate(before) if name in index], np.int64)
+    return _Rows(len(before), old, np.asarray([index[before[number]] for number in old.tolist()], np.int64))
+
+
+def _trend_rows(columns: Mapping[str, np.ndarray], rules: Rules, points: Sequence[str], moved: _Rows) -> _Rows:
+    """The rows of trends, by `points` as they were and where these are now."""
+    ours = {"trend_point": rules.trend_point, "trend_tau_s": rules.trend_tau_s}
+    if isinstance(moved.old, slice) and all(np.array_equal(columns.get(name, ()), our) for name, our in ours.items()):
+        return _Rows(len(rules.trend_point), slice(None), slice(None))
+    # Earlier versions kept the keys themselves.
+    before = _texts(columns["trends"]) if "trends" in columns else _trend_keys(points, columns)
+    return _rows(before, _trend_keys(rules.points, ours))
+
+
+def _lay(columns: Mapping[str, np.ndarray], rows: _Rows, targets: dict[str, np.ndarray]) -> None:
+    """Copy the `rows` of each column of `targets`."""
     for name, target in targets.items():
         column = columns[name]
-        if column.shape != (len(before), *target.shape[1:]) or column.dtype != target.dtype:
+        if column.shape != (rows.many, *target.shape[1:]) or column.dtype != target.dtype:
             raise ValueError(f"column {name} is {column.dtype}{list(column.shape)}")
-        target[new] = column[old]
+        target[rows.new] = column[rows.old]
 
 
 def _lay_special(columns: Mapping[str, np.ndarray], rules: Rules, state: State) -> None:
@@ -151,7 +179,7 @@ def _lay_special(columns: Mapping[str, np.ndarray], rules: Rules, state: State) 
     for name, table in rules.special.tables.items():
         if f"{name}/keys" in columns:
             targets = {f"{name}/{key}": column for key, column in _columns_of(state.tables[name]).items()}
-            _lay(columns, _texts(columns[f"{name}/keys"]), table.keys, targets)
+            _lay(columns, _rows(_texts(columns[f"{name}/keys"]), table.keys), targets)
     for name in state.units:
         if f"{_UNIT}{name}" in columns:
             state.units[name] = normal.state_from_bytes(columns[f"{_UNIT}{name}"].tobytes())
@@ -192,19 +220,18 @@ def laid(columns: Mapping[str, np.ndarray], rules: Rules) -> State:
     """
     try:
         state = initial(rules, int(columns["now_ns"]))
-        alarms = [definition.id for definition in rules.definitions]
         kept = [name for name in _BY_DEFINITION if name in columns or name not in _LATER]
-        _lay(columns, _texts(columns["definitions"]), alarms, {name: getattr(state, name) for name in kept})
-        points = _texts(columns["points"])
-        _lay(columns, points, rules.points, {name: getattr(state, name) for name in _BY_POINT})
-        # Earlier versions kept the keys themselves.
-        trends = _texts(columns["trends"]) if "trends" in columns else _trend_keys(points, columns)
-        ours = {"trend_point": rules.trend_point, "trend_tau_s": rules.trend_tau_s}
+        happened = _rows_in(_texts(columns["definitions"]), rules.index)
+        _lay(columns, happened, {name: getattr(state, name) for name in kept})
+        before = _texts(columns["points"])
+        points = _rows(before, rules.points)
+        _lay(columns, points, {name: getattr(state, name) for name in _BY_POINT})
         targets = _sums(state) | {name: getattr(state, name) for name in _BY_TREND}
-        _lay(columns, trends, _trend_keys(rules.points, ours), targets)
-        realarms = [rules.definitions[number].id for number in rules.realarm.tolist()]
-        targets = {name: getattr(state, name) for name in _BY_REALARM}
-        _lay(columns, _texts(columns["realarms"]), realarms, targets)
+        _lay(columns, _trend_rows(columns, rules, before, points), targets)
+        realarms = _rows(
+            _texts(columns["realarms"]), [rules.definitions[number].id for number in rules.realarm.tolist()]
+        )
+        _lay(columns, realarms, {name: getattr(state, name) for name in _BY_REALARM})
         _lay_special(columns, rules, state)
         if "told" in columns:
             told = zip(_texts(columns["told"]), columns["told_ns"].tolist(), strict=True)
