@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from secrets import token_hex
 from ssl import SSLContext
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 from nats.aio.client import Client
@@ -93,6 +93,7 @@ CONSOLE: Final = Path(str(files("tocsin_cloud") / "console"))
 AT_ONCE_S: Final = 2.0
 # For so long whoever is told to end waits for the database with all that is left to write.
 END_S: Final = 4.0
+T = TypeVar("T")
 Announce = Callable[[str, str], None]
 Work = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -169,7 +170,9 @@ async def _roles(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_nothing_left())
         tls, (server, url) = _certified(settings, clock), broker
-        client = await connect(url, f"tocsin-{name_of(settings.roles)}", tls)
+        client = await _unless(stop, connect(url, f"tocsin-{name_of(settings.roles)}", tls))
+        if client is None:
+            return Summary(name_of(settings.roles))
         stack.push_async_callback(client.close)
         if settings.roles & WORKERS:
             # Before anything is waited for: what gateways send is kept meanwhile.
@@ -198,6 +201,16 @@ async def _roles(
             for task in running:
                 task.cancel()
         return await _summary(settings.roles, ports)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` answers, which may take for ever; None: `stop` came first."""
+    async with AsyncExitStack() as meanwhile:
+        working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait(), name="stop")
+        meanwhile.callback(working.cancel)
+        meanwhile.callback(stopping.cancel)
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
 
 
 async def _tables(settings: CloudSettings, stop: asyncio.Event, stack: AsyncExitStack) -> Database | None:
@@ -310,6 +323,8 @@ async def _crew(process: _Process, own: OwnHistory) -> _Crew:
             )
         )  # fmt: skip
     watch = WatchMetrics(metrics.registry)
+    # By each worker for itself: one that has no look at all must not seem to have lost the broker.
+    watch.broker_connected.set_function(lambda: client.is_connected)
     return _Crew(process, name, database, leases, metrics, watch, table, live, quarantine, own, alarms, outlet, ordered)
 
 

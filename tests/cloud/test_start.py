@@ -92,6 +92,23 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path, monk
     asyncio.run(story())
 
 
+def test_told_to_end_while_no_broker_answers_it_ends(tmp_path: Path) -> None:
+    """One that is away is waited for, at a start and by who begins anew after it lost a lease: not for ever."""
+    settings = replace(settings_in(tmp_path), nats_url=f"nats://{HOST}:{free_port()}", roles=WORKERS)
+
+    async def story() -> None:
+        with capture_logs() as logs:
+
+            def tried() -> bool:
+                return any(line["event"] == "nats" for line in logs)
+
+            async with asyncio.timeout(60), running(settings) as (_, summaries):
+                await eventually_async(tried)
+        assert summaries == [Summary("workers")]
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("away", [Postgres.killed, Postgres.standing_still])
 def test_told_to_end_while_the_database_is_away_it_ends(
     away: Callable[[Postgres], AbstractContextManager[None]],

@@ -81,7 +81,9 @@ class WatchMetrics:
             "How often the work of a role has been taken over, by who does it.",
             ["role", "process"],
         )
-        self.broker_connected = gauge("broker_connected", "1 while this process is connected to the broker.")
+        self.broker_connected = gauge(
+            "broker_connected", "Processes with roles that are connected to the broker; 0: it is lost."
+        )
         self.stream_messages = gauge("stream_messages", "Messages that the stream holds.")
         self.stream_bytes = gauge("stream_bytes", "Bytes that the stream takes up.")
         self.stream_last = gauge("stream_last", "Stream sequence number of the last message that the stream holds.")

@@ -114,10 +114,7 @@ async def connect(url: str, name: str, tls: SSLContext | None = None, inbox: str
     """Connect to the nats-server at `url`; the connection comes back by itself for as long as the process lives.
 
     `url` may name every server of a cluster, by commas: whichever answers will do. `tls` is for a `tls://` address.
-    Answers come to subjects under `inbox`.
-
-    Raises:
-        nats.errors.NoServersError: nothing answers there.
+    Answers come to subjects under `inbox`. Where nothing answers, this waits until something does.
     """
 
     async def on_error(error: Exception) -> None:

@@ -125,7 +125,6 @@ class Look:
 
     async def _at_stream(self) -> None:
         client, metrics = self._parts.client, self._parts.metrics
-        metrics.broker_connected.set(client.is_connected)
         if not client.is_connected:
             return
         found = await stream_figures(client)

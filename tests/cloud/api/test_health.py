@@ -173,6 +173,18 @@ async def test_what_is_behind_is_told_since_when(bench: Bench, figure: Set) -> N
     assert [role["works"] for role in report["roles"]] == [False, False]
 
 
+async def test_that_nobody_sends_messages_is_told_before_one_is_overdue(bench: Bench, figure: Set) -> None:
+    """A page of its own hears who does each role's work: without a notifier the next alarm would reach nobody."""
+    all_is_well(bench, figure)
+    figure("role_answers", 1, role="notify")
+    assert (await asked(bench))["troubles"] == []
+    figure("role_answers", 0, role="notify")
+    report = await asked(bench)
+    assert report["watching"] is False
+    assert told(report) == [("fault", "role", "notify")]
+    assert report["troubles"][0]["text"]["en"] == "Nobody sends messages to people"
+
+
 async def test_a_gateway_that_is_there_but_not_in_order(bench: Bench, figure: Set) -> None:
     """Silence is a fault; clock, certificate, plant file and disagreement are warnings."""
     all_is_well(bench, figure)
