@@ -16,9 +16,10 @@ from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.gateways import ask_rebirth
 from tocsin_cloud.adapters.snapshot import load
 from tocsin_cloud.adapters.sql import models as sql
+from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import STREAM, publish_tick
 from tocsin_cloud.loops.disagreeing import Standing, untold
-from tocsin_cloud.loops.rebuilding import KEPT, Recorded, as_recorded
+from tocsin_cloud.loops.rebuilding import KEPT, Recorded, as_recorded, recorded
 from tocsin_core import engine
 from tocsin_core.clock import SystemClock
 from tocsin_core.lifecycle import Event, Phase
@@ -223,3 +224,25 @@ def test_a_shelf_that_a_clock_ahead_wrote_lasts_no_longer_than_one_may() -> None
     assert not result.transitions
     _, result = engine.step(state, rules, Frame.empty(), [], START_NS + longest_ns)
     assert [each.event for each in result.transitions] == [Event.UNSHELVE]
+
+
+@on_both
+def test_what_stands_is_not_hidden_by_what_a_clock_ahead_dated_later(sql_url: URL) -> None:
+    """It was raised after the clock had been set back, and what had returned before is of a later hour."""
+    stands = sql.Occurrence(**OCCURRENCE, id="stands", alarm="P0/H", raised_ns=START_NS)
+    stands.phase = Phase.ACKNOWLEDGED.text
+    over = sql.Occurrence(**OCCURRENCE, id="over", alarm="P0/H", raised_ns=START_NS + 3000 * SECOND)
+    over.phase, over.returned_ns = Phase.NORMAL.text, START_NS + 3600 * SECOND
+
+    async def story() -> None:
+        database = await Database.open(sql_url)
+        try:
+            async with database.write() as session:
+                session.add_all([stands, over])
+            async with database.read() as session:
+                told = await recorded(session, START_NS)
+            assert [each.id for each in told.occurrences] == ["stands"]
+        finally:
+            await database.close()
+
+    asyncio.run(story())

@@ -131,6 +131,7 @@ def test_alarms_and_silences_are_told_as_ever(
     assert story.read(60.0, 1.0) == [("P1/H", "return")]
     live = story.ears.live
     assert (float(live.value[0]), live.clock_steps_back) == (1.0, 1)
+    assert live.gateways[SITE, GATEWAY].since_ns in range(1, story.now_ns + story.server_ahead_ns)
     assert story.read(60.0) == [("P1/H", "raise")]
     assert story.silence(8) == []
     assert story.silence(3) == [("P1/stale", "raise")]

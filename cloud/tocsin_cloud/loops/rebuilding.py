@@ -37,10 +37,14 @@ class Recorded:
 
 
 async def recorded(session: AsyncSession, since_ns: int) -> Recorded:
-    """Read how the alarms stand, and which have returned since a day before `since_ns`."""
+    """Read how the alarms stand, and which have returned since a day before `since_ns`.
+
+    What stands is the latest of its alarm: a clock that was ahead may have dated later what returned before.
+    """
     of = sql.Occurrence
-    known = (of.phase != Phase.NORMAL.text) | (of.returned_ns > since_ns - LATELY_NS)
-    rows = await session.scalars(select(of).where(known).order_by(of.raised_ns))
+    stands = of.phase != Phase.NORMAL.text
+    known = stands | (of.returned_ns > since_ns - LATELY_NS)
+    rows = await session.scalars(select(of).where(known).order_by(stands, of.raised_ns))
     latest = {row.alarm: row for row in rows}
     return Recorded(list(latest.values()), list(await session.scalars(select(sql.AlarmState))))
 
