@@ -12,14 +12,14 @@ from typing import Any
 from sqlalchemy import select
 
 from tests.cloud.deciding import NEW_SPOOL, DecidingGateway, minutes, pause
-from tests.cloud.rig import GATEWAY, CloudProcess, broker, now_ms, plant_folder
+from tests.cloud.rig import GATEWAY, SITE, CloudProcess, broker, now_ms, plant_folder
 from tests.cloud.test_alarms import Rig
 from tests.support.sqlite import with_tables
 from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.snapshot import earlier
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database
-from tocsin_cloud.adapters.stream import connect, ensure_stream
+from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_tick
 from tocsin_cloud.loops.aside import BESIDE, UNKNOWN
 from tocsin_cloud.loops.delegation import GatewayOrder
 from tocsin_cloud.loops.orders import MOST, OrderParts, keep_ordering, put_orders
@@ -180,6 +180,31 @@ def test_an_order_is_obeyed_here_at_once_and_sent_until_the_gateway_answers(tmp_
             await gateway.read(10.0)
             await committed(r, gateway)
             assert await r.phase() == "normal"
+
+    tell(tmp_path, story)
+
+
+def test_who_is_called_since_a_shelf_ended_is_called_on_when_the_gateway_carries_it_out(tmp_path: Path) -> None:
+    """It was ordered during a cut, and is over when it is heard of there: here nothing moves any more."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.deaf = True
+        async with gateway.connected():
+            await gateway.read(60.0)
+            await committed(r, gateway)
+            answer = await r.command("shelve", duration_s=1)
+
+            async def off_the_shelf() -> bool:
+                await publish_tick(r.client, SITE)
+                return await called(r, "an unacknowledged alarm came off the shelf")
+
+            await soon(off_the_shelf)
+            before = await steps(r)
+            gateway.deaf = False
+            await soon(lambda: order_state(r, answer.id, "done"))
+            assert [decode(body).event for body in gateway.entries.values()] == [Event.RAISE, Event.SHELVE]
+            assert await steps(r) == before
+            assert await called(r, "an unacknowledged alarm came off the shelf")
 
     tell(tmp_path, story)
 
@@ -640,6 +665,11 @@ async def order_state(r: Rig, identity: str, state: str) -> bool:
     async with r.database.read() as session:
         found = await session.scalar(select(sql.GatewayOrder.state).where(sql.GatewayOrder.id == identity))
     return found == state
+
+
+async def called(r: Rig, reason: str) -> bool:
+    """Whether somebody is to be called for that reason."""
+    return reason in [message.reason for message in await r.all(sql.Message) if message.state == "pending"]
 
 
 async def phase_is(r: Rig, phase: str) -> bool:

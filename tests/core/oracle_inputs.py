@@ -49,6 +49,7 @@ class Say:
     once: bool
     out_of_service: bool
     suppressed: bool
+    who: str
     answers: bool
 
     def given(self, rules: Rules, state: State, now_ns: int) -> Told:
@@ -67,7 +68,7 @@ class Say:
             once=self.once,
             out_of_service=self.out_of_service,
             suppressed=self.suppressed,
-            who="wang",
+            who=self.who,
             reason="told",
             answers=self.answers,
         )
@@ -111,6 +112,7 @@ says = st.builds(
     once=st.booleans(),
     out_of_service=st.booleans(),
     suppressed=st.booleans(),
+    who=st.sampled_from(["wang", "wang", ""]),
     answers=st.booleans(),
 )
 hands = st.builds(

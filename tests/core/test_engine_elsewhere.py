@@ -160,6 +160,9 @@ def life(seed: int, plant_of_dice: Callable[[Random], Plant], rounds: Callable[.
             while waiting and link in ways:
                 arrive()
     pair.heal()
+    # A shelf whose time was up when its order arrived ends with the next tick there.
+    pair.tick(pair.now_ns + 1)
+    pair.heal()
     return pair
 
 
@@ -394,6 +397,52 @@ def test_a_shelf_that_is_over_is_not_begun_again_by_an_older_word() -> None:
     pair.heal()
     pair.assert_alike()
     assert [t.event.text for t in pair.at_cloud] == ["shelve", "unshelve", "raise"]
+
+
+def test_a_shelf_of_this_end_that_is_over_is_not_begun_again_by_the_answer() -> None:
+    """Ordered during a cut it ended here in time, and people are being called: the gateway carries it out later."""
+    pair = Pair.of(HIGH)
+    pair.read(at(0, 60.0))
+    pair.heal()
+    pair.ask(Command(Verb.SHELVE, 0, START_NS + SECOND, "li", "repair", 0, START_NS + 4 * SECOND))
+    pair.tick(START_NS + 5 * SECOND)
+    pair.heal()
+    pair.tick(START_NS + 6 * SECOND)
+    pair.heal()
+    pair.assert_alike()
+    assert [t.event.text for t in pair.at_gateway] == ["raise", "shelve", "unshelve"]
+    assert [(t.event.text, t.time_ns) for t in pair.at_cloud] == [(t.event.text, t.time_ns) for t in pair.at_gateway]
+
+
+def test_a_shelf_of_the_gateway_that_ends_takes_none_off_that_was_ordered_since() -> None:
+    """Nobody asked for its end: the order that is on its way counts, and nobody is called meanwhile."""
+    pair = Pair.of(HIGH)
+    pair.read(at(0, 60.0))
+    pair.heal()
+    pair.press(Command(Verb.SHELVE, 0, START_NS + SECOND, "wang", "there", 0, START_NS + 4 * SECOND))
+    ordered = Command(Verb.SHELVE, 0, START_NS + 2 * SECOND, "li", "repair", 0, START_NS + 600 * SECOND)
+    pair.ask(ordered)
+    pair.tick(START_NS + 5 * SECOND)
+    pair.heal()
+    pair.assert_alike()
+    assert pair.cloud.shelved_until_ns[0] == ordered.until_ns
+    assert [t.event.text for t in pair.at_gateway] == ["raise", "shelve", "unshelve", "shelve"]
+    assert [t.event.text for t in pair.at_cloud] == ["raise", "shelve"]
+
+
+def test_a_shelf_that_ends_as_it_is_answered_ends_by_the_clock() -> None:
+    """The answer is taken in before the clock: it is no unshelving by who shelved it."""
+    pair = Pair.of(HIGH)
+    pair.read(at(0, 60.0))
+    pair.heal()
+    pair.ask(Command(Verb.SHELVE, 0, START_NS + SECOND, "li", "repair", 0, START_NS + 4 * SECOND))
+    pair.arrive_down()
+    pair.now_ns = START_NS + 5 * SECOND
+    pair.arrive_up()
+    assert [(t.event.text, t.time_ns, t.who) for t in pair.at_cloud[1:]] == [
+        ("shelve", START_NS + SECOND, "li"),
+        ("unshelve", START_NS + 4 * SECOND, ""),
+    ]
 
 
 def test_entries_that_are_missing_are_made_up_for_by_the_next() -> None:

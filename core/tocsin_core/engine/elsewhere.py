@@ -85,9 +85,9 @@ def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) 
     if rules.family[number] == Family.STALE:
         # Silence is each end's own business.
         return
-    if told.answers:
-        row = state.commanded_ns[number]
-        row[row == told.time_ns] = 0
+    row = state.commanded_ns[number]
+    answered = row == told.time_ns if told.answers else row < 0
+    row[answered] = 0
     if told.event is Event.RAISE or told.onset_ns >= max(1, state.onset_ns[number]):
         if state.elsewhere[number] != HERE:
             state.elsewhere[number] = ELSEWHERE
@@ -98,15 +98,18 @@ def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) 
             state.told_ns[number] = max(until_ns, int(state.time_ns[rules.point[number]]))
         transitions += made
         transitions += end_shelves(state, rules, [each for each in made if each.event in (Event.RAISE, *TURNS)])
-    for event in _hide(state, rules, told):
+    for event in _hide(state, rules, told, shelved_here=bool(answered[Aspect.SHELF])):
         transitions.append(move(state, number, event, told.time_ns, told.value, who=told.who, reason=told.reason))
 
 
 def _stands(state: State, told: Told, aspect: Aspect) -> bool:
-    """Whether what this end has on `aspect` is kept against what is told: it has not been answered, or decides."""
+    """Whether what this end has on `aspect` is kept against what is told: it has not been answered, or decides.
+
+    That a shelf ended for which nobody asked is no command, and overtakes none.
+    """
     commanded_ns = int(state.commanded_ns[told.definition, aspect])
     if told.event is not None and ASPECT.get(told.event) is aspect:
-        return commanded_ns > told.time_ns
+        return commanded_ns > (told.time_ns if told.who or told.answers else 0)
     return commanded_ns > 0 or (aspect is not Aspect.ANSWER and state.elsewhere[told.definition] == HERE)
 
 
@@ -155,16 +158,18 @@ def _step(state: State, rules: Rules, told: Told, event: Event) -> Transition:
     return move(state, number, event, time_ns, value, **said)
 
 
-def _hide(state: State, rules: Rules, told: Told) -> Iterator[Event]:
+def _hide(state: State, rules: Rules, told: Told, *, shelved_here: bool) -> Iterator[Event]:
     """Take over what hides the alarm, one thing after the other.
 
-    A shelf whose time is up is begun by the word that tells of its beginning alone. By design that is only what can be
-    suppressed here: of the rest nobody would end it when this end decides again.
+    A shelf whose time is up is begun by the word that tells of its beginning alone, and not by one that answers the
+    order of this end (`shelved_here`): here it was begun when it was ordered, and who is called since it ended is called
+    on. By design that is only what can be suppressed here: of the rest nobody would end it when this end decides again.
     """
     number = told.definition
     if not _stands(state, told, Aspect.SHELF):
-        wanted_ns = told.until_ns if told.event is Event.SHELVE or told.until_ns > state.now_ns else 0
         until_ns = int(state.shelved_until_ns[number])
+        begins = told.event is Event.SHELVE and not (shelved_here and not until_ns)
+        wanted_ns = told.until_ns if begins or told.until_ns > state.now_ns else 0
         if wanted_ns and (wanted_ns, told.once) != (until_ns, state.shelved_once[number]):
             put_on_shelf(state, number, wanted_ns, once=told.once)
             yield Event.SHELVE
