@@ -266,22 +266,31 @@ class Hands:
         return self.s
 
 
-def test_a_button_that_is_held_down_for_long_is_stuck() -> None:
-    """That is told until it comes up, and it acknowledges once only; a reading that fails in between is no press."""
-    clock, presses = Hands(), list[str]()
-    told = {"id": "ACK", "modbus": Modbus(), "address": 3}
-    button = PushButton(Button.model_validate(told), clock, presses.append)
+class Pressed:
+    """A push-button that is read by hand, a second apart; `presses` are those that it told."""
 
-    def read(*, down: bool | None) -> str:
-        request = button.request()
+    def __init__(self) -> None:
+        """Read nothing yet."""
+        self.clock, self.presses = Hands(), list[str]()
+        told = {"id": "ACK", "modbus": Modbus(), "address": 3}
+        self._button = PushButton(Button.model_validate(told), self.clock, self.presses.append)
+
+    def read(self, *, down: bool | None) -> str:
+        """One reading, None where there is no answer; what is wrong with it then."""
+        request = self._button.request()
         assert request is not None
         reply = np.array([down]) if down is not None else 24
-        button.note(request, Answer(reply, "" if down is not None else "no answer"))
-        assert button.request() is None
-        button.finish()
-        clock.s += 1.0
-        return button.figures.reason
+        self._button.note(request, Answer(reply, "" if down is not None else "no answer"))
+        assert self._button.request() is None
+        self._button.finish()
+        self.clock.s += 1.0
+        return self._button.figures.reason
 
+
+def test_a_button_that_is_held_down_for_long_is_stuck() -> None:
+    """That is told until it comes up, and it acknowledges once only; a reading that fails in between is no press."""
+    button = Pressed()
+    read, presses = button.read, button.presses
     assert [read(down=down) for down in (False, True, None, True)] == ["", "", "no answer", ""]
     assert presses == []
     reasons = [read(down=True) for _ in range(40)]
@@ -293,6 +302,17 @@ def test_a_button_that_is_held_down_for_long_is_stuck() -> None:
     assert presses == ["ACK"]
     assert [read(down=down) for down in (True, True)] == ["", ""]
     assert presses == ["ACK", "ACK"]
+
+
+def test_a_button_whose_unit_was_away_must_be_let_go_first() -> None:
+    """What an input says whose unit has just got its power back, or what jammed meanwhile, nobody has pressed."""
+    button = Pressed()
+    for down in (False, None, None, True, True, True):
+        button.read(down=down)
+    assert button.presses == []
+    for down in (False, None, True, True):
+        button.read(down=down)
+    assert button.presses == ["ACK"]
 
 
 async def known(switches: list[Switch], *, on: bool) -> None:

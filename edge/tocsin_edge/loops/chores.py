@@ -176,6 +176,8 @@ class ButtonFigures:
 class PushButton(Chore):
     """One push-button: being pressed in two readings in a row, after it was not, is one press.
 
+    Where two readings in a row fail, whether it was up before is not known any more.
+
     Held down for longer than a hand holds a button it is stuck, which is told; it does not press again by that.
     """
 
@@ -206,6 +208,8 @@ class PushButton(Chore):
         self._asked = True
         self._failed = answer.reason
         if isinstance(answer.reply, int):
+            # A unit that gets its power back may read as pressed; one failure in the middle of a press is borne.
+            self._armed &= self._last is not None
             self._last = None
             return
         word = int(answer.reply[0])
