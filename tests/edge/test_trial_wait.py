@@ -8,10 +8,12 @@ from typing import Any, Final, cast
 
 import pytest
 
+from tocsin_core.plant.model import UplinkBroker
 from tocsin_edge.adapters.opening import Opened
 from tocsin_edge.adapters.versions import FOLDER, Versions
 from tocsin_edge.loops import managed
 from tocsin_edge.loops.managed import Managed
+from tocsin_edge.loops.trial import Before
 
 TRIAL_S: Final = 3.0
 
@@ -89,3 +91,26 @@ def test_a_kept_version_that_breaks_what_opens_it_ends_no_gateway(
     # Who asks how it stands waits for no disk, and is answered where that fails.
     (tmp_path / FOLDER).rename(tmp_path / "gone")
     assert found.status()["good"] == [2, 1]
+
+
+def test_a_version_with_another_broker_must_reach_it_though_the_link_was_just_down() -> None:
+    """What came over a link that broke since shows nothing: kept, it would cut the gateway off for good."""
+    here, there = (UplinkBroker(host=host, port=1883) for host in ("here", "there"))
+    connected: list[UplinkBroker] = []
+
+    def missing(broker: UplinkBroker) -> tuple[str, ...]:
+        before = Before(report, cast("Any", settings(broker)), lambda: connected[0] if connected else None, TRIAL_S)
+        before.changed()
+        return before.missing()
+
+    def settings(broker: UplinkBroker) -> SimpleNamespace:
+        return SimpleNamespace(devices=(), gateway=SimpleNamespace(uplink=broker))
+
+    report = cast("Any", SimpleNamespace(
+        now_ms=lambda: 10**12, settings=settings(here), alarms=SimpleNamespace(in_force=()),
+        spool=SimpleNamespace(trouble="", committed_ms=None), progress=SimpleNamespace(stalled=tuple),
+    ))  # fmt: skip
+    assert missing(here) == ()
+    assert missing(there) == ("no connection to there:1883",)
+    connected.append(there)
+    assert missing(there) == ()

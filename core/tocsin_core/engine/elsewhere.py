@@ -162,8 +162,9 @@ def _hide(state: State, rules: Rules, told: Told, *, shelved_here: bool) -> Iter
     """Take over what hides the alarm, one thing after the other.
 
     A shelf whose time is up is begun by the word that tells of its beginning alone, and not by one that answers the
-    order of this end (`shelved_here`): here it was begun when it was ordered, and who is called since it ended is called
-    on. By design that is only what can be suppressed here: of the rest nobody would end it when this end decides again.
+    order of this end (`shelved_here`): here it was begun when it was ordered, and whoever is called since it ended is
+    to be called on. By design that is only what can be suppressed here: of the rest nobody would end it when this end
+    decides again.
     """
     number = told.definition
     if not _stands(state, told, Aspect.SHELF):

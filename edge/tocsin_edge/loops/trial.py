@@ -30,8 +30,9 @@ class Before:
     """How things were when it was made; once they have `changed`, `missing` tells what was well then and is not now.
 
     Every point that was not bad, and still is in the plant, has to be read anew and not be bad; nothing may stand
-    still; each output and push-button that did as it should has to do so; where there was a connection there has to be
-    one to the broker that is set now, and where the database took readings it has to take them again.
+    still; each output and push-button that did as it should has to do so; where there was a connection, or the broker
+    is another one, there has to be one to the broker that is set now, and where the database took readings it has to
+    take them again.
     """
 
     def __init__(
@@ -42,7 +43,8 @@ class Before:
         self._connected_to = connected_to
         self._broker = after.gateway.uplink
         self._changed_ms = report.now_ms()
-        self._was_connected = connected_to() is not None
+        # Whatever came from above came over a link: that this broke since says nothing for another broker.
+        self._needs_broker = connected_to() is not None or self._broker != report.settings.gateway.uplink
         self._was_committing = self._changed_ms - (report.spool.committed_ms or 0) < RECENT_MS
         self._took = not report.spool.trouble
         enough_ns = trial_s * NS_PER_S / LEAST_READINGS
@@ -71,7 +73,7 @@ class Before:
         lacks = [f"{what} stands still" for what in report.progress.stalled()]
         if self._took and report.spool.trouble:
             lacks.append(f"the disk takes nothing: {report.spool.trouble}")
-        if self._was_connected and self._connected_to() != self._broker:
+        if self._needs_broker and self._connected_to() != self._broker:
             lacks.append(f"no connection to {self._broker.host}:{self._broker.port}")
         elif self._was_committing and (report.spool.committed_ms or 0) <= self._changed_ms:
             lacks.append("the database takes nothing")
