@@ -18,6 +18,8 @@ OBEYED: Final = "carried out before"
 """The refusal of an order that came again after it was carried out and answered: its answer was lost."""
 
 SHOWN: Final = 80
+# Characters, of which plant files have at most 129. PostgreSQL puts no more than 2,704 bytes into an index.
+LONGEST_ALARM: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,13 @@ def _text(value: object) -> str:
     return value
 
 
+def _alarm(value: object) -> str:
+    alarm = _text(value)
+    if len(alarm) > LONGEST_ALARM:
+        raise ValueError
+    return alarm
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError  # noqa: TRY004
@@ -280,7 +289,7 @@ def _verb(value: object) -> Verb:
 
 
 _ENTRY: Final[dict[str, Callable[[Any], Any]]] = {
-    "alarm": _text,
+    "alarm": _alarm,
     "event": _event,
     "time_ns": _time,
     "phase": _phase,

@@ -5,19 +5,26 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from hashlib import sha256
 from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.engine import URL
 
 from tests.cloud.ears import MOST, Ears, plant
 from tests.cloud.rig import columns
+from tests.support.database import tell
 from tests.support.hostile import MESSAGES, NOW_MS, NOW_NS, Said
 from tests.support.need import ROOT
+from tests.support.postgres import on_both
 from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
 from tocsin_cloud.adapters.stream import Message, Position, is_data
 from tocsin_cloud.loops.journal import Batch, Journal
+from tocsin_core.foreign import LONGEST_TEXT
+from tocsin_core.journal import LONGEST_ALARM, Entry, encode
+from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.owned import fingerprints, packed
 from tocsin_core.rules import compile_rules
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric, EdgeSession, JournalNumbers
@@ -110,6 +117,27 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio
         opened = runner.run(Database.open(sqlite_url(tmp_path_factory.mktemp("sql") / "db")))
         yield runner, opened
         runner.run(opened.close())
+
+
+@on_both
+@pytest.mark.parametrize("length", [LONGEST_ALARM, LONGEST_TEXT])
+def test_no_alarm_is_too_long_for_a_database(sql_url: URL, length: int) -> None:
+    """A server takes nothing of so many bytes into an index: what is longer is none, and counted."""
+    # Such as no server makes smaller.
+    name = "".join(sha256(bytes([n])).hexdigest() for n in range(64))[: length - 3]
+    entry = Entry(f"{name}/HH", Event.RAISE, NOW_NS, Phase.UNACKNOWLEDGED, NOW_NS)
+    payload = Payload(timestamp=NOW_MS, seq=2)
+    payload.metrics.add(name=codec.JOURNAL_FIRST, timestamp=NOW_MS, datatype=DataType.UINT64, long_value=1)
+    payload.metrics.add(name=codec.JOURNAL_ENTRY, timestamp=NOW_MS, datatype=DataType.BYTES, bytes_value=encode(entry))
+
+    async def story(database: Database) -> None:
+        batch = hear(Ears(database), [*births(), Said("spBv1.0/site/NDATA/gw", payload.SerializeToString())])
+        (words,) = batch.words
+        assert (len(words.aside), words.lost) == ((1, 0) if length == LONGEST_ALARM else (0, 1))
+        async with database.write() as session:
+            await Journal(plant(), compile_rules(plant()), 0).record(session, batch, 0, NOW_NS)
+
+    tell(sql_url, story)
 
 
 class UndoneError(Exception):
