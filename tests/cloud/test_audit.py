@@ -124,6 +124,15 @@ TAMPERED = {
     "moved to the end": ("UPDATE audit SET seq = 10 WHERE seq = 5", "moved", 5),
     "moved and altered": ("UPDATE audit SET seq = 10, who = 'li' WHERE seq = 5", "missing", 5),
     "relinked": ("UPDATE audit SET previous = 'x' WHERE seq = 2", "altered", 2),
+    "moved before the first": ("UPDATE audit SET seq = -1 WHERE seq = 1", "moved", 1),
+    "put before the first": (
+        (
+            "INSERT INTO audit SELECT -7, at_ns, 'li', role, origin, action, target, outcome, detail, previous, hash"
+            " FROM audit WHERE seq = 1"
+        ),
+        "foreign",
+        -7,
+    ),
     "head set back": ("UPDATE audit_head SET seq = 8, hash = (SELECT hash FROM audit WHERE seq = 8)", "foreign", 9),
     "head changed": ("UPDATE audit_head SET hash = 'x'", "replaced", 9),
 }

@@ -39,12 +39,11 @@ async def append(session: AsyncSession, at_ns: int, actor: Actor, deed: Deed) ->
     return link
 
 
-async def entries(session: AsyncSession, after: int = 0) -> AsyncIterator[tuple[Entry, str]]:
-    """Every entry after number `after`, in order, with the hash that is kept of it."""
+async def entries(session: AsyncSession, after: int | None = None) -> AsyncIterator[tuple[Entry, str]]:
+    """Every entry, or every one after number `after`, in order, with the hash that is kept of it."""
+    query = select(sql.Audit).order_by(sql.Audit.seq).limit(CHUNK)
     while True:
-        rows = (
-            await session.scalars(select(sql.Audit).where(sql.Audit.seq > after).order_by(sql.Audit.seq).limit(CHUNK))
-        ).all()
+        rows = (await session.scalars(query if after is None else query.where(sql.Audit.seq > after))).all()
         for row in rows:
             yield _entry(row), row.hash
         if len(rows) < CHUNK:

@@ -129,6 +129,9 @@ class Break:
 
 def flaw(last: Link, entry: Entry, hashed: str) -> Break | None:
     """Return what is wrong with `entry`, kept with the hash `hashed`, as the one that follows `last`."""
+    if entry.seq <= START.seq:
+        told = f"entry {entry.seq} stands before the first: it did not come in by the log's own way"
+        return Break(BreakKind.FOREIGN, entry.seq, told)
     if entry.seq != last.seq + 1:
         gone = (
             f"entry {last.seq + 1} is"
