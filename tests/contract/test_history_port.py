@@ -334,6 +334,8 @@ def test_limit_and_span_hold(store: Store) -> None:
 def test_names_of_points_are_free(store: Store) -> None:
     """Whatever a stranger calls a point, its readings are its own."""
     names = ["a b,c=d", 'q"uote', "back\\slash\\", "line\nbreak", "氨 储罐", "100%", "${x}", "#", "a/b/c", "{}"]
+    # What ends a line for Python, and for nobody else.
+    names += ["\N{LINE SEPARATOR}", "next\x85line"]
 
     async def story(history: History) -> None:
         for number, name in enumerate(names):

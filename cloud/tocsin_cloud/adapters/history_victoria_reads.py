@@ -158,7 +158,7 @@ class VictoriaReads:
         """Add what is stored of the fields of `into`."""
         selector = f'{{__name__=~"{measurement}_({"|".join(into)})({LARGER})?",{matcher}}}'
         asked = {"match[]": selector, "start": _s(span[0]), "end": _s(span[1] - 1)}
-        for line in (await self._server.ask("export", asked)).splitlines():
+        for line in (await self._server.ask("export", asked)).encode().splitlines():
             series = json.loads(line)
             name = series["metric"]["__name__"].removeprefix(f"{measurement}_")
             times, values = into[re.sub(f"{LARGER}$", "", name)]
