@@ -5,6 +5,7 @@ import os
 import urllib.error
 import urllib.request
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,15 +42,31 @@ def asked(address: str) -> Report:
         with error:
             if error.code in (401, 403):
                 raise typer.BadParameter(f"{address} does not take the token ({error.code})") from error
-            return _not_running(address, f"it answers with {error.code}")
+            reason = _reason(error)
+            if reason is None:
+                return _not_running(address, f"it answers with {error.code}")
+            text = {"zh": f"云端未就绪：{reason}", "en": f"The cloud side is not ready: {reason}"}
+            return _without_report(address, text, running=True)
     except (OSError, ValueError) as error:
         return _not_running(address, f"nobody answers there: {getattr(error, 'reason', None) or error}")
 
 
 def _not_running(address: str, reason: str) -> Report:
     text = {"zh": f"云端没有回应：{reason}", "en": f"The cloud side does not answer: {reason}"}
+    return _without_report(address, text, running=False)
+
+
+def _without_report(address: str, text: dict[str, str], *, running: bool) -> Report:
     trouble = {"severity": "fault", "kind": "not-ready", "subject": "", "since": None, "text": text}
-    return {"cloud": address, "running": False, "watching": False, "troubles": [trouble]}
+    return {"cloud": address, "running": running, "watching": False, "troubles": [trouble]}
+
+
+def _reason(error: urllib.error.HTTPError) -> str | None:
+    """Why the cloud side makes no report now (its database is away); None where somebody else answers there."""
+    try:
+        return str(json.loads(error.read())["detail"]) if error.code == HTTPStatus.SERVICE_UNAVAILABLE else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _token() -> str:
@@ -69,7 +86,7 @@ def screen(found: Report) -> list[str]:
     head = "the plant is watched" if found["watching"] else "THE PLANT IS NOT WATCHED AS IT SHOULD BE"
     lines = [f"cloud side {found['cloud']}: {head if found['running'] else 'DOES NOT RUN'}"]
     lines += [_trouble(trouble, found) for trouble in found["troubles"]]
-    if not found["running"]:
+    if "roles" not in found:
         return lines
     lines += [_role(role) for role in found["roles"]]
     lines.append(

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from tests.cloud.api.conftest import Bench
 from tests.cloud.api.stand_ins import START_NS, occurrence
+from tests.support.database import failing
 from tests.support.ports import free_port
 from tocsin_cli.status import status as status_verb
 from tocsin_cloud.api.model import rfc3339
@@ -242,6 +243,19 @@ async def test_one_screen_says_what_is_not_watched_and_since_when(bench: Bench, 
         assert trouble.endswith(" UTC (5 min)")
         whole = await status(address, "--json", token=token)
         assert json.loads(whole.stdout)["troubles"][0]["kind"] == "gateway-away"
+
+
+async def test_a_cloud_side_whose_database_is_away_runs_and_does_not_watch(bench: Bench) -> None:
+    """It makes no report then, and says why: exit 1, not the 2 of one where nobody answers."""
+    async with serving(bench.app, "127.0.0.1", 0) as (host, port):
+        with failing(bench.database):
+            away = await status(f"http://{host}:{port}", token=bench.tokens["regulator"])
+    # What the server in this process logs comes before.
+    head, trouble = away.stdout.splitlines()[-2:]
+    assert away.exit_code == 1
+    assert head.endswith("THE PLANT IS NOT WATCHED AS IT SHOULD BE")
+    assert "The cloud side is not ready: " in trouble
+    assert "The database is away" in trouble
 
 
 async def test_who_may_not_ask_and_who_does_not_answer(bench: Bench) -> None:
