@@ -214,6 +214,8 @@ def test_after_the_clock_was_set_back_alarms_go_on_from_where_they_stood() -> No
     shelve = Command(Verb.SHELVE, 1, ahead_ns, "li", "being repaired", until_ns=ahead_ns + 600 * SECOND)
     state, _ = engine.step(state, rules, frame, [shelve], ahead_ns)
     state = engine.set_back(state, rules, START_NS)
+    order = shelve._replace(verb=Verb.UNSHELVE, at_ns=START_NS + SECOND)
+    assert (engine.overtaken(state, order), engine.overtaken(state, order._replace(at_ns=START_NS))) == (False, True)
     told = []
     for second, value in enumerate([1.0, 11.0], 1):
         now_ns = START_NS + second * SECOND
