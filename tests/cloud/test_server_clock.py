@@ -230,6 +230,8 @@ def test_a_server_that_is_a_year_ahead_forgets_nothing(tmp_path: Path) -> None:
         assert await forgets() == (False, 1)
         assert await forgets("a", "b", behind_s=year_s) == (False, 1)
         assert await forgets("c", "b") == (True, 0)
+        hands.move(HEARD_S)
+        assert await forgets() == (False, 0)
         await history.close()
 
     asyncio.run(story())

@@ -20,6 +20,7 @@ from tocsin_core.plant.definition import Suppressor
 from tocsin_core.plant.point import ModeSource
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, I64, U8, Frame
 from tocsin_core.rules import Rules, compile_rules
+from tocsin_core.special import computed as special
 
 Row = tuple[int, float, float] | tuple[int, float, float, int]
 """Point, second, value, and where it is not good its quality."""
@@ -276,8 +277,10 @@ def test_readings_of_one_moment_are_computed_one_after_the_other() -> None:
     assert computed.time_ns.tolist() == [START_NS, START_NS + 1, START_NS + 2, START_NS + 8 * SECOND]
 
 
-def test_four_blue_points_make_a_yellow_pond() -> None:
-    """GB 39496-2020 5.5.4, reading by reading."""
+@pytest.mark.parametrize("seats", [1, 10, special.MOST_SEATS])
+def test_four_blue_points_make_a_yellow_pond(monkeypatch: pytest.MonkeyPatch, seats: int) -> None:
+    """GB 39496-2020 5.5.4, reading by reading, however many are graded in one go."""
+    monkeypatch.setattr(special, "MOST_SEATS", seats)
     blue = [[replace(definition(f"P{i}", AlarmKind.BLUE, 10.0))] for i in range(4)]
     grade = Grade(rule="grade", items=(("P0", "P1", "P2", "P3"),))
     kinds = [definition("C", AlarmKind.BLUE, 1.0), definition("C", AlarmKind.YELLOW, 2.0)]
