@@ -183,6 +183,18 @@ def test_a_host_with_a_reorder_timeout_waits_for_what_others_came_before() -> No
     assert peer.host.overdue(NOW + 2 * wait_ns) == []
 
 
+def test_a_host_whose_clock_was_set_back_waits_no_longer() -> None:
+    """Else no gap would ask for a rebirth until the clock has come to where it was."""
+    peer, wait_ns = Peer(), 2_000_000_000
+    peer.host = HostSession(peer.resolve, wait_ns)
+    peer.born(put("m", DataType.FLOAT, alias=1, float_value=0.0))
+    value = put(None, alias=1, float_value=1.0)
+    assert not peer.say("NDATA", value, seq=9).rebirth
+    assert not peer.say("NDATA", value, seq=10, now_ns=NOW - readings.AHEAD_NS).rebirth
+    assert peer.say("NDATA", value, seq=11, now_ns=NOW - 3600 * wait_ns).rebirth
+    assert not peer.say("NDATA", value, seq=12, now_ns=NOW - 3600 * wait_ns).rebirth
+
+
 def test_a_birth_that_a_server_held_up_does_not_count() -> None:
     """The birth of an earlier session after a later one's is told and ignored; one that comes again, newer, counts.
 
