@@ -21,6 +21,7 @@ from tocsin_core.registers import (
     compile_plan,
     parse_profile,
 )
+from tocsin_core.registers.profile import BCD, FLOATS, REGISTER_BITS
 
 app = typer.Typer(help="Register maps of instruments.")
 
@@ -125,6 +126,38 @@ def _rules(profile: Profile) -> Iterator[str]:
             yield _rule(rule)
 
 
+def _never(profile: Profile) -> Iterator[str]:
+    """What the profile looks for and no register of its form can hold: a fault that would never be seen."""
+    for run in _runs(profile):
+        codes = [raw for one in run.specs[0].invalid or () for raw in one.raw if isinstance(raw, int)]
+        yield from (f"{run.name} is {code}" for code in codes if not _holds(run.specs[0], code))
+    for rule in profile.status:
+        status = profile.values[rule.value]
+        if rule.bit is not None:
+            yield from () if _holds(status, 1 << rule.bit) else (f"{rule.value} has bit {rule.bit}",)
+        elif rule.mask is None:
+            yield from (f"{rule.value} is {code}" for code in rule.codes if not _holds(status, code))
+        else:
+            masked = (code for code in rule.codes if code & ~rule.mask or not _holds(status, code))
+            yield from (f"{rule.value} & 0x{rule.mask:X} is {code}" for code in masked)
+
+
+def _bounds(spec: RegisterValue) -> tuple[int, int]:
+    """The least number that the registers of a value can be read as, signed or not, and the one after the largest."""
+    if spec.type in BCD:
+        return 0, 10 ** (spec.words * REGISTER_BITS // 4)
+    if spec.type == "bool":
+        return 0, 2
+    low, high = spec.bits or (0, spec.words * REGISTER_BITS - 1)
+    size = 1 << high - low + 1
+    return -size // 2, size
+
+
+def _holds(spec: RegisterValue, code: int) -> bool:
+    least, beyond = _bounds(spec)
+    return spec.type in FLOATS or least <= code < beyond
+
+
 def _limits(profile: Profile) -> str:
     limits = profile.limits
     found = [f"{limits.registers} registers or {limits.bits} bits a request"]
@@ -144,6 +177,8 @@ def _tell(file: str, profile: Profile, plan: ReadPlan) -> None:
         typer.echo(f"  {line}")
     for rule in _rules(profile):
         typer.echo(f"  {rule}")
+    for what in _never(profile):
+        typer.echo(f"  never: {what}")
     typer.echo(f"  values {len(profile.values)}, requests to read them all {len(plan.requests)}")
 
 
@@ -154,7 +189,7 @@ def _json(file: str, profile: Profile, plan: ReadPlan) -> dict[str, Any]:
     }
     head = profile.model_dump(mode="json", include={"vendor", "model", "trust", "source", "caveats", "limits"})
     requests = [{"function": r.function, "address": r.address, "count": r.count} for r in plan.requests]
-    return {"file": file, "ok": True, **head, "values": values, "requests": requests}
+    return {"file": file, "ok": True, **head, "values": values, "requests": requests, "never": [*_never(profile)]}
 
 
 def _load(file: Path) -> Profile:

@@ -75,6 +75,24 @@ def test_every_mistake_has_file_and_line(tmp_path: Path) -> None:
     assert lines[4] == f"{DEVICES / 'keller-33x.yaml'}: Keller 33X / 35X (series 30)"
 
 
+def test_what_no_register_can_hold_is_told(tmp_path: Path) -> None:
+    """A bit or a code that never comes is a failed instrument read as good; 0x8000 of a signed register does come."""
+    file = tmp_path / "p.yaml"
+    rules = (
+        "  - {value: state, bit: 16, quality: bad, affects: [t]}",
+        "  - {value: state, bit: 15, quality: bad, affects: [t]}",
+        "  - {value: state, is_in: [70000, 65535], quality: bad, affects: [t]}",
+        "  - {value: state, mask: 0xF0, is_in: [0x10, 0x01], quality: bad, affects: [t]}",
+    )
+    more = "  t: {address: 0, type: s16, invalid: {raw: [0x8000, -32768, 65536]}}\n"
+    file.write_text(GOOD.replace("status:", f"{more}status:") + "\n".join(rules) + "\n", encoding="utf-8")
+    told = [line for line in tocsin("profile", "check", str(file)).stdout.splitlines() if "never" in line]
+    never = ["t is 65536", "state has bit 16", "state is 70000", "state & 0xF0 is 1"]
+    assert told == [f"  never: {what}" for what in never]
+    (profile,) = json.loads(tocsin("profile", "check", str(file), "--json").stdout.splitlines()[-1])["profiles"]
+    assert profile["never"] == never
+
+
 def test_the_result_is_one_object(tmp_path: Path) -> None:
     """With --json the last line says the same to a program."""
     file = tmp_path / "p.yaml"
@@ -98,6 +116,7 @@ def test_all_that_is_shipped_passes() -> None:
     """The command holds every profile that comes with Tocsin."""
     done = started("profile", "check", *map(str, sorted(DEVICES.glob("*.yaml"))), "--json")
     assert done.returncode == 0, done.stderr
+    assert not any(profile["never"] for profile in json.loads(done.stdout.splitlines()[-1])["profiles"])
 
 
 @pytest.mark.parametrize("words", [["profile", "check", "nowhere.yaml"], ["profile", "check"]])
