@@ -133,7 +133,8 @@ def test_each_server_takes_its_configuration(
     assert capsys.readouterr().out == path.read_text(encoding="utf-8")
     # Servers and workers are given the one password by the same name.
     given = {str(SERVICES[each]["environment"][VARIABLE]) for each in OURS if each.startswith(("nats-", "worker-"))}
-    assert given == {"${TOCSIN_MQTT_PASSWORD:?set the password of the host over MQTT, letters and digits}"}
+    wanted = "set the password of the host over MQTT, letters and digits, a letter first"
+    assert given == {f"${{TOCSIN_MQTT_PASSWORD:?{wanted}}}"}
     monkeypatch.setenv(VARIABLE, "test")
     checked = subprocess.run([program(), "-t", "-c", str(path)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
