@@ -135,10 +135,11 @@ PUBLISH = 0x30
 
 
 class ForgetfulLink(SlowLink):
-    """One over which the broker's first message with `word` in it does not come, as `lost` tells then."""
+    """One over which the broker's first messages with `word` in them, `most`, do not come, as `lost` counts."""
 
     word = b"/STATE/"
-    lost = False
+    most = 1
+    lost = 0
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, paced: bool) -> None:
         while not paced:
@@ -147,8 +148,8 @@ class ForgetfulLink(SlowLink):
                 packet += await reader.readexactly(1)
             length = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(packet[1:]))
             packet += await reader.readexactly(length)
-            if packet[0] & 0xF0 == PUBLISH and self.word in packet and not self.lost:
-                self.lost = True
+            if packet[0] & 0xF0 == PUBLISH and self.word in packet and self.lost < self.most:
+                self.lost += 1
             else:
                 writer.write(packet)
         await super()._pump(reader, writer, paced=paced)

@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 
 import aiomqtt
+import pytest
 
 from tests.edge.rig import Gateway, Host, Slave, modbus_device, plant
 from tests.edge.send_rig import ForgetfulLink, gateway_here
 from tests.support.nats import nats_broker
 from tests.support.wait import eventually_async
 from tocsin_core.sparkplug import HostState
+from tocsin_edge.loops import send
 from tocsin_edge.loops.primary import PrimaryHost
 
 
@@ -81,8 +83,13 @@ def test_births_wait_for_the_primary_host_and_the_session_ends_with_it(tmp_path:
         gateway.stop()
 
 
-def test_a_state_that_the_broker_did_not_tell_is_asked_for(tmp_path: Path) -> None:
-    """To who subscribes just as it is published nats-server tells neither it nor what is retained."""
+@pytest.mark.parametrize("often", [1, 2 + len(send.ASK_STATES_S)])
+def test_a_state_that_the_broker_did_not_tell_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, often: int
+) -> None:
+    """To who subscribes just as it is published nats-server tells neither it nor what it keeps, however often."""
+    monkeypatch.setattr(send, "ASK_STATES_S", [0.1] * len(send.ASK_STATES_S))
+    monkeypatch.setattr(send, "ASK_AGAIN_S", 0.2)
 
     async def story(port: int) -> None:
         async with Slave({1: 1.5}).serve() as slave, Host(port).listen() as host:
@@ -92,9 +99,10 @@ def test_a_state_that_the_broker_did_not_tell_is_asked_for(tmp_path: Path) -> No
             (data / "gateways" / "gw" / "uplink.yaml").write_text("primary_host: scada\n", encoding="utf-8")
             await say(port, "scada", online=True, time_ms=1000)
             link = ForgetfulLink(port, bytes_per_s=10**9)
+            link.most = often
             async with link.open(), gateway_here(folder, data, link.port):
                 await eventually_async(lambda: len(host.batches) > 3)
-            assert link.lost
+            assert link.lost == often
 
     with nats_broker(tmp_path) as broker:
         asyncio.run(story(broker.mqtt))
