@@ -397,6 +397,30 @@ def test_an_answer_given_after_a_restart_reaches_a_gateway_whose_plant_file_diff
     asyncio.run(run())
 
 
+def test_what_is_shown_again_here_is_shown_again_at_a_gateway_whose_plant_file_differs(tmp_path: Path) -> None:
+    """Hidden there its siren would be still, and once the files are alike its next word would hide it here again."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        gateway.differs = True
+        async with gateway.connected():
+            at_ns = SystemClock().now_ns()
+            await gateway.ask(Verb.SHELVE, reason="there", until_ns=at_ns + minutes(10))
+            await gateway.ask(Verb.OUT_OF_SERVICE, reason="there")
+            await committed(r, gateway)
+            assert [event for event, _ in await steps(r)] == ["shelve", "out-of-service"]
+            for verb in ("unshelve", "in-service"):
+                answer = await r.command(verb)
+                await soon(lambda: order_state(r, answer.id, "done"))  # noqa: B023 -- awaited at once
+        gateway.differs = False
+        async with gateway.connected():
+            await gateway.read(60.0)
+            await committed(r, gateway)
+            (raised,) = await r.all(sql.Occurrence)
+            assert (raised.phase, raised.suppressed) == ("unacknowledged", False)
+
+    tell(tmp_path, story)
+
+
 def test_a_limit_that_is_stricter_here_counts_before_the_gateway_has_it(tmp_path: Path) -> None:
     """The readings raise it here; what the gateway raises later by its own limit is the same, and is answered there."""
 

@@ -31,6 +31,7 @@ MOST_UNKNOWN: Final = 1000
 
 FROM_BEFORE: Final = "from before the gateway decided"
 ANSWERED: Final = "acknowledged before the gateway raised it"
+_TOLD_ALL_THE_SAME: Final = (Verb.ACKNOWLEDGE, Verb.UNSHELVE, Verb.IN_SERVICE)
 _ANSWERS: Final = (Verb.ACKNOWLEDGE, Verb.UNACKNOWLEDGE, Verb.RESET)
 _ASKED: Final = {
     Aspect.ANSWER: Verb.ACKNOWLEDGE,
@@ -152,12 +153,13 @@ class Delegation:
     def order(self, state: State, command: Command, identity: str) -> GatewayOrder | None:
         """The order that a command just carried out in `state` becomes; None if its alarm is decided here alone.
 
-        A gateway that judges it by another plant file is told of acknowledgements all the same: its siren may be on.
+        A gateway that judges it by another plant file is told of acknowledgements all the same: its siren may be on;
+        and that it is hidden no longer: there it may be, and what it says of that once the files are alike counts here.
         Whoever answers what is known here answers what waits there from before, too: nothing else here would.
         """
         number = command.definition
         if state.elsewhere[number] == HERE and (
-            command.verb is not Verb.ACKNOWLEDGE or self._owner.get(number) not in self._deciding
+            command.verb not in _TOLD_ALL_THE_SAME or self._owner.get(number) not in self._deciding
         ):
             return None
         onset_ns, theirs = int(state.onset_ns[number]), self._of(number)
