@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -541,14 +542,22 @@ def test_of_alarms_that_are_unknown_here_the_latest_of_those_that_wait_are_remem
 
 @pytest.mark.parametrize("limit", [STRICT, LAX])
 def test_a_snapshot_of_an_earlier_version_is_gone_on_from(limit: int, tmp_path: Path) -> None:
-    """It did not tell by what the gateway judges: until its next birth this end judges too, by its own limit."""
+    """It did not tell by what the gateway judges: until its next birth this end judges too, by its own limit.
+
+    The engine's columns were a file within the file then.
+    """
     box = Box(Worker(limit, tmp_path / "snapshot"), LAX)
     if limit == STRICT:
         box.read(90.0)
     worker = box.worker.restarted(tmp_path)
     with np.load(tmp_path / "snapshot") as file:
         held = {name: file[name] for name in file.files if name != "alike"}
+    inside = BytesIO()
+    np.savez(inside, **{name.removeprefix("engine/"): held.pop(name) for name in [*held] if name.startswith("engine/")})
+    held["engine"] = np.frombuffer(inside.getvalue(), np.uint8)
     head = json.loads(held["head"].tobytes())
+    head["format"] = 1
+    head.pop("columns")
     head["apart"] = head.pop("deciding")
     head.pop("at_gateways")
     held["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
