@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -336,7 +337,7 @@ class Delegation:
         number = self._number(words.gateway, entry.alarm)
         if number is None:
             words.forgotten += self._note_unknown(words.gateway, entry, over_ns)
-            self._put_aside(words, entry)
+            self._put_aside(words, self._as_its_own(words.gateway, entry))
             return
         known = self._theirs.setdefault(words.gateway, {})
         before = known.get(entry.alarm, NONE)
@@ -359,6 +360,23 @@ class Delegation:
         """The definition of an alarm that is the gateway's by this plant file; None of any other."""
         number = self._rules.index.get(alarm)
         return None if number is None or self._owner.get(number) != gateway else number
+
+    def _as_its_own(self, gateway: str, entry: Entry) -> Entry:
+        """An entry about an alarm of what another gateway reads, under a name that tells whose word it is.
+
+        It may be of before the device was that one's. But nobody tells what came of another's occurrence.
+        """
+        number = self._rules.index.get(entry.alarm)
+        reader = None if number is None else self._readers.get(int(self._rules.point[number]))
+        return entry if reader in (None, gateway) else replace(entry, alarm=f"{gateway}/{entry.alarm}")
+
+    @cached_property
+    def _readers(self) -> Mapping[int, str]:
+        """By point, the gateway that decides an alarm of it."""
+        found: dict[int, str] = {}
+        for gateway, numbers in self._own.items():
+            found.update(dict.fromkeys(self._rules.point[np.asarray(numbers, np.int64)].tolist(), gateway))
+        return found
 
     def _note_unknown(self, gateway: str, entry: Entry, over_ns: int) -> int:
         """Keep what should be answered at the gateway, of the alarms it told of last; how many are forgotten for it."""
