@@ -8,14 +8,16 @@ from pathlib import Path
 from sqlalchemy import event, func, select
 
 from tests.cloud.ears import plant
+from tests.cloud.rig import GATEWAY
 from tests.support.hostile import NOW_NS
 from tests.support.sqlite import with_tables
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import Position
 from tocsin_cloud.loops.aside import BESIDE, Aside, write_beside
-from tocsin_cloud.loops.delegation import Beside
-from tocsin_core.engine import occurrence_id
+from tocsin_cloud.loops.delegation import Beside, Words
+from tocsin_cloud.loops.journal import Batch, Journal, Step
+from tocsin_core.engine import Transition, occurrence_id
 from tocsin_core.journal import Entry
 from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.rules import NS, compile_rules
@@ -113,6 +115,32 @@ def test_what_stood_at_the_gateway_belongs_to_the_first_that_stood_here_meanwhil
     told = {(step.occurrence, step.time_ns) for step in steps if BESIDE in (step.reason or "")}
     first = occurrence_id("P1/H", NOW_NS - 55 * NS)
     assert told == {(first, raised.time_ns), (first, returned.time_ns)}
+
+
+def test_what_is_raised_here_in_the_same_portion_of_the_stream_is_found(tmp_path: Path) -> None:
+    """Live readings and the journal may be committed at once."""
+    rules = compile_rules(plant())
+    number = rules.index["P1/H"]
+    raised = Transition(
+        number, Event.RAISE, Phase.NORMAL, Phase.UNACKNOWLEDGED, NOW_NS, 60.0, NOW_NS, 0, suppressed=False, who="",
+        reason="",
+    )  # fmt: skip
+    position = Position(1, NOW_NS)
+    step = Step(raised, position, timely=True, shelved_until_ns=None, shelved_once=False, out_of_service=False)
+    batch = Batch(position, [step], words=[Words(GATEWAY, aside=_stood(-1, 1))])
+
+    async def run() -> None:
+        database = await Database.open(with_tables(tmp_path / "db"))
+        try:
+            async with database.write() as session:
+                await Journal(plant(), rules, 0).record(session, batch, 0, NOW_NS)
+            async with database.read() as session:
+                rows = await session.scalars(select(sql.Occurrence))
+                assert [row.raised_ns for row in rows] == [NOW_NS]
+        finally:
+            await database.close()
+
+    asyncio.run(run())
 
 
 def _stood(begin_s: int, end_s: int) -> list[Entry]:
