@@ -163,7 +163,7 @@ def _of_the_work(seen: Seen) -> Iterator[model.Trouble]:
     if seen.figure("broker_connected") == 0:
         yield _fault("broker", "", None, "与消息总线断开", "The broker is lost")
     if seen.figure("role_answers", role="notify") == 0:
-        yield _fault("role", "notify", None, "没有进程在发送消息", "Nobody sends messages to people")
+        yield _fault("role", "notify", None, "没有听到进程在发送消息", "Nobody is heard who sends messages to people")
     behind = seen.behind_s("alarms")
     if behind is None:
         yield _fault("role", "alarms", None, "没有进程在判断报警", "Nobody judges alarms")

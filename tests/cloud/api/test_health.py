@@ -183,7 +183,7 @@ async def test_that_nobody_sends_messages_is_told_before_one_is_overdue(bench: B
     report = await asked(bench)
     assert report["watching"] is False
     assert told(report) == [("fault", "role", "notify")]
-    assert report["troubles"][0]["text"]["en"] == "Nobody sends messages to people"
+    assert report["troubles"][0]["text"]["en"] == "Nobody is heard who sends messages to people"
 
 
 async def test_a_gateway_that_is_there_but_not_in_order(bench: Bench, figure: Set) -> None:
