@@ -1,33 +1,50 @@
 /** Owns the one screen that says whether the plant is being watched, what is not, and since when. */
-import { signal, useSignalEffect } from "@preact/signals";
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { api } from "../api.ts";
 import { now } from "../clock.ts";
 import { duration, grouped, shortInstant } from "../format.ts";
 import { named, t, wordIfAny } from "../i18n.ts";
-import { connection, zone } from "../store.ts";
-import { explain, say } from "../toast.ts";
+import { zone } from "../store.ts";
+import { explain } from "../toast.ts";
 import type { HealthReport, RoleHealth, SourceHealth, Trouble } from "../types.ts";
 
 const AGAIN_MS = 3000;
+/** What was found last, or why nothing was: an old verdict must not pass for a new one. */
 const report = signal<HealthReport | null>(null);
+const failure = signal<string | null>(null);
 
 export function Health() {
-  useSignalEffect(() => {
-    if (connection.value !== "live") return undefined;
+  // Also while the connection for updates is lost: then most of all somebody looks here for the reason.
+  useEffect(() => {
     const read = (): void => {
       api.health().then(
         (found) => {
           report.value = found;
+          failure.value = null;
         },
-        (error: unknown) => say(explain(error)),
+        (error: unknown) => {
+          report.value = null;
+          failure.value = explain(error);
+        },
       );
     };
     read();
     const timer = setInterval(read, AGAIN_MS);
-    return () => clearInterval(timer);
-  });
+    return () => {
+      clearInterval(timer);
+      report.value = null;
+      failure.value = null;
+    };
+  }, []);
   const found = report.value;
-  if (found === null) return <p class="empty">{t("loading")}</p>;
+  if (found === null) {
+    return (
+      <p class="empty" data-testid="health-unknown">
+        {failure.value ?? t("loading")}
+      </p>
+    );
+  }
   const faults = found.troubles.filter((trouble) => trouble.severity === "fault").length;
   return (
     <section class="scroll health" aria-label={t("healthReport")}>
