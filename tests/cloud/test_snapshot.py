@@ -97,16 +97,27 @@ def test_a_damaged_file_is_no_snapshot_or_the_same_one() -> None:
         assert _told(found) == _told(snapshot), place
 
 
-def test_a_file_that_looks_encrypted_is_one_that_cannot_be_read() -> None:
-    """Or packed in a way that nobody can unpack: the readers tell that by errors of their own."""
-    whole = _bytes(replace(SNAPSHOT, engine={"value": COLUMNS["value"]}))
-    for place in range(whole.index(b"PK\x01\x02"), len(whole)):
+def test_a_file_that_looks_encrypted_is_one_that_cannot_be_read(tmp_path: Path) -> None:
+    """Or packed in a way that nobody can unpack: told by errors of its own; the one before is gone on from."""
+    directory = b"PK\x01\x02"
+    small = replace(SNAPSHOT, engine={"value": COLUMNS["value"]})
+    whole = _bytes(small)
+    for place in range(whole.index(directory), len(whole)):
         for bit in (0x01, 0x20, 0x40):
             altered = whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :]
             with suppress(ValueError):
-                position_of(altered)
+                assert position_of(altered) == small.position
             with suppress(ValueError):
-                unpack(io.BytesIO(altered))
+                assert _told(unpack(io.BytesIO(altered))) == _told(small), place
+    path = tmp_path / "s.npz"
+    save(path, small)
+    save(path, replace(small, position=Position(13, 35)))
+    encrypted = bytearray(path.read_bytes())
+    encrypted[encrypted.index(directory) + 8] |= 1
+    path.write_bytes(encrypted)
+    found = load(path)
+    assert found is not None
+    assert found.position == small.position
 
 
 def test_where_the_newest_is_damaged_the_one_before_it_is_found(tmp_path: Path) -> None:

@@ -260,8 +260,13 @@ def test_a_late_answer_that_nothing_tells_apart_is_waited_for() -> None:
             unit.fault = Fault.NONE
             waits = await modbus.ask(1, ReadRequest(3, 1, 1), 2.0, lambda _: None)
             assert waits.again
-            await asyncio.sleep(waits.rest_s + 0.01)
-            answer = await modbus.ask(1, ReadRequest(3, 1, 1), 2.0, lambda _: None)
+
+            async def answered() -> Answer | None:
+                answer = await modbus.ask(1, ReadRequest(3, 1, 1), 2.0, lambda _: None)
+                return None if answer.again else answer
+
+            answer = await eventually_async(answered)
+            assert answer is not None
             modbus.close()
             assert np.asarray(answer.reply).tolist() == [2]
 
