@@ -126,7 +126,8 @@ def test_the_alternative_takes_the_readings_and_all_rules(tmp_path: Path, monkey
         folder.mkdir()
         found = asyncio.run(measure_victoria(folder, GATEWAY_POINTS, SystemClock(), lambda _: None))
     assert (found["name"], found["readings_per_second_sustained"]) == (NAME, GATEWAY_POINTS)
-    assert found["cpu_seconds_per_million_readings"] > 0
+    # The kernel counts in ticks of 10 ms, of which three seconds with so few points may take none.
+    assert 0 <= found["cpu_seconds_per_million_readings"] < 1000
 
 
 @pytest.mark.timeout(300)
