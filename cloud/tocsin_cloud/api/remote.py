@@ -179,7 +179,11 @@ async def _present(role: Role, told: Told, first: int | None) -> tuple[Columns, 
     if role is Role.ALARMS:
         rest |= {
             "undeclared": [asdict(one) for one in live.undeclared()],
-            "projections": {point: asdict(ahead) for point, ahead in live.projections().items()},
+            "projections": {
+                # In a flood there are many, and `asdict` copies each value.
+                point: {name: getattr(ahead, name) for name in Outlook.__slots__}
+                for point, ahead in live.projections().items()
+            },
             "flood": live.flood(),
             "ready": told.ready(),
         }
