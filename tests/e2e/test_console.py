@@ -13,6 +13,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, 
 from tests.support.demo import Demo, running_demo
 from tests.support.need import ROOT, need_library, need_program
 from tests.support.wait import eventually
+from tocsin_cloud.api.routes import alarms, points
+from tocsin_cloud.loops import aside, delegation, journal, rebuilding, taking_over
+from tocsin_core.engine import shelves
 from tocsin_core.lifecycle import RefusalReason
 from tocsin_core.routing import RoutingReason
 from tocsin_core.tickets import TicketReason, TicketRefusal
@@ -299,10 +302,27 @@ def test_an_operator_through_a_whole_incident(tmp_path: Path, browser: Browser) 
 
 
 def test_the_page_has_chinese_for_every_reason_of_the_server() -> None:
-    """A reason that the core gives as an English sentence stands in the page's dictionary."""
+    """A reason that is given as an English sentence stands in the page's dictionary."""
     dictionary = (ROOT / "cloud" / "console" / "src" / "sentences.ts").read_text(encoding="utf-8")
     reasons = [*TicketReason, *TicketRefusal, *RoutingReason, *RefusalReason]
+    reasons += [shelves.TIME_IS_UP, shelves.HAS_RETURNED, shelves.WORSE_RAISED]
+    reasons += [aside.UNKNOWN, aside.PAST, aside.BESIDE, taking_over.STANDS, taking_over.ANSWERED]
+    reasons += [delegation.FROM_BEFORE, delegation.ANSWERED, journal.NO_LONGER_WATCHED, rebuilding.KEPT]
+    reasons += [alarms.UNANSWERED, alarms.NOT_HANDED, points.NO_HISTORY]
     assert not [reason for reason in reasons if f'"{reason}":' not in dictionary]
+
+
+def test_the_page_has_words_for_every_action_of_the_audit_log() -> None:
+    """What docs/users.md lists as an action is read in both languages, and not as the program names it."""
+    words = (ROOT / "cloud" / "console" / "src" / "i18n.ts").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "users.md").read_text(encoding="utf-8").partition("| action | |")[2].partition("\n\n")[0]
+    actions = []
+    for row in page.splitlines()[2:]:
+        first, *more = re.findall(r"`([a-z.-]+)`", row.split("|")[1])
+        actions += [first, *(first.partition(".")[0] + each for each in more)]
+    assert {"alarm.ack", "alarm.out-of-service", "gateway.revoke", "plant.load"} <= set(actions)
+    keys = {action: f"action_{re.sub('[.-]', '_', action)}:" for action in actions}
+    assert not [action for action, key in keys.items() if words.count(key) != len(("zh", "en"))]
 
 
 @pytest.mark.parametrize("script", ["test", "check"])

@@ -32,11 +32,19 @@ export function calendarDate(at: string | number, zone: string): string {
   return formatter(zone, "date").format(millis(at));
 }
 
-/** The time alone for today, with month and day before it for any other day. */
+/** The time alone for today, with month and day before it for any other day, and the year where that is another. */
 export function shortInstant(at: string | number, zone: string, nowMs: number): string {
-  const day = calendarDate(at, zone);
   const time = clockTime(at, zone);
-  return day === calendarDate(nowMs, zone) ? time : `${day.slice(5)} ${time}`;
+  const short = timeOrDay(at, zone, nowMs);
+  return short === time ? time : `${short} ${time}`;
+}
+
+/** Where there is no room for both: the time for today, the day for any other day. */
+export function timeOrDay(at: string | number, zone: string, nowMs: number): string {
+  const day = calendarDate(at, zone);
+  const today = calendarDate(nowMs, zone);
+  if (day === today) return clockTime(at, zone);
+  return day.slice(0, 4) === today.slice(0, 4) ? day.slice(5) : day;
 }
 
 /** What an axis writes at a tick: the day where one begins, else the time; the day alone when ticks are days apart. */

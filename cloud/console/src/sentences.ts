@@ -1,5 +1,5 @@
 /** Owns the Chinese of the reasons that the server gives as English sentences. */
-import { lang, named } from "./i18n.ts";
+import { lang, named, t } from "./i18n.ts";
 import type { Name } from "./types.ts";
 
 const ZH: Readonly<Record<string, string>> = {
@@ -23,11 +23,18 @@ const ZH: Readonly<Record<string, string>> = {
   "acknowledged at the gateway": "已在网关端确认",
   "unknown here": "本端厂区文件没有此报警",
   "told after a later one was found here": "本端已发现更晚的一次之后才送达",
+  "from before the gateway decided": "网关接手判断之前",
+  "acknowledged before the gateway raised it": "网关报警之前已在本端确认",
+  "stands as it was recorded: the engine's state was lost, and the readings decide from here on":
+    "引擎状态丢失，报警按记录保持；此后由读数判断",
   "only a ticket under rectification can be submitted": "只有整改中的隐患可以提交验收",
   "only a submitted ticket can be accepted or rejected": "只有待验收的隐患可以验收或退回",
   "who submitted the work must not accept it": "提交人不得验收自己的整改",
   "an alarm of this ticket is still active": "该隐患关联的报警尚未恢复",
   "say what was done, or why not": "请写明整改措施或退回原因",
+  "The alarms worker has not answered in time; the command may still be carried out.": "报警进程未及时答复；命令仍可能被执行，请核对报警状态",
+  "The command could not be handed to the alarms worker.": "命令没有送达报警进程",
+  "The database of readings does not answer.": "历史数据库没有响应",
   "the alarm is not active": "该报警已不存在",
   "the alarm is already acknowledged": "该报警已被确认",
   "the alarm was raised again since; look at the new one": "该报警已再次触发，请处理新的一条",
@@ -41,8 +48,21 @@ const ZH: Readonly<Record<string, string>> = {
   "the alarm is already out of service": "该报警已停用",
   "the alarm is not out of service": "该报警没有停用",
 };
+const KNOWN: ReadonlyMap<string, string> = new Map(Object.entries(ZH));
 
-/** A reason in the language shown now; one that is not known stands as the server wrote it. */
+/** A reason in the language shown now, part by part; what is not known stands as the server, or a person, wrote it. */
 export function said(reason: Name | string): string {
-  return typeof reason === "string" && lang.value === "zh" ? (ZH[reason] ?? reason) : named(reason);
+  if (typeof reason !== "string" || lang.value !== "zh") return named(reason);
+  const whole = KNOWN.get(reason);
+  const parts = reason.split("; ");
+  if (whole !== undefined || !parts.some((part) => KNOWN.has(part))) return whole ?? reason;
+  return parts.map((part) => KNOWN.get(part) ?? part).join(t("listSemicolon"));
+}
+
+const STEPS = ["submit", "accept", "reject"] as const;
+
+/** An entry of a ticket's log: what somebody did, and the words that came with it. */
+export function logged(what: Name | string): string {
+  const step = typeof what === "string" ? STEPS.find((each) => what.startsWith(`${each}: `)) : undefined;
+  return typeof what !== "string" || step === undefined ? named(what) : t("logged", { step: t(step), text: what.slice(step.length + 2) });
 }

@@ -1,7 +1,7 @@
 /** Owns the proof that numbers, times and durations are written as promised. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { calendarDate, clockTime, duration, fixed, fraction, grouped, plain, shortInstant, tickLabel, zoneLabel } from "../src/format.ts";
+import { calendarDate, clockTime, duration, fixed, fraction, grouped, plain, shortInstant, tickLabel, timeOrDay, zoneLabel } from "../src/format.ts";
 
 test("a value that is not known is a dash and never a 0", () => {
   for (const nothing of [null, undefined, Number.NaN, Number.POSITIVE_INFINITY]) assert.equal(fixed(nothing, 1), "—");
@@ -26,6 +26,15 @@ test("another day's time carries its date", () => {
   const now = Date.parse("2026-11-22T04:00:00Z");
   assert.equal(shortInstant("2026-11-22T03:00:00Z", "Asia/Shanghai", now), "11:00:00");
   assert.equal(shortInstant("2026-11-21T03:00:00Z", "Asia/Shanghai", now), "11-21 11:00:00");
+  assert.equal(timeOrDay("2026-11-21T16:00:00Z", "Asia/Shanghai", now), "00:00:00");
+  assert.equal(timeOrDay("2026-11-21T15:59:59Z", "Asia/Shanghai", now), "11-21");
+});
+
+test("another year's time carries its year: a certificate that ends in two years does not end today", () => {
+  const now = Date.parse("2026-11-22T04:00:00Z");
+  assert.equal(shortInstant("2028-11-21T15:00:00Z", "Asia/Shanghai", now), "2028-11-21 23:00:00");
+  assert.equal(shortInstant("2026-12-31T16:00:00Z", "Asia/Shanghai", now), "2027-01-01 00:00:00");
+  assert.equal(timeOrDay("2025-11-22T03:00:00Z", "Asia/Shanghai", now), "2025-11-22");
 });
 
 test("a tick shows the day where one begins or when ticks are days apart, and the time otherwise", () => {

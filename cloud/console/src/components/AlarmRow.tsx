@@ -4,15 +4,16 @@ import { useEffect } from "preact/hooks";
 import { api } from "../api.ts";
 import { becauseWords } from "../because.ts";
 import { now } from "../clock.ts";
-import { duration, fixed, plain, shortInstant } from "../format.ts";
+import { duration, shortInstant } from "../format.ts";
 import { named, t, wordIfAny } from "../i18n.ts";
-import { codeWord, gradeOf, groupOf, lowSided } from "../kinds.ts";
+import { codeWord, gradeOf, groupOf } from "../kinds.ts";
 import { acknowledged, annunciated, asksForAnswer, conditionPresent, hiddenBy, latched } from "../order.ts";
+import { atRaise } from "../raised.ts";
 import { said } from "../sentences.ts";
 import { groupNames, may, openPoint, pointsById, zone } from "../store.ts";
 import { stream } from "../stream.ts";
 import { explain, say } from "../toast.ts";
-import type { Alarm, Because, Limit, Step } from "../types.ts";
+import type { Alarm, Because, Step } from "../types.ts";
 import { Glyph } from "./Glyph.tsx";
 import { memo } from "./memo.ts";
 import { suppressing } from "./SuppressDialog.tsx";
@@ -56,7 +57,7 @@ export const AlarmRow = memo(function AlarmRow({ alarm, history }: Props) {
             )}
             <span class="alarm-name">{point === undefined ? alarm.point : named(point.name)}</span>
           </span>
-          <span class="alarm-value">{atRaise(alarm, point?.decimals, point?.limits.find((l) => l.alarm === alarm.alarm)?.side)}</span>
+          <span class="alarm-value">{atRaise(alarm, point?.decimals, point?.limits.find((l) => l.alarm === alarm.alarm)?.side) ?? named(alarm.message)}</span>
           <span class="alarm-facts">
             <span class="phase">{phaseWords(alarm)}</span>
             {alarm.because !== null && <Behind because={alarm.because} />}
@@ -93,16 +94,6 @@ function Behind({ because }: { readonly because: Because }) {
 
 function becauseText(because: Because): string {
   return becauseWords(because, groupNames.value).join(t("listSemicolon"));
-}
-
-/** Value at the moment of raising against the set point; both with the unit of the alarm. */
-function atRaise(alarm: Alarm, decimals: number | undefined, side: Limit["side"] | undefined): string {
-  if (alarm.value === null && alarm.setpoint === null) return named(alarm.message);
-  const value = alarm.value === null ? "—" : decimals === undefined ? plain(alarm.value) : fixed(alarm.value, decimals);
-  if (alarm.setpoint === null) return `${value} ${alarm.unit}`;
-  const low = side === undefined || side === null ? lowSided(alarm.kind) : side === "low";
-  const beyond = low && alarm.kind !== "time-to-limit" ? "≤" : alarm.kind === "time-to-limit" ? "→" : "≥";
-  return `${value} ${beyond} ${plain(alarm.setpoint)} ${alarm.unit}`;
 }
 
 function phaseWords(alarm: Alarm): string {

@@ -1,5 +1,6 @@
 /** Owns the bars across the page: the server is lost, an alarm flood goes on, the page is outdated. */
-import { clockTime } from "../format.ts";
+import { now } from "../clock.ts";
+import { shortInstant } from "../format.ts";
 import { word } from "../i18n.ts";
 import { connection, flood, lastHeard, newVersion, zone } from "../store.ts";
 
@@ -7,7 +8,7 @@ import { connection, flood, lastHeard, newVersion, zone } from "../store.ts";
 export function LostBanner() {
   if (connection.value !== "lost") return null;
   const at = lastHeard.value;
-  const time = at === null ? null : clockTime(at, zone.value);
+  const time = at === null ? null : shortInstant(at, zone.value, now.value);
   const since = (language: "zh" | "en"): string => (time === null ? word(language, "lostNever") : word(language, "lostFrom", { time }));
   return (
     <div class="lost-banner" role="alert" data-testid="lost-banner">
@@ -27,12 +28,12 @@ export function LostBanner() {
 }
 
 export function FloodBanner() {
-  const now = flood.value;
-  if (now === null) return null;
-  const since = { time: clockTime(now.since, zone.value), first: now.first };
-  const count = { count: now.alarms };
+  const on = flood.value;
+  if (on === null) return null;
+  const since = { time: shortInstant(on.since, zone.value, now.value), first: on.first };
+  const count = { count: on.alarms };
   return (
-    <div class="flood-banner" role="status" data-testid="flood-banner" data-count={now.alarms}>
+    <div class="flood-banner" role="status" data-testid="flood-banner" data-count={on.alarms}>
       {(["zh", "en"] as const).map((language) => (
         <p key={language} lang={language === "zh" ? "zh-CN" : "en"}>
           <strong>{word(language, "flood", count)}</strong> {word(language, "floodSince", since)}

@@ -1,7 +1,7 @@
 /** Owns the table of live values: which points are listed, and one row that redraws only its own cells. */
 import { computed, signal, useComputed } from "@preact/signals";
-import { memo } from "./memo.ts";
-import { clockTime, fraction } from "../format.ts";
+import { now } from "../clock.ts";
+import { fraction, timeOrDay } from "../format.ts";
 import { named, t } from "../i18n.ts";
 import { codeWord, groupOf, kindWord } from "../kinds.ts";
 import { asksForAnswer, leading } from "../order.ts";
@@ -9,8 +9,13 @@ import { grade } from "../quality.ts";
 import { doubt, openPoint, points, selectedPoint, selectedSource, stateOf, zone } from "../store.ts";
 import type { Alarm, Computed, LevelKind, Point } from "../types.ts";
 import { Glyph } from "./Glyph.tsx";
+import { memo } from "./memo.ts";
 import { ValueText } from "./ValueText.tsx";
 import { VirtualRows } from "./VirtualRows.tsx";
+
+/** In every zone a day begins at a quarter of an hour of UTC: the rows' times are looked at anew then, not each second. */
+const QUARTER_MS = 900_000;
+const quarter = computed(() => Math.floor(now.value / QUARTER_MS) * QUARTER_MS);
 
 const search = signal("");
 const abnormalOnly = signal(false);
@@ -212,7 +217,7 @@ function TimeCell({ point }: { readonly point: Point }) {
   const { time } = stateOf(point.id).live.value;
   return (
     <span role="gridcell" class="when">
-      {time === null ? "—" : clockTime(time, zone.value)}
+      {time === null ? "—" : timeOrDay(time, zone.value, quarter.value)}
     </span>
   );
 }

@@ -8,7 +8,7 @@ import { toColumns } from "../columns.ts";
 import { shortInstant } from "../format.ts";
 import { named, t } from "../i18n.ts";
 import { trendWindow } from "../layout.ts";
-import { said } from "../sentences.ts";
+import { logged, said } from "../sentences.ts";
 import { applyTickets, may, openPoint, plant, pointsById, zone } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { Evidence, Ticket } from "../types.ts";
@@ -133,7 +133,7 @@ function Log({ ticket }: { readonly ticket: Ticket }) {
           <li key={`${entry.at} ${i}`}>
             <time>{shortInstant(entry.at, zone.value, now.value)}</time>
             <b>{entry.who}</b>
-            <span>{named(entry.what)}</span>
+            <span>{logged(entry.what)}</span>
           </li>
         ))}
       </ol>

@@ -25,6 +25,8 @@ from tocsin_core.lifecycle import Phase
 router = APIRouter(tags=["alarms"])
 
 ANSWER_TIMEOUT_S: Final = 5.0
+UNANSWERED: Final = "The alarms worker has not answered in time; the command may still be carried out."
+NOT_HANDED: Final = "The command could not be handed to the alarms worker."
 MOST_ALARMS: Final = 100_000
 PORTION: Final = 500
 
@@ -169,13 +171,11 @@ async def _command(api: Api, account: Account, command: OperatorCommand) -> None
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             answer = await api.ports.commands.send(command)
     except TimeoutError as error:
-        told = "The alarms worker has not answered in time; the command may still be carried out."
         await record(Outcome.UNANSWERED)
-        raise refusal(HTTPStatus.GATEWAY_TIMEOUT, told) from error
+        raise refusal(HTTPStatus.GATEWAY_TIMEOUT, UNANSWERED) from error
     except CommandError as error:
-        told = "The command could not be handed to the alarms worker."
-        await record(Outcome.REFUSED, told)
-        raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, told) from error
+        await record(Outcome.REFUSED, NOT_HANDED)
+        raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, NOT_HANDED) from error
     if not answer.accepted:
         await record(Outcome.REFUSED, answer.reason)
         raise refusal(HTTPStatus.CONFLICT, answer.reason)

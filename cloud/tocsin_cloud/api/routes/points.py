@@ -26,6 +26,7 @@ router = APIRouter(tags=["points"])
 MOST_ROWS: Final = 20_000
 PORTION: Final = 2_000
 SHORTEST_STEP_S: Final = 0.001
+NO_HISTORY: Final = "The database of readings does not answer."
 
 Step = Annotated[
     float | None,
@@ -77,7 +78,7 @@ async def readings(
     try:
         trend = await api.ports.history.read(point, start_ns, end_ns, step_ns, MOST_ROWS + 1)
     except HistoryError as error:
-        raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The database of readings does not answer.") from error
+        raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, NO_HISTORY) from error
     # A step that only begins inside the range counts as one row more than the division says.
     if len(trend.time_ns) > MOST_ROWS + (step_ns is not None):
         raise refusal(HTTPStatus.UNPROCESSABLE_ENTITY, too_many)
