@@ -426,13 +426,12 @@ class Oracle:
         alarm = self.alarms[word.alarm]
         if self.definitions[word.alarm].kind is AlarmKind.STALE:
             return
-        shelved_here = word.answers and alarm.commanded_ns.get("shelf") == word.time_ns
         if word.answers:
             alarm.commanded_ns = {about: at for about, at in alarm.commanded_ns.items() if at != word.time_ns}
         if word.event == "raise" or 0 < word.onset_ns >= alarm.onset_ns:
             self._take_word(word, alarm)
         if self._counts(word, "shelf"):
-            begins = word.event == "shelve" and not (shelved_here and not alarm.shelved_until_ns)
+            begins = word.event == "shelve" and not (word.answers and not alarm.shelved_until_ns)
             over = word.until_ns <= self.now_ns and not begins
             shelved, wanted = (alarm.shelved_until_ns, alarm.once), (0 if over else word.until_ns, word.once)
             if wanted[0] and shelved != wanted:

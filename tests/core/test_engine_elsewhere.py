@@ -414,6 +414,22 @@ def test_a_shelf_of_this_end_that_is_over_is_not_begun_again_by_the_answer() -> 
     assert [(t.event.text, t.time_ns) for t in pair.at_cloud] == [(t.event.text, t.time_ns) for t in pair.at_gateway]
 
 
+def test_a_shelf_that_is_over_is_not_begun_again_by_the_answer_to_an_order_that_is_forgotten() -> None:
+    """This end has lost its state since, and goes on from the tables: they tell how alarms stand, and not why."""
+    pair = Pair.of(HIGH)
+    pair.read(at(0, 60.0))
+    pair.heal()
+    pair.ask(Command(Verb.SHELVE, 0, START_NS + SECOND, "li", "repair", 0, START_NS + 4 * SECOND))
+    pair.tick(START_NS + 5 * SECOND)
+    pair.cloud.commanded_ns[:] = 0
+    pair.heal()
+    pair.tick(START_NS + 6 * SECOND)
+    pair.heal()
+    pair.assert_alike()
+    assert [t.event.text for t in pair.at_gateway] == ["raise", "shelve", "unshelve"]
+    assert [t.event.text for t in pair.at_cloud] == ["raise", "shelve", "unshelve"]
+
+
 def test_a_shelf_of_the_gateway_that_ends_takes_none_off_that_was_ordered_since() -> None:
     """Nobody asked for its end: the order that is on its way counts, and nobody is called meanwhile."""
     pair = Pair.of(HIGH)

@@ -85,9 +85,9 @@ def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) 
     if rules.family[number] == Family.STALE:
         # Silence is each end's own business.
         return
-    row = state.commanded_ns[number]
-    answered = row == told.time_ns if told.answers else row < 0
-    row[answered] = 0
+    if told.answers:
+        row = state.commanded_ns[number]
+        row[row == told.time_ns] = 0
     if told.event is Event.RAISE or told.onset_ns >= max(1, state.onset_ns[number]):
         if state.elsewhere[number] != HERE:
             state.elsewhere[number] = ELSEWHERE
@@ -98,7 +98,7 @@ def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) 
             state.told_ns[number] = max(until_ns, int(state.time_ns[rules.point[number]]))
         transitions += made
         transitions += end_shelves(state, rules, [each for each in made if each.event in (Event.RAISE, *TURNS)])
-    for event in _hide(state, rules, told, shelved_here=bool(answered[Aspect.SHELF])):
+    for event in _hide(state, rules, told):
         transitions.append(move(state, number, event, told.time_ns, told.value, who=told.who, reason=told.reason))
 
 
@@ -158,18 +158,18 @@ def _step(state: State, rules: Rules, told: Told, event: Event) -> Transition:
     return move(state, number, event, time_ns, value, **said)
 
 
-def _hide(state: State, rules: Rules, told: Told, *, shelved_here: bool) -> Iterator[Event]:
+def _hide(state: State, rules: Rules, told: Told) -> Iterator[Event]:
     """Take over what hides the alarm, one thing after the other.
 
-    A shelf whose time is up is begun by the word that tells of its beginning alone, and not by one that answers the
-    order of this end (`shelved_here`): here it was begun when it was ordered, and whoever is called since it ended is
-    to be called on. By design that is only what can be suppressed here: of the rest nobody would end it when this end
-    decides again.
+    A shelf whose time is up is begun by the word that tells of its beginning alone, and not by one that answers an
+    order of this end, also where that is not known any more: here it was begun when it was ordered, and whoever is
+    called since it ended is to be called on. By design that is only what can be suppressed here: of the rest nobody
+    would end it when this end decides again.
     """
     number = told.definition
     if not _stands(state, told, Aspect.SHELF):
         until_ns = int(state.shelved_until_ns[number])
-        begins = told.event is Event.SHELVE and not (shelved_here and not until_ns)
+        begins = told.event is Event.SHELVE and not (told.answers and not until_ns)
         wanted_ns = told.until_ns if begins or told.until_ns > state.now_ns else 0
         if wanted_ns and (wanted_ns, told.once) != (until_ns, state.shelved_once[number]):
             put_on_shelf(state, number, wanted_ns, once=told.once)
