@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import pytest
 from sqlalchemy import select
 
 from tests.cloud.ears import Ears
@@ -57,9 +58,14 @@ def said() -> Iterator[Said]:
     yield other.journal(1, [encode(entry) for entry in TOLD], 1, NOW_MS)
 
 
-def test_it_tells_nothing_of_anothers_occurrence(tmp_path: Path) -> None:
-    """That stays as it was, and nothing is made up beside it; what was told is kept under the name of who told it."""
-    (tmp_path / "plant.yaml").write_text(PLANT + MORE, encoding="utf-8")
+@pytest.mark.parametrize("by", ["", "suppressed_by: {point: X1, above: 5}, "])
+def test_it_tells_nothing_of_anothers_occurrence(by: str, tmp_path: Path) -> None:
+    """That stays as it was, and nothing is made up beside it; what was told is kept under the name of who told it.
+
+    Nor of one that the cloud side alone decides, by what no gateway reads all of.
+    """
+    text = PLANT.replace("H: {setpoint: 50", f"H: {{{by}setpoint: 50")
+    (tmp_path / "plant.yaml").write_text(text + MORE, encoding="utf-8")
     plant = load_plant(tmp_path)
 
     async def story(database: Database) -> None:

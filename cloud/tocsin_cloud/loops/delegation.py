@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -362,21 +361,11 @@ class Delegation:
         return None if number is None or self._owner.get(number) != gateway else number
 
     def _as_its_own(self, gateway: str, entry: Entry) -> Entry:
-        """An entry about an alarm of what another gateway reads, under a name that tells whose word it is.
+        """An entry about an alarm that is not the gateway's to decide, under a name that tells whose word it is.
 
-        It may be of before the device was that one's. But nobody tells what came of another's occurrence.
+        It may be of before the plant file was changed. But nobody tells what came of what another decides, or this end.
         """
-        number = self._rules.index.get(entry.alarm)
-        reader = None if number is None else self._readers.get(int(self._rules.point[number]))
-        return entry if reader in (None, gateway) else replace(entry, alarm=f"{gateway}/{entry.alarm}")
-
-    @cached_property
-    def _readers(self) -> Mapping[int, str]:
-        """By point, the gateway that decides an alarm of it."""
-        found: dict[int, str] = {}
-        for gateway, numbers in self._own.items():
-            found.update(dict.fromkeys(self._rules.point[np.asarray(numbers, np.int64)].tolist(), gateway))
-        return found
+        return replace(entry, alarm=f"{gateway}/{entry.alarm}") if entry.alarm in self._rules.index else entry
 
     def _note_unknown(self, gateway: str, entry: Entry, over_ns: int) -> int:
         """Keep what should be answered at the gateway, of the alarms it told of last; how many are forgotten for it."""
