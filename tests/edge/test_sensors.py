@@ -338,6 +338,25 @@ def test_a_birth_with_old_values_is_of_no_slow_clock() -> None:
     assert {each[1] for each in bench.readings if each[3] == BAD_NOT_CONNECTED} == {500}
 
 
+def test_what_a_birth_does_not_name_leaves_a_slow_clock_slow() -> None:
+    """That a field is bad is told by the gateway's clock; were the node's death too, what comes next would be late."""
+    bench, slow_ms = Network(), 3_600_000
+    bench.node = EdgeSession("net", "node", [EdgeDevice("H2S-7", (EdgeMetric("ppm"),))])
+    for death_ms in (2000, 5000):
+        bench.node.will(0, bench.clock.ms - slow_ms)
+        bench.hear(bench.node.nbirth(0, 1, bench.clock.ms - slow_ms))
+        said = bench.clock.ms - NOW_MS - slow_ms
+        bench.hear(bench.node.dbirth("H2S-7", columns((0, said, 5.0, GOOD)), 1, bench.clock.ms - slow_ms))
+        bench.clock.ms += 1000
+        data = columns((0, said + 1000, 6.0, GOOD))
+        bench.hear(bench.node.ddata("H2S-7", data, 2, bench.clock.ms - slow_ms, historical=False))
+        bench.clock.ms = NOW_MS + death_ms
+        bench.hear(bench.node.ndeath(bench.clock.ms))
+        bench.clock.ms += 1000
+    times = [at_ms + slow_ms for point, at_ms, *_ in bench.readings if point == 0]
+    assert times == [0, 1000, 2000, 3000, 4000, 5000]
+
+
 def test_what_comes_though_no_birth_named_it_is_not_bad_at_each_birth() -> None:
     """A node that breaks the rules is asked for births again and again, and is read all the same."""
     bench = Network()

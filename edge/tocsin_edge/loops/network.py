@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import nan
 from typing import Final
 
 from tocsin_core.clock import Clock
-from tocsin_core.readings import BAD_CONFIGURATION, Frame
+from tocsin_core.readings import Frame
 from tocsin_core.sensors import DEFAULT_WINDOW, SparkplugSource
 from tocsin_core.sparkplug import Fed, HostSession, Topic, parse_topic, rebirth
 from tocsin_core.sparkplug.payload import NUMERIC
@@ -104,23 +103,18 @@ class Networks:
             sensor.hear()
             rows = self._rows(sensor, fed, now_ms)
             if fed.kind in BIRTHS:
-                rows += self._lacking(sensor, fed, now_ms)
+                self._note_lacking(sensor, fed)
             lacks = [f"no number {field!r} in its birth" for field in self._lacks.get(sensor, ())]
             live = fed.kind not in BIRTHS and not fed.historical
             sensor.take_rows(rows, "; ".join(filter(None, (*lacks, trouble))), live=live)
 
-    def _lacking(self, sensor: Sensor, fed: Fed, now_ms: int) -> list[Row]:
-        """Bad readings of the fields that a birth does not name as numbers: it tells all that will ever come."""
+    def _note_lacking(self, sensor: Sensor, fed: Fed) -> None:
+        """Let the fields be bad that a birth does not name as numbers: it tells all that will ever come."""
         named = {each.metric for each in fed.births if each.datatype in NUMERIC}
         named.update(field for field in sensor.fields if (sensor, field) in self._undeclared)
         self._lacks[sensor] = tuple(field for field in dict.fromkeys(sensor.fields) if field not in named)
         sensor.counts.update("missing" for _ in self._lacks[sensor])
-        time_ms = sensor.memory.gone_ms(now_ms, DEFAULT_WINDOW.ahead_ms)
-        return [
-            Row(point, time_ms, nan, BAD_CONFIGURATION)
-            for point, field in enumerate(sensor.fields)
-            if field not in named
-        ]
+        sensor.lack([point for point, field in enumerate(sensor.fields) if field not in named])
 
     def _rows(self, sensor: Sensor, fed: Fed, now_ms: int) -> list[Row]:
         """The readings of one sensor; a birth brings again what was said before, which does not count twice."""

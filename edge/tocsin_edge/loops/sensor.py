@@ -11,8 +11,9 @@ import numpy as np
 from tocsin_core.clock import Clock
 from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.polling.health import GRACE_LEAST_S
-from tocsin_core.readings import BAD_NOT_CONNECTED
+from tocsin_core.readings import BAD_CONFIGURATION, BAD_NOT_CONNECTED
 from tocsin_core.sensors import DEFAULT_WINDOW, WORDS, Reading, Window, parse, parse_path, sparkplug_source
+from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.sensors import Arrival
 from tocsin_edge.loops.health import Health
 from tocsin_edge.loops.keep import Sample
@@ -186,6 +187,11 @@ class Sensor:
             self._put(Sample(self.device, found.columns))
         self.complain("; ".join(dict.fromkeys(filter(None, reasons))))
 
+    def lack(self, points: Sequence[int]) -> None:
+        """Turn these points bad: nothing will ever come of them, and of its clock that tells nothing."""
+        if points:
+            self._put(Sample(self.device, self._bad(BAD_CONFIGURATION, self._gone_ms(), points)))
+
     def hear(self) -> None:
         """Count it as alive."""
         self._heard.set()
@@ -221,11 +227,16 @@ class Sensor:
     def _fail(self, reason: str) -> None:
         self._reason = reason
         self._health.fail(reason)
-        n = len(self.fields)
-        self.memory.newest_ms = self.memory.gone_ms(self._now_ms(), self._ahead_ms)
-        quality = np.full(n, BAD_NOT_CONNECTED, dtype=np.uint8)
-        found = measured(self.device, np.full(n, np.nan), quality, self.memory.newest_ms)
-        self._put(Sample(self.device, found.columns, dead=self._health.dead))
+        self.memory.newest_ms = self._gone_ms()
+        columns = self._bad(BAD_NOT_CONNECTED, self.memory.newest_ms, range(len(self.fields)))
+        self._put(Sample(self.device, columns, dead=self._health.dead))
+
+    def _gone_ms(self) -> int:
+        return self.memory.gone_ms(self._now_ms(), self._ahead_ms)
+
+    def _bad(self, quality: int, time_ms: int, points: Sequence[int]) -> Columns:
+        n = len(points)
+        return measured(self.device, np.full(n, np.nan), np.full(n, quality, np.uint8), time_ms, points).columns
 
     def _now_ms(self) -> int:
         return self._clock.now_ns() // NS_PER_MS
