@@ -195,6 +195,17 @@ def test_a_host_whose_clock_was_set_back_waits_no_longer() -> None:
     assert not peer.say("NDATA", value, seq=12, now_ns=NOW - 3600 * wait_ns).rebirth
 
 
+def test_who_looks_by_a_clock_that_is_behind_asks_for_no_birth_too_soon() -> None:
+    """Arrivals are stamped by the server, and a host on another machine looks by its own clock."""
+    peer, wait_ns = Peer(), 2_000_000_000
+    peer.host = HostSession(peer.resolve, wait_ns)
+    peer.born(put("m", DataType.FLOAT, alias=1, float_value=0.0))
+    value = put(None, alias=1, float_value=1.0)
+    assert not peer.say("NDATA", value, seq=9).rebirth
+    assert peer.host.overdue(NOW - 10 * readings.AHEAD_NS) == []
+    assert peer.host.overdue(NOW + wait_ns) == [("g", "n")]
+
+
 def test_a_birth_that_a_server_held_up_does_not_count() -> None:
     """The birth of an earlier session after a later one's is told and ignored; one that comes again, newer, counts.
 

@@ -208,12 +208,9 @@ class _Node:
         born = f'"bd_seq":{_json(self.bd_seq)},"born_ms":{self.born_ms}'
         return f'{{{born},"seq":{_json(self.seq)},{waiting}"devices":{{{devices}}}}}'
 
-    def is_overdue(self, now_ns: int, reorder_ns: int) -> bool:
-        """Whether messages that were waited for have not come; they are waited for no longer.
-
-        Nobody waits for much longer than `reorder_ns`: where they are due later, the host's clock was set back.
-        """
-        if not self.missing or now_ns < self.overdue_ns <= now_ns + reorder_ns + readings.AHEAD_NS:
+    def is_overdue(self, now_ns: int, latest_ns: int) -> bool:
+        """Whether messages waited for have not come, or are due after `latest_ns`; then it waits no longer."""
+        if not self.missing or now_ns < self.overdue_ns <= latest_ns:
             return False
         self.missing.clear()
         return True
@@ -373,13 +370,17 @@ class HostSession:
                     node.overdue_ns = now_ns + self._reorder_ns
                 node.missing.update(n % SEQ_MODULUS for n in range(node.seq, seq + SEQ_MODULUS * (seq < node.seq)))
             node.seq = after
-        rows.rebirth |= node.is_overdue(now_ns, self._reorder_ns)
+        # Nobody waits for much longer: where they are due later, the clock that stamps arrivals was set back.
+        rows.rebirth |= node.is_overdue(now_ns, now_ns + self._reorder_ns + readings.AHEAD_NS)
 
     def overdue(self, now_ns: int) -> list[tuple[str, str]]:
-        """The nodes (group, node) of which messages have been waited for in vain, each once: to ask for a rebirth."""
+        """The nodes (group, node) of which messages have been waited for in vain, each once: to ask for a rebirth.
+
+        `now_ns` may be of another clock than arrivals: one that is behind waits for longer, and no sooner.
+        """
         # Without a wait the message that shows a gap asks.
         nodes = self._nodes.items() if self._reorder_ns else ()
-        return [address for address, node in nodes if node.is_overdue(now_ns, self._reorder_ns)]
+        return [address for address, node in nodes if node.is_overdue(now_ns, readings.LATEST_NS)]
 
     def snapshot(self) -> bytes:
         """Everything that is remembered, as bytes for `restore`."""
