@@ -19,7 +19,7 @@ function tabs(): readonly Tab[] {
 
 export function Centre() {
   return (
-    <main class="centre">
+    <main class="centre" data-tab={tab.value}>
       <div class="tabs" role="tablist" onKeyDown={walk}>
         {tabs().map((name) => (
           <TabButton key={name} name={name} />
