@@ -1,6 +1,7 @@
 """The outbox worker over a real database: once each, again with patience, on to the next step, then silence."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Message, Occurrence
 from tocsin_cloud.loops import notify
-from tocsin_cloud.loops.notify import ATTEMPTS, Notifier
+from tocsin_cloud.loops.notify import AT_ONCE, ATTEMPTS, Notifier
 from tocsin_cloud.loops.outbox import end_calls
 from tocsin_core.plant import Plant, load_plant
 
@@ -43,11 +44,14 @@ class Post:
     known: list[str] = field(default_factory=list)
     broken: bool = False
     meanwhile: Callable[[], Awaitable[object]] | None = None
+    of_letter: Callable[[Letter], Awaitable[object]] | None = None
 
     async def send(self, letter: Letter) -> None:
         """Take `letter`, or fail."""
         if self.meanwhile is not None:
             await self.meanwhile()
+        if self.of_letter is not None:
+            await self.of_letter(letter)
         if self.broken:
             raise ChannelError("connection refused")
         self.sent.append(letter)
@@ -91,8 +95,10 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def office(tmp_path: Path, sql_url: URL) -> AsyncIterator[Office]:
+async def office(tmp_path: Path, sql_url: URL, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Office]:
     """Return an outbox worker over an empty database; the plant calls wang at once and li after a minute."""
+    # However slow the machine is, no service is.
+    monkeypatch.setattr(notify, "SLOW_S", 60.0)
     (tmp_path / "north").mkdir()
     (tmp_path / "north" / "plant.yaml").write_text(PLANT, encoding="utf-8")
     database = await Database.open(sql_url)
@@ -532,3 +538,55 @@ async def test_a_message_of_a_dead_worker_is_taken_again(office: Office) -> None
     assert await office.notifier.send_due() == 1
     assert [letter.id for letter in office.post.sent] == [f"{1:016x}"]
     assert (await office.outbox())[0, 0, "wang"].attempts == 2
+
+
+async def test_a_service_that_hangs_holds_up_no_other(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call by another one goes out though many were due before it; no more than a handful wait for the one."""
+    monkeypatch.setattr(notify, "SLOW_S", 0.01)
+    monkeypatch.setattr(notify, "POLL_S", 0.01)
+    answers = asyncio.Event()
+
+    async def hangs(letter: Letter) -> None:
+        if letter.channel.startswith("json://sms.example/"):
+            await answers.wait()
+
+    office.post.of_letter = hangs
+    raised = [occurrence(number, source=f"place {number}") for number in range(3 * AT_ONCE)]
+    early = office.clock.now_ns() - 10**9
+    stuck = [message(each, of, channel=f"json://sms.example/{each}", due_ns=early) for each, of in enumerate(raised)]
+    voice = message(len(raised), raised[0], to_person="li", channel="json://voice.example/li")
+    await office.put(*raised, *stuck, voice)
+    working = asyncio.create_task(office.notifier.run())
+    expected = {"sending": AT_ONCE, "pending": 2 * AT_ONCE, "delivered": 1}
+
+    async def only_these_wait() -> bool:
+        return Counter(row.state for row in await _messages(office)) == expected
+
+    await eventually_async(only_these_wait)
+    answers.set()
+    await eventually_async(partial(_delivered, office, len(raised) + 1))
+    assert len({letter.id for letter in office.post.sent}) == len(office.post.sent) == len(raised) + 1
+    working.cancel()
+
+
+async def test_what_is_still_on_its_way_is_not_sent_beside_that(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its claim is over by a clock that was set forward."""
+    monkeypatch.setattr(notify, "SLOW_S", 0.01)
+    answers = asyncio.Event()
+    office.post.meanwhile = answers.wait
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised))
+    assert await office.notifier.send_due() == 1
+    office.clock.move(3600)
+    assert await office.notifier.send_due() == 0
+    answers.set()
+    await eventually_async(lambda: office.post.known)
+    await office.notifier.send_due()
+    assert len(office.post.sent) == 1
+
+
+async def _messages(office: Office) -> list[Message]:
+    async with office.database.read() as session:
+        return list(await session.scalars(select(Message).order_by(Message.step)))

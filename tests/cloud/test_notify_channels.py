@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from tests.support.wait import eventually_async
-from tocsin_cloud.adapters.channels import ChannelError, Channels, Letter, masked
+from tocsin_cloud.adapters.channels import ChannelError, Channels, Letter, masked, service_of
 
 pytestmark = pytest.mark.anyio
 
@@ -200,6 +200,19 @@ async def test_a_letter_that_cannot_be_written_is_an_error(tmp_path: Path) -> No
     bad = Letter("1", "wang", "mailto://127.0.0.1:9?from=a@north.example&to=b@north.example", "two\nlines", "body")
     with pytest.raises(ChannelError):
         await Channels(tmp_path).send(bad)
+
+
+@pytest.mark.parametrize(
+    ("channel", "service"),
+    [
+        ("json://sms.example:81/send?to=wang", "json://sms.example:81"),
+        ("mailto://tocsin:word@mail.example?to=li@north.example/", "mailto://tocsin:word@mail.example"),
+        ("outbox://", "outbox://"),
+    ],
+)
+def test_a_service_is_told_by_how_its_addresses_begin(channel: str, service: str) -> None:
+    """What follows is who is to be reached by it."""
+    assert service_of(channel) == service
 
 
 def test_an_error_is_masked() -> None:

@@ -62,6 +62,12 @@ def kind_of(channel: str) -> str:
     return channel.partition("://")[0]
 
 
+def service_of(channel: str) -> str:
+    """Return how the addresses begin of all whom the same service reaches, as `json://host:port`."""
+    scheme, separator, rest = channel.partition("://")
+    return scheme + separator + re.split(r"[/?]", rest, maxsplit=1)[0]
+
+
 def masked(text: str, channel: str) -> str:
     """Return `text` without any piece of the address `channel`, and not too long."""
     pieces = {unquote(piece) for piece in re.split(r"[/?&=:@,]", channel.partition("://")[2])}

@@ -1,6 +1,7 @@
 """The outbox worker: sends due messages, tries again with patience, and calls on until somebody answers."""
 
 import asyncio
+from collections import Counter as Numbers
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -11,12 +12,21 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tocsin_cloud.adapters.channels import ChannelError, Letter, kind_of
+from tocsin_cloud.adapters.channels import ChannelError, Letter, kind_of, service_of
 from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Message, Occurrence
-from tocsin_cloud.loops.outbox import CANCELLED, DELIVERED, FAILED, PENDING, SENDING, put_in, waiting
+from tocsin_cloud.loops.outbox import (
+    CANCELLED,
+    CHUNK,
+    DELIVERED,
+    FAILED,
+    PENDING,
+    SENDING,
+    put_in,
+    waiting,
+)
 from tocsin_cloud.loops.patience import Patience
 from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant
@@ -26,7 +36,10 @@ log = structlog.get_logger(__name__)
 
 NS: Final = 1_000_000_000
 POLL_S: Final = 0.5
+# Of one service.
 AT_ONCE: Final = 8
+# A service that takes longer is left to it, and what goes by another is not held up.
+SLOW_S: Final = 1.0
 ATTEMPTS: Final = 6
 RETRIED: Final = "retried"
 FIRST_RETRY_S: Final = 2.0
@@ -93,38 +106,51 @@ class Notifier:
         self._file = plant.file
         self._clock = clock
         self._patience = Patience(plant.file.notify, LONGEST_RETRY_S, clock)
+        self._under_way: dict[asyncio.Task[None], Letter] = {}
         what = "Messages to people by outcome of the attempt."
         self._outcomes = Counter("tocsin_messages", what, ("outcome",), registry=metrics)
         for outcome in (DELIVERED, RETRIED, FAILED, CANCELLED):
             self._outcomes.labels(outcome)
 
     async def run(self) -> None:
-        """Send until cancelled."""
-        while True:
-            handled = 0
-            try:
-                handled = await self.send_due()
-            except* DatabaseAwayError as failures:
-                # What was taken stays claimed, and is sent again when the claim is over.
-                reasons = {failure.reason for failure in failures.exceptions if isinstance(failure, DatabaseAwayError)}
-                log.error("the outbox cannot be read or written", reasons=sorted(reasons))  # noqa: TRY400 -- the reasons are told
-            if not handled:
-                await asyncio.sleep(POLL_S)
+        """Send until cancelled; how what is on its way then ends is written down first, lease or not.
+
+        Else somebody would send it again.
+        """
+        try:
+            while True:
+                handled = 0
+                try:
+                    handled = await self.send_due()
+                except* DatabaseAwayError as failures:
+                    # What was taken stays claimed, and is sent again when the claim is over.
+                    reasons = {
+                        failure.reason for failure in failures.exceptions if isinstance(failure, DatabaseAwayError)
+                    }
+                    log.error("the outbox cannot be read or written", reasons=sorted(reasons))  # noqa: TRY400 -- the reasons are told
+                if not handled:
+                    await asyncio.sleep(POLL_S)
+        finally:
+            left = asyncio.gather(*self._under_way, return_exceptions=True)
+            await asyncio.wait([left], timeout=LAST_S)
+            left.cancel()
 
     async def send_due(self) -> int:
-        """Send what is due now, a handful at most; returns how many messages were sent, failed or cancelled."""
+        """Send what is due now, a handful of each service at most; returns how many were begun, or cancelled.
+
+        What is not sent after `SLOW_S` is left to its service, and waited for by nobody.
+        """
         taken, cancelled = await self._take()
         await self._tell(cancelled)
+        begun = {asyncio.create_task(self._deliver(item)): item.letter for item in taken}
+        self._under_way |= begun
+        if begun:
+            await asyncio.wait(begun, timeout=SLOW_S)
         # One that cannot be sent now ends no other one, which may be half on its way.
-        deliveries = asyncio.gather(*(self._deliver(item) for item in taken), return_exceptions=True)
-        try:
-            ended = await asyncio.shield(deliveries)
-        except asyncio.CancelledError:
-            # How these end is written down first, lease or not: else somebody would send them again.
-            await asyncio.wait([deliveries], timeout=LAST_S)
-            deliveries.cancel()
-            raise
-        failures = [failure for failure in ended if failure is not None]
+        ended = [delivery for delivery in self._under_way if delivery.done()]
+        for delivery in ended:
+            del self._under_way[delivery]
+        failures = [failure for failure in (delivery.exception() for delivery in ended) if failure is not None]
         if failures:
             raise BaseExceptionGroup("messages were not sent", failures)
         return len(taken) + len(cancelled)
@@ -134,10 +160,15 @@ class Notifier:
         async with self._database.read() as session:
             await self._patience.look(session)
             now, until_s = self._clock.now_ns(), self._clock.monotonic() + CLAIM_NS / NS
-            waited = Message.id.in_(self._patience.over()[:AT_ONCE])
+            waited = Message.id.in_(self._patience.over()[:CHUNK])
+            # A claim may be over sooner than its sending: the database was slow, or the clock was set forward.
+            ours = [letter.id for letter in self._under_way.values()]
+            busy = Numbers(service_of(letter.channel) for letter in self._under_way.values())
+            full = [service for service, number in busy.items() if number >= AT_ONCE]
             due = (
                 select(Message)
-                .where(Message.state.in_((PENDING, SENDING)), (Message.due_ns <= now) | waited)
+                .where(Message.state.in_((PENDING, SENDING)), (Message.due_ns <= now) | waited, Message.id.not_in(ours))
+                .where(*(~Message.channel.startswith(service, autoescape=True) for service in full))
                 .order_by(Message.due_ns, Message.id)
                 .limit(AT_ONCE)
             )
@@ -153,6 +184,10 @@ class Notifier:
                     row.state = CANCELLED
                     cancelled.append(row.id)
                     continue
+                service = service_of(row.channel)
+                if busy[service] >= AT_ONCE:
+                    continue
+                busy[service] += 1
                 row.state = SENDING
                 row.attempts += 1
                 row.due_ns = now + CLAIM_NS
