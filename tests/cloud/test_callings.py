@@ -250,6 +250,28 @@ def test_what_is_suppressed_by_design_calls_nobody_until_it_is_not(tmp_path: Pat
     asyncio.run(story())
 
 
+def test_what_was_suppressed_by_design_all_the_while_calls_nobody_when_it_is_not(tmp_path: Path) -> None:
+    """The pump stood still, its flow was low, it runs again: nobody is called for that, and nothing waits."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            text = PLANT.replace("priority: high}", "priority: high, suppressed_by: {point: P2, equals: 0}}", 1)
+            (tmp_path / "behind").mkdir()
+            (tmp_path / "behind" / "plant.yaml").write_text(text, encoding="utf-8")
+            r.plant = load_plant(tmp_path / "behind")
+            async with r.working():
+                began_ms = now_ms()
+                for later_ms, (point, value) in enumerate(((1, 0.0), (0, 60.0), (0, 1.0), (1, 1.0), (0, 2.0))):
+                    await r.gateway.send({point: value}, time_ms=began_ms + later_ms)
+                await eventually_async(lambda: last_event(r, "unsuppress"))
+                assert await r.all(sql.Message) == await r.all(sql.Ticket) == []
+                assert await events(r) == ["suppress", "raise", "return", "acknowledge", "unsuppress"]
+                (row,) = await r.all(sql.Occurrence)
+                assert (row.phase, row.acknowledged_by, row.suppressed) == ("normal", None, False)
+
+    asyncio.run(story())
+
+
 async def last_event(r: Rig, event: str) -> bool:
     """Whether this is the last that the journal tells."""
     return (await events(r))[-1:] == [event]

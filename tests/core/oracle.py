@@ -155,6 +155,7 @@ class Alarm:
     acknowledged_ns: int = 0
     out_of_service: bool = False
     suppressed: bool = False
+    unseen: bool = False
     decider: str = "here"
     commanded_ns: dict[str, int] = field(default_factory=dict)
     told_ns: int = -1
@@ -260,6 +261,7 @@ class Oracle:
             else:
                 condition = detector.said()
             self._delay(d, alarm, condition, time_ns, value, why)
+        self._answer(self.told[told_before:])
         self._unshelve(point.definitions, self.told[told_before:])
         self._hear(point, Last(time_ns, value, quality, self.now_ns))
 
@@ -280,7 +282,7 @@ class Oracle:
             return
         if alarm.decider != "here":
             return
-        alarm.suppressed = not alarm.suppressed
+        alarm.suppressed, alarm.unseen = not alarm.suppressed, False
         self._tell(d.id, "suppress" if alarm.suppressed else "unsuppress", time_ns, value)
 
     def _grade_of(self, name: str) -> int:
@@ -306,6 +308,18 @@ class Oracle:
                 continue
             alarm.shelved_until_ns = 0
             self._tell(d.id, "unshelve", cause.time_ns, nan if cause.value is None else cause.value, reason=reason)
+
+    def _answer(self, told: Sequence[Told]) -> None:
+        """End what has returned and was suppressed by design from its raising on: nobody has seen it."""
+        for each in told:
+            alarm = self.alarms[each.alarm]
+            if each.event in ("return", "return-latched") and alarm.unseen:
+                alarm.unseen = False
+                if alarm.state in "DE":
+                    value = nan if each.value is None else each.value
+                    self._tell(
+                        each.alarm, "acknowledge", each.time_ns, value, reason="suppressed by design all the while"
+                    )
 
     def _delay(
         self,
@@ -343,7 +357,7 @@ class Oracle:
     def _raise(self, name: str, time_ns: int, value: float, why: str = "") -> None:
         alarm = self.alarms[name]
         replaced = 0 if alarm.state == "A" else alarm.onset_ns
-        alarm.active = True
+        alarm.active, alarm.unseen = True, alarm.suppressed
         alarm.onset_ns = time_ns
         self._tell(name, "raise", time_ns, value, replaced=replaced, reason=why)
 
@@ -444,7 +458,7 @@ class Oracle:
             alarm.out_of_service = word.out_of_service
             self._repeat(word, "out-of-service" if word.out_of_service else "in-service")
         if alarm.decider != "here" and word.alarm in self.suppressing and word.suppressed != alarm.suppressed:
-            alarm.suppressed = word.suppressed
+            alarm.suppressed, alarm.unseen = word.suppressed, False
             self._repeat(word, "suppress" if word.suppressed else "unsuppress")
 
     def _take_word(self, word: Word, alarm: Alarm) -> None:
@@ -506,7 +520,7 @@ class Oracle:
         value = word.value if own else nan
         if step == "raise":
             replaced = 0 if alarm.state == "A" or alarm.onset_ns == word.onset_ns else alarm.onset_ns
-            alarm.onset_ns = word.onset_ns
+            alarm.onset_ns, alarm.unseen = word.onset_ns, alarm.suppressed
             time_ns = max(word.time_ns, word.onset_ns) if own else word.onset_ns
         if step == "acknowledge":
             alarm.acknowledged_ns = word.time_ns

@@ -13,7 +13,7 @@ from tocsin_core.detectors import structure
 from tocsin_core.detectors.change import Calibration
 from tocsin_core.detectors.columns import Columns
 from tocsin_core.engine import State, Transition, initial, kept, labelled, laid, restore, set_back, snapshot, step
-from tocsin_core.lifecycle import Event
+from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
 from tocsin_core.plant.computed import Balance, Compute, Grade, Median, Normal, Spread, Vote
 from tocsin_core.plant.definition import Suppressor
@@ -165,6 +165,46 @@ def test_a_stopped_pump_suppresses_its_low_flow() -> None:
             ("P0/L", "unsuppress", 9.0),
         ]
         assert [each.suppressed for each in transitions] == [True, True, False]
+
+
+@pytest.mark.parametrize("latching", [False, True])
+def test_what_was_hidden_by_design_all_the_while_asks_for_no_answer(*, latching: bool) -> None:
+    """Nobody has seen it: what is shown after it is normal, or latched and acknowledged."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=5.0, longest_s=60.0)
+    low = replace(definition("P0", AlarmKind.L, 10.0), suppressed_by=by, latching=latching)
+    rules = compile_rules(plant_of([[low], []]))
+    rows: list[Row] = [(1, 0, 0.0), (0, 1, 5.0), (1, 2, 1.0), (0, 3, 50.0), (0, 8, 50.0), (0, 9, 5.0)]
+    for portions in (1, 3, 6):
+        _, transitions, _ = play(rules, *rows, portions=portions)
+        assert told(transitions, rules) == [
+            ("P0/L", "suppress", 1.0),
+            ("P0/L", "raise", 1.0),
+            ("P0/L", "return-latched" if latching else "return", 3.0),
+            ("P0/L", "acknowledge", 3.0),
+            ("P0/L", "unsuppress", 8.0),
+            ("P0/L", "raise", 9.0),
+        ]
+        answer, shown = transitions[3:5]
+        assert (answer.suppressed, answer.who, answer.reason) == (True, "", "suppressed by design all the while")
+        assert shown.phase_to is (Phase.LATCHED_ACKNOWLEDGED if latching else Phase.NORMAL)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(0, 1, 5.0), (1, 2, 0.0), (0, 3, 5.0), (0, 4, 50.0), (1, 5, 1.0), (0, 12, 50.0)],
+        [(1, 0, 0.0), (0, 1, 5.0), (1, 2, 1.0), (0, 7, 5.0), (1, 8, 0.0), (0, 9, 50.0), (1, 10, 1.0), (0, 16, 50.0)],
+    ],
+    ids=["raised before", "shown in between"],
+)
+def test_what_was_seen_before_it_was_hidden_by_design_waits_for_its_answer(rows: list[Row]) -> None:
+    """That it returned behind a suppression is no answer."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=5.0, longest_s=60.0)
+    rules = compile_rules(plant_of([[replace(definition("P0", AlarmKind.L, 10.0), suppressed_by=by)], []]))
+    for portions in (1, 3, len(rows)):
+        _, transitions, _ = play(rules, *rows, portions=portions)
+        assert (transitions[-1].event, transitions[-1].phase_to) == (Event.UNSUPPRESS, Phase.RETURNED_UNACKNOWLEDGED)
+        assert Event.ACKNOWLEDGE not in {each.event for each in transitions}
 
 
 @pytest.mark.parametrize("back_s", [10, 3600])

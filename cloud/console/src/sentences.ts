@@ -13,6 +13,7 @@ const ZH: Readonly<Record<string, string>> = {
   "an acknowledged alarm is still active": "已确认的报警仍未消除，再次通知",
   "an acknowledgement was taken back": "确认已撤销，重新通知",
   "an unacknowledged alarm is no longer suppressed": "抑制解除，报警仍未确认",
+  "suppressed by design all the while": "自始至终处于设计抑制，未曾通知",
   "still active": "仍未消除",
   "time is up": "搁置到期",
   "the alarm has returned": "报警已恢复",

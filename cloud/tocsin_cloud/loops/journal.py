@@ -408,7 +408,7 @@ def _advance(row: Row, transition: Transition) -> None:
     if transition.event in (Event.RETURN, Event.RETURN_LATCHED):
         row.returned_ns = transition.time_ns
     elif transition.event is Event.ACKNOWLEDGE:
-        row.acknowledged_ns, row.acknowledged_by = transition.time_ns, transition.who
+        row.acknowledged_ns, row.acknowledged_by = transition.time_ns, transition.who or None
     elif transition.event in (Event.UNACKNOWLEDGE, Event.REALARM):
         row.acknowledged_ns = row.acknowledged_by = None
 

@@ -82,6 +82,8 @@ def as_recorded(state: State, rules: Rules, told: Recorded) -> tuple[State, list
             continue
         if (phase, row.raised_ns) != (state.phase[number], state.onset_ns[number]):
             kept.append(row)
+            # Whether somebody has seen it is not known: then it is to be answered.
+            stands.unseen[number] = False
         stands.phase[number], stands.onset_ns[number] = phase, row.raised_ns
         stands.active[number] = phase in ACTIVE
         if phase is Phase.ACKNOWLEDGED and row.acknowledged_ns is not None:

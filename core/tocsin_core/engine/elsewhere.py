@@ -149,6 +149,7 @@ def _step(state: State, rules: Rules, told: Told, event: Event) -> Transition:
         before_ns = int(state.onset_ns[number])
         superseded_ns = before_ns if state.phase[number] != Phase.NORMAL and before_ns != told.onset_ns else 0
         state.onset_ns[number] = told.onset_ns
+        state.unseen[number] = state.suppressed[number]
         time_ns = max(told.time_ns, told.onset_ns) if own else told.onset_ns
         return move(state, number, event, time_ns, value, **said)._replace(superseded_ns=superseded_ns)
     if event is Event.ACKNOWLEDGE:
@@ -184,4 +185,5 @@ def _hide(state: State, rules: Rules, told: Told) -> Iterator[Event]:
     designed = gates is not None and number in gates.definition
     if designed and state.elsewhere[number] != HERE and told.suppressed != state.suppressed[number]:
         state.suppressed[number] = told.suppressed
+        state.unseen[number] = False
         yield Event.SUPPRESS if told.suppressed else Event.UNSUPPRESS

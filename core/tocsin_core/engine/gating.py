@@ -50,6 +50,7 @@ class Suppressing:
         for each in np.flatnonzero(ours & (wanted != state.suppressed[definition])).tolist():
             number, reading = int(definition[each]), int(source[each])
             state.suppressed[number] = wanted[each]
+            state.unseen[number] = False
             event = Event.SUPPRESS if wanted[each] else Event.UNSUPPRESS
             told = move(state, number, event, int(frame.time_ns[reading]), float(frame.value[reading]))
             moves.append((int(key[reading]), told))

@@ -35,12 +35,13 @@ _BY_DEFINITION: Final[dict[str, int]] = {
     "shelved_until_ns": 0,
     "shelved_once": 0,
     "suppressed": 0,
+    "unseen": 0,
     "out_of_service": 0,
     "elsewhere": int(HERE),
     "commanded_ns": 0,
 }
-# Earlier versions decided everything themselves.
-_LATER: Final = ("elsewhere", "commanded_ns")
+# Earlier versions decided everything themselves, and asked for an answer to what nobody had seen.
+_LATER: Final = ("elsewhere", "commanded_ns", "unseen")
 _BY_POINT: Final = ("time_ns", "value", "quality", "seen_ns")
 _BY_TREND: Final = ("trend_ns", "trend_value")
 _BY_REALARM: Final = ("acknowledged_ns",)
@@ -188,6 +189,7 @@ def _lay_special(columns: Mapping[str, np.ndarray], rules: Rules, state: State) 
     if rules.special.suppressions is not None:
         suppressible[rules.special.suppressions.definition] = True
     state.suppressed &= suppressible
+    state.unseen &= state.suppressed
 
 
 def restore(data: bytes, rules: Rules) -> State:

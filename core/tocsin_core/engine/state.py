@@ -36,6 +36,7 @@ _STANDING: Final = (
     "shelved_until_ns",
     "shelved_once",
     "suppressed",
+    "unseen",
     "out_of_service",
     "elsewhere",
 )
@@ -152,11 +153,11 @@ class State:
 
     Of length D: `phase` u8; `active` bool, the condition after its delays; `since_ns` i64, since when the condition has
     differed from it (-1: it does not); `onset_ns` i64 of the present occurrence (0: none yet); `shelved_until_ns` i64
-    (0: not shelved), and `shelved_once` bool, whether its return ends that; `suppressed` bool, by design;
-    `out_of_service` bool; `elsewhere` u8, who decides it: this end (HERE), another that tells (ELSEWHERE, and then the
-    condition's `since_ns` goes on after its delay), or this end still, until another speaks of it (OURS_UNTIL_TOLD).
-    `commanded_ns` i64[D, 3]: when the last command was given on each `commands.Aspect` (0: none, or, where another end
-    decides, it has answered).
+    (0: not shelved), and `shelved_once` bool, whether its return ends that; `suppressed` bool, by design, and `unseen`
+    bool, whether it has been so since the present occurrence was raised; `out_of_service` bool; `elsewhere` u8, who
+    decides it: this end (HERE), another that tells (ELSEWHERE, and then the condition's `since_ns` goes on after its
+    delay), or this end still, until another speaks of it (OURS_UNTIL_TOLD). `commanded_ns` i64[D, 3]: when the last
+    command was given on each `commands.Aspect` (0: none, or, where another end decides, it has answered).
 
     Of length P: `time_ns` i64 of the last reading (-1: none), its `value` f64 and `quality` u8, `seen_ns` i64 the tick
     after which it came (while none has, when its silence begins). Of length T: `trend_ns` i64 of the last good reading
@@ -183,6 +184,7 @@ class State:
     shelved_until_ns: I64
     shelved_once: Bool
     suppressed: Bool
+    unseen: Bool
     out_of_service: Bool
     elsewhere: U8
     commanded_ns: I64
@@ -276,6 +278,7 @@ def initial(rules: Rules, now_ns: int) -> State:
         shelved_until_ns=np.zeros(d, np.int64),
         shelved_once=np.zeros(d, np.bool_),
         suppressed=np.zeros(d, np.bool_),
+        unseen=np.zeros(d, np.bool_),
         out_of_service=np.zeros(d, np.bool_),
         elsewhere=np.full(d, HERE),
         commanded_ns=np.zeros((d, ASPECTS), np.int64),

@@ -23,7 +23,7 @@ from tocsin_core.engine.state import (
     State,
     Transition,
 )
-from tocsin_core.engine.turning import turn
+from tocsin_core.engine.turning import answered, turn
 from tocsin_core.readings import F64, I32, I64, U8, Bool, Frame, is_bad, is_good
 from tocsin_core.rules import NS, Rules
 from tocsin_core.special import Family
@@ -345,6 +345,8 @@ def _turn(state: State, rules: Rules, due: _Due, judging: Judging, moves: list[M
     transitions = turn(state, rules, number, judging.time_ns[reading], judging.value[reading])
     key = judging.key[reading].tolist()
     moves.extend(zip(key, transitions, strict=True))
+    for each in np.flatnonzero(state.unseen[number] & ~state.active[number]).tolist():
+        moves.extend((key[each], answer) for answer in answered(state, transitions[each]))
     if state.shelf_due_ns < FAR:
         moves.extend(_unshelved(state, rules, transitions, judging.point[reading], key))
 

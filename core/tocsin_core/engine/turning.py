@@ -1,5 +1,6 @@
 """Alarms moved through the table of states, each move told as a transition."""
 
+from collections.abc import Iterator
 from functools import partial
 from itertools import repeat
 from typing import Final
@@ -7,9 +8,11 @@ from typing import Final
 import numpy as np
 
 from tocsin_core.engine.state import State, Transition
-from tocsin_core.lifecycle import NEXT, Event, Phase
+from tocsin_core.lifecycle import NEXT, UNANSWERED, Event, Phase
 from tocsin_core.readings import F64, I64
 from tocsin_core.rules import Rules
+
+NEVER_SHOWN: Final = "suppressed by design all the while"
 
 _EVENTS: Final = np.asarray(Event, np.object_)
 _PHASES: Final = np.asarray(Phase, np.object_)
@@ -33,6 +36,7 @@ def turn(state: State, rules: Rules, number: I64, time_ns: I64, value: F64) -> l
     suppressed = state.suppressed[number] | state.out_of_service[number]
     suppressed |= state.shelved_until_ns[number] > _NOT_SHELVED
     state.active[number] = raising
+    state.unseen[number] = np.where(raising, state.suppressed[number], state.unseen[number])
     state.phase[number] = after
     state.onset_ns[number] = onset
     told = (_EVENTS[event], _PHASES[before], _PHASES[after])
@@ -51,3 +55,13 @@ def move(
     return Transition(
         number, event, before, after, time_ns, value, int(state.onset_ns[number]), 0, suppressed, who, reason
     )
+
+
+def answered(state: State, returned: Transition) -> Iterator[Transition]:
+    """The end of an alarm that was suppressed by design from its raising to its return: nobody is asked to answer it.
+
+    ISA-18.2: what is suppressed by design is normal afterwards, where its condition is gone.
+    """
+    state.unseen[returned.definition] = False
+    if returned.phase_to in UNANSWERED:
+        yield move(state, returned.definition, Event.ACKNOWLEDGE, returned.time_ns, returned.value, reason=NEVER_SHOWN)

@@ -32,6 +32,7 @@ _TOLD: Final = (
     "shelved_until_ns",
     "shelved_once",
     "suppressed",
+    "unseen",
     "out_of_service",
     "commanded_ns",
 )
@@ -143,6 +144,9 @@ def _stand(state: State, rules: Rules, entry: Entry, now_ns: int) -> None:
     state.shelved_until_ns[number] = entry.until_ns
     state.shelved_once[number] = entry.once
     state.suppressed[number] = entry.suppressed
+    # What was raised and hidden in one step says so from its raising on.
+    began = entry.event is Event.RAISE or (state.unseen[number] and entry.event is not Event.SUPPRESS)
+    state.unseen[number] = entry.suppressed and began
     state.out_of_service[number] = entry.out_of_service
     # The answer to an order bears the order's time, which another clock told.
     at_ns = min(entry.time_ns, now_ns)
