@@ -140,6 +140,28 @@ def test_a_bad_unit_behind_a_converter_costs_the_others_no_period(framing: str, 
     asyncio.run(stories())
 
 
+@pytest.mark.parametrize("framing", ["tcp", "rtu"])
+def test_units_beside_many_dead_ones_are_read(framing: str, tmp_path: Path) -> None:
+    """Probes that nobody answers, one after the other, make the connection anew, and that is no line that came back."""
+
+    async def story() -> None:
+        units = {unit: Unit(words(unit, 2)) for unit in range(1, 9)}
+        async with TcpUnits(units, rtu=framing == "rtu") as server:
+            devices = [device(to(server.port, framing), unit) for unit in units]
+            async with polled(tmp_path, devices) as (samples, pollers):
+                await eventually_async(lambda: len({s.device.id for s in samples}) == 8)
+                for unit in range(1, 5):
+                    units[unit].fault = Fault.SILENT
+                await eventually_async(lambda: sum(job.dead for job in pollers[0].figures().jobs) == 4)
+                seen, asked = len(samples), [len(units[unit].asked) for unit in range(1, 5)]
+                await eventually_async(lambda: min(good(samples[seen:], f"d{unit}") for unit in range(5, 9)) >= 10)
+                # A live unit is asked once in every period, a dead one more seldom.
+                assert max(len(units[unit].asked) - asked[unit - 1] for unit in range(1, 5)) <= 10
+                assert not any(bad(samples, f"d{unit}") for unit in range(5, 9))
+
+    asyncio.run(story())
+
+
 def test_a_server_that_answers_twice_is_understood(tmp_path: Path) -> None:
     """The second answer to a question is nobody's, and shifts nothing."""
 

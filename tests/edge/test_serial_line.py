@@ -204,6 +204,34 @@ def test_a_dead_unit_on_a_serial_line_is_asked_seldom_and_costs_the_others_no_pe
     asyncio.run(story())
 
 
+def test_the_units_on_this_side_of_a_cable_that_is_cut_in_its_middle_are_read(tmp_path: Path) -> None:
+    """Those beyond are bad, then dead and asked seldom; nobody on this side is bad, or kept from being read."""
+
+    async def story() -> None:
+        units = {unit: Unit(words(unit, 10)) for unit in range(1, 11)}
+        here, beyond = [f"d{unit}" for unit in range(1, 6)], [f"d{unit}" for unit in range(6, 11)]
+        async with SerialLine(units, 115200) as line:
+            samples: list[Sample] = []
+            polls = poller(tmp_path, [device(unit, at(line.path, 115200)) for unit in units], samples)
+            polling = asyncio.create_task(polls.run())
+            await eventually_async(lambda: len({s.device.id for s in samples}) == 10)
+            for unit in range(6, 11):
+                units[unit].fault = Fault.SILENT
+            await eventually_async(lambda: {s.device.id for s in samples if s.dead} == set(beyond))
+            seen, asked = len(samples), [len(units[unit].asked) for unit in range(6, 11)]
+            await eventually_async(lambda: min(good(samples[seen:], name) for name in here) >= 10)
+            assert max(len(units[unit].asked) - asked[unit - 6] for unit in range(6, 11)) <= 10
+            assert not any(is_bad_sample(s) for s in samples if s.device.id in here)
+            seen = len(samples)
+            for unit in range(6, 11):
+                units[unit].fault = Fault.NONE
+            await eventually_async(lambda: all(good(samples[seen:], name) for name in beyond))
+            polling.cancel()
+            polls.close()
+
+    asyncio.run(story())
+
+
 def left_out(polls: Poller) -> dict[str, int]:
     """Ticks that were left out, by device."""
     return {job.name: job.missed for job in polls.figures().jobs}

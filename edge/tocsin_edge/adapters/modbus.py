@@ -177,6 +177,11 @@ class ModbusLine:
         """Whether the line is open."""
         return self._link.is_open
 
+    @property
+    def unreachable(self) -> bool:
+        """Whether it could not be opened when that was last tried; one that is made anew for a doubt is not."""
+        return self._connects.not_before_s > 0.0
+
     def allow(self, writes: Collection[tuple[int, Output]]) -> None:
         """Let these, unit and output, be all that may be written from now on."""
         self._allowed = tuple(writes)

@@ -296,9 +296,9 @@ class Poller:
         """Ask one question; tell what came back, how the cycle goes on, and what time it is then."""
         self._bus.begin(turn, now)
         answer = await self.line.ask(unit, request, turn.patience_s, self._apart(unit))
-        if self.line.up and self._down:
+        if self._down and not self.line.unreachable:
             self._bus.line_back()
-        self._down = not self.line.up
+        self._down = self.line.unreachable
         now = self._now()
         step = self._bus.end(turn, _outcome(answer), answer.busy_s, now, answer.rest_s)
         if answer.again and step is Next.GIVEN_UP:
