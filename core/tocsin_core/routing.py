@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from tocsin_core.lifecycle import Event
-from tocsin_core.plant import Priority
+from tocsin_core.plant import Priority, Text
 from tocsin_core.plant.model import Notify, PlantFile, Roster
 from tocsin_core.rules import NS
 from tocsin_core.tickets import AlarmEvent
@@ -99,6 +99,15 @@ def awaits_answer(priority: Priority, notify: Notify, *, unanswered: bool, suppr
     return unanswered and not suppressed and priority.rank >= notify.min_priority.rank
 
 
+class Asking(NamedTuple):
+    """What waits for an answer, raised at `time_ns`."""
+
+    occurrence: str
+    priority: Priority
+    time_ns: int
+    message: Text
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     chain: str
@@ -124,24 +133,30 @@ def _step_messages(
 
 
 def _call(file: PlantFile, chain: str, events: Sequence[AlarmEvent]) -> tuple[_Call, RoutingReason]:
-    """The words of one call: the first-out (by event time) on top, then the rest, gravest first; and why it is made."""
-    first, *rest = sorted(events, key=lambda event: event.time_ns)
-    rest.sort(key=lambda event: -event.priority.rank)
-    lines = [event.message for event in (first, *rest[: MOST_LINES - 1])]
+    """One call, and why it is made."""
+    first = min(events, key=lambda event: event.time_ns)
+    # The id of an occurrence holds when it was raised: only what follows needs telling apart.
+    round_ns = 0 if first.event is Event.RAISE and not first.again else first.time_ns
+    return _worded(file, chain, events, round_ns), _REASONS.get(first.event, RoutingReason.SHOWN)
+
+
+def _worded(file: PlantFile, chain: str, asking: Sequence[AlarmEvent | Asking], round_ns: int) -> _Call:
+    """The words of one call: the first-out (by event time) on top, then the rest, gravest first."""
+    first, *rest = sorted(asking, key=lambda each: each.time_ns)
+    rest.sort(key=lambda each: -each.priority.rank)
+    lines = [each.message for each in (first, *rest[: MOST_LINES - 1])]
     when = (
         datetime.fromtimestamp(first.time_ns / NS, tz=UTC)
         .astimezone(ZoneInfo(file.site.timezone))
         .strftime("%Y-%m-%d %H:%M:%S")
     )
-    call = _Call(
+    return _Call(
         chain,
         first.occurrence,
-        # The id of an occurrence holds when it was raised: only what follows needs telling apart.
-        0 if first.event is Event.RAISE and not first.again else first.time_ns,
+        round_ns,
         message_subject(file.site.name, first.message, len(rest)),
-        message_body(file.site.name, lines, when, len(events) - len(lines)),
+        message_body(file.site.name, lines, when, len(asking) - len(lines)),
     )
-    return call, _REASONS.get(first.event, RoutingReason.SHOWN)
 
 
 _REASONS: Final = {
@@ -221,6 +236,14 @@ def decide(
         else:
             messages += _step_messages(file, call, 0, 0, now_ns, RoutingReason.WORSE)
     return RoutingDecision(tuple(chain for chain, place in places.items() if place.ended), tuple(messages))
+
+
+def resumed(chain: str, asking: Sequence[Asking], file: PlantFile, now_ns: int) -> list[PlannedMessage]:
+    """Every step of a calling about what asks in a place where nobody is called, though the plant file says so.
+
+    Its steps were others, or nobody was to be called of such an alarm, when it was raised.
+    """
+    return _start(file, _worded(file, chain, asking, now_ns), RoutingReason.ESCALATED, now_ns)
 
 
 def follow_up(last: PlannedMessage, file: PlantFile, now_ns: int) -> list[PlannedMessage]:

@@ -587,6 +587,58 @@ async def test_what_is_still_on_its_way_is_not_sent_beside_that(
     assert len(office.post.sent) == 1
 
 
+async def test_a_calling_that_a_changed_plant_file_left_behind_goes_on(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began when there was one step: what was sent then is the first of two now, and nothing follows from it."""
+    monkeypatch.setattr(notify, "POLL_S", 0.01)
+    raised, answered = occurrence(1), occurrence(2, source="hall", phase="acknowledged")
+    await office.put(raised, message(1, raised), answered, message(2, answered, state="delivered"))
+    assert await office.notifier.send_due() == 1
+    office.clock.move(1000)
+    assert await office.notifier.send_due() == 0
+    working = asyncio.create_task(office.notifier.run())
+    await eventually_async(lambda: len(office.post.sent) == 2)
+    first, second = await _again(office)
+    assert (first.to_person, first.step, second.to_person, second.step) == ("wang", 0, "li", 1)
+    assert second.due_ns == office.clock.now_ns() + 60 * 10**9
+    assert {(row.occurrence, row.reason) for row in (first, second)} == {(raised.id, "nobody has acknowledged")}
+    assert "氨浓度 高报 / Ammonia high" in first.body
+    office.clock.move(60)
+    await eventually_async(lambda: [letter.to for letter in office.post.sent] == ["wang", "wang", "li"])
+    # The last step is to be repeated, and nobody is called beside that.
+    for _ in range(3):
+        office.clock.move(61)
+        await eventually_async(partial(_looked, office))
+    assert len(office.post.sent) == 3
+    working.cancel()
+
+
+async def test_who_is_called_is_not_called_beside_that(office: Office) -> None:
+    """Nor is anybody of what is answered, hidden, or of less than the plant calls people for."""
+    waits, on_its_way = occurrence(1), occurrence(2, source="hall")
+    rest = [
+        occurrence(3, source="a", phase="acknowledged"),
+        occurrence(4, source="b", suppressed=True),
+        occurrence(5, source="c", priority="medium"),
+        occurrence(6, source="d", phase="normal"),
+    ]
+    later = message(1, waits, due_ns=START_NS + 10**12)
+    await office.put(waits, later, on_its_way, message(2, on_its_way, state="sending", due_ns=START_NS + 10**12), *rest)
+    working = asyncio.create_task(office.notifier.run())
+    await eventually_async(partial(_looked, office))
+    working.cancel()
+    assert len(await _messages(office)) == 2
+
+
+async def _looked(office: Office) -> bool:
+    return office.notifier._resume_at > office.clock.monotonic()  # noqa: SLF001 -- nothing else tells
+
+
+async def _again(office: Office) -> list[Message]:
+    return [row for row in await _messages(office) if row.round_ns]
+
+
 async def _messages(office: Office) -> list[Message]:
     async with office.database.read() as session:
         return list(await session.scalars(select(Message).order_by(Message.step)))

@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter as Numbers
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from math import inf
 from typing import Final, Protocol
 
 import structlog
@@ -24,13 +26,15 @@ from tocsin_cloud.loops.outbox import (
     FAILED,
     PENDING,
     SENDING,
+    asking,
     put_in,
+    uncalled,
     waiting,
 )
 from tocsin_cloud.loops.patience import Patience
 from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant
-from tocsin_core.routing import PlannedMessage, RoutingReason, follow_up
+from tocsin_core.routing import PlannedMessage, RoutingReason, follow_up, resumed
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +44,8 @@ POLL_S: Final = 0.5
 AT_ONCE: Final = 8
 # A service that takes longer is left to it, and what goes by another is not held up.
 SLOW_S: Final = 1.0
+# Where processes are started anew one by one, each with the new plant file, the last may begin after the notifier.
+RESUME_S: Final = 60.0
 ATTEMPTS: Final = 6
 RETRIED: Final = "retried"
 FIRST_RETRY_S: Final = 2.0
@@ -107,6 +113,7 @@ class Notifier:
         self._clock = clock
         self._patience = Patience(plant.file.notify, LONGEST_RETRY_S, clock)
         self._under_way: dict[asyncio.Task[None], Letter] = {}
+        self._resume_at = -inf
         what = "Messages to people by outcome of the attempt."
         self._outcomes = Counter("tocsin_messages", what, ("outcome",), registry=metrics)
         for outcome in (DELIVERED, RETRIED, FAILED, CANCELLED):
@@ -121,6 +128,7 @@ class Notifier:
             while True:
                 handled = 0
                 try:
+                    await self._resume()
                     handled = await self.send_due()
                 except* DatabaseAwayError as failures:
                     # What was taken stays claimed, and is sent again when the claim is over.
@@ -154,6 +162,24 @@ class Notifier:
         if failures:
             raise BaseExceptionGroup("messages were not sent", failures)
         return len(taken) + len(cancelled)
+
+    async def _resume(self) -> None:
+        """Begin callings anew where something waits for an answer and nobody is called: the plant file was changed."""
+        notify, now_s = self._file.notify, self._clock.monotonic()
+        if not notify.steps or now_s < self._resume_at:
+            return
+        async with self._database.read() as session:
+            lacking = await uncalled(session, notify)
+        if lacking:
+            async with self._lease.write() as session:
+                # In some it may have been answered since.
+                asked = await asking(session, await uncalled(session, notify), notify)
+                now_ns = self._clock.now_ns()
+                planned = [resumed(place, theirs, self._file, now_ns) for place, theirs in asked.items()]
+                begun = await put_in(session, list(chain.from_iterable(planned)))
+            log.warning("callings begin anew: something waits for an answer, and nobody was called", places=len(asked))
+            await self._tell(begun)
+        self._resume_at = now_s + RESUME_S
 
     async def _take(self) -> tuple[list[_Taken], list[str]]:
         # Looking before writing keeps the one writing connection free while nothing is due.

@@ -10,8 +10,9 @@ from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.sql.models import Message, Occurrence, TicketOccurrence
 from tocsin_core.lifecycle import UNANSWERED
 from tocsin_core.plant import Priority
+from tocsin_core.plant.fields import name_of
 from tocsin_core.plant.model import Notify
-from tocsin_core.routing import PlannedMessage, awaits_answer
+from tocsin_core.routing import Asking, PlannedMessage, awaits_answer
 
 CHUNK: Final = 500  # SQLite bounds the number of variables in one statement
 PENDING: Final = "pending"
@@ -39,6 +40,35 @@ async def waiting(session: AsyncSession, places: Iterable[str], notify: Notify) 
             priority = Priority(told)
             if awaits_answer(priority, notify, unanswered=True, suppressed=suppressed):
                 found.setdefault(place, {})[alarm] = priority
+    return found
+
+
+async def uncalled(session: AsyncSession, notify: Notify) -> list[str]:
+    """The places where people should be called of something, and no message waits to go out or is on its way.
+
+    Each calling leaves one until somebody answers, but for one that began by another plant file.
+    """
+    told = [str(priority) for priority in Priority if priority.rank >= notify.min_priority.rank]
+    asks = select(_PLACE).where(
+        Occurrence.phase.in_(_UNANSWERED), Occurrence.priority.in_(told), Occurrence.suppressed.is_(False)
+    )
+    goes_on = Message.state.in_((PENDING, SENDING)) & Message.answered.is_(False)
+    called = select(_PLACE).join(Message, Message.occurrence == Occurrence.id).where(goes_on)
+    return list(await session.scalars(asks.except_(called)))
+
+
+async def asking(session: AsyncSession, places: Iterable[str], notify: Notify) -> dict[str, list[Asking]]:
+    """By place, all that waits for an answer in `places`."""
+    found: dict[str, list[Asking]] = {}
+    for chunk in _chunks(places):
+        rows = await session.scalars(
+            select(Occurrence).where(Occurrence.phase.in_(_UNANSWERED), _PLACE.in_(chunk)).order_by(Occurrence.id)
+        )
+        for row in rows:
+            priority = Priority(row.priority)
+            if awaits_answer(priority, notify, unanswered=True, suppressed=row.suppressed):
+                asks = Asking(row.id, priority, row.raised_ns, name_of(row.message["zh"], row.message["en"]))
+                found.setdefault(row.source or row.point, []).append(asks)
     return found
 
 
