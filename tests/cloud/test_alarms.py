@@ -19,6 +19,7 @@ from tests.cloud.api.stand_ins import HandClock
 from tests.cloud.ears import Ears
 from tests.cloud.rig import (
     GATEWAY,
+    PLANT,
     SITE,
     SpoolingGateway,
     broker,
@@ -243,6 +244,26 @@ def test_a_gateway_that_goes_and_comes_back_ends_no_alarm_and_nobody_is_called_a
             await eventually_async(lambda: _is(r, "returned-unacknowledged"))
             assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
             assert len(await r.all(sql.Message)) == len(await r.all(sql.Ticket)) == 1
+
+    asyncio.run(story())
+
+
+def test_what_comes_with_the_word_that_it_is_no_gas_raises_nothing(tmp_path: Path) -> None:
+    """The instrument's status word stands behind its reading in the message: the next one alone is of the plant."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            text = PLANT.replace("field: v,", "field: v, status: {point: P2, flags: {calibration: [0]}},", 1)
+            (tmp_path / "worded").mkdir()
+            (tmp_path / "worded" / "plant.yaml").write_text(text, encoding="utf-8")
+            r.plant = load_plant(tmp_path / "worded")
+            async with r.working():
+                began_ms = now_ms()
+                for later_ms, values in enumerate(({0: 60.0, 1: 1.0}, {0: 61.0, 1: 0.0})):
+                    await r.gateway.send(values, time_ms=began_ms + later_ms)
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+                (row,) = await r.all(sql.Occurrence)
+                assert (row.alarm, row.value) == ("P1/H", 61.0)
 
     asyncio.run(story())
 

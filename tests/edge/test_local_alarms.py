@@ -632,3 +632,21 @@ def test_an_output_that_a_version_on_trial_lets_follow_less_falls_silent_only_wh
         run.alarms.settle()
         run.keep(run.take())
         assert run.alarms.switches[0].figures.wanted is not kept
+
+
+def test_what_is_read_with_the_word_that_it_is_no_gas_raises_nothing_over_a_kill_either(tmp_path: Path) -> None:
+    """The word stands behind the gas in the message; replayed after a kill it counts for it as well."""
+    points = """
+      - {id: P1, name: P1, kind: generic, field: a, status: {point: P2, flags: {warm_up: [0]}},
+         alarms: {H: {setpoint: 10}, stale: false}}
+      - {id: P2, name: P2, kind: status, field: b, alarms: {stale: false}}
+      - {id: P3, name: P3, kind: generic, field: c, alarms: {stale: false}}"""
+    folder = plant(tmp_path / "plant", 1, {"D": f"mqtt: {{topic: d}}\npoints:{points}"})
+    settings, clock = compile_settings(load_plant(folder), "gw", tmp_path / "data"), Hands()
+    for course in ([5.0, 0.0], [20.0, 1.0]), ([20.0, 1.0], [20.0, 1.0]):
+        with living(settings, clock) as run:
+            for gas, word in course:
+                clock.ms += 1000
+                run.read([gas, word, 5.0])
+                run.keep(run.take())
+            assert run.journal() == []

@@ -497,7 +497,7 @@ def test_killed_at_any_moment_the_journal_is_that_of_one_engine_over_all_that_wa
     state, expected = initial(alarms.rules, 0), []
     with closing(Spool.open(gateway.spool, 64, 600, 0)) as spool:
         for batch in spool.since(0, 1_000_000):
-            frame = heard(batch.columns, engine_numbers(alarms, batch.device, batch.metrics))
+            frame = heard(alarms.rules, batch.columns, engine_numbers(alarms, batch.device, batch.metrics))
             state, result = step(state, alarms.rules, frame, [], int(frame.time_ns.max()))
             expected += [(each.event, each.time_ns, each.onset_ns) for each in result.transitions]
         told = [decode(entry.body) for entry in spool.journal.since(0)]

@@ -551,7 +551,7 @@ class AlarmsWorker:
         timely = fed.kind in ("NDATA", "DDATA") and not fed.historical
         if timely is not self._timely:
             self._take_in(batch)
-        self._frames.append(frame)
+        self._frames.append(engine.words_first(self._rules, frame))
         self._timely = timely
 
     def _follow(self, batch: Batch, fed: Fed, now_ns: int) -> None:

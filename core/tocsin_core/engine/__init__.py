@@ -2,6 +2,7 @@
 
 from tocsin_core.engine.clock import LONGEST_TICK_NS
 from tocsin_core.engine.commands import Aspect, overtaken
+from tocsin_core.engine.gating import words_first
 from tocsin_core.engine.outlook import Projection, projections
 from tocsin_core.engine.snapshots import SnapshotError, kept, labelled, laid, restore, snapshot, unpacked
 from tocsin_core.engine.state import (
@@ -49,4 +50,5 @@ __all__ = [
     "snapshot",
     "step",
     "unpacked",
+    "words_first",
 ]

@@ -36,6 +36,20 @@ def as_measured(state: State, rules: Rules, frame: Frame, key: I64) -> Frame:
     return Frame(frame.point, frame.time_ns, frame.value, modes.quality(course, frame, key))
 
 
+def words_first(rules: Rules, frame: Frame) -> Frame:
+    """`frame`, of one message say, with what tells how others are taken before all else that was read at that moment.
+
+    An instrument's status word may stand behind its gas: the first it reads as it warms up would be the plant's gas.
+    """
+    gates = rules.special.modes, rules.special.suppressions
+    triggers = [each.trigger for each in gates if each is not None]
+    if len(frame) < 2 or not triggers:  # noqa: PLR2004 -- one reading has its order
+        return frame
+    words = np.isin(frame.point, np.concatenate(triggers))
+    moment = np.cumsum(np.diff(frame.time_ns, prepend=frame.time_ns[0]) != 0)
+    return frame.take(np.lexsort((~words, moment))) if words.any() else frame
+
+
 @dataclass(frozen=True, slots=True)
 class Suppressing:
     """The suppressions of a step, as they went through its readings."""

@@ -95,6 +95,7 @@ def play(rules: Rules, frame: Frame) -> Iterator[Played]:
     """
     if not len(frame):
         return
+    frame = engine.words_first(rules, frame)
     ticks = _ticks(rules, frame)
     edges: I64 = np.r_[ticks, frame.time_ns[-1] + 1]
     cuts = np.searchsorted(frame.time_ns, edges)

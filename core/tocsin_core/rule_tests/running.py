@@ -73,7 +73,7 @@ def run(case: Case) -> Outcome:
 
     At one moment the clock ticks first, then come the readings, then the commands, and then the checks look.
     """
-    rules, frame = case.rules, case.frame
+    rules, frame = case.rules, engine.words_first(case.rules, case.frame)
     # A point without a series is not in the test: that it is silent is nobody's finding.
     known = {point for point in rules.points if known_of(rules, point, case.points)}
     mine = {n for n, d in enumerate(rules.definitions) if d.point in known}

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import numpy as np
 import structlog
 
-from tocsin_core.engine import SnapshotError, State, initial, restore, snapshot, step
+from tocsin_core.engine import SnapshotError, State, initial, restore, snapshot, step, words_first
 from tocsin_core.engine.commands import ASPECT, note_acknowledgement
 from tocsin_core.engine.state import NEVER
 from tocsin_core.journal import Entry, decode
@@ -161,7 +161,9 @@ def _replay(state: State, alarms: AlarmSettings, spool: Spool, after: int, now_n
     """Take the readings kept after batch `after` into `state` at `now_ns`, and tell how many they were."""
     readings = 0
     while batches := _read(partial(spool.since, after, CHUNK)):
-        frame = Frame.concat(heard(each.columns, engine_numbers(alarms, each.device, each.metrics)) for each in batches)
+        frame = Frame.concat(
+            heard(alarms.rules, each.columns, engine_numbers(alarms, each.device, each.metrics)) for each in batches
+        )
         readings += len(frame)
         # What is ahead of the clock now, because a sensor's was or this one was set back, would make late ones of all
         # that is read until then.
@@ -177,13 +179,11 @@ def engine_numbers(alarms: AlarmSettings, device: str, metrics: Iterable[str]) -
     return np.asarray([alarms.points.get((device, name), -1) for name in metrics], np.int32)
 
 
-def heard(columns: Columns, numbers: I32) -> Frame:
+def heard(rules: Rules, columns: Columns, numbers: I32) -> Frame:
     """The readings that an alarm looks at, with their times as they go up; `numbers` are those of the metrics."""
     point = numbers[columns.metric]
-    seen = point >= 0
-    if seen.all():
-        return Frame(point, columns.time_ms * NS_PER_MS, columns.value, columns.quality)
-    return Frame(point[seen], columns.time_ms[seen] * NS_PER_MS, columns.value[seen], columns.quality[seen])
+    frame, seen = Frame(point, columns.time_ms * NS_PER_MS, columns.value, columns.quality), point >= 0
+    return words_first(rules, frame if seen.all() else frame.take(seen))
 
 
 def _joined(remembers: State, stands: State, rules: Rules) -> State:

@@ -376,7 +376,7 @@ class LocalAlarms:
         fresh, self._fresh = self._fresh, []
         if not fresh:
             return _NO_READINGS
-        frames = [heard(sample.columns, self._numbers_of(sample.device)) for sample in fresh]
+        frames = [heard(self.rules, sample.columns, self._numbers_of(sample.device)) for sample in fresh]
         return frames[0] if len(frames) == 1 else Frame.concat(frames)
 
     def _numbers_of(self, device: DeviceSettings) -> I32:
