@@ -69,10 +69,11 @@ def export(
 
     async def work(database: Database) -> int:
         written = 0
-        with file.open("w", encoding="utf-8") as lines:
+        # What somebody put in place of a text is written out as it stands.
+        with file.open("w", encoding="utf-8", errors="surrogateescape") as lines:
             async with database.read() as session:
                 async for entry, hashed in entries(session, after):
-                    lines.write(json.dumps({**asdict(entry), "hash": hashed}, ensure_ascii=False) + "\n")
+                    lines.write(json.dumps({**asdict(entry), "hash": hashed}, ensure_ascii=False, default=repr) + "\n")
                     written += 1
         return written
 

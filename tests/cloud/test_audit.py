@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import hashlib
 import json
+import shutil
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -134,6 +135,37 @@ TAMPERED = {
         -7,
     ),
     "head set back": ("UPDATE audit_head SET seq = 8, hash = (SELECT hash FROM audit WHERE seq = 8)", "foreign", 9),
+    "a text as the number of the last": ("UPDATE audit SET seq = 'nine' WHERE seq = 9", "moved", 9),
+    "a text as a number, and altered": ("UPDATE audit SET seq = 'nine', who = 'li' WHERE seq = 9", "foreign", 9),
+    "a text as a number within": ("UPDATE audit SET seq = 'five' WHERE seq = 5", "moved", 5),
+    "a number with a fraction": ("UPDATE audit SET seq = 5.5, who = 'li' WHERE seq = 5", "foreign", 5),
+    "between two": (
+        (
+            "INSERT INTO audit SELECT 4.5, at_ns, 'li', role, origin, action, target, outcome, detail, previous, hash"
+            " FROM audit WHERE seq = 4"
+        ),
+        "foreign",
+        5,
+    ),
+    "bytes as the number": ("UPDATE audit SET seq = x'00' WHERE seq = 5", "moved", 5),
+    "put behind the last": (
+        (
+            "INSERT INTO audit SELECT 10, at_ns, 'li', role, origin, action, target, outcome, detail, previous, hash"
+            " FROM audit WHERE seq = 9"
+        ),
+        "altered",
+        10,
+    ),
+    "bytes for a text": ("UPDATE audit SET target = CAST(target AS BLOB) WHERE seq = 5", "altered", 5),
+    "no UTF-8 in a text": ("UPDATE audit SET detail = CAST(x'ff' AS TEXT) WHERE seq = 5", "altered", 5),
+    "no UTF-8 in the last hash": ("UPDATE audit SET hash = CAST(x'ff' AS TEXT) WHERE seq = 9", "altered", 9),
+    "bytes for a hash": ("UPDATE audit SET hash = CAST(hash AS BLOB) WHERE seq = 5", "altered", 5),
+    "a text for the time": ("UPDATE audit SET at_ns = 'now' WHERE seq = 5", "altered", 5),
+    "a fraction for the time": ("UPDATE audit SET at_ns = 0.5 WHERE seq = 5", "altered", 5),
+    "no head": ("DELETE FROM audit_head", "truncated", 10),
+    "two heads": ("INSERT INTO audit_head SELECT id + 1, seq, hash FROM audit_head", "truncated", 10),
+    "a text for the head's number": ("UPDATE audit_head SET seq = 'nine'", "truncated", 10),
+    "bytes for the head's hash": ("UPDATE audit_head SET hash = CAST(hash AS BLOB)", "truncated", 10),
     "head changed": ("UPDATE audit_head SET hash = 'x'", "replaced", 9),
 }
 
@@ -146,6 +178,36 @@ def test_tampering_is_told_exactly(log: Path, how: str) -> None:
         connection.execute(statement)
     broken = tell(log, walk).broken
     assert (broken.kind, broken.seq) == (kind, seq)
+
+
+VALUES = ("x'00ff'", "'x'", "0.5", "9e999", "CAST(x'ff' AS TEXT)", "NULL")
+
+
+@pytest.mark.parametrize("column", [*(field.name for field in dataclasses.fields(Entry)), "hash"])
+def test_whatever_stands_in_a_column_names_the_entry(log: Path, tmp_path: Path, column: str) -> None:
+    """A value of every type that SQLite takes there: the entry is named, and the log can be written out."""
+    for number, value in enumerate(VALUES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        shutil.copy(log / SQL_FILE, folder / SQL_FILE)
+        try:
+            with tampering(folder) as connection:
+                connection.execute(f"UPDATE audit SET {column} = {value} WHERE seq = 5")  # noqa: S608 -- of the lists above
+        except sqlite3.IntegrityError:
+            assert value == "NULL"
+            continue
+        broken = tell(folder, walk).broken
+        # With half as its number it stands before all others.
+        expected = (
+            (1, "foreign") if (column, value) == ("seq", "0.5") else (5, "moved" if column == "seq" else "altered")
+        )
+        assert (broken.seq, broken.kind) == expected, (value, broken)
+    done = tocsin("audit", "verify", "--data", str(tmp_path / "4"))
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (1, 1, "")
+    lines = tmp_path / "lines"
+    for number in (0, 4):
+        assert tocsin("audit", "export", str(lines), "--data", str(tmp_path / str(number))).returncode == 0
+        assert lines.read_bytes().count(b"\n") == 9
 
 
 def test_entries_that_changed_places_are_told(log: Path) -> None:

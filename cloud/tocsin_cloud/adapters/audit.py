@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Final
 
 from sqlalchemy import select
@@ -23,6 +24,8 @@ from tocsin_cloud.adapters.sql import models as sql
 
 CHUNK: Final = 2000
 _COLUMNS: Final = tuple(field.name for field in fields(Entry))
+# As rows and not as objects, which are only made of what is as it should be.
+_KEPT: Final = select(*(getattr(sql.Audit, name) for name in _COLUMNS), sql.Audit.hash)
 
 
 async def append(session: AsyncSession, at_ns: int, actor: Actor, deed: Deed) -> Link:
@@ -41,19 +44,24 @@ async def append(session: AsyncSession, at_ns: int, actor: Actor, deed: Deed) ->
 
 async def entries(session: AsyncSession, after: int | None = None) -> AsyncIterator[tuple[Entry, str]]:
     """Every entry, or every one after number `after`, in order, with the hash that is kept of it."""
-    query = select(sql.Audit).order_by(sql.Audit.seq).limit(CHUNK)
+    await _take_any_bytes(session)
+    query = _KEPT.order_by(sql.Audit.seq).limit(CHUNK)
     while True:
-        rows = (await session.scalars(query if after is None else query.where(sql.Audit.seq > after))).all()
-        for row in rows:
-            yield _entry(row), row.hash
+        rows = (await session.execute(query if after is None else query.where(sql.Audit.seq > after))).all()
+        for *values, hashed in rows:
+            yield Entry(*values), hashed
         if len(rows) < CHUNK:
             return
-        after = rows[-1].seq
-        session.expunge_all()
+        after = rows[-1][0]
 
 
-def _entry(row: sql.Audit) -> Entry:
-    return Entry(**{name: getattr(row, name) for name in _COLUMNS})
+async def _take_any_bytes(session: AsyncSession) -> None:
+    """Let a text whose bytes are no UTF-8 be read too: SQLite keeps it, and an entry that has one must be named."""
+    connection = await session.connection()
+    if connection.dialect.name == "sqlite":
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None  # noqa: S101 -- it was used just now
+        driver.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +73,11 @@ class Verdict:
     broken: Break | None
 
 
-async def head(session: AsyncSession) -> Link:
-    """The link of the last entry that was appended."""
-    row = (await session.execute(select(sql.AuditHead))).scalar_one()
-    return Link(row.seq, row.hash)
+async def head(session: AsyncSession) -> Link | None:
+    """The link of the last entry that was appended; None where somebody has spoilt what says so."""
+    rows = (await session.execute(select(sql.AuditHead.seq, sql.AuditHead.hash))).all()
+    found = Link(*rows[0]) if len(rows) == 1 else None
+    return None if found is None or (type(found.seq), type(found.hash)) != (int, str) else found
 
 
 async def verify(session: AsyncSession, checkpoint: Link | None, progress: Callable[[int, int], None]) -> Verdict:
@@ -78,7 +87,9 @@ async def verify(session: AsyncSession, checkpoint: Link | None, progress: Calla
     one, a chain that was made anew from some entry on, or cut with its head, cannot be told from a sound one.
     `progress` is told how many entries are walked and how many there should be.
     """
+    await _take_any_bytes(session)
     before = await head(session)
+    written = 0 if before is None else before.seq
     last, walked = START, 0
     async for entry, hashed in entries(session):
         broken = flaw(last, entry, hashed)
@@ -89,21 +100,26 @@ async def verify(session: AsyncSession, checkpoint: Link | None, progress: Calla
             told = f"entry {last.seq} is another than when the checkpoint was taken: it or one before it was rewritten"
             return Verdict(walked, last, Break(BreakKind.REWRITTEN, last.seq, told))
         if walked % CHUNK == 0:
-            progress(walked, before.seq)
-    progress(walked, before.seq)
+            progress(walked, written)
+    progress(walked, written)
     return Verdict(walked, last, _ending(last, before, await head(session), checkpoint))
 
 
 async def _moved(session: AsyncSession, last: Link) -> Break | None:
-    for row in await session.scalars(select(sql.Audit).where(sql.Audit.previous == last.hash)):
-        found = moved(last, _entry(row), row.hash)
+    for *values, hashed in await session.execute(_KEPT.where(sql.Audit.previous == last.hash)):
+        found = moved(last, Entry(*values), hashed)
         if found is not None:
             return found
     return None
 
 
-def _ending(last: Link, before: Link, after: Link, checkpoint: Link | None) -> Break | None:
+def _ending(last: Link, before: Link | None, after: Link | None, checkpoint: Link | None) -> Break | None:
     """What is wrong with the end; the head moves on while others write, so it is looked at before and after."""
+    if before is None or after is None:
+        told = (
+            f"what says which entry was written last is gone or spoilt: whether that is entry {last.seq} is not known"
+        )
+        return Break(BreakKind.TRUNCATED, last.seq + 1, told)
     known = max((before, checkpoint or START))
     if last.seq < known.seq:
         told = f"the log ends with entry {last.seq}, but {known.seq} were written: its end was cut off"

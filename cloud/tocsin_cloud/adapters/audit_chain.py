@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -73,11 +73,13 @@ class Entry:
 
         The bytes are a JSON array of all fields in the order of this class, in UTF-8 without white space.
         """
-        fields = [
+        values = [
             self.seq if seq is None else seq, self.at_ns, self.who, self.role, self.origin, self.action, self.target,
             self.outcome, self.detail, self.previous,
         ]  # fmt: skip
-        return hashlib.sha256(json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+        text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+        # Where somebody put bytes that are no UTF-8 into a text, surrogates stand for them.
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def following(last: Link, at_ns: int, actor: Actor, deed: Deed) -> tuple[Entry, Link]:
@@ -127,8 +129,17 @@ class Break:
     told: str
 
 
+def _misfit(entry: Entry, hashed: str) -> str | None:
+    """What is not of the type that the log's own way gives it; SQLite keeps anything in any column."""
+    kept = {field.name: (getattr(entry, field.name), field.type) for field in fields(entry) if field.name != "seq"}
+    return next((name for name, (value, of) in {**kept, "hash": (hashed, str)}.items() if type(value) is not of), None)
+
+
 def flaw(last: Link, entry: Entry, hashed: str) -> Break | None:
     """Return what is wrong with `entry`, kept with the hash `hashed`, as the one that follows `last`."""
+    if type(entry.seq) is not int:
+        told = f"what stands behind entry {last.seq} has {entry.seq!r} in place of a number"
+        return Break(BreakKind.FOREIGN, last.seq + 1, told)
     if entry.seq <= START.seq:
         told = f"entry {entry.seq} stands before the first: it did not come in by the log's own way"
         return Break(BreakKind.FOREIGN, entry.seq, told)
@@ -139,8 +150,10 @@ def flaw(last: Link, entry: Entry, hashed: str) -> Break | None:
             else f"entries {last.seq + 1} to {entry.seq - 1} are"
         )
         return Break(BreakKind.MISSING, last.seq + 1, f"{gone} missing before entry {entry.seq}")
-    if entry.digest() != hashed:
-        return Break(BreakKind.ALTERED, entry.seq, f"entry {entry.seq} is not what its hash was made of")
+    misfit = _misfit(entry, hashed)
+    if misfit is not None or entry.digest() != hashed:
+        told = "not what its hash was made of" if misfit is None else f"altered: its {misfit} is of another type"
+        return Break(BreakKind.ALTERED, entry.seq, f"entry {entry.seq} is {told}")
     if entry.previous != last.hash:
         told = f"entry {entry.seq} was written after another entry {last.seq} than the one that stands there"
         return Break(BreakKind.REPLACED, last.seq, told)
@@ -150,6 +163,7 @@ def flaw(last: Link, entry: Entry, hashed: str) -> Break | None:
 def moved(last: Link, found: Entry, hashed: str) -> Break | None:
     """Say whether `found`, which stands elsewhere, is the entry that was written after `last`."""
     place = last.seq + 1
-    if found.seq == place or found.previous != last.hash or found.digest(place) != hashed:
+    elsewhere = found.seq != place and found.previous == last.hash and _misfit(found, hashed) is None
+    if not elsewhere or found.digest(place) != hashed:
         return None
-    return Break(BreakKind.MOVED, place, f"entry {place} stands at place {found.seq}: the order was changed")
+    return Break(BreakKind.MOVED, place, f"entry {place} stands at place {found.seq!r}: the order was changed")
