@@ -63,7 +63,7 @@ from tocsin_cloud.loops.live import LiveView
 from tocsin_cloud.loops.look import LookParts, keep_looking, keep_looking_at_stored
 from tocsin_cloud.loops.notify import Notifier
 from tocsin_cloud.loops.orders import OrderParts, keep_ordering
-from tocsin_cloud.loops.points import PointTable
+from tocsin_cloud.loops.points import PointTable, numbering
 from tocsin_cloud.loops.quarantine import keep_quarantine
 from tocsin_cloud.loops.shared_state import SharedState
 from tocsin_cloud.loops.silence import silences
@@ -456,7 +456,9 @@ async def _open_doors(
             ports = _ports_of(crew)
         if Role.API in roles:
             if ports is None or roles != ALL:
-                live = RemoteLive(process.client, process.plant.site.id, process.clock)
+                plant = process.plant
+                numbered_as = numbering(point.id for point in plant.points)
+                live = RemoteLive(process.client, plant.site.id, numbered_as, process.clock)
                 try:
                     await live.hear(stop)
                 except WorkersSilentError as error:

@@ -121,3 +121,20 @@ def test_the_keys_of_many_points_hold_up_nobody(monkeypatch: pytest.MonkeyPatch)
 
     asyncio.run(story())
     assert turns >= len(ears.table.ids) > 1
+
+
+def test_metrics_that_nobody_declared_have_an_id_each(tmp_path: Path) -> None:
+    """A slash in the name of a node's metric does not make it one of a device's: their readings would be mixed up."""
+    table = Host(tmp_path, StrangerSettings()).table
+    addresses = [
+        ("gw", "d", "m"),
+        ("gw", None, "d/m"),
+        ("gw", None, "d"),
+        ("gw", "d", ""),
+        ("gw", None, "d/"),
+        ("gw", None, ""),
+    ]
+    places = [table.resolve("site", *address) for address in addresses]
+    ids = [table.ids[place] for place in places if place is not None]
+    assert ids[:4] == ["site/gw/d/m", "site/gw//d/m", "site/gw/d", "site/gw/d/"]
+    assert len(set(ids)) == len(addresses)

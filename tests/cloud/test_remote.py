@@ -40,7 +40,7 @@ from tocsin_cloud.api.remote import (
 )
 from tocsin_cloud.loops.candidates import keep_telling
 from tocsin_cloud.loops.live import GatewayLive, LiveView, Stored
-from tocsin_cloud.loops.points import PointTable
+from tocsin_cloud.loops.points import PointTable, numbering
 from tocsin_cloud.settings import WORKERS, Role, StrangerSettings
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
@@ -101,7 +101,7 @@ def test_an_interface_that_was_held_up_does_not_take_the_workers_for_dead(monkey
 
     async def story() -> None:
         worker = Worker()
-        live = RemoteLive(cast("Client", worker), SITE, clock)
+        live = RemoteLive(cast("Client", worker), SITE, "ours", clock)
         await live.hear(asyncio.Event())
         clock.move(2 * SILENT_S)
         assert live.ready() is None
@@ -143,7 +143,7 @@ def test_readings_are_asked_for_when_somebody_wants_them() -> None:
             return Msg(_client=cast("Client", self), subject=subject, data=body)
 
     async def story() -> None:
-        live = RemoteLive(cast("Client", Worker()), SITE, clock)
+        live = RemoteLive(cast("Client", Worker()), SITE, "ours", clock)
         await live.hear(asyncio.Event())
         following = asyncio.create_task(live.follow())
         await eventually_async(lambda: len(asked) == 1 + len(WORKERS))
@@ -182,7 +182,7 @@ def test_what_is_long_is_asked_for_now_and_then_and_of_whoever_has_taken_over(mo
 
     async def story() -> None:
         worker = Worker()
-        live = RemoteLive(cast("Client", worker), SITE, clock)
+        live = RemoteLive(cast("Client", worker), SITE, "ours", clock)
         following = asyncio.create_task(live.follow())
         await eventually_async(lambda: worker.brief > 2, interval_s=0)
         assert live.metrics() == {"a": "of a, 1"}
@@ -195,6 +195,50 @@ def test_what_is_long_is_asked_for_now_and_then_and_of_whoever_has_taken_over(mo
             await following
 
     asyncio.run(story())
+
+
+def test_readings_of_a_worker_with_other_points_are_nobodys() -> None:
+    """A page that begins on a changed plant file before the worker does would show readings under others' names."""
+    clock = HandClock()
+
+    class Worker:
+        numbered_as: str | None = "ours"
+        value = 1.0
+
+        async def request(self, subject: str, _data: bytes, timeout: float, headers: object) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
+            del timeout, headers
+            told: dict[str, object] = {"process": "a", "ready": None, "points": 1, "undeclared": []}
+            if self.numbered_as is not None:
+                told["numbered_as"] = self.numbered_as
+            body = _pack(dict.fromkeys(COLUMNS, np.asarray([self.value])), told)
+            return Msg(_client=cast("Client", self), subject=subject, data=body)
+
+    async def story() -> None:
+        worker = Worker()
+        live = RemoteLive(cast("Client", worker), SITE, "ours", clock)
+        await live.hear(asyncio.Event())
+        assert ((await live.latest()).value.tolist(), live.ready()) == ([1.0], None)
+        worker.numbered_as, worker.value = "others", 2.0
+        clock.move(2 * LOOK_S)
+        with pytest.raises(ReadingsUnknownError, match="another plant file"):
+            await live.latest()
+        assert "another plant file" in (live.ready() or "")
+        worker.numbered_as = "ours"
+        clock.move(2 * LOOK_S)
+        assert ((await live.latest()).value.tolist(), live.ready()) == ([2.0], None)
+        # One of an earlier version does not say.
+        worker.numbered_as, worker.value = None, 3.0
+        clock.move(2 * LOOK_S)
+        assert (await live.latest()).value.tolist() == [3.0]
+
+    asyncio.run(story())
+
+
+def test_points_are_numbered_as_their_order_says() -> None:
+    """One more point in the midst, or two that change places, is another numbering."""
+    told = [numbering(ids) for ids in (["a", "b"], ["b", "a"], ["a", "x", "b"], ["a", "b"])]
+    assert told[0] == told[3]
+    assert len(set(told)) == 3
 
 
 def test_readings_of_long_ago_do_not_pass_for_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +267,7 @@ def test_readings_of_long_ago_do_not_pass_for_the_latest(monkeypatch: pytest.Mon
 
     async def story() -> None:
         worker = Worker()
-        live = RemoteLive(cast("Client", worker), SITE, clock)
+        live = RemoteLive(cast("Client", worker), SITE, "ours", clock)
         await live.hear(asyncio.Event())
         following = asyncio.create_task(live.follow())
         clock.move(3600)
@@ -278,7 +322,7 @@ def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monke
             now.gateways[SITE, GATEWAY] = GatewayLive(SITE, GATEWAY, "online", 1, 2)
             kept.stored[SITE, GATEWAY] = Stored(100, 9, 7)
             kept.readings_stored, now.late = 100, 4
-            live = RemoteLive(client, SITE, SystemClock())
+            live = RemoteLive(client, SITE, numbering(point.id for point in plant.points), SystemClock())
             # Who has not looked at its lease yet could take nothing over, and is not told of.
             waiting = {Role.ALARMS: candidate(database), Role.NOTIFY: candidate(database, Role.NOTIFY)}
             assert not await waiting[Role.ALARMS].take()
@@ -298,6 +342,7 @@ def test_the_interface_puts_together_what_the_holders_tell(tmp_path: Path, monke
                 await asyncio.gather(*tasks, *keeping, return_exceptions=True)
             assert [trend.time_ns.tolist() for trend in trends] == [at, [], at[1:]]
             assert latest.value.tolist()[:3] == [1.5, 2.5, 3.5]
+            assert live.ready() is None
             (own, *_) = live.gateways()
             assert (own.id, own.state, own.readings, own.committed) == (GATEWAY, "online", 100, 7)
             assert (live.figures().readings_stored, live.figures().late_readings) == (100, 4)

@@ -19,6 +19,11 @@ class LivePort:
         self._live = live
         self._quarantine = quarantine
 
+    @property
+    def numbered_as(self) -> str:
+        """Which point has which index (`points.numbering`)."""
+        return self._live.table.numbered_as
+
     async def latest(self) -> ports.Latest:
         """Copies of the latest readings."""
         live = self._live

@@ -56,6 +56,7 @@ BRIEF: Final = "Tocsin-Brief"
 FIGURES_S: Final = 5.0
 PATIENCE_S: Final = 2.0
 HISTORY_PATIENCE_S: Final = 15.0
+OTHER_PLANT: Final = "the alarms worker works on another plant file than this page: its points are others"
 SILENT_S: Final = 5.0  # a role is held to be done by nobody when nobody has answered for it for this long, and
 MISSED: Final = 2  # so many questions in a row were in vain: who was held up itself has not heard the answers
 PORTION: Final = 100_000  # readings in one answer: a broker takes no message of any size
@@ -168,6 +169,8 @@ async def _present(role: Role, told: Told, first: int | None) -> tuple[Columns, 
     """
     live = told.live
     rest: dict[str, Any] = {"process": told.process}
+    if role is Role.ALARMS:
+        rest["numbered_as"] = live.numbered_as
     columns: Columns = {}
     if role is Role.ALARMS and first is not None:
         latest = await live.latest()
@@ -213,13 +216,15 @@ class RemoteLive:
     """The present state as those who hold the roles last told it, at most `LOOK_S` old while they answer.
 
     They are asked for it all the time, for the figures and the gateways every `DETAILS_S`, and for the readings only
-    when somebody wants to know them: these are many.
+    when somebody wants to know them: these are many, and told by the points' indices. Of a worker that numbers them
+    otherwise, as during a rolling restart after the plant file was changed, none is taken.
     """
 
-    def __init__(self, client: Client, site: str, clock: Clock) -> None:
-        """Nothing is known before `hear` has returned."""
+    def __init__(self, client: Client, site: str, numbered_as: str, clock: Clock) -> None:
+        """Nothing is known before `hear` has returned; the points here are `numbered_as` `points.numbering` says."""
         self._client = client
         self._site = site
+        self._numbered_as = numbered_as
         self._clock = clock
         self._latest = Latest.unknown(0)
         self._latest_at = self._asked_at = 0.0
@@ -285,16 +290,17 @@ class RemoteLive:
             # Another has taken over: what the one before told of itself does not hold for it.
             brief = False
             columns, rest = await self._portion(role, None)
-        parts = [columns]
+        parts, numberings = [columns], [rest]
         have = len(columns.get("time_ns", ()))
         while readings and have < rest.get("points", 0):
-            more, _ = await self._portion(role, have)
+            more, said = await self._portion(role, have)
             if not len(more["time_ns"]):
                 break
             parts.append(more)
+            numberings.append(said)
             have += len(more["time_ns"])
         now = self._clock.monotonic()
-        if readings:
+        if readings and all(map(self._is_numbered_as_here, numberings)):
             undeclared = [Undeclared(**one) for one in rest["undeclared"]]
             time_ns, value, quality = (np.concatenate([part[name] for part in parts]) for name in COLUMNS)
             self._latest = Latest(time_ns, value, quality, undeclared)
@@ -311,6 +317,10 @@ class RemoteLive:
         headers = {BRIEF: "1"} if brief else None
         return _unpack((await self._client.request(subject, asked, timeout=PATIENCE_S, headers=headers)).data)
 
+    def _is_numbered_as_here(self, rest: Mapping[str, Any]) -> bool:
+        # A worker of an earlier version does not say.
+        return bool(rest.get("numbered_as", self._numbered_as) == self._numbered_as)
+
     def answers(self, role: Role) -> bool:
         """Whether somebody does the work of `role`, as far as was heard."""
         if role not in self._last:
@@ -321,6 +331,8 @@ class RemoteLive:
         """None while the alarms worker answers and is ready, else what is missing. Alarms wait for no other role."""
         if not self.answers(Role.ALARMS):
             return "the alarms worker does not answer"
+        if not self._is_numbered_as_here(self._rest[Role.ALARMS]):
+            return OTHER_PLANT
         reason: str | None = self._rest[Role.ALARMS]["ready"]
         return reason
 
@@ -328,7 +340,8 @@ class RemoteLive:
         """The latest readings; while the alarms worker does not answer those that it told last.
 
         Raises:
-            ReadingsUnknownError: they are older by `SILENT_S` than what else it told last, for nobody wanted to know.
+            ReadingsUnknownError: they are older by `SILENT_S` than what else it told last, for nobody wanted to know,
+                or they are of other points.
         """
         async with self._reading:
             if self._clock.monotonic() - self._asked_at > LOOK_S and self.answers(Role.ALARMS):
@@ -339,6 +352,8 @@ class RemoteLive:
                     log.warning("readings are not told", reason=str(error) or repr(error))
                 # In vain or not: who comes next need not wait as long.
                 self._asked_at = self._clock.monotonic()
+        if not self._is_numbered_as_here(self._rest[Role.ALARMS]):
+            raise ReadingsUnknownError(OTHER_PLANT)
         if self._last[Role.ALARMS] - self._latest_at > SILENT_S:
             raise ReadingsUnknownError("the alarms worker does not tell the readings")
         return self._latest

@@ -1,7 +1,9 @@
 """The points and gateways a process knows: the plant's, then so many that nobody declared and no more."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from tocsin_cloud.settings import StrangerSettings
 from tocsin_core.plant import Plant
@@ -37,6 +39,7 @@ class PointTable:
         self._room = {False: most.gateways, True: most.devices}
         self.declared = len(plant.points)
         self.ids = [point.id for point in plant.points]
+        self.numbered_as = numbering(self.ids)
         # No gateway feeds these: a metric of such a name is one that nobody declared.
         self.computed = {point.id: point.index for point in plant.points if point.compute is not None}
         self.undeclared: list[Undeclared] = []
@@ -73,7 +76,7 @@ class PointTable:
             self._room[bool(place[2])] -= 1
 
     def resolve(self, group: str, node: str, device: str | None, metric: str) -> int | None:
-        """The index of a metric; an undeclared one gets the next and the id `group/node[/device]/metric`.
+        """The index of a metric; an undeclared one gets the next and the id `_id_of` its address.
 
         None, counted in `turned_away`, where there is no room for another undeclared one.
         """
@@ -84,6 +87,20 @@ class PointTable:
                 self.turned_away += 1
                 return None
             index = self._index[address] = len(self.ids)
-            self.ids.append("/".join(part for part in address if part))
+            self.ids.append(_id_of(*address))
             self.undeclared.append(Undeclared(index, self.ids[index], self.gateway_id(group, node), device or ""))
         return index
+
+
+def numbering(ids: Iterable[str]) -> str:
+    """What tells apart plant files by which point has which index: readings are told by that alone."""
+    return blake2b("\n".join(ids).encode(), digest_size=16).hexdigest()
+
+
+def _id_of(group: str, node: str, device: str, metric: str) -> str:
+    """The id of an undeclared metric: `group/node[/device]/metric`.
+
+    Names of groups, nodes and devices have no slash, those of metrics may: a node's that has one comes behind an empty
+    device, or it could be taken for one of a device's.
+    """
+    return "/".join((group, node, device, metric) if device or "/" in metric else (group, node, metric))
