@@ -62,9 +62,14 @@ def test_what_stands_and_waits_is_in_the_figures(tmp_path: Path) -> None:
                 message(1, raised, due_ns=now - 30 * NS),
                 message(2, raised, state="failed", due_ns=now - MINUTE, step=1),
             )
+            tried = (
+                message(4, raised, due_ns=now + NS, step=3, channel="mailto://a@b", error="refused", attempts=1),
+                message(5, raised, due_ns=now + NS, step=4, channel="mailto://c@d", state="sending", attempts=2),
+                message(6, raised, due_ns=now + NS, step=5, channel="mailto://e@f", state="sending", attempts=1),
+            )
             old = message(3, raised, state="failed", due_ns=now - 100 * MINUTE, step=2)
             refused = Quarantine(at_ns=now, topic="t", reason="r", detail="", size=1, head=b"")
-            session.add_all([raised, order, *late, *mail, old, refused])
+            session.add_all([raised, order, *late, *mail, *tried, old, refused])
         async with broker(tmp_path / "nats") as (server, _):
             client = await connect(server.url, "look")
             await ensure_stream(client, StreamSettings(max_bytes=1 << 20))
@@ -87,7 +92,8 @@ def test_what_stands_and_waits_is_in_the_figures(tmp_path: Path) -> None:
         ("gateway_batches_waiting", gateway, 2),
         *(("points", {"quality": name}, n) for name, n in (("good", 2), ("uncertain", 0), ("bad", 1), ("none", 1))),
         ("points_silent", {}, 1),
-        ("messages_waiting", {}, 1),
+        ("messages_waiting", {}, 4),
+        ("messages_failing", {"channel": "mailto"}, 2),
         ("messages_overdue_seconds", {}, 30),
         ("messages_failed_last_hour", {}, 1),
         ("orders_oldest_seconds", {}, 9),

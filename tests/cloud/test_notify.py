@@ -151,13 +151,34 @@ async def test_a_broken_way_is_tried_again_with_growing_patience(office: Office)
     assert (sent.state, sent.attempts, sent.error) == ("delivered", 3, None)
 
 
-async def test_who_cannot_be_reached_is_passed_over(office: Office) -> None:
-    """When every attempt failed, the next step of the call is due at once."""
+async def test_a_call_that_reaches_nobody_goes_on_at_once(office: Office) -> None:
+    """When two attempts of each message of a step failed the next step is due, and the first is tried on."""
     raised = occurrence(1)
     later = START_NS + 250 * 10**9
-    await office.put(raised, message(1, raised), message(2, raised, to_person="li", step=2, due_ns=later))
+    ways = message(1, raised), message(3, raised, channel="json://x", to_person="zhao")
+    await office.put(raised, *ways, message(2, raised, to_person="li", step=2, due_ns=later))
+    office.post.broken = True
+    for wait_s in (2, 4):
+        assert (await office.outbox())[2, 0, "li"].due_ns == later
+        assert await office.notifier.send_due() == 2
+        office.clock.move(wait_s)
+    outbox = await office.outbox()
+    assert outbox[2, 0, "li"].due_ns == START_NS + 2 * 10**9
+    assert {(each.state, each.attempts) for place, each in outbox.items() if place[0] == 0} == {("pending", 2)}
+    office.post.broken = False
+    assert await office.notifier.send_due() == 3
+    assert {letter.to for letter in office.post.sent} == {"wang", "zhao", "li"}
+
+
+async def test_who_cannot_be_reached_is_passed_over(office: Office) -> None:
+    """Where the step has reached somebody else the next is due at once only when every attempt failed."""
+    raised = occurrence(1)
+    later = START_NS + 250 * 10**9
+    second = message(2, raised, to_person="li", step=2, due_ns=later)
+    await office.put(raised, message(1, raised), second, message(3, raised, to_person="zhao", state="delivered"))
     office.post.broken = True
     for _ in range(ATTEMPTS):
+        assert (await office.outbox())[2, 0, "li"].due_ns == later
         assert await office.notifier.send_due() == 1
         office.clock.move(32)
     failed = (await office.outbox())[0, 0, "wang"]

@@ -31,6 +31,8 @@ class Metrics:
     computed_waiting: Gauge = field(init=False)
     held_back: Gauge = field(init=False)
     quarantined: Counter = field(init=False)
+    quarantine_waiting: Gauge = field(init=False)
+    quarantine_dropped: Counter = field(init=False)
     rebirths: Counter = field(init=False)
     acknowledgements: Counter = field(init=False)
     gateway_clock: Gauge = field(init=False)
@@ -86,7 +88,7 @@ class Metrics:
             "lag",
             Gauge(
                 "tocsin_stream_lag_messages",
-                "Messages in the stream that a role has not taken yet.",
+                "Messages in the stream that a role had not taken yet when it last took some.",
                 ["role"],
                 registry=own,
             ),
@@ -169,6 +171,10 @@ class Metrics:
             "quarantined",
             Counter("tocsin_quarantined", "Payloads, or parts of them, that were refused.", ["reason"], registry=own),
         )
+        what = "Refused payloads that wait to be written down for people to look at."
+        put("quarantine_waiting", Gauge("tocsin_quarantine_waiting", what, registry=own))
+        what = "Refused payloads that are counted alone: more came than are kept before they could be written down."
+        put("quarantine_dropped", Counter("tocsin_quarantine_dropped", what, registry=own))
         put("rebirths", Counter("tocsin_rebirths_requested", "Rebirth commands sent to gateways.", registry=own))
         put("acknowledgements", Counter("tocsin_acknowledgements", "Acknowledgements sent to gateways.", registry=own))
 

@@ -1,9 +1,12 @@
 """Figures of what stands and waits: gateways, points, messages, orders, the stream's room and the disk's."""
 
+from collections import Counter as Counted
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from tocsin_cloud.adapters.channels import kind_of
 
 QUALITIES: Final = ("good", "uncertain", "bad", "none")
 ONLINE: Final = ("online", "offline", "unknown")
@@ -15,6 +18,7 @@ class WatchMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         """Put them into `registry`."""
         self._registry = registry
+        self._failing: set[str] = set()
         self._of_the_plant()
         self._of_what_waits()
         self._of_the_machine()
@@ -67,6 +71,9 @@ class WatchMetrics:
         self.messages_failed = gauge(
             "messages_failed_last_hour", "Messages due in the last hour that were given up: nobody got them."
         )
+        self.messages_failing = gauge(
+            "messages_failing", "Messages to people that wait and were tried in vain, by the way to them.", ["channel"]
+        )
         self.orders_oldest = gauge(
             "orders_oldest_seconds",
             "How long the oldest command has waited for its gateway's answer; 0 when none does.",
@@ -103,6 +110,13 @@ class WatchMetrics:
         )
         for what in ("broker", "database", "disk"):
             self.look_failures.labels(what)
+
+    def show_failing(self, channels: Iterable[str]) -> None:
+        """Show how many messages wait that were tried in vain, given the channel of each."""
+        counts = Counted(map(kind_of, channels))
+        for way in self._failing | counts.keys():
+            self.messages_failing.labels(way).set(counts[way])
+        self._failing |= counts.keys()
 
     def show_devices(self, gateway: str, counts: Mapping[str, int]) -> None:
         """Show how many devices of `gateway` are in each state."""

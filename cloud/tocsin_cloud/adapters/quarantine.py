@@ -29,6 +29,7 @@ class Quarantine:
         self._kept = kept
         self._waiting: deque[dict[str, object]] = deque(maxlen=kept)
         self._counts: Counter[str] = Counter()
+        metrics.quarantine_waiting.set_function(lambda: len(self._waiting))
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -38,6 +39,8 @@ class Quarantine:
     def add(self, topic: str, payload: bytes, reason: str, detail: str, at_ns: int, count: int = 1) -> None:
         """Note that `payload` on `topic`, or `count` parts of it, was refused."""
         self.count(reason, count)
+        if len(self._waiting) == self._kept:
+            self._metrics.quarantine_dropped.inc()
         self._waiting.append(
             {
                 "at_ns": at_ns,
@@ -62,12 +65,15 @@ class Quarantine:
         """
         if not self._waiting:
             return
-        rows = list(self._waiting)
-        async with self._database.write() as session:
-            await put(session, Row, rows)
-        # Some may have come while these were written.
-        for _ in range(min(len(rows), len(self._waiting))):
-            self._waiting.popleft()
+        # Some may come while these are written: where there are more than are kept they must not be taken for these.
+        rows, self._waiting = self._waiting, deque(maxlen=self._kept)
+        try:
+            async with self._database.write() as session:
+                await put(session, Row, rows)
+        except BaseException:
+            self._metrics.quarantine_dropped.inc(max(0, len(rows) + len(self._waiting) - self._kept))
+            self._waiting = deque((*rows, *self._waiting), maxlen=self._kept)
+            raise
         newest = select(func.max(Row.id)).scalar_subquery()
         # Apart from the rows: nobody else writes before a transaction's last statement, and this may be a busy process.
         await self._database.change(delete(Row).where(Row.id <= newest - self._kept))

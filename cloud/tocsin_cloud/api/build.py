@@ -17,6 +17,7 @@ from tocsin_cloud.api import problem
 from tocsin_cloud.api.brake import Brake
 from tocsin_cloud.api.console import Console, built, not_built
 from tocsin_cloud.api.context import Api
+from tocsin_cloud.api.growth import Growth
 from tocsin_cloud.api.guard import Guard
 from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.ports import ApiPorts
@@ -124,13 +125,14 @@ def build_api(ports: ApiPorts) -> FastAPI:
         recorder=Recorder(ports.database, ports.clock),
         hub=Hub(ports.plant, resets.inc),
         points=Points(ports.plant),
+        growth=Growth(),
         version=version("tocsin"),
         started_ns=ports.clock.now_ns(),
     )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with watching(ports, api.hub):
+        async with watching(ports, api.hub, api.growth):
             yield
 
     streams = Gauge("tocsin_event_streams", "Event streams that are open.", registry=ports.metrics)

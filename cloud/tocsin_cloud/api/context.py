@@ -1,4 +1,4 @@
-"""What every route may use: ports, accounts, brake on sign-ins, audit log, hub of the event streams, points."""
+"""What every route may use: ports, accounts, brake on sign-ins, audit log, hub of event streams, points, counters."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from tocsin_cloud.adapters.accounts import Accounts
 from tocsin_cloud.adapters.users import Users
 from tocsin_cloud.api.brake import Brake
+from tocsin_cloud.api.growth import Growth
 from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.ports import ApiPorts
 from tocsin_cloud.api.present import Points
@@ -25,6 +26,7 @@ class Api:
     recorder: Recorder
     hub: Hub
     points: Points
+    growth: Growth
     version: str
     started_ns: int
 

@@ -1,30 +1,29 @@
 """Judges whether the plant is being watched: by the gateways and points of the live view, and by our own figures."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.api import model_health as model
+from tocsin_cloud.api.health_late import of_late
+from tocsin_cloud.api.health_seen import Seen, fault, warning
 from tocsin_cloud.api.model import Name
-from tocsin_cloud.api.ports import ApiPorts, GatewayStatus, Latest
+from tocsin_cloud.api.ports import GatewayStatus
 from tocsin_cloud.api.present import name, plain_name
 from tocsin_cloud.api.sorting import STANDING_TEXT
-from tocsin_cloud.loops.silence import dark
 from tocsin_cloud.loops.skew import is_skewed
-from tocsin_core.plant import AlarmKind, Plant, PlantPoint
-from tocsin_core.readings import I64, Bool
+from tocsin_core.plant import AlarmKind, PlantPoint
 from tocsin_core.rules import NS
 
 # The limits of dashboards/alerts/tocsin.yaml, without the time for which a rule waits.
 ALARMS_BEHIND_S: Final = 30.0
 HISTORY_BEHIND_S: Final = 600.0
+STANDS_S: Final = 5.0
 GATEWAY_SILENT_S: Final = 120.0
 OVERDUE_S: Final = 120.0
 ORDERS_S: Final = 120.0
@@ -34,17 +33,6 @@ UNREAD_MOST: Final = 0.5
 REBUILT_S: Final = 3600.0
 NAMED: Final = 5
 ROLES: Final = ("alarms", "historian")
-
-Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def samples_of(registry: CollectorRegistry) -> Samples:
-    """Return every sample by name and labels."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in registry.collect()
-        for sample in family.samples
-    }
 
 
 async def instruments_since(database: Database) -> dict[str, int]:
@@ -60,48 +48,11 @@ async def instruments_since(database: Database) -> dict[str, int]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a judgement is made of; `unlit` bool[points]: which of the plant's points nobody can judge."""
-
-    plant: Plant
-    gateways: Mapping[str, GatewayStatus]
-    unlit: Bool
-    since: Mapping[str, int]
-    samples: Samples
-    not_ready: str | None
-    now_ns: int
-
-    def figure(self, figure: str, **labels: str) -> float | None:
-        """Return a figure of ours, None where it is not shown."""
-        return self.samples.get((f"tocsin_{figure}", frozenset(labels.items())))
-
-    def behind_s(self, role: str) -> float | None:
-        """Return the age of what a role has committed last, None where it has nothing yet."""
-        at = self.figure("stream_position_timestamp_seconds", role=role)
-        return None if not at else max(0.0, self.now_ns / NS - at)
-
-    def unread(self, role: str) -> float:
-        """Return what a role has yet to read, as a share of what the stream may hold; 0 where it has no bound."""
-        at, last = self.figure("stream_position", role=role), self.figure("stream_last") or 0.0
-        messages, most = self.figure("stream_messages") or 0.0, self.figure("stream_bytes_limit") or 0.0
-        if at is None or not messages or not most:
-            return 0.0
-        return min(1.0, max(0.0, last - at) / messages) * (self.figure("stream_bytes") or 0.0) / most
-
-
-def see(ports: ApiPorts, latest: Latest, allowed_ns: I64, since: Mapping[str, int]) -> Seen:
-    """Look at everything."""
-    now_ns = ports.clock.now_ns()
-    declared = len(ports.plant.points)
-    unlit = dark(latest.time_ns[:declared], latest.quality[:declared], allowed_ns, now_ns)
-    gateways = {status.id: status for status in ports.live.gateways()}
-    return Seen(ports.plant, gateways, unlit, since, samples_of(ports.metrics), ports.ready(), now_ns)
-
-
 def report(seen: Seen, started_ns: int) -> model.HealthReport:
     """Judge what was seen."""
-    troubles = [*_of_the_work(seen), *_of_gateways(seen), *_of_people(seen), *_of_storage(seen)]
+    troubles = [
+        *_of_the_work(seen), *_of_gateways(seen), *_of_people(seen), *_of_storage(seen), *of_late(seen),
+    ]  # fmt: skip
     troubles.sort(key=lambda trouble: trouble.severity != "fault")
     declared = [gateway.id for gateway in seen.plant.file.gateways]
     waiting, overdue, failed = (
@@ -128,6 +79,10 @@ def _role(seen: Seen, role: str) -> model.RoleHealth:
     behind = seen.behind_s(role)
     limit = ALARMS_BEHIND_S if role == "alarms" else HISTORY_BEHIND_S
     waiting = seen.figure("stream_lag_messages", role=role) or 0.0
+    if behind is not None and behind > STANDS_S:
+        # Who waits for a database takes nothing, and does not know what has come since.
+        at, last = seen.figure("stream_position", role=role), seen.figure("stream_last")
+        waiting = max(waiting, (last or 0.0) - at if at else 0.0)
     return model.RoleHealth(
         role=role, works=behind is not None and behind <= limit, behind_s=behind, waiting=int(waiting)
     )
@@ -147,36 +102,32 @@ def _sources(seen: Seen) -> list[model.SourceHealth]:
     ]
 
 
-def _fault(kind: model.TroubleKind, subject: str, since_ns: int | None, zh: str, en: str) -> model.Trouble:
-    return model.Trouble(severity="fault", kind=kind, subject=subject, since=since_ns, text=Name(zh=zh, en=en))
-
-
-def _warning(kind: model.TroubleKind, subject: str, since_ns: int | None, zh: str, en: str) -> model.Trouble:
-    return model.Trouble(severity="warning", kind=kind, subject=subject, since=since_ns, text=Name(zh=zh, en=en))
-
-
 def _of_the_work(seen: Seen) -> Iterator[model.Trouble]:
     if seen.not_ready is not None:
-        yield _fault(
+        yield fault(
             "not-ready", "", None, f"云端未就绪：{seen.not_ready}", f"The cloud side is not ready: {seen.not_ready}"
         )
     if seen.figure("broker_connected") == 0:
-        yield _fault("broker", "", None, "与消息总线断开", "The broker is lost")
+        yield fault("broker", "", None, "与消息总线断开", "The broker is lost")
     if seen.figure("role_answers", role="notify") == 0:
-        yield _fault("role", "notify", None, "没有听到进程在发送消息", "Nobody is heard who sends messages to people")
+        yield fault("role", "notify", None, "没有听到进程在发送消息", "Nobody is heard who sends messages to people")
     behind = seen.behind_s("alarms")
     if behind is None:
-        yield _fault("role", "alarms", None, "没有进程在判断报警", "Nobody judges alarms")
+        yield fault("role", "alarms", None, "没有进程在判断报警", "Nobody judges alarms")
     elif behind > ALARMS_BEHIND_S:
         since = seen.now_ns - round(behind * NS)
-        yield _fault("role", "alarms", since, "报警判断停止或滞后", "Alarms are not judged, or late")
+        yield fault("role", "alarms", since, "报警判断停止或滞后", "Alarms are not judged, or late")
+    ahead = seen.clock_behind_s("alarms")
+    if ahead > ALARMS_BEHIND_S:
+        zh, en = "本机时钟落后于消息流", "The clock here is behind the stream's: whether alarms are late cannot be seen"
+        yield warning("clock", "", None, f"{zh} {ahead:.0f} s", f"{en} ({ahead:.0f} s)")
     yield from _of_what_was_rebuilt(seen)
     stored = seen.behind_s("historian")
     if stored is None:
-        yield _warning("history-behind", "historian", None, "没有进程在存储历史", "Nobody stores readings")
+        yield warning("history-behind", "historian", None, "没有进程在存储历史", "Nobody stores readings")
     elif stored > HISTORY_BEHIND_S:
         since = seen.now_ns - round(stored * NS)
-        yield _warning(
+        yield warning(
             "history-behind", "historian", since, "历史存储滞后（不影响报警）", "The history is behind (alarms are not)"
         )
 
@@ -184,7 +135,7 @@ def _of_the_work(seen: Seen) -> Iterator[model.Trouble]:
 def _of_what_was_rebuilt(seen: Seen) -> Iterator[model.Trouble]:
     at_s, waiting = seen.figure("engine_rebuilt_timestamp_seconds") or 0.0, int(seen.figure("alarms_unconfirmed") or 0)
     if at_s and (waiting or seen.now_ns / NS - at_s < REBUILT_S):
-        yield _warning(
+        yield warning(
             "alarms-rebuilt",
             "alarms",
             round(at_s * NS),
@@ -204,7 +155,7 @@ def _of_gateways(seen: Seen) -> Iterator[model.Trouble]:
         if status is None or status.state != "online":
             since = None if status is None else status.since_ns
             n = len(points)
-            yield _fault(
+            yield fault(
                 "gateway-away",
                 gateway.id,
                 since,
@@ -213,7 +164,7 @@ def _of_gateways(seen: Seen) -> Iterator[model.Trouble]:
             )
             continue
         if status.last_seen_ns is not None and seen.now_ns - status.last_seen_ns > GATEWAY_SILENT_S * NS:
-            yield _fault(
+            yield fault(
                 "gateway-silent",
                 gateway.id,
                 status.last_seen_ns,
@@ -236,7 +187,7 @@ def _of_devices(seen: Seen, points: Sequence[PlantPoint]) -> Iterator[model.Trou
         known = [seen.since[point.id] for point in lost if point.id in seen.since]
         of = f"{len(lost)}/{len(theirs)}"
         which = ", ".join(point.id for point in lost[:NAMED]) + (" …" if len(lost) > NAMED else "")
-        yield _fault(
+        yield fault(
             "points-dark",
             device,
             min(known, default=None),
@@ -247,7 +198,7 @@ def _of_devices(seen: Seen, points: Sequence[PlantPoint]) -> Iterator[model.Trou
 
 def _of_a_gateway(seen: Seen, status: GatewayStatus, called: Name) -> Iterator[model.Trouble]:
     def told(kind: model.TroubleKind, since_ns: int | None, zh: str, en: str) -> model.Trouble:
-        return _warning(kind, status.id, since_ns, f"网关 {called.zh}：{zh}", f"Gateway {called.en}: {en}")
+        return warning(kind, status.id, since_ns, f"网关 {called.zh}：{zh}", f"Gateway {called.en}: {en}")
 
     if status.clock is not None and not status.clock.synchronised:
         yield told("clock", status.clock.since_ns, "无人校对时钟", "nobody sets its clock")
@@ -268,25 +219,30 @@ def _of_people(seen: Seen) -> Iterator[model.Trouble]:
     overdue = seen.figure("messages_overdue_seconds") or 0.0
     if overdue > OVERDUE_S:
         since = seen.now_ns - round(overdue * NS)
-        yield _fault(
+        yield fault(
             "messages-overdue", "", since, "消息没有发出：人员未被通知", "Messages do not go out: people are not told"
         )
     failed = int(seen.figure("messages_failed_last_hour") or 0)
     if failed:
-        yield _fault(
+        yield fault(
             "messages-failed",
             "",
             None,
             f"一小时内 {failed} 条消息发送失败",
             f"{failed} messages were given up in the last hour",
         )
+    for channel, waiting in sorted(seen.labelled("messages_failing", "channel").items()):
+        if waiting:
+            zh = f"{waiting:.0f} 条消息经 {channel}:// 未能发出，正在重试"
+            en = f"{waiting:.0f} messages did not get out by {channel}:// and are tried again"
+            yield fault("messages-failing", channel, None, zh, en)
     orders = seen.figure("orders_oldest_seconds") or 0.0
     if orders > ORDERS_S:
         since = seen.now_ns - round(orders * NS)
-        yield _warning("orders-waiting", "", since, "发往网关的命令没有回应", "A command waits for its gateway")
+        yield warning("orders-waiting", "", since, "发往网关的命令没有回应", "A command waits for its gateway")
     tickets = int(seen.figure("tickets_overdue") or 0)
     if tickets:
-        yield _warning(
+        yield warning(
             "tickets-overdue", "", None, f"{tickets} 项隐患超期", f"{tickets} tickets are past their deadline"
         )
 
@@ -294,7 +250,7 @@ def _of_people(seen: Seen) -> Iterator[model.Trouble]:
 def _of_storage(seen: Seen) -> Iterator[model.Trouble]:
     free, size = seen.figure("data_disk_free_bytes") or 0.0, seen.figure("data_disk_bytes") or 0.0
     if size and free / size < DISK_LEAST:
-        yield _warning("disk", "", None, f"数据盘只剩 {free / size:.0%}", f"The data disk has {free / size:.0%} left")
+        yield warning("disk", "", None, f"数据盘只剩 {free / size:.0%}", f"The data disk has {free / size:.0%} left")
     for role in ROLES:
         yield from _of_the_unread(seen, role)
 
@@ -303,7 +259,7 @@ def _of_the_unread(seen: Seen, role: str) -> Iterator[model.Trouble]:
     who = Name(zh="报警判断", en="the alarms worker") if role == "alarms" else Name(zh="历史存储", en="the historian")
     unread = seen.unread(role)
     if unread > UNREAD_MOST:
-        yield _warning(
+        yield warning(
             "stream",
             role,
             None,
@@ -312,7 +268,7 @@ def _of_the_unread(seen: Seen, role: str) -> Iterator[model.Trouble]:
         )
     dropped = int(seen.figure("stream_unread_dropped_total", role=role) or 0)
     if dropped:
-        yield _warning(
+        yield warning(
             "stream",
             role,
             None,

@@ -17,6 +17,7 @@ TroubleKind = Literal[
     "points-dark",
     "messages-overdue",
     "messages-failed",
+    "messages-failing",
     "history-behind",
     "orders-waiting",
     "disagreement",
@@ -26,6 +27,17 @@ TroubleKind = Literal[
     "disk",
     "stream",
     "tickets-overdue",
+    "alarms-late",
+    "broker-refuses",
+    "commits-refused",
+    "computed-waiting",
+    "history-drops",
+    "journal-lost",
+    "journal-unheeded",
+    "looks-fail",
+    "quarantine",
+    "spool-anew",
+    "too-fast",
 ]
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.api import model, rows
+from tocsin_cloud.api.growth import Growth, keep_looking
 from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.listed import ALARMS, NOTIFICATIONS, TICKETS
 from tocsin_cloud.api.mailbox import event, event_of
@@ -29,14 +30,15 @@ MOST_ROWS: Final = 250
 
 
 @asynccontextmanager
-async def watching(ports: ApiPorts, hub: Hub) -> AsyncIterator[None]:
-    """Keep `hub` told while the context is open; the streams end with it."""
+async def watching(ports: ApiPorts, hub: Hub, growth: Growth) -> AsyncIterator[None]:
+    """Keep `hub` told, and look for `growth`, while the context is open; the streams end with it."""
     news = News()
     async with asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(TableWatch(ports, hub, news).run(), name="api-tables"),
             tasks.create_task(PresentWatch(ports, hub).run(), name="api-present"),
             tasks.create_task(_listen(ports, hub, news), name="api-events"),
+            tasks.create_task(keep_looking(growth, ports.metrics, ports.clock), name="api-counters"),
         ]
         try:
             yield

@@ -141,6 +141,9 @@ class Look:
             metrics.messages_failed.set(
                 await _count(session, (Message.state == FAILED) & (Message.due_ns > now_ns - HOUR_NS))
             )
+            # Its error tells of the last attempt; who tries a second time had no success, and perhaps no word of it.
+            tried = waits & (Message.error.is_not(None) | (Message.attempts > 1))
+            metrics.show_failing(await session.scalars(select(Message.channel).where(tried)))
             due = await session.scalar(select(func.min(Message.due_ns)).where(waits))
             metrics.messages_overdue.set(_age_s(due, now_ns))
             asked = select(func.min(GatewayOrder.at_ns)).where(GatewayOrder.state == WAITING)

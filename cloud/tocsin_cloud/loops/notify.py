@@ -47,6 +47,8 @@ SLOW_S: Final = 1.0
 # Where processes are started anew one by one, each with the new plant file, the last may begin after the notifier.
 RESUME_S: Final = 60.0
 ATTEMPTS: Final = 6
+# Where so many attempts of each message of a step were in vain, the call goes on at once; they are tried on.
+IN_VAIN: Final = 2
 RETRIED: Final = "retried"
 FIRST_RETRY_S: Final = 2.0
 LONGEST_RETRY_S: Final = 60.0
@@ -286,9 +288,23 @@ class Notifier:
         if row.attempts < ATTEMPTS:
             wait_s = min(FIRST_RETRY_S * 2 ** (row.attempts - 1), LONGEST_RETRY_S)
             row.state, row.due_ns = PENDING, now + round(wait_s * NS)
-            return []
+            in_vain = row.attempts == IN_VAIN and not await self._may_reach_somebody(session, row)
+            return await self._hurry(session, row, now) if in_vain else []
         row.state, row.due_ns = FAILED, now
         return [*await self._hurry(session, row, now), *await self._repeat(session, row, now)]
+
+    async def _may_reach_somebody(self, session: AsyncSession, row: Message) -> bool:
+        """Whether another message of the step got out, or was not tried in vain yet."""
+        tried = (Message.attempts > IN_VAIN) | ((Message.attempts == IN_VAIN) & (Message.state == PENDING))
+        others = select(Message.id).where(
+            Message.occurrence == row.occurrence,
+            Message.round_ns == row.round_ns,
+            Message.step == row.step,
+            Message.repeat == row.repeat,
+            Message.id != row.id,
+            (Message.state == DELIVERED) | (Message.state.in_((PENDING, SENDING)) & ~tried),
+        )
+        return (await session.scalars(others.limit(1))).first() is not None
 
     async def _hurry(self, session: AsyncSession, row: Message, now: int) -> list[str]:
         """Make the next step of the call due at once: whoever this message was for will not hear of it."""

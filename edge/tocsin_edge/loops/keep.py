@@ -119,6 +119,11 @@ class Keeper:
         self.trouble = ""
         self.lost = 0
 
+    @property
+    def held(self) -> int:
+        """How many batches are in memory alone, as the disk did not take them."""
+        return len(self._held)
+
     def put(self, sample: Sample) -> None:
         """Take a sample, read by the clock as it is now; never waits."""
         since_ms = self._board.unsynchronised_ms

@@ -130,6 +130,12 @@ def _spool(report: SelfReport) -> tuple[Family, ...]:
             "Damaged files that were set aside.",
             [({}, counters["files_set_aside"])],
         ),
+        (
+            "tocsin_edge_spool_batches_in_memory",
+            "gauge",
+            "Batches of readings that the disk did not take.",
+            [({}, report.spool.held)],
+        ),
         ("tocsin_edge_spool_up", "gauge", "Whether the disk takes what is read.", [({}, not report.spool.trouble)]),
     )
 

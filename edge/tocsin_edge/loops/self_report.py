@@ -23,6 +23,8 @@ from tocsin_edge.settings import DeviceSettings, EdgeSettings, ModbusDevice
 NS_PER_S: Final = 1_000_000_000
 NS_PER_MS: Final = 1_000_000
 BYTES_PER_MB: Final = 1_000_000
+# As TocsinEdgeSpoolFills has it.
+NEARLY_FULL: Final = 0.8
 # A device that has not been heard for so many of its periods, and this, is watched no more.
 SILENT_PERIODS: Final = 3
 SILENT_S: Final = 5.0
@@ -139,6 +141,9 @@ class SelfReport:
         if self.spool.room is not None and self.spool.room < bound:
             room_mb, bound_mb = self.spool.room // BYTES_PER_MB, bound // BYTES_PER_MB
             found.append(f"the disk has room for {room_mb} MB of the spool's {bound_mb}")
+        figures = self.spool.figures
+        if figures is not None and figures.bytes > NEARLY_FULL * bound:
+            found.append(f"the spool is {figures.bytes / bound:.0%} full: beyond its bound the oldest readings go")
         found += [
             f"line {line.name} cannot keep the periods of {', '.join(line.stretched)}"
             for line in self.lines()

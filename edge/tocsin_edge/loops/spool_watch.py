@@ -49,6 +49,11 @@ class SpoolWatch:
         return self._keeper.trouble
 
     @property
+    def held(self) -> int:
+        """How many batches are in memory alone."""
+        return self._keeper.held
+
+    @property
     def lost(self) -> int:
         """Readings that were lost while the disk took nothing and are in no counter yet."""
         return self._keeper.lost

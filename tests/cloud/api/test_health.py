@@ -3,19 +3,22 @@
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, get_args
 
 import pytest
 import typer
 from prometheus_client import Gauge
+from ruamel.yaml import YAML
 from typer.testing import CliRunner, Result
 
 from tests.cloud.api.conftest import Bench
 from tests.cloud.api.stand_ins import START_NS, occurrence
 from tests.support.database import failing
+from tests.support.need import ROOT
 from tests.support.ports import free_port
 from tocsin_cli.status import status as status_verb
 from tocsin_cloud.api.model import rfc3339
+from tocsin_cloud.api.model_health import TroubleKind
 from tocsin_cloud.api.ports import ClockStatus, GatewayStatus, SliceStatus
 from tocsin_cloud.api.server import serving
 from tocsin_core.readings import BAD_COMM_FAILURE
@@ -172,6 +175,22 @@ async def test_what_is_behind_is_told_since_when(bench: Bench, figure: Set) -> N
         rfc3339(START_NS - 1200 * NS),
     ]
     assert [role["works"] for role in report["roles"]] == [False, False]
+    # Who waits for its database has not heard of what came since.
+    figure("stream_last", 5000)
+    figure("stream_position", 4910, role="alarms")
+    figure("stream_position", 100, role="historian")
+    assert [role["waiting"] for role in (await asked(bench))["roles"]] == [90, 4900]
+
+
+async def test_a_page_whose_clock_is_behind_says_what_it_cannot_see(bench: Bench, figure: Set) -> None:
+    """By its clock alarms that stand still would not be late before it had come to where the stream's was."""
+    all_is_well(bench, figure)
+    figure("stream_position_timestamp_seconds", START_NS / NS + 29, role="alarms")
+    assert (await asked(bench))["troubles"] == []
+    figure("stream_position_timestamp_seconds", START_NS / NS + 3600, role="alarms")
+    report = await asked(bench)
+    assert told(report) == [("warning", "clock", "")]
+    assert "(3600 s)" in report["troubles"][0]["text"]["en"]
 
 
 async def test_that_nobody_sends_messages_is_told_before_one_is_overdue(bench: Bench, figure: Set) -> None:
@@ -208,6 +227,136 @@ async def test_a_gateway_that_is_there_but_not_in_order(bench: Bench, figure: Se
     assert told(report) == [("warning", kind, "gw-1") for kind in kinds]
     bench.live.known[:] = [GatewayStatus("gw-1", "online", START_NS, START_NS - 3 * MINUTE)]
     assert told(await asked(bench)) == [("fault", "gateway-silent", "gw-1")]
+
+
+NOT_TOLD: Final = {
+    "TocsinDown": "nobody answers: exit 2",
+    "TocsinAbsent": "nobody answers: exit 2",
+    "TocsinRestartsOften": "a page that restarts with it remembers nothing",
+}
+TOLD: Final = {
+    "TocsinAlarmsBehind": "role",
+    "TocsinRoleUnfilled": "role",
+    "TocsinNobodyJudges": "role",
+    "TocsinBrokerLost": "broker",
+    "TocsinAlarmsLate": "alarms-late",
+    "TocsinGatewayAway": "gateway-away",
+    "TocsinGatewaySilent": "gateway-silent",
+    "TocsinDevicesAway": "points-dark",
+    "TocsinPointsDark": "points-dark",
+    "TocsinPointsSilent": "points-dark",
+    "TocsinGatewayClock": "clock",
+    "TocsinGatewaySkew": "clock",
+    "TocsinCertificateEnds": "certificate",
+    "TocsinBrokerRefuses": "broker-refuses",
+    "TocsinReadingsAhead": "clock",
+    "TocsinClockStepped": "clock",
+    "TocsinDisagreement": "disagreement",
+    "TocsinJournalLost": "journal-lost",
+    "TocsinJournalUnheeded": "journal-unheeded",
+    "TocsinSpoolsAnew": "spool-anew",
+    "TocsinOrdersWait": "orders-waiting",
+    "TocsinOldPlantFile": "plant-file",
+    "TocsinMessagesOverdue": "messages-overdue",
+    "TocsinMessagesTriedInVain": "messages-failing",
+    "TocsinMessagesFail": "messages-failed",
+    "TocsinTicketsOverdue": "tickets-overdue",
+    "TocsinHistoryBehind": "history-behind",
+    "TocsinNobodyStores": "history-behind",
+    "TocsinHistoryDrops": "history-drops",
+    "TocsinCommitsRefused": "commits-refused",
+    "TocsinQuarantineGrows": "quarantine",
+    "TocsinGatewayTooFast": "too-fast",
+    "TocsinComputedWaits": "computed-waiting",
+    "TocsinStreamUnread": "stream",
+    "TocsinStreamDropped": "stream",
+    "TocsinAlarmsRebuilt": "alarms-rebuilt",
+    "TocsinDiskFills": "disk",
+    "TocsinLooksFail": "looks-fail",
+}
+OF_NO_RULE: Final = {"not-ready"}
+"""What a cloud side that cannot make its figures says of itself."""
+
+
+def test_whatever_an_alert_rule_tells_the_report_tells_too() -> None:
+    """A new rule needs its line in the report, and a new line its rule; a gateway has a status of its own."""
+    rules = YAML(typ="safe").load((ROOT / "dashboards" / "alerts" / "tocsin.yaml").read_text(encoding="utf-8"))
+    names = [rule["alert"] for group in rules["groups"] if group["name"] != "tocsin-edge" for rule in group["rules"]]
+    assert sorted(names) == sorted([*TOLD, *NOT_TOLD])
+    assert {*TOLD.values(), *OF_NO_RULE} == set(get_args(TroubleKind))
+
+
+Grown = tuple[str, float, dict[str, str]]
+GROWN: Final[dict[str, tuple[str, str, str, float, list[Grown]]]] = {
+    # Severity, kind, subject; for how long (s); by how much which counters grow, the last of them at least.
+    "journal lost": ("fault", "journal-lost", "gw-1", 900, [("journal_lost_total", 1, {"gateway": "gw-1"})]),
+    "too fast": ("fault", "too-fast", "", 300, [("quarantined_total", 1, {"reason": "too-fast"})]),
+    "commits": ("fault", "commits-refused", "alarms", 300, [("commit_failures_total", 6, {"role": "alarms"})]),
+    "history": ("warning", "commits-refused", "historian", 300, [("commit_failures_total", 6, {"role": "historian"})]),
+    "late": (
+        *("warning", "alarms-late", "alarms", 300),
+        [("alarm_latency_seconds_bucket", n, {"le": le}) for n, le in ((99, "5.0"), (101, "+Inf"))],
+    ),
+    "broker": ("warning", "broker-refuses", "tls", 900, [("broker_refused_total", 21, {"reason": "tls"})]),
+    "ahead": ("warning", "clock", "", 600, [("readings_ahead_total", 11, {})]),
+    "stepped": ("warning", "clock", "", 600, [("clock_steps_back_total", 1, {})]),
+    "unheeded": ("warning", "journal-unheeded", "gw-1", 900, [("journal_unheeded_total", 1, {"gateway": "gw-1"})]),
+    "anew": ("warning", "spool-anew", "", 900, [("spools_anew_total", 1, {})]),
+    "dropped": ("warning", "history-drops", "", 900, [("history_dropped_values_total", 1, {})]),
+    "refused": ("warning", "quarantine", "undecodable", 900, [("quarantined_total", 101, {"reason": "undecodable"})]),
+    "looks": ("warning", "looks-fail", "database", 600, [("look_failures_total", 31, {"what": "database"})]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", GROWN)
+async def test_what_happened_of_late_is_told_for_as_long_as_its_rule_looks_back(
+    bench: Bench, figure: Set, what: str
+) -> None:
+    """What was counted before the first look is of before; one less than it takes is nothing; then it is over."""
+    severity, kind, subject, seconds, counters = GROWN[what]
+    all_is_well(bench, figure)
+    *others, (last, by, labels) = counters
+    for name, _, theirs in counters:
+        figure(name, 1000.0, **theirs)
+    assert (await asked(bench))["troubles"] == []
+    for name, n, theirs in others:
+        figure(name, 1000.0 + n, **theirs)
+    figure(last, 1000.0 + by - 1, **labels)
+    assert (await asked(bench))["troubles"] == []
+    figure(last, 1000.0 + by, **labels)
+    assert told(await asked(bench)) == [(severity, kind, subject)]
+    bench.clock.move(seconds - 20)
+    assert (severity, kind, subject) in told(await asked(bench))
+    bench.clock.move(40)
+    all_is_well(bench, figure)
+    assert (await asked(bench))["troubles"] == []
+
+
+async def test_a_counter_that_begins_anew_has_grown_by_what_it_shows(bench: Bench, figure: Set) -> None:
+    """A worker that was restarted counts from 0; who is not heard for a moment goes on where it was."""
+    all_is_well(bench, figure)
+    figure("journal_lost_total", 5, gateway="gw-1")
+    await asked(bench)
+    figure("journal_lost_total", 0, gateway="gw-1")
+    assert (await asked(bench))["troubles"] == []
+    figure("journal_lost_total", 2, gateway="gw-1")
+    report = await asked(bench)
+    assert told(report) == [("fault", "journal-lost", "gw-1")]
+    assert report["watching"] is False
+    assert report["troubles"][0]["text"]["zh"] == "网关 gw-1：2 处报警日志有缺失"
+
+
+async def test_a_way_to_people_that_does_not_work_is_told_at_once(bench: Bench, figure: Set) -> None:
+    """Not only when a message is given up, minutes later."""
+    all_is_well(bench, figure)
+    figure("messages_failing", 3, channel="mailto")
+    figure("computed_waiting", 10_001)
+    report = await asked(bench)
+    assert told(report) == [("fault", "messages-failing", "mailto"), ("warning", "computed-waiting", "")]
+    assert report["troubles"][0]["text"]["en"] == "3 messages did not get out by mailto:// and are tried again"
+    figure("messages_failing", 0, channel="mailto")
+    figure("computed_waiting", 10_000)
+    assert (await asked(bench))["troubles"] == []
 
 
 async def status(address: str, *options: str, token: str | None) -> Result:

@@ -13,7 +13,9 @@ from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.api import model, model_health
 from tocsin_cloud.api.context import Context
-from tocsin_cloud.api.health import instruments_since, report, see
+from tocsin_cloud.api.growth import samples_of
+from tocsin_cloud.api.health import instruments_since, report
+from tocsin_cloud.api.health_seen import see
 from tocsin_cloud.api.ports import Latest, ReadingsUnknownError
 from tocsin_cloud.api.problem import AGAIN, AWAY
 from tocsin_cloud.api.security import Reader
@@ -66,7 +68,9 @@ async def health(_account: Reader, api: Context) -> model_health.HealthReport:
         # That belongs to what is asked here.
         latest = Latest.unknown(len(api.ports.plant.points))
     # The figures of workers in other processes come as text, which takes a moment to read.
-    seen = await asyncio.to_thread(see, api.ports, latest, api.points.allowed_ns, since)
+    samples = await asyncio.to_thread(samples_of, api.ports.metrics)
+    api.growth.look(samples, api.ports.clock.monotonic())
+    seen = await asyncio.to_thread(see, api.ports, latest, api.points.allowed_ns, since, samples, api.growth)
     return report(seen, api.started_ns)
 
 
