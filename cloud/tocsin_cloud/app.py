@@ -34,7 +34,7 @@ from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.nats_server import NatsServer
 from tocsin_cloud.adapters.own_certificates import cloud_context, secured
-from tocsin_cloud.adapters.plant_record import note_plant
+from tocsin_cloud.adapters.plant_record import files_of, note_plant
 from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.settings_file import note_settings
 from tocsin_cloud.adapters.shared_list import keep_telling as keep_telling_certificates
@@ -135,11 +135,13 @@ async def run(
             # The history's file is also what keeps a second process off the folder: nothing else is touched before.
             await history.open()
         broker = await _broker(settings, plant, clock, stack)
+        # Those that are in force: they may be others by the time at which this process takes over.
+        files = await asyncio.to_thread(files_of, settings.plant)
         # Of a large plant it takes most of a minute: whoever begins anew is a candidate again without it.
-        judged = cache(partial(Judged.of, plant))
+        loaded = _Loaded(plant, files, cache(partial(Judged.of, plant)))
         while True:
             try:
-                return await _roles(settings, plant, judged, clock, broker, history, stop, first_start)
+                return await _roles(settings, loaded, clock, broker, history, stop, first_start)
             except* LeaseLostError as group:
                 reasons = sorted({str(error) for error in leaves(group)})
             if stop.is_set():
@@ -156,10 +158,17 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     ]
 
 
+class _Loaded(NamedTuple):
+    """The plant in force, the files that it was read from, each with its SHA-256, and what is judged by it."""
+
+    plant: Plant
+    files: Mapping[str, str]
+    judged: Callable[[], Judged]
+
+
 async def _roles(
     settings: CloudSettings,
-    plant: Plant,
-    judged: Callable[[], Judged],
+    loaded: _Loaded,
     clock: Clock,
     broker: tuple[NatsServer | None, str],
     history: OwnHistory,
@@ -181,7 +190,7 @@ async def _roles(
         if database is None:
             return Summary(name_of(settings.roles))
         reach = Reach(client, clock)
-        process = _Process(settings, plant, clock, client, stack, tls, server, database, judged, reach)
+        process = _Process(settings, loaded.plant, clock, client, stack, tls, server, database, loaded, reach)
         crew = await _crew(process, history) if settings.roles & WORKERS else None
         works = [] if crew is None else _works(crew, first_start)
         if server is not None:
@@ -256,7 +265,7 @@ class _Process(NamedTuple):
     tls: SSLContext | None
     server: NatsServer | None
     database: Database
-    judged: Callable[[], Judged]
+    loaded: _Loaded
     reach: Reach
 
 
@@ -301,7 +310,7 @@ class _Crew:
 
 
 async def _crew(process: _Process, own: OwnHistory) -> _Crew:
-    settings, plant, clock, client, stack, _, _, database, judged, reach = process
+    settings, plant, clock, client, stack, _, _, database, loaded, reach = process
     metrics = Metrics()
     name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
     leases = {
@@ -316,7 +325,7 @@ async def _crew(process: _Process, own: OwnHistory) -> _Crew:
     if Role.ALARMS in leases:
         alarms = AlarmsWorker(
             AlarmParts(
-                client, database, leases[Role.ALARMS], plant, judged(), live, metrics, clock, settings.alarms,
+                client, database, leases[Role.ALARMS], plant, loaded.judged(), live, metrics, clock, settings.alarms,
                 settings.snapshot_file, outlet, ordered, _subjects(process),
                 None if settings.nats_url is None else SnapshotStore(client, f"{plant.site.id}/alarms"),
                 settings.limits,
@@ -418,7 +427,8 @@ async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, allowed_
     # Whoever gave the password knows it: it has no business in a log.
     if password is not None and given is None:
         first_start("admin", password)
-    await when_back(partial(note_plant, crew.database, clock, plant.site.id, settings.plant), "plant")
+    files = crew.process.loaded.files
+    await when_back(partial(note_plant, crew.database, clock, plant.site.id, files), "plant")
     issued, sign = IssuedFile.open(settings.data), signing_key(settings.data)
     slices = Slices(client, plant, crew.live, issued, sign, crew.metrics, clock)
     orders = OrderParts(client, crew.database, crew.live, crew.metrics, clock, crew.ordered, lease)

@@ -23,7 +23,7 @@ from tests.support.postgres import on_both
 from tests.support.sqlite import with_tables
 from tocsin_cloud.adapters.audit import Verdict, append, entries, verify
 from tocsin_cloud.adapters.audit_chain import GENESIS, Actor, Deed, Entry, Link, Outcome
-from tocsin_cloud.adapters.plant_record import note_plant
+from tocsin_cloud.adapters.plant_record import files_of, note_plant
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.settings import SQL_FILE
 from tocsin_core.clock import SystemClock
@@ -325,7 +325,7 @@ def test_the_files_of_the_plant_are_recorded(tmp_path: Path) -> None:
         (folder / name).write_text(name, encoding="utf-8")
 
     async def start(database: Database) -> Entry:
-        await note_plant(database, SystemClock(), "north", folder)
+        await note_plant(database, SystemClock(), "north", files_of(folder))
         async with database.read() as session:
             ((entry, _),) = [each async for each in entries(session)]
         return entry

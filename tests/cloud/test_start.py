@@ -259,3 +259,25 @@ def test_who_begins_anew_leaves_no_connection_open(tmp_path: Path, monkeypatch: 
         asyncio.run(story())
         gc.collect()
     assert [str(each.message) for each in told if each.category is ResourceWarning] == []
+
+
+def test_who_takes_over_tells_of_the_plant_that_is_in_force(tmp_path: Path) -> None:
+    """Its files were changed since it was started, and one cannot be read: it decides alarms all the same."""
+    settings = settings_in(tmp_path)
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with running(settings) as (client, _):
+                await eventually_async(lambda: ready_at(client), 60)
+                with (settings.plant / "plant.yaml").open("a", encoding="utf-8") as file:
+                    file.write("# changed\n")
+                (settings.plant / "profiles" / "half.yaml").mkdir(parents=True)
+                await deposed(settings)
+                await eventually_async(lambda: begins_anew(logs), 60)
+                await eventually_async(lambda: ready_at(client), 60)
+
+    asyncio.run(story())
+    with closing(sqlite3.connect(settings.sql_file)) as database:
+        told = database.execute("SELECT detail FROM audit WHERE action = 'plant.load'").fetchall()
+    assert len(told) == 2
+    assert len(set(told)) == 1

@@ -1,6 +1,6 @@
 """The files that a plant consists of, and the audit log's entry of those that the plant in force was read from."""
 
-import asyncio
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -15,15 +15,10 @@ from tocsin_core.plant.load import MODELS_FOLDER, PLANT_FILE, POINTS_FILE, PROFI
 FILES: Final = (PLANT_FILE, POINTS_FILE, CALIBRATIONS_FILE, f"{PROFILES_FOLDER}/*.yaml", f"{MODELS_FOLDER}/*.normal")
 
 
-async def note_plant(database: Database, clock: Clock, site: str, folder: Path) -> None:
-    """Append which files of `folder` the plant of `site` consists of, each with its SHA-256.
-
-    Raises:
-        OSError: one of them cannot be read.
-    """
-    files = await asyncio.to_thread(_hashes, folder)
+async def note_plant(database: Database, clock: Clock, site: str, files: Mapping[str, str]) -> None:
+    """Append which files the plant of `site` was read from, each with its SHA-256, as `files_of` told at the start."""
     async with database.write() as session:
-        await append(session, clock.now_ns(), SYSTEM, Deed("plant.load", site, Outcome.DONE, files))
+        await append(session, clock.now_ns(), SYSTEM, Deed("plant.load", site, Outcome.DONE, {**files}))
 
 
 def plant_files(folder: Path) -> list[Path]:
@@ -31,5 +26,10 @@ def plant_files(folder: Path) -> list[Path]:
     return [path for pattern in FILES for path in sorted(folder.glob(pattern))]
 
 
-def _hashes(folder: Path) -> dict[str, str | int]:
+def files_of(folder: Path) -> dict[str, str]:
+    """The files of which the plant in `folder` consists, each with its SHA-256.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
     return {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in plant_files(folder)}
