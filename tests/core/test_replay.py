@@ -13,6 +13,7 @@ from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tocsin_core import engine
 from tocsin_core.engine import Transition
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Priority, load_plant
+from tocsin_core.plant.definition import Suppressor
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
 from tocsin_core.replay import Occurrence, Report, Spans, judged, occurrences, play, report, spans_of
 from tocsin_core.rules import Rules, compile_rules
@@ -316,6 +317,17 @@ def test_without_labels_nothing_is_called_false() -> None:
     made = told_of([(H, 91, 95)])
     assert made.labels is None
     assert made.rules[0].false_alarms is None
+
+
+def test_what_is_suppressed_by_design_counts_when_it_is_told() -> None:
+    """Not at all where it returns before that; the next one, and one that stands when the suppression ends, do."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=0.0, longest_s=60.0)
+    low = replace(definition("P0", AlarmKind.L, 10.0), suppressed_by=by)
+    rules = compile_rules(plant_of([[low], []]))
+    rows = [(1, 0.0, 0.0), (0, 1.0, 5.0), (0, 2.0, 50.0), (0, 3.0, 6.0), (1, 4.0, 1.0), (0, 5.0, 7.0), (0, 6.0, 50.0)]
+    found = occurrences(played(rules, frame_of([*rows, (0, 7.0, 4.0)])))
+    seconds = [tuple(at and (at - START_NS) // SECOND for at in (each.raised_ns, each.returned_ns)) for each in found]
+    assert (seconds, [each.value for each in found]) == ([(5, 6), (7, None)], [7.0, 4.0])
 
 
 def test_occurrences_are_paired_with_their_returns() -> None:

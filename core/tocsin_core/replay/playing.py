@@ -174,14 +174,23 @@ _RETURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
 
 
 def occurrences(transitions: Iterable[Transition]) -> list[Occurrence]:
-    """Every raising with its return, in order of raising."""
+    """Every raising that people would have been told of with its return, in order of raising.
+
+    What is suppressed by design counts from the end of that on, if it stands then.
+    """
     found: list[Occurrence] = []
     standing: dict[int, int] = {}
+    hidden: dict[int, Transition] = {}
     for each in transitions:
-        if each.event is Event.RAISE:
+        if each.event is Event.RAISE and each.suppressed:
+            hidden[each.definition] = each
+        elif each.event is Event.RAISE or (each.event is Event.UNSUPPRESS and each.definition in hidden):
+            reason = hidden.pop(each.definition, each).reason
             standing[each.definition] = len(found)
-            found.append(Occurrence(each.definition, each.time_ns, None, each.value, each.reason))
-        elif each.event in _RETURNS and each.definition in standing:
-            place = standing.pop(each.definition)
-            found[place] = found[place]._replace(returned_ns=each.time_ns)
+            found.append(Occurrence(each.definition, each.time_ns, None, each.value, reason))
+        elif each.event in _RETURNS:
+            hidden.pop(each.definition, None)
+            if each.definition in standing:
+                place = standing.pop(each.definition)
+                found[place] = found[place]._replace(returned_ns=each.time_ns)
     return sorted(found, key=lambda occurrence: occurrence.raised_ns)
