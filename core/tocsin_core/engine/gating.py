@@ -11,7 +11,7 @@ from tocsin_core.engine.turning import move
 from tocsin_core.lifecycle import Event
 from tocsin_core.readings import BAD_SENSOR_FAILURE, I64, Frame, is_bad
 from tocsin_core.rules import Rules
-from tocsin_core.special.gates import MODES, SUPPRESSIONS, Course, SuppressionGates
+from tocsin_core.special.gates import MODES, SUPPRESSIONS, Course, SuppressionGates, heard_by
 from tocsin_core.special.watches import LoopDetector
 
 
@@ -42,12 +42,14 @@ def words_first(rules: Rules, frame: Frame) -> Frame:
     An instrument's status word may stand behind its gas: the first it reads as it warms up would be the plant's gas.
     """
     gates = rules.special.modes, rules.special.suppressions
-    triggers = [each.trigger for each in gates if each is not None]
-    if len(frame) < 2 or not triggers:  # noqa: PLR2004 -- one reading has its order
+    words = np.zeros(len(frame), np.bool_)
+    for gate in gates:
+        if gate is not None:
+            words |= heard_by(gate.trigger, frame.point)
+    if not words.any():
         return frame
-    words = np.isin(frame.point, np.concatenate(triggers))
     moment = np.cumsum(np.diff(frame.time_ns, prepend=frame.time_ns[0]) != 0)
-    return frame.take(np.lexsort((~words, moment))) if words.any() else frame
+    return frame.take(np.lexsort((~words, moment)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,7 @@ def run(
     point) the times of the last readings before them; late ones are left out, as everywhere. `advance` takes rows,
     their numbers and a reading for each.
     """
-    place = np.minimum(np.searchsorted(trigger, frame.point), len(trigger) - 1)
-    heard = np.flatnonzero(trigger[place] == frame.point)
+    heard = np.flatnonzero(heard_by(trigger, frame.point))
     point = np.unique(frame.point[heard]).astype(np.int64)
     latest = last_ns[point]
     row, _ = _places(trigger, point)
@@ -93,6 +92,12 @@ def run(
     row, joined = np.concatenate(rows), np.concatenate(keys)
     order = np.lexsort((joined, row))
     return Course(table, row[order], joined[order], _joined(after).rows(order))
+
+
+def heard_by(trigger: I64, point: I32) -> Bool:
+    """Which of `point` (i32[n]) are among `trigger` (i64, ascending, at least one); shape (n,)."""
+    heard: Bool = trigger[np.minimum(np.searchsorted(trigger, point), len(trigger) - 1)] == point
+    return heard
 
 
 def _places(ascending: I64, wanted: I64 | I32) -> tuple[I64, I64]:
