@@ -245,7 +245,9 @@ class Point(Strict):
     )
     unit: str | None = Field(None, description="Engineering unit; the kind's or the profile's if left out.")
     range: Range | None = Field(None, description="Measuring range [low, high] in the unit.")
-    decimals: Annotated[int, Field(ge=0, le=6)] | None = Field(None, description="Digits shown after the point.")
+    decimals: Annotated[int, Field(ge=0, le=6)] | None = Field(
+        None, description="Digits shown after the point, and known of a trend; a tank's level in m has 3 if left out."
+    )
     source: Identifier | None = Field(None, description="Hazard source it belongs to; the device's if left out.")
     cas: Annotated[str, StringConstraints(pattern=CAS)] | None = Field(
         None, description="CAS number of the gas: chooses the exposure limits."
