@@ -1168,9 +1168,9 @@ def definition_texts(point: PlantPoint) -> dict[str, tuple[float, float, float, 
 
 
 def test_every_point_has_an_instrument_alarm_and_one_of_silence(tmp_path: Path) -> None:
-    """Unless they are taken away; two periods of bad, ten minutes of uncertain, five of silence (at least 10 s)."""
+    """Unless they are taken away; 1.5 periods of bad, ten minutes of uncertain, five of silence (at least 10 s)."""
     assert definition_texts(point_of(tmp_path, "kind: generic")) == {
-        "bad": (2.0, 5.0, 600.0, 0.0, "low"),
+        "bad": (1.5, 5.0, 600.0, 0.0, "low"),
         "stale": (0.0, 0.0, 10.0, 0.0, "low"),
     }
     assert definition_texts(point_of(tmp_path, "kind: generic, alarms: {bad: false, stale: false}")) == {}

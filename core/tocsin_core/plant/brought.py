@@ -31,7 +31,9 @@ CHARTS: Final = (AlarmKind.CUSUM, AlarmKind.EWMA)
 
 STALE_PERIODS: Final = 5  # a point is stale after this many missed periods, but not before STALE_LEAST_S
 STALE_LEAST_S: Final = 10.0
-BAD_PERIODS: Final = 2.0  # an instrument that answers badly once may be answering well by the next period
+# An instrument that answers badly once may be answering well by the next period. The third bad reading in a row is a
+# fault, and of a device that is dead the last: cycles lie a few ms more or less than a period apart.
+BAD_PERIODS: Final = 1.5
 BAD_OFF_DELAY_S: Final = 5.0
 # No limit is judged by an uncertain reading. Instruments warm up in about this time (our own choice); what is computed
 # may want a day to be sure (a mass balance).
