@@ -76,7 +76,7 @@ function Facts({ ticket }: { readonly ticket: Ticket }) {
       <div>
         <dt>{t("linkedAlarms")}</dt>
         <dd>
-          <code>{ticket.alarm}</code> {t("linkedCount", { count: ticket.alarms.length })}
+          <code>{ticket.alarm}</code> {ticket.alarms.length > 1 && t("linkedMore", { count: ticket.alarms.length - 1 })}
         </dd>
       </div>
       <div>
