@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from tocsin_core.owned import idle_outputs
 from tocsin_core.plant import Plant, PlantError, PlantPoint, load_plant
 from tocsin_core.plant.capitals import told_apart_by_capitals
 from tocsin_core.plant.computed import Normal, Vote, points_of
-from tocsin_core.plant.units import of_another_unit
+from tocsin_core.plant.units import of_another_register, of_another_unit
 
 
 def _computed(point: PlantPoint, plant: Plant) -> dict[str, object]:
@@ -37,8 +38,20 @@ def _texts(plant: Plant) -> Iterator[tuple[str, str]]:
             yield point.id, register
 
 
+def _unreached(plant: Plant) -> Iterator[tuple[str, str]]:
+    """People and the kinds of their addresses that nothing can be sent to; none where the cloud side's part is not."""
+    if find_spec("apprise") is None:
+        return
+    from tocsin_cloud.adapters.channels import is_understood, kind_of  # noqa: PLC0415 -- a gateway's box does without
+
+    for person in plant.file.people:
+        yield from ((person.id, kind_of(channel)) for channel in person.channels if not is_understood(channel))
+
+
 def _warnings(plant: Plant) -> Iterator[str]:
     """What passes, and looks like a mistake."""
+    for person, channel in _unreached(plant):
+        yield f"{person}: nothing can be sent to an address of {channel}://: a slip in it, or a part of it is missing"
     for gateway, output in idle_outputs(plant):
         what = f"gateway {gateway}: {output.kind} {output.id}"
         yield f"{what} follows no alarm that is decided there: nothing switches it on"
@@ -46,6 +59,8 @@ def _warnings(plant: Plant) -> Iterator[str]:
         yield f"{what} {name!r} differs from {known!r} in capitals alone: many a Sparkplug host takes them for one"
     for point, register in _texts(plant):
         yield f"point {point} reads {register}, which is a text and never a measurement: it is always bad"
+    for point, unit, register, known in of_another_register(plant):
+        yield f"point {point} is in {unit!r}, and its register {register} in {known!r}: no number is converted"
     for point, unit, known, alarms in of_another_unit(plant):
         limits = ", ".join(alarms)
         yield f"point {point} is in {unit!r}, and its kind's set points ({limits}) are in {known}: give it its own"

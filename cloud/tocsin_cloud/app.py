@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 
 from tocsin_cloud.adapters.authority import CA_KEY
-from tocsin_cloud.adapters.channels import Channels
+from tocsin_cloud.adapters.channels import Channels, kind_of
 from tocsin_cloud.adapters.cut_off import Reach
 from tocsin_cloud.adapters.enrolment import Enrolment
 from tocsin_cloud.adapters.history import StoredReadings
@@ -413,7 +413,9 @@ async def _tell_people(crew: _Crew, lease: Lease) -> None:
     settings, plant, clock, client, *_ = crew.process
     channels = Channels(settings.outbox, metrics=crew.metrics.registry)
     # Before it is a candidate: whoever takes over calls people at once.
-    await channels.load(channel for person in plant.file.people for channel in person.channels)
+    for person in plant.file.people:
+        for channel in await channels.load(person.channels):
+            log.error("nothing can be sent to an address of the plant file", person=person.id, channel=kind_of(channel))
     publish = partial(publish_event, client)
     notifier = Notifier(crew.database, lease, channels, publish, plant, clock, crew.metrics.registry)
     await hold(lease, notifier.run)

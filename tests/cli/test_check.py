@@ -94,6 +94,28 @@ def test_a_gas_in_a_unit_that_its_set_points_are_not_in_is_warned_of(
     assert "nothing" in lines[-1]
 
 
+@pytest.mark.parametrize(("unit", "warns"), [("MPa", True), ("bar", False), ("Bar", False), ("", False)])
+def test_a_point_in_another_unit_than_its_register_is_warned_of(tmp_path: Path, unit: str, *, warns: bool) -> None:
+    """15 bar would be shown, and judged, as 15 MPa: what a unit says converts nothing."""
+    read = GOOD.replace("    external: true\n", "").replace(
+        "id: d1\n", "id: d1\n        profile: keller-33x\n        modbus: {host: 127.0.0.1}\n"
+    )
+    own = f"unit: {unit}, " if unit else ""
+    point = f"register: pressure, {own}kind: pressure, range: [0, 60]"
+    lines = tocsin("check", plant(tmp_path, read.replace("kind: temperature", point))).stdout.splitlines()
+    about = f"warning: point T-1 is in '{unit}', and its register pressure in 'bar': no number is converted"
+    assert [line for line in lines if line.startswith("warning: ")] == ([about] if warns else [])
+
+
+def test_an_address_that_nothing_can_be_sent_to_is_warned_of(tmp_path: Path) -> None:
+    """A slip in it would be seen when somebody was to be called; the address itself may hold a password."""
+    people = 'people: [{id: li, name: 李娜, channels: ["mailtoo://u:secret@example.com", "json://localhost", "outbox://li"]}]\n'
+    done = tocsin("check", plant(tmp_path, GOOD + people))
+    told = "li: nothing can be sent to an address of mailtoo://: a slip in it, or a part of it is missing"
+    assert [line for line in done.stdout.splitlines() if line.startswith("warning: ")] == [f"warning: {told}"]
+    assert (done.returncode, "secret" in done.stdout) == (0, False)
+
+
 def test_an_output_that_nothing_switches_on_is_warned_of(tmp_path: Path) -> None:
     """Its gateway decides no alarm of its priority; a plant in which that is so runs all the same."""
     outputs = """

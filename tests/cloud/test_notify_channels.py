@@ -60,6 +60,14 @@ async def test_an_address_that_is_none_is_said(tmp_path: Path, channel: str) -> 
         await Channels(tmp_path).send(letter(1, channel))
 
 
+async def test_addresses_that_are_none_are_told_before_anything_is_sent(tmp_path: Path) -> None:
+    """Whoever starts the cloud side learns of them, and not whoever should have been called."""
+    wrong = ["nonsense://somewhere", "mailto://", "pigeon"]
+    channels = ["outbox://", "json://localhost", *wrong, "mailto://u:p@mail.example.com?to=li@example.com"]
+    assert await Channels(tmp_path).load(channels) == wrong
+    assert await Channels(tmp_path).load(["outbox://li"]) == []
+
+
 @contextmanager
 def hook() -> Iterator[tuple[str, list[str | None]]]:
     """The address of a web hook without its scheme, and the key of each request that it has taken."""

@@ -68,6 +68,16 @@ def service_of(channel: str) -> str:
     return scheme + separator + re.split(r"[/?]", rest, maxsplit=1)[0]
 
 
+def is_understood(channel: str) -> bool:
+    """Whether something can be sent to an address; who reads it there, if anybody, is not known."""
+    if kind_of(channel) == OUTBOX:
+        return True
+    try:
+        return apprise.Apprise.instantiate(channel, asset=_asset()) is not None
+    except Exception:  # noqa: BLE001 -- hundreds of plugins, as below
+        return False
+
+
 def masked(text: str, channel: str) -> str:
     """Return `text` without any piece of the address `channel`, and not too long."""
     pieces = {unquote(piece) for piece in re.split(r"[/?&=:@,]", channel.partition("://")[2])}
@@ -99,10 +109,13 @@ class Channels:
         logging.getLogger("apprise").addHandler(logging.NullHandler())
         logging.getLogger("apprise").propagate = False
 
-    async def load(self, channels: Iterable[str]) -> None:
-        """Have the services loaded that these addresses need: that takes seconds, and the first letter does not."""
-        if any(kind_of(channel) != OUTBOX for channel in channels):
-            await asyncio.to_thread(apprise.Apprise.instantiate, "json://localhost", asset=_asset())
+    async def load(self, channels: Iterable[str]) -> list[str]:
+        """Have the services loaded that these addresses need: that takes seconds, and the first letter does not.
+
+        Gives those of the addresses that nothing can be sent to.
+        """
+        foreign = [channel for channel in channels if kind_of(channel) != OUTBOX]
+        return await asyncio.to_thread(lambda: [channel for channel in foreign if not is_understood(channel)])
 
     def written_down(self, message: str) -> None:
         """Forget the mark of a letter: the database knows that it got out. A kill just before leaves an empty file."""
