@@ -290,6 +290,33 @@ def test_a_line_that_is_only_slow_or_stood_still_makes_nobody_bad() -> None:
     assert not line.bus.unheard(line.now)
 
 
+def test_a_line_on_which_nobody_has_answered_yet_may_still_be_starting() -> None:
+    """Of units that were never read nothing is told within the two seconds that they have, however silent the line."""
+    line = Line([job(f"d{at}", at, 200) for at in range(4)], dict.fromkeys(range(4), 0.02), silent=set(range(4)))
+    line.run(1.5)
+    assert not line.told_bad
+    line.run(10)
+    assert len(line.told_bad) == len(line.jobs)
+
+
+def test_a_line_that_is_cut_again_is_told_again_but_not_of_who_was_dead_before() -> None:
+    """As soon as the first time, of those that were read since; that the other is bad was told."""
+    names = [f"d{at}" for at in range(12)]
+    line = Line([job(name, at) for at, name in enumerate(names)], dict.fromkeys(range(12), 0.02))
+    line.run(20)
+    for _ in range(2):
+        line.silent.add(0)
+        line.run(60)
+        read = {name: line.through[name][-1] for name in names}
+        line.clear()
+        line.silent.update(range(12))
+        line.run(60)
+        assert set(line.told_bad) == set(names[1:])
+        assert max(times[0] - read[name] for name, times in line.told_bad.items()) < 3.0 + 0.6
+        line.silent.clear()
+        line.run(60)
+
+
 @given(st.integers(0, 5), st.integers(100, 2000), st.floats(0.05, 5.0))
 def test_a_cycle_never_takes_longer_than_its_budget(retries: int, period_ms: int, timeout_s: float) -> None:
     """Whatever retries and time-out say, a silent unit's cycle is over two periods after its first question."""
