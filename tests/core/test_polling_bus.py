@@ -317,6 +317,20 @@ def test_a_line_that_is_cut_again_is_told_again_but_not_of_who_was_dead_before()
         line.run(60)
 
 
+def test_one_unit_that_does_not_answer_is_no_silent_line() -> None:
+    """Though another did not either, before somebody answered: what is in between on a slow line may be asked late."""
+    line = Line([job(f"d{at}", at) for at in range(3)], dict.fromkeys(range(3), 0.02))
+    line.run(20)
+    outcomes = [(0, Outcome.SILENT), (1, Outcome.SILENT), (2, Outcome.ANSWERED), *[(0, Outcome.SILENT)] * 6]
+    for at, outcome in outcomes:
+        turn = Turn(at, 0.5, probe=False)
+        line.bus.begin(turn, line.now)
+        line.pass_s(0.5)
+        line.bus.end(turn, outcome, 0.5, line.now)
+        line.bus.finish(turn, line.now)
+        assert not line.bus.unheard(line.now)
+
+
 @given(st.integers(0, 5), st.integers(100, 2000), st.floats(0.05, 5.0))
 def test_a_cycle_never_takes_longer_than_its_budget(retries: int, period_ms: int, timeout_s: float) -> None:
     """Whatever retries and time-out say, a silent unit's cycle is over two periods after its first question."""

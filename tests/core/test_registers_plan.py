@@ -265,6 +265,15 @@ def test_a_code_is_what_the_registers_hold_whatever_its_sign(
     assert plan.decode([words(*registers, *[0] * (4 - len(registers)), 7)]).quality.tolist() == [q.BAD]
 
 
+def test_bits_of_a_signed_status_are_those_of_its_register() -> None:
+    """The highest one, too, by its number or by a mask."""
+    for test in ({"bit": 15}, {"mask": 0x8000, "is_in": [0x8000]}):
+        values = {"state": {"address": 0, "type": "s16"}, "gas": {"address": 1, "type": "u16"}}
+        rules = ({"value": "state", "quality": "bad", "affects": ["gas"], **test},)
+        plan = compile_plan(profile_of(values=values, status=rules), ["gas"])
+        assert [plan.decode([words(state, 7)]).quality.tolist() for state in (0x8001, 0x0001)] == [[q.BAD], [q.GOOD]]
+
+
 def test_a_code_that_no_register_can_hold_is_no_other_number() -> None:
     """70000 is not what is left of it in 16 bits."""
     plan = compile_plan(profile_of(values={"v": {"address": 0, "type": "u16", "invalid": {"raw": [70000]}}}), ["v"])

@@ -190,6 +190,25 @@ def test_after_a_silence_a_sensor_whose_clock_is_slow_is_heard_at_once() -> None
     ]
 
 
+def test_a_message_that_comes_behind_a_newer_one_tells_nothing_of_the_clock() -> None:
+    """The bad reading is newer than all that was said: else the last value would stay good."""
+    bench = Bench(TIMED)
+    bench.say({"v": 1, "t": NOW_MS})
+    bench.say({"v": 2, "t": NOW_MS - 3_600_000}, after_ms=500)
+    bench.clock.ms += 2000
+    bench.sensor.gone("its will says that it is gone")
+    assert bench.readings[-1][1::2] == (2500, BAD_NOT_CONNECTED)
+
+
+def test_a_sensor_whose_clock_is_fast_is_gone_by_the_gateways_as_soon_as_that_is_newer() -> None:
+    """What nobody has said is not told of a time to come."""
+    bench = Bench(TIMED)
+    bench.say({"v": 1, "t": NOW_MS + 30_000})
+    bench.clock.ms += 40_000
+    bench.sensor.gone("its will says that it is gone")
+    assert bench.readings[-1][1::2] == (40_000, BAD_NOT_CONNECTED)
+
+
 def test_a_gateways_clock_that_was_set_back_leaves_no_sensor_bad_until_it_has_caught_up() -> None:
     """What was said an hour ahead, by the clock of before, does not stand behind the word that the sensor is gone."""
     bench = Bench(UNTIMED)
@@ -306,7 +325,8 @@ def test_what_a_birth_does_not_name_as_a_number_is_bad(lacks: EdgeDevice | str) 
         bench.node = EdgeSession("net", "node", [lacks])
     bench.node.will(1, bench.clock.ms)
     bench.hear(bench.node.nbirth(0, 1, bench.clock.ms))
-    birth = bench.node.dbirth("H2S-7", columns((0, 500, 6.0, GOOD)), 1, bench.clock.ms)
+    last = columns(*[(0, 500, 6.0, GOOD), (1, 500, 80.0, GOOD)][: 1 + (lacks == "text")])
+    birth = bench.node.dbirth("H2S-7", last, 1, bench.clock.ms)
     if lacks == "text":
         payload = Payload.FromString(birth.payload)
         for metric in payload.metrics:
@@ -319,23 +339,38 @@ def test_what_a_birth_does_not_name_as_a_number_is_bad(lacks: EdgeDevice | str) 
     assert (at, np.isnan(value), quality) == (1000, True, BAD_CONFIGURATION)
     assert bench.counts["missing"] == 1
     with capture_logs() as logs:
-        for ms in (1100, 1200):
+        for ms in (1100, 1200, 1300):
             data = bench.node.ddata("H2S-7", columns((0, ms, 7.0, GOOD)), 2, NOW_MS, historical=False)
             bench.hear(data)
-    assert not logs
+    # That it is a text is told of the birth alone.
+    assert len(logs) == (lacks == "text")
     assert "no number 'battery' in its birth" in bench.sensor.figures().reason
 
 
 def test_a_birth_with_old_values_is_of_no_slow_clock() -> None:
-    """A value that has not changed for ten hours does not make the node's death one of ten hours ago."""
+    """What has not changed for ten hours does not make the node's death one of ten hours ago; nor does what is late."""
     bench = Network()
     bench.node.will(0, NOW_MS)
     bench.hear(bench.node.nbirth(0, 1, NOW_MS))
     last = columns((0, -36_000_000, 5.0, GOOD), (1, -36_000_000, 80.0, GOOD))
     bench.hear(bench.node.dbirth("H2S-7", last, 1, NOW_MS))
+    late = columns((0, -18_000_000, 6.0, GOOD))
+    bench.hear(bench.node.ddata("H2S-7", late, 2, NOW_MS, historical=True))
     bench.clock.ms += 500
     bench.hear(bench.node.ndeath(bench.clock.ms))
     assert {each[1] for each in bench.readings if each[3] == BAD_NOT_CONNECTED} == {500}
+
+
+def test_a_death_is_newer_than_the_values_of_a_birth() -> None:
+    """A node whose clock is fast, and that dies before it has said more, is not good until the gateway's is as far."""
+    bench = Network()
+    bench.node.will(0, NOW_MS)
+    bench.hear(bench.node.nbirth(0, 1, NOW_MS))
+    last = columns((0, 30_000, 5.0, GOOD), (1, 30_000, 80.0, GOOD))
+    bench.hear(bench.node.dbirth("H2S-7", last, 1, NOW_MS))
+    bench.clock.ms += 500
+    bench.hear(bench.node.ndeath(bench.clock.ms))
+    assert {each[1] for each in bench.readings if each[3] == BAD_NOT_CONNECTED} == {30_001}
 
 
 def test_what_a_birth_does_not_name_leaves_a_slow_clock_slow() -> None:

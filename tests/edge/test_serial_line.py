@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.modbus_switches import SwitchUnit
 from tests.support.modbus_units import Fault, Unit
@@ -16,7 +17,7 @@ from tests.support.serial_line import SerialLine, joined_ports, words
 from tests.support.wait import eventually_async
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.connection import Modbus, Serial
-from tocsin_core.plant.outputs import Output
+from tocsin_core.plant.outputs import Button, Output
 from tocsin_core.polling import WriteRequest
 from tocsin_core.ranges import Ranges
 from tocsin_core.readings import BAD_COMM_FAILURE, GOOD
@@ -24,6 +25,7 @@ from tocsin_core.registers import Line, Profile, ReadRequest, compile_plan
 from tocsin_core.sparkplug import EdgeDevice, EdgeMetric
 from tocsin_edge.adapters.modbus import Answer, ModbusLine
 from tocsin_edge.adapters.serial_port import SerialLink
+from tocsin_edge.loops.chores import Chore, PushButton
 from tocsin_edge.loops.keep import Sample
 from tocsin_edge.loops.poll import Holes, Poller
 from tocsin_edge.settings import DeviceSettings, ModbusDevice, Part
@@ -62,12 +64,12 @@ def at(path: str, baud: int = 19200, timeout_ms: int = 300) -> Modbus:
     return Modbus(serial=Serial.model_validate({"port": path, "baud": baud}), timeout_ms=timeout_ms, retries=1)
 
 
-def poller(folder: Path, devices: list[DeviceSettings], put: list[Sample]) -> Poller:
-    """Make a poller of these devices, which share a line."""
+def poller(folder: Path, devices: list[DeviceSettings], put: list[Sample], *chores: Chore) -> Poller:
+    """Make a poller of these devices, which share a line, and of what it does beside."""
     how = devices[0].input
     assert isinstance(how, ModbusDevice)
     line = ModbusLine(how.address, CLOCK, lambda: 0.5)
-    return Poller(devices, line, Holes(folder), CLOCK, put.append, lambda: 0.5)
+    return Poller(devices, line, Holes(folder), CLOCK, put.append, lambda: 0.5, chores)
 
 
 @pytest.mark.parametrize("baud", [9600, 19200])
@@ -146,20 +148,25 @@ def test_a_bad_unit_on_a_serial_line_costs_the_others_no_period(tmp_path: Path) 
 
 
 def test_all_units_of_a_cable_that_is_cut_are_bad_before_each_was_asked(tmp_path: Path) -> None:
-    """To ask them all, with a time-out and a retry each, takes 7 s; they are back with the cable."""
+    """To ask them all, with a time-out and a retry each, takes 7 s; they are back with the cable, and a button, too."""
 
     async def story() -> None:
-        units = {unit: Unit(words(unit, 10)) for unit in range(1, 13)}
-        names = {f"d{unit}" for unit in units}
+        units = {unit: Unit(words(unit, 10)) for unit in range(1, 14)}
         async with SerialLine(units, 115200) as line:
             samples: list[Sample] = []
-            devices = [device(unit, at(line.path, 115200), period_ms=500) for unit in units]
-            polls = poller(tmp_path, devices, samples)
+            address = at(line.path, 115200)
+            devices = [device(unit, address, period_ms=500) for unit in range(1, 13)]
+            names = {device.id for device in devices}
+            told = {"id": "ACK", "function": 3, "address": 0, "bit": 15, "period_ms": 500}
+            button = Button.model_validate(told | {"modbus": address.model_copy(update={"unit": 13})})
+            polls = poller(tmp_path, devices, samples, push := PushButton(button, CLOCK, print))
             polling = asyncio.create_task(polls.run())
             await eventually_async(lambda: all(good(samples, name) >= 2 for name in names))
             for unit in units.values():
                 unit.fault = Fault.SILENT
-            await eventually_async(lambda: all(bad(samples, name) for name in names))
+            with capture_logs() as logs:
+                await eventually_async(lambda: all(bad(samples, name) for name in names))
+            assert "nobody on the line answers" in {line.get("reason") for line in logs}
             for name in names:
                 newest = max(s.columns.time_ms.max() for s in samples if s.device.id == name and not is_bad_sample(s))
                 first = min(s.columns.time_ms.min() for s in samples if s.device.id == name and is_bad_sample(s))
@@ -168,6 +175,7 @@ def test_all_units_of_a_cable_that_is_cut_are_bad_before_each_was_asked(tmp_path
             for unit in units.values():
                 unit.fault = Fault.NONE
             await eventually_async(lambda: all(good(samples[seen:], name) for name in names))
+            await eventually_async(lambda: push.figures.reason == "")
             polling.cancel()
             polls.close()
 
