@@ -101,6 +101,44 @@ def test_a_mistake_is_named_with_its_line(old: str, new: str, problem: str) -> N
     assert any(line.startswith(problem) for line in str(caught.value).splitlines()), str(caught.value)
 
 
+CHANNELS = """\
+vendor: nobody
+model: test
+trust: reported
+source: this test
+illegal: [{function: 4, first: 99, last: 65535}]
+values:
+  level_{n}: {function: 4, address: 0, type: u16, repeat: {count: 8}}
+  state_{n}: {function: 4, address: 40, type: u16, repeat: {count: 50}}
+status:
+  - {value: "state_{n}", bit: 1, quality: bad, affects: ["level_{n}"]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problems"),
+    [
+        ("count: 50", "count: 64", [
+            "t.yaml:8: values.state_{n}.address: state_60 lies in the illegal range 99-65535",
+            "t.yaml:10: status.0.affects: level_9 is not a value of this profile",
+        ]),
+        ("", "", ["t.yaml:10: status.0.affects: level_9 is not a value of this profile"]),
+        ("count: 50", "count: 4", [
+            "t.yaml:10: status.0.value: state_5 is not an integer value or a bool of this profile",
+        ]),
+        ('["level_{n}"]', '[x, "y_{n}"]', [
+            "t.yaml:10: status.0.affects: x is not a value of this profile",
+            "t.yaml:10: status.0.affects: y_1 is not a value of this profile",
+        ]),
+    ],
+)  # fmt: skip
+def test_a_mistake_that_each_channel_repeats_is_named_once(old: str, new: str, problems: list[str]) -> None:
+    """At the rule or value as it is written, with the first channel that is wrong: 64 lines would hide the rest."""
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(CHANNELS.replace(old, new), "t.yaml")
+    assert str(caught.value).splitlines() == problems
+
+
 def test_all_mistakes_are_named_at_once() -> None:
     """Two mistakes make two lines, in the order of the file."""
     with pytest.raises(ProfileError) as caught:

@@ -14,6 +14,7 @@ from tocsin_core.registers.profile import (
     Limits,
     Profile,
     RegisterValue,
+    Repeat,
     StatusRule,
 )
 
@@ -87,8 +88,9 @@ def parse_profile(text: str, file: str) -> Profile:
         raise ProfileError(_report(file, tree, found)) from error
     problems = [*_repeat_problems(profile)]
     if not problems:
-        profile = _expand(profile)
-        problems = [*_reference_problems(profile), *_illegal_problems(profile)]
+        written, profile = profile, _expand(profile)
+        problems = [*_reference_problems(profile), *_illegal_problems(written)]
+        problems += _rule_problems(written, profile.values)
     if problems:
         raise ProfileError(_report(file, tree, problems))
     return profile
@@ -201,17 +203,35 @@ def _reference_problems(profile: Profile) -> Iterator[tuple[_Location, str]]:
             yield ("values", name, "decimals_from"), f"{value.decimals_from} is not a 16-bit integer of this profile"
         if value.words > profile.limits.registers:
             yield ("values", name), f"takes {value.words} registers, limits.registers allows {profile.limits.registers}"
-    for index, rule in enumerate(profile.status):
-        status = profile.values.get(rule.value)
-        if status is None or status.type not in INTEGERS | {"bool"}:
-            yield ("status", index, "value"), f"{rule.value} is not an integer value or a bool of this profile"
-        for missing in (name for name in rule.affects if name not in profile.values):
-            yield ("status", index, "affects"), f"{missing} is not a value of this profile"
 
 
-def _illegal_problems(profile: Profile) -> Iterator[tuple[_Location, str]]:
-    for name, value in profile.values.items():
-        for illegal in profile.illegal:
-            meets = value.address <= illegal.last and illegal.first < value.address + value.words
-            if value.function == illegal.function and meets:
-                yield ("values", name, "address"), f"lies in the illegal range {illegal.first}-{illegal.last}"
+def _rule_problems(written: Profile, values: Mapping[str, RegisterValue]) -> Iterator[tuple[_Location, str]]:
+    """What each rule, as it is written, names that is not among all `values`: of its channels the first that is not."""
+    counts = {name: value.repeat.count for name, value in written.values.items() if value.repeat is not None}
+    for index, rule in enumerate(written.status):
+        channels = [*_expand_rules([rule], counts)]
+        for name in (each.value for each in channels):
+            status = values.get(name)
+            if status is None or status.type not in INTEGERS | {"bool"}:
+                yield ("status", index, "value"), f"{name} is not an integer value or a bool of this profile"
+                break
+        for names in zip(*(each.affects for each in channels), strict=True):
+            missing = next((name for name in names if name not in values), None)
+            if missing is not None:
+                yield ("status", index, "affects"), f"{missing} is not a value of this profile"
+
+
+def _illegal_problems(written: Profile) -> Iterator[tuple[_Location, str]]:
+    """Which values, as they are written, lie in an illegal range: of a repeated one the first channel that does."""
+    for name, value in written.values.items():
+        for illegal in written.illegal:
+            if value.function != illegal.function:
+                continue
+            repeat = value.repeat or Repeat(count=1)
+            for channel in range(1, repeat.count + 1):
+                address = value.address + (channel - 1) * repeat.step
+                if address <= illegal.last and illegal.first < address + value.words:
+                    which = "" if value.repeat is None else f"{_numbered(name, channel)} "
+                    told = f"{which}lies in the illegal range {illegal.first}-{illegal.last}"
+                    yield ("values", name, "address"), told
+                    break
