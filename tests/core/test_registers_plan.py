@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin_core import readings as q
-from tocsin_core.registers import Profile, ReadRequest, RegisterValue, compile_plan
+from tocsin_core.registers import Profile, ReadRequest, RegisterValue, Reply, compile_plan
 from tocsin_core.registers.requests import REQUEST_COST, is_legal
 
 HEAD = {"vendor": "test", "model": "test", "trust": "documented", "source": "this test"}
@@ -385,6 +385,27 @@ def test_decimals_that_could_not_be_read_leave_no_number() -> None:
     decoded = compile_plan(profile_of(values=values), ["level"]).decode([words(1234), q.BAD_COMM_FAILURE])
     assert decoded.quality.tolist() == [q.BAD_COMM_FAILURE]
     assert np.isnan(decoded.value[0])
+
+
+@pytest.mark.parametrize(
+    ("replies", "quality"),
+    [
+        ([words(1, 1234), words(0)], q.GOOD),
+        ([words(1, 1234), words(1)], q.BAD_DEVICE_FAILURE),
+        ([words(1, 1234), q.BAD_COMM_FAILURE], q.UNCERTAIN),
+    ],
+)
+def test_what_is_said_of_the_decimals_is_said_of_what_they_scale(replies: list[Reply], quality: int) -> None:
+    """A number of places that is worth nothing leaves no number; nobody has to name the readings, or want the places."""
+    values = {
+        "places": {"address": 0, "type": "u16"},
+        "level": {"address": 1, "type": "s16", "decimals_from": "places"},
+        "state": {"address": 500, "type": "u16"},
+    }
+    rule = {"value": "state", "bit": 0, "quality": "device-failure", "affects": ("places",)}
+    decoded = compile_plan(profile_of(values=values, status=(rule,)), ["level"]).decode(replies)
+    assert decoded.quality.tolist() == [quality]
+    assert np.isnan(decoded.value[0]) == (quality == q.BAD_DEVICE_FAILURE)
 
 
 def test_decimals_that_make_a_number_endless_leave_none() -> None:

@@ -276,7 +276,16 @@ def _codes(specs: Sequence[RegisterValue], *, floats: bool) -> _Codes:
 def _compile_rules(profile: Profile, at: Mapping[str, int]) -> _Rules:
     kept = [rule for rule in profile.status if any(name in at for name in rule.affects)]
     codes = [(index, code) for index, rule in enumerate(kept) for code in _codes_of(rule, profile)]
-    pairs = [(index, at[name]) for index, rule in enumerate(kept) for name in rule.affects if name in at]
+    scaled: dict[str | None, list[int]] = {}
+    for name, column in at.items():
+        scaled.setdefault(profile.values[name].decimals_from, []).append(column)
+    pairs = [
+        (index, column)
+        for index, rule in enumerate(kept)
+        for name in rule.affects
+        if name in at
+        for column in (at[name], *scaled.get(name, ()))
+    ]
     return _Rules(
         status=_i64([at[rule.value] for rule in kept]),
         looked_at=_i64([_pattern(rule.looked_at) for rule in kept]),

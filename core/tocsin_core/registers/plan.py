@@ -218,7 +218,9 @@ def compile_plan(profile: Profile, wanted: Sequence[str], line: Line = TCP, hole
 def _needed(profile: Profile, wanted: Sequence[str]) -> list[str]:
     """Values that are not wanted themselves but decide the quality or the scale of some that are."""
     have = set(wanted)
-    needed = [rule.value for rule in profile.status if have.intersection(rule.affects)]
+    # What is said of the decimals is said of what they scale.
+    judged = have.union(source for name in wanted if (source := profile.values[name].decimals_from) is not None)
+    needed = [rule.value for rule in profile.status if judged.intersection(rule.affects)]
     needed += [source for name in (*wanted, *needed) if (source := profile.values[name].decimals_from) is not None]
     return [name for name in dict.fromkeys(needed) if name not in have]
 
