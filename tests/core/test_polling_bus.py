@@ -275,6 +275,63 @@ def test_all_units_of_a_line_that_is_cut_are_bad_within_two_periods(many: int, s
     assert not line.told_bad
 
 
+@pytest.mark.parametrize("many", [2, 3, 5])
+@pytest.mark.parametrize("safety", [0, 5, 10])
+def test_units_that_fall_silent_at_once_are_bad_in_two_periods_and_the_others_keep_theirs(
+    many: int, safety: int
+) -> None:
+    """Of ten, as on a cable that is cut in its middle: to find out takes a time-out each, from then on one at most."""
+    names = [f"d{at}" for at in range(10)]
+    line = Line([job(name, at, safety=at < safety) for at, name in enumerate(names)], dict.fromkeys(range(10), 0.02))
+    line.run(20)
+    silent, living = names[:many], names[many:]
+    line.silent.update(range(many))
+    cut = line.now.s
+    line.run(120)
+    assert max(line.told_bad[name][0] - line.through[name][-1] for name in silent) < 3.0 + 0.9
+    assert all(len(line.told_bad[name]) <= 4 for name in silent)
+    # Five in a row, where it comes to that, are two periods in which nobody on the line answers.
+    assert many == 5 or not line.told_bad.keys() & set(living)
+    assert max(max(line.gaps(name, cut)) for name in living) < 1.0 + 0.5 * many + 0.3
+    found_out = cut + 1.0 + 0.5 * many
+    assert max(max(line.gaps(name, found_out)) for name in living) < 1.0 + 0.5 + 0.3
+    line.silent.clear()
+    line.clear()
+    line.run(60)
+    assert set(line.through) == set(names)
+    assert not line.told_bad
+
+
+def test_an_output_goes_first_also_beside_many_silent_units_its_own_among_them() -> None:
+    """Whoever yields to the others has been waited for; what is to be switched now has not."""
+    jobs = [*(job(f"d{at}", at, safety=at < 4) for at in range(10)), job("siren", 0, 60_000, safety=True)]
+    line = Line(jobs, dict.fromkeys(range(10), 0.02))
+    line.run(20)
+    line.silent.update(range(4))
+    line.run(3)
+    assert not any(each.dead for each in line.bus.figures())
+    line.pass_s(0.001)
+    line.bus.hurry(10, line.now)
+    turn = line.bus.next(line.now)
+    assert isinstance(turn, Turn)
+    assert turn.job == 10
+
+
+def test_two_answers_that_are_lost_at_once_make_nobody_bad_on_an_overloaded_line() -> None:
+    """As by a spark: gas detectors are asked again soon, between the others."""
+    jobs = [*(job(f"gas{at}", at, safety=True) for at in (1, 2)), *(job(f"other{at}", at) for at in range(3, 13))]
+    line = Line(jobs, dict.fromkeys(range(1, 13), 0.25))
+    line.run(30)
+    for unit in (1, 2):
+        line.silent.add(unit)
+        while not line.bus.figures()[unit - 1].dead and line.begun[-1][1] != f"gas{unit}":
+            line.run(0.01)
+        line.silent.clear()
+    line.run(60)
+    assert not line.told_bad
+    assert max(max(line.gaps(f"gas{at}")) for at in (1, 2)) < 1.0 + 3 * 0.5 + 3 * 0.25
+
+
 def test_a_line_that_is_only_slow_or_stood_still_makes_nobody_bad() -> None:
     """Two units that fall silent beside live ones on an overloaded line, and a process that was stopped."""
     many = 12

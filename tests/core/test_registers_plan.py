@@ -396,7 +396,7 @@ def test_decimals_that_could_not_be_read_leave_no_number() -> None:
     ],
 )
 def test_what_is_said_of_the_decimals_is_said_of_what_they_scale(replies: list[Reply], quality: int) -> None:
-    """A number of places that is worth nothing leaves no number; nobody has to name the readings, or want the places."""
+    """A number of places that is worth nothing leaves no number; nobody has to name the readings as well."""
     values = {
         "places": {"address": 0, "type": "u16"},
         "level": {"address": 1, "type": "s16", "decimals_from": "places"},

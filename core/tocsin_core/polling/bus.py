@@ -119,6 +119,7 @@ class _Run:
     told_dead: bool = False
     read_s: float = inf
     told_unheard: bool = False
+    silence_s: float = 0.0
     tries: int = 0
     unasked: int = 0
     answers: int = 0
@@ -135,8 +136,8 @@ class Bus:
 
     A turn is one question, so that a long plan does not hold up a short one. Among the jobs whose tick has come,
     safety goes first, then whoever has waited longest; a question that failed is asked again after the others that
-    wait. A tick that passed while the line was busy is made up for at once, but only the latest. Ticks are at moments
-    of `grid`, where there is one.
+    wait. Of units that do not answer no two are waited for in a row while others wait. A tick that passed while the
+    line was busy is made up for at once, but only the latest. Ticks are at moments of `grid`, where there is one.
     """
 
     def __init__(self, jobs: Sequence[Job], now: Moment, draw: Callable[[], float], grid: Grid | None = None) -> None:
@@ -156,6 +157,10 @@ class Bus:
         # For how long questions were waited for since anybody answered, and by whom.
         self._silent_s = 0.0
         self._silent_units: set[int] = set()
+        # Live units that did not answer their last question; for how long all such were waited for, and until when.
+        self._doubted: set[int] = set()
+        self._silence_s = 0.0
+        self._silent_until_s = -inf
         self.busy_s = 0.0
 
     def _start(self, job: Job, now: Moment) -> _Run:
@@ -169,7 +174,9 @@ class Bus:
         ready = [at for at in range(len(self.jobs)) if self._ready_s(at) <= now.s]
         live = [(self._rank(at, now), at) for at in ready if not self._dead(at)]
         probes = sorted((self._runs[at].last_probe_s, at) for at in ready if self._dead(at))
-        for _, at in probes:
+        # No two silent units are waited for in a row, but by those who have waited for the first already.
+        waited = any(rank[-1] <= self._silent_until_s for rank, _ in live)
+        for _, at in () if waited else probes:
             # What it has saved up is its own slot, and like any slot it comes after those of safety.
             if self._may_disturb(at, now) and not (live and min(live) < (self._rank(at, now), at)):
                 return self._turn(at, now)
@@ -196,14 +203,20 @@ class Bus:
         spaced_s = run.last_probe_s + min(job.period_s, PROBE_FIRST_S)
         return max(health.probes.not_before_s, spaced_s, rested_s)
 
-    def _rank(self, at: int, now: Moment) -> tuple[bool, float]:
-        """What goes first: safety and what is starved, then the longest due."""
+    def _rank(self, at: int, now: Moment) -> tuple[bool, float, float]:
+        """What goes first: safety and what is starved, then the longest due, and what is in doubt after it."""
         job, run = self.jobs[at], self._runs[at]
         if self._dead(at):
             overdue = now.s - run.last_probe_s >= PROBE_ANYWAY_S
-            return (not (job.safety or overdue), run.last_probe_s)
+            return (not (job.safety or overdue), run.last_probe_s, run.last_probe_s)
         starved = now.s - run.due_s > max(STARVED_PERIODS * job.period_s, STARVED_LEAST_S)
-        return (not (job.safety or starved), max(run.due_s, run.ready_s))
+        since_s = max(run.due_s, run.ready_s)
+        if job.unit not in self._doubted:
+            return (not (job.safety or starved), since_s, since_s)
+        # Where many fell silent at once the others have as much time after each wait, also beside those for safety.
+        waited = since_s <= self._silent_until_s and now.s < self._silent_until_s + job.timeout_s
+        yields = waited and len(self._doubted) >= SILENT_UNITS
+        return (yields or not (job.safety or starved), max(since_s, self._silent_until_s), since_s)
 
     def _may_disturb(self, at: int, now: Moment) -> bool:
         """Whether a dead unit's probe may delay the others: out of what its own slot has saved up since the last."""
@@ -240,7 +253,7 @@ class Bus:
         job, run = self.jobs[turn.job], self._runs[turn.job]
         run.busy_s += took_s
         self.busy_s += took_s
-        self._note_silence(turn, outcome, took_s)
+        self._note_silence(turn, outcome, took_s, now)
         self._pause_until[job.unit] = now.s + self._pause_s[job.unit]
         if outcome is Outcome.UNASKED:
             run.unasked += 1
@@ -266,30 +279,48 @@ class Bus:
         run.tries = 0
         return Next.GIVEN_UP
 
-    def _note_silence(self, turn: Turn, outcome: Outcome, took_s: float) -> None:
+    def _note_silence(self, turn: Turn, outcome: Outcome, took_s: float, now: Moment) -> None:
+        unit = self.jobs[turn.job].unit
         if outcome is not Outcome.SILENT:
             self._silent_s = 0.0
             self._silent_units.clear()
+            if outcome is not Outcome.UNASKED:
+                self._doubted.discard(unit)
             return
         # Where this process stood still, it took no longer than it was given.
-        self._silent_s += min(took_s, turn.patience_s)
-        self._silent_units.add(self.jobs[turn.job].unit)
+        waited_s = min(took_s, turn.patience_s)
+        self._silent_s += waited_s
+        self._silent_units.add(unit)
+        self._silent_until_s = now.s
+        if not turn.probe:
+            self._doubted.add(unit)
+            self._silence_s += waited_s
 
-    def unheard(self, now: Moment) -> list[int]:
-        """Tell which jobs have had no answer for two periods because the line is silent; each once until it has.
+    def unheard(self, now: Moment) -> dict[int, str]:
+        """Tell which jobs have had no answer for two periods because the line is silent, and why; each once until then.
 
         All units of a cable that is cut are silent, and it takes a time-out each to find that out, and one for a retry.
+        Those of a part of it, while the others answer, are told once they were asked and it is two periods ago that
+        they should have been read.
         """
-        if len(self._silent_units) < SILENT_UNITS:
-            return []
-        found = []
-        for at, (job, run) in enumerate(zip(self.jobs, self._runs, strict=True)):
-            least_s = BUDGET_PERIODS * job.period_s
-            silent = self._silent_s >= least_s and now.s - run.read_s >= least_s
-            if silent and not (run.told_unheard or self._dead(at)):
+        if max(len(self._silent_units), len(self._doubted)) < SILENT_UNITS:
+            return {}
+        found = {}
+        for at, run in enumerate(self._runs):
+            reason = "" if run.told_unheard or self._dead(at) else self._unheard(at, now)
+            if reason:
                 run.told_unheard = True
-                found.append(at)
+                found[at] = reason
         return found
+
+    def _unheard(self, at: int, now: Moment) -> str:
+        job, run = self.jobs[at], self._runs[at]
+        least_s = BUDGET_PERIODS * job.period_s
+        if now.s - run.read_s < job.period_s + least_s:
+            return ""
+        if len(self._silent_units) >= SILENT_UNITS and self._silent_s >= least_s:
+            return "nobody on the line answers"
+        return "no answer" if job.unit in self._doubted and self._silence_s - run.silence_s >= least_s else ""
 
     def finish(self, turn: Turn, now: Moment) -> bool:
         """End the cycle and set the next tick; tells whether its readings are to be told.
@@ -302,7 +333,7 @@ class Bus:
         tells = True
         if run.answers:
             run.told_dead = run.told_unheard = False
-            run.read_s = run.last_begun_s
+            run.read_s, run.silence_s = run.last_begun_s, self._silence_s
             run.counts["cycles"] += 1
             run.usual_busy_s += (USUAL_WEIGHT if run.usual_busy_s else 1.0) * (run.busy_s - run.usual_busy_s)
         else:
@@ -311,6 +342,9 @@ class Bus:
             self.health[job.unit] = before.failed(now.s, self._draw())
             tells = self.health[job.unit] != before and not run.told_dead
             run.told_dead = self.health[job.unit].dead
+            run.told_unheard |= tells
+            if run.told_dead:
+                self._doubted.discard(job.unit)
         self._set_due(turn.job, now, late=run.answers > 0 and not turn.probe)
         return tells
 

@@ -129,7 +129,7 @@ class _Reading:
         if answer.reason and answer.reason not in self.reasons:
             self.reasons.append(answer.reason)
 
-    def unheard(self, now_ns: int) -> tuple[Sample, str] | None:
+    def unheard(self, why: str, now_ns: int) -> tuple[Sample, str] | None:
         """Make a bad sample of what the cycle, begun or not, has not brought by now; None: it has all.
 
         The cycle, where it goes on, begins with nothing.
@@ -137,7 +137,7 @@ class _Reading:
         left = next((request for request in self.plan.requests if request not in self.replies), None)
         if left is None:
             return None
-        self.note(left, Answer(BAD_COMM_FAILURE, "nobody on the line answers", begun_ns=now_ns, ended_ns=now_ns))
+        self.note(left, Answer(BAD_COMM_FAILURE, why, begun_ns=now_ns, ended_ns=now_ns))
         return self.close()
 
     def close(self) -> tuple[Sample, str]:
@@ -364,10 +364,10 @@ class Poller:
             self._put(Sample(sample.device, sample.columns, dead) if dead else sample)
 
     def _tell_unheard(self) -> None:
-        """Tell that nothing is known of the devices that a silent line keeps from being asked."""
+        """Tell that nothing is known of the devices that a silent line keeps from being asked, or asked again."""
         now = self._now()
-        for at in self._bus.unheard(now):
-            found = self._readings[at].unheard(now.ns) if at < len(self._readings) else None
+        for at, why in self._bus.unheard(now).items():
+            found = self._readings[at].unheard(why, now.ns) if at < len(self._readings) else None
             if found is not None:
                 sample, reason = found
                 self._readings[at].complaints.complain(reason)
