@@ -22,6 +22,7 @@ from tests.support.nats import nats_broker
 from tests.support.need import ROOT, need_program
 from tests.support.ports import free_port
 from tests.support.wait import eventually_async
+from tocsin_edge.loops.self_report import nearly_full
 
 Figures = dict[tuple[str, ...], float]
 
@@ -309,3 +310,11 @@ def test_a_status_of_nothing_is_one_line(tmp_path: Path) -> None:
         assert "its spool cannot be read" in told.text
 
     asyncio.run(story())
+
+
+def test_a_spool_that_is_nearly_full_is_a_warning_from_where_the_alert_rule_says_so() -> None:
+    """Beyond 80 % of what the file may use; not at it."""
+    assert nearly_full(800, 1000) == []
+    assert nearly_full(801, 1000) == ["the spool is 80% full: beyond its bound the oldest readings go"]
+    rules = (ROOT / "dashboards" / "alerts" / "tocsin.yaml").read_text(encoding="utf-8")
+    assert "tocsin_edge_spool_bytes / tocsin_edge_spool_bound_bytes > 0.8" in rules

@@ -11,6 +11,7 @@ from tests.edge.rig import Gateway, Host, Slave, modbus_device, plant
 from tests.edge.send_rig import LimitedGateway, UnprivilegedGateway
 from tests.support.nats import nats_broker
 from tests.support.wait import eventually_async
+from tocsin_edge.adapters.metrics import ask
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT
 
 PERIOD_MS = 100
@@ -37,6 +38,12 @@ def log_of(gateway: Gateway) -> str:
     return gateway.log.read_text(encoding="utf-8")
 
 
+def in_memory(gateway: Gateway) -> float:
+    """How many batches the gateway says that its disk did not take."""
+    lines = dict(line.rsplit(" ", 1) for line in ask(gateway.spool.parent, "/metrics").splitlines() if line[0] != "#")
+    return float(lines["tocsin_edge_spool_batches_in_memory"])
+
+
 def test_on_a_full_disk_live_data_goes_up_and_is_kept_later(tmp_path: Path) -> None:
     """Files that may not grow: readings arrive without a gap meanwhile, that is said, and they are kept at last."""
     gateway = LimitedGateway(tmp_path / "plant", tmp_path / "data")
@@ -51,8 +58,10 @@ def test_on_a_full_disk_live_data_goes_up_and_is_kept_later(tmp_path: Path) -> N
             seen = len(host.of("A"))
             await eventually_async(lambda: len(host.of("A")) > seen + 20)
             assert "spool takes nothing" in log_of(gateway)
+            assert await asyncio.to_thread(in_memory, gateway) > 20
             gateway.limit()
             await eventually_async(lambda: "spool takes readings again" in log_of(gateway))
+            assert await asyncio.to_thread(in_memory, gateway) == 0
             left_out = host.first + NUMBERS_LEFT_OUT
             await eventually_async(lambda: gateway.counters()["batch_committed"] > left_out)
             assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == 0

@@ -142,8 +142,7 @@ class SelfReport:
             room_mb, bound_mb = self.spool.room // BYTES_PER_MB, bound // BYTES_PER_MB
             found.append(f"the disk has room for {room_mb} MB of the spool's {bound_mb}")
         figures = self.spool.figures
-        if figures is not None and figures.bytes > NEARLY_FULL * bound:
-            found.append(f"the spool is {figures.bytes / bound:.0%} full: beyond its bound the oldest readings go")
+        found += [] if figures is None else nearly_full(figures.bytes, bound)
         found += [
             f"line {line.name} cannot keep the periods of {', '.join(line.stretched)}"
             for line in self.lines()
@@ -237,3 +236,9 @@ class SelfReport:
         if silent_s > SILENT_PERIODS * stretch * device.period_ns / NS_PER_S + SILENT_S:
             return f"nothing new for {silent_s:.0f} s"
         return ""
+
+
+def nearly_full(used: int, bound: int) -> list[str]:
+    """What there is to say of a spool that uses so many of the bytes that it may."""
+    share = used / bound
+    return [f"the spool is {share:.0%} full: beyond its bound the oldest readings go"] if share > NEARLY_FULL else []
