@@ -156,6 +156,7 @@ class Alarm:
     out_of_service: bool = False
     suppressed: bool = False
     unseen: bool = False
+    stood: bool = False
     decider: str = "here"
     commanded_ns: dict[str, int] = field(default_factory=dict)
     told_ns: int = -1
@@ -382,9 +383,10 @@ class Oracle:
         if event == "raise" and not hidden:
             first = [f"first out of {group.name}" for group in self.groups if group.is_first(name, alarm.onset_ns)]
             reason = "; ".join([reason, *first] if reason else first)
-        if alarm.state == "A" and before != "A":
+        stood, alarm.stood = alarm.stood, alarm.state != "A" and not alarm.unseen
+        if stood and not alarm.stood:
             for group in self.groups:
-                if name in group.members and all(self.alarms[each].state == "A" for each in group.members):
+                if name in group.members and not any(self.alarms[each].stood for each in group.members):
                     group.rest(time_ns)
         shown = None if isnan(value) else value
         self.told.append(

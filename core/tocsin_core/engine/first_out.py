@@ -1,47 +1,87 @@
 """Which alarm came first: told in the reason of its raising, and kept until all of its group are back to normal."""
 
+from collections import deque
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from tocsin_core.detectors.columns import NEVER
 from tocsin_core.engine.state import State, Transition
-from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.lifecycle import ACTIVE, Event, Phase
+from tocsin_core.readings import I64
 from tocsin_core.special.first_out import FIRST_OUT, FirstOut, FirstOutGroups
 
 _FIRST: Final = "first out of"
 
 
-def mark_first_out(state: State, groups: FirstOutGroups, transitions: Sequence[Transition]) -> list[Transition]:
+class Hidden(NamedTuple):
+    """Which members of groups are suppressed by design, and which of them have been so since they were raised."""
+
+    suppressed: set[int]
+    unseen: set[int]
+
+
+def hidden_members(state: State, groups: FirstOutGroups) -> Hidden:
+    """Those that are hidden now."""
+    number = groups.suppressible
+    return Hidden(set(number[state.suppressed[number]].tolist()), set(number[state.unseen[number]].tolist()))
+
+
+def mark_first_out(
+    state: State, groups: FirstOutGroups, transitions: Sequence[Transition], hidden: Hidden
+) -> list[Transition]:
     """`transitions` of a step, in order and already in `state`, with the first-out among them marked.
 
     First is the earliest onset in event time, of two at once the one that stands first in the plant: an alarm told
-    later, but raised earlier, takes the place. A raising that is suppressed does not count.
+    later, but raised earlier, takes the place. A raising that is suppressed does not count; and what has been
+    suppressed by design since it was raised counts as back to normal: a spare pump's low flow may be so for weeks, and
+    would keep each trip from telling its first. `hidden` (consumed) is what was so before the step.
     """
     table = cast("FirstOut", state.tables[FIRST_OUT])
     concerned = [each for each in transitions if each.definition in groups.places]
     which = {group for each in concerned for group, _ in groups.places[each.definition]}
-    standing = {group: int((state.phase[groups.members[group]] != Phase.NORMAL).sum()) for group in which}
-    for each in concerned:
+    standing = {group: _standing(state, groups.members[group]) for group in which}
+    changes = deque(_more(each, hidden) for each in concerned)
+    for each, more in zip(concerned, changes, strict=True):
         for group, _ in groups.places[each.definition]:
-            standing[group] -= _more(each)
+            standing[group] -= more
     told = []
     for each in transitions:
+        change = changes.popleft() if each.definition in groups.places else 0
         firsts = []
         for group, member in groups.places.get(each.definition, ()):
             if each.event is Event.RAISE and not each.suppressed and _is_first(table, group, member, each.onset_ns):
                 table.member[group], table.time_ns[group] = member, each.onset_ns
                 firsts.append(f"{_FIRST} {groups.names[group]}")
-            standing[group] += _more(each)
-            if not standing[group] and each.phase_from is not Phase.NORMAL:
+            standing[group] += change
+            if not standing[group] and change < 0:
                 table.member[group] = table.time_ns[group] = NEVER
                 table.reset_ns[group] = max(int(table.reset_ns[group]), each.time_ns)
         told.append(each._replace(reason="; ".join(filter(None, (each.reason, *firsts)))) if firsts else each)
     return told
 
 
-def _more(each: Transition) -> int:
-    """How many alarms more than before are not back to normal."""
-    return int(each.phase_to is not Phase.NORMAL) - int(each.phase_from is not Phase.NORMAL)
+def _standing(state: State, members: I64) -> int:
+    return int(((state.phase[members] != Phase.NORMAL) & ~state.unseen[members]).sum())
+
+
+def _more(each: Transition, hidden: Hidden) -> int:
+    """How many alarms more than before are not back to normal; `hidden` is brought to after it."""
+    number = each.definition
+    before = each.phase_from is not Phase.NORMAL and number not in hidden.unseen
+    match each.event:
+        case Event.RAISE if number in hidden.suppressed:
+            hidden.unseen.add(number)
+        case Event.SUPPRESS:
+            hidden.suppressed.add(number)
+            hidden.unseen.discard(number)
+        case Event.UNSUPPRESS:
+            hidden.suppressed.discard(number)
+            hidden.unseen.discard(number)
+        case Event.ACKNOWLEDGE if each.phase_to not in ACTIVE:
+            hidden.unseen.discard(number)
+        case _:
+            pass
+    return int(each.phase_to is not Phase.NORMAL and number not in hidden.unseen) - int(before)
 
 
 def _is_first(table: FirstOut, group: int, member: int, onset_ns: int) -> bool:

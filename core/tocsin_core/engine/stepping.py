@@ -10,7 +10,7 @@ from tocsin_core.engine.clock import advance_clock
 from tocsin_core.engine.commands import obey
 from tocsin_core.engine.computing import compute
 from tocsin_core.engine.elsewhere import decide, hear
-from tocsin_core.engine.first_out import mark_first_out
+from tocsin_core.engine.first_out import hidden_members, mark_first_out
 from tocsin_core.engine.gating import as_measured, suppressing
 from tocsin_core.engine.rounds import rounds
 from tocsin_core.engine.state import Command, Decider, Move, Refusal, State, StepResult, Told, Transition
@@ -40,6 +40,8 @@ def step(state: State, rules: Rules, frame: Frame, inputs: Sequence[Input], now_
     """
     elapsed_ns = now_ns - state.now_ns
     state.now_ns = max(now_ns, state.now_ns)
+    groups = rules.special.first_out
+    hidden = None if groups is None else hidden_members(state, groups)
     moves: list[Move] = []
     late, computed = _take_frame(state, rules, frame, moves)
     moves.sort(key=_key)
@@ -48,8 +50,8 @@ def step(state: State, rules: Rules, frame: Frame, inputs: Sequence[Input], now_
     refusals = [answer for answer in answers if answer is not None]
     if elapsed_ns > 0:
         transitions += advance_clock(state, rules, elapsed_ns)
-    if rules.special.first_out is not None:
-        transitions = mark_first_out(state, rules.special.first_out, transitions)
+    if groups is not None and hidden is not None:
+        transitions = mark_first_out(state, groups, transitions, hidden)
     return state, StepResult(transitions, refusals, late, int(elapsed_ns < 0), computed)
 
 

@@ -37,12 +37,14 @@ class FirstOut(Columns):
 class FirstOutGroups:
     """`names[g]` is the id of group g, `members[g]` its definitions, ascending.
 
-    `places[d]` are the groups of definition d, with its place among the members of each.
+    `places[d]` are the groups of definition d, with its place among the members of each. `suppressible` i64 are the
+    members that can be suppressed by design.
     """
 
     names: tuple[str, ...]
     members: tuple[I64, ...]
     places: dict[int, tuple[tuple[int, int], ...]]
+    suppressible: I64
     table: Table
 
 
@@ -58,4 +60,6 @@ def compile_first_out(plant: Plant, definitions: Sequence[Numbered]) -> FirstOut
         for place, each in enumerate(mine.tolist()):
             places[each] = (*places.get(each, ()), (group, place))
     keys = tuple(f"{name}:{','.join(alarms)}" for name, alarms in zip(plant.first_out, named, strict=True))
-    return FirstOutGroups(tuple(plant.first_out), members, places, Table(keys, partial(FirstOut.empty, len(members))))
+    suppressible = [each for each, _, definition in definitions if each in places and definition.suppressed_by]
+    table = Table(keys, partial(FirstOut.empty, len(members)))
+    return FirstOutGroups(tuple(plant.first_out), members, places, np.asarray(suppressible, np.int64), table)
