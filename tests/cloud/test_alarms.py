@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiomqtt
 import pytest
@@ -45,8 +45,17 @@ from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
-from tocsin_cloud.adapters.stream import START, STREAM, Position, connect, ensure_stream, publish_command, publish_tick
-from tocsin_cloud.loops.alarms import AlarmParts, AlarmsWorker
+from tocsin_cloud.adapters.stream import (
+    START,
+    STREAM,
+    Message,
+    Position,
+    connect,
+    ensure_stream,
+    publish_command,
+    publish_tick,
+)
+from tocsin_cloud.loops.alarms import TICK, AlarmParts, AlarmsWorker
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
 from tocsin_cloud.loops.judged import Judged
@@ -622,6 +631,32 @@ def test_snapshots_cost_a_fiftieth_of_the_time_at_most(tmp_path: Path) -> None:
 
     assert asyncio.run(rest_s(3.0)) == 150.0
     assert asyncio.run(rest_s(0.1)) == AlarmSettings().snapshot_interval_s == 10.0
+
+
+def test_a_snapshot_is_kept_in_the_memory_of_the_one_before_once_that_is_written(tmp_path: Path) -> None:
+    """Each is of its own moment, also where the next is due before it is in the file."""
+    ears, clock = Ears(snapshot=tmp_path / "s.npz"), HandClock()
+    worker, columns = ears.alarms, list[Any]()
+    worker._parts = replace(worker._parts, clock=clock)  # noqa: SLF001 -- time is moved by hand
+
+    def is_due(tick: int) -> bool:
+        ears.hear([Message(tick, tick * NS, TICK + SITE, b"")])
+        clock.move(1000.0)
+        return worker._snapshot_is_due()  # noqa: SLF001 -- what `_work` asks again and again
+
+    async def story() -> None:
+        for tick in (1, 3):
+            assert is_due(tick)
+            worker._keep_snapshot()  # noqa: SLF001 -- what `_work` does then
+            columns.append(worker._columns)  # noqa: SLF001 -- shown nowhere else
+            assert not is_due(tick + 1)
+            await cast("Any", worker._saving)  # noqa: SLF001 -- who ends waits for it
+            held = load_snapshot(tmp_path / "s.npz")
+            assert held is not None
+            assert (held.position.sequence, int(held.engine["now_ns"])) == (tick, tick * NS)
+
+    asyncio.run(story())
+    assert columns[0]["value"] is columns[1]["value"]
 
 
 def test_a_machine_without_a_snapshot_goes_on_from_the_shared_one(tmp_path: Path) -> None:

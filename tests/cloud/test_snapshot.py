@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -118,6 +119,20 @@ def test_a_file_that_looks_encrypted_is_one_that_cannot_be_read(tmp_path: Path) 
     found = load(path)
     assert found is not None
     assert found.position == small.position
+
+
+def test_a_file_that_lacks_a_column_is_no_snapshot() -> None:
+    """Not one of an earlier version, which knew of no such thing: what was ordered, say, would be forgotten."""
+    whole = ZipFile(io.BytesIO(_bytes(SNAPSHOT)))
+    for left in whole.namelist():
+        file = io.BytesIO()
+        with ZipFile(file, "w") as torn:
+            for name in whole.namelist():
+                if name != left:
+                    torn.writestr(name, whole.read(name))
+        file.seek(0)
+        with pytest.raises(ValueError, match=r"no snapshot|columns are missing"):
+            unpack(file)
 
 
 def test_where_the_newest_is_damaged_the_one_before_it_is_found(tmp_path: Path) -> None:

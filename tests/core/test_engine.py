@@ -406,6 +406,19 @@ def test_a_trend_of_another_window_starts_fresh_and_the_others_go_on() -> None:
     assert restored.trend_ns[1] == fresh.trend_ns[1]
 
 
+def test_trends_go_with_their_points_to_other_places() -> None:
+    """Where the plant file names its points in another order, and each has a trend as before."""
+    early = [replace(EARLY, id=f"P{number}:TTL", point=f"P{number}") for number in range(2)]
+    plant = plant_of([[early[0]], [early[1]]])
+    story = Story(compile_rules(plant))
+    for second in range(1, 20):
+        story.read(second, 5.0 + second, point=0).read(second, 7.0 + 2 * second, point=1)
+    turned = tuple(replace(point, index=1 - point.index) for point in reversed(plant.points))
+    restored = engine.restore(engine.snapshot(story.state, story.rules), compile_rules(replace(plant, points=turned)))
+    assert restored.trend_value.tolist() == story.state.trend_value.tolist()[::-1]
+    assert restored.sums.tolist() == story.state.sums[:, ::-1].tolist()
+
+
 def test_what_is_kept_of_a_state_does_not_go_on_with_it() -> None:
     """A snapshot is packed while the engine works on: it is of the moment at which it was begun."""
     story = Story.of(H, EARLY, STALE).read(1, 5)
