@@ -407,6 +407,27 @@ async def test_a_cloud_side_whose_database_is_away_runs_and_does_not_watch(bench
     assert "The database is away" in trouble
 
 
+@pytest.mark.parametrize(
+    "answered", ['404 Not Found|{"detail": "Not Found"}', "503 Away|<html>away</html>", "503 Away|[]", "503 Away|{}"]
+)
+async def test_somebody_else_who_answers_there_is_no_cloud_side(answered: str) -> None:
+    """A proxy before one that is gone, or another service at that port: nothing is told of ours, which may not run."""
+    said, body = answered.split("|")
+
+    async def answer(asked: asyncio.StreamReader, answering: asyncio.StreamWriter) -> None:
+        await asked.readuntil(b"\r\n\r\n")
+        answering.write(f"HTTP/1.1 {said}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        answering.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        address = "http://{}:{}".format(*server.sockets[0].getsockname())
+        found = await status(address, "--json", token="t")
+    assert found.exit_code == 2
+    told = json.loads(found.stdout)
+    assert (told["running"], told["watching"]) == (False, False)
+    assert f"it answers with {said[:3]}" in told["troubles"][0]["text"]["en"]
+
+
 async def test_who_may_not_ask_and_who_does_not_answer(bench: Bench) -> None:
     """No token, a wrong one and no address are usage errors; nobody there is exit 2 and a fault like any other."""
     async with serving(bench.app, "127.0.0.1", 0) as (host, port):
