@@ -93,6 +93,22 @@ def test_what_no_register_can_hold_is_told(tmp_path: Path) -> None:
     assert profile["never"] == never
 
 
+def test_what_a_register_of_any_form_can_hold_is_not_told(tmp_path: Path) -> None:
+    """The largest of each form is a code that may come, the one after it is not; of a float any may."""
+    file = tmp_path / "p.yaml"
+    more = (
+        "  b: {address: 20, type: bcd16, invalid: {raw: [9999, 10000, -1]}}\n"
+        "  p: {address: 21, type: u16, bits: [0, 7], invalid: {raw: [255, 256]}}\n"
+        "  f: {address: 22, type: f32, invalid: {raw: [99999999999]}}\n"
+        "  o: {function: 1, address: 24, type: bool}\n"
+    )
+    rules = "  - {value: o, is_in: [1, 2], quality: bad, affects: [b]}\n"
+    file.write_text(GOOD.replace("status:", f"{more}status:") + rules, encoding="utf-8")
+    done = tocsin("profile", "check", str(file))
+    told = [line for line in done.stdout.splitlines() if "never" in line]
+    assert told == [f"  never: {what}" for what in ("b is 10000", "b is -1", "p is 256", "o is 2")], done.stdout
+
+
 def test_the_result_is_one_object(tmp_path: Path) -> None:
     """With --json the last line says the same to a program."""
     file = tmp_path / "p.yaml"
