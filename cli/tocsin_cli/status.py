@@ -63,12 +63,22 @@ def _asked(at: str) -> Status:
     try:
         return _parsed(ask(f"{host}:{port}", "/status"))
     except OSError as error:
-        return {"gateway": at, "running": False, "faults": [f"nobody answers at {at}: {error}"]}
+        return {"gateway": at, "running": False, "faults": [f"no gateway answers at {at}: {error}"]}
 
 
 def _parsed(text: str) -> Status:
-    found: Status = json.loads(text)
-    return found
+    """Read a gateway's answer.
+
+    Raises:
+        ConnectionError: it is none, as of some other program's page.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and "running" in found:
+        return found
+    raise ConnectionError("that is not how a gateway answers")
 
 
 def folder_of(data: Path, gateway: str | None) -> Path:

@@ -29,9 +29,11 @@ def asked(address: str) -> Report:
     """
     if not address.startswith(("http://", "https://")):
         raise typer.BadParameter(f"{address!r} is no address such as http://HOST:PORT", param_hint="--cloud")
-    request = urllib.request.Request(  # noqa: S310 -- the scheme was looked at above
-        address.rstrip("/") + "/api/v1/health", headers={"Authorization": f"Bearer {_token()}"}
-    )
+    headers = {"Authorization": f"Bearer {_token()}"}
+    try:
+        request = urllib.request.Request(address.rstrip("/") + "/api/v1/health", headers=headers)  # noqa: S310 -- as looked at above
+    except ValueError as error:
+        raise typer.BadParameter(f"{address!r}: {error}", param_hint="--cloud") from error
     # No proxy stands between a plant's machines.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -70,15 +72,19 @@ def _reason(error: urllib.error.HTTPError) -> str | None:
 
 
 def _token() -> str:
-    given, path = os.environ.get(TOKEN), os.environ.get(TOKEN_FILE)
-    if given:
-        return given
-    if not path:
+    given, path = os.environ.get(TOKEN, "").strip(), os.environ.get(TOKEN_FILE)
+    if not given and not path:
         raise typer.BadParameter(f"--cloud needs an API token: in {TOKEN}, or in a file that {TOKEN_FILE} names")
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        token = given or Path(path or "").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{TOKEN_FILE}: {error}") from error
+    if not token or not token.isascii() or not token.isprintable():
+        # An error about it further down would show it.
+        raise typer.BadParameter(
+            f"{TOKEN if given else TOKEN_FILE} holds no API token: it is one line of plain letters"
+        )
+    return token
 
 
 def screen(found: Report) -> list[str]:

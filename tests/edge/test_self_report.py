@@ -9,7 +9,9 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import aiomqtt
@@ -150,6 +152,28 @@ def test_what_is_watched_and_what_is_not_is_told(gateway: OpenGateway, tmp_path:
                 assert nobody.code == 2
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"status": "ok"}', b"\xff"])
+def test_what_answers_and_is_no_gateway_is_told_so(body: bytes) -> None:
+    """The port of another program's page, say: no gateway runs there, in words."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_parts: object) -> None:
+            """Stay silent."""
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        answering = Thread(target=server.serve_forever, daemon=True)
+        answering.start()
+        told = asyncio.run(status("--at", f"127.0.0.1:{server.server_port}"))
+        server.shutdown()
+        answering.join()
+    assert (told.code, "no gateway answers at" in told.text) == (2, True), told.text
 
 
 def line(slave: Slave) -> str:

@@ -132,7 +132,7 @@ def _exchanged(where: Path | str, question: bytes) -> tuple[int, str]:
     head, gap, body = b"".join(pieces).partition(b"\r\n\r\n")
     words = head.split(b"\r\n")[0].split()
     known = gap and len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit()
-    return (int(words[1]), body.decode()) if known else (0, "")
+    return (int(words[1]), body.decode(errors="replace")) if known else (0, "")
 
 
 def _connected(where: Path | str) -> socket.socket:

@@ -435,6 +435,9 @@ async def test_who_may_not_ask_and_who_does_not_answer(bench: Bench) -> None:
             (f"http://{host}:{port}", "wrong", "does not take the token"),
             (f"http://{host}:{port}", None, "needs an API token"),
             ("cloud:8080", "t", "is no address"),
+            ("http://[::1", "t", "Invalid IPv6 URL"),
+            (f"http://{host}:{port}", "two\nlines", "holds no API token"),
+            (f"http://{host}:{port}", " \n", "needs an API token"),
         ):
             refused = await status(address, token=token)
             assert refused.exit_code == 2
