@@ -302,6 +302,31 @@ def test_units_that_fall_silent_at_once_are_bad_in_two_periods_and_the_others_ke
     assert not line.told_bad
 
 
+@pytest.mark.parametrize("safety", [0, 10, 20])
+def test_those_next_to_silent_units_are_not_waited_for_as_long_at_first(safety: int) -> None:
+    """Ten of twenty on a serial line: to find out takes a few time-outs, not ten, and nobody who answers is bad."""
+    names = [f"d{at}" for at in range(20)]
+    jobs = [job(name, at, safety=at < safety, direct=True) for at, name in enumerate(names)]
+    line = Line(jobs, dict.fromkeys(range(20), 0.02))
+    line.run(20)
+    line.silent.update(range(10))
+    cut = line.now.s
+    line.run(120)
+    assert max(line.told_bad[name][0] - line.through[name][-1] for name in names[:10]) < 3.0 + 0.9
+    assert not line.told_bad.keys() & set(names[10:])
+    assert max(max(line.gaps(name, cut)) for name in names[10:]) < 1.0 + 2 * 0.5 + 8 * 0.1 + 0.5
+
+
+def test_who_is_slow_for_once_beside_silent_units_is_waited_for_the_next_time() -> None:
+    """What is not waited for as long as it may take is no try."""
+    line = Line([job(f"d{at}", at, retries=0, direct=True) for at in range(10)], dict.fromkeys(range(10), 0.02))
+    line.run(20)
+    line.silent.update({0, 1, 2})
+    line.takes_s.update(dict.fromkeys((6, 9), 0.3))
+    line.run(10)
+    assert set(line.told_bad) == {"d0", "d1", "d2"}
+
+
 def test_an_output_goes_first_also_beside_many_silent_units_its_own_among_them() -> None:
     """Whoever yields to the others has been waited for; what is to be switched now has not."""
     jobs = [*(job(f"d{at}", at, safety=at < 4) for at in range(10)), job("siren", 0, 60_000, safety=True)]

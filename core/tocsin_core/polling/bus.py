@@ -46,7 +46,8 @@ class Moment:
 class Job:
     """What is read from a unit again and again; `safety`: its period is kept when the line cannot do everything.
 
-    `key` decides the phase of its ticks; `pause_s` is the device's least time between an answer and a question.
+    `key` decides the phase of its ticks; `pause_s` is the device's least time between an answer and a question;
+    `direct`: nobody between here and the unit goes on waiting for an answer that was given up.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Job:
     retries: int = 1
     pause_s: float = 0.0
     safety: bool = False
+    direct: bool = False
 
     @property
     def period_s(self) -> float:
@@ -86,11 +88,15 @@ class Next(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Ask this job's next question now, and wait so long for the answer; `probe`: the unit counts as dead."""
+    """Ask this job's next question now, and wait so long for the answer; `probe`: the unit counts as dead.
+
+    `hasty`: it is not waited for as long as it may take; unanswered, it counts as no try.
+    """
 
     job: int
     patience_s: float
     probe: bool
+    hasty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,20 +209,21 @@ class Bus:
         spaced_s = run.last_probe_s + min(job.period_s, PROBE_FIRST_S)
         return max(health.probes.not_before_s, spaced_s, rested_s)
 
-    def _rank(self, at: int, now: Moment) -> tuple[bool, float, float]:
+    def _rank(self, at: int, now: Moment) -> tuple[bool, float, bool, float]:
         """What goes first: safety and what is starved, then the longest due, and what is in doubt after it."""
         job, run = self.jobs[at], self._runs[at]
         if self._dead(at):
             overdue = now.s - run.last_probe_s >= PROBE_ANYWAY_S
-            return (not (job.safety or overdue), run.last_probe_s, run.last_probe_s)
+            return (not (job.safety or overdue), run.last_probe_s, False, run.last_probe_s)
         starved = now.s - run.due_s > max(STARVED_PERIODS * job.period_s, STARVED_LEAST_S)
         since_s = max(run.due_s, run.ready_s)
         if job.unit not in self._doubted:
-            return (not (job.safety or starved), since_s, since_s)
+            return (not (job.safety or starved), since_s, False, since_s)
         # Where many fell silent at once the others have as much time after each wait, also beside those for safety.
         waited = since_s <= self._silent_until_s and now.s < self._silent_until_s + job.timeout_s
         yields = waited and len(self._doubted) >= SILENT_UNITS
-        return (yields or not (job.safety or starved), max(since_s, self._silent_until_s), since_s)
+        in_vain = run.tries > 0 or self.health[job.unit].failing
+        return (yields or not (job.safety or starved), max(since_s, self._silent_until_s), in_vain, since_s)
 
     def _may_disturb(self, at: int, now: Moment) -> bool:
         """Whether a dead unit's probe may delay the others: out of what its own slot has saved up since the last."""
@@ -231,6 +238,12 @@ class Bus:
         patience = health.patience_s(job.timeout_s)
         # A device slower than its own budget is bad with the reason, rather than silently old.
         left = BUDGET_PERIODS * job.period_s - (now.s - run.last_begun_s if run.begun else 0.0)
+        hasty_s = health.usual_patience_s(job.timeout_s)
+        # Where several units have just fallen silent, those next to them on the line may have, too: to wait a whole
+        # time-out for each would cost the others periods.
+        unsure = len(self._doubted) >= SILENT_UNITS and job.unit not in self._doubted
+        if job.direct and unsure and not health.dead and 2.0 * hasty_s <= patience <= left - hasty_s:
+            return Turn(at, hasty_s, probe=False, hasty=True)
         return Turn(at, max(min(patience, left), min(patience, job.period_s)), health.dead)
 
     def begin(self, turn: Turn, now: Moment) -> None:
@@ -263,6 +276,9 @@ class Bus:
                 run.rest_until_s = now.s + rest_s
                 return Next.AGAIN
         run.unasked = 0
+        if turn.hasty and outcome is Outcome.SILENT:
+            run.ready_s = now.s
+            return Next.AGAIN
         run.tries += 1
         if outcome in (Outcome.ANSWERED, Outcome.BUSY):
             self.health[job.unit] = self.health[job.unit].answered(took_s)

@@ -93,6 +93,12 @@ class Health:
 
     def patience_s(self, timeout_s: float) -> float:
         """How long to wait for its next answer where `timeout_s` is allowed: a dead one gets less than a live one."""
-        if not self.dead or not self.usual_s or self.probes.failures % PATIENT_PROBE_EVERY == 0:
+        if not self.dead or self.probes.failures % PATIENT_PROBE_EVERY == 0:
+            return timeout_s
+        return self.usual_patience_s(timeout_s)
+
+    def usual_patience_s(self, timeout_s: float) -> float:
+        """How long an answer takes at most as long as all is as usual; `timeout_s` where nobody knows."""
+        if not self.usual_s:
             return timeout_s
         return min(timeout_s, max(PROBE_PATIENCE_LEAST_S, PROBE_PATIENCE * self.usual_s))

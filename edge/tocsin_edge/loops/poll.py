@@ -459,6 +459,7 @@ def _job(reading: _Reading) -> Job:
         address.retries,
         reading.plan.pause_ms / MS_PER_S,
         reading.part.safety,
+        direct=address.serial is not None,
     )
 
 
