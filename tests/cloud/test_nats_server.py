@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from tests.cloud.rig import HOST, broker
 from tests.support.ports import free_port
+from tests.support.small_disk import on_small_disk
 from tests.support.wait import eventually, eventually_async
 from tocsin_cloud.adapters.host_password import VARIABLE
 from tocsin_cloud.adapters.nats_config import config_text, server_files
@@ -52,6 +53,12 @@ def test_what_the_mqtt_listener_refuses(tmp_path: Path, asked: dict[str, object]
             assert told.partition(" ")[0] == refusal
 
     asyncio.run(story())
+
+
+def test_after_a_full_disk_the_server_takes_messages_again(tmp_path: Path) -> None:
+    """As soon as there is room, and with what it had: left to itself it would refuse everything for ever."""
+    found = on_small_disk("60m", tmp_path, "tests.cloud.broker_on_full_disk")
+    assert found == {"kept": True, "before": 0, "restarts": 1}
 
 
 def test_a_server_that_dies_is_started_again(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ REASONS: Final = {
     "taken over": re.compile(rb"Replacing old client"),
     "reload": re.compile(rb"Failed to reload"),
 }
+NO_ROOM: Final = re.compile(rb"failed to store a msg .*(no space left on device|disk quota exceeded)")
 
 
 class BrokerLog:
@@ -50,6 +51,14 @@ class BrokerLog:
             said = line.decode(errors="replace").split("] ", 2)[-1]
             log.warning("the broker refused", reason=reason, times=counts[reason], last=said)
         return counts
+
+    def has_no_room(self) -> bool:
+        """Whether it refused to store something since the last call because the disk had no room.
+
+        Raises:
+            OSError: the log cannot be read.
+        """
+        return any(map(NO_ROOM.search, self._lines()))
 
     def _lines(self) -> list[bytes]:
         if not self._path.exists():

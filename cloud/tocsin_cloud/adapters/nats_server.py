@@ -29,6 +29,9 @@ RESTART_FIRST_S = 0.2
 RESTART_MOST_S = 5.0
 POLL_S = 0.05
 USERS_S = 1.0
+STORES_S = 5.0
+# A full disk on which so many bytes are free again is none.
+ROOM_BYTES = 16 << 20
 CURE = "--mqtt-tls, or listen on 127.0.0.1 alone"
 SAYS_ANYTHING = "whoever reaches the MQTT listener tells readings and journals of any gateway"
 IS_THE_CLOUD = "whoever reaches the NATS listener is taken for the cloud side, and commands alarms and gateways"
@@ -112,11 +115,11 @@ class NatsServer:
         return None if self._process is None else self._process.pid
 
     async def supervise(self) -> None:
-        """Restart the server whenever it ends; runs until cancelled."""
+        """Restart the server whenever it ends, or stores nothing for no reason; runs until cancelled."""
         pause = RESTART_FIRST_S
         while True:
             if self._process is not None:
-                code = await self._process.wait()
+                code = await self._ended(self._process)
                 log.error("broker died", exit_code=code, restart_in_s=pause)
             await asyncio.sleep(pause)
             try:
@@ -126,6 +129,28 @@ class NatsServer:
             except BrokerError as problem:
                 pause = min(2 * pause, RESTART_MOST_S)
                 log.error("broker does not start", reason=str(problem), again_in_s=pause)  # noqa: TRY400 -- the message is the reason
+
+    async def _ended(self, process: Process) -> int:
+        """Wait for the end of the server; one that goes on refusing what a full disk refused is ended.
+
+        Once a write to a stream's file has failed nats-server takes nothing more into it until it is started anew.
+        """
+        heard = BrokerLog(self._log_file)
+        while True:
+            try:
+                async with asyncio.timeout(STORES_S):
+                    return await process.wait()
+            except TimeoutError:
+                if self._refuses_for_nothing(heard) and process.returncode is None:
+                    log.error("broker stores nothing though the disk has room again: it is started anew")  # noqa: TRY400 -- the time is no error
+                    process.terminate()
+
+    def _refuses_for_nothing(self, heard: BrokerLog) -> bool:
+        try:
+            return heard.has_no_room() and shutil.disk_usage(self._settings.folder).free >= ROOM_BYTES
+        except OSError as error:
+            log.warning("whether the broker stores anything is not known", reason=str(error))
+            return False
 
     async def keep_users(self, refused: Counter | None = None) -> None:
         """Bring the users that the server lets in up to date, and count what it refused; runs until cancelled."""
