@@ -23,7 +23,7 @@ from tocsin_cloud.adapters.authority import CA_KEY
 from tocsin_cloud.adapters.channels import Channels, kind_of
 from tocsin_cloud.adapters.cut_off import Reach
 from tocsin_cloud.adapters.enrolment import Enrolment
-from tocsin_cloud.adapters.history import StoredReadings
+from tocsin_cloud.adapters.history import HistoryError, StoredReadings
 from tocsin_cloud.adapters.history_copies import copying
 from tocsin_cloud.adapters.history_open import OwnHistory
 from tocsin_cloud.adapters.host_password import given_or_kept
@@ -91,11 +91,17 @@ PASSWORD_VARIABLE: Final = "TOCSIN_ADMIN_PASSWORD"  # noqa: S105 -- the variable
 CONSOLE: Final = Path(str(files("tocsin_cloud") / "console"))
 # A database that opens in so long is not worth a word.
 AT_ONCE_S: Final = 2.0
+# A history that could not be opened is tried again after this.
+NO_HISTORY_S: Final = 30.0
 # For so long whoever is told to end waits for the database with all that is left to write.
 END_S: Final = 4.0
 T = TypeVar("T")
 Announce = Callable[[str, str], None]
 Work = tuple[str, Callable[[], Awaitable[None]]]
+
+
+class NoHistoryError(HistoryError):
+    """The history of this process cannot be opened: its file is damaged, or its server has flags that do not do."""
 
 
 class PartEndedError(RuntimeError):
@@ -353,7 +359,7 @@ def _works(crew: _Crew, first_start: Announce) -> list[Work]:
     works: list[Work] = []
     if Role.HISTORIAN in crew.leases:
         lease = crew.leases[Role.HISTORIAN]
-        works.append(("historian", partial(hold, lease, partial(_keep_history, crew, lease))))
+        works.append(("historian", partial(_be_historian, crew, lease)))
     if crew.alarms is not None:
         lease = crew.leases[Role.ALARMS]
         # Before anybody waits for this process: of a large plant it takes a second.
@@ -376,10 +382,34 @@ def _works(crew: _Crew, first_start: Announce) -> list[Work]:
     return works
 
 
+async def _be_historian(crew: _Crew, lease: Lease) -> None:
+    """Stand by until the lease is ours, and be the historian until cancelled.
+
+    Where this process is there for the alarms, too, a history that cannot be opened does not end it: it lets go of the
+    lease, for whoever has one that can, and tries again later.
+    """
+    while True:
+        try:
+            await hold(lease, partial(_keep_history, crew, lease))
+        except NoHistoryError as error:
+            if crew.alarms is None:
+                raise
+            crew.metrics.commit_failures.labels(Role.HISTORIAN).inc()
+            log.error("no history: alarms go on without it", reason=str(error), again_in_s=NO_HISTORY_S)  # noqa: TRY400 -- the message is the reason
+        await asyncio.sleep(NO_HISTORY_S)
+
+
 async def _keep_history(crew: _Crew, lease: Lease) -> None:
-    """Be the historian until cancelled."""
+    """Be the historian until cancelled.
+
+    Raises:
+        NoHistoryError: the history cannot be opened.
+    """
     settings, plant, clock, client, *_ = crew.process
-    history = await crew.own.wait_open()
+    try:
+        history = await crew.own.wait_open()
+    except HistoryError as error:
+        raise NoHistoryError(str(error)) from error
     try:
         shared, state = None, history.state
         if settings.nats_url is not None and settings.history.kind is not HistoryKind.DUCKDB:

@@ -17,11 +17,12 @@ import pytest
 from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
-from tests.cloud.rig import HOST, depose, plant_folder
+from tests.cloud.rig import HOST, broker, depose, plant_folder
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.wait import eventually_async
 from tocsin_cloud import app
+from tocsin_cloud.adapters.history_open import FILE
 from tocsin_cloud.adapters.sql import away
 from tocsin_cloud.adapters.sql.engine import NO_TIME, Database, sqlite_url
 from tocsin_cloud.api import watch
@@ -281,3 +282,34 @@ def test_who_takes_over_tells_of_the_plant_that_is_in_force(tmp_path: Path) -> N
         told = database.execute("SELECT detail FROM audit WHERE action = 'plant.load'").fetchall()
     assert len(told) == 2
     assert len(set(told)) == 1
+
+
+def test_a_history_that_cannot_be_opened_costs_no_alarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged file, say: who is to decide alarms decides them, says why nothing is stored, and goes on to try it."""
+    monkeypatch.setattr(app, "NO_HISTORY_S", 0.1)
+    settings = replace(settings_in(tmp_path), roles=WORKERS)
+    settings.data.mkdir()
+    (settings.data / FILE).write_bytes(b"no database" * 1000)
+
+    def decided() -> int:
+        with closing(sqlite3.connect(settings.sql_file)) as database:
+            found = database.execute("SELECT position FROM worker").fetchone()
+        return int(found[0]) if found else 0
+
+    async def story() -> None:
+        with capture_logs() as logs:
+
+            def refusals() -> list[MutableMapping[str, Any]]:
+                return [line for line in logs if line["event"] == "no history: alarms go on without it"]
+
+            async with broker(tmp_path / "nats") as (server, addresses):
+                here = replace(settings, nats_url=server.url, mqtt=addresses.mqtt)
+                async with asyncio.timeout(120), running(here):
+                    await eventually_async(lambda: len(refusals()) > 1)
+                    assert FILE in refusals()[0]["reason"]
+                    before = decided()
+                    await eventually_async(lambda: decided() > before)
+                    (settings.data / FILE).unlink()
+                    await eventually_async((settings.data / FILE).exists)
+
+    asyncio.run(story())
