@@ -10,7 +10,7 @@ from sqlalchemy import select
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.api import model_health as model
-from tocsin_cloud.api.health_late import of_late
+from tocsin_cloud.api.health_late import STANDS_S, of_late
 from tocsin_cloud.api.health_seen import Seen, fault, warning
 from tocsin_cloud.api.model import Name
 from tocsin_cloud.api.ports import GatewayStatus
@@ -23,7 +23,6 @@ from tocsin_core.rules import NS
 # The limits of dashboards/alerts/tocsin.yaml, without the time for which a rule waits.
 ALARMS_BEHIND_S: Final = 30.0
 HISTORY_BEHIND_S: Final = 600.0
-STANDS_S: Final = 5.0
 GATEWAY_SILENT_S: Final = 120.0
 OVERDUE_S: Final = 120.0
 ORDERS_S: Final = 120.0

@@ -11,6 +11,7 @@ FIVE_MIN_S: Final = 300.0
 TEN_MIN_S: Final = 600.0
 QUARTER_S: Final = 900.0
 REFUSED_COMMITS: Final = 5
+STANDS_S: Final = 5.0
 LATE_S: Final = "5.0"
 LATE_SHARE: Final = 0.01
 REFUSED_CLIENTS: Final = 20
@@ -30,10 +31,14 @@ def of_late(seen: Seen) -> Iterator[model.Trouble]:
 
 
 def _of_alarms(seen: Seen) -> Iterator[model.Trouble]:
+    # What is over is no fault any more: a database that was restarted refuses as many within 3 s.
+    behind_s = seen.behind_s("alarms")
+    stands = behind_s is None or behind_s > STANDS_S
     for role, times in seen.grown_by("commit_failures_total", FIVE_MIN_S, "role").items():
         if times > REFUSED_COMMITS:
             zh, en = f"数据库拒绝提交 {times:.0f} 次", f"The database refused {times:.0f} commits of {role}"
-            yield (fault if role == "alarms" else warning)("commits-refused", role, None, f"{role}：{zh}", en)
+            told = fault if stands and role == "alarms" else warning
+            yield told("commits-refused", role, None, f"{role}：{zh}", en)
     by_limit = seen.grown_by("alarm_latency_seconds_bucket", FIVE_MIN_S, "le")
     whole = by_limit.get("+Inf", 0.0)
     late = whole - by_limit.get(LATE_S, 0.0)
