@@ -330,6 +330,19 @@ def test_what_is_suppressed_by_design_counts_when_it_is_told() -> None:
     assert (seconds, [each.value for each in found]) == ([(5, 6), (7, None)], [7.0, 4.0])
 
 
+def test_each_trip_of_a_recording_tells_its_first() -> None:
+    """What has returned counts as acknowledged, and reset where it latches: what comes then is another trip."""
+    high = replace(definition("P0", AlarmKind.H, 10.0), latching=True)
+    plant = plant_of([[high], [definition("P1", AlarmKind.H, 10.0)]])
+    rules = compile_rules(replace(plant, first_out={"K-101": ("P0/H", "P1/H")}))
+    trip = [(0, 0.0, 20.0), (1, 1.0, 20.0), (0, 7.0, 1.0), (1, 8.0, 1.0)]
+    rows = [(point, at + start, value) for start in (0.0, 20.0, 40.0) for point, at, value in trip]
+    other = [(1, 60.0, 20.0), (0, 61.0, 20.0)]
+    found = occurrences(played(rules, frame_of([*rows, *other])))
+    assert [each.reason for each in found] == ["first out of K-101", ""] * 4
+    assert [each.definition for each in found] == [0, 1, 0, 1, 0, 1, 1, 0]
+
+
 def test_occurrences_are_paired_with_their_returns() -> None:
     """Each raising with the return of the same alarm; one that stands to the end has none."""
     rules = compile_rules(

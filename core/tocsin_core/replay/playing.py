@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from tocsin_core import engine
-from tocsin_core.engine import FIRST_WORD_NS, LONGEST_TICK_NS, Transition
-from tocsin_core.lifecycle import Event
+from tocsin_core.engine import FIRST_WORD_NS, LONGEST_TICK_NS, Command, Transition
+from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import I64, Bool, Frame
 from tocsin_core.rules import NS, Rules
@@ -22,6 +22,8 @@ REST_NS: Final = LONGEST_TICK_NS
 SLACK_NS: Final = 3 * TICK_NS
 
 FOREVER: Final = np.iinfo(np.int64).max // 4
+
+_RETURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
 
 PORTION: Final = 20_000  # readings from one sign of life to the next
 
@@ -111,10 +113,22 @@ def play(rules: Rules, frame: Frame) -> Iterator[Played]:
             transitions += told.transitions
             computed.append(told.computed)
             late += told.late
+            if answers := _answers(told.transitions):
+                state, _ = engine.step(state, rules, Frame.empty(), answers, now)
         if end - done >= PORTION:
             yield Played(end - done, late, transitions, Frame.concat(computed))
             done, late, transitions, computed = end, 0, [], []
     yield Played(len(frame) - done, late, transitions, Frame.concat(computed))
+
+
+def _answers(transitions: Iterable[Transition]) -> list[Command]:
+    """What somebody says to alarms that have returned: what nobody answers stays, and holds its first-out group."""
+    return [
+        Command(verb, each.definition, each.time_ns, "replay", onset_ns=each.onset_ns)
+        for each in transitions
+        if each.event in _RETURNS
+        for verb in (Verb.ACKNOWLEDGE, Verb.RESET)
+    ]
 
 
 def _ticks(rules: Rules, frame: Frame) -> I64:
@@ -168,9 +182,6 @@ def _joined(first: I64, last: I64) -> list[tuple[int, int]]:
     starts = np.flatnonzero(np.r_[True, first[1:] > last[:-1]])
     ends = np.r_[starts[1:] - 1, len(first) - 1]
     return list(zip(first[starts].tolist(), last[ends].tolist(), strict=True))
-
-
-_RETURNS: Final = (Event.RETURN, Event.RETURN_LATCHED)
 
 
 def occurrences(transitions: Iterable[Transition]) -> list[Occurrence]:
