@@ -6,7 +6,7 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from tocsin_cli.cloud_data import Data, Json
+from tocsin_cli.cloud_data import Data, Json, known_authority
 from tocsin_cloud.adapters.authority import CA_FILE
 from tocsin_cloud.adapters.enrolment import Enrolment, moment
 from tocsin_cloud.adapters.nats_config import USERS_FILE, config_text, server_files
@@ -169,6 +169,7 @@ def certificate(
 @app.command()
 def users(data: Data = DATA, *, as_json: Json = False) -> None:
     """Write whom a cluster's servers let in to the standard output: their file `users.conf`, after each change."""
+    known_authority(data)
     try:
         text = Users(Enrolment(data / AUTHORITY), SystemClock()).text()
     except OSError as error:

@@ -13,9 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin_cloud.adapters.audit import append
 from tocsin_cloud.adapters.audit_chain import Actor, Deed
+from tocsin_cloud.adapters.authority import CA_FILE
 from tocsin_cloud.adapters.settings_file import noted_settings
 from tocsin_cloud.adapters.sql.engine import Database, server_url, sqlite_url
-from tocsin_cloud.settings import SQL_FILE
+from tocsin_cloud.settings import AUTHORITY, SQL_FILE
 from tocsin_core.clock import SystemClock
 
 T = TypeVar("T")
@@ -59,6 +60,16 @@ def on_database(data: Path, sql: str | None, work: Callable[[Database], Awaitabl
         return asyncio.run(run())
     except (SQLAlchemyError, OSError) as error:
         raise typer.BadParameter(f"{sql or data / SQL_FILE}: {getattr(error, 'orig', None) or error}") from error
+
+
+def known_authority(data: Path) -> None:
+    """Refuse a folder in which no certificate was ever issued: for a slip in its name nobody would be let in any more.
+
+    Raises:
+        typer.BadParameter: it is one.
+    """
+    if not (data / AUTHORITY / CA_FILE).is_file():
+        raise typer.BadParameter(f"no certificate was ever issued in {data}", param_hint="--data")
 
 
 def note(data: Path, deed: Deed) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from tocsin_cli.cloud_data import Data, Json, note
+from tocsin_cli.cloud_data import Data, Json, known_authority, note
 from tocsin_cloud.adapters.audit_chain import Deed, Outcome
 from tocsin_cloud.adapters.authority import CA_FILE, Made
 from tocsin_cloud.adapters.enrolment import WARN_BEFORE, Certificate, Enrolment, EnrolmentError, moment
@@ -66,6 +66,7 @@ def renew(
     as_json: Json = False,
 ) -> None:
     """Issue a gateway's next certificate; the old one counts for a while yet, so that it never has none."""
+    known_authority(data)
     site, folder, now = _site(plant, gateway), out or data / ENROLLED / gateway, _now()
     valid, both = timedelta(days=days), timedelta(days=overlap)
     made = _doing(data, lambda held: _written(held.renew(site, gateway, now, valid, both), data, folder))
@@ -82,6 +83,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Have a gateway's certificates count no longer; a connection that stands on one is ended."""
+    known_authority(data)
     site, now = load_plant(plant).site.id, _now()
     gone = _doing(data, lambda held: held.revoke(site, gateway, serial, now))
     _note(data, "revoke", gateway, *(each.serial for each in gone))

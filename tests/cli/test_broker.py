@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.cli.in_process import tocsin
+from tests.support.figures import DEMO_PLANT
 from tests.support.http import NO_TLS
 from tests.support.ports import free_port
 from tests.support.wait import eventually
@@ -93,3 +94,21 @@ def test_what_makes_no_configuration_is_refused_in_one_line(
     assert tocsin(monkeypatch, *CLUSTER, *wrong) == 2
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("broker", "users"),
+        ("gateway", "renew", str(DEMO_PLANT), "--gateway", "gw-tank-farm"),
+        ("gateway", "revoke", str(DEMO_PLANT), "--gateway", "gw-tank-farm"),
+    ],
+)
+def test_a_folder_in_which_nothing_was_issued_is_refused(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip in --data: the servers would be told to let no gateway in, or another authority would be made there."""
+    wrong = tmp_path / "dta"
+    assert tocsin(monkeypatch, *words, "--data", str(wrong)) == 2
+    said = capsys.readouterr()
+    assert (said.out, "no certificate was ever issued in" in said.err, wrong.exists()) == ("", True, False)

@@ -44,7 +44,7 @@ def test_a_certificate_from_its_issue_to_its_end(
 ) -> None:
     """What the box gets can be used as it is and is for one reader; the list tells each state; revoking ends it."""
     office = Office(tmp_path, monkeypatch, capsys)
-    assert "enroll it" in office.ask("renew")
+    assert "no certificate was ever issued" in office.ask("renew")
     assert "no gateway 'other'" in office.ask("enroll", gateway="other")
     first = office.ask("enroll", "--managed", "--days", "20")
     box = Path(first["folder"])
@@ -63,6 +63,7 @@ def test_a_certificate_from_its_issue_to_its_end(
     assert office.ask("revoke", "--serial", first["serial"]) == {"gateway": "gw", "revoked": [first["serial"]]}
     assert office.ask("revoke")["revoked"] == [second["serial"]]
     assert "no such certificate" in office.ask("revoke")
+    assert "enroll it" in office.ask("renew")
     assert office.states() == ["revoked", "revoked"]
     assert (office.data / "authority" / "ca.key").stat().st_mode & 0o077 == 0
 
