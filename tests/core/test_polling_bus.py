@@ -267,6 +267,8 @@ def test_all_units_of_a_line_that_is_cut_are_bad_within_two_periods(many: int, s
     cut = line.now.s
     line.run(60)
     assert max(line.told_bad[name][0] - line.through[name][-1] for name in names) < 3.0 + 0.6
+    assert max(line.told_bad[name][-1] - line.told_bad[name][0] for name in names) > 2.0
+    assert max(line.told_bad[name][1] - line.told_bad[name][0] for name in names) < 2.0 + 0.6
     assert all(len([at for at in line.told_bad[name] if at < cut + 60]) <= 4 for name in names)
     line.silent.clear()
     line.clear()
@@ -313,6 +315,8 @@ def test_those_next_to_silent_units_are_not_waited_for_as_long_at_first(safety: 
     cut = line.now.s
     line.run(120)
     assert max(line.told_bad[name][0] - line.through[name][-1] for name in names[:10]) < 3.0 + 0.9
+    # An alarm takes two that are one and a half periods apart, or three.
+    assert max(line.told_bad[name][1] - line.told_bad[name][0] for name in names[:10]) < 2.0 + 0.6
     assert not line.told_bad.keys() & set(names[10:])
     assert max(max(line.gaps(name, cut)) for name in names[10:]) < 1.0 + 2 * 0.5 + 8 * 0.1 + 0.5
 

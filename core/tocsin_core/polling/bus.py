@@ -7,7 +7,7 @@ from enum import Enum
 from math import inf
 from typing import Final
 
-from tocsin_core.polling.health import PROBE_FIRST_S, Health, grace_s
+from tocsin_core.polling.health import FAILURES_UNTIL_DEAD, PROBE_FIRST_S, Health, grace_s
 from tocsin_core.schedule import Grid, first_due
 
 NS_PER_S: Final = 1_000_000_000
@@ -124,7 +124,8 @@ class _Run:
     begun: bool = False
     told_dead: bool = False
     read_s: float = inf
-    told_unheard: bool = False
+    told_bad: int = 0
+    told_bad_s: float = -inf
     silence_s: float = 0.0
     tries: int = 0
     unasked: int = 0
@@ -313,7 +314,9 @@ class Bus:
             self._silence_s += waited_s
 
     def unheard(self, now: Moment) -> dict[int, str]:
-        """Tell which jobs have had no answer for two periods because the line is silent, and why; each once until then.
+        """Tell which jobs have had no answer for two periods because the line is silent, and why.
+
+        Each again two periods later, but no more often than a unit that dies: a single one raises no alarm.
 
         All units of a cable that is cut are silent, and it takes a time-out each to find that out, and one for a retry.
         Those of a part of it, while the others answer, are told once they were asked and it is two periods ago that
@@ -323,16 +326,17 @@ class Bus:
             return {}
         found = {}
         for at, run in enumerate(self._runs):
-            reason = "" if run.told_unheard or self._dead(at) else self._unheard(at, now)
+            enough = run.told_bad >= FAILURES_UNTIL_DEAD or self._dead(at)
+            reason = "" if enough else self._unheard(at, now)
             if reason:
-                run.told_unheard = True
+                run.told_bad, run.told_bad_s = run.told_bad + 1, now.s
                 found[at] = reason
         return found
 
     def _unheard(self, at: int, now: Moment) -> str:
         job, run = self.jobs[at], self._runs[at]
         least_s = BUDGET_PERIODS * job.period_s
-        if now.s - run.read_s < job.period_s + least_s:
+        if now.s - run.read_s < job.period_s + least_s or now.s - run.told_bad_s < least_s:
             return ""
         if len(self._silent_units) >= SILENT_UNITS and self._silent_s >= least_s:
             return "nobody on the line answers"
@@ -348,7 +352,7 @@ class Bus:
         run.begun = False
         tells = True
         if run.answers:
-            run.told_dead = run.told_unheard = False
+            run.told_dead, run.told_bad, run.told_bad_s = False, 0, -inf
             run.read_s, run.silence_s = run.last_begun_s, self._silence_s
             run.counts["cycles"] += 1
             run.usual_busy_s += (USUAL_WEIGHT if run.usual_busy_s else 1.0) * (run.busy_s - run.usual_busy_s)
@@ -356,10 +360,13 @@ class Bus:
             run.counts["failed"] += 1
             before = self.health[job.unit]
             self.health[job.unit] = before.failed(now.s, self._draw())
+            dead = self.health[job.unit].dead
             tells = self.health[job.unit] != before and not run.told_dead
-            run.told_dead = self.health[job.unit].dead
-            run.told_unheard |= tells
-            if run.told_dead:
+            tells = tells and (dead or run.told_bad < FAILURES_UNTIL_DEAD)
+            run.told_dead = dead
+            if tells:
+                run.told_bad, run.told_bad_s = run.told_bad + 1, now.s
+            if dead:
                 self._doubted.discard(job.unit)
         self._set_due(turn.job, now, late=run.answers > 0 and not turn.probe)
         return tells
