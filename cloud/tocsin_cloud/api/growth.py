@@ -5,9 +5,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
+import structlog
 from prometheus_client import CollectorRegistry
 
 from tocsin_core.clock import Clock
+
+log = structlog.get_logger(__name__)
 
 Labels = frozenset[tuple[str, str]]
 Samples = Mapping[tuple[str, Labels], float]
@@ -73,5 +76,9 @@ def _counts(name: str) -> bool:
 async def keep_looking(growth: Growth, registry: CollectorRegistry, clock: Clock) -> None:
     """Look at the counters twice a minute until cancelled."""
     while True:
-        growth.look(await asyncio.to_thread(samples_of, registry), clock.monotonic())
+        try:
+            growth.look(await asyncio.to_thread(samples_of, registry), clock.monotonic())
+        except Exception:
+            # Whoever makes figures may be changing them just now, and no page is to end for that.
+            log.exception("counters not looked at")
         await asyncio.sleep(LOOK_S)
