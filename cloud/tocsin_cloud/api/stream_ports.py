@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Command
 from tocsin_cloud.adapters.stream import publish_command, publish_event
@@ -51,10 +52,12 @@ class StreamCommands:
         except NatsError as error:
             raise CommandError(str(error) or repr(error)) from error
         while True:
-            async with self._database.read() as session:
-                row = await session.get(Command, command.id)
-            if row is not None:
-                return Answer(row.accepted, row.answer)
+            # It is in the stream, and will be carried out: a database that is away delays that, and the answer.
+            with suppress(DatabaseAwayError):
+                async with self._database.read() as session:
+                    row = await session.get(Command, command.id)
+                if row is not None:
+                    return Answer(row.accepted, row.answer)
             await asyncio.sleep(LOOK_S)
 
 

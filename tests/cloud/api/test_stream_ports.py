@@ -11,6 +11,7 @@ import pytest
 from nats.aio.client import Client
 
 from tests.cloud.api.conftest import Bench
+from tests.support.database import failing
 from tests.support.ports import free_port
 from tests.support.wait import PATIENCE_S, eventually_async
 from tocsin_cloud.adapters.nats_server import NatsServer
@@ -72,6 +73,16 @@ async def test_a_command_is_answered_by_what_the_worker_commits(bench: Bench, st
     row = {"id": "c-1", "position": 1, "verb": "ack", "who": "operator", "accepted": False, "answer": "too late"}
     await bench.put(Command(**row, at_ns=1, occurrence=None, alarm=None, reason=None))
     assert await asking == Answer(accepted=False, reason="too late")
+
+
+async def test_an_answer_is_waited_for_while_the_database_is_away(bench: Bench, stream: Stream) -> None:
+    """The command was taken, and will be carried out: to be told to try again would have it given twice."""
+    with failing(bench.database, times=3) as failed:
+        asking = asyncio.create_task(StreamCommands(stream.client, "north", bench.database).send(command()))
+        await eventually_async(lambda: asking.done() or len(failed) == 3)
+    row = {"id": "c-1", "position": 1, "verb": "ack", "who": "operator", "accepted": True, "answer": ""}
+    await bench.put(Command(**row, at_ns=1, occurrence=None, alarm=None, reason=None))
+    assert await asking == Answer(accepted=True, reason="")
 
 
 async def _stored(client: Client) -> bytes | None:
