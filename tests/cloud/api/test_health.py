@@ -265,6 +265,7 @@ TOLD: Final = {
     "TocsinNobodyStores": "history-behind",
     "TocsinHistoryDrops": "history-drops",
     "TocsinCommitsRefused": "commits-refused",
+    "TocsinHistoryRefuses": "commits-refused",
     "TocsinQuarantineGrows": "quarantine",
     "TocsinGatewayTooFast": "too-fast",
     "TocsinComputedWaits": "computed-waiting",
