@@ -137,7 +137,9 @@ async def an_answer_is_taken_back(page: Page) -> None:
 
 
 async def a_shelf_ends_with_the_return(page: Page, gateway: SpoolingGateway) -> None:
-    """Shelved until it returns, it is listed as such, and back among the others with the return."""
+    """Shelved until it returns, it is listed as such, blinks nowhere, and is back among the others with the return."""
+    blinking = page.get_by_test_id("point-state-P1").locator(".blink")
+    await expect(blinking).to_have_count(1)
     row = page.get_by_test_id("alarm-list").locator('[data-alarm="P1/H"]').first
     await row.get_by_role("button", name="搁置…").click()
     await page.get_by_test_id("shelve-once").check()
@@ -146,6 +148,8 @@ async def a_shelf_ends_with_the_return(page: Page, gateway: SpoolingGateway) -> 
     await expect(page.get_by_test_id("suppress-dialog")).to_have_count(0)
     await page.get_by_test_id("alarms-shelved").click()
     await expect(row).to_contain_text("搁置至恢复")
+    await expect(page.get_by_test_id("point-state-P1")).to_contain_text("高报")
+    await expect(blinking).to_have_count(0)
     await gateway.send({0: 1.0})
     await page.get_by_test_id("alarms-active").click()
     await expect(row).to_have_attribute("data-phase", "returned-unacknowledged")

@@ -5,6 +5,7 @@ import { api } from "../api.ts";
 import { now } from "../clock.ts";
 import { shortInstant } from "../format.ts";
 import { roleWord, t, wordIfAny } from "../i18n.ts";
+import { said } from "../sentences.ts";
 import { zone } from "../store.ts";
 import { explain, say } from "../toast.ts";
 import type { AuditEntry } from "../types.ts";
@@ -72,9 +73,9 @@ function Row({ entry }: { readonly entry: AuditEntry }) {
         <b>
           {action} <code>{entry.target}</code>
         </b>
-        <small>{detail.map(([key, value]) => `${key}: ${value}`).join(" · ")}</small>
+        <small>{detail.map(([key, value]) => `${wordIfAny(`detail_${key}`) ?? key}: ${key === "why" ? said(String(value)) : value}`).join(" · ")}</small>
       </td>
-      <td class={entry.outcome === "done" || entry.outcome === "asked" ? "" : "wrong"}>{t(`outcome_${entry.outcome}`)}</td>
+      <td class={`nowrap${entry.outcome === "done" || entry.outcome === "asked" ? "" : " wrong"}`}>{t(`outcome_${entry.outcome}`)}</td>
     </tr>
   );
 }

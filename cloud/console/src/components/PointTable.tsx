@@ -4,7 +4,7 @@ import { now } from "../clock.ts";
 import { fraction, timeOrDay } from "../format.ts";
 import { named, t } from "../i18n.ts";
 import { codeWord, groupOf, kindWord } from "../kinds.ts";
-import { asksForAnswer, leading } from "../order.ts";
+import { annunciated, asksForAnswer, leading } from "../order.ts";
 import { grade } from "../quality.ts";
 import { doubt, openPoint, points, selectedPoint, selectedSource, stateOf, zone } from "../store.ts";
 import type { Alarm, Computed, LevelKind, Point } from "../types.ts";
@@ -186,10 +186,10 @@ function StateCell({ point }: { readonly point: Point }) {
   return (
     <span role="gridcell" class="cell-state" data-testid={`point-state-${point.id}`}>
       {process !== null && <AlarmTag alarm={process} />}
-      {early !== undefined && <span class={`early${asksForAnswer(early.phase) ? " blink" : ""}`}>{kindWord(early.kind)}</span>}
+      {early !== undefined && <span class={`early${asks(early) ? " blink" : ""}`}>{kindWord(early.kind)}</span>}
       {!trusted && (
         <span class={`why ${grade(state.live.value.quality)}`}>
-          {instrument !== null && <Glyph priority={instrument.priority} blink={asksForAnswer(instrument.phase)} size={16} />}
+          {instrument !== null && <Glyph priority={instrument.priority} blink={asks(instrument)} size={16} />}
           {why === "stale" || why.startsWith("good")
             ? ""
             : `${t(grade(state.live.value.quality) === "bad" ? "qualityBad" : "qualityUncertain")} · `}
@@ -201,12 +201,16 @@ function StateCell({ point }: { readonly point: Point }) {
   );
 }
 
+/** What is hidden blinks nowhere: whoever shelves an alarm is told so. */
+function asks(alarm: Alarm): boolean {
+  return asksForAnswer(alarm.phase) && annunciated(alarm, now.peek());
+}
+
 function AlarmTag({ alarm }: { readonly alarm: Alarm }) {
-  const asks = asksForAnswer(alarm.phase);
   const returned = alarm.phase.startsWith("returned");
   return (
     <span class={`alarm-tag p-${alarm.priority}`}>
-      <Glyph priority={alarm.priority} blink={asks} hollow={returned} size={18} />
+      <Glyph priority={alarm.priority} blink={asks(alarm)} hollow={returned} size={18} />
       <b>{codeWord(alarm.kind)}</b>
       <span>{returned ? t("phase_returned-unacknowledged") : kindWord(alarm.kind)}</span>
     </span>
