@@ -421,7 +421,11 @@ async def _keep_history(crew: _Crew, lease: Lease) -> None:
             _subjects(crew.process), shared, settings.limits,
         )  # fmt: skip
         historian = Historian(parts, state)
-        note_settings(settings, plant.site.id)
+        try:
+            note_settings(settings, plant.site.id)
+        except OSError as error:
+            # A backup needs them, and nothing else.
+            log.error("settings not written down", reason=str(error))  # noqa: TRY400 -- the message is the reason
         async with copying(history, settings.data), asyncio.TaskGroup() as tasks:
             _started(
                 tasks,

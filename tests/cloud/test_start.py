@@ -23,6 +23,7 @@ from tests.support.postgres import Postgres
 from tests.support.wait import eventually_async
 from tocsin_cloud import app
 from tocsin_cloud.adapters.history_open import FILE
+from tocsin_cloud.adapters.settings_file import FILE as SETTINGS_FILE
 from tocsin_cloud.adapters.sql import away
 from tocsin_cloud.adapters.sql.engine import NO_TIME, Database, sqlite_url
 from tocsin_cloud.api import watch
@@ -311,5 +312,19 @@ def test_a_history_that_cannot_be_opened_costs_no_alarm(tmp_path: Path, monkeypa
                     await eventually_async(lambda: decided() > before)
                     (settings.data / FILE).unlink()
                     await eventually_async((settings.data / FILE).exists)
+
+    asyncio.run(story())
+
+
+def test_settings_that_cannot_be_written_down_end_nothing(tmp_path: Path) -> None:
+    """A disk is full, and whoever starts with fewer days of history, to have room again, has other settings."""
+    settings = settings_in(tmp_path)
+    (settings.data / SETTINGS_FILE).mkdir(parents=True)
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with running(settings) as (client, _):
+                await eventually_async(lambda: ready_at(client), 60)
+        assert [line["log_level"] for line in logs if line["event"] == "settings not written down"] == ["error"]
 
     asyncio.run(story())
