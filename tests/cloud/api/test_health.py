@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, get_args
 
 import pytest
@@ -23,6 +24,7 @@ from tocsin_cloud.api.ports import ClockStatus, GatewayStatus, SliceStatus
 from tocsin_cloud.api.server import serving
 from tocsin_core.readings import BAD_COMM_FAILURE
 from tocsin_core.rules import NS
+from tocsin_edge.loops import self_report
 
 pytestmark = pytest.mark.anyio
 
@@ -279,11 +281,23 @@ OF_NO_RULE: Final = {"not-ready"}
 """What a cloud side that cannot make its figures says of itself."""
 
 
+OF_GATEWAYS: Final = {
+    "TocsinEdgeUplinkDown": "no connection to {self.uplink()}",
+    "TocsinEdgeDeviceUnwatched": "all(device.watched for device in devices)",
+    "TocsinEdgeSpoolDrops": "readings lost: ",
+    "TocsinEdgeSpoolFills": "full: beyond its bound the oldest readings go",
+    "TocsinEdgeSpoolDown": "the disk takes nothing",
+}
+"""What a gateway's own status says of what each rule on its figures tells, as its report has it."""
+
+
 def test_whatever_an_alert_rule_tells_the_report_tells_too() -> None:
     """A new rule needs its line in the report, and a new line its rule; a gateway has a status of its own."""
     rules = YAML(typ="safe").load((ROOT / "dashboards" / "alerts" / "tocsin.yaml").read_text(encoding="utf-8"))
-    names = [rule["alert"] for group in rules["groups"] if group["name"] != "tocsin-edge" for rule in group["rules"]]
-    assert sorted(names) == sorted([*TOLD, *NOT_TOLD])
+    names = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    assert sorted(names) == sorted([*TOLD, *NOT_TOLD, *OF_GATEWAYS])
+    gateways_own = Path(str(self_report.__file__)).read_text(encoding="utf-8")
+    assert [words for words in OF_GATEWAYS.values() if words not in gateways_own] == []
     assert {*TOLD.values(), *OF_NO_RULE} == set(get_args(TroubleKind))
 
 
