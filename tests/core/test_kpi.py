@@ -166,6 +166,14 @@ def test_a_flood_is_a_share_of_its_time() -> None:
     assert shown.by_hour == (40.0, *[0.0] * 9)
 
 
+def test_the_most_in_ten_minutes_is_of_any_ten_minutes() -> None:
+    """Eleven alarms about a full ten minutes of the clock are a flood, and no window of the clock has more than ten."""
+    shown = figures(raised(*range(595, 606)), START, START + 60 * MINUTE)
+    assert (shown.most_in_ten_minutes, len(shown.floods), shown.ten_minutes_over) == (11.0, 1, 0.0)
+    apart = figures(raised(0, 600, 1200), START, START + 60 * MINUTE, operators=2)
+    assert (apart.most_in_ten_minutes, figures([], START, START + DAY).most_in_ten_minutes) == (0.5, 0.0)
+
+
 def test_a_quiet_span_has_figures_and_an_empty_one_has_none() -> None:
     """No alarm is no error."""
     assert figures([], START, START + DAY).per_day == 0.0
