@@ -136,14 +136,16 @@ class NatsServer:
         Once a write to a stream's file has failed nats-server takes nothing more into it until it is started anew.
         """
         heard = BrokerLog(self._log_file)
-        while True:
-            try:
-                async with asyncio.timeout(STORES_S):
-                    return await process.wait()
-            except TimeoutError:
+        # One waiter for as long as it lives: the process keeps each that was given up.
+        ending = asyncio.create_task(process.wait(), name="end of the broker")
+        try:
+            while not (await asyncio.wait([ending], timeout=STORES_S))[0]:
                 if self._refuses_for_nothing(heard) and process.returncode is None:
-                    log.error("broker stores nothing though the disk has room again: it is started anew")  # noqa: TRY400 -- the time is no error
+                    log.error("broker stores nothing though the disk has room again: it is started anew")
                     process.terminate()
+            return ending.result()
+        finally:
+            ending.cancel()
 
     def _refuses_for_nothing(self, heard: BrokerLog) -> bool:
         try:
