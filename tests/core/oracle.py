@@ -501,8 +501,8 @@ class Oracle:
             alarm_after = alarm.state
             if not self._counts(word, "answer"):
                 target = STANDARD.get((alarm.state, str(word.event)), alarm.state) if turning else alarm.state
-            elif alarm.decider == "here" and target not in AHEAD[alarm.state]:
-                known = word.event in ("raise", None)
+            elif alarm.decider == "here" and (target not in AHEAD[alarm.state] or not word.who):
+                known = word.event in ("raise", None) or (word.event == "acknowledge" and not word.who)
                 target = alarm.state if known else STANDARD.get((alarm.state, str(word.event)), alarm.state)
         if alarm_after != target:
             direct = STANDARD.get((alarm_after, str(word.event))) == target

@@ -18,6 +18,7 @@ from tocsin_core.engine.state import FAR, OURS_UNTIL_TOLD
 from tocsin_core.journal import OVERTAKEN, Entry, decode, encode, moved, not_carried_out, refused, word_of
 from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.plant import AlarmKind, Plant
+from tocsin_core.plant.definition import Suppressor
 from tocsin_core.readings import GOOD, Frame
 from tocsin_core.rules import Rules, compile_rules
 
@@ -459,6 +460,27 @@ def test_a_shelf_that_ends_as_it_is_answered_ends_by_the_clock() -> None:
         ("shelve", START_NS + SECOND, "li"),
         ("unshelve", START_NS + 4 * SECOND, ""),
     ]
+
+
+@pytest.mark.parametrize("missed", [None, Event.ACKNOWLEDGE])
+def test_what_nobody_saw_at_the_gateway_is_not_answered_where_this_end_judges_it_too(missed: Event | None) -> None:
+    """There it is suppressed by design, by another plant file; here people are called of it, and called on."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=5.0, longest_s=60.0)
+    (high,) = HIGH.points[0].definitions
+    here, there = (compile_rules(plant_of([[each], []])) for each in (high, replace(high, suppressed_by=by)))
+    cloud, gateway = engine.initial(here, START_NS), engine.initial(there, START_NS)
+    said, told = list[Event](), list[Event]()
+    for point, second, value in ((1, 0, 0.0), (0, 1, 60.0), (0, 2, 10.0), (1, 3, 1.0), (0, 9, 10.0)):
+        now_ns = START_NS + second * SECOND
+        rows = Frame.of([point], [now_ns], [value], [GOOD])
+        gateway, made = engine.step(gateway, there, rows, [], now_ns)
+        said += [each.event for each in made.transitions]
+        entries = [moved("P0/H", each, gateway) for each in made.transitions if each.event is not missed]
+        cloud, made = engine.step(cloud, here, rows, [word_of(each, 0, answers=False) for each in entries], now_ns)
+        told += [each.event for each in made.transitions]
+    assert said == [Event.SUPPRESS, Event.RAISE, Event.RETURN, Event.ACKNOWLEDGE, Event.UNSUPPRESS]
+    assert told == [Event.RAISE, Event.RETURN]
+    assert cloud.phase[0] == Phase.RETURNED_UNACKNOWLEDGED
 
 
 def test_entries_that_are_missing_are_made_up_for_by_the_next() -> None:
