@@ -114,3 +114,9 @@ def test_a_version_with_another_broker_must_reach_it_though_the_link_was_just_do
     assert missing(there) == ("no connection to there:1883",)
     connected.append(there)
     assert missing(there) == ()
+    connected[:] = [here]
+    before = Before(report, cast("Any", settings(here)), lambda: connected[0] if connected else None, TRIAL_S)
+    before.changed()
+    connected.clear()
+    # The link that stood has to stand, to the same broker as well.
+    assert before.missing() == ("no connection to here:1883",)
