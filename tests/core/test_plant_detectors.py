@@ -172,7 +172,7 @@ def test_a_vote_and_a_median_are_shown_and_alarmed_as_their_members(tmp_path: Pa
         ("bad", pytest.approx(float("nan"), nan_ok=True)),
     ]
     assert kinds(median) == ["bad"]
-    assert [(d.on_delay_s, d.priority) for d in vote.definitions if d.kind is AlarmKind.BAD] == [(6.0, Priority.MEDIUM)]
+    assert [(d.on_delay_s, d.priority) for d in vote.definitions if d.kind is AlarmKind.BAD] == [(4.5, Priority.MEDIUM)]
 
 
 def test_a_low_vote_has_the_low_limits_of_its_kind(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_computed_point_is_told_bad_or_stale_only_where_it_is_asked_for(tmp_pa
     plant = load_plant(rich(tmp_path, text))
     assert named(plant, "GM").definitions == ()
     assert [(d.kind.value, d.on_delay_s, d.after_s) for d in named(plant, "GD").definitions if d.kind.value != "H"] == [
-        ("bad", 6.0, 86_400.0),
+        ("bad", 4.5, 86_400.0),
         ("stale", 0.0, 15.0),
     ]
 
