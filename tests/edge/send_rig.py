@@ -117,7 +117,9 @@ class SlowLink:
                 both.create_task(self._pump(inward, writer, paced=False))
         for end in (writer, outward):
             end.transport.abort()
-            with suppress(ConnectionError):
+        for end in (writer, outward):
+            # The link may be left just as a connection ends by itself.
+            with suppress(ConnectionError, asyncio.CancelledError):
                 await end.wait_closed()
         self._carrying.discard(carrying)
 
