@@ -221,15 +221,20 @@ async def much_later(r: Rig, sequence: int) -> bool:
     return last.time is not None and (last.time - asked.time).total_seconds() > 2 * REALARM_S
 
 
+def behind_another(folder: Path) -> Plant:
+    """The plant whose alarm is suppressed while P2 reads 0, its file in the new `folder`."""
+    folder.mkdir()
+    text = PLANT.replace("priority: high}", "priority: high, suppressed_by: {point: P2, equals: 0}}", 1)
+    (folder / "plant.yaml").write_text(text, encoding="utf-8")
+    return load_plant(folder)
+
+
 def test_what_is_suppressed_by_design_calls_nobody_until_it_is_not(tmp_path: Path) -> None:
     """Raised behind another point's state it is neither called for, ticketed nor counted; shown, it is called for."""
 
     async def story() -> None:
         async with rig(tmp_path) as r:
-            text = PLANT.replace("priority: high}", "priority: high, suppressed_by: {point: P2, equals: 0}}", 1)
-            (tmp_path / "behind").mkdir()
-            (tmp_path / "behind" / "plant.yaml").write_text(text, encoding="utf-8")
-            r.plant = load_plant(tmp_path / "behind")
+            r.plant = behind_another(tmp_path / "behind")
             async with r.working():
                 await r.gateway.send({1: 0.0})
                 await r.gateway.send({0: 60.0})
@@ -255,10 +260,7 @@ def test_what_was_suppressed_by_design_all_the_while_calls_nobody_when_it_is_not
 
     async def story() -> None:
         async with rig(tmp_path) as r:
-            text = PLANT.replace("priority: high}", "priority: high, suppressed_by: {point: P2, equals: 0}}", 1)
-            (tmp_path / "behind").mkdir()
-            (tmp_path / "behind" / "plant.yaml").write_text(text, encoding="utf-8")
-            r.plant = load_plant(tmp_path / "behind")
+            r.plant = behind_another(tmp_path / "behind")
             async with r.working():
                 began_ms = now_ms()
                 for later_ms, (point, value) in enumerate(((1, 0.0), (0, 60.0), (0, 1.0), (1, 1.0), (0, 2.0))):

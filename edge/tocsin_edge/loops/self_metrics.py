@@ -75,7 +75,6 @@ def _devices(report: SelfReport) -> tuple[Family, ...]:
 
 def _spool(report: SelfReport) -> tuple[Family, ...]:
     figures, counters = report.spool.figures, report.spool.counters
-    lanes = [] if figures is None else [({"lane": name}, lane) for name, lane in figures.lanes.items()]
     oldest = None if figures is None else figures.oldest_unsent_ms
     waits_s = [] if figures is None else [0.0 if oldest is None else (report.now_ms() - oldest) / MS_PER_S]
     bound = report.settings.gateway.spool.max_mb * 1_000_000
@@ -88,18 +87,7 @@ def _spool(report: SelfReport) -> tuple[Family, ...]:
             "What the file can come to: its bound, or less where the disk has no room for that.",
             [] if report.spool.room is None else [({}, report.spool.room)],
         ),
-        (
-            "tocsin_edge_spool_lane_rows",
-            "gauge",
-            "Batches, or journal entries, in the lane.",
-            [(of, lane.rows) for of, lane in lanes],
-        ),
-        (
-            "tocsin_edge_spool_lane_bytes",
-            "gauge",
-            "Bytes of data in the lane.",
-            [(of, lane.bytes) for of, lane in lanes],
-        ),
+        *_lanes(report),
         (
             "tocsin_edge_spool_oldest_unsent_seconds",
             "gauge",
@@ -137,6 +125,25 @@ def _spool(report: SelfReport) -> tuple[Family, ...]:
             [({}, report.spool.held)],
         ),
         ("tocsin_edge_spool_up", "gauge", "Whether the disk takes what is read.", [({}, not report.spool.trouble)]),
+    )
+
+
+def _lanes(report: SelfReport) -> tuple[Family, ...]:
+    figures = report.spool.figures
+    lanes = [] if figures is None else [({"lane": name}, lane) for name, lane in figures.lanes.items()]
+    return (
+        (
+            "tocsin_edge_spool_lane_rows",
+            "gauge",
+            "Batches, or journal entries, in the lane.",
+            [(of, lane.rows) for of, lane in lanes],
+        ),
+        (
+            "tocsin_edge_spool_lane_bytes",
+            "gauge",
+            "Bytes of data in the lane.",
+            [(of, lane.bytes) for of, lane in lanes],
+        ),
     )
 
 
