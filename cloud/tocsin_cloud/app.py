@@ -69,6 +69,7 @@ from tocsin_cloud.loops.shared_state import SharedState
 from tocsin_cloud.loops.silence import silences
 from tocsin_cloud.loops.slices import Slices
 from tocsin_cloud.loops.ticker import tick
+from tocsin_cloud.loops.ways import Ways
 from tocsin_cloud.settings import (
     ALL,
     LOOPBACK,
@@ -84,6 +85,7 @@ from tocsin_cloud.settings import (
 from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant
 from tocsin_core.readings import I64
+from tocsin_core.routing import reached
 
 log = structlog.get_logger()
 
@@ -452,7 +454,13 @@ async def _tell_people(crew: _Crew, lease: Lease) -> None:
             log.error("nothing can be sent to an address of the plant file", person=person.id, channel=kind_of(channel))
     publish = partial(publish_event, client)
     notifier = Notifier(crew.database, lease, channels, publish, plant, clock, crew.metrics.registry)
-    await hold(lease, notifier.run)
+    ways = Ways(channels, reached(plant.file), clock, crew.watch.ways_dead)
+
+    async def tell() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            _started(tasks, [("messages", notifier.run), ("ways", ways.run)])
+
+    await hold(lease, tell)
 
 
 async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, allowed_ns: I64, first_start: Announce) -> None:

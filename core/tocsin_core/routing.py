@@ -85,6 +85,14 @@ def _recipients(file: PlantFile, names: Sequence[str], at_ns: int) -> list[tuple
     return [(person, channel) for person in people for channel in channels[person]]
 
 
+def reached(file: PlantFile) -> tuple[str, ...]:
+    """Every channel by which somebody may be called, whoever is on duty when."""
+    shifts = {roster.id: roster.shifts for roster in file.rosters}
+    named = [name for step in file.notify.steps for name in step.to]
+    people = {person for name in named for shift in shifts.get(name, ()) for person in shift.people} | set(named)
+    return tuple(channel for person in file.people if person.id in people for channel in person.channels)
+
+
 def message_id(*parts: object) -> str:
     """16 hex digits of what makes a message the one it is."""
     return blake2b("|".join(map(str, parts)).encode(), digest_size=8).hexdigest()

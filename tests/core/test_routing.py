@@ -14,7 +14,16 @@ from tocsin_core.lifecycle import Event
 from tocsin_core.plant import Priority
 from tocsin_core.plant.fields import name_of
 from tocsin_core.plant.model import EscalationStep, Gateway, Notify, Person, PlantFile, Roster, Shift, Site
-from tocsin_core.routing import MOST_LINES, RoutingReason, awaits_answer, decide, follow_up, message_id, on_duty
+from tocsin_core.routing import (
+    MOST_LINES,
+    RoutingReason,
+    awaits_answer,
+    decide,
+    follow_up,
+    message_id,
+    on_duty,
+    reached,
+)
 from tocsin_core.tickets import AlarmEvent
 
 
@@ -286,3 +295,11 @@ def test_without_steps_nobody_is_called() -> None:
     """A plant may have nobody to call; its alarms stand on the page."""
     silent = FILE.model_copy(update={"notify": Notify()})
     assert decide([RAISED], {}, silent, NOW).messages == ()
+
+
+def test_who_may_be_called_is_who_stands_in_a_step_or_in_its_rosters() -> None:
+    """Whoever is on duty now; who stands in the plant file alone is called by nobody."""
+    idle = Person(id="idle", name=name_of("闲", "Idle"), channels=("sms://idle",))
+    known = FILE.model_copy(update={"people": (*FILE.people, idle)})
+    assert reached(known) == ("sms://li", "mailto://li", "sms://wu", "sms://chief")
+    assert reached(known.model_copy(update={"notify": Notify()})) == ()

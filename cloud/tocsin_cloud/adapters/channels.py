@@ -8,7 +8,6 @@ import re
 import smtplib
 import threading
 import traceback
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -22,14 +21,7 @@ import structlog
 from apprise.exception import AppriseException
 from prometheus_client import CollectorRegistry, Counter
 
-with warnings.catch_warnings():
-    # On Python 3.11 and 3.12 Apprise's mail looks for a module that later ones no longer have.
-    warnings.filterwarnings("ignore", message="'imghdr' is deprecated", category=DeprecationWarning)
-    from apprise.plugins.custom_form import NotifyForm
-    from apprise.plugins.custom_json import NotifyJSON
-    from apprise.plugins.custom_xml import NotifyXML
-    from apprise.plugins.email import NotifyEmail
-    from apprise.plugins.email.smtp import AppriseSMTPController
+from tocsin_cloud.adapters.channel_probe import NotifyEmail, NotifyForm, NotifyJSON, NotifyXML, knock, mail_server
 
 log = structlog.get_logger(__name__)
 
@@ -130,23 +122,35 @@ class Channels:
         Raises:
             ChannelError: it did not get out, or it is not known whether it did.
         """
+        await self._tried(f"send {letter.id}", lambda: self._send(letter), letter.channel)
+
+    async def probe(self, channel: str) -> None:
+        """Try whether a letter would get out by `channel`, as far as can be seen without a word to anybody (`knock`).
+
+        Raises:
+            ChannelError: it would not, or it is not known whether it would.
+        """
+        if kind_of(channel) != OUTBOX:
+            await self._tried(f"probe {service_of(channel)}", lambda: knock(_service(channel)), channel)
+
+    async def _tried(self, what: str, work: Callable[[], None], channel: str) -> None:
         # An attempt that was given up may still get out: the next one waits for it, instead of sending beside it.
-        sending = self._under_way.pop(letter.id, None) or _in_thread(lambda: self._send(letter), f"send {letter.id}")
-        ended, _ = await asyncio.wait([sending], timeout=self._timeout_s)
+        trying = self._under_way.pop(what, None) or _in_thread(work, f"to {kind_of(channel)}")
+        ended, _ = await asyncio.wait([trying], timeout=self._timeout_s)
         if not ended:
-            self._under_way[letter.id] = sending
+            self._under_way[what] = trying
             raise ChannelError(f"no answer within {self._timeout_s:g} s")
         try:
-            sending.result()
+            trying.result()
         except (OSError, ValueError, smtplib.SMTPException, AppriseException) as error:
-            raise ChannelError(masked(str(error) or type(error).__name__, letter.channel)) from error
+            raise ChannelError(masked(str(error) or type(error).__name__, channel)) from error
         except ChannelError:
             raise
         except Exception as error:
             # Hundreds of plugins: the mistake of one must not end the worker, and its words may hold the address.
             name, places = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
-            log.error("a channel's mistake", channel=kind_of(letter.channel), error=name, traceback=places)  # noqa: TRY400 -- its words may be secret
-            raise ChannelError(f"{name} in the channel {kind_of(letter.channel)}://") from error
+            log.error("a channel's mistake", channel=kind_of(channel), error=name, traceback=places)  # noqa: TRY400 -- its words may be secret
+            raise ChannelError(f"{name} in the channel {kind_of(channel)}://") from error
 
     def _send(self, letter: Letter) -> None:
         if kind_of(letter.channel) == OUTBOX:
@@ -155,9 +159,7 @@ class Channels:
         if self._is_marked(letter):
             log.warning("a message was sent before, and only that is written down", message=letter.id)
             return
-        service = apprise.Apprise.instantiate(letter.channel, asset=_asset())
-        if service is None:
-            raise ChannelError(f"{kind_of(letter.channel)}:// is no address that Apprise understands")
+        service = _service(letter.channel)
         if isinstance(service, NotifyEmail):
             _mail(service, letter, lambda: self._mark(letter))
         else:
@@ -190,6 +192,13 @@ def _asset() -> apprise.AppriseAsset:
     return apprise.AppriseAsset(async_mode=False, service_timeout=0, app_id="Tocsin", app_desc="Tocsin")
 
 
+def _service(channel: str) -> apprise.NotifyBase:
+    service = apprise.Apprise.instantiate(channel, asset=_asset())
+    if service is None:
+        raise ChannelError(f"{kind_of(channel)}:// is no address that Apprise understands")
+    return service
+
+
 def _notify(service: apprise.NotifyBase, letter: Letter) -> None:
     if isinstance(service, NotifyForm | NotifyJSON | NotifyXML):
         service.headers[KEY_HEADER] = letter.id
@@ -220,16 +229,7 @@ def _mail(service: NotifyEmail, letter: Letter, taken: Callable[[], None]) -> No
     mail["Message-ID"] = f"<{letter.id}@tocsin.{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(letter.body, cte="base64")
-    connection = AppriseSMTPController(
-        str(service.smtp_host),
-        int(service.port or 0),
-        str(service.secure_mode),
-        service.user,
-        service.password,
-        service.verify_certificate,
-        service.socket_connect_timeout,
-    )
-    with connection as server:
+    with mail_server(service) as server:
         if not server.sendmail(sender, recipients, mail.as_string()):
             raise ChannelError("the mail server refused the message")
         # Before the leave-taking, which takes a way to the server and back: a kill meanwhile would repeat the mail.

@@ -74,6 +74,11 @@ class WatchMetrics:
         self.messages_failing = gauge(
             "messages_failing", "Messages to people that wait and were tried in vain, by the way to them.", ["channel"]
         )
+        self.ways_dead = gauge(
+            "ways_dead",
+            "Services by which people are called that failed twice in a row when tried without a message, by kind.",
+            ["channel"],
+        )
         self.orders_oldest = gauge(
             "orders_oldest_seconds",
             "How long the oldest command has waited for its gateway's answer; 0 when none does.",

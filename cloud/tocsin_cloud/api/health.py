@@ -235,6 +235,11 @@ def _of_people(seen: Seen) -> Iterator[model.Trouble]:
             zh = f"{waiting:.0f} 条消息经 {channel}:// 未能发出，正在重试"
             en = f"{waiting:.0f} messages did not get out by {channel}:// and are tried again"
             yield fault("messages-failing", channel, None, zh, en)
+    for channel, dead in sorted(seen.labelled("ways_dead", "channel").items()):
+        if dead:
+            zh = f"{dead:.0f} 个 {channel}:// 通知渠道不通：届时无法通知人员"
+            en = f"{dead:.0f} services of {channel}:// do not work: nobody would be told by them"
+            yield fault("way-dead", channel, None, zh, en)
     orders = seen.figure("orders_oldest_seconds") or 0.0
     if orders > ORDERS_S:
         since = seen.now_ns - round(orders * NS)

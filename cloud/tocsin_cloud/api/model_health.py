@@ -18,6 +18,7 @@ TroubleKind = Literal[
     "messages-overdue",
     "messages-failed",
     "messages-failing",
+    "way-dead",
     "history-behind",
     "orders-waiting",
     "disagreement",

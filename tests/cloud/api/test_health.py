@@ -262,6 +262,7 @@ TOLD: Final = {
     "TocsinMessagesOverdue": "messages-overdue",
     "TocsinMessagesTriedInVain": "messages-failing",
     "TocsinMessagesFail": "messages-failed",
+    "TocsinWayDead": "way-dead",
     "TocsinTicketsOverdue": "tickets-overdue",
     "TocsinHistoryBehind": "history-behind",
     "TocsinNobodyStores": "history-behind",
@@ -387,6 +388,16 @@ async def test_a_way_to_people_that_does_not_work_is_told_at_once(bench: Bench, 
     figure("messages_failing", 0, channel="mailto")
     figure("computed_waiting", 10_000)
     assert (await asked(bench))["troubles"] == []
+
+
+async def test_a_way_to_people_that_is_dead_is_told_before_anybody_is_called(bench: Bench, figure: Set) -> None:
+    """As a fault: the plant is read and judged, and nobody would hear of it."""
+    all_is_well(bench, figure)
+    figure("ways_dead", 1, channel="mailto")
+    figure("ways_dead", 0, channel="json")
+    report = await asked(bench)
+    assert (report["watching"], told(report)) == (False, [("fault", "way-dead", "mailto")])
+    assert report["troubles"][0]["text"]["en"] == "1 services of mailto:// do not work: nobody would be told by them"
 
 
 async def status(address: str, *options: str, token: str | None) -> Result:
