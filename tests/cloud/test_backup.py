@@ -192,6 +192,15 @@ def test_what_cannot_be_backed_up_or_restored_is_told_in_one_line(data: Path, tm
     assert "which plant" in refused("backup", str(data), "--to", str(tmp_path / "other"))
 
 
+def test_no_backup_lies_in_what_it_backs_up(data: Path, tmp_path: Path) -> None:
+    """Each would hold all earlier ones, itself as well, and be twice as large as the one before."""
+    (data / "backups").mkdir()
+    (tmp_path / "link").symlink_to(data)
+    for place in (data / "backups", data / "new", data, tmp_path / "link" / "new"):
+        assert "lies in" in refused("backup", str(data), "--to", str(place))
+    assert not list(data.rglob("tocsin-*"))
+
+
 def test_the_process_that_has_the_history_copies_it(tmp_path: Path) -> None:
     """By a socket that only its owner may use; nobody there is told apart from a copy that fails."""
     folder = tmp_path / ("long" * 30)

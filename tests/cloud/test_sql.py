@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, event, inspect, select, text
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from structlog.testing import capture_logs
 
 import tocsin_cloud
@@ -28,7 +28,15 @@ from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.sql import engine as sql_engine
 from tocsin_cloud.adapters.sql.away import DatabaseAwayError
 from tocsin_cloud.adapters.sql.bulk import put
-from tocsin_cloud.adapters.sql.engine import POSTGRESQL, Database, create_engine, migrate, server_url, sqlite_url
+from tocsin_cloud.adapters.sql.engine import (
+    POSTGRESQL,
+    Database,
+    NewerTablesError,
+    create_engine,
+    migrate,
+    server_url,
+    sqlite_url,
+)
 from tocsin_cloud.adapters.sql.models import AlarmState, Base, GatewayOrder, Message, Occurrence, Ticket, TicketLog
 from tocsin_cloud.adapters.sql.models import Quarantine as Row
 from tocsin_cloud.loops.evidence import wanting
@@ -62,6 +70,24 @@ def test_the_migrations_make_the_tables_of_the_models(sql_url: URL) -> None:
 
 def _differences(connection: Connection) -> list[Any]:
     return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+
+
+@on_both
+def test_tables_of_a_newer_version_are_refused_in_one_line(sql_url: URL) -> None:
+    """An older process that is started beside newer ones ends with what to do; theirs stay as they are."""
+
+    async def newer() -> None:
+        engine = create_engine(sql_url, writing=True)
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await engine.dispose()
+
+    migrate(sql_url)
+    asyncio.run(newer())
+    with pytest.raises(NewerTablesError) as told:
+        asyncio.run(Database.open(sql_url))
+    assert isinstance(told.value, SQLAlchemyError), "what ends a process with one line"
+    assert str(told.value) == "the tables are of a newer version of Tocsin (9999): start that, or one newer still"
 
 
 @on_both

@@ -47,6 +47,9 @@ def make_backup(data: Path, target: Path, clock: Clock, say: Say) -> tuple[Path,
         target /= f"tocsin-{settings['site']}-{made_at:%Y%m%dT%H%M%SZ}"
     if target.exists():
         raise BackupError(f"{target} exists already")
+    if target.resolve().is_relative_to(data.resolve()):
+        # It would hold all that are there already, and itself.
+        raise BackupError(f"{target} lies in {data}, which is what is backed up: give a place outside it")
     partial = target.with_name(f"{target.name}.partial")
     try:
         partial.mkdir(mode=0o700)

@@ -13,10 +13,12 @@ import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
 from sqlalchemy import Delete, Update, event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -40,6 +42,10 @@ WRITERS: Final = 0x746F6373696E
 _LETTING_GO: Final[set[asyncio.Future[None]]] = set()
 
 log = structlog.get_logger()
+
+
+class NewerTablesError(SQLAlchemyError):
+    """The database has tables that this version does not know, as a newer one has made them meanwhile."""
 
 
 def sqlite_url(path: Path) -> URL:
@@ -282,13 +288,25 @@ async def _connect(session: AsyncSession, options: Mapping[str, Any] | None) -> 
 
 
 def migrate(url: URL) -> None:
-    """Bring the database at `url` to the newest tables; does nothing if it has them. Blocks: call it in a thread."""
+    """Bring the database at `url` to the newest tables; does nothing if it has them. Blocks: call it in a thread.
+
+    Raises:
+        NewerTablesError: it has newer ones.
+        sqlalchemy.exc.SQLAlchemyError, OSError: the database does not do it.
+    """
     if url.get_backend_name() == "sqlite":
         # Whether the file can be opened: the asynchronous driver's thread would outlive the loop of steps that fail.
         sqlite3.connect(str(url.database)).close()
     config = _steps()
     config.attributes["url"] = url
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        unknown = error.__cause__
+        if not isinstance(unknown, ResolutionError):
+            raise
+        told = f"the tables are of a newer version of Tocsin ({unknown.argument}): start that, or one newer still"
+        raise NewerTablesError(told) from error
 
 
 def known_revisions() -> frozenset[str]:

@@ -18,9 +18,11 @@ def _run(connection: Connection) -> None:
 
 async def _main() -> None:
     engine = create_engine(context.config.attributes["url"], writing=True)
-    async with engine.begin() as connection:
-        await connection.run_sync(_run)
-    await engine.dispose()
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_run)
+    finally:
+        await engine.dispose()
 
 
 asyncio.run(_main())
