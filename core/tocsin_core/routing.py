@@ -254,6 +254,17 @@ def resumed(chain: str, asking: Sequence[Asking], file: PlantFile, now_ns: int) 
     return _start(file, _worded(file, chain, asking, now_ns), RoutingReason.ESCALATED, now_ns)
 
 
+def rerouted(message: PlannedMessage, file: PlantFile) -> list[PlannedMessage]:
+    """What takes the place of a message whose person has another address now, or is no more in the plant file.
+
+    The messages of its step to whoever is on duty: those that were planned already have the same ids.
+    """
+    if message.step >= len(file.notify.steps):
+        return []
+    call = _Call(message.chain, message.occurrence, message.round_ns, message.subject, message.body)
+    return _step_messages(file, call, message.step, message.repeat, message.due_ns, message.reason)
+
+
 def follow_up(last: PlannedMessage, file: PlantFile, now_ns: int) -> list[PlannedMessage]:
     """Plan the last step again in `notify.repeat_s` after a message of it went out and nobody has answered.
 

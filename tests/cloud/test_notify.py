@@ -32,6 +32,7 @@ from tocsin_cloud.loops import notify
 from tocsin_cloud.loops.notify import AT_ONCE, ATTEMPTS, Notifier
 from tocsin_cloud.loops.outbox import end_calls
 from tocsin_core.plant import Plant, load_plant
+from tocsin_core.routing import message_id
 
 pytestmark = [pytest.mark.anyio, on_both]
 
@@ -650,6 +651,45 @@ async def test_who_is_called_is_not_called_beside_that(office: Office) -> None:
     await eventually_async(partial(_looked, office))
     working.cancel()
     assert len(await _messages(office)) == 2
+
+
+async def test_a_changed_address_holds_for_what_was_planned_before(office: Office) -> None:
+    """Nobody calls the old number, of whoever has it now, nor him who is gone: whom the plant file names is called."""
+    before = START_NS - 1
+    first, second, third = (occurrence(number, source=f"place {number}", committed_ns=before) for number in (1, 2, 3))
+    await office.put(
+        first, second, third,
+        message(1, first, channel="json://x"),
+        message(2, second, to_person="sun", step=1, reason="nobody has acknowledged"),
+        message(3, third, to_person="sun", step=2),
+    )  # fmt: skip
+    while await office.notifier.send_due():
+        pass
+    rows = await _messages(office)
+    assert sorted((row.occurrence, row.to_person, row.channel, row.step) for row in rows if row.sent_ns) == [
+        (first.id, "wang", "outbox://", 0), (second.id, "li", "outbox://", 1),
+    ]  # fmt: skip
+    assert [row.state for row in rows].count("cancelled") == 3
+    assert {letter.to for letter in office.post.sent} == {"wang", "li"}
+
+
+async def test_whoever_has_the_message_gets_no_second_one_for_somebody_else_s_address(office: Office) -> None:
+    """What takes the place of a message is the step's own, and each of these has the id that it always had."""
+    raised = occurrence(1, committed_ns=START_NS - 1)
+    planned = message_id("tanks", raised.id, 0, 0, "wang", "outbox://")
+    gone = message(2, raised, to_person="sun")
+    await office.put(raised, message(1, raised, id=planned, state="delivered", sent_ns=START_NS), gone)
+    assert await office.notifier.send_due() == 1
+    assert await office.notifier.send_due() == 0
+    assert office.post.sent == []
+
+
+async def test_a_message_of_somebody_who_has_a_later_plant_file_goes_where_it_was_planned_to(office: Office) -> None:
+    """While processes are started anew one after the other, whoever sends may still have the earlier one."""
+    raised = occurrence(1)
+    await office.put(raised, message(1, raised, to_person="sun", channel="json://new"))
+    assert await office.notifier.send_due() == 1
+    assert [(letter.to, letter.channel) for letter in office.post.sent] == [("sun", "json://new")]
 
 
 async def _looked(office: Office) -> bool:

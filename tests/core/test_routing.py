@@ -23,6 +23,7 @@ from tocsin_core.routing import (
     message_id,
     on_duty,
     reached,
+    rerouted,
 )
 from tocsin_core.tickets import AlarmEvent
 
@@ -303,3 +304,15 @@ def test_who_may_be_called_is_who_stands_in_a_step_or_in_its_rosters() -> None:
     known = FILE.model_copy(update={"people": (*FILE.people, idle)})
     assert reached(known) == ("sms://li", "mailto://li", "sms://wu", "sms://chief")
     assert reached(known.model_copy(update={"notify": Notify()})) == ()
+
+
+def test_what_goes_to_an_address_that_is_no_more_goes_to_its_step_s_people() -> None:
+    """At the time at which it was due, with the ids that these always had; of a step that is gone nothing."""
+    planned = decide([RAISED], {}, FILE, NOW).messages
+    old = replace(planned[0], to="gone", channel="sms://gone", due_ns=NOW + 7)
+    instead = rerouted(old, FILE)
+    assert [(each.id, each.to, each.channel) for each in instead] == [
+        (each.id, each.to, each.channel) for each in planned if each.step == old.step
+    ]
+    assert {(each.due_ns, each.body, each.reason) for each in instead} == {(NOW + 7, old.body, old.reason)}
+    assert rerouted(replace(old, step=2), FILE) == []

@@ -34,7 +34,7 @@ from tocsin_cloud.loops.outbox import (
 from tocsin_cloud.loops.patience import Patience
 from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant
-from tocsin_core.routing import PlannedMessage, RoutingReason, follow_up, resumed
+from tocsin_core.routing import PlannedMessage, RoutingReason, follow_up, rerouted, resumed
 
 log = structlog.get_logger(__name__)
 
@@ -112,6 +112,8 @@ class Notifier:
         self._channels = channels
         self._publish = publish
         self._file = plant.file
+        self._addresses = {(person.id, channel) for person in plant.file.people for channel in person.channels}
+        self._since_ns = clock.now_ns()
         self._clock = clock
         self._patience = Patience(plant.file.notify, LONGEST_RETRY_S, clock)
         self._under_way: dict[asyncio.Task[None], Letter] = {}
@@ -150,8 +152,8 @@ class Notifier:
 
         What is not sent after `SLOW_S` is left to its service, and waited for by nobody.
         """
-        taken, cancelled = await self._take()
-        await self._tell(cancelled)
+        taken, touched = await self._take()
+        await self._tell(touched)
         begun = {asyncio.create_task(self._deliver(item)): item.letter for item in taken}
         self._under_way |= begun
         if begun:
@@ -163,7 +165,7 @@ class Notifier:
         failures = [failure for failure in (delivery.exception() for delivery in ended) if failure is not None]
         if failures:
             raise BaseExceptionGroup("messages were not sent", failures)
-        return len(taken) + len(cancelled)
+        return len(taken) + len(touched)
 
     async def _resume(self) -> None:
         """Begin callings anew where something waits for an answer and nobody is called: the plant file was changed."""
@@ -184,6 +186,7 @@ class Notifier:
         self._resume_at = now_s + RESUME_S
 
     async def _take(self) -> tuple[list[_Taken], list[str]]:
+        """Claim what is due; returns that, and what is cancelled or takes the place of it."""
         # Looking before writing keeps the one writing connection free while nothing is due.
         async with self._database.read() as session:
             await self._patience.look(session)
@@ -204,6 +207,7 @@ class Notifier:
                 return [], []
         taken: list[_Taken] = []
         cancelled: list[str] = []
+        begun: list[str] = []
         async with self._lease.write() as session:
             rows = (await session.scalars(due.with_for_update(skip_locked=True))).all()
             called = await self._waiting_for_answer(session, rows)
@@ -211,6 +215,12 @@ class Notifier:
                 if row.id not in called:
                     row.state = CANCELLED
                     cancelled.append(row.id)
+                    continue
+                instead = await self._instead(session, row)
+                if instead is not None:
+                    row.state = CANCELLED
+                    cancelled.append(row.id)
+                    begun += await put_in(session, instead)
                     continue
                 service = service_of(row.channel)
                 if busy[service] >= AT_ONCE:
@@ -224,7 +234,7 @@ class Notifier:
         for message in (*cancelled, *(item.letter.id for item in taken)):
             self._patience.forget(message)
         self._outcomes.labels(CANCELLED).inc(len(cancelled))
-        return taken, cancelled
+        return taken, [*cancelled, *begun]
 
     async def _deliver(self, item: _Taken) -> None:
         """Send one message; what the database cannot do now ends no other delivery, which may be half on its way."""
@@ -326,24 +336,22 @@ class Notifier:
 
     async def _repeat(self, session: AsyncSession, row: Message, now: int) -> list[str]:
         """Plan the last step again, as long as somebody has yet to answer."""
-        place = await self._place(session, row.occurrence)
-        if place is None or not await self._waits_for_answer(session, row):
+        if not await self._waits_for_answer(session, row):
             return []
-        last = PlannedMessage(
-            id=row.id,
-            chain=place,
-            occurrence=row.occurrence,
-            round_ns=row.round_ns,
-            step=row.step,
-            repeat=row.repeat,
-            to=row.to_person,
-            channel=row.channel,
-            due_ns=row.due_ns,
-            subject=row.subject,
-            body=row.body,
-            reason=RoutingReason.ESCALATED,
-        )
+        last = _planned(await session.get_one(Occurrence, row.occurrence), row)
         return await put_in(session, follow_up(last, self._file, now))
+
+    async def _instead(self, session: AsyncSession, row: Message) -> list[PlannedMessage] | None:
+        """What takes the place of a message to an address that is no more, of whoever has it now; None: it is to go.
+
+        What was planned since this process has its plant file was planned by one that may have a later one.
+        """
+        if (row.to_person, row.channel) in self._addresses:
+            return None
+        of = await session.get_one(Occurrence, row.occurrence)
+        if max(of.committed_ns, row.round_ns) >= self._since_ns:
+            return None
+        return rerouted(_planned(of, row), self._file)
 
     async def _waits_for_answer(self, session: AsyncSession, row: Message) -> bool:
         return bool(await self._waiting_for_answer(session, [row]))
@@ -368,6 +376,20 @@ class Notifier:
             # What is committed is committed; listeners who missed it see it when they next fetch.
             log.warning("events not published", reason=str(error) or repr(error))
 
-    async def _place(self, session: AsyncSession, occurrence: str) -> str | None:
-        row = await session.get(Occurrence, occurrence)
-        return None if row is None else row.source or row.point
+
+def _planned(of: Occurrence, row: Message) -> PlannedMessage:
+    return PlannedMessage(
+        id=row.id,
+        chain=of.source or of.point,
+        occurrence=row.occurrence,
+        round_ns=row.round_ns,
+        step=row.step,
+        repeat=row.repeat,
+        to=row.to_person,
+        channel=row.channel,
+        due_ns=row.due_ns,
+        subject=row.subject,
+        body=row.body,
+        # An earlier release may have had other reasons.
+        reason=next((known for known in RoutingReason if known == row.reason), RoutingReason.ESCALATED),
+    )
