@@ -512,6 +512,8 @@ class Oracle:
             self._go_on(word, alarm, step)
         if steps:
             alarm.active, alarm.since_ns = target in "BC", None
+        if steps and alarm.decider == "here":
+            self._answer(self.told[-1:])
         beside = next(point.definitions for point in self.points if point.id == definition.point)
         self._unshelve(beside, self.told[told_before:])
         return bool(steps)

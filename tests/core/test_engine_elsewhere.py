@@ -17,7 +17,7 @@ from tocsin_core.engine import Aspect, Command, Decider, Input, State, Transitio
 from tocsin_core.engine.state import FAR, OURS_UNTIL_TOLD
 from tocsin_core.journal import OVERTAKEN, Entry, decode, encode, moved, not_carried_out, refused, word_of
 from tocsin_core.lifecycle import Event, Phase, Verb
-from tocsin_core.plant import AlarmKind, Plant
+from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
 from tocsin_core.plant.definition import Suppressor
 from tocsin_core.readings import GOOD, Frame
 from tocsin_core.rules import Rules, compile_rules
@@ -462,25 +462,50 @@ def test_a_shelf_that_ends_as_it_is_answered_ends_by_the_clock() -> None:
     ]
 
 
+def heard_of(here: AlarmDefinition, there: AlarmDefinition, missed: Event | None) -> list[Transition]:
+    """What an alarm does at this end, which judges it by another plant file than the gateway, and hears its words.
+
+    P1 suppresses it at the gateway while it is raised and returns.
+    """
+    rules, theirs = (compile_rules(plant_of([[each], []])) for each in (here, there))
+    cloud, gateway = engine.initial(rules, START_NS), engine.initial(theirs, START_NS)
+    said, told = list[Event](), list[Transition]()
+    for point, second, value in ((1, 0, 0.0), (0, 1, 60.0), (0, 2, 10.0), (1, 3, 1.0), (0, 9, 10.0)):
+        now_ns = START_NS + second * SECOND
+        rows = Frame.of([point], [now_ns], [value], [GOOD])
+        gateway, made = engine.step(gateway, theirs, rows, [], now_ns)
+        said += [each.event for each in made.transitions]
+        entries = [moved("P0/H", each, gateway) for each in made.transitions if each.event is not missed]
+        cloud, made = engine.step(cloud, rules, rows, [word_of(each, 0, answers=False) for each in entries], now_ns)
+        told += made.transitions
+    assert said == [Event.SUPPRESS, Event.RAISE, Event.RETURN, Event.ACKNOWLEDGE, Event.UNSUPPRESS]
+    return told
+
+
 @pytest.mark.parametrize("missed", [None, Event.ACKNOWLEDGE])
 def test_what_nobody_saw_at_the_gateway_is_not_answered_where_this_end_judges_it_too(missed: Event | None) -> None:
     """There it is suppressed by design, by another plant file; here people are called of it, and called on."""
     by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=5.0, longest_s=60.0)
     (high,) = HIGH.points[0].definitions
-    here, there = (compile_rules(plant_of([[each], []])) for each in (high, replace(high, suppressed_by=by)))
-    cloud, gateway = engine.initial(here, START_NS), engine.initial(there, START_NS)
-    said, told = list[Event](), list[Event]()
-    for point, second, value in ((1, 0, 0.0), (0, 1, 60.0), (0, 2, 10.0), (1, 3, 1.0), (0, 9, 10.0)):
-        now_ns = START_NS + second * SECOND
-        rows = Frame.of([point], [now_ns], [value], [GOOD])
-        gateway, made = engine.step(gateway, there, rows, [], now_ns)
-        said += [each.event for each in made.transitions]
-        entries = [moved("P0/H", each, gateway) for each in made.transitions if each.event is not missed]
-        cloud, made = engine.step(cloud, here, rows, [word_of(each, 0, answers=False) for each in entries], now_ns)
-        told += [each.event for each in made.transitions]
-    assert said == [Event.SUPPRESS, Event.RAISE, Event.RETURN, Event.ACKNOWLEDGE, Event.UNSUPPRESS]
-    assert told == [Event.RAISE, Event.RETURN]
-    assert cloud.phase[0] == Phase.RETURNED_UNACKNOWLEDGED
+    told = heard_of(high, replace(high, suppressed_by=by), missed)
+    assert [each.event for each in told] == [Event.RAISE, Event.RETURN]
+    assert told[-1].phase_to is Phase.RETURNED_UNACKNOWLEDGED
+
+
+@pytest.mark.parametrize("missed", [None, Event.ACKNOWLEDGE])
+def test_what_nobody_saw_at_either_end_asks_for_no_answer_where_both_judge(missed: Event | None) -> None:
+    """Suppressed by design at both; as the off-delay is longer here, it returns by the gateway's word."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=5.0, longest_s=60.0)
+    there = replace(HIGH.points[0].definitions[0], suppressed_by=by)
+    told = heard_of(replace(there, off_delay_s=30.0), there, missed)
+    assert [each.event for each in told] == [
+        Event.SUPPRESS,
+        Event.RAISE,
+        Event.RETURN,
+        Event.ACKNOWLEDGE,
+        Event.UNSUPPRESS,
+    ]
+    assert told[-1].phase_to is Phase.NORMAL
 
 
 def test_entries_that_are_missing_are_made_up_for_by_the_next() -> None:

@@ -10,7 +10,7 @@ from tocsin_core.engine.commands import ASPECT, Aspect, note_acknowledgement, pu
 from tocsin_core.engine.rest import forget
 from tocsin_core.engine.shelves import end_shelves
 from tocsin_core.engine.state import ELSEWHERE, HERE, NEVER, OURS_UNTIL_TOLD, Decider, State, Told, Transition
-from tocsin_core.engine.turning import move
+from tocsin_core.engine.turning import answered, move
 from tocsin_core.lifecycle import ACTIVE, NEXT, NONE, TURNS, Event, Phase, after
 from tocsin_core.readings import AHEAD_NS
 from tocsin_core.rules import Rules
@@ -96,6 +96,9 @@ def hear(state: State, rules: Rules, told: Told, transitions: list[Transition]) 
             # No clock that is ahead may keep this end from judging for long.
             until_ns = min(told.time_ns, state.now_ns + AHEAD_NS)
             state.told_ns[number] = max(until_ns, int(state.time_ns[rules.point[number]]))
+        if made and made[-1].event in TURNS and state.unseen[number] and state.elsewhere[number] == HERE:
+            # Of what this end decides the other end's answer by itself is none here.
+            made += answered(state, made[-1])
         transitions += made
         transitions += end_shelves(state, rules, [each for each in made if each.event in (Event.RAISE, *TURNS)])
     for event in _hide(state, rules, told):
