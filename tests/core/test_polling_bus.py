@@ -473,6 +473,21 @@ def test_even_when_safety_takes_the_whole_line_nobody_is_starved() -> None:
     assert max(line.gaps("other")) < 13
 
 
+def test_a_dead_unit_is_probed_also_where_safety_takes_the_whole_line() -> None:
+    """What is not for safety waits for minutes there, and has always waited for the last silence already."""
+    jobs = [job(f"gas{i}", i, safety=True) for i in range(18)]
+    line = Line([*jobs, job("other", 18, 60_000)], dict.fromkeys(range(19), 0.06))
+    line.run(60)
+    line.silent = {0}
+    line.run(20)
+    assert line.bus.health[0].dead
+    line.clear()
+    line.run(200)
+    asked = [at for at, name in line.begun if name == "gas0"]
+    assert max(later - sooner for sooner, later in pairwise(asked)) < 50
+    assert len(asked) >= 4
+
+
 def test_a_long_plan_does_not_hold_up_a_short_one() -> None:
     """A turn is one question: forty of one device leave room for each tick of another."""
     jobs = [job("long", 1, 10_000), job("gas", 2, 500, safety=True)]

@@ -183,7 +183,10 @@ class Bus:
         probes = sorted((self._runs[at].last_probe_s, at) for at in ready if self._dead(at))
         # No two silent units are waited for in a row, but by those who have waited for the first already.
         waited = any(rank[-1] <= self._silent_until_s for rank, _ in live)
-        for _, at in () if waited else probes:
+        for _, at in probes:
+            # On an overloaded line somebody always has: but nobody is starved.
+            if waited and now.s - self._runs[at].last_begun_s < PROBE_ANYWAY_S + STARVED_LEAST_S:
+                continue
             # What it has saved up is its own slot, and like any slot it comes after those of safety.
             if self._may_disturb(at, now) and not (live and min(live) < (self._rank(at, now), at)):
                 return self._turn(at, now)
