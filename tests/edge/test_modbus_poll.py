@@ -14,6 +14,7 @@ from tests.support.modbus_units import CODES, Fault, TcpUnits, Unit
 from tests.support.serial_line import words
 from tests.support.wait import eventually_async
 from tocsin_core.clock import Clock, SystemClock
+from tocsin_core.plant.brought import BAD_PERIODS
 from tocsin_core.plant.connection import Modbus
 from tocsin_core.ranges import Ranges
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_CONFIGURATION, GOOD
@@ -138,6 +139,23 @@ def test_a_bad_unit_behind_a_converter_costs_the_others_no_period(framing: str, 
                     group.create_task(story(fault), name=fault.value)
 
     asyncio.run(stories())
+
+
+def test_the_bad_readings_of_a_unit_that_dies_lie_apart_however_often_it_is_tried(tmp_path: Path) -> None:
+    """The last of the three raises the instrument alarm, also where the first question was asked three times."""
+
+    async def story() -> None:
+        units = {1: Unit(words(1, 2))}
+        async with TcpUnits(units) as server:
+            address = to(server.port).model_copy(update={"retries": 2})
+            async with polled(tmp_path, [device(address, 1)]) as (samples, _):
+                await eventually_async(lambda: samples)
+                units[1].fault = Fault.SILENT
+                await eventually_async(lambda: any(sample.dead for sample in samples))
+                stamps = [int(sample.columns.time_ms[0]) for sample in bad(samples, "d1")]
+                assert stamps[-1] - stamps[0] >= BAD_PERIODS * PERIOD_MS
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])

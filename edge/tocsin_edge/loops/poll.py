@@ -100,6 +100,7 @@ class _Reading:
     complaints: Complaints
     replies: dict[ReadRequest, Reply] = field(default_factory=dict)
     middle_ms: dict[ReadRequest, int] = field(default_factory=dict)
+    in_vain_ms: dict[ReadRequest, int] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     learned: bool = False
     doubt_after_s: float = 0.0
@@ -122,10 +123,19 @@ class _Reading:
             return left
         return self.plan.doubt([self.replies[request] for request in self.plan.requests])
 
+    def note_in_vain(self, request: ReadRequest, answer: Answer) -> None:
+        """Remember when `request`, which is asked again, was first asked."""
+        self.in_vain_ms.setdefault(request, _middle_ms(answer))
+
     def note(self, request: ReadRequest, answer: Answer) -> None:
-        """Take in the answer to `request`, at the middle of its exchange."""
+        """Take in the answer to `request`, at the middle of its exchange.
+
+        One that never came is of the first try: where the stamps of a unit that dies depended on how long it was tried,
+        those of its bad readings could lie too close for the instrument alarm's delay, and no more of them come.
+        """
         self.replies[request] = answer.reply
-        self.middle_ms[request] = (answer.begun_ns + answer.ended_ns) // 2 // NS_PER_MS
+        middle_ms = _middle_ms(answer)
+        self.middle_ms[request] = self.in_vain_ms.get(request, middle_ms) if answer.silent else middle_ms
         if answer.reason and answer.reason not in self.reasons:
             self.reasons.append(answer.reason)
 
@@ -149,7 +159,7 @@ class _Reading:
         times = np.array([self.middle_ms.get(request, latest) for request in self.plan.requests])[self.homes]
         found = measured(self.device, decoded.value, decoded.quality, times, self.part.points)
         reason = "; ".join(filter(None, (*self.reasons, found.reason)))
-        self.replies, self.middle_ms, self.reasons, self.learned = {}, {}, [], False
+        self.replies, self.middle_ms, self.in_vain_ms, self.reasons, self.learned = {}, {}, {}, [], False
         return Sample(self.device, found.columns), reason
 
     def _later_ms(self) -> int:
@@ -327,6 +337,7 @@ class Poller:
             self._settle_doubt(turn, reading, request, answer, now)
             return
         if step is Next.AGAIN:
+            reading.note_in_vain(request, answer)
             return
         plan = reading.plan.refused(request, answer.exception)
         if plan is reading.plan:
@@ -461,6 +472,10 @@ def _job(reading: _Reading) -> Job:
         reading.part.safety,
         direct=address.serial is not None,
     )
+
+
+def _middle_ms(answer: Answer) -> int:
+    return (answer.begun_ns + answer.ended_ns) // 2 // NS_PER_MS
 
 
 def _outcome(answer: Answer) -> Outcome:
