@@ -81,15 +81,16 @@ export interface ApiToken {
 /** One entry of the audit log. */
 export interface AuditEntry {
   readonly seq: number;
-  readonly at: Instant;
+  readonly at: Instant | null;
   readonly who: string;
   readonly role: string;
   readonly origin: string;
   readonly action: string;
   readonly target: string;
-  readonly outcome: "asked" | "done" | "refused" | "unanswered";
+  readonly outcome: "asked" | "done" | "refused" | "unanswered" | null;
   readonly detail: Readonly<Record<string, string | number>>;
   readonly hash: string;
+  readonly broken: boolean;
 }
 
 export interface HazardSource {

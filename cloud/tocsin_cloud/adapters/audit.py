@@ -42,6 +42,18 @@ async def append(session: AsyncSession, at_ns: int, actor: Actor, deed: Deed) ->
     return link
 
 
+async def newest(session: AsyncSession, limit: int, before: int | None) -> list[tuple[Entry, str]]:
+    """The last `limit` entries before number `before`, the newest first, each with the hash that is kept of it."""
+    query = _KEPT.order_by(sql.Audit.seq.desc()).limit(limit)
+    await _take_any_bytes(session)
+    try:
+        rows = (await session.execute(query if before is None else query.where(sql.Audit.seq < before))).all()
+    finally:
+        # The connection serves others afterwards, who would read more slowly.
+        await _read_texts(session, str)
+    return [(Entry(*values), hashed) for *values, hashed in rows]
+
+
 async def entries(session: AsyncSession, after: int | None = None) -> AsyncIterator[tuple[Entry, str]]:
     """Every entry, or every one after number `after`, in order, with the hash that is kept of it."""
     await _take_any_bytes(session)
@@ -57,11 +69,15 @@ async def entries(session: AsyncSession, after: int | None = None) -> AsyncItera
 
 async def _take_any_bytes(session: AsyncSession) -> None:
     """Let a text whose bytes are no UTF-8 be read too: SQLite keeps it, and an entry that has one must be named."""
+    await _read_texts(session, partial(str, encoding="utf-8", errors="surrogateescape"))
+
+
+async def _read_texts(session: AsyncSession, as_text: Callable[[bytes], str]) -> None:
     connection = await session.connection()
     if connection.dialect.name == "sqlite":
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None  # noqa: S101 -- it was used just now
-        driver.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+        driver.text_factory = as_text
 
 
 @dataclass(frozen=True, slots=True)

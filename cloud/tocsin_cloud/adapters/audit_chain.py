@@ -135,6 +135,11 @@ def _misfit(entry: Entry, hashed: str) -> str | None:
     return next((name for name, (value, of) in {**kept, "hash": (hashed, str)}.items() if type(value) is not of), None)
 
 
+def is_whole(entry: Entry, hashed: str) -> bool:
+    """Whether `entry`, kept with the hash `hashed`, is what was written; a walk shows whether it is in its place."""
+    return type(entry.seq) is int and _misfit(entry, hashed) is None and entry.digest() == hashed
+
+
 def flaw(last: Link, entry: Entry, hashed: str) -> Break | None:
     """Return what is wrong with `entry`, kept with the hash `hashed`, as the one that follows `last`."""
     if type(entry.seq) is not int:

@@ -1,7 +1,8 @@
 """What every route may use: ports, accounts, brake on sign-ins, audit log, hub of event streams, points, counters."""
 
-from dataclasses import dataclass
-from typing import Annotated, cast
+import asyncio
+from dataclasses import dataclass, field
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Request
 
@@ -13,6 +14,9 @@ from tocsin_cloud.api.hub import Hub
 from tocsin_cloud.api.ports import ApiPorts
 from tocsin_cloud.api.present import Points
 from tocsin_cloud.api.recorder import Recorder
+
+# Of the time that open answers have when the interface ends; the rest is for what is to be written of them.
+LAST_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,15 @@ class Api:
     growth: Growth
     version: str
     started_ns: int
+    waits: set[asyncio.Timeout] = field(default_factory=set)
+    """What is waited for by those who commanded something."""
+
+    def end(self) -> None:
+        """End the event streams, and soon what else is waited for: an interface that ends owes everybody an answer."""
+        self.hub.close()
+        latest = asyncio.get_running_loop().time() + LAST_S
+        for wait in self.waits:
+            wait.reschedule(min(latest, wait.when() or latest))
 
 
 def _context(request: Request) -> Api:

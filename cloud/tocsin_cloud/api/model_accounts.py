@@ -97,12 +97,13 @@ class AuditEntry(Shape):
     """One entry of the audit log: who did what to what, when, from where, and what came of it."""
 
     seq: int
-    at: Instant
+    at: Instant | None = Field(description="null where somebody has put something else in its place.")
     who: str = Field(description="`tocsin`: the system by itself. Empty: nobody who is known.")
     role: str
     origin: str
     action: str
     target: str
-    outcome: Outcome
+    outcome: Outcome | None = Field(description="null as `at`.")
     detail: dict[str, Any]
     hash: str = Field(description="SHA-256 over the entry and the hash of the one before it.")
+    broken: bool = Field(description="Whether it is another than was written: somebody has altered it.")

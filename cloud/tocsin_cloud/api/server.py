@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._api is not None:
-            self._api.hub.close()
+            self._api.end()
         await super().shutdown(sockets)
 
     @contextmanager

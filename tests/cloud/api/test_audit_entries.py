@@ -1,16 +1,21 @@
 """What the interface writes into the audit log: every command, every sign-in and every refusal, once and in order."""
 
+import asyncio
 import json
 from typing import Any, Final
 
+import httpx
 import pytest
+from sqlalchemy import text
 
 from tests.cloud.api.conftest import PASSWORD, Bench
 from tests.cloud.api.stand_ins import occurrence, ticket
 from tests.cloud.api.test_permissions import RULES
+from tests.support.wait import eventually_async
 from tocsin_cloud.adapters.audit import verify
 from tocsin_cloud.api.build import PREFIX
 from tocsin_cloud.api.recorder import REFUSALS_A_MINUTE
+from tocsin_cloud.api.server import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +70,20 @@ async def test_what_became_of_a_command_is_told_however_it_ends(bench: Bench, mo
     assert [each["outcome"] for each in found] == [word for end in ends for word in ("asked", end)]
     assert found[1]["detail"]["why"] == "the alarm is not active"
     assert [each["detail"]["command"] for each in found[::2]] == [command.id for command in bench.worker.commands]
+
+
+async def test_a_command_that_waits_when_the_interface_ends_has_its_end_too(bench: Bench) -> None:
+    """Whoever gave it is told that nobody has answered, and the log says so, before the process is gone."""
+    await bench.put(occurrence(1))
+    bench.worker.silent = True
+    headers = {"Authorization": f"Bearer {bench.tokens['operator']}"}
+    async with httpx.AsyncClient(headers=headers) as client:
+        async with serving(bench.app, "127.0.0.1", 0) as server:
+            path = f"http://{server.host}:{server.port}/api/v1/alarms/{1:016x}/ack"
+            asking = asyncio.create_task(client.post(path))
+            await eventually_async(lambda: bench.worker.commands)
+        assert (await asking).status_code == 504
+    assert [each["outcome"] for each in await entries(bench)] == ["asked", "unanswered"]
 
 
 async def test_tickets_sign_ins_and_refusals_are_entries(bench: Bench) -> None:
@@ -162,3 +181,35 @@ async def test_the_log_is_read_page_by_page(bench: Bench) -> None:
         first = (await client.get("/audit", params={"limit": 2})).json()
         second = (await client.get("/audit", params={"limit": 2, "before": first[-1]["seq"]})).json()
     assert [each["seq"] for each in [*first, *second]] == [5, 4, 3, 2]
+
+
+SPOILT: Final = (
+    "detail = 'no JSON'",
+    "at_ns = 'now'",
+    "detail = CAST(x'ff' AS TEXT)",
+    "outcome = 'perhaps'",
+    "who = x'00'",
+    "detail = '[1]'",
+    "at_ns = 9223372036854775807",
+    "target = 'another'",
+)
+
+
+async def test_a_spoilt_entry_hides_no_other_and_is_named(bench: Bench) -> None:
+    """Whatever somebody has put into a row: the page of the log shows it as far as it can, and all the others."""
+    async with bench.client("operator") as client:
+        for _ in range(len(SPOILT) + 1):
+            await client.get("/audit")
+    async with bench.database.write() as session:
+        await session.execute(text("DROP TRIGGER audit_update"))
+        for seq, what in enumerate(SPOILT, 1):
+            await session.execute(text(f"UPDATE audit SET {what} WHERE seq = {seq}"))  # noqa: S608 -- of the list above
+    async with bench.client("regulator") as client:
+        shown = (await client.get("/audit")).raise_for_status().json()
+    assert [(each["seq"], each["broken"]) for each in shown] == [
+        (9, False), *((seq, True) for seq in range(len(SPOILT), 0, -1)),
+    ]  # fmt: skip
+    by_seq = {each["seq"]: each for each in shown}
+    assert [seq for seq, each in by_seq.items() if each["at"] is None] == [7, 2]
+    assert [seq for seq, each in by_seq.items() if each["outcome"] is None] == [4]
+    assert (by_seq[1]["detail"], by_seq[5]["who"], by_seq[8]["target"]) == ({"text": "no JSON"}, "b'\\x00'", "another")

@@ -60,9 +60,9 @@ function Row({ entry }: { readonly entry: AuditEntry }) {
   const action = wordIfAny(`action_${entry.action.replace(/[.-]/g, "_")}`) ?? entry.action;
   const detail = Object.entries(entry.detail).filter(([key, value]) => key !== "command" && value !== "");
   return (
-    <tr data-testid={`audit-${entry.seq}`} data-action={entry.action} data-outcome={entry.outcome}>
+    <tr data-testid={`audit-${entry.seq}`} data-action={entry.action} data-outcome={entry.outcome ?? ""} data-broken={entry.broken}>
       <td class="nowrap">
-        {shortInstant(entry.at, zone.value, now.value)}
+        {entry.at === null ? "—" : shortInstant(entry.at, zone.value, now.value)}
         <small>{entry.seq}</small>
       </td>
       <td class="nowrap">
@@ -75,7 +75,10 @@ function Row({ entry }: { readonly entry: AuditEntry }) {
         </b>
         <small>{detail.map(([key, value]) => `${wordIfAny(`detail_${key}`) ?? key}: ${key === "why" ? said(String(value)) : value}`).join(" · ")}</small>
       </td>
-      <td class={`nowrap${entry.outcome === "done" || entry.outcome === "asked" ? "" : " wrong"}`}>{t(`outcome_${entry.outcome}`)}</td>
+      <td class={`nowrap${!entry.broken && (entry.outcome === "done" || entry.outcome === "asked") ? "" : " wrong"}`}>
+        {entry.broken && <b>{t("auditBroken")}</b>}
+        {entry.outcome !== null && t(`outcome_${entry.outcome}`)}
+      </td>
     </tr>
   );
 }

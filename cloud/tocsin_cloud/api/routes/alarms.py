@@ -168,8 +168,12 @@ async def _command(api: Api, account: Account, command: OperatorCommand) -> None
 
     await record(Outcome.ASKED)
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            answer = await api.ports.commands.send(command)
+        async with asyncio.timeout(ANSWER_TIMEOUT_S) as wait:
+            api.waits.add(wait)
+            try:
+                answer = await api.ports.commands.send(command)
+            finally:
+                api.waits.discard(wait)
     except TimeoutError as error:
         await record(Outcome.UNANSWERED)
         raise refusal(HTTPStatus.GATEWAY_TIMEOUT, UNANSWERED) from error
