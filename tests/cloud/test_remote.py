@@ -22,6 +22,8 @@ from tocsin_cloud.adapters.quarantine import Quarantine
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import connect
 from tocsin_cloud.api import remote
+from tocsin_cloud.api.added import Added
+from tocsin_cloud.api.growth import Growth
 from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.api.ports import ReadingsUnknownError
 from tocsin_cloud.api.remote import (
@@ -35,7 +37,6 @@ from tocsin_cloud.api.remote import (
     Told,
     WorkersMetrics,
     _pack,
-    added,
     answering,
 )
 from tocsin_cloud.loops.candidates import keep_telling
@@ -60,8 +61,8 @@ def test_figures_of_several_processes_are_one_each() -> None:
         metrics.latency.observe(0.02)
     families = {
         family.name: family
-        for family in added(
-            {"a": generate_latest(first.registry).decode(), "b": generate_latest(second.registry).decode()}
+        for family in Added().of(
+            {"a": generate_latest(first.registry).decode(), "b": generate_latest(second.registry).decode()}, set()
         )
     }
     values = {
@@ -78,6 +79,35 @@ def test_figures_of_several_processes_are_one_each() -> None:
         ("process_resident_memory_bytes", "b"),
     }
     assert not any(name.endswith("_created") for name in families)
+
+
+def test_what_was_counted_stays_while_its_process_is_silent_and_when_another_has_taken_over() -> None:
+    """A sum that goes back looks like growth to whoever looks next: warnings of things that never happened."""
+    metrics = {name: Metrics() for name in "abc"}
+    metrics["a"].quarantined.labels("too-fast").inc(1000)
+    metrics["b"].quarantined.labels("too-fast").inc(5)
+    metrics["a"].held_back.set(7)
+    added, grown = Added(), Growth()
+    known = {"a", "b"}
+    seen = []
+
+    def look(*heard: str) -> None:
+        families = added.of({name: generate_latest(metrics[name].registry).decode() for name in heard}, known)
+        values = {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+        grown.look(values, 0.0)
+        refused = values["tocsin_quarantined_total", frozenset({("reason", "too-fast")})]
+        seen.append((refused, values.get(("tocsin_alarm_steps_waiting", frozenset()))))
+
+    look("a", "b")
+    look("b")
+    look("a", "b")
+    known = {"b", "c"}
+    look("b", "c")
+    metrics["c"].quarantined.labels("too-fast").inc(2)
+    look("b", "c")
+    look("b", "c")
+    assert seen == [(1005, 7), (1005, 0), (1005, 7), (1005, 0), (1007, 0), (1007, 0)]
+    assert list(grown.of_late("quarantined_total", 300, 0.0).values()) == [2]
 
 
 def test_an_interface_that_was_held_up_does_not_take_the_workers_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:

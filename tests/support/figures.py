@@ -75,6 +75,9 @@ class _NobodyAnswers:
     def metrics(self) -> dict[str, str]:
         return {}
 
+    def processes(self) -> set[str]:
+        return set()
+
 
 def _figures(registry: CollectorRegistry) -> list[Figure]:
     labels: dict[str, tuple[str, ...]] = {}

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,11 +21,11 @@ from nats.errors import Error as NatsError
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from tocsin_cloud.adapters.history import HistoryError, StoredReadings, Trend, Wanted
 from tocsin_cloud.adapters.lease import Lease
+from tocsin_cloud.api.added import Added
 from tocsin_cloud.api.live_port import LivePort
 from tocsin_cloud.api.ports import (
     ClockStatus,
@@ -386,6 +387,10 @@ class RemoteLive:
         """By process that does some of the work, its figures in the Prometheus text format."""
         return {rest["process"]: rest["metrics"] for role, rest in self._rest.items() if self.answers(role)}
 
+    def processes(self) -> AbstractSet[str]:
+        """Who was heard last of each role, whether or not they answer now."""
+        return {rest["process"] for rest in self._rest.values()}
+
 
 def _gateway(told: dict[str, Any]) -> GatewayStatus:
     clock, piece = told["clock"], told["slice"]
@@ -404,6 +409,7 @@ class WorkersMetrics(Collector):
     def __init__(self, live: RemoteLive) -> None:
         """Pass on what `live` last heard."""
         self._live = live
+        self._added = Added()
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is known before the workers have been heard."""
@@ -419,32 +425,7 @@ class WorkersMetrics(Collector):
         behind = GaugeMetricFamily("tocsin_candidate_lag_messages", told, labels=["role", "process"])
         for candidate in self._live.candidates():
             behind.add_metric([candidate.role, candidate.process], candidate.behind)
-        return [answers, behind, *added(self._live.metrics())]
-
-
-def added(texts: Mapping[str, str]) -> Iterable[Metric]:
-    """The families of several processes as one each; those of the processes themselves are told apart by name.
-
-    A figure of ours is moved by whoever does the work, and stands at 0 everywhere else: so the sum is right for gauges
-    too.
-    """
-    families: dict[str, Metric] = {}
-    sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
-    for process, text in texts.items():
-        for family in text_string_to_metric_families(text):
-            # When a counter was made means nothing for the sum of several.
-            if family.name.endswith("_created"):
-                continue
-            families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-            of = sums.setdefault(family.name, {})
-            more = {} if family.name.startswith("tocsin_") else {"process": process}
-            for sample in family.samples:
-                key = sample.name, tuple((sample.labels | more).items())
-                of[key] = of.get(key, 0.0) + sample.value
-    for name, family in families.items():
-        for (sample_name, labels), value in sums[name].items():
-            family.add_sample(sample_name, dict(labels), value)
-    return families.values()
+        return [answers, behind, *self._added.of(self._live.metrics(), self._live.processes())]
 
 
 class RemoteHistory:
