@@ -1,6 +1,7 @@
 """A Modbus line: no answer but its own, one silent unit costs its own slot, failures have a reason."""
 
 import asyncio
+import socket
 import struct
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -125,6 +126,42 @@ def test_nobody_there_is_told_at_once_and_not_hammered() -> None:
             line.close()
 
     told(story())
+
+
+def test_a_name_server_that_does_not_answer_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often devices by name are asked, one thread each waits for it; who needs one of the loop's has it."""
+    known, asked, real = Event(), list[str](), socket.getaddrinfo
+
+    def slow(host: str, *more: int | None, **named: int) -> list[object]:
+        asked.append(host)
+        known.wait(60.0)
+        return [*real("127.0.0.1", *more, **named)]  # type: ignore[arg-type]
+
+    async def story() -> None:
+        async with TcpUnits({1: Unit({0: 1, 1: 2})}) as server:
+            clocks = [HandClock() for _ in range(40)]
+            lines = [
+                ModbusLine(Modbus(host=f"d{at}.plant", port=server.port), clock, lambda: 0.5)
+                for at, clock in enumerate(clocks)
+            ]
+            for _ in range(3):
+                answers = await asyncio.gather(*(line.ask(1, TWO, 0.05) for line in lines))
+                assert {answer.reason for answer in answers} == {"no connection: connect timed out"}
+                for clock in clocks:
+                    clock.seconds += 10.0
+            assert sorted(asked) == sorted(f"d{at}.plant" for at in range(40))
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 5.0) == 1
+            known.set()
+            for answer in await asyncio.gather(*(line.ask(1, TWO, 60.0) for line in lines)):
+                assert np.asarray(answer.reply).tolist() == [1, 2]
+            for line in lines:
+                line.close()
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    try:
+        told(story())
+    finally:
+        known.set()
 
 
 @pytest.mark.parametrize(("framing", "framer"), [("tcp", FramerType.SOCKET), ("rtu", FramerType.RTU)])

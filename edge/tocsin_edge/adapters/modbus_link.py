@@ -1,8 +1,10 @@
 """The byte streams below Modbus: a TCP connection or a serial port, opened, written, heard, and thrown away."""
 
 import asyncio
-import errno
+from contextlib import suppress
 from typing import Final, Protocol
+
+from tocsin_edge.adapters.host_name import HostName
 
 # What arrives faster than it is read is no answer to anything; the rest of it is not kept.
 MOST_HEARD: Final = 65_536
@@ -87,7 +89,8 @@ class TcpLink:
 
     def __init__(self, host: str, port: int) -> None:
         """Connect to nothing yet."""
-        self._address = (host, port)
+        self._host = HostName(host)
+        self._port = port
         self._transport: asyncio.Transport | None = None
         self.inbox = Inbox()
 
@@ -105,10 +108,12 @@ class TcpLink:
         self.close()
         self.inbox = inbox = Inbox()
         loop = asyncio.get_running_loop()
-        try:
-            self._transport, _ = await loop.create_connection(lambda: _Receiver(inbox), *self._address)
-        except UnicodeError as error:
-            raise OSError(errno.EINVAL, f"no host name: {self._address[0]}") from error
+        *others, last = await self._host.addresses()
+        for address in others:
+            with suppress(OSError):
+                self._transport, _ = await loop.create_connection(lambda: _Receiver(inbox), address, self._port)
+                return
+        self._transport, _ = await loop.create_connection(lambda: _Receiver(inbox), last, self._port)
 
     def write(self, data: bytes) -> None:
         """Send `data`.
