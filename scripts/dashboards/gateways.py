@@ -30,8 +30,8 @@ def gateways(say: Say) -> build.Dashboard:
     made = dashboard(say, "gateways", say("网关", "Gateways"), "now-6h")
     none_good = ((None, GREEN), (1, RED))
     for title, query, steps in (
-        (say("在线", "There"), f"count({ONLINE} == 1) or vector(0)", ((None, RED), (1, GREEN))),
-        (say("不在线", "Away"), f"count({ONLINE} == 0) or vector(0)", none_good),
+        (say("在线", "There"), f"sum({ONLINE})", ((None, RED), (1, GREEN))),
+        (say("不在线", "Away"), f"sum(1 - {ONLINE})", none_good),
         (say("离线设备", "Devices away"), 'sum(max by (gateway) (tocsin_gateway_devices{state="offline"}))', none_good),
         (
             say("待确认批次", "Batches waiting"),

@@ -2,6 +2,7 @@
 
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.builders import table
+from grafana_foundation_sdk.models import common as options
 
 from scripts.dashboards.style import (
     BLUE,
@@ -53,11 +54,9 @@ def plant(say: Say) -> build.Dashboard:
         )
     )
     made.with_panel(_alarms(say)).with_panel(_tickets(say))
-    made.with_panel(
-        stacked(
-            lines(say("每小时报警数", "Alarms an hour"), say.needs_tables, Sql(_per_hour(), series=True)).span(24), say
-        )
-    )
+    hours = lines(say("每小时报警数", "Alarms an hour"), say.needs_tables, Sql(_per_hour(), series=True)).span(24)
+    # An hour without any has no row: a line would run on to the next one that has.
+    made.with_panel(stacked(hours.draw_style(options.GraphDrawStyle.BARS), say))
     return made
 
 
@@ -107,7 +106,7 @@ def _figures(say: Say) -> list[Panel]:
         figure(
             say("离线网关", "Gateways away"),
             say.needs_metrics,
-            series("count(max by (gateway) (tocsin_gateway_online) == 0) or vector(0)"),
+            series("sum(1 - max by (gateway) (tocsin_gateway_online))"),
             steps=NONE_GOOD,
         ),
         flood,

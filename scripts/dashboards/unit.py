@@ -2,6 +2,7 @@
 
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.builders import table, timeseries
+from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as model
 
 from scripts.dashboards.plant import phases
@@ -33,6 +34,9 @@ from scripts.dashboards.style import (
 )
 
 OF_POINT = '{point="$point"}'
+# What stands has not returned: it is shown however long ago it was raised.
+IN_VIEW = """raised_ns <= $__unixEpochNanoTo()
+    AND coalesce(returned_ns, $__unixEpochNanoTo()) >= $__unixEpochNanoFrom()"""
 OF_MEMBERS = '{point=~"$members"}'
 
 
@@ -82,13 +86,12 @@ def _named(text: str, value: str) -> str:
 def _annotation(say: Say) -> build.AnnotationQuery:
     columns = {
         "time": "raised_ns / 1000000",
-        "timeend": "coalesce(returned_ns, raised_ns) / 1000000",
+        "timeend": "coalesce(returned_ns, $__unixEpochNanoTo()) / 1000000",
         "text": f"message->>'{say.language}'",
         "tags": "priority || ',' || kind",
     }
-    rest = """
-        FROM occurrence WHERE point = '$point' AND annunciated
-        AND raised_ns <= $__unixEpochNanoTo() AND coalesce(returned_ns, raised_ns) >= $__unixEpochNanoFrom()
+    rest = f"""
+        FROM occurrence WHERE point = '$point' AND annunciated AND {IN_VIEW}
         ORDER BY raised_ns DESC LIMIT 500"""
     target = _Target(table_of(columns, rest))
     name = say("报警", "Alarms")
@@ -115,6 +118,8 @@ def _trend(say: Say) -> timeseries.Panel:
         )
         .span(24)
         .height(12)
+        # A reading that comes more rarely than the panel has steps stands alone: no line would show it.
+        .show_points(options.VisibilityMode.AUTO)
     )
     coloured(panel, f"^{value}$", "#00ACC1", lineWidth=2)
     for name in (least, most):
@@ -182,9 +187,9 @@ def _alarms(say: Say) -> table.Panel:
         phase: "phase",
         say("确认人", "Acknowledged by"): "coalesce(acknowledged_by, '')",
     }
-    rest = """
-        FROM occurrence WHERE source = '$source'
-        AND raised_ns BETWEEN $__unixEpochNanoFrom() AND $__unixEpochNanoTo() ORDER BY raised_ns DESC LIMIT 200"""
+    rest = f"""
+        FROM occurrence WHERE source = '$source' AND {IN_VIEW}
+        ORDER BY returned_ns IS NOT NULL, raised_ns DESC LIMIT 200"""
     panel = listing(say("本单元报警", "Alarms of the unit"), say.needs_tables, table_of(columns, rest))
     column(panel, raised, unit=TIME, width=170)
     column(panel, returned, unit=TIME, width=170)

@@ -69,6 +69,19 @@ def test_the_panels_fill_the_grid_and_name_provisioned_sources(place: str) -> No
         assert panel["description"].startswith(("Needs: ", "需要："))
 
 
+def test_what_stands_alone_is_drawn() -> None:
+    """A reading a minute has no neighbour in a panel of 15 s a step; an hour with alarms none in a quiet night."""
+    for language in ("zh", "en"):
+        drawn = {
+            panel["title"]: panel["fieldConfig"]["defaults"]["custom"]
+            for name in ("unit", "plant")
+            for panel in loaded(f"{language}/{name}.json")["panels"]
+            if panel["type"] == "timeseries"
+        }
+        assert drawn["$point ($unit)"]["showPoints"] == "auto"
+        assert drawn["Alarms an hour" if language == "en" else "每小时报警数"]["drawStyle"] == "bars"
+
+
 def test_grafana_knows_every_unit() -> None:
     """A unit that it does not know would stand behind the numbers as it is."""
     known = {value for value in vars(units).values() if isinstance(value, str)}

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,6 +117,43 @@ def test_every_query_returns_the_demo_plants_data(demo: DemoPlant, path: Path) -
         assert {"time", "timeend", "text", "tags"} == set(rows[0])
         assert demo.start_s < rows[0]["time"] / 1000 <= rows[0]["timeend"] / 1000 <= demo.end_s
     assert empty == []
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=ids)
+def test_where_nothing_is_scraped_no_figure_is_made_up(demo: DemoPlant, path: Path) -> None:
+    """A day before there was anything each number is empty: 0 gateways away would say that all of them are watched."""
+    dashboard = json.loads(path.read_text(encoding="utf-8"))
+    chosen = chosen_in(demo, dashboard)
+    before = replace(demo, start_s=demo.start_s - 86_400, end_s=demo.end_s - 86_400)
+    made_up = [
+        panel["title"]
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        if "expr" in target and answer(before, target, chosen)
+    ]
+    assert made_up == []
+
+
+def test_an_alarm_that_stands_is_on_its_trend_and_in_its_units_list(demo: DemoPlant) -> None:
+    """Also when it was raised before what is shown: until the end of that, or until it returned."""
+    dashboard = json.loads((FOLDER / "en" / "unit.json").read_text(encoding="utf-8"))
+    chosen = chosen_in(demo, dashboard)
+    later = replace(demo, start_s=demo.end_s + 3600, end_s=demo.end_s + 7200)
+    stands = f"SELECT raised_ns FROM occurrence WHERE point = '{LEAKING}' AND annunciated AND returned_ns IS NULL"  # noqa: S608 -- own text
+    raised_ms = sorted(row["raised_ns"] // 1_000_000 for row in demo.sql(stands))
+    assert raised_ms
+    (annotation,) = dashboard["annotations"]["list"]
+    marked = answer(later, annotation["target"], chosen)
+    assert sorted(row["time"] for row in marked) == raised_ms
+    assert {row["timeend"] for row in marked} == {round(later.end_s * 1e9) // 1_000_000}
+    (listed,) = [panel for panel in dashboard["panels"] if panel["title"] == "Alarms of the unit"]
+    rows = answer(later, listed["targets"][0], chosen)
+    assert rows
+    assert {row["Returned"] for row in rows} == {None}
+    assert (
+        answer(replace(demo, start_s=demo.start_s - 7200, end_s=demo.start_s - 3600), annotation["target"], chosen)
+        == []
+    )
 
 
 def value(demo: DemoPlant, dashboard: str, title: str) -> float:
