@@ -21,6 +21,7 @@ from tocsin_cloud.adapters.backup_manifest import BackupError
 from tocsin_cloud.adapters.history import History, Trend
 from tocsin_cloud.adapters.history_influx_copies import keep_readings, put_readings
 from tocsin_cloud.adapters.history_open import FILE, influx_token
+from tocsin_cloud.adapters.history_state import RESTORED
 from tocsin_cloud.adapters.restore import Into, restore_backup
 from tocsin_cloud.adapters.settings_file import history_of, note_settings, noted_settings
 from tocsin_cloud.settings import Address, CloudSettings, HistoryAddress
@@ -123,6 +124,7 @@ def test_readings_on_a_server_are_backed_up_and_go_into_an_empty_one(
     assert 0 < kept["size"] < 10 * 3 * NUMBER
     address = HistoryAddress.parse(other.address)
     said: list[tuple[str, int, int]] = []
+    restores: set[bytes] = set()
     for name in ("first", "over what is there"):
         into = tmp_path / name
         restore_backup(place, Into(into, history=address), HastyClock(), lambda *told: said.append(told))
@@ -132,7 +134,8 @@ def test_readings_on_a_server_are_backed_up_and_go_into_an_empty_one(
         store = Store(other.address, into, other.show)
 
         async def look(history: History, store: Store = store) -> None:
-            assert dict(history.state) == {"position": b"7"}
+            assert history.state["position"] == b"7"
+            restores.add(history.state[RESTORED])
             store.show()
             same(await shown(history), samples)
             same(await shown(history, HOUR), hours, 1e-11)
@@ -144,6 +147,7 @@ def test_readings_on_a_server_are_backed_up_and_go_into_an_empty_one(
                 assert sum(len(trend.time_ns) for trend in found) == 0, "made of readings, and not of roll-ups"
 
         store.tell(look)
+    assert len(restores) == 2
 
 
 def test_a_server_with_limits_is_asked_for_one_piece_of_time_after_the_other(tmp_path: Path) -> None:

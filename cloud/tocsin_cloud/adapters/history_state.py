@@ -14,6 +14,8 @@ from tocsin_cloud.adapters.history_rolled import PART
 from tocsin_core.readings import I64
 
 FILE: Final = "history-state.sqlite"
+# The part that tells by which restore the state was put back, if by any.
+RESTORED: Final = "restored"
 # A point and its figures, as `history_rolled.Rows` has them in columns: first, since, until, closed.
 Row = tuple[str, int, int, int, int]
 

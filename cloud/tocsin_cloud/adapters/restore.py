@@ -5,15 +5,17 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from secrets import token_hex
 from typing import BinaryIO, Final
 
 from tocsin_cloud.adapters.backup_manifest import DATA, PLANT, BackupError, Kept, Manifest, Say, hashed_copy
 from tocsin_cloud.adapters.backup_readings import READINGS, put_readings
 from tocsin_cloud.adapters.backup_tables import put_tables
+from tocsin_cloud.adapters.history_state import RESTORED, StateFile
 from tocsin_cloud.adapters.settings_file import history_of, note_moved, noted_settings
 from tocsin_cloud.adapters.sql.engine import known_revisions
 from tocsin_cloud.adapters.whole_file import sync
-from tocsin_cloud.settings import SQL_FILE, HistoryAddress
+from tocsin_cloud.settings import SQL_FILE, HistoryAddress, HistoryKind
 from tocsin_core.clock import Clock
 
 # Where the files are until all of them are there.
@@ -53,6 +55,8 @@ def restore_backup(backup: Path, into: Into, clock: Clock, say: Say) -> Manifest
         history = into.history or history_of(noted_settings(unfinished / DATA))
         # Before the tables: these go into an empty database only, readings may come twice.
         put_readings(backup, manifest, history, clock, say)
+        if history.kind is not HistoryKind.DUCKDB:
+            _mark(unfinished / DATA)
         if into.sql is not None:
             say("database", 0, 0)
             put_tables(unfinished / DATA / SQL_FILE, into.sql)
@@ -68,6 +72,15 @@ def restore_backup(backup: Path, into: Into, clock: Clock, say: Say) -> Manifest
     unfinished.rmdir()
     sync(data)
     return manifest
+
+
+def _mark(data: Path) -> None:
+    """Tell the historian's state apart from one that is shared on a broker which was not lost: that knows of more."""
+    file = StateFile.open(data)
+    try:
+        file.save({RESTORED: token_hex(8).encode()})
+    finally:
+        file.close()
 
 
 def _copy(backup: Path, unfinished: Path, manifest: Manifest, say: Say) -> None:

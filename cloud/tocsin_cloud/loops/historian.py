@@ -13,6 +13,7 @@ from nats.errors import Error as NatsError
 
 from tocsin_cloud.adapters.gateways import send_committed
 from tocsin_cloud.adapters.history import History, HistoryError
+from tocsin_cloud.adapters.history_state import RESTORED
 from tocsin_cloud.adapters.lease import Lease
 from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.quarantine import Quarantine
@@ -137,6 +138,8 @@ class Historian:
 
     def _load(self, state: Mapping[str, bytes]) -> None:
         held = json.loads(state.get("position", b"{}"))
+        # Goes on with the state, wherever that is.
+        self._restored = {RESTORED: state[RESTORED]} if RESTORED in state else {}
         self._position = Position(*held["position"]) if held else START
         self._stored = int(held["stored"]) if held else 0
         self._ledgers: dict[Address, Ledger] = {
@@ -304,7 +307,7 @@ class Historian:
             return
         frame = Frame.concat(self._rows)
         frame = Frame(await self._keys_of(frame), frame.time_ns, frame.value, frame.quality)
-        state = {"position": self._position_state()}
+        state = {"position": self._position_state(), **self._restored}
         if self._clocks_changed:
             state["clocks"] = self._clocks_state()
         now = parts.clock.monotonic()

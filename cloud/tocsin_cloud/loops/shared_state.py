@@ -5,8 +5,13 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import structlog
+
+from tocsin_cloud.adapters.history_state import RESTORED
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_core.clock import Clock
+
+log = structlog.get_logger()
 
 
 class _Noted(NamedTuple):
@@ -31,11 +36,18 @@ class SharedState:
         self._put_at = 0.0
 
     async def later_than(self, own: Mapping[str, bytes]) -> Mapping[str, bytes]:
-        """The shared state, or `own` where that is as late."""
+        """The shared state, or `own` where that is as late, or was restored since from a backup.
+
+        What was shared before that tells of readings that the history may lack now: the stream has them still.
+        """
         body = await self._store.later_than(_time_of(own))
         if body is None:
             return own
-        return {name: text.encode() for name, text in json.loads(body).items()}
+        shared = {name: text.encode() for name, text in json.loads(body).items()}
+        if RESTORED in own and shared.get(RESTORED) != own[RESTORED]:
+            log.warning("the shared state is ahead of the restored history and is left aside")
+            return own
+        return shared
 
     def note(self, commit: int, state: Mapping[str, bytes]) -> None:
         """Keep the whole state of the `commit`-th commit for sharing, if it is time."""
