@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -48,10 +49,30 @@ def _unreached(plant: Plant) -> Iterator[tuple[str, str]]:
         yield from ((person.id, kind_of(channel)) for channel in person.channels if not is_understood(channel))
 
 
+def _no_addresses(plant: Plant) -> Iterator[tuple[str, str]]:
+    """Gateways and the hosts that look like an address to them, and are none: no name server knows them."""
+    for gateway in plant.file.gateways:
+        modbus = [
+            *(each.modbus for each in gateway.devices if each.modbus is not None),
+            *(each.modbus for each in gateway.outputs),
+            *(each.modbus for each in gateway.acknowledge),
+        ]
+        hosts = [each.host for each in gateway.uplink.servers] + [gateway.sensors.host]
+        hosts += [each.host for each in modbus if each.serial is None]
+        for host in dict.fromkeys(hosts):
+            if ":" in host or host.rpartition(".")[2].isdecimal():
+                try:
+                    ip_address(host)
+                except ValueError:
+                    yield gateway.id, host
+
+
 def _warnings(plant: Plant) -> Iterator[str]:
     """What passes, and looks like a mistake."""
     for person, channel in _unreached(plant):
         yield f"{person}: nothing can be sent to an address of {channel}://: a slip in it, or a part of it is missing"
+    for gateway, host in _no_addresses(plant):
+        yield f"gateway {gateway}: host {host!r} looks like an address and is none: nobody is reached there"
     for gateway, output in idle_outputs(plant):
         what = f"gateway {gateway}: {output.kind} {output.id}"
         yield f"{what} follows no alarm that is decided there: nothing switches it on"

@@ -116,6 +116,30 @@ def test_an_address_that_nothing_can_be_sent_to_is_warned_of(tmp_path: Path) -> 
     assert (done.returncode, "secret" in done.stdout) == (0, False)
 
 
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [
+        ("127.0.0.999", True),
+        ("10.0.0.5:502", True),
+        ("10.0.0", True),
+        ("10.0.0.5", False),
+        ("fe80::1", False),
+        ("plc-1", False),
+        ("rtu7.site.5g", False),
+    ],
+)
+def test_a_host_that_is_no_address_is_warned_of(tmp_path: Path, host: str, *, warns: bool) -> None:
+    """It passes as a name that may be known one day; a plant that ran with it does not stop at the next start."""
+    read = GOOD.replace("    external: true\n", "").replace(
+        "kind: temperature", "register: temperature, kind: temperature"
+    )
+    device = f'id: d1\n        profile: keller-33x\n        modbus: {{host: "{host}"}}\n'
+    done = tocsin("check", plant(tmp_path, read.replace("id: d1\n", device)))
+    about = f"warning: gateway gw: host '{host}' looks like an address and is none: nobody is reached there"
+    assert [line for line in done.stdout.splitlines() if line.startswith("warning: ")] == ([about] if warns else [])
+    assert done.returncode == 0
+
+
 def test_an_output_that_nothing_switches_on_is_warned_of(tmp_path: Path) -> None:
     """Its gateway decides no alarm of its priority; a plant in which that is so runs all the same."""
     outputs = """
