@@ -33,7 +33,7 @@ from tocsin_cloud.loops.delegation import Delegation, Kept
 from tocsin_cloud.loops.disagreeing import Standing, orphans, untold
 from tocsin_cloud.loops.floods import Floods
 from tocsin_cloud.loops.garbage import left_alone
-from tocsin_cloud.loops.hearing import TOO_FAST, Hearing, as_of_arrival, is_birth
+from tocsin_cloud.loops.hearing import NOT_HEARD, Hearing, as_of_arrival, is_birth
 from tocsin_cloud.loops.held_back import HeldBack
 from tocsin_cloud.loops.journal import (
     Answer,
@@ -533,7 +533,7 @@ class AlarmsWorker:
 
     def _hear(self, batch: Batch, message: Message) -> None:
         fed = self._session.hear(message)
-        self._count(self._parts.metrics.unheard, sum(fault.reason == TOO_FAST for fault in fed.faults))
+        self._count(self._parts.metrics.unheard, sum(fault.reason in NOT_HEARD for fault in fed.faults))
         ahead = int(np.count_nonzero(fed.frame.time_ns > message.time_ns + AHEAD_NS))
         self._count(self._parts.metrics.ahead, ahead + (0 if fed.ahead is None else len(fed.ahead)))
         frame = as_of_arrival(fed, message)

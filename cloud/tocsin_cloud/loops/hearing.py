@@ -17,6 +17,8 @@ from tocsin_core.sparkplug.host import Fault, Fed, HostSession
 from tocsin_core.sparkplug.payload import NS_PER_MS, sent_ms
 
 TOO_FAST: Final = "too-fast"
+STRANGERS_TOO_FAST: Final = "strangers-too-fast"
+NOT_HEARD: Final = frozenset({TOO_FAST, STRANGERS_TOO_FAST})
 LONGEST_TOPIC: Final = 1000
 BIRTHS: Final = ("NBIRTH", "DBIRTH")
 
@@ -37,7 +39,7 @@ class Hearing:
         self._limits = limits or Limits(settings)
 
     def hear(self, message: Message) -> Fed:
-        """Take one message in, or refuse it (`too-fast`): then it costs next to nothing, and nothing of it is known."""
+        """Take one message in, or refuse it (`NOT_HEARD`): then it costs next to nothing, and leaves no trace."""
         topic = parse_topic(message.topic)
         # A death is cheap, and to miss one would show a gateway that is gone.
         if topic is None or topic.kind == "NDEATH":
@@ -49,7 +51,9 @@ class Hearing:
         allowance = f"{sender}/DDEATH" if known and topic.kind == "DDEATH" else sender
         if self._limits.admits(allowance, len(message.payload), message.time_ns):
             return hear(self._session, self._table, message)
-        fault = Fault(TOO_FAST, f"{sender or 'nobody that was born'} sends faster than it may")
+        # Nothing of the plant's is lost by a stranger's flood, born or not.
+        reason = TOO_FAST if self._table.declares(topic.group, topic.node) else STRANGERS_TOO_FAST
+        fault = Fault(reason, f"{sender or 'nobody that was born'} sends faster than it may")
         return Fed(Frame.empty(), topic.group, topic.node, faults=(fault,))
 
     def overdue(self, now_ns: int) -> list[tuple[str, str]]:

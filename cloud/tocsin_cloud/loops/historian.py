@@ -21,7 +21,7 @@ from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data
 from tocsin_cloud.loops.births import Births
 from tocsin_cloud.loops.clocks import GatewayClock
 from tocsin_cloud.loops.computed import COMPUTED, decode
-from tocsin_cloud.loops.hearing import TOO_FAST, Hearing
+from tocsin_cloud.loops.hearing import NOT_HEARD, TOO_FAST, Hearing
 from tocsin_cloud.loops.ledger import Ledger
 from tocsin_cloud.loops.live import LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
@@ -215,7 +215,7 @@ class Historian:
 
     def _note_faults(self, message: Message, fed: Fed) -> None:
         for fault in fed.faults:
-            if fault.reason in (TOO_FAST, SERVER_BEHIND):
+            if fault.reason in (*NOT_HEARD, SERVER_BEHIND):
                 self._note_flood(message, fault)
             else:
                 self._parts.quarantine.add(

@@ -34,6 +34,7 @@ class PointTable:
         self.turned_away = 0
         self._most_points = most.points
         self._places: set[Place] = {(self.site, gateway, "") for gateway in self.gateways}
+        self._declared = frozenset(self.gateways)
         self._places |= {(self.site, point.gateway.id, point.device.id) for point in plant.measured}
         # By whether it is a device.
         self._room = {False: most.gateways, True: most.devices}
@@ -64,6 +65,10 @@ class PointTable:
     def knows(self, place: Place) -> bool:
         """Whether `place` is the plant's, or was born."""
         return place in self._places
+
+    def declares(self, group: str, node: str) -> bool:
+        """Whether an edge node is one of the plant's own gateways."""
+        return group == self.site and node in self._declared
 
     def has_room(self, place: Place) -> bool:
         """Whether `place` is known or may become so."""
