@@ -626,7 +626,7 @@ def test_snapshots_cost_a_fiftieth_of_the_time_at_most(tmp_path: Path) -> None:
     worker._parts = replace(worker._parts, clock=clock)  # noqa: SLF001 -- time is moved by hand
 
     async def rest_s(took_s: float) -> float:
-        await worker._save(lambda: clock.move(took_s), START)  # noqa: SLF001 -- what `run` does beside its work
+        await worker._save(lambda: clock.move(took_s), bytes, START)  # noqa: SLF001 -- what `run` does beside its work
         return worker._keep_at - clock.monotonic()  # noqa: SLF001 -- shown nowhere else
 
     assert asyncio.run(rest_s(3.0)) == 150.0
@@ -682,6 +682,29 @@ def test_a_machine_without_a_snapshot_goes_on_from_the_shared_one(tmp_path: Path
                 await r.gateway.send({0: 1.0})
                 await eventually_async(lambda: _is(r, "returned-unacknowledged"))
             assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+
+    asyncio.run(story())
+
+
+def test_a_snapshot_that_the_disk_does_not_take_is_shared_all_the_same(tmp_path: Path) -> None:
+    """Another machine goes on from what was known last, and not from when the disk had room."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            shared = r.shared = SnapshotStore(r.client, SITE)
+            # Nothing can be written where it would go.
+            (tmp_path / "s.lock").mkdir()
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+                (raised,) = await r.all(sql.Transition)
+
+                async def kept() -> bool:
+                    await publish_tick(r.client, SITE)
+                    return await shared.later_than(raised.now_ns) is not None
+
+                await eventually_async(kept)
+            assert not (tmp_path / "s.npz").exists()
 
     asyncio.run(story())
 

@@ -765,41 +765,55 @@ class AlarmsWorker:
         self._columns = columns = engine.kept(self._state, self._rules, self._columns)
         known, kept = self._parts.live.known(), self._delegation.kept()
 
-        def write() -> None:
-            held = Snapshot(
+        def held() -> Snapshot:
+            return Snapshot(
                 read, engine.labelled(columns, self._rules), session, known.gateways, kept.journals, kept.deciding,
                 kept.alike, kept.theirs, known.ids, known.time_ns, known.value, known.quality,
             )  # fmt: skip
-            snapshots.save(self._parts.snapshot_file, held)
 
-        self._saving = asyncio.create_task(self._save(write, read), name="snapshot")
+        def write() -> None:
+            snapshots.save(self._parts.snapshot_file, held())
 
-    async def _save(self, write: Callable[[], None], read: Position) -> None:
+        self._saving = asyncio.create_task(self._save(write, partial(_packed, held), read), name="snapshot")
+
+    async def _save(self, write: Callable[[], None], pack: Callable[[], bytes], read: Position) -> None:
         """Write the file in a thread; it may cost a fiftieth of the time, however large the plant is."""
         parts, clock = self._parts, self._parts.clock
-        began = clock.monotonic()
+        began, whole = clock.monotonic(), self._in_the_file
         try:
             await asyncio.to_thread(write)
         except OSError as error:
             log.error("snapshot not written", reason=str(error))  # noqa: TRY400 -- the message is the reason
+            # Others' disks may have room: what the file holds grows older and older.
+            whole = pack
         else:
             self._kept = read
             parts.metrics.snapshots.inc()
         took = clock.monotonic() - began
         if parts.shared is not None and parts.lease.trusted and clock.monotonic() >= self._share_at:
-            await self._share(parts.shared)
+            await self._share(parts.shared, whole)
             self._share_at = clock.monotonic() + parts.settings.share_interval_s
         self._keep_at = clock.monotonic() + max(parts.settings.snapshot_interval_s, SNAPSHOT_REST * took)
 
-    async def _share(self, shared: SnapshotStore) -> None:
-        """Give what the file holds to other machines; it may be of another process that shares the folder."""
+    def _in_the_file(self) -> bytes:
+        """It may be of another process that shares the folder."""
+        return self._parts.snapshot_file.read_bytes()
+
+    async def _share(self, shared: SnapshotStore, whole: Callable[[], bytes]) -> None:
+        """Give a whole snapshot to other machines."""
         try:
-            body = await asyncio.to_thread(self._parts.snapshot_file.read_bytes)
+            body = await asyncio.to_thread(whole)
             time_ns = snapshots.position_of(body).time_ns
         except (OSError, ValueError) as error:
             log.warning("snapshot not shared", reason=str(error))
             return
         await shared.put(body, time_ns)
+
+
+def _packed(held: Callable[[], Snapshot]) -> bytes:
+    packed = BytesIO()
+    snapshots.pack(held(), packed)
+    return packed.getvalue()
 
 
 def _as_steps(state: State, transitions: Sequence[Transition], position: Position, *, timely: bool) -> list[Step]:
