@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import structlog
 from nats.errors import Error as NatsError
 from prometheus_client import CollectorRegistry, Counter
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.channels import ChannelError, Letter, kind_of, service_of
@@ -86,6 +86,13 @@ class _Taken:
     letter: Letter
     attempt: int
     until_s: float
+
+
+def _goes_by(service: str) -> ColumnElement[bool]:
+    """Whether `service_of` a message's address is this one, and none whose name begins alike, as another port's."""
+    of = Message.channel
+    further = (of.startswith(service + end, autoescape=True) for end in "/?")
+    return or_(of == service, *further)
 
 
 class Notifier:
@@ -199,7 +206,7 @@ class Notifier:
             due = (
                 select(Message)
                 .where(Message.state.in_((PENDING, SENDING)), (Message.due_ns <= now) | waited, Message.id.not_in(ours))
-                .where(*(~Message.channel.startswith(service, autoescape=True) for service in full))
+                .where(*(~_goes_by(service) for service in full))
                 .order_by(Message.due_ns, Message.id)
                 .limit(AT_ONCE)
             )
