@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,6 +18,7 @@ import pytest
 from tests.cloud.rig import plant_folder
 from tocsin_cloud.adapters.history import HistoryError, Trend
 from tocsin_cloud.adapters.history_open import open_history
+from tocsin_cloud.adapters.history_state import FILE, StateFile
 from tocsin_cloud.settings import Address, HistoryAddress, HistoryKind
 from tocsin_core.clock import SystemClock
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_SENSOR_FAILURE, GOOD, Frame
@@ -259,3 +260,26 @@ def test_influxdb_without_a_token_or_away_is_told(tmp_path: Path, monkeypatch: p
     with recorder({}) as (port, _):
         pass
     asyncio.run(story(port))
+
+
+@pytest.mark.parametrize("address", ["victoriametrics://127.0.0.1:1", "influxdb://127.0.0.1:1/plant/readings"])
+def test_a_state_that_is_damaged_is_told_and_let_go_of(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind its first page, which is all that opening it needs; a folder that is not there is no other error."""
+    monkeypatch.setenv("TOCSIN_HISTORY_TOKEN", TOKEN)
+    with closing(StateFile.open(tmp_path)) as state:
+        state.save({str(part): bytes(5000) for part in range(40)})
+    file = tmp_path / FILE
+    file.write_bytes(file.read_bytes()[: 3 * 4096].ljust(file.stat().st_size, b"\xab"))
+    with pytest.raises(HistoryError, match="malformed"):
+        asyncio.run(open_history(HistoryAddress.parse(address), tmp_path, SystemClock()))
+    with pytest.raises(HistoryError, match="nowhere"):
+        asyncio.run(open_history(HistoryAddress.parse(address), tmp_path / "nowhere", SystemClock()))
+    file.unlink()
+
+    async def story() -> None:
+        history = await open_history(HistoryAddress.parse(address), tmp_path, SystemClock())
+        await history.close()
+
+    asyncio.run(story())

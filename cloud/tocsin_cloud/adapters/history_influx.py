@@ -27,9 +27,9 @@ class InfluxHistory:
 
     def __init__(self, address: HistoryAddress, token: str, state: StateFile) -> None:
         """Talk to nobody yet."""
-        self._server = InfluxServer(address, token)
         self._file = state
         self._state = state.load()
+        self._server = InfluxServer(address, token)
         self._names = Names()
         self._commits = 0
 
@@ -38,9 +38,14 @@ class InfluxHistory:
         """Take the state file in `folder`; a server that is away is waited for by the commits.
 
         Raises:
-            HistoryError: another process works on the folder.
+            HistoryError: another process works on the folder, or the file is damaged.
         """
-        return cls(address, token, StateFile.open(folder))
+        file = StateFile.open(folder)
+        try:
+            return cls(address, token, file)
+        except BaseException:
+            file.close()
+            raise
 
     @property
     def state(self) -> Mapping[str, bytes]:

@@ -2,8 +2,8 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -18,6 +18,14 @@ FILE: Final = "history-state.sqlite"
 RESTORED: Final = "restored"
 # A point and its figures, as `history_rolled.Rows` has them in columns: first, since, until, closed.
 Row = tuple[str, int, int, int, int]
+
+
+@contextmanager
+def _told(file: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise HistoryError(f"{file}: {error}") from error
 
 
 class StateFile:
@@ -40,7 +48,8 @@ class StateFile:
         Raises:
             HistoryError: another process has it, or it is not ours.
         """
-        connection = sqlite3.connect(folder / FILE, timeout=0, isolation_level=None, check_same_thread=False)
+        with _told(folder / FILE):
+            connection = sqlite3.connect(folder / FILE, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             # An exclusive lock is taken with the first write, and held until the file is closed.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -60,13 +69,24 @@ class StateFile:
         return cls(connection)
 
     def load(self) -> dict[str, bytes]:
-        """Everything that was saved, by name."""
-        with closing(self._connection.execute("SELECT name, body FROM state")) as found:
+        """Everything that was saved, by name.
+
+        Raises:
+            HistoryError: it is damaged.
+        """
+        with _told(FILE), closing(self._connection.execute("SELECT name, body FROM state")) as found:
             return {name: bytes(body) for name, body in found}
 
     def rolled(self) -> tuple[list[str], I64]:
-        """The rows that were saved of the points' roll-ups: n points, and their figures, shape (4, n)."""
-        with closing(self._connection.execute("SELECT point, first, since, until, closed FROM rolled")) as found:
+        """The rows that were saved of the points' roll-ups: n points, and their figures, shape (4, n).
+
+        Raises:
+            HistoryError: it is damaged.
+        """
+        with (
+            _told(FILE),
+            closing(self._connection.execute("SELECT point, first, since, until, closed FROM rolled")) as found,
+        ):
             rows = found.fetchall()
         figures = np.array([row[1:] for row in rows], dtype=np.int64).reshape(-1, 4).T
         return [row[0] for row in rows], figures
@@ -77,11 +97,8 @@ class StateFile:
         Raises:
             HistoryError: nothing was replaced.
         """
-        try:
-            with self._whole:
-                self._save(parts, rolled)
-        except sqlite3.Error as error:
-            raise HistoryError(f"{FILE}: {error}") from error
+        with _told(FILE), self._whole:
+            self._save(parts, rolled)
 
     def copy(self, folder: Path) -> None:
         """Write what is saved into a file of the same name in `folder`; all roll-ups are to be made anew there.
@@ -91,13 +108,10 @@ class StateFile:
         Raises:
             HistoryError: it could not be written.
         """
-        try:
-            with self._whole, closing(sqlite3.connect(folder / FILE)) as copy:
-                self._connection.backup(copy)
-                copy.execute("DELETE FROM state WHERE name = ?", [PART])
-                copy.commit()
-        except sqlite3.Error as error:
-            raise HistoryError(f"{folder / FILE}: {error}") from error
+        with _told(folder / FILE), self._whole, closing(sqlite3.connect(folder / FILE)) as copy:
+            self._connection.backup(copy)
+            copy.execute("DELETE FROM state WHERE name = ?", [PART])
+            copy.commit()
 
     def close(self) -> None:
         """Let go of the file."""
