@@ -246,6 +246,18 @@ def decide(
     return RoutingDecision(tuple(chain for chain, place in places.items() if place.ended), tuple(messages))
 
 
+def reworded(message: str, asking: Sequence[Asking], file: PlantFile) -> tuple[str, str] | None:
+    """Subject and body for whoever is called next, where the body `message` says too little; None where it does not.
+
+    That is where something graver asks by now than all that it tells of, or nothing that it tells of asks any more.
+    """
+    told = [each.priority.rank for each in asking if each.message.zh in message]
+    if told and max(told) == max(each.priority.rank for each in asking):
+        return None
+    call = _worded(file, "", asking, 0)
+    return call.subject, call.body
+
+
 def resumed(chain: str, asking: Sequence[Asking], file: PlantFile, now_ns: int) -> list[PlannedMessage]:
     """Every step of a calling about what asks in a place where nobody is called, though the plant file says so.
 

@@ -216,6 +216,28 @@ async def test_a_call_goes_on_until_somebody_answers(office: Office) -> None:
     assert {row.state for row in (await office.outbox()).values()} == {"delivered", "cancelled"}
 
 
+async def test_whoever_is_called_later_hears_of_what_is_graver_by_then(office: Office) -> None:
+    """And of what waits, where what the calling began with was answered; else what was planned, reasons and all."""
+    answered = occurrence(1, source="a", phase="acknowledged")
+    second = {"zh": "压力 高报", "en": "Pressure high"}
+    grave = {"zh": "氨浓度 高高报", "en": "Ammonia high-high"}
+    body = "氨浓度 高报（首出：储罐） / Ammonia high (first out: tanks)"
+    high, alike = occurrence(3, source="b"), occurrence(5, source="c")
+    await office.put(
+        answered, occurrence(2, source="a", message=second),
+        high, occurrence(4, source="b", priority="critical", message=grave),
+        alike, occurrence(6, source="c", message=second),
+        *(message(n, of, to_person="li", step=1, body=body) for n, of in enumerate((answered, high, alike))),
+    )  # fmt: skip
+    assert await office.notifier.send_due() == 3
+    of_a, of_b, of_c = (letter.body for letter in sorted(office.post.sent, key=lambda letter: letter.id))
+    assert of_a.splitlines()[0] == "压力 高报 / Pressure high"
+    assert of_b.splitlines()[:2] == ["氨浓度 高报 / Ammonia high", "氨浓度 高高报 / Ammonia high-high"]
+    assert of_c == body
+    assert office.post.sent[0].subject == "【北厂】压力 高报"
+    assert {row.body for row in await _messages(office) if row.state == "delivered"} == {of_a, of_b, of_c}
+
+
 async def test_a_first_step_is_not_repeated(office: Office) -> None:
     """Only the last step of the plant's chain calls again."""
     raised = occurrence(1)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter as Numbers
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import inf
@@ -34,7 +34,7 @@ from tocsin_cloud.loops.outbox import (
 from tocsin_cloud.loops.patience import Patience
 from tocsin_core.clock import Clock
 from tocsin_core.plant import Plant
-from tocsin_core.routing import PlannedMessage, RoutingReason, follow_up, rerouted, resumed
+from tocsin_core.routing import PlannedMessage, RoutingReason, follow_up, rerouted, resumed, reworded
 
 log = structlog.get_logger(__name__)
 
@@ -218,6 +218,7 @@ class Notifier:
         async with self._lease.write() as session:
             rows = (await session.scalars(due.with_for_update(skip_locked=True))).all()
             called = await self._waiting_for_answer(session, rows)
+            await self._reword(session, [row for row in rows if row.id in called and not row.attempts], called)
             for row in rows:
                 if row.id not in called:
                     row.state = CANCELLED
@@ -360,11 +361,19 @@ class Notifier:
             return None
         return rerouted(_planned(of, row), self._file)
 
+    async def _reword(self, session: AsyncSession, rows: Sequence[Message], places: Mapping[str, str]) -> None:
+        """Have later steps of a calling tell what it is about by now, which may be graver than as planned."""
+        later = {row: places[row.id] for row in rows if row.step or row.repeat}
+        asked = await asking(session, later.values(), self._file.notify)
+        for row, place in later.items():
+            words = reworded(row.body, asked[place], self._file)
+            row.subject, row.body = words or (row.subject, row.body)
+
     async def _waits_for_answer(self, session: AsyncSession, row: Message) -> bool:
         return bool(await self._waiting_for_answer(session, [row]))
 
-    async def _waiting_for_answer(self, session: AsyncSession, rows: Sequence[Message]) -> set[str]:
-        """Those of `rows` (ids) whose callings go on: a later one about the same place is not their business.
+    async def _waiting_for_answer(self, session: AsyncSession, rows: Sequence[Message]) -> dict[str, str]:
+        """Those of `rows` (ids) whose callings go on, with the place: a later one about it is not their business.
 
         Asked for all of them at once: nobody else writes meanwhile, and this process may have much else to do.
         """
@@ -373,7 +382,8 @@ class Notifier:
         found = await session.execute(select(of.id, func.coalesce(of.source, of.point)).where(of.id.in_(ids)))
         places: dict[str, str] = dict(found.all())
         called = await waiting(session, places.values(), self._file.notify)
-        return {row.id for row in rows if not row.answered and places.get(row.occurrence) in called}
+        known = {row.id: places[row.occurrence] for row in rows if not row.answered and row.occurrence in places}
+        return {message: place for message, place in known.items() if place in called}
 
     async def _tell(self, messages: Iterable[str]) -> None:
         try:
