@@ -214,6 +214,17 @@ def test_a_file_that_is_no_spool_is_set_aside(path: Path, damage: bytes) -> None
     assert next(found.read_bytes() for found in path.parent.glob("*damaged-*")).startswith(damage[:16])
 
 
+def test_a_spool_that_cannot_even_be_opened_costs_the_new_one_nothing(path: Path) -> None:
+    """As one whose first sector is gone: what SQLite says of that at once is said of the old file, not of the disk."""
+    path.mkdir(parents=True)
+    with closing(open_spool(path)) as spool:
+        assert fill(spool, 2) == run(1, 2)
+        assert spool.counters()["files_set_aside"] == 1
+    assert list(path.parent.glob("*damaged-*"))
+    with closing(open_spool(path)) as spool:
+        assert waiting(spool) == run(1, 2)
+
+
 def test_what_a_damaged_file_still_gives_is_taken_over(path: Path) -> None:
     """Pages overwritten in the middle: counters go on, and every batch that still reads well waits to be sent."""
     with closing(open_spool(path)) as spool:

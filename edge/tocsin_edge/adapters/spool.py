@@ -706,7 +706,7 @@ class Spool:
 
     def _salvage(self, aside: Path, now_ms: int) -> None:
         """Take over from a damaged file what can still be read: counters, the journal, and batches not committed."""
-        with closing(sqlite3.connect(f"file:{aside}?mode=ro", uri=True)) as old:
+        with closing(_opened_aside(aside)) as old:
             highest = self._take_counters(old)
             # Without them nobody knows which numbers were used; the clock is ahead of any.
             first_free = far_ahead(highest, now_ms) if highest else now_ms
@@ -792,6 +792,15 @@ class Spool:
             insert = f"INSERT OR IGNORE INTO journal({columns}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608 - fixed text
             self._db.executemany(insert, sound)
         return sum(row[4] is None for row in sound)
+
+
+def _opened_aside(aside: Path) -> sqlite3.Connection:
+    """Open a damaged file for reading; one that the disk does not even open reads like an empty one."""
+    try:
+        return sqlite3.connect(f"file:{aside}?mode=ro", uri=True)
+    except sqlite3.OperationalError as error:
+        log.critical("the damaged spool cannot be opened", reason=str(error))
+        return sqlite3.connect(":memory:")
 
 
 def _readable(
