@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from urllib.request import urlopen
 
 from tests.edge.rig import Gateway, Host, Slave, modbus_device, plant
 from tests.edge.send_rig import LimitedGateway, UnprivilegedGateway
 from tests.support.nats import nats_broker
+from tests.support.ports import free_port
 from tests.support.wait import eventually_async
 from tocsin_edge.adapters.metrics import ask
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT
@@ -107,6 +109,56 @@ def test_after_a_start_on_a_read_only_disk_live_data_goes_up(tmp_path: Path) -> 
             assert await asyncio.to_thread(second.end, signal.SIGTERM) == 0
             counters = second.counters()
             await eventually_async(lambda: len(host.readings) == counters["readings_polled"])
+
+    try:
+        with nats_broker(tmp_path) as broker:
+            asyncio.run(story(broker.mqtt))
+    finally:
+        first.stop()
+        second.stop()
+
+
+class ShownGateway(UnprivilegedGateway):
+    """One whose figures can be had where it can make no socket in its folder."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        """Start nothing yet."""
+        super().__init__(folder, data)
+        self.figures = f"http://127.0.0.1:{(port := free_port())}/metrics"
+        self._command += ["--metrics", str(port)]
+
+    def spool_up(self) -> bool:
+        """Whether it says that its disk takes what is read."""
+        with urlopen(self.figures, timeout=10) as answer:  # noqa: S310 -- our own address
+            return b"\ntocsin_edge_spool_up 1\n" in answer.read()
+
+
+def test_a_damaged_spool_on_a_read_only_disk_is_told_as_long_as_nothing_is_kept(tmp_path: Path) -> None:
+    """It is in memory until the next start, also when the disk can be written again: so long a restart loses it."""
+    data = tmp_path / "data"
+    first = Gateway(tmp_path / "plant", data)
+    second = ShownGateway(tmp_path / "plant", data)
+
+    async def story(port: int) -> None:
+        async with Slave({1: 1.5}).serve() as slave, Host(port).listen() as host:
+            plant(tmp_path / "plant", port, {"A": modbus_device("A", slave.port, period_ms=PERIOD_MS)})
+            first.start()
+            await eventually_async(lambda: len(host.of("A")) > 3)
+            assert await asyncio.to_thread(first.end, signal.SIGTERM) == 0
+            first.spool.write_bytes(b"x" * 10_000)
+            with read_only(data):
+                seen = len(host.of("A"))
+                second.start()
+                await eventually_async(lambda: len(host.of("A")) > seen + 10)
+                assert not await asyncio.to_thread(second.spool_up)
+            seen = len(host.of("A"))
+            await eventually_async(lambda: len(host.of("A")) > seen + 10)
+            assert not await asyncio.to_thread(second.spool_up)
+            assert await asyncio.to_thread(second.end, signal.SIGTERM) == 0
+            second.start()
+            await eventually_async(lambda: "spool damaged, set aside" in log_of(second))
+            await eventually_async(lambda: second.counters().get("readings_polled", 0) > 0)
+            assert await asyncio.to_thread(second.spool_up)
 
     try:
         with nats_broker(tmp_path) as broker:

@@ -129,6 +129,11 @@ class Spool:
         """Whether the file was opened for writing; where it was not, `recover` tries again."""
         return self._opened.writable
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether it has no file until the next start: a damaged one was on a disk that took nothing."""
+        return self._opened.in_memory
+
     def resize(self, max_mb: int, keep_s: float) -> None:
         """Go on with another bound, and keep batches for another while after their commit."""
         self._bound, self._keep_ms = max_mb * BYTES_PER_MB, round(keep_s * 1000)

@@ -19,6 +19,7 @@ LOOK_EVERY_S: Final = 5.0
 LANES_EVERY_S: Final = 30.0
 LANES_SHARE: Final = 20.0
 NS_PER_MS: Final = 1_000_000
+WITHOUT_FILE: Final = "a damaged spool could not be set aside; start it anew once the disk can be written"
 
 log = structlog.get_logger()
 
@@ -46,7 +47,7 @@ class SpoolWatch:
     @property
     def trouble(self) -> str:
         """Why the disk takes nothing, empty while it does."""
-        return self._keeper.trouble
+        return self._keeper.trouble or (WITHOUT_FILE if self._thread.spool.in_memory else "")
 
     @property
     def held(self) -> int:
