@@ -12,7 +12,7 @@ FROM python:3.13.5-slim-bookworm
 # The same place: a virtual environment holds absolute paths.
 COPY --from=build /opt/tocsin /opt/tocsin
 ENV PATH=/opt/tocsin/.venv/bin:$PATH PYTHONUNBUFFERED=1
-RUN useradd --uid 10001 --no-create-home tocsin && install -d -o tocsin -g tocsin /data
+RUN useradd --uid 10001 --no-create-home tocsin && install -d -o tocsin -g tocsin /data /backups
 USER tocsin
 VOLUME /data
 WORKDIR /data

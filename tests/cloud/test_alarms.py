@@ -709,6 +709,58 @@ def test_a_snapshot_that_the_disk_does_not_take_is_shared_all_the_same(tmp_path:
     asyncio.run(story())
 
 
+def test_a_restored_snapshot_counts_though_a_later_one_is_shared_that_is_ahead(tmp_path: Path) -> None:
+    """The broker was not lost, and no longer has what came before the backup: the engine's state is that of the backup.
+
+    So it is where the file is ahead, and what is shared is not.
+    """
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            shared = r.shared = SnapshotStore(r.client, SITE)
+            files = tmp_path / "s.npz", earlier(tmp_path / "s.npz")
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+            (backup,) = await r.all(sql.Worker)
+            content = files[0].read_bytes()
+            async with r.working():
+
+                async def shared_since() -> bool:
+                    await publish_tick(r.client, SITE)
+                    return await shared.later_than(backup.updated_ns) is not None
+
+                await eventually_async(shared_since)
+            await r.client.jsm().purge_stream(STREAM, seq=backup.position + 1)
+
+            async def put_back() -> None:
+                async with r.database.write() as session:
+                    await session.merge(
+                        sql.Worker(
+                            partition=backup.partition,
+                            position=backup.position,
+                            computed_position=backup.computed_position,
+                            updated_ns=backup.updated_ns,
+                        )
+                    )
+
+            await put_back()
+            for file in files:
+                file.write_bytes(content)
+            async with r.working():
+                assert r.metrics.registry.get_sample_value("tocsin_engine_rebuilt_timestamp_seconds") == 0
+            # Now the file is ahead.
+            await put_back()
+            assert await shared.put(content, backup.updated_ns)
+            async with r.working():
+                assert r.metrics.registry.get_sample_value("tocsin_engine_rebuilt_timestamp_seconds") == 0
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+
+    asyncio.run(story())
+
+
 def test_a_snapshot_of_a_stream_that_was_lost_is_gone_on_from(tmp_path: Path) -> None:
     """Killed before its first snapshot of the new stream, whose numbers are lower, the worker closes no alarm."""
 

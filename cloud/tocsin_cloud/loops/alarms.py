@@ -357,12 +357,11 @@ class AlarmsWorker:
         parts = self._parts
         self._keep_at = parts.clock.monotonic() + parts.settings.snapshot_interval_s
         try:
-            held = await self._latest_snapshot()
+            held = await self._latest_snapshot(committed)
             if held is None:
                 return False
-            if held.position.sequence > committed.sequence and held.position.time_ns > committed.time_ns:
-                # SQL was put back to an older state: what it lacks must be decided again. A higher number of an earlier
-                # time is of a stream that is lost: the new one is read on by time.
+            if _is_ahead(held, committed):
+                # SQL was put back to an older state: what it lacks must be decided again.
                 log.warning("snapshot is ahead of the database and is left aside", snapshot=held.position.sequence)
                 return True
             state = await asyncio.to_thread(engine.laid, held.engine, self._rules)
@@ -376,8 +375,8 @@ class AlarmsWorker:
         self._read = self._kept = held.position
         return True
 
-    async def _latest_snapshot(self) -> Snapshot | None:
-        """The snapshot in the file, or a later one that another machine has shared.
+    async def _latest_snapshot(self, committed: Position) -> Snapshot | None:
+        """The snapshot in the file, or a later one that another machine has shared, unless only that one is ahead.
 
         Raises:
             ValueError: the file is no snapshot, and none is shared.
@@ -388,9 +387,12 @@ class AlarmsWorker:
         except ValueError as error:
             held, unreadable = None, error
         if parts.shared is not None:
-            body = await parts.shared.later_than(0 if held is None else held.position.time_ns)
+            usable = held is not None and not _is_ahead(held, committed)
+            body = await parts.shared.later_than(held.position.time_ns if held is not None and usable else 0)
             if body is not None:
-                return await asyncio.to_thread(snapshots.unpack, BytesIO(body))
+                shared = await asyncio.to_thread(snapshots.unpack, BytesIO(body))
+                if not usable or not _is_ahead(shared, committed):
+                    return shared
         if unreadable is not None:
             raise unreadable
         return held
@@ -814,6 +816,14 @@ def _packed(held: Callable[[], Snapshot]) -> bytes:
     packed = BytesIO()
     snapshots.pack(held(), packed)
     return packed.getvalue()
+
+
+def _is_ahead(held: Snapshot, committed: Position) -> bool:
+    """Whether it knows more than is committed; a higher number of an earlier time is of a stream that was lost.
+
+    That one is gone on from: the new stream is read on by time.
+    """
+    return held.position.sequence > committed.sequence and held.position.time_ns > committed.time_ns
 
 
 def _as_steps(state: State, transitions: Sequence[Transition], position: Position, *, timely: bool) -> list[Step]:
