@@ -116,6 +116,13 @@ async def a_phone_shows_every_part(page: Page) -> None:
         await tab.click(timeout=PATIENCE_MS)
         await expect(tab).to_have_attribute("aria-selected", "true")
         assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    await page.get_by_test_id("tab-audit").click()
+    entry = page.get_by_test_id("audit").locator('[data-action="user.add"]').first
+    what, outcome = await entry.locator(".message").bounding_box(), await entry.locator("td").last.bounding_box()
+    assert what is not None
+    assert outcome is not None
+    assert what["width"] > 100
+    assert outcome["x"] + outcome["width"] <= 390
     await page.get_by_test_id("tab-points").click()
     await page.set_viewport_size({"width": 1920, "height": 1080})
 
