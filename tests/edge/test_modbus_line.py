@@ -15,6 +15,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from tests.edge.rig import Slave
+from tests.edge.send_rig import DeafLink
 from tests.support.modbus_units import TcpUnits, Unit
 from tests.support.ports import free_port
 from tocsin_core.clock import SystemClock
@@ -22,7 +23,7 @@ from tocsin_core.plant.connection import Modbus
 from tocsin_core.polling import Question, Search, rtu_search
 from tocsin_core.readings import BAD_COMM_FAILURE, BAD_CONFIGURATION, BAD_DEVICE_FAILURE
 from tocsin_core.registers import ReadRequest
-from tocsin_edge.adapters.modbus import RECONNECT_FIRST_S, Answer, ModbusLine
+from tocsin_edge.adapters.modbus import IDLE_S, RECONNECT_FIRST_S, Answer, ModbusLine
 
 TWO: ReadRequest = ReadRequest(3, 0, 2)
 
@@ -50,6 +51,16 @@ class HandClock:
     def monotonic(self) -> float:
         """Seconds since anywhere."""
         return self.seconds
+
+
+class HurriedClock(SystemClock):
+    """The system's clock, and what the test puts before it."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since anywhere."""
+        return super().monotonic() + self.seconds
 
 
 def told(story: Coroutine[Any, Any, None]) -> None:
@@ -123,6 +134,33 @@ def test_nobody_there_is_told_at_once_and_not_hammered() -> None:
         assert all(answer.silent for answer in answers)
         async with server:
             assert np.asarray((await line.ask(1, TWO, 60.0)).reply).tolist() == [1, 2]
+            line.close()
+
+    told(story())
+
+
+@pytest.mark.parametrize("framing", ["tcp", "rtu"])
+def test_a_connection_that_was_forgotten_while_it_was_idle_costs_one_question(framing: Literal["tcp", "rtu"]) -> None:
+    """A firewall on the way says nothing of it. One that is used all the time is doubted after three."""
+
+    async def story() -> None:
+        async with (
+            TcpUnits({1: Unit({0: 1, 1: 2})}, rtu=framing == "rtu") as server,
+            DeafLink(server.port).open() as link,
+        ):
+            clock = HurriedClock()
+            line = ModbusLine(Modbus(host="127.0.0.1", port=link.port, framing=framing), clock, lambda: 0.5)
+            for idle_s, unheard in ((IDLE_S + 1, 1), (IDLE_S - 1, 3)):
+                assert np.asarray((await line.ask(1, TWO, 60.0)).reply).tolist() == [1, 2]
+                link.turn_deaf()
+                clock.seconds += idle_s
+                for _ in range(unheard):
+                    assert line.up
+                    assert (await line.ask(1, TWO, 0.05)).reason == "no answer"
+                assert not line.up
+                while (answer := await line.ask(1, TWO, 60.0)).again:
+                    pass
+                assert np.asarray(answer.reply).tolist() == [1, 2]
             line.close()
 
     told(story())

@@ -33,6 +33,9 @@ RECONNECT_MOST_S: Final = 5.0
 STARTING_S: Final = 10.0
 # After so many questions in a row without a single byte heard the connection itself is doubted and made anew.
 MOST_UNHEARD: Final = 3
+# Of one that nobody has used for so long it is doubted at once: firewalls forget such connections without a word, and a
+# device that is asked once an hour would miss two readings of three.
+IDLE_S: Final = 30.0
 # A late answer that nothing tells apart is waited for so long after its time-out: MODBUS over Serial Line 1.02, 2.4.1,
 # speaks of response times of one to several seconds.
 LATE_MOST_S: Final = 2.0
@@ -124,6 +127,8 @@ class _Talk:
     """The beginning of a frame of which the end has not arrived."""
     unheard: int = 0
     """Questions in a row to which not a single byte came."""
+    idle: bool = False
+    """Whether nothing had been asked for long before the last question."""
 
     def owe(self, question: Question, now_s: float) -> None:
         """Note that nothing came to `question`; the late answer to a write passes for no answer to a read."""
@@ -274,6 +279,7 @@ class ModbusLine:
         self._starting_until = 0.0
         first = int(self._draw() * NUMBERS)
         self._talk = _Talk(first, (first - 1) % NUMBERS, self._talk.unanswered if self._rtu else {})
+        self._quiet_since = self._clock.monotonic()
         self.counts["connects"] += 1
         return True
 
@@ -289,6 +295,7 @@ class ModbusLine:
     async def _exchange(self, unit: int, request: ReadRequest | WriteRequest, timeout_s: float) -> Answer:
         talk = self._talk
         talk.number = (talk.number + 1) % NUMBERS
+        talk.idle = self._clock.monotonic() - self._quiet_since > IDLE_S
         question = Question(unit, request, talk.number)
         frame = rtu_frame(question) if self._rtu else tcp_frame(question)
         answer_s = question.rtu_answer_bytes * self._character_s
@@ -391,7 +398,8 @@ class ModbusLine:
         trouble = rtu_trouble(question, heard) if self._rtu else ""
         # The end of half a frame would be taken for the beginning of the next answer.
         half = not self._rtu and bool(found.rest)
-        if half or self._any_number or talk.unheard >= MOST_UNHEARD:
+        doubted = talk.unheard >= (1 if talk.idle else MOST_UNHEARD)
+        if half or self._any_number or doubted:
             self._link.close()
         if half:
             trouble = f"answer broken off after {len(found.rest)} bytes"
