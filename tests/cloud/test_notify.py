@@ -704,9 +704,9 @@ async def test_a_changed_address_holds_for_what_was_planned_before(office: Offic
 
 
 async def test_whoever_has_the_message_gets_no_second_one_for_somebody_else_s_address(office: Office) -> None:
-    """What takes the place of a message is the step's own, and each of these has the id that it always had."""
+    """What takes the place of a message is the step's own; that it was planned under another place makes no second."""
     raised = occurrence(1, committed_ns=START_NS - 1)
-    planned = message_id("tanks", raised.id, 0, 0, "wang", "outbox://")
+    planned = message_id("hall", raised.id, 0, 0, "wang", "outbox://")
     gone = message(2, raised, to_person="sun")
     await office.put(raised, message(1, raised, id=planned, state="delivered", sent_ns=START_NS), gone)
     assert await office.notifier.send_due() == 1

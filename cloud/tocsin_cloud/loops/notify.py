@@ -359,7 +359,16 @@ class Notifier:
         of = await session.get_one(Occurrence, row.occurrence)
         if max(of.committed_ns, row.round_ns) >= self._since_ns:
             return None
-        return rerouted(_planned(of, row), self._file)
+        step = (
+            Message.occurrence == row.occurrence,
+            Message.round_ns == row.round_ns,
+            Message.step == row.step,
+            Message.repeat == row.repeat,
+        )
+        # By whom they are for: where the point has moved to another place, what was planned there has other ids.
+        found = await session.execute(select(Message.to_person, Message.channel).where(*step))
+        there = {(person, channel) for person, channel in found}
+        return [each for each in rerouted(_planned(of, row), self._file) if (each.to, each.channel) not in there]
 
     async def _reword(self, session: AsyncSession, rows: Sequence[Message], places: Mapping[str, str]) -> None:
         """Have later steps of a calling tell what it is about by now, which may be graver than as planned."""
