@@ -761,6 +761,27 @@ def test_a_restored_snapshot_counts_though_a_later_one_is_shared_that_is_ahead(t
     asyncio.run(story())
 
 
+def test_a_shared_snapshot_that_cannot_be_read_costs_nothing_where_the_own_one_can(tmp_path: Path) -> None:
+    """A newer version may have shared it: back on the one before nothing is replayed, and nothing begins anew."""
+
+    async def story() -> None:
+        async with rig(tmp_path) as r:
+            shared = r.shared = SnapshotStore(r.client, SITE)
+            async with r.working():
+                await r.gateway.send({0: 60.0})
+                await eventually_async(lambda: _is(r, "unacknowledged"))
+            assert await shared.put(b"of another format", now_ms() * 1_000_000)
+            (left,) = await r.all(sql.Worker)
+            await r.client.jsm().purge_stream(STREAM, seq=left.position + 1)
+            async with r.working():
+                assert r.metrics.registry.get_sample_value("tocsin_engine_rebuilt_timestamp_seconds") == 0
+                await r.gateway.send({0: 1.0})
+                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+
+    asyncio.run(story())
+
+
 def test_a_snapshot_of_a_stream_that_was_lost_is_gone_on_from(tmp_path: Path) -> None:
     """Killed before its first snapshot of the new stream, whose numbers are lower, the worker closes no alarm."""
 

@@ -390,7 +390,14 @@ class AlarmsWorker:
             usable = held is not None and not _is_ahead(held, committed)
             body = await parts.shared.later_than(held.position.time_ns if held is not None and usable else 0)
             if body is not None:
-                shared = await asyncio.to_thread(snapshots.unpack, BytesIO(body))
+                try:
+                    shared = await asyncio.to_thread(snapshots.unpack, BytesIO(body))
+                except ValueError as error:
+                    # Perhaps of a newer version, which this one takes the work over from again.
+                    if not usable:
+                        raise
+                    log.error("shared snapshot cannot be used: going on from the own one", reason=str(error))  # noqa: TRY400 -- the message is the reason
+                    return held
                 if not usable or not _is_ahead(shared, committed):
                     return shared
         if unreadable is not None:
