@@ -472,7 +472,7 @@ async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, allowed_
     if password is not None and given is None:
         first_start("admin", password)
     files = crew.process.loaded.files
-    await when_back(partial(note_plant, crew.database, clock, plant.site.id, files), "plant")
+    await when_back(partial(note_plant, lease.write, clock, plant.site.id, files), "plant")
     issued, sign = IssuedFile.open(settings.data), signing_key(settings.data)
     slices = Slices(client, plant, crew.live, issued, sign, crew.metrics, clock)
     orders = OrderParts(client, crew.database, crew.live, crew.metrics, clock, crew.ordered, lease)

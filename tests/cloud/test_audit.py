@@ -325,7 +325,7 @@ def test_the_files_of_the_plant_are_recorded(tmp_path: Path) -> None:
         (folder / name).write_text(name, encoding="utf-8")
 
     async def start(database: Database) -> Entry:
-        await note_plant(database, SystemClock(), "north", files_of(folder))
+        await note_plant(database.write, SystemClock(), "north", files_of(folder))
         async with database.read() as session:
             ((entry, _),) = [each async for each in entries(session)]
         return entry
