@@ -448,6 +448,29 @@ def test_data_before_the_birth_asks_for_it_with_growing_waits() -> None:
     assert bench.counts["not-born"] == 12
 
 
+def test_data_that_no_birth_explains_are_silence() -> None:
+    """By aliases of which nobody knows what they mean: no sensor is back with them. By name they are readings."""
+    bench = Network()
+    for _ in range(3):
+        bench.sensor.gone("away")
+    node = EdgeSession("net", "node", [bench.device])
+    unexplained = node.ddata("H2S-7", columns((0, 0, 1.0, GOOD)), 2, NOW_MS, historical=False)
+    bench.hear(unexplained)
+    assert bench.sensor.figures().dead
+    assert "data before the birth" in bench.sensor.figures().reason
+    born(bench)
+    assert not bench.sensor.figures().dead
+    for _ in range(3):
+        bench.sensor.gone("away")
+    told = Payload(timestamp=NOW_MS, seq=2)
+    told.metrics.add(alias=77, timestamp=NOW_MS, datatype=DataType.DOUBLE, double_value=2.0)
+    bench.hear(Message(unexplained.topic, told.SerializeToString()))
+    assert bench.sensor.figures().dead
+    told.metrics.add(name="ppm", timestamp=NOW_MS, datatype=DataType.DOUBLE, double_value=2.0)
+    bench.hear(Message(unexplained.topic, told.SerializeToString()))
+    assert not bench.sensor.figures().dead
+
+
 def test_an_absurd_time_of_a_network_is_its_arrival_and_an_old_birth_no_reading() -> None:
     """Data of 2001 came now; what a birth says of 2001 is not known to be so now."""
     bench = Network()

@@ -94,14 +94,19 @@ class Networks:
             for sensor in () if undecodable else self._of(where):
                 sensor.gone("its edge node is gone" if where.kind == "NDEATH" else "its edge node says that it is gone")
             return
+        unexplained = any(fault.reason in ("not-born", "unknown-alias") for fault in fed.faults)
         trouble = "; ".join(f"{fault.reason}: {fault.detail}" for fault in fed.faults)
         for sensor in self._of(where):
             sensor.counts["messages"] += 1
             if undecodable:
                 sensor.complain(trouble)
                 continue
-            sensor.hear()
             rows = self._rows(sensor, fed, now_ms)
+            if unexplained and not rows:
+                # A node that gives no birth when it is asked may say so for ever: its points must not stay good.
+                sensor.complain(trouble)
+                continue
+            sensor.hear()
             if fed.kind in BIRTHS:
                 self._note_lacking(sensor, fed)
             lacks = [f"no number {field!r} in its birth" for field in self._lacks.get(sensor, ())]
