@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import structlog
 import typer
@@ -53,6 +54,10 @@ GATEWAY_RATE: Final = LimitSettings().messages_per_s
 KEPT_DAYS: Final = HistorianSettings().retain_days
 STREAM_BYTES: Final = StreamSettings().max_bytes
 LEAST_STREAM_BYTES: Final = 16 << 20
+# A century: what is later is no time that a reading may have.
+MOST_DAYS: Final = 36_525
+# What a nats-server is reached by, for us.
+NATS_SCHEMES: Final = ("nats", "tls")
 # Accounts, readings and messages are nobody else's business on this machine.
 PRIVATE: Final = 0o077
 
@@ -63,7 +68,9 @@ Mqtt = Annotated[
 ]
 ReorderTimeout = Annotated[
     float,
-    typer.Option("--reorder-timeout", min=0, help="Seconds to wait for a Sparkplug message that others came before."),
+    typer.Option(
+        "--reorder-timeout", min=0, max=3600, help="Seconds to wait for a Sparkplug message that others came before."
+    ),
 ]
 StreamBytes = Annotated[
     int,
@@ -129,6 +136,19 @@ def _roles(text: str) -> Roles:
         raise typer.BadParameter(str(error)) from error
 
 
+def _nats(text: str) -> str:
+    """Refuse what would be tried for ever; `HOST:PORT` alone is one of `nats://`."""
+    for server in text.split(","):
+        address = urlsplit(server if "://" in server else f"nats://{server}")
+        try:
+            known = address.scheme in NATS_SCHEMES and address.hostname and address.port != 0
+        except ValueError:
+            known = False
+        if not known:
+            raise typer.BadParameter(f"--nats {server!r} is not nats://HOST:PORT or tls://HOST:PORT")
+    return text
+
+
 def _sql(text: str) -> str:
     try:
         return str(server_url(text))
@@ -150,7 +170,7 @@ def cloud(  # noqa: PLR0913 -- each is an option
     ] = None,
     history: History = HistoryKind.DUCKDB,
     history_days: Annotated[
-        float, typer.Option("--history-days", min=1, help="Readings that are older are forgotten.")
+        float, typer.Option("--history-days", min=1, max=MOST_DAYS, help="Readings that are older are forgotten.")
     ] = KEPT_DAYS,
     sql: Sql = None,
     gateway_rate: Annotated[
@@ -177,7 +197,7 @@ def cloud(  # noqa: PLR0913 -- each is an option
         mqtt=servers[0],
         mqtt_others=tuple(servers[1:]),
         mqtt_tls=mqtt_tls,
-        nats_url=nats,
+        nats_url=None if nats is None else _nats(nats),
         sql=None if sql is None else _sql(sql),
         roles=roles,
         history=_history(history),

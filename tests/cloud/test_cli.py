@@ -11,8 +11,10 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from tests.cloud.rig import HOST, plant_folder
+from tests.cloud.test_backup import refused
 from tests.support.http import NO_TLS
 from tests.support.ports import free_port
 from tests.support.wait import eventually
@@ -66,6 +68,26 @@ def test_one_cloud_process_a_folder_private_and_with_a_last_word(tmp_path: Path)
         out, err = first.communicate(timeout=60)
     assert first.returncode == 0, err
     assert json.loads(out) == {"role": "all", "readings_stored": 0, "alarms_raised": 0, "quarantined": 0}
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("--nats", "", "--nats ''"),
+        ("--nats", "http://127.0.0.1:4222", "is not nats://HOST:PORT"),
+        ("--nats", "nats://127.0.0.1:four", "is not nats://HOST:PORT"),
+        ("--nats", "nats://127.0.0.1:4222,,nats://127.0.0.1:4223", "--nats ''"),
+        ("--history-days", "inf", "less than or equal to 36525"),
+        ("--reorder-timeout", "inf", "less than or equal to 3600"),
+    ],
+)
+def test_what_would_be_tried_for_ever_or_end_it_later_is_refused_at_once(
+    tmp_path: Path, option: str, text: str, said: str
+) -> None:
+    """It says why, and nothing is made."""
+    plant = plant_folder(tmp_path / "plant")
+    assert said in refused("cloud", str(plant), "--data", str(tmp_path / "data"), option, text)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_broker_tells_how_often_it_restarted(tmp_path: Path) -> None:
