@@ -17,6 +17,8 @@ from tocsin_core.wording import message_body, message_subject
 
 # An SMS gateway takes a few hundred characters and a reader fewer: the rest of a flood is a number.
 MOST_LINES: Final = 20
+# A way to people that was away for longer than a message is tried may be back any moment.
+IN_VAIN_S: Final = 60.0
 
 
 class RoutingReason(StrEnum):
@@ -277,13 +279,15 @@ def rerouted(message: PlannedMessage, file: PlantFile) -> list[PlannedMessage]:
     return _step_messages(file, call, message.step, message.repeat, message.due_ns, message.reason)
 
 
-def follow_up(last: PlannedMessage, file: PlantFile, now_ns: int) -> list[PlannedMessage]:
+def follow_up(last: PlannedMessage, file: PlantFile, now_ns: int, *, in_vain: bool = False) -> list[PlannedMessage]:
     """Plan the last step again in `notify.repeat_s` after a message of it went out and nobody has answered.
 
-    Every message of the step plans the same ones, to whoever is on duty by then; their ids make them one.
+    Where all of the step was `in_vain` it is a minute at most: nobody was disturbed, and nobody knows. Every message of
+    the step plans the same ones, to whoever is on duty by then; their ids make them one.
     """
     if last.step != len(file.notify.steps) - 1:
         return []
-    due = now_ns + round(file.notify.repeat_s * NS)
+    wait_s = min(file.notify.repeat_s, IN_VAIN_S) if in_vain else file.notify.repeat_s
+    due = now_ns + round(wait_s * NS)
     call = _Call(last.chain, last.occurrence, last.round_ns, last.subject, last.body)
     return _step_messages(file, call, last.step, last.repeat + 1, due, RoutingReason.REPEATED)

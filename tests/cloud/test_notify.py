@@ -216,6 +216,29 @@ async def test_a_call_goes_on_until_somebody_answers(office: Office) -> None:
     assert {row.state for row in (await office.outbox()).values()} == {"delivered", "cancelled"}
 
 
+async def test_a_last_step_that_reached_nobody_is_repeated_within_a_minute(office: Office) -> None:
+    """The way to people may be back any moment, and nobody knows of the alarm; whom one of it reached has his time."""
+    unheard, heard = occurrence(1, source="a"), occurrence(2, source="b")
+    await office.put(
+        unheard, heard, message(1, unheard, to_person="li", step=1), message(2, heard, to_person="li", step=1),
+        message(3, heard, to_person="wang", step=1, state="delivered"),
+    )  # fmt: skip
+    office.post.broken = True
+    failed_ns = START_NS
+    for _ in range(ATTEMPTS):
+        failed_ns = office.clock.now_ns()
+        assert await office.notifier.send_due() == 2
+        office.clock.move(32)
+    planned = {row.occurrence: row.due_ns - failed_ns for row in await _messages(office) if row.repeat}
+    assert planned == {unheard.id: 60 * 10**9, heard.id: 300 * 10**9}
+    office.post.broken = False
+    office.clock.move(28)
+    assert await office.notifier.send_due() == 1
+    assert [(row.state, row.repeat) for row in await _messages(office) if row.occurrence == unheard.id] == [
+        ("failed", 0), ("delivered", 1), ("pending", 2),
+    ]  # fmt: skip
+
+
 async def test_whoever_is_called_later_hears_of_what_is_graver_by_then(office: Office) -> None:
     """And of what waits, where what the calling began with was answered; else what was planned, reasons and all."""
     answered = occurrence(1, source="a", phase="acknowledged")

@@ -309,7 +309,8 @@ class Notifier:
             in_vain = row.attempts == IN_VAIN and not await self._may_reach_somebody(session, row)
             return await self._hurry(session, row, now) if in_vain else []
         row.state, row.due_ns = FAILED, now
-        return [*await self._hurry(session, row, now), *await self._repeat(session, row, now)]
+        in_vain = not await self._may_reach_somebody(session, row)
+        return [*await self._hurry(session, row, now), *await self._repeat(session, row, now, in_vain=in_vain)]
 
     async def _may_reach_somebody(self, session: AsyncSession, row: Message) -> bool:
         """Whether another message of the step got out, or was not tried in vain yet."""
@@ -342,12 +343,12 @@ class Notifier:
         )
         return list(hurried)
 
-    async def _repeat(self, session: AsyncSession, row: Message, now: int) -> list[str]:
+    async def _repeat(self, session: AsyncSession, row: Message, now: int, *, in_vain: bool = False) -> list[str]:
         """Plan the last step again, as long as somebody has yet to answer."""
         if not await self._waits_for_answer(session, row):
             return []
         last = _planned(await session.get_one(Occurrence, row.occurrence), row)
-        return await put_in(session, follow_up(last, self._file, now))
+        return await put_in(session, follow_up(last, self._file, now, in_vain=in_vain))
 
     async def _instead(self, session: AsyncSession, row: Message) -> list[PlannedMessage] | None:
         """What takes the place of a message to an address that is no more, of whoever has it now; None: it is to go.
