@@ -200,6 +200,24 @@ def test_a_message_that_comes_behind_a_newer_one_tells_nothing_of_the_clock() ->
     assert bench.readings[-1][1::2] == (2500, BAD_NOT_CONNECTED)
 
 
+@pytest.mark.parametrize(
+    ("first_ms", "then_ms", "heard"),
+    [(0, -600_000, False), (-3_600_000, -3_700_000, False), (0, -4000, True), (30_000, 100, True), (0, 100, True)],
+)
+def test_a_sensor_whose_clock_was_set_back_is_as_good_as_silent(first_ms: int, then_ms: int, *, heard: bool) -> None:
+    """What it says is late for everybody, for as long as the step: its last value must not stay good meanwhile."""
+    bench = Bench(TIMED)
+    bench.say({"v": 1, "t": NOW_MS + first_ms})
+    for _ in range(3):
+        bench.sensor.gone("away")
+    bench.say({"v": 2, "t": NOW_MS + then_ms}, after_ms=100)
+    assert bench.sensor.figures().dead is not heard
+    assert ("behind what it said before" in bench.sensor.figures().reason) is not heard
+    bench.say({"v": 3, "t": bench.sensor.memory.newest_ms + 1}, after_ms=100)
+    assert not bench.sensor.figures().dead
+    assert bench.sensor.figures().reason == ""
+
+
 def test_a_sensor_whose_clock_is_fast_is_gone_by_the_gateways_as_soon_as_that_is_newer() -> None:
     """What nobody has said is not told of a time to come."""
     bench = Bench(TIMED)

@@ -11,7 +11,7 @@ import numpy as np
 from tocsin_core.clock import Clock
 from tocsin_core.plant.mqtt import Mqtt
 from tocsin_core.polling.health import GRACE_LEAST_S
-from tocsin_core.readings import BAD_CONFIGURATION, BAD_NOT_CONNECTED
+from tocsin_core.readings import AHEAD_NS, BAD_CONFIGURATION, BAD_NOT_CONNECTED
 from tocsin_core.sensors import DEFAULT_WINDOW, WORDS, Reading, Window, parse, parse_path, sparkplug_source
 from tocsin_core.sparkplug.edge import Columns
 from tocsin_edge.adapters.sensors import Arrival
@@ -28,6 +28,7 @@ PATIENCE_PERIODS: Final = 2
 REMEMBERED: Final = 64
 # A message without a time of its own that is the same, this soon after, tells nothing more than the first did.
 SAME_WITHIN_PERIODS: Final = 0.5
+BEHIND: Final = "its time is behind what it said before: nothing of it counts until it is newer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,13 @@ class Memory:
         """Note that something of this time, just read, came."""
         if time_ms >= self.newest_ms:
             self.newest_ms, self.slow_ms = time_ms, max(0, now_ms - time_ms)
+
+    def is_behind(self, time_ms: int | None, now_ms: int) -> bool:
+        """Whether its own time is older than what it has said, so that nobody takes it for how things are now.
+
+        What is ahead of the gateway's clock counts as taken when it came; small steps of its own are soon made up for.
+        """
+        return time_ms is not None and time_ms < min(self.newest_ms, now_ms) - AHEAD_NS // NS_PER_MS
 
     def gone_ms(self, now_ms: int, ahead_ms: int) -> int:
         """Tell by which time it is gone now: by its own clock where that is slow, and newer than all that it said.
@@ -148,7 +156,9 @@ class Sensor:
         if arrival.retained and not self._is_news(parsed.time_ms, now_ms):
             self.counts["retained"] += 1
             return
-        self.hear()
+        behind = self.memory.is_behind(parsed.time_ms, now_ms)
+        if not behind:
+            self.hear()
         if self._came_before(arrival.payload, parsed.time_ms, now_ms):
             self.counts["repeated"] += 1
             return
@@ -156,7 +166,7 @@ class Sensor:
         self.memory.note(time_ms, now_ms)
         self.counts.update(reason.kind.value for reason in parsed.reasons)
         found = measured(self.device, np.array(parsed.value), np.array(parsed.quality, dtype=np.uint8), time_ms)
-        self.complain("; ".join(filter(None, (*map(str, parsed.reasons), found.reason))))
+        self.complain("; ".join(filter(None, (*map(str, parsed.reasons), BEHIND if behind else "", found.reason))))
         self.counts["readings"] += len(found.columns)
         self._put(Sample(self.device, found.columns))
 
