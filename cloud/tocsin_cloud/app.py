@@ -476,7 +476,9 @@ async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, allowed_
     issued, sign = IssuedFile.open(settings.data), signing_key(settings.data)
     slices = Slices(client, plant, crew.live, issued, sign, crew.metrics, clock)
     orders = OrderParts(client, crew.database, crew.live, crew.metrics, clock, crew.ordered, lease)
-    evidence = EvidenceParts(client, crew.database, lease, crew.history, plant, clock, settings.alarms)
+    evidence = EvidenceParts(
+        client, crew.database, lease, crew.history, plant, clock, settings.alarms, crew.watch.tickets_without_evidence
+    )
     certificates = CertificateParts(Enrolment(settings.authority_folder), crew.live, crew.watch, clock)
     look = LookParts(client, crew.database, allowed_ns, crew.live, crew.watch, clock, settings.data)
     async with asyncio.TaskGroup() as tasks:

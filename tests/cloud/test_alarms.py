@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import aiomqtt
 import pytest
 from nats.aio.client import Client
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Delete, Engine, Update, event, func, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -39,6 +40,7 @@ from tocsin_cloud.adapters.history import HistoryError, Trend, Wanted
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
 from tocsin_cloud.adapters.lease import LeaseLostError
 from tocsin_cloud.adapters.metrics import Metrics
+from tocsin_cloud.adapters.metrics_watch import WatchMetrics
 from tocsin_cloud.adapters.snapshot import earlier
 from tocsin_cloud.adapters.snapshot import load as load_snapshot
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
@@ -913,8 +915,17 @@ def test_a_ticket_gets_its_evidence_and_gets_it_again_when_the_alarm_has_returne
         async with rig(tmp_path) as r, r.working():
             history = await DuckdbHistory.open(tmp_path / "history")
             settings = AlarmSettings(evidence_interval_s=0.05)
+            registry = CollectorRegistry()
+            waiting = WatchMetrics(registry).tickets_without_evidence
             parts = EvidenceParts(
-                r.client, r.database, await held(r.database, "evidence"), history, r.plant, SystemClock(), settings
+                r.client,
+                r.database,
+                await held(r.database, "evidence"),
+                history,
+                r.plant,
+                SystemClock(),
+                settings,
+                waiting,
             )
             keeping = asyncio.create_task(keep_evidence(parts))
 
@@ -926,9 +937,13 @@ def test_a_ticket_gets_its_evidence_and_gets_it_again_when_the_alarm_has_returne
                 frame = Frame.of([history.key("P1")], [SystemClock().now_ns()], [value], [192])
                 await history.commit(frame, {})
 
+            async def waits(tickets: float) -> bool:
+                return registry.get_sample_value("tocsin_tickets_without_evidence") == tickets
+
             try:
                 await r.gateway.send({0: 60.0})
                 await eventually_async(lambda: _is(r, "unacknowledged"))
+                await eventually_async(lambda: waits(1))
                 await store(60.0)
                 first = await eventually_async(evidence)
                 assert first is not None
@@ -943,6 +958,7 @@ def test_a_ticket_gets_its_evidence_and_gets_it_again_when_the_alarm_has_returne
                     return found is not None and bool(found["complete"])
 
                 await eventually_async(complete)
+                await eventually_async(lambda: waits(0))
             finally:
                 keeping.cancel()
                 with suppress(asyncio.CancelledError):
@@ -983,7 +999,8 @@ def test_a_history_too_slow_for_many_trends_at_once_is_asked_for_fewer(
                     session.add(sql.Occurrence(**OCCURRENCE | {"id": f"o{n}", "alarm": f"P1/{n}"}, raised_ns=5))
             lease = await held(r.database, "evidence")
             settings = AlarmSettings(evidence_interval_s=0.01)
-            parts = EvidenceParts(r.client, r.database, lease, history, r.plant, SystemClock(), settings)
+            waiting = WatchMetrics(CollectorRegistry()).tickets_without_evidence
+            parts = EvidenceParts(r.client, r.database, lease, history, r.plant, SystemClock(), settings, waiting)
             event.listen(Engine, "after_cursor_execute", note)
             stack.callback(event.remove, Engine, "after_cursor_execute", note)
             keeping = asyncio.create_task(keep_evidence(parts))

@@ -84,6 +84,9 @@ class WatchMetrics:
             "How long the oldest command has waited for its gateway's answer; 0 when none does.",
         )
         self.tickets_overdue = gauge("tickets_overdue", "Tickets that are not accepted and past their deadline.")
+        self.tickets_without_evidence = gauge(
+            "tickets_without_evidence", "Open tickets that wait for the trend around their alarm, or for the end of it."
+        )
         self.quarantine_kept = gauge("quarantine_kept", "Refused payloads that are kept for people to look at.")
 
     def _of_the_machine(self) -> None:

@@ -117,12 +117,14 @@ def build_api(ports: ApiPorts) -> FastAPI:
     accounts = Accounts(ports.database, ports.clock)
     what = "Readers of events for whom too much waited, or some may be missing: each was told to read all anew."
     resets = Counter("tocsin_event_resets", what, registry=ports.metrics)
+    what = "Refusals beyond 60 in a minute: of these the audit log's next entry tells only how many there were."
+    unwritten = Counter("tocsin_audit_refusals_unwritten", what, registry=ports.metrics)
     api = Api(
         ports=ports,
         accounts=accounts,
         users=Users(ports.database, ports.clock, accounts),
         brake=Brake(ports.clock),
-        recorder=Recorder(ports.database, ports.clock),
+        recorder=Recorder(ports.database, ports.clock, unwritten.inc),
         hub=Hub(ports.plant, resets.inc),
         points=Points(ports.plant),
         growth=Growth(),

@@ -1,5 +1,6 @@
 """Writes what is asked over HTTP into the audit log; what strangers can cause is bounded, and counted beyond."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -15,10 +16,11 @@ MINUTE_S: Final = 60.0
 class Recorder:
     """The audit log as the interface writes it, each entry in a transaction of its own."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """Write into the log of `database`."""
+    def __init__(self, database: Database, clock: Clock, left_out: Callable[[], None]) -> None:
+        """Write into the log of `database`; `left_out` is called for each refusal of which it has no entry."""
         self._database = database
         self._clock = clock
+        self._left_out = left_out
         self._began = clock.monotonic()
         self._written = 0
         self._unwritten = 0
@@ -39,6 +41,7 @@ class Recorder:
             self._began, self._written = now, 0
         if self._written >= REFUSALS_A_MINUTE:
             self._unwritten += 1
+            self._left_out()
             return
         self._written += 1
         if self._unwritten:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from prometheus_client import Gauge
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import aliased
 
@@ -51,6 +52,7 @@ class EvidenceParts:
     plant: Plant
     clock: Clock
     settings: AlarmSettings
+    waiting: Gauge
 
 
 class Portion:
@@ -77,10 +79,12 @@ async def keep_evidence(parts: EvidenceParts) -> None:
     while True:
         try:
             tickets = await wanting(parts.database)
+            parts.waiting.set(len(tickets))
             while tickets:
                 begun = parts.clock.monotonic()
                 now, tickets = tickets[: portion.tickets], tickets[portion.tickets :]
                 await _keep(parts, now, places)
+                parts.waiting.set(len(tickets))
                 portion.went()
                 # In a flood the history has more to do than to be asked for pictures.
                 await asyncio.sleep(REST * (parts.clock.monotonic() - begun))

@@ -166,6 +166,7 @@ async def test_guesses_cannot_fill_the_disk(bench: Bench) -> None:
         for _ in range(REFUSALS_A_MINUTE + 7):
             assert (await client.get("/audit")).status_code == 403
         assert len(await entries(bench)) == REFUSALS_A_MINUTE
+        assert bench.ports.metrics.get_sample_value("tocsin_audit_refusals_unwritten_total") == 7
         bench.clock.move(60)
         assert (await client.get("/audit")).status_code == 403
     last = (await entries(bench))[-1]
