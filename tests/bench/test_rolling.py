@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.postgres import Postgres
+from tests.support.wait import eventually_async
 from tocsin_cli.bench import app
-from tocsin_cli.bench.faults_cloud_bed import Sql
+from tocsin_cli.bench.faults_cloud_bed import Sql, Tables
+from tocsin_cli.bench.faults_cloud_takeover import Roles, Waits
 from tocsin_cli.bench.pipeline_plant import Course
 from tocsin_cli.bench.rolling import leases_taken, measure
 from tocsin_cli.bench.takeover import counted
+from tocsin_cloud.adapters.sql.engine import Database, migrate
 from tocsin_core.clock import SystemClock
 
 
@@ -30,6 +34,27 @@ def test_each_process_restarted_in_turn_leaves_no_gap(tmp_path: Path) -> None:
     # Who asks one that has just ended goes to the other.
     assert min(found["requests"], found["requests_refused"], found["streams_ended"]) > 0
     assert found["worst_s"].keys() > {"alarm_committed", "request_answered"}
+
+
+def test_tables_that_nobody_has_made_yet_are_waited_for(postgres_server: Postgres) -> None:
+    """PostgreSQL answers at once, and the processes take a while until they have made them."""
+    url, asked = postgres_server.make("empty"), list[str]()
+
+    async def story() -> None:
+        tables, clock = Tables(Database.as_it_is(url)), SystemClock()
+
+        async def there() -> bool:
+            asked.append("leases")
+            return await tables.leases() == {}
+
+        waits = Waits(Roles(tables, (), clock), there, clock)
+        waiting = asyncio.create_task(waits.until(there, 60.0, "the tables"))
+        await eventually_async(lambda: len(asked) > 1 or waiting.done())
+        await asyncio.to_thread(migrate, url)
+        await waiting
+        await tables.database.close()
+
+    asyncio.run(story())
 
 
 def test_a_lease_is_handed_over_or_runs_out(tmp_path: Path) -> None:

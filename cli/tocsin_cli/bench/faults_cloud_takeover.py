@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from tocsin_cli.bench.faults_cloud_bed import Row, Tables
 from tocsin_cli.bench.faults_cloud_gateway import Gateway
@@ -105,7 +105,8 @@ class Waits:
         """
         deadline = self.clock.monotonic() + most_s
         while True:
-            with suppress(OperationalError):
+            # The latter where PostgreSQL answers before a process has made the tables.
+            with suppress(OperationalError, ProgrammingError):
                 if await condition():
                     return
             if self.clock.monotonic() > deadline:
