@@ -508,6 +508,21 @@ def test_what_nobody_saw_at_either_end_asks_for_no_answer_where_both_judge(misse
     assert told[-1].phase_to is Phase.NORMAL
 
 
+@pytest.mark.parametrize("shown", [False, True])
+def test_what_the_gateway_hid_all_the_while_is_answered_here_where_this_end_decides_again(shown: bool) -> None:  # noqa: FBT001
+    """Not what it has shown in between, though it is hidden once more."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=0.0, longest_s=600.0)
+    pair = Pair.of(plant_of([[replace(HIGH.points[0].definitions[0], suppressed_by=by)], []]))
+    course = [(1, 1, 0.0), (0, 2, 60.0), *([(1, 3, 1.0), (0, 4, 60.0), (1, 5, 0.0), (0, 6, 60.0)] if shown else [])]
+    for point, second, value in course:
+        pair.read(Frame.of([point], [START_NS + second * SECOND], [value], [GOOD]))
+        pair.heal()
+    pair.hand_over([0], elsewhere=False)
+    pair.at_the_cloud(at(7, 40.0), [])
+    assert [t.event for t in pair.at_cloud][-1] is (Event.RETURN if shown else Event.ACKNOWLEDGE)
+    assert pair.cloud.phase[0] == (Phase.RETURNED_UNACKNOWLEDGED if shown else Phase.NORMAL)
+
+
 def test_entries_that_are_missing_are_made_up_for_by_the_next() -> None:
     """The alarm goes through the standard's diagram to where it is, each occurrence once."""
     pair = Pair.of(HIGH)

@@ -207,6 +207,24 @@ def test_what_was_seen_before_it_was_hidden_by_design_waits_for_its_answer(rows:
         assert Event.ACKNOWLEDGE not in {each.event for each in transitions}
 
 
+def test_what_was_hidden_by_design_is_so_after_a_step_of_the_clock_and_asks_where_it_no_longer_is() -> None:
+    """Set back it asks for no answer still; by a plant file that suppresses it no more people are told, and asked."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=5.0, longest_s=60.0)
+    low = replace(definition("P0", AlarmKind.L, 10.0), suppressed_by=by)
+    rules, shown = (compile_rules(plant_of([[each], []])) for each in (low, replace(low, suppressed_by=None)))
+    state, _, _ = play(rules, (1, 0, 0.0), (0, 1, 5.0))
+    held = snapshot(state, rules)
+    for other, back_s, events in (
+        (rules, 3600, [Event.RETURN, Event.ACKNOWLEDGE]),
+        (shown, 0, [Event.RETURN]),
+    ):
+        state = restore(held, other)
+        if back_s:
+            state = set_back(state, other, START_NS - back_s * SECOND)
+        _, result = step(state, other, frame((0, 3 - back_s, 50.0)), [], state.now_ns)
+        assert [each.event for each in result.transitions] == events
+
+
 @pytest.mark.parametrize("back_s", [10, 3600])
 @pytest.mark.parametrize("stamped_right", [False, True])
 def test_a_clock_set_back_leaves_how_readings_are_taken(back_s: int, *, stamped_right: bool) -> None:

@@ -328,6 +328,9 @@ def test_what_is_suppressed_by_design_counts_when_it_is_told() -> None:
     found = occurrences(played(rules, frame_of([*rows, (0, 7.0, 4.0)])))
     seconds = [tuple(at and (at - START_NS) // SECOND for at in (each.raised_ns, each.returned_ns)) for each in found]
     assert (seconds, [each.value for each in found]) == ([(5, 6), (7, None)], [7.0, 4.0])
+    # What says that it is hidden stands behind it; and it is over when it is hidden no longer.
+    over = [(0, 0.0, 5.0), (1, 0.0, 0.0), (0, 2.0, 50.0), (1, 3.0, 1.0), (0, 4.0, 50.0)]
+    assert not occurrences(played(rules, frame_of(over)))
 
 
 def test_each_trip_of_a_recording_tells_its_first() -> None:

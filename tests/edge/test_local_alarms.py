@@ -650,3 +650,30 @@ def test_what_is_read_with_the_word_that_it_is_no_gas_raises_nothing_over_a_kill
                 run.read([gas, word, 5.0])
                 run.keep(run.take())
             assert run.journal() == []
+
+
+@pytest.mark.parametrize("snapshot", [True, False])
+@pytest.mark.parametrize("seen", [True, False])
+def test_what_nobody_saw_asks_for_no_answer_over_a_kill_either(
+    settings: EdgeSettings,
+    seen: bool,  # noqa: FBT001
+    snapshot: bool,  # noqa: FBT001
+) -> None:
+    """Raised while it was suppressed by design; what was raised and then suppressed, in one step, does ask for one."""
+    clock = Hands()
+    with living(settings, clock) as run:
+        run.read([0.0, 5.0, 5.0])
+        run.keep(run.take())
+        for first in (0.0, 13.0) if seen else (13.0,):
+            clock.ms += 1000
+            run.read([first, 20.0, 5.0])
+        run.keep(run.take())
+    if not snapshot:
+        (settings.spool.parent / FILE).unlink()
+    with living(settings, clock) as run:
+        clock.ms += 1000
+        run.read([13.0, 5.0, 5.0])
+        run.keep(run.take())
+        found = [entry.event for entry in run.journal() if entry.alarm == "P2/H"]
+    before = [Event.RAISE, Event.SUPPRESS] if seen else [Event.SUPPRESS, Event.RAISE]
+    assert found == [*before, Event.RETURN, *(() if seen else (Event.ACKNOWLEDGE,))]
