@@ -662,6 +662,42 @@ async def test_what_is_still_on_its_way_is_not_sent_beside_that(
     assert len(office.post.sent) == 1
 
 
+async def test_no_more_than_a_handful_are_on_their_way_by_one_service(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they came to be due one after the other."""
+    monkeypatch.setattr(notify, "SLOW_S", 0.01)
+    answers = asyncio.Event()
+    office.post.meanwhile = answers.wait
+    raised = [occurrence(number, source=f"place {number}") for number in range(AT_ONCE)]
+    calls = [message(each, of, channel=f"json://sms.example/{each}") for each, of in enumerate(raised)]
+    await office.put(*raised, *calls[:3])
+    assert await office.notifier.send_due() == 3
+    await office.put(*calls[3:], *(message(20 + each, of, to_person="li") for each, of in enumerate(raised)))
+    await office.put(*(message(10 + each, of, channel="json://sms.example/li") for each, of in enumerate(raised)))
+    for _ in range(4):
+        await office.notifier.send_due()
+    assert Counter(letter.channel.startswith("json://sms") for letter in office.notifier._under_way.values()) == {  # noqa: SLF001 -- nothing else tells
+        True: AT_ONCE,
+        False: AT_ONCE,
+    }
+    answers.set()
+    await office.notifier.send_due()
+
+
+async def test_what_was_answered_on_its_way_is_no_calling_that_goes_on(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing follows from it: who waits in its place by now is called anew."""
+    monkeypatch.setattr(notify, "POLL_S", 0.01)
+    waits, on_its_way = occurrence(1), occurrence(2, phase="acknowledged")
+    going = message(2, on_its_way, state="sending", due_ns=START_NS + 10**12, answered=True)
+    await office.put(waits, on_its_way, going)
+    working = asyncio.create_task(office.notifier.run())
+    await eventually_async(lambda: [letter.to for letter in office.post.sent] == ["wang"])
+    working.cancel()
+
+
 async def test_a_calling_that_a_changed_plant_file_left_behind_goes_on(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
