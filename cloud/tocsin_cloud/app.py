@@ -476,9 +476,8 @@ async def _take_charge(crew: _Crew, lease: Lease, alarms: AlarmsWorker, allowed_
     issued, sign = IssuedFile.open(settings.data), signing_key(settings.data)
     slices = Slices(client, plant, crew.live, issued, sign, crew.metrics, clock)
     orders = OrderParts(client, crew.database, crew.live, crew.metrics, clock, crew.ordered, lease)
-    evidence = EvidenceParts(
-        client, crew.database, lease, crew.history, plant, clock, settings.alarms, crew.watch.tickets_without_evidence
-    )
+    waiting = crew.watch.tickets_without_evidence
+    evidence = EvidenceParts(client, crew.database, lease, crew.history, plant, clock, settings.alarms, waiting)
     certificates = CertificateParts(Enrolment(settings.authority_folder), crew.live, crew.watch, clock)
     look = LookParts(client, crew.database, allowed_ns, crew.live, crew.watch, clock, settings.data)
     async with asyncio.TaskGroup() as tasks:

@@ -917,16 +917,8 @@ def test_a_ticket_gets_its_evidence_and_gets_it_again_when_the_alarm_has_returne
             settings = AlarmSettings(evidence_interval_s=0.05)
             registry = CollectorRegistry()
             waiting = WatchMetrics(registry).tickets_without_evidence
-            parts = EvidenceParts(
-                r.client,
-                r.database,
-                await held(r.database, "evidence"),
-                history,
-                r.plant,
-                SystemClock(),
-                settings,
-                waiting,
-            )
+            lease = await held(r.database, "evidence")
+            parts = EvidenceParts(r.client, r.database, lease, history, r.plant, SystemClock(), settings, waiting)
             keeping = asyncio.create_task(keep_evidence(parts))
 
             async def evidence() -> dict[str, Any] | None:
