@@ -35,13 +35,16 @@ from tocsin_core.sparkplug import Message as Said
 MS: Final = 1_000_000
 STRICT, LAX = 50, 80
 HIGH: Final = "P1/H"
+ANOTHER: Final = "gw-2"
 LOW: Final = ", L: {setpoint: 5, deadband: 1, on_delay_s: 0, off_delay_s: 0, priority: high}, bad: false"
 
 
 @cache
-def plant(limit: int, low: str = LOW) -> Plant:
-    """The small plant with this high limit, and a low one (not if it is empty)."""
+def plant(limit: int, low: str = LOW, gateway: str = GATEWAY) -> Plant:
+    """The small plant with this high limit, and a low one (not if it is empty), its points read by this gateway."""
     text = PLANT.replace("setpoint: 50, deadband: 5,", f"setpoint: {limit}, deadband: 5, on_delay_s: 0,")
+    if gateway != GATEWAY:
+        text = text.replace(f"  - id: {GATEWAY}\n", f"  - id: {GATEWAY}\n    devices: []\n  - id: {gateway}\n", 1)
     with TemporaryDirectory() as folder:
         (Path(folder) / "plant.yaml").write_text(
             text.replace(", bad: false", low or ", bad: false", 1), encoding="utf-8"
@@ -52,9 +55,9 @@ def plant(limit: int, low: str = LOW) -> Plant:
 class Worker:
     """The cloud side's worker, and all that came of what it heard."""
 
-    def __init__(self, limit: int = STRICT, snapshot: Path = Path(), low: str = LOW) -> None:
+    def __init__(self, limit: int = STRICT, snapshot: Path = Path(), low: str = LOW, gateway: str = GATEWAY) -> None:
         """Know these limits, and have heard nothing."""
-        known = plant(limit, low)
+        known = plant(limit, low, gateway)
         self.ears, self.rules = Ears(of=known, snapshot=snapshot), compile_rules(known)
         self.steps: list[tuple[str, Event, int, int, str]] = []
         self.beside: list[Beside] = []
@@ -94,7 +97,7 @@ class Worker:
         state = {name: np.asarray(getattr(self.state, name)).tolist() for name in names}
         return self.steps, self.beside, self.aside, self.orders, state
 
-    def restarted(self, folder: Path, limit: int = STRICT) -> "Worker":
+    def restarted(self, folder: Path, limit: int = STRICT, gateway: str = GATEWAY) -> "Worker":
         """One that goes on from its snapshot, with this limit; what came of the stream so far is the same."""
 
         async def kept() -> "Worker":
@@ -102,7 +105,7 @@ class Worker:
             worker._keep_snapshot()  # noqa: SLF001 -- what `_work` does now and then
             assert worker._saving is not None  # noqa: SLF001 -- the same
             await worker._saving  # noqa: SLF001 -- the same
-            other = Worker(limit, folder / "snapshot")
+            other = Worker(limit, folder / "snapshot", gateway=gateway)
             await other.ears.alarms._load(worker._read)  # noqa: SLF001 -- how `run` begins
             return other
 
@@ -117,6 +120,7 @@ class Box:
 
     worker: Worker
     limit: int = LAX
+    gateway: str = GATEWAY
     cut: bool = False
     now_ns: int = NOW_NS
     value: float = 10.0
@@ -130,8 +134,8 @@ class Box:
 
     def __post_init__(self) -> None:
         """Be born."""
-        self.session = EdgeSession(SITE, GATEWAY, [EdgeDevice(DEVICE, (EdgeMetric("P1"), EdgeMetric("P2")))])
-        self.part = alone(plant(self.limit), GATEWAY)
+        self.session = EdgeSession(SITE, self.gateway, [EdgeDevice(DEVICE, (EdgeMetric("P1"), EdgeMetric("P2")))])
+        self.part = alone(plant(self.limit, LOW, self.gateway), self.gateway)
         self.rules = compile_rules(self.part)
         self.state = engine.initial(self.rules, self.now_ns)
         self.say(self.session.will(1, self.now_ns // MS))
@@ -150,7 +154,7 @@ class Box:
     def have(self, limit: int) -> None:
         """Go on under a plant file with this limit, as it does with a version from above, and be born anew."""
         kept = engine.snapshot(self.state, self.rules)
-        self.limit, self.part = limit, alone(plant(limit), GATEWAY)
+        self.limit, self.part = limit, alone(plant(limit, LOW, self.gateway), self.gateway)
         self.rules = compile_rules(self.part)
         self.state = engine.restore(kept, self.rules)
         self.be_born()
@@ -201,7 +205,7 @@ class Box:
 
     def be_born(self, most: int = 100) -> None:
         """Its birth, that of its device with the last reading, and the journal."""
-        prints = packed(fingerprints(self.part, GATEWAY).values())
+        prints = packed(fingerprints(self.part, self.gateway).values())
         numbers = JournalNumbers(len(self.entries), self.committed + 1, prints)
         self.say(self.session.nbirth(0, 1, self.now_ns // MS, journal=numbers))
         self.say(
@@ -509,6 +513,27 @@ def test_an_alarm_that_goes_to_the_cloud_side_and_back_keeps_its_occurrence(tmp_
     box.read(10.0)
     assert (box.phase, box.worker.phase(), box.worker.raised()) == (Phase.NORMAL, Phase.NORMAL, [1])
     assert alike(box)
+
+
+def test_a_point_that_moves_to_another_gateway_is_not_that_ones_before_it_has_it(tmp_path: Path) -> None:
+    """The file of the cloud side is changed first. The alarm is the same there, acknowledged and shelved as it was."""
+    box = Box(Worker(LAX, tmp_path / "snapshot"), LAX)
+    box.read(90.0)
+    box.ask(Verb.ACKNOWLEDGE)
+    box.ask(Verb.SHELVE, 600)
+    # Started anew on what it then keeps itself, too.
+    for _ in range(2):
+        box.worker = box.worker.restarted(tmp_path, LAX, ANOTHER)
+        assert box.worker.state.elsewhere[box.worker.rules.index[HIGH]] == engine.HERE
+    other = Box(box.worker, LAX, ANOTHER, now_ns=box.now_ns, value=90.0, stream=box.stream)
+    other.worker = other.worker.restarted(tmp_path, LAX, ANOTHER)
+    assert other.worker.state.elsewhere[other.worker.rules.index[HIGH]] != engine.HERE
+    other.read(90.0)
+    assert (other.phase, other.worker.phase(), other.worker.raised()) == (*[Phase.ACKNOWLEDGED] * 2, [1])
+    until_ns = [int(state.shelved_until_ns[rules.index[HIGH]]) for state, rules in
+                ((other.state, other.rules), (other.worker.state, other.worker.rules))]  # fmt: skip
+    assert until_ns[0] == until_ns[1] > other.now_ns
+    assert alike(other)
 
 
 def test_what_was_put_aside_of_an_alarm_that_this_end_has_later_stands_here_then(tmp_path: Path) -> None:

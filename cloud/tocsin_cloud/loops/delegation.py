@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from tocsin_core.engine import ELSEWHERE, HERE, Aspect, Command, Decider, Input,
 from tocsin_core.engine.state import NEVER, OURS_UNTIL_TOLD, PATIENCE_NS
 from tocsin_core.journal import Entry, Naming, Order
 from tocsin_core.lifecycle import ACTIVE, TURNS, UNANSWERED, Event, Phase, Verb, after
-from tocsin_core.owned import among, unpacked
+from tocsin_core.owned import PRINT, among, unpacked
 from tocsin_core.rules import NS
 from tocsin_core.sparkplug.host import Fed, JournalPart
 
@@ -60,7 +61,8 @@ class Beside(NamedTuple):
 class Kept:
     """What a snapshot keeps: how far each journal is taken in, gateways that decide, and `Theirs` of each alarm.
 
-    `alike` are the fingerprints that are the same at both ends; earlier versions knew of none.
+    `alike` are the fingerprints that are the same at both ends, each by which gateway; earlier versions did not tell by
+    which, or knew of none.
     """
 
     journals: dict[str, int]
@@ -103,6 +105,10 @@ class Delegation:
     def __init__(self, site: str, judged: Judged) -> None:
         """Know which definitions each gateway of ours may decide, and by what."""
         self._rules, self._own, self._owner, self._prints = judged.rules, judged.own, judged.owner, judged.prints
+        # A point may move to another gateway, whose plant file has it later.
+        self._by_gateway = self._prints.copy()
+        for gateway, numbers in self._own.items():
+            self._by_gateway[list(numbers)] ^= unpacked(blake2b(gateway.encode(), digest_size=PRINT).digest())
         self._site = site
         self._disagreed: dict[str, int] = {}
         # Gateways that decide, and the alarms whose fingerprints are the same there: bool[D].
@@ -125,10 +131,10 @@ class Delegation:
         theirs: dict[str, dict[str, list[int]]] = {}
         for gateway, known in (*self._theirs.items(), *self._unknown.items()):
             theirs.setdefault(gateway, {}).update((alarm, [*each]) for alarm, each in known.items())
-        return Kept(dict(self.positions), sorted(self._deciding), self._prints[self._alike].tobytes(), theirs)
+        return Kept(dict(self.positions), sorted(self._deciding), self._by_gateway[self._alike].tobytes(), theirs)
 
     def restore(self, kept: Kept, state: State) -> None:
-        """Go on from a snapshot; what no gateway decides any more, because the plant has changed, this end does."""
+        """Go on from a snapshot; what its gateway does not decide, because the plant has changed, this end does."""
         self.adopt(kept.journals)
         self._deciding.update(kept.deciding)
         for gateway, known in kept.theirs.items():
@@ -136,7 +142,8 @@ class Delegation:
                 place = self._unknown if self._number(gateway, alarm) is None else self._theirs
                 place.setdefault(gateway, {})[alarm] = Theirs.of(each)
         self._alike[list(self._owner)] = True
-        self._alike &= (state.elsewhere != HERE) & among(self._prints, unpacked(kept.alike))
+        alike = unpacked(kept.alike)
+        self._alike &= (state.elsewhere != HERE) & (among(self._by_gateway, alike) | among(self._prints, alike))
         state.elsewhere[~self._alike] = HERE
 
     def heard(self, fed: Fed, state: State, now_ns: int) -> Words | None:
