@@ -156,7 +156,8 @@ def test_nft_accepts_the_firewall(tmp_path: Path) -> None:
 def test_the_firewall_lets_nobody_in_and_nothing_through() -> None:
     """All three ways are shut by default; from outside only administrators may log in, nobody gets the figures.
 
-    Whoever has MQTT sensors that publish to the box itself lets them in, and nobody else.
+    Whoever has MQTT sensors that publish to the box itself lets them in, and nobody else. A DHCP server on IPv6 answers
+    from its own address what was asked of all servers, which no connection stands for.
     """
     text = "\n".join(lines("nftables.conf"))
     assert re.findall(r"hook (\w+) priority filter; policy (\w+);", text) == [
@@ -166,6 +167,7 @@ def test_the_firewall_lets_nobody_in_and_nothing_through() -> None:
     ]
     inward = text[text.index("chain input") : text.index("chain forward")]
     assert [line.strip() for line in inward.splitlines() if "dport" in line] == [
+        "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept",
         "ip saddr $administrators tcp dport 22 ct state new limit rate 6/minute accept",
         "#ip saddr $instruments tcp dport $sensors_port accept",
     ]
