@@ -139,6 +139,23 @@ def test_nobody_there_is_told_at_once_and_not_hammered() -> None:
     told(story())
 
 
+def test_a_connection_that_is_made_anew_for_a_doubt_was_never_unreachable() -> None:
+    """Nobody on it has come back with it; a converter that cannot be reached takes all of its units with it."""
+
+    async def story() -> None:
+        async with TcpUnits({}) as server:
+            line = line_to(server.port)
+            for unit in (1, 2, 3):
+                await line.ask(unit, TWO, 0.05)
+            assert (line.up, line.unreachable) == (False, False)
+            line.close()
+        await line.ask(1, TWO, 0.5)
+        assert (line.up, line.unreachable) == (False, True)
+        line.close()
+
+    told(story())
+
+
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
 def test_a_connection_that_was_forgotten_while_it_was_idle_costs_one_question(framing: Literal["tcp", "rtu"]) -> None:
     """A firewall on the way says nothing of it. One that is used all the time is doubted after three."""
