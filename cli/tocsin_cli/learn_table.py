@@ -35,7 +35,8 @@ class Table:
     period_s: float | None
 
 
-def _number(text: str) -> float:
+def number_of(text: str) -> float:
+    """What a cell says, NaN where it is no number."""
     try:
         return float(text)
     except ValueError:
@@ -72,7 +73,7 @@ def read_table(path: Path) -> Table:
         raise typer.BadParameter(f"{path}:{wrong or 1}: {'not as many values as names' if wrong else 'no rows'}")
     timed = header[0].strip().lower() in TIME_NAMES or all(_is_time(row[0]) for row in rows)
     skip = int(timed)
-    values = np.array([[_number(text) for text in row[skip:]] for row in rows])
+    values = np.array([[number_of(text) for text in row[skip:]] for row in rows])
     try:
         return Table(tuple(header[skip:]), values, _period(row[0] for row in rows) if timed else None)
     except ValueError as error:

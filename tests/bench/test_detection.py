@@ -1,6 +1,7 @@
 """`tocsin bench detection` and `tocsin learn`: what they read, what they print, and the figures on recorded data."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,46 @@ def test_the_contribution_names_the_known_root(fault: int, root: set[str]) -> No
     assert TEP_POINTS[int(np.argmax(found.contributions[onset]))] in root
     ten_rows = found.contributions[onset : onset + 10].mean(axis=0)
     assert TEP_POINTS[int(np.argmax(ten_rows))] in root
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda text: text.splitlines()[0] + "\n", id="no rows"),
+        pytest.param(lambda text: "\n".join(text.splitlines()[:151]), id="too few rows to learn from"),
+        pytest.param(lambda text: text.replace("2020-03-09", "yesterday"), id="no times"),
+    ],
+)
+def test_a_recording_that_nothing_can_be_made_of_is_told_and_left_out(data: Path, damage: Callable[[str], str]) -> None:
+    """The others are measured all the same: one bad file among a hundred is no reason to have no figures."""
+    alone = run("detection", "--data", str(data), "--json")
+    (data / "skab" / "valve1" / "1.csv").write_text(damage((data / "skab" / "valve1" / "0.csv").read_text()))
+    (data / "skab" / "valve1" / "._0.csv").write_bytes(b"\x00\x05\x16\xff")
+    (data / "tep" / "d02.dat").write_text("")
+    done = run("detection", "--data", str(data), "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1]) == json.loads(alone.stdout.splitlines()[-1])
+    left_out = [line.split(": ")[1] for line in done.stderr.splitlines() if line.startswith("left out: ")]
+    assert [Path(each).name for each in left_out] == ["._0.csv", "1.csv", "d02.dat"]
+
+
+def test_missing_values_and_columns_of_text_are_measured(data: Path) -> None:
+    """As the model takes them: a value that is missing, and a point that says nothing."""
+    path = data / "skab" / "valve1" / "0.csv"
+    header, first, second, *rows = path.read_text().splitlines()
+    moment, _, *others = second.split(";")
+    holed = [f"{header};note", f"{first};x", ";".join([moment, "", *others, "x"]), *(f"{row};x" for row in rows)]
+    path.write_text("\r\n".join([*holed, rows[-1]]), encoding="utf-8")
+    done = run("detection", "--data", str(data), "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1])["skab"]["f1"] > 0.8
+
+
+def test_only_faults_that_cannot_be_read_are_a_usage_error(data: Path) -> None:
+    """There is nothing to measure then."""
+    (data / "tep" / "d01.dat").write_text("")
+    done = run("detection", "--data", str(data), "--json")
+    assert (done.exit_code, "no fault" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("gone", ["tep/d00.dat", "tep/d01.dat"])

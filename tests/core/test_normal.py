@@ -254,6 +254,22 @@ def test_a_point_that_never_moves_is_left_out() -> None:
     assert (found.contributions[:, 3] == 0.0).all()
 
 
+@pytest.mark.parametrize("block", range(5))
+def test_a_point_that_moves_in_one_fifth_alone_is_left_out(block: int) -> None:
+    """A valve that was opened once: without that fifth it has no scale, and no learning came to an end."""
+    rows = running(11, ROWS)
+    rows[:, 3] = 20.0
+    rows[120 * block + 40 : 120 * block + 60, 3] = 21.0
+    assert learn(rows, NAMES, 1.0).left_out == (NAMES[3],)
+
+
+def test_a_number_that_is_no_measurement_is_left_out_of_learning() -> None:
+    """What a register misread may hold: its square is beyond all numbers."""
+    rows = running(11, ROWS)
+    rows[17, 2] = 1e200
+    assert learn(rows, NAMES, 1.0).rows == 599
+
+
 def test_rows_with_a_bad_value_are_left_out_of_learning() -> None:
     """Learning from rows with gaps is learning from the whole ones."""
     rows = running(25, ROWS)

@@ -1,11 +1,11 @@
 """`tocsin bench detection`: how early and how rarely wrongly plants are warned, on recorded data and simulated ones."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import numpy as np
 import typer
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tocsin_cli.bench.lead import HOURS, SEED, measure_plants
+from tocsin_cli.learn_table import number_of
 from tocsin_core.normal import NormalModelError, judge, learn, start
 from tocsin_core.readings import F64, Bool
 from tocsin_core.scoring import Changes, FaultScores, Seconds, change_scores, fault_scores, median_delay, row_scores
@@ -30,6 +31,9 @@ TEP_PERIOD_S: Final = 180.0
 TEP_TEST_FIRST: Final = 160
 TEP_FOLDS: Final = 5
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:
@@ -43,14 +47,19 @@ class Recording:
 
 
 def _skab(path: Path) -> Recording | None:
-    """A labelled recording; None for one without labels, which is normal running."""
+    """A labelled recording; None for one without labels, which is normal running.
+
+    A cell that is no number is a missing value, a row that is cut off is none.
+    """
     with path.open(encoding="utf-8") as lines:
         header = lines.readline().strip().split(";")
         if any(label not in header for label in SKAB_LABELS):
             return None
-        fields = [line.rstrip("\n").split(";") for line in lines if line.strip()]
+        fields = [row for line in lines if len(row := line.rstrip("\n").split(";")) == len(header)]
+    if not fields:
+        raise ValueError("no rows")
     time = np.array([row[0] for row in fields], dtype="datetime64[s]").astype(np.int64)
-    table = np.array([row[1:] for row in fields], dtype=np.float64)
+    table = np.array([[number_of(text) for text in row[1:]] for row in fields])
     columns = header[1:]
     points = [i for i, name in enumerate(columns) if name not in SKAB_LABELS]
     anomaly, changepoint = (table[:, columns.index(label)] > 0.0 for label in SKAB_LABELS)
@@ -59,10 +68,12 @@ def _skab(path: Path) -> Recording | None:
 
 def _tep(path: Path) -> F64:
     """A TEP recording [n, 52]; d00.dat is stored with its points as rows."""
-    table = np.loadtxt(path, dtype=np.float64)
+    with path.open(encoding="utf-8") as lines:
+        rows = [line for line in lines if line.strip()]
+    table = np.loadtxt(rows, dtype=np.float64, ndmin=2) if rows else np.zeros((0, 0))
     turned: F64 = table if table.shape[1] == len(TEP_POINTS) else table.T
     if turned.shape[1] != len(TEP_POINTS):
-        raise typer.BadParameter(f"{path} has the shape {table.shape}, not {len(TEP_POINTS)} points")
+        raise ValueError(f"the shape {table.shape}, not {len(TEP_POINTS)} points")
     return turned
 
 
@@ -72,14 +83,17 @@ def _alarm(learned: F64, names: Sequence[str], period_s: float, judged: F64) -> 
     return judgement.alarm, judgement.change
 
 
-def skab_scores(recordings: Iterable[Recording]) -> dict[str, float | int]:
-    """SKAB's own scores; every recording is learned from its first 400 rows and judged whole."""
-    rows: list[tuple[Bool, Bool]] = []
-    changes: list[Changes] = []
-    for recording in recordings:
-        alarm, change = _alarm(recording.values[:SKAB_LEARNED], recording.names, SKAB_PERIOD_S, recording.values)
-        rows.append((recording.anomaly, alarm))
-        changes.append(Changes(recording.time, recording.changepoint, change))
+def _judged(path: Path) -> tuple[tuple[Bool, Bool], Changes] | None:
+    """A labelled recording, learned from its first 400 rows and judged whole; None for one without labels."""
+    recording = _skab(path)
+    if recording is None:
+        return None
+    alarm, change = _alarm(recording.values[:SKAB_LEARNED], recording.names, SKAB_PERIOD_S, recording.values)
+    return (recording.anomaly, alarm), Changes(recording.time, recording.changepoint, change)
+
+
+def skab_scores(rows: Sequence[tuple[Bool, Bool]], changes: Sequence[Changes]) -> dict[str, float | int]:
+    """SKAB's own scores of all recordings."""
     scores, told = row_scores(rows), change_scores(changes)
     return {
         "f1": round(scores.f1, 4),
@@ -144,12 +158,28 @@ def _tep_files(folder: Path) -> tuple[str, dict[int, Path]]:
     raise typer.BadParameter(f"no d01.dat to d21.dat in {folder}")
 
 
+def _each(
+    files: Iterable[tuple[K, Path]], total: int, title: str, read: Callable[[Path], V | None], console: Console
+) -> list[tuple[K, V]]:
+    """What `read` makes of each file; one that nothing can be made of is told, and left out of the figures."""
+    found = []
+    for key, path in track(files, title, total=total, console=console, transient=True):
+        try:
+            made = read(path)
+        except ValueError as error:
+            console.print(f"left out: {path}: {error}", soft_wrap=True, highlight=False)
+            continue
+        if made is not None:
+            found.append((key, made))
+    return found
+
+
 def _measure_skab(folder: Path, console: Console) -> dict[str, float | int]:
     files = sorted(folder.rglob("*.csv"))
-    recordings = [recording for path in files if (recording := _skab(path)) is not None]
-    if not recordings:
+    judged = _each(((path, path) for path in files), len(files), "SKAB", _judged, console)
+    if not judged:
         raise typer.BadParameter(f"no labelled recording in {folder}")
-    return skab_scores(track(recordings, "SKAB", console=console, transient=True))
+    return skab_scores([rows for _, (rows, _) in judged], [changes for _, (_, changes) in judged])
 
 
 def _measure_tep(folder: Path, console: Console) -> tuple[str, dict[str, object]]:
@@ -157,9 +187,15 @@ def _measure_tep(folder: Path, console: Console) -> tuple[str, dict[str, object]
     if not normal.is_file():
         raise typer.BadParameter(f"no d00.dat in {folder}")
     tep_set, files = _tep_files(folder)
-    quiet = [_tep(path) for path in (folder / "d00_te.dat",) if tep_set == "test" and path.is_file()]
-    faults = ((n, _tep(path)) for n, path in track(files.items(), "TEP", console=console, transient=True))
-    return tep_set, tep_scores(_tep(normal), faults, quiet, TEP_TEST_FIRST if tep_set == "test" else 0)
+    quiet = [path for path in (folder / "d00_te.dat",) if tep_set == "test" and path.is_file()]
+    undisturbed = [rows for _, rows in _each(enumerate(quiet), len(quiet), "TEP", _tep, console)]
+    faults = _each(files.items(), len(files), "TEP", _tep, console)
+    if all(fault in TEP_HIDDEN for fault, _ in faults):
+        raise typer.BadParameter(f"no fault in {folder} can be read")
+    first_row = TEP_TEST_FIRST if tep_set == "test" else 0
+    return tep_set, tep_scores(
+        _tep(normal), track(faults, "TEP", console=console, transient=True), undisturbed, first_row
+    )
 
 
 def _measure_recorded(

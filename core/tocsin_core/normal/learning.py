@@ -1,7 +1,7 @@
 """Learning a unit from its recorded normal running; the limits come from rows that were held out."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Final
@@ -22,6 +22,8 @@ STILL: Final = 1e-9
 # Rows before a held-out block over which the smoothed statistics find their level, in time constants.
 WARM_UP: Final = 6.0
 FLOOR: Final = 1e-9
+# Larger numbers are no measurement, and their squares could overflow.
+LARGEST: Final = 1e100
 SECONDS_A_WEEK: Final = 604_800.0
 UPPER_BOUND: Final = 0.05
 
@@ -115,14 +117,18 @@ def _logs(basis: Basis, settings: Settings, limits: Limits, rows: F64) -> F64:
     return logs
 
 
+def _folds(rows: F64, settings: Settings) -> Iterator[tuple[int, int, F64]]:
+    """Where each block begins and ends, and the rows of all others."""
+    for begin, end in pairwise(np.linspace(0, len(rows), settings.folds + 1).astype(int).tolist()):
+        yield begin, end, np.concatenate([rows[:begin], rows[end:]])
+
+
 def _held_out(rows: F64, settings: Settings, wandering: Bool, progress: Progress) -> list[F64]:
     """The logarithms of the statistics over each block, judged by what the other blocks teach."""
-    edges = np.linspace(0, len(rows), settings.folds + 1).astype(int)
     windows = 2 * settings.change_window
     warm = max(math.ceil(WARM_UP / settings.unit_smoothing), windows)
     held = []
-    for fold, (begin, end) in enumerate(pairwise(edges)):
-        others = np.concatenate([rows[:begin], rows[end:]])
+    for fold, (begin, end, others) in enumerate(_folds(rows, settings)):
         basis = _basis(others, settings, len(rows), wandering)
         limits = _means(basis, settings, others)
         first = max(0, begin - warm)
@@ -132,15 +138,19 @@ def _held_out(rows: F64, settings: Settings, wandering: Bool, progress: Progress
 
 
 def _usable(data: F64, names: Sequence[str], settings: Settings) -> tuple[F64, Bool]:
-    """The whole rows of the points that moved, and which points those are; raises NormalModelError."""
+    """The whole rows of the points that moved, and which points those are; raises NormalModelError.
+
+    What moved in one block alone, as a valve that was opened once, has no scale in the others to judge that block by.
+    """
     if data.ndim != 2 or data.shape[1] != len(names):  # noqa: PLR2004 a table of rows
         raise NormalModelError(f"the recording has the shape {data.shape}, there are {len(names)} names")
     if len(set(names)) != len(names):
         raise NormalModelError("a point is named twice")
-    rows = np.asarray(data[np.isfinite(data).all(axis=1)], dtype=np.float64)
+    rows = np.asarray(data[(np.abs(data) < LARGEST).all(axis=1)], dtype=np.float64)
     if len(rows) < LEAST_ROWS:
         raise NormalModelError(f"{len(rows)} of {len(data)} rows are whole: at least {LEAST_ROWS}")
-    used: Bool = rows.std(axis=0) > STILL * np.abs(rows.mean(axis=0))
+    moved = [others.std(axis=0) > STILL * np.abs(others.mean(axis=0)) for _, _, others in _folds(rows, settings)]
+    used: Bool = np.all(moved, axis=0)
     points = int(used.sum())
     least = max(LEAST_ROWS, LEAST_ROWS_PER_POINT * points, settings.folds * 4 * settings.change_window // 2)
     if points < UNIT:
