@@ -383,7 +383,7 @@ class Oracle:
         if event == "raise" and not hidden:
             first = [f"first out of {group.name}" for group in self.groups if group.is_first(name, alarm.onset_ns)]
             reason = "; ".join([reason, *first] if reason else first)
-        stood, alarm.stood = alarm.stood, alarm.state != "A" and not alarm.unseen
+        stood, alarm.stood = alarm.stood, alarm.state != "A" and not alarm.unseen and not alarm.out_of_service
         if stood and not alarm.stood:
             for group in self.groups:
                 if name in group.members and not any(self.alarms[each].stood for each in group.members):
@@ -578,8 +578,10 @@ class Oracle:
         for name, alarm in self.alarms.items():
             definition = self.definitions[name]
             again_ns = alarm.acknowledged_ns + round(definition.realarm_s * SECOND)
-            if definition.realarm_s and alarm.state == "C" and self.now_ns >= again_ns:
-                self._tell(name, "realarm", again_ns, self.places[definition.point].value, reason="still active")
+            hidden = alarm.shelved_until_ns != 0 or alarm.out_of_service or alarm.suppressed
+            if definition.realarm_s and alarm.state == "C" and self.now_ns >= again_ns and not hidden:
+                at_ns = self.now_ns if again_ns <= self.now_ns - elapsed_ns else again_ns
+                self._tell(name, "realarm", at_ns, self.places[definition.point].value, reason="still active")
         if elapsed_ns > 5 * SECOND:
             for place in self.places.values():
                 place.seen_ns += elapsed_ns - 5 * SECOND

@@ -382,6 +382,21 @@ def test_an_acknowledged_alarm_that_returned_does_not_alarm_again() -> None:
     assert story.tick(132).told[-1] == ("realarm", 132)
 
 
+@pytest.mark.parametrize("returns", [False, True])
+def test_an_alarm_that_is_hidden_alarms_again_only_when_it_comes_out(*, returns: bool) -> None:
+    """If it is active then, and at that time: what nobody is shown asks nobody for an answer."""
+    story = Story.of(replace(H, realarm_s=60.0)).read(1, 11).ask(Verb.ACKNOWLEDGE, 2)
+    story.ask(Verb.SHELVE, 3, reason="repair", until=200).tick(62).tick(100)
+    if returns:
+        story.read(101, 5)
+    assert story.phase == ("normal" if returns else "acknowledged")
+    story.tick(199).tick(201)
+    assert [*story.told[-1]] == (["unshelve", 200] if returns else ["realarm", 201])
+    story = Story.of(replace(H, realarm_s=60.0)).read(1, 11).ask(Verb.ACKNOWLEDGE, 2)
+    story.ask(Verb.OUT_OF_SERVICE, 3, reason="repair").tick(100).ask(Verb.IN_SERVICE, 101)
+    assert [event for event, _ in story.told[2:]] == ["out-of-service", "in-service", "realarm"]
+
+
 def test_a_re_alarm_that_is_new_in_the_rules_leaves_old_acknowledgements_alone() -> None:
     """Nobody knows when they were given; the next one counts."""
     story = Story.of(H).read(1, 11).ask(Verb.ACKNOWLEDGE, 2)

@@ -12,8 +12,20 @@ from tocsin_core import normal
 from tocsin_core.detectors import structure
 from tocsin_core.detectors.change import Calibration
 from tocsin_core.detectors.columns import Columns
-from tocsin_core.engine import State, Transition, initial, kept, labelled, laid, restore, set_back, snapshot, step
-from tocsin_core.lifecycle import Event, Phase
+from tocsin_core.engine import (
+    Command,
+    State,
+    Transition,
+    initial,
+    kept,
+    labelled,
+    laid,
+    restore,
+    set_back,
+    snapshot,
+    step,
+)
+from tocsin_core.lifecycle import Event, Phase, Verb
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
 from tocsin_core.plant.computed import Balance, Compute, Grade, Median, Normal, Spread, Vote
 from tocsin_core.plant.definition import Suppressor
@@ -469,6 +481,49 @@ def test_the_first_of_a_group_is_marked_until_all_are_back() -> None:
     assert [each.reason for each in result.transitions] == ["first out of K-101", ""]
     state, result = step(state, rules, frame((2, 4, 60.0)), [], START_NS)
     assert [each.reason for each in result.transitions] == ["first out of K-101"]
+
+
+def test_an_alarm_suppressed_by_design_does_not_alarm_again() -> None:
+    """The pump of an acknowledged low flow stands: nobody is asked again until it runs, and the flow is low still."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=0.0, longest_s=1000.0)
+    low = replace(definition("P0", AlarmKind.L, 10.0), suppressed_by=by, realarm_s=60.0)
+    rules = compile_rules(plant_of([[low], []]))
+    state, log, _ = play(rules, (1, 0, 1.0), (0, 1, 5.0))
+    now_ns = START_NS + 2 * SECOND
+    state, result = step(state, rules, Frame.empty(), [Command(Verb.ACKNOWLEDGE, 0, now_ns, "li")], now_ns)
+    log += result.transitions
+    for second, row in ((3, (1, 3, 0.0)), (100, (0, 4, 5.0)), (101, (1, 101, 1.0)), (102, (0, 102, 5.0)), (103, None)):
+        rows = Frame.empty() if row is None else frame(row)
+        state, result = step(state, rules, rows, [], START_NS + second * SECOND)
+        log += result.transitions
+    assert [(each.event, (each.time_ns - START_NS) // SECOND) for each in log] == [
+        (Event.RAISE, 1),
+        (Event.ACKNOWLEDGE, 2),
+        (Event.SUPPRESS, 4),
+        (Event.UNSUPPRESS, 102),
+        (Event.REALARM, 102),
+    ]
+
+
+def test_what_is_out_of_service_holds_no_first_out() -> None:
+    """A gauge that stands in alarm for weeks until it is repaired keeps no trip from telling its first."""
+    plant = plant_of([[definition(f"P{i}", AlarmKind.H, 50.0)] for i in range(3)])
+    rules = compile_rules(replace(plant, first_out={"K-101": ("P0/H", "P1/H", "P2/H")}))
+    state, told = initial(rules, START_NS), list[str]()
+
+    def ask(verb: Verb, number: int, second: float) -> Command:
+        return Command(verb, number, START_NS + round(second * SECOND), "li", "repair")
+
+    for rows, asked in (
+        ([(0, 1, 60.0)], [ask(Verb.OUT_OF_SERVICE, 0, 2)]),
+        ([(1, 3, 60.0), (2, 4, 60.0), (1, 5, 0.0), (2, 6, 0.0)], [ask(Verb.ACKNOWLEDGE, n, 7) for n in (1, 2)]),
+        ([(2, 8, 60.0), (1, 9, 60.0)], [ask(Verb.IN_SERVICE, 0, 10)]),
+        ([(1, 11, 0.0), (2, 12, 0.0)], [ask(Verb.ACKNOWLEDGE, n, 13) for n in (1, 2)]),
+        ([(1, 14, 60.0)], []),
+    ):
+        state, result = step(state, rules, frame(*rows), asked, START_NS)
+        told += [each.reason for each in result.transitions if each.event is Event.RAISE]
+    assert told == ["first out of K-101", "first out of K-101", "", "first out of K-101", "", ""]
 
 
 @pytest.mark.parametrize("kind", [AlarmKind.CUSUM, AlarmKind.EWMA])

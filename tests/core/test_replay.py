@@ -346,6 +346,14 @@ def test_each_trip_of_a_recording_tells_its_first() -> None:
     assert [each.definition for each in found] == [0, 1, 0, 1, 0, 1, 1, 0]
 
 
+def test_two_trips_within_seconds_tell_each_its_first() -> None:
+    """The second trip came before anybody could answer the first; in a recording its return is the answer."""
+    plant = plant_of([[definition(f"P{number}", AlarmKind.H, 10.0)] for number in range(2)])
+    rules = compile_rules(replace(plant, first_out={"K-101": ("P0/H", "P1/H")}))
+    rows = [(0, 0.0, 20.0), (0, 1.0, 1.0), (1, 2.0, 20.0), (1, 3.0, 1.0), (0, 4.0, 20.0)]
+    assert [each.reason for each in occurrences(played(rules, frame_of(rows)))] == ["first out of K-101"] * 3
+
+
 def test_occurrences_are_paired_with_their_returns() -> None:
     """Each raising with the return of the same alarm; one that stands to the end has none."""
     rules = compile_rules(

@@ -29,7 +29,7 @@ def advance_clock(state: State, rules: Rules, elapsed_ns: int) -> list[Transitio
     if state.now_ns >= state.shelf_due_ns:
         transitions += end_timed_shelves(state, rules)
     if state.now_ns >= state.realarm_due_ns:
-        transitions += _realarm(state, rules)
+        transitions += _realarm(state, rules, elapsed_ns)
     if state.now_ns >= state.stale_due_ns:
         state.stale_due_ns = FAR
         for start in range(0, len(rules.stale), PORTION):
@@ -45,15 +45,23 @@ def _forgive(state: State, pause_ns: int) -> None:
             table.time_ns[table.time_ns != NEVER] += pause_ns
 
 
-def _realarm(state: State, rules: Rules) -> list[Transition]:
-    """Alarms acknowledged long ago and active still wait for an acknowledgement again."""
-    standing = (state.phase[rules.realarm] == Phase.ACKNOWLEDGED) & (state.acknowledged_ns > 0)
+def _realarm(state: State, rules: Rules, elapsed_ns: int) -> list[Transition]:
+    """Alarms acknowledged long ago and active still wait for an acknowledgement again.
+
+    What is hidden asks nobody: it does when it comes out, if it is active then.
+    """
+    number = rules.realarm
+    standing = (state.phase[number] == Phase.ACKNOWLEDGED) & (state.acknowledged_ns > 0)
+    hidden = state.suppressed[number] | state.out_of_service[number] | (state.shelved_until_ns[number] > 0)
     due_ns = np.where(standing, state.acknowledged_ns + rules.realarm_ns, FAR)
-    over = due_ns <= state.now_ns
+    over = (due_ns <= state.now_ns) & ~hidden
     state.realarm_due_ns = int(due_ns[~over].min(initial=FAR))
+    # What was due before the last tick had been hidden since: it comes now.
+    late = due_ns <= state.now_ns - elapsed_ns
+    at_ns = np.where(late, state.now_ns, due_ns)[over]
     return [
-        move(state, each, Event.REALARM, at_ns, float(state.value[rules.point[each]]), reason="still active")
-        for each, at_ns in zip(rules.realarm[over].tolist(), due_ns[over].tolist(), strict=True)
+        move(state, each, Event.REALARM, at, float(state.value[rules.point[each]]), reason="still active")
+        for each, at in zip(number[over].tolist(), at_ns.tolist(), strict=True)
     ]
 
 

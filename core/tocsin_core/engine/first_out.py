@@ -14,16 +14,23 @@ _FIRST: Final = "first out of"
 
 
 class Hidden(NamedTuple):
-    """Which members of groups are suppressed by design, and which of them have been so since they were raised."""
+    """Which members of groups are suppressed by design, were so from their raising on, or are out of service."""
 
     suppressed: set[int]
     unseen: set[int]
+    out: set[int]
+
+    def has(self, number: int) -> bool:
+        """Whether what it reads counts as normal."""
+        return number in self.unseen or number in self.out
 
 
 def hidden_members(state: State, groups: FirstOutGroups) -> Hidden:
     """Those that are hidden now."""
-    number = groups.suppressible
-    return Hidden(set(number[state.suppressed[number]].tolist()), set(number[state.unseen[number]].tolist()))
+    number, every = groups.suppressible, groups.every
+    suppressed, unseen = state.suppressed[number], state.unseen[number]
+    out = every[state.out_of_service[every]]
+    return Hidden(set(number[suppressed].tolist()), set(number[unseen].tolist()), set(out.tolist()))
 
 
 def mark_first_out(
@@ -33,8 +40,9 @@ def mark_first_out(
 
     First is the earliest onset in event time, of two at once the one that stands first in the plant: an alarm told
     later, but raised earlier, takes the place. A raising that is suppressed does not count; and what has been
-    suppressed by design since it was raised counts as back to normal: a spare pump's low flow may be so for weeks, and
-    would keep each trip from telling its first. `hidden` (consumed) is what was so before the step.
+    suppressed by design since it was raised, or is out of service, counts as back to normal: a spare pump's low flow
+    may be so for weeks, and would keep each trip from telling its first. `hidden` (consumed) is what was so before the
+    step.
     """
     table = cast("FirstOut", state.tables[FIRST_OUT])
     concerned = [each for each in transitions if each.definition in groups.places]
@@ -61,13 +69,14 @@ def mark_first_out(
 
 
 def _standing(state: State, members: I64) -> int:
-    return int(((state.phase[members] != Phase.NORMAL) & ~state.unseen[members]).sum())
+    away = state.unseen[members] | state.out_of_service[members]
+    return int(((state.phase[members] != Phase.NORMAL) & ~away).sum())
 
 
 def _more(each: Transition, hidden: Hidden) -> int:
     """How many alarms more than before are not back to normal; `hidden` is brought to after it."""
     number = each.definition
-    before = each.phase_from is not Phase.NORMAL and number not in hidden.unseen
+    before = each.phase_from is not Phase.NORMAL and not hidden.has(number)
     match each.event:
         case Event.RAISE if number in hidden.suppressed:
             hidden.unseen.add(number)
@@ -77,11 +86,15 @@ def _more(each: Transition, hidden: Hidden) -> int:
         case Event.UNSUPPRESS:
             hidden.suppressed.discard(number)
             hidden.unseen.discard(number)
+        case Event.OUT_OF_SERVICE:
+            hidden.out.add(number)
+        case Event.IN_SERVICE:
+            hidden.out.discard(number)
         case Event.ACKNOWLEDGE if each.phase_to not in ACTIVE:
             hidden.unseen.discard(number)
         case _:
             pass
-    return int(each.phase_to is not Phase.NORMAL and number not in hidden.unseen) - int(before)
+    return int(each.phase_to is not Phase.NORMAL and not hidden.has(number)) - int(before)
 
 
 def _is_first(table: FirstOut, group: int, member: int, onset_ns: int) -> bool:

@@ -91,7 +91,8 @@ def play(rules: Rules, frame: Frame) -> Iterator[Played]:
     """Play `frame` (ascending in time) through `engine.step`, portion by portion.
 
     The clock is the data's: it ticks each second while some point is silent for nearly as long as its stale alarm
-    waits, or as it counts in a computed point, and each five seconds otherwise, for then a tick changes nothing.
+    waits, or as it counts in a computed point, and where there are first-out groups, so that what has returned is
+    answered before the next trip; each five seconds otherwise, for then a tick changes nothing.
     Readings from one tick to the next go into the engine in one step under the stamp of the first, as those that
     arrive live do.
     """
@@ -134,7 +135,8 @@ def _answers(transitions: Iterable[Transition]) -> list[Command]:
 def _ticks(rules: Rules, frame: Frame) -> I64:
     """The whole seconds at which the clock ticks, ascending; the first is not after the first reading."""
     begin, end = frame.time_ns[[0, -1]] // TICK_NS * TICK_NS
-    rest = np.maximum(np.unique(frame.time_ns // REST_NS) * REST_NS, begin)
+    often = REST_NS if rules.special.first_out is None else TICK_NS
+    rest = np.maximum(np.unique(frame.time_ns // often) * often, begin)
     return np.unique(np.concatenate([rest, *_silences(rules, frame), [end]]))
 
 

@@ -37,13 +37,14 @@ class FirstOut(Columns):
 class FirstOutGroups:
     """`names[g]` is the id of group g, `members[g]` its definitions, ascending.
 
-    `places[d]` are the groups of definition d, with its place among the members of each. `suppressible` i64 are the
-    members that can be suppressed by design.
+    `places[d]` are the groups of definition d, with its place among the members of each. `every` i64 are all members,
+    `suppressible` i64 those that can be suppressed by design.
     """
 
     names: tuple[str, ...]
     members: tuple[I64, ...]
     places: dict[int, tuple[tuple[int, int], ...]]
+    every: I64
     suppressible: I64
     table: Table
 
@@ -62,4 +63,5 @@ def compile_first_out(plant: Plant, definitions: Sequence[Numbered]) -> FirstOut
     keys = tuple(f"{name}:{','.join(alarms)}" for name, alarms in zip(plant.first_out, named, strict=True))
     suppressible = [each for each, _, definition in definitions if each in places and definition.suppressed_by]
     table = Table(keys, partial(FirstOut.empty, len(members)))
-    return FirstOutGroups(tuple(plant.first_out), members, places, np.asarray(suppressible, np.int64), table)
+    every, may_hide = (np.asarray(each, np.int64) for each in (sorted(places), suppressible))
+    return FirstOutGroups(tuple(plant.first_out), members, places, every, may_hide, table)
