@@ -16,6 +16,7 @@ from pathlib import Path
 import aiomqtt
 import numpy as np
 
+from tocsin_cli.set_clock import PROGRAM
 from tocsin_core.clock import SystemClock
 from tocsin_core.journal import Entry, decode
 from tocsin_core.readings import GOOD
@@ -336,10 +337,12 @@ def plain(columns: Columns, start: int = 0) -> bytes:
 class Gateway:
     """A real `tocsin edge` process."""
 
-    def __init__(self, folder: Path, data: Path, *more: str) -> None:
-        """Start nothing yet; `more` are further arguments of the verb."""
+    def __init__(self, folder: Path, data: Path, *more: str, clock: Path | None = None) -> None:
+        """Start nothing yet; `more` are further arguments of the verb; `clock` is the file of a clock that is set."""
         self._command = [sys.executable, "-c", "from tocsin_cli.main import main; main()"]
         self._command += ["edge", str(folder), "--gateway", "gw", "--data", str(data), *more]
+        if clock is not None:
+            self._command = [*PROGRAM, str(folder), "gw", str(data), str(clock), "60"]
         self.spool = data / "gateways" / "gw" / "spool.sqlite"
         self.log = data / "edge.log"
         self._process: subprocess.Popen[bytes] | None = None
