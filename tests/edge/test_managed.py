@@ -312,7 +312,7 @@ def reads_on(cloud: Above, metric: str) -> Callable[[], bool]:
 
 
 def test_a_version_under_which_less_works_is_rolled_back_by_the_gateway_itself(tmp_path: Path, broker: Broker) -> None:
-    """A wrong port, another broker where nobody is: each goes back, is told, and is not tried again."""
+    """A wrong port, also under another id, a broker where nobody is: each goes back, is told, and not tried again."""
 
     async def story() -> None:
         one, two, three = Slave({1: 1.0}), Slave({1: 2.0}), Slave({1: 3.0})
@@ -332,9 +332,11 @@ def test_a_version_under_which_less_works_is_rolled_back_by_the_gateway_itself(t
                 own = cloud.standing
                 assert own is not None
                 nobody = free_port()
+                others = {name: devices[name] for name in ("B", "C")}
                 for version, reason, changed, elsewhere in (
                     (5, "A: A bad", devices | {"A": modbus_device("A", nobody, 1, PERIOD_MS)}, ""),
                     (6, "no connection to 127.0.0.1", devices, f"    uplink: {{host: 127.0.0.1, port: {nobody}}}"),
+                    (7, "D: A bad", {**others, "D": modbus_device("A", nobody, 1, PERIOD_MS)}, ""),
                 ):
                     data = cloud.slice_of(changed)
                     if elsewhere:
@@ -353,7 +355,7 @@ def test_a_version_under_which_less_works_is_rolled_back_by_the_gateway_itself(t
                     await eventually_async(has_news(cloud, told))
                     assert cloud.answered(version, Outcome.ROLLED_BACK)
                     await eventually_async(reads_on(cloud, "A"))
-                assert gateway.status()["slice"]["counts"] == {"rolled back": 2}
+                assert gateway.status()["slice"]["counts"] == {"rolled back": 3}
                 assert cloud.host.of("A")[-1][2] == 0xC0
             finally:
                 gateway.end(signal.SIGTERM)

@@ -51,21 +51,23 @@ class Before:
         self._obedient = {
             chore.name for chore in report.alarms.in_force if not chore.reason and chore.job.period_ns <= enough_ns
         }
-        before = {device.id: device for device in report.settings.devices}
+        # A point is what it was under another device as well.
+        sound = {name: time for device in report.settings.devices for name, time in self._times(device).items()}
         self._sound = [
-            _Sound(device, self._times(before[device.id]))
+            _Sound(device, {each.name: sound[each.name] for each in device.sparkplug.metrics if each.name in sound})
             for device in after.devices
-            if device.id in before and device.period_ns <= enough_ns
+            if device.period_ns <= enough_ns
         ]
 
     def changed(self) -> None:
         """Note that from now on everything works under the settings `after`."""
         self._changed_ms = now_ms = self._report.now_ms()
         for sound in self._sound:
-            # A sensor's own clock may be behind.
-            known = {} if isinstance(sound.device.input, ModbusDevice) else self._times(sound.device)
+            # A sensor's own clock may be behind; what is bad now has been read anew once it no longer is.
+            polled = isinstance(sound.device.input, ModbusDevice)
+            known = {} if polled else self._times(sound.device)
             for name in sound.read_after_ms:
-                sound.read_after_ms[name] = known.get(name, now_ms)
+                sound.read_after_ms[name] = known.get(name, now_ms if polled else 0)
 
     def missing(self) -> tuple[str, ...]:
         """What does not work of what did, one line each."""
