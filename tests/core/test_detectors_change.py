@@ -100,6 +100,13 @@ def test_a_shift_of_one_sigma_is_found_in_ten_samples() -> None:
     assert found.mean(axis=1).tolist() == pytest.approx([9.9, 10.3], rel=0.05)
 
 
+def test_limits_that_were_widened_state_no_rate_that_the_record_cannot_bear_out() -> None:
+    """Where it has refuted the theory, none in two weeks says that they are rarer than that."""
+    record = np.random.default_rng(7).standard_t(3, size=20_160)
+    told = calibrate(record, 60.0, 0.01)
+    assert min(told.cusum_per_week, told.ewma_per_week) >= 0.5
+
+
 def test_a_record_with_wild_readings_widens_the_limits() -> None:
     """Where the record has more alarms than normal noise explains, the thresholds rise until it has not."""
     record = autoregressive(0.0, 20_000, seed=3)[:, 0]

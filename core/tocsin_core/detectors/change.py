@@ -52,7 +52,8 @@ class Calibration:
     `mean` and `sigma` in the point's unit; one sample every `step_s` seconds, whose autocorrelation is `rho` from one
     to the next and `left` after prewhitening. CUSUM: reference value `k`, threshold `h`; EWMA: `weight` of a new
     sample, `width` of the limits; both in standard deviations. `cusum_per_week`, `ewma_per_week`: false alarms of one
-    point, by theory or as counted in the record, whichever is more.
+    point, by theory or as counted in the record, whichever is more, and at least one in the record where that
+    refutes the theory.
     """
 
     mean: float
@@ -206,8 +207,10 @@ def _widened(
 ) -> tuple[float, float]:
     """The threshold at which the record's alarms are no more than two standard deviations above what is stated.
 
-    And the false alarms a sample there: by theory, or as counted, whichever is more.
+    And the false alarms a sample there: by theory, or as counted, whichever is more. Where the record has refuted the
+    theory, so that the threshold is widened, none in the record says no more than that they are rarer than one in it.
     """
+    least = 0
     while True:
         over, rest = size > threshold, size <= return_share * threshold
         told = over[over | rest]
@@ -215,8 +218,9 @@ def _widened(
         rate = 1.0 / run_length(threshold)
         expected = rate * len(size)
         if alarms <= expected + 2.0 * sqrt(expected):
-            return threshold, max(rate, alarms / len(size))
+            return threshold, max(rate, max(alarms, least) / len(size))
         threshold += WIDENING
+        least = 1
 
 
 @dataclass(slots=True)
