@@ -13,6 +13,7 @@ from tocsin_core.owned import idle_outputs
 from tocsin_core.plant import Plant, PlantError, PlantPoint, load_plant
 from tocsin_core.plant.capitals import told_apart_by_capitals
 from tocsin_core.plant.computed import Normal, Vote, points_of
+from tocsin_core.plant.laxer import laxer_than_standard
 from tocsin_core.plant.units import of_another_register, of_another_unit
 
 
@@ -85,6 +86,8 @@ def _warnings(plant: Plant) -> Iterator[str]:
     for point, unit, known, alarms in of_another_unit(plant):
         limits = ", ".join(alarms)
         yield f"point {point} is in {unit!r}, and its kind's set points ({limits}) are in {known}: give it its own"
+    for each, at, clause in laxer_than_standard(plant):
+        yield f"{each.id} at {each.setpoint:g} is laxer than the standard's {at:g} ({clause.en})"
 
 
 def _shown(value: object) -> str:

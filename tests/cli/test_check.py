@@ -107,6 +107,27 @@ def test_a_point_in_another_unit_than_its_register_is_warned_of(tmp_path: Path, 
     assert [line for line in lines if line.startswith("warning: ")] == ([about] if warns else [])
 
 
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ("kind: combustible-gas, alarms: {H: {setpoint: 30}}", "T-1/H at 30 is laxer than the standard's 25"),
+        ("kind: combustible-gas, alarms: {H: {setpoint: 20}}", None),
+        ("kind: oxygen, alarms: {L: {setpoint: 18}}", "T-1/L at 18 is laxer than the standard's 19.5"),
+        ("kind: mine-methane, place: intake, alarms: {HH: {setpoint: 1.5}}", "T-1/HH at 1.5 is laxer"),
+        ("kind: toxic-gas, cas: 7664-41-7, unit: mg/m3, alarms: {stel: {setpoint: 40}}", "T-1/stel at 40 is laxer"),
+        ("kind: toxic-gas, cas: 7783-06-4", None),
+        ("kind: temperature, alarms: {H: {setpoint: 140}}", None),
+    ],
+)
+def test_a_set_point_laxer_than_the_standard_is_warned_of(tmp_path: Path, point: str, told: str | None) -> None:
+    """With the clause, and never refused: a plant may have its reasons."""
+    text = GOOD.replace("kind: temperature, alarms: {H: {setpoint: 40}}", point)
+    done = tocsin("check", plant(tmp_path, text))
+    warned = [line for line in done.stdout.splitlines() if "is laxer than" in line]
+    assert (done.returncode, len(warned)) == (0, int(told is not None)), done.stdout
+    assert told is None or f"warning: {told}" in warned[0]
+
+
 def test_an_address_that_nothing_can_be_sent_to_is_warned_of(tmp_path: Path) -> None:
     """A slip in it would be seen when somebody was to be called; the address itself may hold a password."""
     people = 'people: [{id: li, name: 李娜, channels: ["mailtoo://u:secret@example.com", "json://localhost", "outbox://li"]}]\n'

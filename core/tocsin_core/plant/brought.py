@@ -181,7 +181,7 @@ def widened(setting: AlarmSetting, least_s: float) -> AlarmSetting:
     return setting.model_copy(update={"window_s": max(setting.window_s or 0.0, least_s)})
 
 
-_CLAUSE: Final = {AlarmKind.STEL: CLAUSE_STEL, AlarmKind.TWA: CLAUSE_TWA, AlarmKind.PEAKS: CLAUSE_PEAKS}
+EXPOSURE_CLAUSES: Final = {AlarmKind.STEL: CLAUSE_STEL, AlarmKind.TWA: CLAUSE_TWA, AlarmKind.PEAKS: CLAUSE_PEAKS}
 
 
 def exposure_limit(point: Point, kind: AlarmKind, unit: str) -> float | None:
@@ -208,7 +208,7 @@ def exposure(point: Point, kind: AlarmKind, given: AlarmSetting | None, about: A
     own = given is not None and given.setpoint is not None
     at = given.setpoint if given is not None and own else exposure_limit(point, kind, about.unit)
     deadband = 0.0 if kind is AlarmKind.PEAKS else EXPOSURE_DEADBAND * abs(at or 0.0)
-    return merged(given, _plain(at, deadband=deadband)), None if own or at is None else _CLAUSE[kind]
+    return merged(given, _plain(at, deadband=deadband)), None if own or at is None else EXPOSURE_CLAUSES[kind]
 
 
 def last_digit(decimals: int) -> float:
