@@ -895,6 +895,8 @@ def test_an_alarm_that_left_the_plant_is_closed(tmp_path: Path) -> None:
             async with r.working():
                 await r.gateway.send({0: 60.0})
                 await eventually_async(lambda: _is(r, "unacknowledged"))
+                assert (await r.command("out-of-service")).accepted
+                assert await r.all(sql.AlarmState)
             text = (tmp_path / "plant" / "plant.yaml").read_text(encoding="utf-8")
             changed = tmp_path / "changed"
             changed.mkdir()
@@ -904,6 +906,8 @@ def test_an_alarm_that_left_the_plant_is_closed(tmp_path: Path) -> None:
             async with r.working():
                 assert await r.phase() == "normal"
                 assert (await r.all(sql.Transition))[-1].reason == "no longer watched"
+                # Else it would be hidden when it is put back, and the engine's state lost.
+                assert not await r.all(sql.AlarmState)
 
     asyncio.run(story())
 

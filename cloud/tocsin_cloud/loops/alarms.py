@@ -44,6 +44,7 @@ from tocsin_cloud.loops.journal import (
     Step,
     answered_at,
     close_orphans,
+    forget_hidden,
     journal_positions,
     progress_of,
     standing,
@@ -475,6 +476,7 @@ class AlarmsWorker:
         if state is None:
             return
         async with self._parts.lease.write() as session:
+            await forget_hidden(session, self._rules.index)
             stands = await standing(session)
         # Of a mass that takes seconds, and the lease must not stand still for so long.
         steps, over = await asyncio.to_thread(self._compare, state, stands)

@@ -1,12 +1,12 @@
 """What the alarms worker commits in one transaction: transitions, tickets, messages, answers and its position."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tocsin_cloud.adapters.sql import models as sql
@@ -297,6 +297,14 @@ async def close_orphans(session: AsyncSession, orphans: set[str], now_ns: int) -
         steps.append(transition_row(over, row.id, row.alarm, phases, Position(0, now_ns), now_ns))
         _close(row, now_ns)
     await put(session, sql.Transition, steps)
+
+
+async def forget_hidden(session: AsyncSession, known: Container[str]) -> None:
+    """Forget what hid alarms that have left the plant: one that is put back is in service, here as for the engine."""
+    hidden = sql.AlarmState.alarm
+    gone = [alarm for alarm in await session.scalars(select(hidden)) if alarm not in known]
+    for first in range(0, len(gone), CHUNK):
+        await session.execute(delete(sql.AlarmState).where(hidden.in_(gone[first : first + CHUNK])))
 
 
 async def standing(session: AsyncSession) -> dict[str, Standing]:
