@@ -1,9 +1,11 @@
 """The feed on a real nats-server: every message once and in order, whatever happens to the server."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import aiomqtt
@@ -105,6 +107,38 @@ def test_of_a_shared_stream_a_site_reads_what_is_its_own(tmp_path: Path) -> None
             await client.close()
 
     asyncio.run(story())
+
+
+def test_a_connection_that_is_given_up_while_it_is_made_is_left() -> None:
+    """A process that is told to end just then ends with nothing open, and one that begins anew keeps nothing."""
+
+    async def story() -> None:
+        came, left = asyncio.Event(), asyncio.Event()
+
+        async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            came.set()
+            # Until the other side closes.
+            await reader.read()
+            left.set()
+            writer.close()
+
+        async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            making = asyncio.create_task(connect(f"nats://127.0.0.1:{port}", "given up"))
+            await asyncio.wait_for(came.wait(), 30)
+            # The client has its end of it some turns later.
+            for _ in range(10):
+                await asyncio.sleep(0)
+            making.cancel()
+            (ended,) = await asyncio.gather(making, return_exceptions=True)
+            assert isinstance(ended, asyncio.CancelledError)
+            await asyncio.wait_for(left.wait(), 30)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        asyncio.run(story())
+        gc.collect()
+    assert [str(each.message) for each in told if each.category is ResourceWarning] == []
 
 
 def test_mqtt_messages_arrive_under_their_topics_and_in_order(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -50,6 +51,8 @@ CATCH_UP_S: Final = 5.0
 API_TIMEOUT_S: Final = 2.0
 # How often numbers that were left out are compared with what the stream still holds.
 LOOK_S: Final = 5.0
+# For a farewell to a server that may be hung.
+LEAVE_S: Final = 1.0
 # What nats-server answers: no leader at the moment, too few servers for the copies, not a cluster at all.
 UNAVAILABLE: Final = 503
 TOO_FEW_SERVERS: Final = 10005
@@ -130,21 +133,28 @@ async def connect(url: str, name: str, tls: SSLContext | None = None, inbox: str
     client = Client()
     servers = url.split(",")
     SystemRandom().shuffle(servers)
-    await client.connect(
-        servers,
-        # Shuffled once: what a connection is lost to, or left for, is tried last, and never the same one at once.
-        dont_randomize=True,
-        name=name,
-        error_cb=on_error,
-        disconnected_cb=on_disconnected,
-        reconnected_cb=on_reconnected,
-        reconnect_time_wait=1,
-        max_reconnect_attempts=-1,
-        # A server that stands still is left for another one of the cluster after the third unanswered ping.
-        ping_interval=2,
-        tls=tls,
-        inbox_prefix=inbox,
-    )
+    try:
+        await client.connect(
+            servers,
+            # Shuffled once: what a connection is lost to, or left for, is tried last, and never the same one at once.
+            dont_randomize=True,
+            name=name,
+            error_cb=on_error,
+            disconnected_cb=on_disconnected,
+            reconnected_cb=on_reconnected,
+            reconnect_time_wait=1,
+            max_reconnect_attempts=-1,
+            # A server that stands still is left for another one of the cluster after the third unanswered ping.
+            ping_interval=2,
+            tls=tls,
+            inbox_prefix=inbox,
+        )
+    except asyncio.CancelledError:
+        # The library leaves open what it has of a connection that is given up while it is made.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await client.close()
+        raise
     return client
 
 
