@@ -50,8 +50,10 @@ def test_tables_that_nobody_has_made_yet_are_waited_for(postgres_server: Postgre
         waits = Waits(Roles(tables, (), clock), there, clock)
         waiting = asyncio.create_task(waits.until(there, 60.0, "the tables"))
         await eventually_async(lambda: len(asked) > 1 or waiting.done())
+        assert not waiting.done()
         await asyncio.to_thread(migrate, url)
         await waiting
+        assert await tables.leases() == {}
         await tables.database.close()
 
     asyncio.run(story())

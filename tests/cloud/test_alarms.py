@@ -711,6 +711,15 @@ def test_a_snapshot_that_the_disk_does_not_take_is_shared_all_the_same(tmp_path:
     asyncio.run(story())
 
 
+async def _goes_on(r: Rig) -> None:
+    """A worker that has the state of an alarm that was raised: it returns by a reading, and nothing begins anew."""
+    async with r.working():
+        assert r.metrics.registry.get_sample_value("tocsin_engine_rebuilt_timestamp_seconds") == 0
+        await r.gateway.send({0: 1.0})
+        await eventually_async(lambda: _is(r, "returned-unacknowledged"))
+    assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+
+
 def test_a_restored_snapshot_counts_though_a_later_one_is_shared_that_is_ahead(tmp_path: Path) -> None:
     """The broker was not lost, and no longer has what came before the backup: the engine's state is that of the backup.
 
@@ -754,11 +763,7 @@ def test_a_restored_snapshot_counts_though_a_later_one_is_shared_that_is_ahead(t
             # Now the file is ahead.
             await put_back()
             assert await shared.put(content, backup.updated_ns)
-            async with r.working():
-                assert r.metrics.registry.get_sample_value("tocsin_engine_rebuilt_timestamp_seconds") == 0
-                await r.gateway.send({0: 1.0})
-                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
-            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+            await _goes_on(r)
 
     asyncio.run(story())
 
@@ -775,11 +780,7 @@ def test_a_shared_snapshot_that_cannot_be_read_costs_nothing_where_the_own_one_c
             assert await shared.put(b"of another format", now_ms() * 1_000_000)
             (left,) = await r.all(sql.Worker)
             await r.client.jsm().purge_stream(STREAM, seq=left.position + 1)
-            async with r.working():
-                assert r.metrics.registry.get_sample_value("tocsin_engine_rebuilt_timestamp_seconds") == 0
-                await r.gateway.send({0: 1.0})
-                await eventually_async(lambda: _is(r, "returned-unacknowledged"))
-            assert [step.event for step in await r.all(sql.Transition)] == ["raise", "return"]
+            await _goes_on(r)
 
     asyncio.run(story())
 

@@ -694,7 +694,9 @@ async def test_what_was_answered_on_its_way_is_no_calling_that_goes_on(
     going = message(2, on_its_way, state="sending", due_ns=START_NS + 10**12, answered=True)
     await office.put(waits, on_its_way, going)
     working = asyncio.create_task(office.notifier.run())
-    await eventually_async(lambda: [letter.to for letter in office.post.sent] == ["wang"])
+    (sent,) = await eventually_async(lambda: office.post.sent)
+    assert sent.to == "wang"
+    assert sent.id != going.id
     working.cancel()
 
 
