@@ -489,6 +489,40 @@ def test_data_that_no_birth_explains_are_silence() -> None:
     assert not bench.sensor.figures().dead
 
 
+@pytest.mark.parametrize(
+    ("metric", "at_ms", "historical", "heard"),
+    [
+        (0, -600_000, False, False),
+        (0, -4000, False, True),
+        (0, 100, False, True),
+        # Each metric by its own time: one that is slower is not behind the others.
+        (1, -15_000, False, True),
+        (1, -30_000, False, False),
+        # What was kept says that the node is there.
+        (0, -600_000, True, True),
+    ],
+)
+def test_a_node_whose_clock_was_set_back_is_as_good_as_silent(
+    metric: int, at_ms: int, *, historical: bool, heard: bool
+) -> None:
+    """What it says is late for everybody: its last value must not stay good meanwhile."""
+    bench = Network()
+    bench.node.will(0, NOW_MS)
+    bench.hear(bench.node.nbirth(0, 1, NOW_MS))
+    bench.hear(bench.node.dbirth("H2S-7", columns((0, 0, 5.0, GOOD), (1, -20_000, 80.0, GOOD)), 1, NOW_MS))
+    for _ in range(3):
+        bench.sensor.gone("away")
+    bench.clock.ms += 100
+    said = columns((metric, at_ms, 6.0, GOOD))
+    bench.hear(bench.node.ddata("H2S-7", said, 2, bench.clock.ms, historical=historical))
+    assert bench.sensor.figures().dead is not heard
+    assert ("behind what it said before" in bench.sensor.figures().reason) is not heard
+    assert bench.readings[-1][1:] == (at_ms, 6.0, GOOD)
+    bench.hear(bench.node.ddata("H2S-7", columns((0, 200, 7.0, GOOD)), 3, bench.clock.ms, historical=False))
+    assert not bench.sensor.figures().dead
+    assert bench.sensor.figures().reason == ""
+
+
 def test_an_absurd_time_of_a_network_is_its_arrival_and_an_old_birth_no_reading() -> None:
     """Data of 2001 came now; what a birth says of 2001 is not known to be so now."""
     bench = Network()

@@ -10,7 +10,7 @@ from tocsin_core.sensors import DEFAULT_WINDOW, SparkplugSource
 from tocsin_core.sparkplug import Fed, HostSession, Topic, parse_topic, rebirth
 from tocsin_core.sparkplug.payload import NUMERIC
 from tocsin_edge.adapters.sensors import Arrival
-from tocsin_edge.loops.sensor import Row, Sensor
+from tocsin_edge.loops.sensor import BEHIND, Row, Sensor, is_behind
 
 NS_PER_MS: Final = 1_000_000
 # A birth tells of all devices' metrics at once.
@@ -101,17 +101,20 @@ class Networks:
             if undecodable:
                 sensor.complain(trouble)
                 continue
-            rows = self._rows(sensor, fed, now_ms)
+            rows, fresh = self._rows(sensor, fed, now_ms)
             if unexplained and not rows:
                 # A node that gives no birth when it is asked may say so for ever: its points must not stay good.
                 sensor.complain(trouble)
                 continue
-            sensor.hear()
+            live = fed.kind not in BIRTHS and not fed.historical
+            behind = live and bool(rows) and not fresh
+            if not behind:
+                sensor.hear()
             if fed.kind in BIRTHS:
                 self._note_lacking(sensor, fed)
             lacks = [f"no number {field!r} in its birth" for field in self._lacks.get(sensor, ())]
-            live = fed.kind not in BIRTHS and not fed.historical
-            sensor.take_rows(rows, "; ".join(filter(None, (*lacks, trouble))), live=live)
+            wrong = (*lacks, trouble, BEHIND if behind else "")
+            sensor.take_rows(rows, "; ".join(filter(None, wrong)), live=live)
 
     def _note_lacking(self, sensor: Sensor, fed: Fed) -> None:
         """Let the fields be bad that a birth does not name as numbers: it tells all that will ever come."""
@@ -121,12 +124,15 @@ class Networks:
         sensor.counts.update("missing" for _ in self._lacks[sensor])
         sensor.lack([point for point, field in enumerate(sensor.fields) if field not in named])
 
-    def _rows(self, sensor: Sensor, fed: Fed, now_ms: int) -> list[Row]:
-        """The readings of one sensor; a birth brings again what was said before, which does not count twice."""
+    def _rows(self, sensor: Sensor, fed: Fed, now_ms: int) -> tuple[list[Row], bool]:
+        """The readings of one sensor, and whether any is not behind what its metric has said before.
+
+        A birth brings again what was said before, which does not count twice.
+        """
         birth = fed.kind in BIRTHS
         # A stamp of tomorrow, or of 1970, is that of a wrong clock, the gateway's own perhaps: what it bears came now.
         frame = fed.frame if fed.ahead is None else Frame.concat([fed.frame, fed.ahead])
-        rows = []
+        rows, fresh = list[Row](), False
         columns = zip(
             frame.point.tolist(), frame.time_ns.tolist(), frame.value.tolist(), frame.quality.tolist(), strict=True
         )
@@ -148,8 +154,9 @@ class Networks:
             metric = self._metrics[number][-1]
             if not birth and metric in self._lacks.get(sensor, ()):
                 self._undeclared.add((sensor, metric))
+            fresh |= not is_behind(time_ms, last_ms, now_ms)
             rows += [Row(point, time_ms, value, quality) for point, name in enumerate(sensor.fields) if name == metric]
-        return rows
+        return rows, fresh
 
     def _ask(self, group: str, node: str) -> list[tuple[str, bytes]]:
         """Ask for births: at once, then after waits that double while the node goes on giving cause."""

@@ -65,6 +65,14 @@ def reading_of(source: Mqtt, fields: Sequence[str]) -> Reading:
     )
 
 
+def is_behind(time_ms: int, newest_ms: int, now_ms: int) -> bool:
+    """Whether a sensor's own time is older than what it has said, so that nobody takes it for how things are now.
+
+    What is ahead of the gateway's clock counts as taken when it came; small steps of its own are soon made up for.
+    """
+    return time_ms < min(newest_ms, now_ms) - AHEAD_NS // NS_PER_MS
+
+
 @dataclass
 class Memory:
     """What was heard of a sensor: its newest time, its own times and messages of late, and the last of no own time.
@@ -81,13 +89,6 @@ class Memory:
         """Note that something of this time, just read, came."""
         if time_ms >= self.newest_ms:
             self.newest_ms, self.slow_ms = time_ms, max(0, now_ms - time_ms)
-
-    def is_behind(self, time_ms: int | None, now_ms: int) -> bool:
-        """Whether its own time is older than what it has said, so that nobody takes it for how things are now.
-
-        What is ahead of the gateway's clock counts as taken when it came; small steps of its own are soon made up for.
-        """
-        return time_ms is not None and time_ms < min(self.newest_ms, now_ms) - AHEAD_NS // NS_PER_MS
 
     def gone_ms(self, now_ms: int, ahead_ms: int) -> int:
         """Tell by which time it is gone now: by its own clock where that is slow, and newer than all that it said.
@@ -156,7 +157,7 @@ class Sensor:
         if arrival.retained and not self._is_news(parsed.time_ms, now_ms):
             self.counts["retained"] += 1
             return
-        behind = self.memory.is_behind(parsed.time_ms, now_ms)
+        behind = parsed.time_ms is not None and is_behind(parsed.time_ms, self.memory.newest_ms, now_ms)
         if not behind:
             self.hear()
         if self._came_before(arrival.payload, parsed.time_ms, now_ms):
