@@ -269,6 +269,15 @@ def test_the_picture_shows_readings_expected_and_seen() -> None:
             ["p.yaml:8: tests[0].checks[0]: give either expect (at least these) or exactly (no other)"],
         ),
         (
+            HEAD + '    series: {P: "1"}\n    checks: [{at: 1s, expect: [{alarm: P/H, phase: [normal]}]}]\n',
+            [
+                (
+                    "p.yaml:7: tests[0].checks[0].expect[0].phase: should be one of normal, unacknowledged,"
+                    " acknowledged, returned-unacknowledged, latched-unacknowledged, latched-acknowledged"
+                )
+            ],
+        ),
+        (
             HEAD + '    series: {P: "1"}\n    checks: [{at: 1s, expect: [{alarm: P/H, phase: angry}]}]\n',
             [
                 (

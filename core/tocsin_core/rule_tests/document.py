@@ -21,7 +21,7 @@ from tocsin_core.rules import NS, Rules, compile_rules
 START_NS: Final = 1_767_225_600 * NS
 """Every test begins at 2026-01-01T00:00:00Z."""
 
-PHASES: Final[dict[object, Phase]] = {phase.text: phase for phase in Phase}
+PHASES: Final = {phase.text: phase for phase in Phase}
 
 
 def _timed(value: object) -> object:
@@ -33,8 +33,8 @@ def _windowed(value: object) -> object:
 
 
 def _phased(value: object) -> object:
-    if value not in PHASES:
-        raise ValueError(f"should be one of {', '.join(map(str, PHASES))}")
+    if not isinstance(value, str) or value not in PHASES:
+        raise ValueError(f"should be one of {', '.join(PHASES)}")
     return PHASES[value]
 
 
