@@ -201,12 +201,9 @@ def _most(times: I64) -> int:
     return int(before.max(initial=0))
 
 
-def _standing(journal: Iterable[Annunciated], end_ns: int) -> tuple[str, ...]:
-    long = {
-        one.alarm
-        for one in journal
-        if (end_ns if one.returned_ns is None else min(end_ns, one.returned_ns)) - one.raised_ns > STANDING_AFTER
-    }
+def _standing(journal: Iterable[Annunciated], begin_ns: int, end_ns: int) -> tuple[str, ...]:
+    until = ((one, end_ns if one.returned_ns is None else min(end_ns, one.returned_ns)) for one in journal)
+    long = {one.alarm for one, over_ns in until if over_ns > begin_ns and over_ns - one.raised_ns > STANDING_AFTER}
     return tuple(sorted(long))
 
 
@@ -247,5 +244,5 @@ def figures(journal: Sequence[Annunciated], begin_ns: int, end_ns: int, operator
         priorities={each: sum(one.priority is each for one in inside) / count for each in Priority},
         chattering=chattering(inside),
         fleeting=fleeting(inside),
-        standing=_standing(earlier, end_ns),
+        standing=_standing(earlier, begin_ns, end_ns),
     )

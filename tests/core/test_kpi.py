@@ -156,6 +156,13 @@ def test_a_day_has_its_figures() -> None:
     assert figures(day, START, START + DAY, operators=2).per_day == pytest.approx(73.0)
 
 
+def test_what_had_returned_before_the_span_does_not_stand_in_it() -> None:
+    """However long it had stood: the journal of a span begins a day before it, for the sake of its floods."""
+    gone = raised(-3 * 86_400, lasting=3 * 86_400 - 3600)
+    still = raised(-3 * 86_400, alarm="B/H", lasting=3 * 86_400 + 1)
+    assert figures([*gone, *still], START, START + DAY).standing == ("B/H",)
+
+
 def test_a_flood_is_a_share_of_its_time() -> None:
     """Forty alarms in forty seconds: one window and one hour too many, wet until ten minutes later."""
     shown = figures(raised(*range(40)), START, START + 10 * 60 * MINUTE)
