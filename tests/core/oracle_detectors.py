@@ -224,15 +224,19 @@ class Spike:
         self.answer: bool | None = None
 
     def take(self, _time_ns: int, value: float, *, good: bool) -> None:
-        """Compare with the neighbours; of two in a row that are off, both join them."""
+        """Compare with the neighbours; of two in a row that are off, both join them, and all until one is back."""
         self.answer = None
         if not good:
             return
         waiting = not isnan(self.suspect)
         if self._off(value):
             if waiting:
-                self.near += [self.suspect, value]
-            self.suspect = nan if waiting else value
+                self.near.append(self.suspect)
+            if waiting or self._off(self.near[-1]):
+                self.near.append(value)
+                self.suspect = nan
+            else:
+                self.suspect = value
             return
         if len(self.near) >= SPIKE_NEIGHBOURS:
             self.answer = waiting

@@ -124,14 +124,15 @@ def spikes_slowly(past: Sequence[Reading], floor: float, times: float) -> list[i
     for time, value, good in past:
         if not good:
             continue
-        off = False
+        off = moved = False
         if len(near) >= NEIGHBOURS:
             middle = median(near[-NEIGHBOURS:])
-            off = abs(value - middle) > times * max(1.4826 * median(abs(v - middle) for v in near[-NEIGHBOURS:]), floor)
-        if off and not suspect:
+            most = times * max(1.4826 * median(abs(v - middle) for v in near[-NEIGHBOURS:]), floor)
+            off, moved = abs(value - middle) > most, abs(near[-1] - middle) > most
+        if off and not suspect and not moved:
             suspect = [(time, value)]
         elif off:
-            near += [suspect[0][1], value]
+            near += [*(each for _, each in suspect), value]
             suspect = []
         else:
             found += [at for at, _ in suspect]
@@ -171,6 +172,14 @@ def test_one_wild_reading_is_a_spike_and_a_step_is_none() -> None:
     assert TRUE not in spikes_of(calm + [80.0] * 60)
     assert spikes_of(calm + [80.0] * 17)[NEIGHBOURS + 1 :] == [HOLD] * 16 + [FALSE]
     assert TRUE not in spikes_of([0.5 * n for n in range(120)])
+
+
+@pytest.mark.parametrize("readings", range(2, 40))
+def test_a_cloud_that_passes_is_no_spike(readings: int) -> None:
+    """However many readings it lasts, an odd number as little as an even one."""
+    calm = [5.0 + 0.1 * (second % 3) for second in range(NEIGHBOURS)]
+    assert TRUE not in spikes_of([*calm, *[80.0] * readings, *calm])
+    assert spikes_of([*calm, *[80.0] * readings, *calm, *calm, 80.0, 5.0])[-2:] == [HOLD, TRUE]
 
 
 @pytest.mark.parametrize(("spreads", "told"), [(9.9, FALSE), (10.1, TRUE)])

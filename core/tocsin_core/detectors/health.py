@@ -172,19 +172,21 @@ def advance_spikes(state: Spikes, time_ns: I64, value: F64, good: Bool, floor: F
 
     A reading is suspect if it is off the median of the last 31 by more than `times` their robust standard deviation
     1.4826 * MAD, which is at least `floor` (the point's unit). The next one decides: if that is back, the suspect was a
-    spike; if not, the process has moved, and both join the neighbourhood.
+    spike; if not, the process has moved, and both join the neighbourhood, as do all that follow until one is back.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         median = np.sort(state.past, axis=1)[:, MIDDLE]
         spread = np.sort(np.abs(state.past - median[:, None]), axis=1)[:, MIDDLE]
-        off = np.abs(value - median) > times * np.maximum(MAD_TO_SIGMA * spread, floor)
+        most = times * np.maximum(MAD_TO_SIGMA * spread, floor)
+        off = np.abs(value - median) > most
+        moved = np.abs(state.past[:, -1] - median) > most
     full = ~np.isnan(state.past[:, 0])
     off &= full
     waiting = ~np.isnan(state.suspect)
     past = state.past
     past = np.where((good & waiting & off)[:, None], _joined(past, state.suspect), past)
-    past = np.where((good & (waiting | ~off))[:, None], _joined(past, value), past)
-    new = good & off & ~waiting
+    past = np.where((good & (waiting | moved | ~off))[:, None], _joined(past, value), past)
+    new = good & off & ~waiting & ~moved
     spike = good & waiting & ~off
     answer = np.where(spike, TRUE, np.where(good & full & ~off & ~waiting, FALSE, HOLD))
     return Spikes(
