@@ -207,6 +207,7 @@ def test_the_pump_loops_recordings_are_mapped_by_its_simulation() -> None:
             "r.csv:3: could not convert string to float: 'one'",
         ),
         ("time,P\n1970-01-02 08:00:00,1\n", "r.csv:2: 1970-01-02 08:00:00 is no time"),
+        ("time,P\n0026-03-02 08:00:00,1\n", "r.csv:2: 0026-03-02 08:00:00 is no time"),
         ("time,P\nnan,1\n", "r.csv:2: nan is no time"),
         ("time,P,P\n2026-03-02 08:00:00,1,1\n", "r.csv:1: two columns are called P"),
         ("time,P\n2026-03-02 08:00:00,\n", "r.csv: no cell of its points holds a number"),

@@ -109,7 +109,10 @@ def time_ns_of(cell: str, zone: ZoneInfo) -> int:
     except ValueError:
         time = datetime.fromisoformat(text)
         since = (time if time.tzinfo is not None else time.replace(tzinfo=zone)) - EPOCH
-        return (since.days * 86_400 + since.seconds) * NS + since.microseconds * 1000
+        time_ns = (since.days * 86_400 + since.seconds) * NS + since.microseconds * 1000
+        if abs(time_ns) > np.iinfo(np.int64).max:
+            raise ValueError(f"{text} is no time") from None
+        return time_ns
     if not 0.0 <= number < MOST_MILLISECONDS:
         raise ValueError(f"{text} is no time")
     return round(number * (1_000_000 if number >= LEAST_MILLISECONDS else NS))
