@@ -1,14 +1,17 @@
 """A gateway that decides its alarms, on a real stream: its journal taken in once, its orders sent until answered."""
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from tests.cloud.deciding import NEW_SPOOL, DecidingGateway, minutes, pause
@@ -21,6 +24,7 @@ from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.stream import connect, ensure_stream, publish_tick
 from tocsin_cloud.loops.aside import BESIDE, UNKNOWN
+from tocsin_cloud.loops.commanded import NAMED, note_commands
 from tocsin_cloud.loops.delegation import GatewayOrder
 from tocsin_cloud.loops.orders import MOST, OrderParts, keep_ordering, put_orders
 from tocsin_cloud.settings import StreamSettings
@@ -182,6 +186,56 @@ def test_an_order_is_obeyed_here_at_once_and_sent_until_the_gateway_answers(tmp_
             assert await r.phase() == "normal"
 
     tell(tmp_path, story)
+
+
+def test_what_is_commanded_at_the_gateway_is_in_the_audit_log_once(tmp_path: Path) -> None:
+    """Who pressed, upon what; a journal that is sent again adds no entry, nor does the answer to an order of here."""
+
+    async def story(r: Rig, gateway: DecidingGateway) -> None:
+        async with gateway.connected():
+            await gateway.read(60.0)
+            await gateway.ask(Verb.ACKNOWLEDGE)
+            await gateway.ask(Verb.OUT_OF_SERVICE, reason="calibration")
+            await committed(r, gateway)
+            answer = await r.command("in-service")
+            await soon(lambda: order_state(r, answer.id, "done"))
+            await gateway.send_journal(NEW_SPOOL + 1)
+            await committed(r, gateway)
+            acknowledged, hidden = (each for each in await r.all(sql.Transition) if each.who == "button")
+            kept = [(each.who, each.origin, each.action, each.target, each.outcome) for each in await r.all(sql.Audit)]
+            assert kept == [
+                ("button", "gateway", "alarm.ack", GATEWAY, "done"),
+                ("button", "gateway", "alarm.out-of-service", GATEWAY, "done"),
+            ]
+            details = [json.loads(each.detail) for each in await r.all(sql.Audit)]
+            assert [(each["alarms"], each["count"], each.get("reason")) for each in details] == [
+                ("P1/H", 1, None),
+                ("P1/H", 1, "calibration"),
+            ]
+            times = [datetime.fromisoformat(each["commanded_at"]).timestamp() for each in details]
+            assert times == pytest.approx([acknowledged.time_ns / NS, hidden.time_ns / NS], abs=0.002)
+
+    tell(tmp_path, story)
+
+
+def test_one_press_upon_many_alarms_is_one_entry_of_the_audit_log(tmp_path: Path) -> None:
+    """What a flood of alarms is answered with names the first of them, and says how many they were."""
+
+    async def story() -> list[sql.Audit]:
+        database = await Database.open(with_tables(tmp_path / "db"))
+        try:
+            pressed = [Entry(f"P{n}/H", Event.ACKNOWLEDGE, NS, Phase.ACKNOWLEDGED, NS, who="yard") for n in range(500)]
+            async with database.write() as session:
+                await note_commands(session, GATEWAY, pressed, 2 * NS)
+            async with database.read() as session:
+                return list((await session.scalars(select(sql.Audit))).all())
+        finally:
+            await database.close()
+
+    (entry,) = asyncio.run(story())
+    detail = json.loads(entry.detail)
+    assert detail["count"] == 500
+    assert detail["alarms"] == ", ".join(f"P{n}/H" for n in range(NAMED))
 
 
 def test_who_is_called_since_a_shelf_ended_is_called_on_when_the_gateway_carries_it_out(tmp_path: Path) -> None:

@@ -79,9 +79,9 @@ class Words:
     fills and entries that cannot be read. `aside` are the steps that move no alarm here, because this plant file does
     not have it for this gateway, or knows of a later occurrence: they are history alone; `forgotten` counts such alarms
     of which no more is known. `beside` are the steps of those that stand here already. `answers` maps ids of orders to
-    why they were refused ("": they were carried out). `orders` are to bring the gateway to what was answered here, by
-    definition. `decides` is what a birth says, None for any other message. `news`: the entries tell of what just
-    happened.
+    why they were refused ("": they were carried out). `commanded` are the steps that somebody
+    asked for at the gateway. `orders` are to bring the gateway to what was answered here, by definition. `decides` is
+    what a birth says, None for any other message. `news`: the entries tell of what just happened.
     """
 
     gateway: str
@@ -94,6 +94,7 @@ class Words:
     forgotten: int = 0
     gap: bool = False
     answers: dict[str, str] = field(default_factory=dict)
+    commanded: list[Entry] = field(default_factory=list)
     orders: dict[int, GatewayOrder] = field(default_factory=dict)
     decides: bool | None = None
     news: bool = True
@@ -339,6 +340,8 @@ class Delegation:
         if entry.command:
             # What answers an order was recorded here when it was given.
             words.answers[entry.command] = entry.refusal
+        elif entry.who:
+            words.commanded.append(entry)
         over_ns = taken.over_ns.get((entry.alarm, entry.onset_ns), 0)
         number = self._number(words.gateway, entry.alarm)
         if number is None:

@@ -13,6 +13,7 @@ from tocsin_cloud.adapters.sql import models as sql
 from tocsin_cloud.adapters.sql.bulk import put
 from tocsin_cloud.adapters.stream import START, Position
 from tocsin_cloud.loops.aside import Aside, occurrences_of, write_beside
+from tocsin_cloud.loops.commanded import note_commands
 from tocsin_cloud.loops.delegation import GatewayOrder, Words
 from tocsin_cloud.loops.disagreeing import Standing
 from tocsin_cloud.loops.orders import note_answers, put_orders, withdraw
@@ -137,10 +138,12 @@ class Journal:
         done.occurrences.update(dict.fromkeys(told))
         beside = [each for words in batch.words for each in words.beside]
         done.occurrences.update(dict.fromkeys(await write_beside(session, beside, batch.position, committed_ns)))
-        if not events:
-            return done
-        await self._open_tickets(session, events, committed_ns, done)
-        await self._plan_messages(session, events, before, committed_ns, done)
+        if events:
+            await self._open_tickets(session, events, committed_ns, done)
+            await self._plan_messages(session, events, before, committed_ns, done)
+        # Last, as the interface does: whoever has the end of the chain waits for nothing else.
+        for words in batch.words:
+            await note_commands(session, words.gateway, words.commanded, committed_ns)
         return done
 
     async def _apply(
