@@ -18,6 +18,8 @@ Samples = Mapping[tuple[str, Labels], float]
 LOOK_S: Final = 30.0
 LONGEST_S: Final = 900.0
 PART_S: Final = 10.0
+# Counted as a role begins, maybe before the first look: of these all that is found then has grown.
+FROM_THE_START: Final = frozenset({"tocsin_stream_unread_dropped_total"})
 
 
 def samples_of(registry: CollectorRegistry) -> Samples:
@@ -33,7 +35,7 @@ class Growth:
     """By how much each counter grew within the last quarter of an hour, as far as it was looked at.
 
     As `increase` of Prometheus has it: a counter that is lower than before has begun anew, and what one held when it
-    was first seen is of before.
+    was first seen is of before (but of `FROM_THE_START`).
     """
 
     def __init__(self) -> None:
@@ -48,7 +50,7 @@ class Growth:
         for key, value in samples.items():
             if not _counts(key[0]):
                 continue
-            before = self._known.get(key, value)
+            before = self._known.get(key, 0.0 if key[0] in FROM_THE_START else value)
             by = value - before if value >= before else value
             if by:
                 grown[key] = grown.get(key, 0.0) + by

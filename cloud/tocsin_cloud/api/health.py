@@ -10,7 +10,7 @@ from sqlalchemy import select
 from tocsin_cloud.adapters.sql.engine import Database
 from tocsin_cloud.adapters.sql.models import Occurrence
 from tocsin_cloud.api import model_health as model
-from tocsin_cloud.api.health_late import STANDS_S, of_late
+from tocsin_cloud.api.health_late import QUARTER_S, STANDS_S, of_late
 from tocsin_cloud.api.health_seen import Seen, fault, warning
 from tocsin_cloud.api.model import Name
 from tocsin_cloud.api.ports import GatewayStatus
@@ -270,7 +270,7 @@ def _of_the_unread(seen: Seen, role: str) -> Iterator[model.Trouble]:
             f"{who.zh}未读消息已占消息流上限的 {unread:.0%}，满后丢弃最旧消息",
             f"What {who.en} has yet to read is {unread:.0%} of what the stream may hold: beyond that the oldest goes",
         )
-    dropped = int(seen.figure("stream_unread_dropped_total", role=role) or 0)
+    dropped = int(seen.grown_by("stream_unread_dropped_total", QUARTER_S, "role").get(role, 0.0))
     if dropped:
         yield warning(
             "stream",

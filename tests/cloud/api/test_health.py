@@ -136,6 +136,24 @@ async def test_a_full_stream_is_no_trouble_and_what_a_role_has_yet_to_read_of_it
     assert told(await asked(bench)) == [("warning", "stream", "alarms")]
 
 
+async def test_messages_that_the_stream_dropped_are_told_for_as_long_as_their_rule_looks_back(
+    bench: Bench, figure: Set
+) -> None:
+    """Those too that a role counted as it began, before anybody had looked; then it is over."""
+    all_is_well(bench, figure)
+    figure("stream_unread_dropped_total", 7, role="historian")
+    for passed_s in (0, 880):
+        bench.clock.move(passed_s)
+        all_is_well(bench, figure)
+        assert told(await asked(bench)) == [("warning", "stream", "historian")]
+    bench.clock.move(40)
+    all_is_well(bench, figure)
+    assert (await asked(bench))["troubles"] == []
+    figure("stream_unread_dropped_total", 9, role="historian")
+    (trouble,) = (await asked(bench))["troubles"]
+    assert trouble["text"]["en"] == "The stream dropped 2 messages before the historian had read them"
+
+
 async def test_alarms_that_stand_as_recorded_are_told(bench: Bench, figure: Set) -> None:
     """For an hour after the engine's state was lost, and for as long as an alarm of then was not read of."""
     all_is_well(bench, figure)
