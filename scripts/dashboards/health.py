@@ -2,6 +2,7 @@
 
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.builders import table
+from grafana_foundation_sdk.models.dashboard import DataTransformerConfig
 
 from scripts.dashboards.style import (
     GREEN,
@@ -17,6 +18,7 @@ from scripts.dashboards.style import (
     figure,
     lines,
     listing,
+    rows,
     series,
     table_of,
 )
@@ -25,6 +27,7 @@ NONE_GOOD: Steps = ((None, GREEN), (1, RED))
 POSITION = "tocsin_stream_position_timestamp_seconds"
 COMMIT_P99 = "histogram_quantile(0.99, sum by (le, role) (rate(tocsin_commit_seconds_bucket[$__rate_interval])))"
 BEHIND = "time() - min by (role) (tocsin_stream_position_timestamp_seconds)"
+FIRING = 'max without (alertgroup, alertstate) (ALERTS{alertstate="firing"})'
 
 
 def health(say: Say) -> build.Dashboard:
@@ -34,6 +37,7 @@ def health(say: Say) -> build.Dashboard:
         made.with_panel(figure(title, say.needs_metrics, series(query), steps=steps, unit=unit_of))
     for title, unit, queries in _lines(say):
         made.with_panel(lines(title, say.needs_metrics, *(series(*query) for query in queries), unit=unit))
+    made.with_panel(_firing(say))
     made.with_panel(_messages(say))
     return made
 
@@ -172,6 +176,21 @@ def _of_what_bears_it(say: Say) -> list[Line]:
             [("sum by (status) (rate(tocsin_http_requests_total[$__rate_interval]))", "{{status}}")],
         ),
     ]
+
+
+def _firing(say: Say) -> table.Panel:
+    """The alert rules that fire; each row has the labels that its rule has."""
+    panel = listing(say("正在触发的系统告警规则", "Alert rules that fire"), say.needs_rules, rows(FIRING))
+    severity = say("级别", "Severity")
+    names = {"alertname": say("规则", "Rule"), "severity": severity}
+    shown = {
+        "excludeByName": {"Time": True, "Value": True},
+        "indexByName": {name: place for place, name in enumerate(names)},
+        "renameByName": names,
+    }
+    panel.with_transformation(DataTransformerConfig("organize", options=shown))
+    grades = {"critical": (say("严重", "critical"), RED), "warning": (say("警告", "warning"), YELLOW)}
+    return column(panel, severity, mapped=grades, width=110)
 
 
 def _messages(say: Say) -> table.Panel:

@@ -65,6 +65,13 @@ class Say:
         """What a panel of the system's own figures needs."""
         return self("需要：抓取 /metrics", "Needs: /metrics scraped")
 
+    @property
+    def needs_rules(self) -> str:
+        """What a panel of the rules that fire needs."""
+        return self(
+            "需要：vmalert 或 Prometheus 执行 dashboards/alerts", "Needs: dashboards/alerts, by vmalert or Prometheus"
+        )
+
     def priorities(self) -> Mapped:
         """The words and colours of priorities."""
         return {name: (self(zh, en), colour) for name, zh, en, colour in PRIORITIES}

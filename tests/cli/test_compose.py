@@ -42,7 +42,7 @@ def test_the_cluster_is_all_there() -> None:
     assert len(SERVERS) == 3
     kinds = [re.sub(r"-\d", "", name) for name in SERVICES]
     assert (kinds.count("worker"), kinds.count("gateway")) == (2, 2)
-    assert {"postgres", "victoria", "grafana", "page", "plant"} <= SERVICES.keys()
+    assert {"postgres", "victoria", "vmalert", "grafana", "page", "plant"} <= SERVICES.keys()
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -107,6 +107,33 @@ def _noting(started: list[str], work: str) -> Callable[..., Any]:
         return 0.0
 
     return note
+
+
+def test_every_gateway_is_scraped_and_every_rule_judged() -> None:
+    """Each gateway tells its figures on a port of its own, listed by its id; vmalert asks and writes where they are."""
+    told = {}
+    for name in (name for name in OURS if name.startswith("gateway-")):
+        words = dict(word.removeprefix("--").split("=", 1) for word in SERVICES[name]["command"] if "=" in word)
+        host, _, port = words["metrics"].partition(":")
+        assert host == "0.0.0.0"  # noqa: S104 -- who scrapes it is on another machine of the compose file's network
+        told[f"{SERVICES[name]['network_mode'].removeprefix('service:')}:{port}"] = words["gateway"]
+    listed = YAML(typ="safe").load(ROOT / mounts("victoria")["/gateways.yml"])
+    assert told == {target: each["labels"]["instance"] for each in listed for target in each["targets"]}
+    assert len(told) == 2
+    judging = SERVICES["vmalert"]["command"]
+    for side in ("datasource", "remoteWrite", "remoteRead"):
+        assert f"-{side}.url=http://victoria:8428" in judging
+    assert "-httpListenAddr=:8428" in SERVICES["victoria"]["command"]
+    assert (mounts("vmalert")["/alerts"], "-rule=/alerts/tocsin.yaml" in judging) == ("./dashboards/alerts", True)
+    assert (ROOT / "dashboards" / "alerts" / "tocsin.yaml").exists()
+
+
+def test_no_service_that_may_be_restarted_holds_the_network_of_others() -> None:
+    """They would be left without any: it is held by one that does nothing."""
+    modes = [service["network_mode"] for service in SERVICES.values() if "network_mode" in service]
+    assert set(modes) == {"service:field"}
+    assert len(modes) == 4
+    assert SERVICES["field"]["entrypoint"] == ["sleep", "infinity"]
 
 
 def test_the_history_may_be_a_cluster() -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 
 from tests.cloud.rig import CloudProcess, broker, now_ms
 from tests.contract.history_stores import FLAGS, Victoria, victoria
+from tests.dashboards.alerting import vmalert
 from tests.support.figures import DEMO_PLANT
 from tests.support.need import ROOT
 from tests.support.wait import eventually_async
@@ -49,6 +50,7 @@ TOLD: Final = (
     "max(tocsin_gateway_batches_waiting) >= 0",
     # The history goes its own way, and on a loaded machine it is the last.
     f'max_over_time(tocsin_value{{point="{LEAKING}"}}[10m]) > 56',
+    'ALERTS{alertname="TocsinGatewayAway",alertstate="firing"}',
 )
 
 
@@ -153,9 +155,10 @@ def scraping(folder: Path, victoria: Victoria, cloud: CloudProcess, token: str) 
     """Have VictoriaMetrics scrape the cloud side as dashboards/scrape.yml says, only more often."""
     (folder / "token").write_text(token, encoding="utf-8")
     text = SCRAPE.read_text(encoding="utf-8").replace("120s", "2s").replace("15s", "1s")
-    for name, value in (("TOCSIN_CLOUD", str(cloud.http)), ("TOCSIN_TOKEN_FILE", str(folder / "token"))):
-        assert f"%{{{name}}}" in text
-        text = text.replace(f"%{{{name}}}", value)
+    places = {"TOKEN_FILE": str(folder / "token"), "GATEWAYS": str(folder / "none.yml")}
+    for name, value in {"CLOUD": str(cloud.http), **places}.items():
+        assert f"%{{TOCSIN_{name}}}" in text
+        text = text.replace(f"%{{TOCSIN_{name}}}", value)
     (folder / "scrape.yml").write_text(text, encoding="utf-8")
     victoria.get("/-/reload")
 
@@ -214,5 +217,6 @@ def demo_plant(folder: Path, url: URL) -> Iterator[DemoPlant]:
     # Else what is younger than half a minute is not shown yet.
     flags = (*FLAGS, f"-promscrape.config={config}", "-search.latencyOffset=0s")
     with victoria(folder / "vm", *flags) as store:
-        began, ended = asyncio.run(_story(folder, store, url))
+        with vmalert(folder, store):
+            began, ended = asyncio.run(_story(folder, store, url))
         yield DemoPlant(store, url, began, ended)

@@ -19,6 +19,7 @@ STEP_S: Final = 1
 SPECIAL: Final = re.compile(r"[$()*+.?\[\]^{|}]")
 ESCAPED: Final = r"\\\\\g<0>"
 need_program("victoria-metrics")
+need_program("vmalert")
 # The demo plant is the first test's: on a busy machine it takes a minute and more.
 pytestmark = pytest.mark.timeout(300)
 

@@ -252,6 +252,7 @@ async def test_a_gateway_that_is_there_but_not_in_order(bench: Bench, figure: Se
 NOT_TOLD: Final = {
     "TocsinDown": "nobody answers: exit 2",
     "TocsinAbsent": "nobody answers: exit 2",
+    "TocsinUnscraped": "only who scrapes knows",
     "TocsinRestartsOften": "a page that restarts with it remembers nothing",
 }
 TOLD: Final = {
