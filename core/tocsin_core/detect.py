@@ -103,21 +103,28 @@ class Surprise(NamedTuple):
     before: F64
 
 
-def believed(found: F64, earlier: Surprise, bound: F64, dt_s: F64, tau_s: F64) -> F64:
+def spread(trend: Trend) -> F64:
+    """How far apart in time the readings behind each line are: the standard deviation of x, seconds."""
+    mean_x = trend.x / trend.weight
+    times: F64 = np.sqrt(np.maximum(trend.xx / trend.weight - mean_x * mean_x, _ZERO))
+    return times
+
+
+def believed(found: F64, earlier: Surprise, bound: F64, dt_s: F64, reach_s: F64) -> F64:
     """What of each surprise `found` (f64, in the point's unit; all beyond their bounds) is believed.
 
     `bound` is that of `Expectation`, B its root. A surprise e fades from B at |e| = B to nothing at 2 B, where a
     reading tells nothing and counts as what was expected (a redescending influence, as Hampel's). But as far as both
     readings before it were off to the same side it is believed: it is cut to [min(-f, max(e1, e2)), max(f, min(e1,
     e2))], f being what is left by fading. So one or two wild readings say next to nothing, and what lasts is believed
-    from its third reading on. After a gap longer than `tau_s` the line is no measure of what comes, and all is
-    believed.
+    from its third reading on. After a gap longer than `reach_s`, half the window or the `spread` of the readings behind
+    the line if that is less, the line is no measure of what comes, and all is believed.
     """
     faded = np.sqrt(bound)
     faded *= _TWO
     faded -= np.abs(found)
     np.maximum(faded, _ZERO, out=faded)
-    faded[dt_s > tau_s] = np.inf
+    faded[dt_s > reach_s] = np.inf
     high = np.maximum(faded, np.minimum(earlier.last, earlier.before))
     low = np.minimum(-faded, np.maximum(earlier.last, earlier.before))
     return np.minimum(np.maximum(found, low), high)

@@ -26,6 +26,7 @@ class Line(NamedTuple):
     slope_se: float = 0.0
     freedom: float = 1.0
     noise: float = 0.0
+    spread: float = 0.0
     ahead_se: Callable[[float], float] = lambda _seconds: 0.0
 
 
@@ -98,6 +99,7 @@ def line_through(past: Sequence[tuple[int, float]], tau_s: float, floor: float) 
         slope_se=slope_se,
         freedom=effective - 2.0,
         noise=sqrt(noise),
+        spread=sqrt(sxx / total),
         ahead_se=ahead_se,
     )
 
@@ -128,7 +130,8 @@ class Trend:
         last_ns, last = self.past[-1]
         seconds = (time_ns - last_ns) / SECOND
         expected = last + self.line.level + self.line.slope * seconds
-        bound = 3 * self.line.noise if self.line.known and seconds <= self.d.window_s / 2 else inf
+        within = self.line.known and seconds <= self.d.window_s / 2 and at_least(self.line.spread, seconds, seconds)
+        bound = 3 * self.line.noise if within else inf
         surprise, (one, two) = value - expected, self.surprises
         self.surprises = [two, surprise]
         if abs(surprise) <= bound:

@@ -660,6 +660,18 @@ def test_what_lasts_is_believed_from_its_third_reading_on() -> None:
     assert taken[62:] == [9.0, 30.0]
 
 
+def test_a_short_burst_of_readings_is_no_measure_of_what_comes_long_after() -> None:
+    """Twenty readings within 2 s, and the next 28 s later: that is taken as it was read, and still is no rate."""
+    for seed in range(20):
+        story = Story.of(replace(definition("P0", AlarmKind.RATE, 0.2), window_s=60.0), decimals=2)
+        for number, value in enumerate(noise(0.0, 20, seed)):
+            story.read(number / 10, round(0.5 + 0.01 * value, 2))
+        begun = len(story.told)
+        story.read(30, 0.5)
+        assert story.state.trend_value.tolist() == [0.5], seed
+        assert all(event == "return" for event, _ in story.told[begun:]), seed
+
+
 def test_a_warning_is_silent_once_the_limit_is_reached() -> None:
     """Beyond the limit there is nothing left to foresee; the warning neither begins nor ends there."""
     story = Story.of(replace(EARLY, on_delay_s=0.0))

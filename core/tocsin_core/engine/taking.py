@@ -152,7 +152,8 @@ def _advance_trends(state: State, rules: Rules, frame: Frame, rows: slice | I64)
     if len(wild):
         found = surprise[wild]
         before = Surprise(*lately.take(wild, axis=1))
-        believed = detect.believed(found, before, bound[wild], dt_s[wild], tau_s[wild])
+        reach_s = np.minimum(tau_s[wild], detect.spread(Trend(*sums.take(wild, axis=1))))
+        believed = detect.believed(found, before, bound[wild], dt_s[wild], reach_s)
         cut = believed != found
         wild = wild[cut]
         du[wild] = foreseen[wild] + believed[cut]
