@@ -169,8 +169,10 @@ def _wire(
     machine: Clock,
 ) -> _Parts:
     board = Board(tuple(device.sparkplug for device in settings.devices), clock.now_ns() // NS_PER_MS)
+    # The alarms, as they were when the gateway ended: before anybody counts on from the spool's numbers.
+    resumed = resume(settings.alarms, read_alarm_state(settings.spool.parent), thread.spool, clock.now_ns())
     journal = JournalFeed(thread)
-    alarms = _alarms(settings, thread.spool, clock, journal)
+    alarms = LocalAlarms(settings, resumed, clock, journal)
     on_slice = _ignored if managed is None else managed.take
     sender = Sender(settings, uplink, journal, board, clock, on_slice, alarms.order, alarms.name)
     watch = ClockWatch(machine, board, clock_sync, sender.on_clock)
@@ -198,12 +200,6 @@ def _wire(
         report,
         asyncio.Lock(),
     )
-
-
-def _alarms(settings: EdgeSettings, spool: Spool, clock: Clock, journal: JournalFeed) -> LocalAlarms:
-    """The alarms that the gateway decides, as they were when it ended."""
-    resumed = resume(settings.alarms, read_alarm_state(settings.spool.parent), spool, clock.now_ns())
-    return LocalAlarms(settings, resumed, clock, journal)
 
 
 def _start_inward(

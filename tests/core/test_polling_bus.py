@@ -481,6 +481,22 @@ def test_safety_keeps_its_period_on_an_overloaded_line_and_the_others_stretch() 
     assert set(line.bus.stretched) == {f"other{i}" for i in range(3, 13)}
 
 
+@pytest.mark.parametrize("period_ms", [100, 200, 1000])
+def test_one_stumble_is_no_overload(period_ms: int) -> None:
+    """A quick device that answers late once: its line keeps its period, and nobody is to look for too many devices."""
+    line = Line([job("d", 1, period_ms, timeout_s=5.0)], {1: 0.02})
+    line.run(20)
+    line.takes_s[1] = 4 * period_ms / 1000
+    line.run(period_ms / 1000)
+    line.takes_s[1] = 0.02
+    most = 0.0
+    for _ in range(100):
+        line.run(period_ms / 4000)
+        most = max(most, line.bus.figures()[0].stretch)
+        assert not line.bus.stretched
+    assert most > 1.2
+
+
 def test_even_when_safety_takes_the_whole_line_nobody_is_starved() -> None:
     """What is not for safety has a turn after ten of its periods."""
     jobs = [*(job(f"gas{i}", i, safety=True) for i in range(1, 7)), job("other", 7)]

@@ -307,6 +307,29 @@ def test_answers_and_shelves_outlive_a_kill_and_end_in_time(settings: EdgeSettin
         assert run.alarms.state.onset_ns[number] == (START_MS + 1000) * NS_PER_MS
 
 
+def test_what_is_told_after_a_spool_was_lost_whose_clock_was_ahead_outlives_a_kill(settings: EdgeSettings) -> None:
+    """The new one would number from a lower clock what the snapshot then passes over: the siren came on again."""
+    clock = Hands()
+    clock.ms += 3_600_000
+    with living(settings, clock) as run:
+        run.read([5.0, 5.0, 20.0])
+        run.keep(run.take())
+    for file in settings.spool.parent.glob("spool.sqlite*"):
+        file.unlink()
+    clock.ms -= 3_590_000
+    with living(settings, clock) as run:
+        run.keep(run.take())
+        sounded = run.alarms.switches[0].figures.wanted
+        clock.ms += 1000
+        run.alarms.press("ACK")
+        run.keep(run.take())
+        assert [each.event for each in run.journal()] == [Event.ACKNOWLEDGE]
+        assert [sounded, run.alarms.switches[0].figures.wanted] == [True, False]
+    with living(settings, clock) as run:
+        assert run.alarms.state.phase[run.alarms.rules.index["P3/H"]] == Phase.ACKNOWLEDGED
+        assert not run.alarms.switches[0].figures.wanted
+
+
 def test_a_snapshot_is_taken_every_minute_and_at_the_end(settings: EdgeSettings) -> None:
     """Not with each reading; the batch and the entry in it are those that the engine had seen."""
     clock = Hands()

@@ -32,6 +32,8 @@ USUAL_WEIGHT: Final = 0.2
 # On average so much longer than its period: no longer kept, or kept again.
 STRETCHED: Final = 1.2
 KEPT: Final = 1.05
+# One cycle that stumbles, over a lost answer or a machine that stood still, is no overload, nor are two.
+LONG_ONES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class _Run:
     due_ns: int
     ready_s: float
     usual_interval_s: float
+    long_ones: int = 0
     rest_until_s: float = -inf
     begun: bool = False
     told_dead: bool = False
@@ -392,8 +395,10 @@ class Bus:
     def _note_interval(self, at: int, interval_s: float) -> None:
         run = self._runs[at]
         run.usual_interval_s += USUAL_WEIGHT * (interval_s - run.usual_interval_s)
-        stretch = run.usual_interval_s / self.jobs[at].period_s
-        if stretch > STRETCHED:
+        period_s = self.jobs[at].period_s
+        stretch = run.usual_interval_s / period_s
+        run.long_ones = run.long_ones + (interval_s > STRETCHED * period_s) if stretch > KEPT else 0
+        if stretch > STRETCHED and run.long_ones >= LONG_ONES:
             self._stretched.add(at)
         elif stretch < KEPT:
             self._stretched.discard(at)

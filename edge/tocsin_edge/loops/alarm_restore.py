@@ -73,6 +73,7 @@ def resume(alarms: AlarmSettings, saved: AlarmState | None, spool: Spool, now_ns
         try:
             remembers, stands = restore(saved.engine, rules), restore(saved.engine, rules)
             batches_after, entries_after = saved.batch, saved.entry
+            _leave_out(spool, saved)
         except SnapshotError as error:
             log.critical("the alarms begin anew", reason=str(error))
             saved = None
@@ -123,6 +124,17 @@ def _decoded(spool: Spool, after: int) -> list[tuple[int, Entry]]:
         except ValueError as error:
             log.critical("journal entry not understood", entry=kept.number, reason=str(error))
     return found
+
+
+def _leave_out(spool: Spool, saved: AlarmState) -> None:
+    """Let a spool that is new give out no number that the snapshot knows.
+
+    It begins at the clock, by which the lost one may have been ahead: what is told from now on would pass for known.
+    """
+    try:
+        spool.go_on_above(saved.batch, saved.entry)
+    except sqlite3.Error as error:
+        log.critical("numbers that were given out may be given out again", reason=str(error))
 
 
 def _read(read: Callable[[], list[T]]) -> list[T]:
