@@ -352,6 +352,37 @@ def test_a_disk_that_fails_and_is_gone_ends_nothing(
     begin(story)
 
 
+@pytest.mark.parametrize("gone", ["the file", "its log", "both", "replaced"])
+def test_a_spool_that_is_deleted_or_replaced_is_written_anew_with_all_that_it_held(
+    begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """What is open can still be read: nothing of it is lost, and what is there instead is set aside."""
+    monkeypatch.setattr(keep, "RETRY_FIRST_S", 0.01)
+
+    async def story(run: Run) -> None:
+        run.entries = [(1, b"raised")]
+        run.keeper.put(sample(1))
+        await eventually_async(lambda: run.told() == [1])
+        for file, which in ((run.path, "the file"), (Path(f"{run.path}-wal"), "its log")):
+            if gone in (which, "both"):
+                file.unlink()
+        if gone == "replaced":
+            another = run.path.with_name("another")
+            Spool.open(another, 8, 60, 1).close()
+            another.replace(run.path)
+        run.keeper.put(sample(2))
+        await eventually_async(lambda: run.keeper.trouble == spool.GONE)
+        await eventually_async(run.mended)
+        run.keeper.put(sample(3))
+        await eventually_async(lambda: run.told() == [1, 2, 3])
+        assert run.on_disk() == 3
+        with closing(sqlite3.connect(run.path)) as other:
+            assert other.execute("SELECT body FROM journal").fetchall() == [(b"raised",)]
+        assert len([*run.path.parent.glob("spool.sqlite.damaged-*")]) == (gone in ("its log", "replaced"))
+
+    begin(story)
+
+
 def test_what_comes_while_much_is_forgotten_is_kept_before_the_rest_of_it(
     begin: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

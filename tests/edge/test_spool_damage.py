@@ -18,6 +18,7 @@ from tests.edge.rig import nth, one_reading, run
 from tocsin_edge.adapters.spool import NUMBERS_LEFT_OUT, Batch, Spool
 from tocsin_edge.adapters.spool_file import BOOT_ID, WAL_LIMIT
 
+HOUR_MS: Final = 3_600_000
 FOR_EVER: Final = 2**62
 BATCHES: Final = 12
 PAGE: Final = 4096
@@ -220,6 +221,25 @@ def test_after_a_power_cut_no_number_is_given_out_again(folder: Path) -> None:
         found = [batch.number for batch in rebooted.uncommitted(0, FOR_EVER, 9)]
         assert found == [nth(1), nth(2), nth(NUMBERS_LEFT_OUT + 3)]
         assert rebooted.commit_upto(nth(2), NOW) == nth(NUMBERS_LEFT_OUT + 2)
+
+
+def test_a_copy_that_is_put_back_gives_no_number_out_again(folder: Path) -> None:
+    """Of a card that was closed properly and copied, and used for long after that; after a night it goes on."""
+    if not BOOT_ID.exists():
+        pytest.skip("the system does not tell one run from another")
+
+    def live(now_ms: int) -> tuple[list[int], list[int]]:
+        with closing(Spool.open(folder / "spool", 64, 600, now_ms)) as spool:
+            return spool.keep([("d", ("a",), one_reading(now_ms, 1.0))] * 2, [(now_ms, b"raised")])
+
+    assert live(NOW) == (run(1, 2), [nth(1)])
+    copy = (folder / "spool").read_bytes()
+    given = [live(NOW + hours * HOUR_MS) for hours in (12, 24, 36)]
+    assert given == [(run(at, at + 1), [nth(entry)]) for at, entry in ((3, 2), (5, 3), (7, 4))]
+    (folder / "spool").write_bytes(copy)
+    batches, entries = live(NOW + 36 * HOUR_MS)
+    assert min(batches) > nth(8)
+    assert min(entries) > nth(4)
 
 
 def test_a_file_that_turns_out_damaged_in_use_is_set_aside(folder: Path) -> None:

@@ -21,9 +21,11 @@ from tocsin_edge.adapters.spool_file import (
     Opened,
     boot,
     code_of,
+    identity_of,
     open_file,
     open_in_memory,
     open_to_read,
+    put_back,
 )
 from tocsin_edge.adapters.spool_journal import JournalLane, is_sound
 from tocsin_edge.adapters.spool_room import NARROW, Room
@@ -41,9 +43,12 @@ LIVE_MS: Final = 60_000
 # After a power cut the disk may have lost the newest numbers, which the cloud side has seen: none of them is given out
 # again. A gateway of a thousand devices at 1 s uses as many in 100 s.
 NUMBERS_LEFT_OUT: Final = 100_000
+# A file that was closed longer ago may be a copy that was put back, of a card that was used for as long since.
+RESTED_MS: Final = 24 * 3600 * 1000
 SALVAGE_CHUNK: Final = 500
 SALVAGE_PATIENCE: Final = 500
 _ORDER: Final = {"uncommitted": "number", "committed": "committed_ms, number"}
+GONE: Final = "its file was deleted or replaced"
 # Beside the counters, while a commit takes several transactions: from which number on, and up to which, it is to go on.
 OWED: Final = "owed from "
 # Schema 1 had checksums of the columns alone.
@@ -93,6 +98,7 @@ class Spool:
         self._room = Room(path)
         self.damaged = 0
         self._doubted = False
+        self._place: tuple[tuple[int, int], ...] | None = None
         self._use(opened)
 
     @classmethod
@@ -114,15 +120,39 @@ class Spool:
     def recover(self, now_ms: int) -> None:
         """Open the file anew after it took nothing, or turned out damaged: then it is set aside as at the start.
 
+        One that somebody deleted or replaced is still open here: it is written anew, and what is there set aside.
+
         Raises:
-            OSError, sqlite3.OperationalError: the file cannot be opened; every other method then raises sqlite3.Error.
+            OSError, sqlite3.Error: the file cannot be opened; every other method then raises sqlite3.Error. Or the disk
+                has no room for what is to be written anew; then all stays as it is.
         """
         if self._opened.in_memory:
             return
+        if self._place is not None and self._is_gone():
+            self._put_back(self._place[1], now_ms)
+        self._place = None
         # A connection that may only read makes every other one of this process to the same file like itself.
         self._db.close()
         self._use(open_file(self._path, now_ms))
         self._begin(now_ms)
+
+    def _there(self) -> tuple[tuple[int, int], ...]:
+        """Tell which files are now where the spool's file and its log should be."""
+        return tuple(identity_of(Path(f"{self._path}{end}")) for end in ("", "-wal"))
+
+    def _is_gone(self) -> bool:
+        return self._place is not None and self._there() != self._place
+
+    def _put_back(self, its_log: tuple[int, int], now_ms: int) -> None:
+        """Write the file that is open to where it should be; a failing disk may keep it from being read."""
+        try:
+            aside = put_back(self._db, self._path, its_log, now_ms)
+        except (OSError, sqlite3.Error) as error:
+            if isinstance(error, sqlite3.Error) and code_of(error) == sqlite3.SQLITE_FULL:
+                raise
+            log.critical("the spool that was deleted or replaced cannot be written anew", reason=str(error))
+        else:
+            log.critical("the spool was deleted or replaced: written anew", aside=aside and str(aside))
 
     @property
     def writable(self) -> bool:
@@ -178,6 +208,7 @@ class Spool:
             if self._opened.aside is not None:
                 self._salvage(self._opened.aside, now_ms)
             self._begin_numbers(now_ms)
+            self._place = self._there()
         except sqlite3.OperationalError as error:
             self._go_on_without_disk(error, now_ms)
 
@@ -200,11 +231,13 @@ class Spool:
         """Begin with numbers that were never given out.
 
         A file that knows of none may stand in for a lost one, whose numbers the cloud side has seen: it begins at the
-        clock. So does one after a power cut, before which the disk may have taken nothing for long.
+        clock. So does one after a power cut, before which the disk may have taken nothing for long, and one that has
+        rested for long: as a copy that was put back it would give out again what was given out since it was made.
         """
         with self._writing():
             opened, now = self._counter("opened_in_boot"), boot()
             cut = opened not in (0, now)
+            rested = opened == 0 and 0 < self._newest_ms() < now_ms - RESTED_MS
             if cut:
                 log.warning("the power was cut: numbers are left out")
             for counter in ("batch_last", "journal_last"):
@@ -213,6 +246,8 @@ class Spool:
                     self._set(counter, now_ms)
                 elif cut:
                     self._set(counter, far_ahead(before, now_ms))
+                elif rested:
+                    self._set(counter, max(before, now_ms))
             for counter, highest in zip(("batch_last", "journal_last"), self.highest(), strict=True):
                 self._set(counter, max(highest, self._counter(counter)))
             self._set("opened_in_boot", now)
@@ -348,6 +383,10 @@ class Spool:
     def _sync(self) -> None:
         if self._opened.in_memory:
             return
+        place = self._place
+        if self._is_gone() and self._place is place:
+            self._doubted = True
+            raise sqlite3.OperationalError(GONE)
         try:
             log_file = os.open(f"{self._path}-wal", os.O_RDONLY)
             try:
@@ -623,6 +662,11 @@ class Spool:
         with self._writing():
             for name in ("readings_polled", "readings_dropped", "readings_dropped_live"):
                 self._add(name, readings)
+
+    def _newest_ms(self) -> int:
+        """Tell the time of the batch that was kept last; 0 where there is none any more."""
+        found = self._db.execute("SELECT newest_ms FROM batches ORDER BY number DESC LIMIT 1").fetchone()
+        return 0 if found is None else int(found[0])
 
     def _counter(self, name: str) -> int:
         return int(self._db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0])

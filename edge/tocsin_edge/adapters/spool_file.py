@@ -10,6 +10,8 @@ from typing import Final
 
 import structlog
 
+from tocsin_edge.adapters.whole_file import sync_folder
+
 SCHEMA_VERSION: Final = 2
 COUNTERS: Final = (
     "readings_polled",
@@ -212,6 +214,37 @@ def _create(database: sqlite3.Connection) -> None:
     values = (f"('{name}', {first.get(name, 0)})" for name in (*COUNTERS, *MARKS))
     fill = f"INSERT INTO counters VALUES {', '.join(values)};"  # noqa: S608 - own names
     database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{fill}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+
+
+def identity_of(path: Path) -> tuple[int, int]:
+    """Tell which file is at `path`; (0, 0): none. A disk that does not say counts as one that has none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
+def put_back(database: sqlite3.Connection, path: Path, its_log: tuple[int, int], now_ms: int) -> Path | None:
+    """Write an open file, with its log, that are not at `path` any more; give where that is now which was there.
+
+    Raises:
+        OSError, sqlite3.Error: the open file cannot be read, or the disk does not take it.
+    """
+    new = path.with_name(f"{path.name}.new")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new.unlink(missing_ok=True)
+    with closing(sqlite3.connect(new)) as copy:
+        database.backup(copy)
+    log_file, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    # With what is there now these have nothing to do.
+    index.unlink(missing_ok=True)
+    if identity_of(log_file) == its_log:
+        log_file.unlink(missing_ok=True)
+    aside = _set_aside(path, now_ms) if path.exists() else None
+    new.replace(path)
+    sync_folder(path.parent)
+    return aside
 
 
 def _set_aside(path: Path, now_ms: int) -> Path:
