@@ -315,12 +315,11 @@ class Oracle:
         for each in told:
             alarm = self.alarms[each.alarm]
             if each.event in ("return", "return-latched") and alarm.unseen:
+                value, reason = nan if each.value is None else each.value, "suppressed by design all the while"
+                for event in ("acknowledge", "reset"):
+                    if (alarm.state, event) in STANDARD:
+                        self._tell(each.alarm, event, each.time_ns, value, reason=reason)
                 alarm.unseen = False
-                if alarm.state in "DE":
-                    value = nan if each.value is None else each.value
-                    self._tell(
-                        each.alarm, "acknowledge", each.time_ns, value, reason="suppressed by design all the while"
-                    )
 
     def _delay(
         self,
@@ -502,7 +501,7 @@ class Oracle:
             if not self._counts(word, "answer"):
                 target = STANDARD.get((alarm.state, str(word.event)), alarm.state) if turning else alarm.state
             elif alarm.decider == "here" and (target not in AHEAD[alarm.state] or not word.who):
-                known = word.event in ("raise", None) or (word.event == "acknowledge" and not word.who)
+                known = word.event in ("raise", None) or (word.event in ("acknowledge", "reset") and not word.who)
                 target = alarm.state if known else STANDARD.get((alarm.state, str(word.event)), alarm.state)
         if alarm_after != target:
             direct = STANDARD.get((alarm_after, str(word.event))) == target

@@ -523,6 +523,26 @@ def test_what_the_gateway_hid_all_the_while_is_answered_here_where_this_end_deci
     assert pair.cloud.phase[0] == (Phase.RETURNED_UNACKNOWLEDGED if shown else Phase.NORMAL)
 
 
+def test_what_was_hidden_at_the_gateway_is_not_reset_where_this_end_judges_it_too() -> None:
+    """Somebody acknowledged it there, so it is here; here it stays latched until somebody resets it."""
+    by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=5.0, longest_s=60.0)
+    high = replace(HIGH.points[0].definitions[0], latching=True)
+    here, there = (compile_rules(plant_of([[each], []])) for each in (high, replace(high, suppressed_by=by)))
+    cloud, gateway = engine.initial(here, START_NS), engine.initial(there, START_NS)
+    said = list[Event]()
+    for point, second, value in ((1, 0, 0.0), (0, 1, 60.0), (0, 2, 10.0), (1, 3, 1.0), (0, 9, 10.0)):
+        now_ns = START_NS + second * SECOND
+        rows = Frame.of([point], [now_ns], [value], [GOOD])
+        asked = [Command(Verb.ACKNOWLEDGE, 0, now_ns, "li")] if second == 1 else []
+        gateway, made = engine.step(gateway, there, rows, asked, now_ns)
+        said += [each.event for each in made.transitions]
+        words = [word_of(moved("P0/H", each, gateway), 0, answers=False) for each in made.transitions]
+        cloud, _ = engine.step(cloud, here, rows, words, now_ns)
+    reset = [Event.ACKNOWLEDGE, Event.RETURN_LATCHED, Event.RESET]
+    assert said == [Event.SUPPRESS, Event.RAISE, *reset, Event.UNSUPPRESS]
+    assert cloud.phase[0] == Phase.LATCHED_ACKNOWLEDGED
+
+
 def test_entries_that_are_missing_are_made_up_for_by_the_next() -> None:
     """The alarm goes through the standard's diagram to where it is, each occurrence once."""
     pair = Pair.of(HIGH)

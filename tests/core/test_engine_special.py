@@ -181,7 +181,7 @@ def test_a_stopped_pump_suppresses_its_low_flow() -> None:
 
 @pytest.mark.parametrize("latching", [False, True])
 def test_what_was_hidden_by_design_all_the_while_asks_for_no_answer(*, latching: bool) -> None:
-    """Nobody has seen it: what is shown after it is normal, or latched and acknowledged."""
+    """Nobody has seen it: what is shown after it is normal, also where it latches, and nobody has to reset it."""
     by = Suppressor("P1", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=5.0, longest_s=60.0)
     low = replace(definition("P0", AlarmKind.L, 10.0), suppressed_by=by, latching=latching)
     rules = compile_rules(plant_of([[low], []]))
@@ -193,12 +193,32 @@ def test_what_was_hidden_by_design_all_the_while_asks_for_no_answer(*, latching:
             ("P0/L", "raise", 1.0),
             ("P0/L", "return-latched" if latching else "return", 3.0),
             ("P0/L", "acknowledge", 3.0),
+            *([("P0/L", "reset", 3.0)] if latching else []),
             ("P0/L", "unsuppress", 8.0),
             ("P0/L", "raise", 9.0),
         ]
-        answer, shown = transitions[3:5]
-        assert (answer.suppressed, answer.who, answer.reason) == (True, "", "suppressed by design all the while")
-        assert shown.phase_to is (Phase.LATCHED_ACKNOWLEDGED if latching else Phase.NORMAL)
+        for answer in transitions[3:-2]:
+            assert (answer.suppressed, answer.who, answer.reason) == (True, "", "suppressed by design all the while")
+        assert transitions[-2].phase_to is Phase.NORMAL
+
+
+def test_what_latched_while_hidden_by_design_holds_no_first_out() -> None:
+    """A spare pump's low flow, gone when it starts: the next trip tells its first, and the one after it."""
+    by = Suppressor("P2", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=0.0, longest_s=60.0)
+    low = replace(definition("P0", AlarmKind.L, 10.0), suppressed_by=by, latching=True)
+    plant = plant_of([[low], [definition("P1", AlarmKind.H, 50.0)], []])
+    rules = compile_rules(replace(plant, first_out={"K-101": ("P0/L", "P1/H")}))
+    rows: list[Row] = [(2, 0, 0.0), (0, 1, 5.0), (1, 2, 60.0), (0, 3, 50.0), (1, 4, 0.0)]
+    for portions in (1, 3, 5):
+        state, transitions, _ = play(rules, *rows, portions=portions)
+        ask = Command(Verb.ACKNOWLEDGE, 1, START_NS + 5 * SECOND, "li")
+        state, _ = step(state, rules, Frame.empty(), [ask], START_NS + 5 * SECOND)
+        _, result = step(state, rules, frame((2, 6, 1.0), (0, 7, 50.0), (1, 8, 60.0)), [], START_NS + 6 * SECOND)
+        assert [each.reason for each in (*transitions, *result.transitions) if each.event is Event.RAISE] == [
+            "",
+            "first out of K-101",
+            "first out of K-101",
+        ]
 
 
 @pytest.mark.parametrize(

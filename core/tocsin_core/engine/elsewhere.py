@@ -131,7 +131,7 @@ def _follow(state: State, rules: Rules, told: Told) -> list[Transition]:
     elif state.elsewhere[number] == HERE and ((phase, target) not in _FORWARD or not told.who):
         # The readings came first: that it was raised is known, and how far it has come since. And what nobody has seen
         # there, as it was suppressed by design by another plant file, nobody has answered here.
-        known = told.event is Event.RAISE or (told.event is Event.ACKNOWLEDGE and not told.who)
+        known = told.event is Event.RAISE or (told.event in (Event.ACKNOWLEDGE, Event.RESET) and not told.who)
         target = after(phase, None if known else told.event)
     if told.event is not None and phase is not target and NEXT[phase, told.event] == target:
         events = (*events, told.event)

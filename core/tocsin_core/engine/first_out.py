@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, cast
 
 from tocsin_core.detectors.columns import NEVER
 from tocsin_core.engine.state import State, Transition
-from tocsin_core.lifecycle import ACTIVE, Event, Phase
+from tocsin_core.lifecycle import Event, Phase
 from tocsin_core.readings import I64
 from tocsin_core.special.first_out import FIRST_OUT, FirstOut, FirstOutGroups
 
@@ -90,8 +90,6 @@ def _more(each: Transition, hidden: Hidden) -> int:
             hidden.out.add(number)
         case Event.IN_SERVICE:
             hidden.out.discard(number)
-        case Event.ACKNOWLEDGE if each.phase_to not in ACTIVE:
-            hidden.unseen.discard(number)
         case _:
             pass
     return int(each.phase_to is not Phase.NORMAL and not hidden.has(number)) - int(before)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from tocsin_core.engine.state import State, Transition
-from tocsin_core.lifecycle import NEXT, UNANSWERED, Event, Phase
+from tocsin_core.lifecycle import NEXT, NONE, Event, Phase
 from tocsin_core.readings import F64, I64
 from tocsin_core.rules import Rules
 
@@ -60,8 +60,10 @@ def move(
 def answered(state: State, returned: Transition) -> Iterator[Transition]:
     """The end of an alarm that was suppressed by design from its raising to its return: nobody is asked to answer it.
 
-    ISA-18.2: what is suppressed by design is normal afterwards, where its condition is gone.
+    ISA-18.2: what is suppressed by design is normal afterwards, where its condition is gone. Nor does it stay latched.
     """
-    state.unseen[returned.definition] = False
-    if returned.phase_to in UNANSWERED:
-        yield move(state, returned.definition, Event.ACKNOWLEDGE, returned.time_ns, returned.value, reason=NEVER_SHOWN)
+    number, time_ns, value = returned.definition, returned.time_ns, returned.value
+    state.unseen[number] = False
+    for event in (Event.ACKNOWLEDGE, Event.RESET):
+        if NEXT[state.phase[number], event] != NONE:
+            yield move(state, number, event, time_ns, value, reason=NEVER_SHOWN)
