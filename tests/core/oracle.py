@@ -221,7 +221,7 @@ class Oracle:
         for d in point.definitions:
             if d.kind is AlarmKind.LOOP and not is_bad(quality) and not isnan(value):
                 current = 4.0 + 16.0 * (value - d.low) / (d.high - d.low)
-                quality = SENSOR_FAILURE if current <= 3.6 or current >= 21.0 else quality
+                quality = SENSOR_FAILURE if current <= 3.601 or current >= 20.999 else quality
         if point.id in self.instruments:
             quality = self.instruments[point.id].quality(time_ns, quality)
         self._take(point, time_ns, value, quality, "")

@@ -268,11 +268,11 @@ class Loop:
         self.value = value
 
     def said(self) -> bool | None:
-        """Beyond from 3.6 mA down and from 21 mA up, inside from 3.8 to 20.5 mA; of no number nothing."""
+        """Beyond from 3.6 mA down and from 21 mA up, inside from 3.8 to 20.5 mA, to a thousandth; of no number none."""
         current = 4.0 + 16.0 * (self.value - self.d.low) / (self.d.high - self.d.low)
-        if current <= 3.6 or current >= 21.0:
+        if current <= 3.601 or current >= 20.999:
             return True
-        return False if 3.8 <= current <= 20.5 else None
+        return False if 3.799 <= current <= 20.501 else None
 
 
 LIMITS: Final = tuple(AlarmKind(kind) for kind in ("HH", "H", "L", "LL", "red", "orange", "yellow", "blue"))

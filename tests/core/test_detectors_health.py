@@ -52,6 +52,15 @@ def test_a_current_is_told_from_a_scaled_value() -> None:
     assert health.current_of(f64(-2.5, 0.0, 100.0), f64(0, 0, 0), f64(100, 100, 100)).tolist() == [3.6, 4.0, 20.0]
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.6), (0.0, 1.6), (0.0, 7.0), (-0.1, 0.5), (0.0, 4.0)])
+def test_the_bands_hold_for_what_a_register_holds(low: float, high: float) -> None:
+    """A float of 32 bits is a little off: at exactly 3.6 mA a broken wire read as a saturated signal."""
+    values = [float(np.float32(low + (current - 4.0) / 16.0 * (high - low))) for current in (3.6, 3.8, 20.5, 21.0)]
+    current = health.current_of(f64(*values), f64(*[low] * 4), f64(*[high] * 4))
+    assert health.loop(current).tolist() == [TRUE, FALSE, FALSE, TRUE]
+    assert health.loop(f64(3.602, 20.998)).tolist() == [HOLD, HOLD]
+
+
 def stuck_slowly(past: Sequence[Reading], floor: float, least: int, zero: float) -> int:
     """Stuck, from all good readings: the run at the end, and the blocks cut from the start."""
     kept = [(time, value) for time, value, good in past if good]

@@ -23,6 +23,8 @@ FAULT_LOW_MA: Final = 3.6
 FAULT_HIGH_MA: Final = 21.0
 VALID_LOW_MA: Final = 3.8
 VALID_HIGH_MA: Final = 20.5
+# By so much may what lies exactly at one of these be off it: a register of 32 bits and scaling round.
+ROUNDED_MA: Final = 0.001
 
 # A live zero: 4 mA is the low end of the range, 20 mA the high end (IEC 60381-1).
 ZERO_MA: Final = 4.0
@@ -37,10 +39,11 @@ def current_of(value: F64, low: F64, high: F64) -> F64:
 def loop(current_ma: F64) -> I8:
     """NE 43: beyond at 3.6 mA or less and at 21.0 mA or more, inside from 3.8 to 20.5 mA, saturated (neither) between.
 
-    A transmitter may be set to exactly 3.6 or 21.0 mA as its failure signal, so these two count as failures.
+    A transmitter may be set to exactly 3.6 or 21.0 mA as its failure signal, so these two count as failures, also where
+    the value that they were read as was rounded (`ROUNDED_MA`).
     """
-    beyond = (current_ma <= FAULT_LOW_MA) | (current_ma >= FAULT_HIGH_MA)
-    inside = (current_ma >= VALID_LOW_MA) & (current_ma <= VALID_HIGH_MA)
+    beyond = (current_ma <= FAULT_LOW_MA + ROUNDED_MA) | (current_ma >= FAULT_HIGH_MA - ROUNDED_MA)
+    inside = (current_ma >= VALID_LOW_MA - ROUNDED_MA) & (current_ma <= VALID_HIGH_MA + ROUNDED_MA)
     return np.where(beyond, TRUE, np.where(inside, FALSE, HOLD))
 
 
