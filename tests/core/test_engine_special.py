@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from math import nan
+from random import Random
 
 import numpy as np
 import pytest
@@ -544,6 +545,78 @@ def test_what_is_out_of_service_holds_no_first_out() -> None:
         state, result = step(state, rules, frame(*rows), asked, START_NS)
         told += [each.reason for each in result.transitions if each.event is Event.RAISE]
     assert told == ["first out of K-101", "first out of K-101", "", "first out of K-101", "", ""]
+
+
+def trips(dice: Random) -> tuple[Rules, list[tuple[list[Row], list[tuple[Verb, int, int]]]]]:
+    """Two groups with a common member, some hidden by the state of a pump; readings, and what people ask after them."""
+    by = Suppressor("P3", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=0.0, longest_s=1000.0)
+    alarms = [
+        replace(
+            definition(f"P{n}", AlarmKind.H, 50.0),
+            latching=dice.random() < 0.3,
+            suppressed_by=by if dice.random() < 0.6 else None,
+        )
+        for n in range(3)
+    ]
+    plant = plant_of([*([each] for each in alarms), []])
+    groups: dict[str, tuple[str, ...]] = {"K-101": ("P0/H", "P1/H", "P2/H"), "K-102": ("P1/H", "P2/H")}
+    life = []
+    for turn in range(40):
+        rows: list[Row] = [] if turn else [(n, -1, 0.0) for n in range(4)]
+        for place in range(dice.randint(0, 12)):
+            point = dice.choice([0, 0, 1, 1, 2, 2, 3])
+            value = dice.choice([0.0, 1.0]) if point == 3 else dice.choice([0.0, 90.0])
+            # Now and then one comes late for the group, though not for its point.
+            rows.append((point, 20 * turn + place + dice.choice([0.0, 0.0, 0.0, -15.5]), value))
+        verbs = [Verb.ACKNOWLEDGE, Verb.ACKNOWLEDGE, Verb.RESET, Verb.OUT_OF_SERVICE, Verb.IN_SERVICE]
+        asked = [(dice.choice(verbs), n, 20 * turn + 15) for n in range(3) if dice.random() < 0.7]
+        life.append((rows, asked))
+    return compile_rules(replace(plant, first_out=groups)), life
+
+
+def test_what_was_raised_before_a_group_was_at_rest_is_past() -> None:
+    """Told late, it is no first of the next trip, nor when what is later told still later has come to rest since."""
+    by = Suppressor("P3", low=-0.5, high=0.5, on_delay_s=0.0, off_delay_s=0.0, longest_s=1000.0)
+    alarms = [definition(f"P{n}", AlarmKind.H, 50.0) for n in range(3)]
+    plant = plant_of(
+        [*([each] for each in alarms), [], [replace(definition("P4", AlarmKind.H, 50.0), suppressed_by=by)]]
+    )
+    rules = compile_rules(replace(plant, first_out={"K-101": ("P0/H", "P1/H", "P2/H", "P4/H")}))
+
+    def reasons(*stages: tuple[list[Row], list[int]]) -> list[str]:
+        state, told = initial(rules, START_NS), list[str]()
+        for rows, answered in stages:
+            asked = [Command(Verb.ACKNOWLEDGE, n, START_NS + 9 * SECOND, "li") for n in answered]
+            state, result = step(state, rules, frame(*rows), asked, START_NS)
+            told += [each.reason for each in result.transitions if each.event is Event.RAISE]
+        return told
+
+    one: list[tuple[list[Row], list[int]]] = [([(0, 5, 60.0)], [0]), ([(0, 10, 0.0)], [])]
+    late: list[tuple[list[Row], list[int]]] = [([(2, 6, 60.0)], [2]), ([(2, 7, 0.0)], [])]
+    first = "first out of K-101"
+    assert reasons(*one, ([(1, 8, 60.0)], [])) == [first, ""]
+    assert reasons(*one, ([(1, 11, 60.0)], [])) == [first, first]
+    assert reasons(*one, *late, ([(1, 8, 60.0)], [])) == [first, "", ""]
+    # That something is raised and hidden brings no group to rest.
+    assert reasons(([(3, 0, 0.0), (4, 20, 60.0)], []), ([(1, 15, 60.0)], [])) == ["", first]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_trips_tell_their_first_however_many_lie_in_one_step(seed: int) -> None:
+    """In steps of one reading or one command each there is nothing to keep account of within a step."""
+    rules, life = trips(Random(seed))  # noqa: S311 -- a story
+    whole, apart = initial(rules, START_NS), initial(rules, START_NS)
+    for rows, asked in life:
+        commands = [Command(verb, n, START_NS + second * SECOND, "li", "repair") for verb, n, second in asked]
+        whole, result = step(whole, rules, frame(*rows), commands, START_NS)
+        told = list[Transition]()
+        for row in rows:
+            apart, one = step(apart, rules, frame(row), [], START_NS)
+            told += one.transitions
+        for command in commands:
+            apart, one = step(apart, rules, Frame.empty(), [command], START_NS)
+            told += one.transitions
+        assert result.transitions == told
 
 
 @pytest.mark.parametrize("kind", [AlarmKind.CUSUM, AlarmKind.EWMA])
