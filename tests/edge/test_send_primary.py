@@ -12,8 +12,9 @@ from tests.edge.send_rig import ForgetfulLink, gateway_here
 from tests.support.nats import nats_broker
 from tests.support.wait import eventually_async
 from tocsin_core.sparkplug import HostState
+from tocsin_edge.adapters.metrics import ask
 from tocsin_edge.loops import send
-from tocsin_edge.loops.primary import PrimaryHost
+from tocsin_edge.loops.primary import AWAY, OUTDATED, PrimaryHost
 
 
 def test_a_word_older_than_the_last_does_not_count() -> None:
@@ -28,9 +29,22 @@ def test_a_word_older_than_the_last_does_not_count() -> None:
     assert primary.hear(HostState(online=False, time_ms=1000))
     assert primary.is_missing()
     assert primary.hear(HostState(online=True, time_ms=1001))
+    assert primary.trouble == ""
     primary.connected("one")
     assert primary.is_missing()
+    assert primary.trouble == AWAY
+    assert not primary.hear(HostState(online=True, time_ms=1000))
+    assert primary.trouble == OUTDATED
+    assert primary.hear(HostState(online=True, time_ms=1001))
+    assert primary.trouble == ""
     assert not PrimaryHost(required=False).is_missing()
+    assert PrimaryHost(required=False).trouble == ""
+
+
+def faults(gateway: Gateway) -> list[str]:
+    """What keeps the plant from being watched, as the gateway says."""
+    found: list[str] = json.loads(ask(gateway.spool.parent, "/status"))["faults"]
+    return found
 
 
 async def say(port: int, host: str, *, online: bool, time_ms: int) -> None:
@@ -58,8 +72,10 @@ def test_births_wait_for_the_primary_host_and_the_session_ends_with_it(tmp_path:
             await say(port, "other", online=True, time_ms=5000)
             await eventually_async(lambda: len(gateway.kept()) > 5)
             assert sparkplug(host) == []
+            assert faults(gateway) == [f"{AWAY}: nothing that is read goes up"]
             await say(port, "scada", online=True, time_ms=2000)
             await eventually_async(lambda: len(host.batches) > 8)
+            assert faults(gateway) == []
             assert sparkplug(host)[:2] == ["NBIRTH", "DBIRTH"]
             assert host.fed[[fed.kind for fed in host.fed].index("DDATA")].historical
             await say(port, "scada", online=False, time_ms=1500)

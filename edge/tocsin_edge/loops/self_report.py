@@ -123,6 +123,8 @@ class SelfReport:
         found += alarm_report.faults(self.alarms)
         if not self.connected():
             found.append(f"no connection to {self.uplink()}: nothing that is read goes up")
+        elif self.board.host_trouble:
+            found.append(f"{self.board.host_trouble}: nothing that is read goes up")
         return tuple(found)
 
     def warnings(self) -> tuple[str, ...]:

@@ -171,6 +171,7 @@ class Sender:
             self._counters = counters | {"batch_last": self._counters["batch_last"]}
             address = f"{server.host}:{server.port}"
             self._primary.connected(address)
+            self._board.host_trouble = self._primary.trouble
             connection = Connection(
                 uplink,
                 self._session,

@@ -146,6 +146,7 @@ class Connection:
                 self._ours = True
             elif isinstance(said, HostState):
                 counts = self._primary.hear(said)
+                self._board.host_trouble = self._primary.trouble
                 # A server that is asked again mostly knows nothing new.
                 if said != told:
                     log.info("primary host", online=said.online, time_ms=said.time_ms, counts=counts)
