@@ -428,7 +428,7 @@ BROKEN: Final[dict[str, tuple[str, str, list[str]]]] = {
                 "plant.yaml:35: gateways[0].devices[0].points[1].register: "
                 "no 'temp' in profile 'honeywell-sensepoint-xcd'; there are: "
                 "temperature, temperature_f, state, identity, gas_ppm, gas_lel, gas_vol, fault_number, alarm_1, "
-                "alarm_2, mode, gas_unit and 11 more"
+                "alarm_2, warning, mode and 12 more"
             ),
         ],
     ),
@@ -889,7 +889,7 @@ MANY_PROBLEMS: Final = [
     (
         "plant.yaml:36: gateways[0].devices[0].points[1].register: no 'temprature' in profile "
         "'honeywell-sensepoint-xcd'; there are: temperature, temperature_f, state, identity, gas_ppm, gas_lel, "
-        "gas_vol, fault_number, alarm_1, alarm_2, mode, gas_unit and 11 more"
+        "gas_vol, fault_number, alarm_1, alarm_2, warning, mode and 12 more"
     ),
     "plant.yaml:37: gateways[0].devices[0].points[2].kind: should be " + KINDS + " (given: 'volts')",
     "plant.yaml:40: gateways[0].devices[1].modbus: the same address as device 'A'",
