@@ -126,6 +126,33 @@ def test_a_point_without_a_reading_has_no_roll_up() -> None:
     assert list(hours.stretches(7, 0, 5)) == [(0, 5, False)]
 
 
+def test_what_somebody_reads_is_taken_first_and_from_its_first_reading_on() -> None:
+    """Once: when it was taken, the others have their turn. What was known already makes nothing due."""
+    hours = RolledHours(9)
+    touched(hours, {(0, 3), (1, 5), (2, 7)})
+    assert not hours.want(2, 8)
+    assert hours.want(1, 2)
+    assert not hours.want(1, 2)
+    assert list(hours.stretches(1, 0, 9)) == [(0, 2, False), (2, 9, False)]
+    assert listed(hours.unsaved()) == [[0, 3, 3, 9, 9], [1, 2, 2, 9, 9], [2, 7, 7, 9, 9]]
+    assert listed(hours.take(8)) == [[1, 2, 9], [2, 7, 8]]
+    hours.done()
+    assert listed(hours.take(8)) == [[0, 3, 9], [2, 8, 9]]
+    hours.done()
+    assert hours.due == 0
+    assert list(hours.stretches(1, 0, 9)) == [(0, 2, False), (2, 9, True)]
+
+
+def test_what_somebody_reads_of_an_hour_that_goes_on_is_due_when_it_is_closed() -> None:
+    """So it is with all hours before the first are closed, which a new state file begins with."""
+    for closed, hour in ((9, 9), (0, 4)):
+        hours = RolledHours(closed)
+        assert hours.want(0, hour)
+        assert (hours.changed, hours.due) == (True, 0)
+        hours.close(10)
+        assert hours.due == 10 - hour
+
+
 class ToldNames(Names):
     """Names that tell which threads asked for an id, each time."""
 

@@ -260,6 +260,35 @@ def test_long_trends_are_read_of_roll_ups_and_what_is_due_of_readings(
     store.tell(elsewhere)
 
 
+def test_readings_that_a_state_file_was_never_told_of_are_rolled_up_once_somebody_reads_them(
+    store: Store, server: Victoria, tmp_path: Path
+) -> None:
+    """After the state file was lost, which had them: at once, though all else has been rolled up and it rests."""
+    lost = tmp_path / "lost"
+    lost.mkdir()
+
+    async def before(history: History) -> None:
+        await history.commit(hours(history, (0, 1.0), (1, 3.0), (60, 5.0)), {})
+        await durable(history, store)
+
+    async def after(history: History) -> None:
+        await history.commit(hours(history, (180, 9.0)), {})
+        await roll_up(history, store)
+        assert await by_hour(history, server) == [2.0, 5.0, 9.0]
+        # Taken, made, and done when that is durable.
+        for _ in range(2):
+            await history.durable()
+            assert await history.tend()
+            store.clock.ahead_s += 60
+        assert await history.tend() == 0
+        lose(server, *RAW)
+        assert await by_hour(history, server) == [2.0, 5.0, 9.0]
+
+    store.tell(before)
+    store.folder = lost
+    store.tell(after)
+
+
 def test_roll_ups_of_many_points_are_each_points_own(store: Store, server: Victoria) -> None:
     """Asked for together, whatever they are called, and more of them than one query may name."""
     names = ["a b,c=d", 'q"uote', "back\\slash\\", "line\nbreak", "氨 储罐", "100%", "${x}", "#", "a|b", "a.*", "{}"]

@@ -56,6 +56,7 @@ class RolledHours:
         self._due = np.empty((2, 0), np.int64)
         self._taken = np.empty((2, 0), np.int64)
         self._unsaved = np.empty(0, np.bool_)
+        self._wanted: set[int] = set()
         if rows is not None and len(rows.key):
             self._room(int(rows.key.max()) + 1)
             self._first[rows.key] = rows.first
@@ -83,6 +84,18 @@ class RolledHours:
         self._unsaved[keys] |= lowest < first
         self._make_due(keys, lowest, until)
 
+    def want(self, key: int, hour: int) -> bool:
+        """Let a point be taken next, as somebody reads it from `hour` on; whether nobody had told of readings then."""
+        self._room(key + 1)
+        self._wanted.add(key)
+        first = int(self._first[key])
+        if hour >= first:
+            return False
+        self._first[key] = hour
+        self._unsaved[key] = True
+        self._make_due(np.array([key]), np.array([hour]), np.array([min(first, self.closed)]))
+        return True
+
     def close(self, until: int) -> None:
         """Let the hours before `until` be closed: of every point that has readings they are due."""
         if until <= self.closed:
@@ -94,12 +107,15 @@ class RolledHours:
         self._unsaved = unsaved
 
     def take(self, most: int) -> Work:
-        """At most `most` hours of points that are due, as work that `done` or `back` ends."""
+        """At most `most` hours of points that are due, wanted ones first, as work that `done` or `back` ends."""
         keys = (self._due[0] < self._due[1]).nonzero()[0]
+        if self._wanted:
+            keys = keys[np.argsort(~np.isin(keys, list(self._wanted)), kind="stable")]
         since, until = self._due[:, keys]
         before = np.cumsum(until - since) - (until - since)
         some = before < most
         keys, since = keys[some], since[some]
+        self._wanted.difference_update(keys.tolist())
         until = np.minimum(until[some], since + most - before[some])
         self._taken[:, keys] = since, until
         self._due[0, keys] = until

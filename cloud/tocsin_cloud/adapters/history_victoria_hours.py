@@ -8,6 +8,7 @@
 # - An hour for which readings come is noted as due before they are written.
 # - It is worked out when all that was committed before is durable, and so can be seen; it is due until that is durable.
 # - What comes meanwhile makes it due again.
+# Of readings that this state file was never told of, as those of a state file that was lost, whoever reads them tells.
 # Of samples with one time stamp the server keeps whichever it likes. So hours that are made anew are stored beside the
 # older ones: each making has a number, and the time stamp is the hour's begin and this number in ms. The number is kept
 # before anything is written with it, so none is ever used twice.
@@ -24,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 
 from tocsin_cloud.adapters.history import HOUR
-from tocsin_cloud.adapters.history_lines import Column, Names, field_of, tag, tag_set
+from tocsin_cloud.adapters.history_lines import QUALITY, Column, Names, field_of, tag, tag_set
 from tocsin_cloud.adapters.history_rolled import PART, RolledHours, Rows, Work
 from tocsin_cloud.adapters.history_state import Row, StateFile
 from tocsin_cloud.adapters.history_victoria_reads import (
@@ -38,7 +39,7 @@ from tocsin_cloud.adapters.history_victoria_reads import (
 )
 from tocsin_cloud.adapters.history_victoria_server import DURABLE_AFTER_S, Look, VictoriaServer
 from tocsin_core.clock import Clock
-from tocsin_core.readings import Frame
+from tocsin_core.readings import I64, Frame
 
 # Readings come this late without their hour being made twice.
 CLOSED_AFTER_NS: Final = 600_000_000_000
@@ -134,6 +135,8 @@ class VictoriaHours:
     async def read(self, point_id: str, begin: int, end: int, limit: int) -> Mapping[str, Column]:
         """The figures by hours in [begin, end) ms, from roll-ups where there are any; `begin` is an hour's.
 
+        Hours that have none are rolled up next.
+
         Raises:
             HistoryError: the server is away, or refuses.
         """
@@ -150,7 +153,12 @@ class VictoriaHours:
             elif low < high:
                 windows = windows_of(low, high, HOUR_MS, 0)
                 pieces.append(await self._reads.figures(point, windows, limit))
+                self._want(point_id, pieces[-1][QUALITY][0])
         return joined(pieces)
+
+    def _want(self, point_id: str, times: I64) -> None:
+        if len(times) and self._hours.want(self._names.key(point_id), int(times.min()) // HOUR_MS):
+            self._rest_until = 0.0
 
     async def _make(self, making: _Making, since: int) -> None:
         try:
