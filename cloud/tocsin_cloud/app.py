@@ -57,6 +57,7 @@ from tocsin_cloud.loops.candidates import keep_telling
 from tocsin_cloud.loops.certificates import CertificateParts, keep_certificates
 from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.evidence import EvidenceParts, keep_evidence
+from tocsin_cloud.loops.hearing import TOO_FAST
 from tocsin_cloud.loops.historian import Historian, HistorianParts, retain, tend
 from tocsin_cloud.loops.judged import Judged
 from tocsin_cloud.loops.live import LiveView
@@ -320,6 +321,8 @@ class _Crew:
 async def _crew(process: _Process, own: OwnHistory) -> _Crew:
     settings, plant, clock, client, stack, _, _, database, loaded, reach = process
     metrics = Metrics()
+    # Shown as 0 before anybody looks: a figure that appears with its first event would hide that one.
+    metrics.quarantined.labels(TOO_FAST)
     name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
     leases = {
         role: Lease(database, role, name, clock, partial(_is_unable, reach, role))

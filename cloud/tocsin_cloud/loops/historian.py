@@ -21,7 +21,7 @@ from tocsin_cloud.adapters.stream import START, Feed, Message, Position, is_data
 from tocsin_cloud.loops.births import Births
 from tocsin_cloud.loops.clocks import GatewayClock
 from tocsin_cloud.loops.computed import COMPUTED, decode
-from tocsin_cloud.loops.hearing import NOT_HEARD, TOO_FAST, Hearing
+from tocsin_cloud.loops.hearing import NOT_HEARD, Hearing
 from tocsin_cloud.loops.ledger import Ledger
 from tocsin_cloud.loops.live import LiveView, Stored
 from tocsin_cloud.loops.points import PointTable
@@ -85,8 +85,6 @@ class Historian:
     def __init__(self, parts: HistorianParts, state: Mapping[str, bytes] | None = None) -> None:
         """Go on where `state` says, or the history's own."""
         self._parts = parts
-        # Shown as 0 from the start: a figure that appears with its first event would hide that one.
-        parts.metrics.quarantined.labels(TOO_FAST)
         self._rows: list[Frame] = []
         self._waiting = 0
         self._counted = 0
