@@ -41,16 +41,21 @@ def test_run_lengths_of_an_ewma(weight: float, width: float, length: float) -> N
 
 
 def raised_per_week(calibration: Calibration, rho: float, seed: int) -> tuple[float, float]:
-    """Alarms of either chart, raised and returned as the engine does, over 600 points of fresh normal running."""
-    points, samples = 600, 3000
+    """Alarms of either chart over 600 points of fresh normal running."""
     step = round(calibration.step_s)
-    noise = autoregressive(rho**step, samples, seed, points)
+    return raised_over(calibration, 20.0 + 2.0 * autoregressive(rho**step, 3000, seed, 600))
+
+
+def raised_over(calibration: Calibration, values: F64) -> tuple[float, float]:
+    """Alarms a week of either chart, raised and returned as the engine does, over `values` [steps, points]."""
+    samples, points = values.shape
+    step = round(calibration.step_s)
     charts, state = charts_of([calibration] * points), Change.empty(points)
     active = np.zeros((2, points), np.bool_)
     raised = np.zeros(2)
-    for number, row in enumerate(noise):
+    for number, row in enumerate(values):
         at = np.full(points, START_NS + number * step * SECOND)
-        state = change.advance(state, charts, at, 20.0 + 2.0 * row, np.ones(points, np.bool_))
+        state = change.advance(state, charts, at, row, np.ones(points, np.bool_))
         said = np.stack((change.judge_cusum(state, charts), change.judge_ewma(state, charts)))
         raised += np.count_nonzero((said == TRUE) & ~active, axis=1)
         active = (said == TRUE) | (active & (said != FALSE))
@@ -105,6 +110,19 @@ def test_limits_that_were_widened_state_no_rate_that_the_record_cannot_bear_out(
     record = np.random.default_rng(7).standard_t(3, size=20_160)
     told = calibrate(record, 60.0, 0.01)
     assert min(told.cusum_per_week, told.ewma_per_week) >= 0.5
+
+
+def test_a_record_of_few_steps_of_the_last_digit_widens_the_limits() -> None:
+    """A week of it has no alarm where theory has one in ten weeks, and fresh weeks have one each: lower limits tell."""
+    digit, random = 4.0, np.random.default_rng(48)
+
+    def weeks(count: int) -> F64:
+        return digit * np.round((random.normal(size=(10_080, count)) + 1.0) / digit)
+
+    told = calibrate(weeks(1)[:, 0], 60.0, digit / sqrt(12.0))
+    cusum, ewma = raised_over(told, weeks(100))
+    assert cusum < told.cusum_per_week
+    assert ewma < told.ewma_per_week
 
 
 def test_a_record_with_wild_readings_widens_the_limits() -> None:

@@ -123,7 +123,8 @@ def calibrate(
 
     The sample step is the least multiple of the period at which AR(1) prewhitening leaves a lag-1 autocorrelation below
     0.1, from an autocorrelation of at most 0.7. The thresholds give `per_week` false alarms by theory; where the record
-    itself has more alarms than chance explains (tails heavier than normal, drift), they are widened until it has not.
+    itself has more alarms than chance explains, at them or at lower ones (tails heavier than normal, few steps of the
+    last digit, drift), they are widened until it has not.
     `floor` is the least standard deviation of a reading, that of its last digit (the point's unit).
 
     Raises:
@@ -199,28 +200,44 @@ def _cusum_of(residual: F64, k: float) -> F64:
     return np.maximum(high, low)
 
 
-WIDENING: Final = 0.25
+# By so much a threshold grows at a time until the record has no more alarms than chance explains.
+WIDENING: Final = 1.02
+
+# A record of some weeks has no alarm at a threshold that is set to one in ten, or has one, which tells little. So it is
+# tried at lower thresholds as well, at which it has these numbers of alarms by theory, one in so many samples at most.
+COUNTED: Final = (3.0, 10.0, 30.0, 100.0)
+LEAST_RUN: Final = 50.0
+
+# More alarms than expected by so many standard deviations refute the theory: at the threshold itself, at lower ones.
+REFUTED: Final = 2.0
+REFUTED_LOWER: Final = 3.0
+
+
+def _alarms(size: F64, threshold: float, return_share: float) -> int:
+    over, rest = size > threshold, size <= return_share * threshold
+    told = over[over | rest]
+    return int(np.count_nonzero(told[1:] & ~told[:-1])) + int(told[:1].sum())
 
 
 def _widened(
     size: F64, threshold: float, return_share: float, run_length: Callable[[float], float]
 ) -> tuple[float, float]:
-    """The threshold at which the record's alarms are no more than two standard deviations above what is stated.
+    """The threshold, as many times wider as the record needs to have no more alarms than it should.
 
     And the false alarms a sample there: by theory, or as counted, whichever is more. Where the record has refuted the
     theory, so that the threshold is widened, none in the record says no more than that they are rarer than one in it.
     """
-    least = 0
-    while True:
-        over, rest = size > threshold, size <= return_share * threshold
-        told = over[over | rest]
-        alarms = int(np.count_nonzero(told[1:] & ~told[:-1])) + int(told[:1].sum())
-        rate = 1.0 / run_length(threshold)
-        expected = rate * len(size)
-        if alarms <= expected + 2.0 * sqrt(expected):
-            return threshold, max(rate, max(alarms, least) / len(size))
-        threshold += WIDENING
-        least = 1
+    samples, rate = len(size), 1.0 / run_length(threshold)
+    tried = [(threshold, rate * samples, REFUTED)]
+    for expected in COUNTED:
+        if rate * samples < expected <= samples / LEAST_RUN:
+            lower = _threshold_for(run_length, samples / expected, threshold)
+            tried.append((lower, expected, REFUTED_LOWER))
+    times = 1.0
+    while any(_alarms(size, times * at, return_share) > e + refuted * sqrt(e) for at, e, refuted in tried):
+        times *= WIDENING
+    alarms = max(_alarms(size, times * threshold, return_share), int(times > 1.0))
+    return times * threshold, max(rate, alarms / samples)
 
 
 @dataclass(slots=True)
