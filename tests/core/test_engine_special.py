@@ -583,10 +583,10 @@ def test_what_was_raised_before_a_group_was_at_rest_is_past() -> None:
     )
     rules = compile_rules(replace(plant, first_out={"K-101": ("P0/H", "P1/H", "P2/H", "P4/H")}))
 
-    def reasons(*stages: tuple[list[Row], list[int]]) -> list[str]:
+    def reasons(*stages: tuple[list[Row], list[int]], verb: Verb = Verb.ACKNOWLEDGE) -> list[str]:
         state, told = initial(rules, START_NS), list[str]()
         for rows, answered in stages:
-            asked = [Command(Verb.ACKNOWLEDGE, n, START_NS + 9 * SECOND, "li") for n in answered]
+            asked = [Command(verb, n, START_NS + 9 * SECOND, "li", "repair") for n in answered]
             state, result = step(state, rules, frame(*rows), asked, START_NS)
             told += [each.reason for each in result.transitions if each.event is Event.RAISE]
         return told
@@ -597,7 +597,9 @@ def test_what_was_raised_before_a_group_was_at_rest_is_past() -> None:
     assert reasons(*one, ([(1, 8, 60.0)], [])) == [first, ""]
     assert reasons(*one, ([(1, 11, 60.0)], [])) == [first, first]
     assert reasons(*one, *late, ([(1, 8, 60.0)], [])) == [first, "", ""]
-    # That something is raised and hidden brings no group to rest.
+    # That something is raised and hidden brings no group to rest, nor that what is out of service returns.
+    out = reasons(([(0, 5, 60.0)], [0]), ([(0, 20, 0.0)], []), ([(1, 15, 60.0)], []), verb=Verb.OUT_OF_SERVICE)
+    assert out == [first, first]
     assert reasons(([(3, 0, 0.0), (4, 20, 60.0)], []), ([(1, 15, 60.0)], [])) == ["", first]
 
 
