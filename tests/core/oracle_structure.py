@@ -106,7 +106,7 @@ class Group:
 
     def is_first(self, alarm: str, onset_ns: int) -> bool:
         """Whether `alarm`, raised now with this onset, is the earliest since all members were last normal."""
-        if alarm not in self.members or onset_ns <= self.past_ns:
+        if alarm not in self.members or onset_ns < self.past_ns:
             return False
         mine = (onset_ns, self.number[alarm])
         if self.first is not None and self.first <= mine:

@@ -597,6 +597,8 @@ def test_what_was_raised_before_a_group_was_at_rest_is_past() -> None:
     assert reasons(*one, ([(1, 8, 60.0)], [])) == [first, ""]
     assert reasons(*one, ([(1, 11, 60.0)], [])) == [first, first]
     assert reasons(*one, *late, ([(1, 8, 60.0)], [])) == [first, "", ""]
+    # At the very moment of its rest the next trip begins: what follows is not its first.
+    assert reasons(*one[:1], ([(0, 10, 0.0), (1, 10, 60.0), (2, 11, 60.0)], [])) == [first, first, ""]
     # That something is raised and hidden brings no group to rest, nor that what is out of service returns.
     out = reasons(([(0, 5, 60.0)], [0]), ([(0, 20, 0.0)], []), ([(1, 15, 60.0)], []), verb=Verb.OUT_OF_SERVICE)
     assert out == [first, first]

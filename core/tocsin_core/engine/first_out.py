@@ -98,4 +98,4 @@ def _more(each: Transition, hidden: Hidden) -> int:
 def _is_first(table: FirstOut, group: int, member: int, onset_ns: int) -> bool:
     held_ns = int(table.time_ns[group])
     earlier = (onset_ns, member) < (held_ns, int(table.member[group]))
-    return onset_ns > table.reset_ns[group] and (held_ns == NEVER or earlier)
+    return onset_ns >= table.reset_ns[group] and (held_ns == NEVER or earlier)

@@ -20,7 +20,7 @@ FIRST_OUT: Final = "first-out"
 class FirstOut(Columns):
     """Of each group: the onset `time_ns` i64 of the alarm that tripped first (-1: none), and its place `member` i64.
 
-    `reset_ns` i64: when all of the group were last back to normal; what was raised until then is past.
+    `reset_ns` i64: when all of the group were last back to normal; what was raised before is past.
     """
 
     member: I64
