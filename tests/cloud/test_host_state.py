@@ -21,7 +21,10 @@ from tocsin_cloud.adapters.host_state import announce, says_offline
 from tocsin_cloud.adapters.permissions import HOST
 from tocsin_cloud.settings import Address
 from tocsin_core.clock import SystemClock
+from tocsin_core.sparkplug import HostState
 from tocsin_core.sparkplug.payload import NS_PER_MS
+from tocsin_core.sparkplug.state import parse_state
+from tocsin_edge.loops.primary import PrimaryHost
 
 TOPIC = "spBv1.0/STATE/tocsin"
 
@@ -116,6 +119,50 @@ def test_the_host_is_online_until_it_ends(tmp_path: Path) -> None:
             with suppress(asyncio.CancelledError):
                 await host
             await eventually_async(lambda: offline_at(settings.mqtt))
+
+    asyncio.run(story())
+
+
+class Ahead(SystemClock):
+    """A clock that is ahead until it is set right."""
+
+    ahead_ns = 3600 * 10**9
+
+    def now_ns(self) -> int:
+        """Wall clock, ns."""
+        return super().now_ns() + self.ahead_ns
+
+
+def test_a_host_whose_clock_was_ahead_is_heard_when_it_comes_back(tmp_path: Path) -> None:
+    """A gateway that has come anew meanwhile heeds no word that is older than the last: its alarms would not go up."""
+
+    async def word(mqtt: Address) -> HostState:
+        async with aiomqtt.Client(*mqtt) as client:
+            await client.subscribe(TOPIC, qos=1)
+            async with asyncio.timeout(PATIENCE_S):
+                payload = (await anext(client.messages)).payload
+        assert isinstance(payload, bytes)
+        return parse_state(payload)
+
+    async def story() -> None:
+        primary, clock = PrimaryHost(required=True), Ahead()
+        async with broker(tmp_path) as (_, settings):
+            password = given_or_kept(tmp_path)
+
+            async def is_there() -> bool:
+                primary.connected("broker")
+                primary.hear(await word(settings.mqtt))
+                return not primary.is_missing()
+
+            for ahead_ns in (clock.ahead_ns, 0):
+                clock.ahead_ns = ahead_ns
+                host = asyncio.create_task(announce([settings.mqtt], clock, password=password))
+                await eventually_async(is_there)
+                clock.ahead_ns = 0
+                host.cancel()
+                with suppress(asyncio.CancelledError):
+                    await host
+                await eventually_async(lambda: offline_at(settings.mqtt))
 
     asyncio.run(story())
 

@@ -84,7 +84,9 @@ async def announce(
                             await client.publish(topic, _payload(online=True, now_ns=time_ns), qos=1, retain=True)
                 except asyncio.CancelledError:
                     # Also where the broker's answer to the birth is still awaited: what it may have taken would stand.
-                    farewell = _payload(online=False, now_ns=clock.now_ns())
+                    # Where the clock was set back since, nobody would heed an earlier time, nor what the next of us
+                    # says: that goes by what it finds here.
+                    farewell = _payload(online=False, now_ns=max(newest_ns, clock.now_ns()))
                     await client.publish(topic, farewell, qos=1, retain=True, timeout=FAREWELL_S)
                     raise
                 finally:
