@@ -420,7 +420,7 @@ async def _keep_history(crew: _Crew, lease: Lease) -> None:
         if settings.nats_url is not None and settings.history.kind is not HistoryKind.DUCKDB:
             store = SnapshotStore(client, f"{plant.site.id}/historian")
             shared = SharedState(store, settings.historian.share_interval_s, clock)
-            state = await shared.later_than(state)
+            state = await shared.of(history)
         parts = HistorianParts(
             client, history, lease, crew.table, crew.live, crew.quarantine, crew.metrics, clock, settings.historian,
             _subjects(crew.process), shared, settings.limits,

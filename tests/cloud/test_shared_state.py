@@ -24,6 +24,16 @@ from tocsin_cloud.loops.shared_state import SharedState
 from tocsin_cloud.settings import StreamSettings
 
 
+class ToldHistory(DuckdbHistory):
+    """A history that counts how often it is told that another historian has stored readings since."""
+
+    told = 0
+
+    def overtaken(self) -> None:
+        """Count it."""
+        self.told += 1
+
+
 def test_a_server_that_is_killed_while_it_is_asked_is_asked_again(tmp_path: Path) -> None:
     """Who begins just then has the snapshot once the server is back, and does not wait for answers of the dead one."""
 
@@ -69,8 +79,9 @@ def test_the_next_historian_goes_on_where_the_last_one_was(tmp_path: Path, monke
             working.cancel()
             with suppress(asyncio.CancelledError):
                 await working
-            elsewhere = await DuckdbHistory.open(tmp_path / "elsewhere.duckdb")
-            state = await shared.later_than(elsewhere.state)
+            elsewhere = await ToldHistory.open(tmp_path / "elsewhere.duckdb")
+            state = await shared.of(elsewhere)
+            assert elsewhere.told == 1
             other = Historian(replace(plant.historian_parts(), lease=second, history=elsewhere), state)
             assert other.position == keeper.position
             working = asyncio.create_task(hold(second, other.run))
@@ -81,7 +92,8 @@ def test_the_next_historian_goes_on_where_the_last_one_was(tmp_path: Path, monke
                 await working
             found = await elsewhere.read("P1", 0, 1 << 62, None, 100)
             assert found.mean.tolist() == [99.0]
-            assert await shared.later_than(elsewhere.state) is elsewhere.state
+            assert await shared.of(elsewhere) is elsewhere.state
+            assert elsewhere.told == 1
             await elsewhere.close()
 
     asyncio.run(story())

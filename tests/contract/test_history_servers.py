@@ -289,6 +289,40 @@ def test_readings_that_a_state_file_was_never_told_of_are_rolled_up_once_somebod
     store.tell(after)
 
 
+def test_hours_that_another_historian_stored_readings_of_are_rolled_up_anew(
+    store: Store, server: Victoria, tmp_path: Path
+) -> None:
+    """It has a state file of its own, and the one that comes back was not told: also where it is killed just then."""
+    own, others = store.folder, tmp_path / "others"
+    others.mkdir()
+
+    async def rolled(history: History) -> None:
+        await history.commit(hours(history, (0, 1.0), (60, 5.0), (120, 7.0)), {})
+        await roll_up(history, store)
+        assert await by_hour(history, server) == [1.0, 5.0, 7.0]
+
+    async def other(history: History) -> None:
+        await history.commit(hours(history, (1, 3.0), (70, 7.0)), {})
+        await durable(history, store)
+
+    async def back(history: History) -> None:
+        history.overtaken()
+        assert await by_hour(history, server) == [2.0, 6.0, 7.0]
+        await history.commit(Frame.empty(), {})
+
+    async def again(history: History) -> None:
+        assert await by_hour(history, server) == [2.0, 6.0, 7.0]
+        await roll_up(history, store)
+        lose(server, *RAW)
+        assert await by_hour(history, server) == [2.0, 6.0, 7.0]
+
+    store.tell(rolled)
+    store.folder = others
+    store.tell(other)
+    store.folder = own
+    store.tell(back, again)
+
+
 def test_roll_ups_of_many_points_are_each_points_own(store: Store, server: Victoria) -> None:
     """Asked for together, whatever they are called, and more of them than one query may name."""
     names = ["a b,c=d", 'q"uote', "back\\slash\\", "line\nbreak", "氨 储罐", "100%", "${x}", "#", "a|b", "a.*", "{}"]

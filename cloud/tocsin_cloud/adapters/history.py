@@ -98,6 +98,9 @@ class History(StoredReadings, Protocol):
             HistoryError: the store does not tell.
         """
 
+    def overtaken(self) -> None:
+        """Take note that another historian, with a state of its own, has stored readings since this one's state."""
+
     async def tend(self) -> int:
         """Do a piece of what makes long trends quick, if the store has such work; called again and again.
 

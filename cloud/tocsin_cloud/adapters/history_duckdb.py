@@ -170,6 +170,9 @@ class DuckdbHistory:
         steps_ns = [each.step_ns for each in wanted]
         return await self._in(self._reading, lambda: self._read_each(spans, steps_ns))
 
+    def overtaken(self) -> None:
+        """Nothing: what others have stored is in files of their own."""
+
     async def tend(self) -> int:
         """Nothing: readings are rolled up as they move on."""
         return 0

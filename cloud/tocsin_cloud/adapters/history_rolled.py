@@ -106,6 +106,10 @@ class RolledHours:
         self._close(np.arange(len(self._first)), before)
         self._unsaved = unsaved
 
+    def close_anew(self) -> None:
+        """Let all hours that are closed be due, of every point that has readings."""
+        self._close(np.arange(len(self._first)), 0)
+
     def take(self, most: int) -> Work:
         """At most `most` hours of points that are due, wanted ones first, as work that `done` or `back` ends."""
         keys = (self._due[0] < self._due[1]).nonzero()[0]

@@ -145,6 +145,10 @@ class VictoriaHistory:
         """
         return await one_by_one(self, wanted)
 
+    def overtaken(self) -> None:
+        """Have all hours rolled up anew: the other's readings may be of any of them."""
+        self._hours.overtaken()
+
     async def tend(self) -> int:
         """Roll up hours that are closed, a piece at a time.
 

@@ -97,6 +97,10 @@ class VictoriaHours:
         if self._hours.changed:
             await self._save()
 
+    def overtaken(self) -> None:
+        """Take no hour for rolled up that was: kept with the first readings that are about to be written."""
+        self._hours.close_anew()
+
     @property
     def busy(self) -> bool:
         """Whether there is work taken that `go_on` goes on with."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import structlog
 
+from tocsin_cloud.adapters.history import History
 from tocsin_cloud.adapters.history_state import RESTORED
 from tocsin_cloud.adapters.snapshot_store import SnapshotStore
 from tocsin_core.clock import Clock
@@ -34,6 +35,14 @@ class SharedState:
         self._noted: _Noted | None = None
         self._putting: asyncio.Task[bool] | None = None
         self._put_at = 0.0
+
+    async def of(self, history: History) -> Mapping[str, bytes]:
+        """The state from which the historian of `history` goes on; where that is another's, `history` is told."""
+        own = history.state
+        state = await self.later_than(own)
+        if state is not own:
+            history.overtaken()
+        return state
 
     async def later_than(self, own: Mapping[str, bytes]) -> Mapping[str, bytes]:
         """The shared state, or `own` where that is as late, or was restored since from a backup.
