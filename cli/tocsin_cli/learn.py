@@ -133,7 +133,12 @@ def learn(  # noqa: PLR0913 -- the options of a command are its arguments
         typer.Option("--from", metavar="FILE.csv|START/END", help="The plant's normal running, as of `tocsin replay`."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="START/END: data folder of the cloud side that stored it.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DIR|ADDRESS",
+            help="START/END: data folder of the cloud side that stored it, or the address of its database.",
+        ),
     ] = None,
     column_map: Annotated[
         Path | None, typer.Option("--map", help="FILE.csv: which column is which point.", exists=True, dir_okay=False)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.cli.command import started, tocsin
+from tests.contract.history_stores import victoria
 from tests.support.need import ROOT, need_data, need_library, need_program
 from tests.support.plants import PLANTS
 from tocsin_cli.replay.columns import TIME_NAMES
@@ -19,6 +20,9 @@ from tocsin_cli.replay.command import replay
 from tocsin_cli.replay.page import MOST_REASONS, MOST_SERIES
 from tocsin_cli.replay.picture import thinned
 from tocsin_cloud.adapters.history_duckdb import DuckdbHistory
+from tocsin_cloud.adapters.history_open import open_history
+from tocsin_cloud.settings import HistoryAddress
+from tocsin_core.clock import SystemClock
 from tocsin_core.plant import load_plant
 from tocsin_core.readings import BAD_COMM_FAILURE, GOOD, Frame
 from tocsin_core.replay.playing import REST_NS
@@ -272,6 +276,34 @@ def test_a_stretch_of_the_historian_is_replayed(plant: Path, tmp_path: Path) -> 
     assert {each["alarm"]: each["occurrences"] for each in made["rules"]} == {"P/H": 1, "P/bad": 1, "P/stale": 0}
     assert made["not_judged"] == ["Q/L", "Q/bad", "Q/stale"]
     assert "no readings" in refused(str(plant), "--from", "2025-03-02/2025-03-03", "--data", str(data))
+
+
+def test_a_stretch_of_a_historian_on_a_server_is_replayed(plant: Path, tmp_path: Path) -> None:
+    """While the cloud side goes on with it; of a server that is away, or an address that is none, one line tells."""
+    start, (now, later) = 1_772_409_600, ("2026-03-02T08:00:10/2026-03-02T08:00:55", "2025-03-02/2025-03-03")
+    with victoria(tmp_path / "victoria") as server:
+
+        async def store() -> None:
+            history = await open_history(HistoryAddress.parse(server.address), tmp_path, SystemClock())
+            try:
+                times = [(start + second) * SECOND for second in range(60)]
+                quality = [BAD_COMM_FAILURE if second >= 40 else GOOD for second in range(60)]
+                await history.commit(Frame.of([history.key("P")] * 60, times, [1.5] * 60, quality), {})
+                server.show()
+                made = await asyncio.to_thread(replayed, str(plant), "--from", now, "--data", server.address)
+                assert (made["start"], made["readings"], made["points"]) == ("2026-03-02T00:00:10Z", 45, 1)
+                assert {each["alarm"] for each in made["rules"] if each["occurrences"]} == {"P/H", "P/bad"}
+                assert made["remarks"] == [f"historian {server.address}: 1 of 2 points have readings"]
+            finally:
+                await history.close()
+
+        asyncio.run(store())
+        words = (str(plant), "--from", later, "--data", server.address)
+        assert f"{server.address}: no readings of this plant's points" in refused(*words)
+    away = tocsin("replay", *words)
+    assert away.returncode == 2
+    assert f"{server.address.partition('://')[2]}: All connection attempts failed" in away.stderr.splitlines()[-1]
+    assert "is not duckdb, victoriametrics://HOST:PORT or" in refused(*words[:3], "--data", "http://127.0.0.1:8428")
 
 
 def test_a_historian_in_use_is_refused(plant: Path, tmp_path: Path) -> None:

@@ -31,7 +31,12 @@ def replay(
         str, typer.Option("--from", metavar="FILE.csv|START/END", help="Recorded table, or a stretch of the historian.")
     ],
     data: Annotated[
-        Path | None, typer.Option("--data", help="START/END: data folder of the cloud side that stored it.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DIR|ADDRESS",
+            help="START/END: data folder of the cloud side that stored it, or the address of its database.",
+        ),
     ] = None,
     column_map: Annotated[
         Path | None, typer.Option("--map", help="FILE.csv: which column is which point.", exists=True, dir_okay=False)

@@ -21,10 +21,10 @@ _LIKE_RANGE: Final = re.compile(r"\d{4}[^/]*/\d{4}[^/]*")
 
 
 class Source(NamedTuple):
-    """FILE.csv, with a map, a column of labels and the rows to read; or START/END, with the historian's data folder."""
+    """FILE.csv, with a map, a column of labels and the rows to read; or START/END, and where the historian keeps it."""
 
     text: str
-    data: Path | None = None
+    data: str | None = None
     column_map: Path | None = None
     label: str | None = None
     rows: slice | None = None
