@@ -174,7 +174,66 @@ def test_missing_values_and_columns_of_text_are_measured(data: Path) -> None:
     path.write_text("\r\n".join([*holed, rows[-1]]), encoding="utf-8")
     done = run("detection", "--data", str(data), "--json")
     assert done.exit_code == 0, done.output
+    assert "left out" not in done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["skab"]["f1"] > 0.8
+
+
+def numbered(line: str, row: int) -> str:
+    """A line with its number before it, as tables are often written; the header names it by nothing."""
+    return f"{row - 1 if row else ''};{line}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda line, row: line if row else line.replace(";", '";"').join('""'), id="names in quotes"),
+        pytest.param(lambda line, row: line if row else line.replace(";", " ; "), id="names with blanks"),
+        pytest.param(lambda line, row: line if row else "\ufeff" + line, id="a byte order mark"),
+        pytest.param(
+            lambda line, row: line.replace("2020-03-09", "n/a") if row == 650 else line, id="a row without time"
+        ),
+        pytest.param(
+            lambda line, _: ";".join([*line.split(";")[1:], line.split(";")[0]]), id="times in the last column"
+        ),
+        pytest.param(numbered, id="numbered rows"),
+    ],
+)
+def test_a_recording_of_another_layout_is_measured(data: Path, change: Callable[[str, int], str]) -> None:
+    """What can be understood is neither left out nor taken for one without labels."""
+    for path in (data / "skab").glob("*/[01].csv"):
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(change(line, row) for row, line in enumerate(lines)) + "\n", encoding="utf-8")
+    done = run("detection", "--data", str(data), "--json")
+    assert done.exit_code == 0, done.output
+    assert "left out" not in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["skab"]["f1"] > 0.8
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda text: text.replace("changepoint", "change"), id="one label"),
+        pytest.param(lambda text: text.replace(";0.0", ";no").replace(";1.0", ";yes"), id="labels in words"),
+    ],
+)
+def test_a_recording_whose_labels_say_nothing_is_told(data: Path, damage: Callable[[str], str]) -> None:
+    """It is no normal running, and a recording without any anomaly even less."""
+    path = data / "skab" / "valve1" / "0.csv"
+    path.write_text(damage(path.read_text()))
+    (data / "skab" / "valve1" / "folder.csv").mkdir()
+    done = run("detection", "--data", str(data), "--json")
+    assert done.exit_code == 0, done.output
+    left_out = [Path(line.split(": ")[1]).name for line in done.stderr.splitlines() if line.startswith("left out: ")]
+    assert left_out == ["0.csv", "folder.csv"]
+
+
+def test_a_test_set_that_ends_before_its_fault_is_told_and_left_out(data: Path) -> None:
+    """Its delay would be less than nothing."""
+    np.savetxt(data / "tep" / "d01_te.dat", tep_rows(4, 260, 160))
+    np.savetxt(data / "tep" / "d02_te.dat", tep_rows(4, 100))
+    done = run("detection", "--data", str(data), "--json")
+    assert set(json.loads(done.stdout.splitlines()[-1])["tep"]["faults"]) == {"1"}
+    assert "d02_te.dat: 100 rows" in done.stderr
 
 
 def test_only_faults_that_cannot_be_read_are_a_usage_error(data: Path) -> None:

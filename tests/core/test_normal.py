@@ -270,6 +270,25 @@ def test_a_number_that_is_no_measurement_is_left_out_of_learning() -> None:
     assert learn(rows, NAMES, 1.0).rows == 599
 
 
+def test_a_point_that_was_never_good_is_left_out() -> None:
+    """One dead instrument keeps no unit from being learned; the others are judged as if it were not there."""
+    rows, others = running(23, ROWS), [0, 1, 2, 4, 5]
+    rows[:, 3] = np.nan
+    learned = learn(rows, NAMES, 60.0)
+    assert (learned.left_out, learned.rows) == (("D",), ROWS)
+    later = running(24, 100)
+    alone = learn(rows[:, others], [NAMES[i] for i in others], 60.0)
+    assert np.array_equal(judged(learned, later).score, judged(alone, later[:, others]).score)
+
+
+def test_who_keeps_the_rows_from_being_whole_is_named() -> None:
+    """The point with the fewest good values."""
+    rows = running(1, 1000)
+    rows[50:, 3] = np.nan
+    with pytest.raises(NormalModelError, match="50 of 1000 rows are whole: at least 100; D has 50 good values"):
+        learn(rows, NAMES, 60.0)
+
+
 def test_rows_with_a_bad_value_are_left_out_of_learning() -> None:
     """Learning from rows with gaps is learning from the whole ones."""
     rows = running(25, ROWS)

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
@@ -46,24 +48,39 @@ class Recording:
     changepoint: Bool
 
 
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _skab(path: Path) -> Recording | None:
     """A labelled recording; None for one without labels, which is normal running.
 
-    A cell that is no number is a missing value, a row that is cut off is none.
+    A cell that is no number is a missing value; a row that is cut off, or has no time, is none. The times stand in the
+    first column that has one, and one without a name holds the rows' numbers.
     """
-    with path.open(encoding="utf-8") as lines:
-        header = lines.readline().strip().split(";")
-        if any(label not in header for label in SKAB_LABELS):
-            return None
-        fields = [row for line in lines if len(row := line.rstrip("\n").split(";")) == len(header)]
-    if not fields:
+    with path.open(encoding="utf-8-sig") as lines:
+        columns = [name.strip(' "') for name in lines.readline().strip().split(";")]
+        rows = [row for line in lines if len(row := line.rstrip("\n").split(";")) == len(columns)]
+    labels = [columns.index(label) for label in SKAB_LABELS if label in columns]
+    if not labels:
+        return None
+    if len(labels) < len(SKAB_LABELS):
+        raise ValueError(f"of {' and '.join(SKAB_LABELS)} only one is there")
+    clock = next((i for row in rows for i, text in enumerate(row) if _is_time(text)), 0)
+    rows = [row for row in rows if _is_time(row[clock])]
+    if not rows:
         raise ValueError("no rows")
-    time = np.array([row[0] for row in fields], dtype="datetime64[s]").astype(np.int64)
-    table = np.array([[number_of(text) for text in row[1:]] for row in fields])
-    columns = header[1:]
-    points = [i for i, name in enumerate(columns) if name not in SKAB_LABELS]
-    anomaly, changepoint = (table[:, columns.index(label)] > 0.0 for label in SKAB_LABELS)
-    return Recording(tuple(columns[i] for i in points), time, table[:, points], anomaly, changepoint)
+    time = np.array([datetime.fromisoformat(row[clock]).replace(tzinfo=None) for row in rows], "datetime64[s]")
+    table = np.array([[number_of(text) for text in row] for row in rows])
+    if np.isnan(table[:, labels]).all(axis=0).any():
+        raise ValueError("its labels are no numbers")
+    points = [i for i, name in enumerate(columns) if name and i not in (clock, *labels)]
+    anomaly, changepoint = (table[:, label] > 0.0 for label in labels)
+    return Recording(tuple(columns[i] for i in points), time.astype(np.int64), table[:, points], anomaly, changepoint)
 
 
 def _tep(path: Path) -> F64:
@@ -75,6 +92,14 @@ def _tep(path: Path) -> F64:
     if turned.shape[1] != len(TEP_POINTS):
         raise ValueError(f"the shape {table.shape}, not {len(TEP_POINTS)} points")
     return turned
+
+
+def _fault(path: Path, first_row: int) -> F64:
+    """A TEP recording in which the fault is there from `first_row` on."""
+    rows = _tep(path)
+    if len(rows) <= first_row:
+        raise ValueError(f"{len(rows)} rows, and the fault is there from row {first_row + 1}")
+    return rows
 
 
 def _alarm(learned: F64, names: Sequence[str], period_s: float, judged: F64) -> tuple[Bool, Bool]:
@@ -166,7 +191,7 @@ def _each(
     for key, path in track(files, title, total=total, console=console, transient=True):
         try:
             made = read(path)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             console.print(f"left out: {path}: {error}", soft_wrap=True, highlight=False)
             continue
         if made is not None:
@@ -189,13 +214,15 @@ def _measure_tep(folder: Path, console: Console) -> tuple[str, dict[str, object]
     tep_set, files = _tep_files(folder)
     quiet = [path for path in (folder / "d00_te.dat",) if tep_set == "test" and path.is_file()]
     undisturbed = [rows for _, rows in _each(enumerate(quiet), len(quiet), "TEP", _tep, console)]
-    faults = _each(files.items(), len(files), "TEP", _tep, console)
+    first_row = TEP_TEST_FIRST if tep_set == "test" else 0
+    faults = _each(files.items(), len(files), "TEP", partial(_fault, first_row=first_row), console)
     if all(fault in TEP_HIDDEN for fault, _ in faults):
         raise typer.BadParameter(f"no fault in {folder} can be read")
-    first_row = TEP_TEST_FIRST if tep_set == "test" else 0
-    return tep_set, tep_scores(
-        _tep(normal), track(faults, "TEP", console=console, transient=True), undisturbed, first_row
-    )
+    try:
+        learned = _tep(normal)
+    except ValueError as error:
+        raise typer.BadParameter(f"{normal}: {error}") from error
+    return tep_set, tep_scores(learned, track(faults, "TEP", console=console, transient=True), undisturbed, first_row)
 
 
 def _measure_recorded(

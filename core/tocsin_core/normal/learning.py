@@ -140,15 +140,20 @@ def _held_out(rows: F64, settings: Settings, wandering: Bool, progress: Progress
 def _usable(data: F64, names: Sequence[str], settings: Settings) -> tuple[F64, Bool]:
     """The whole rows of the points that moved, and which points those are; raises NormalModelError.
 
-    What moved in one block alone, as a valve that was opened once, has no scale in the others to judge that block by.
+    What moved in one block alone, as a valve that was opened once, has no scale in the others to judge that block by; a
+    point without any good value is left out as well, and makes no row less whole.
     """
     if data.ndim != 2 or data.shape[1] != len(names):  # noqa: PLR2004 a table of rows
         raise NormalModelError(f"the recording has the shape {data.shape}, there are {len(names)} names")
     if len(set(names)) != len(names):
         raise NormalModelError("a point is named twice")
-    rows = np.asarray(data[(np.abs(data) < LARGEST).all(axis=1)], dtype=np.float64)
+    good = np.abs(data) < LARGEST
+    count = good.sum(axis=0)
+    rows = np.where(count > 0, data, 0.0)[(good | (count == 0)).all(axis=1)]
     if len(rows) < LEAST_ROWS:
-        raise NormalModelError(f"{len(rows)} of {len(data)} rows are whole: at least {LEAST_ROWS}")
+        short = count.min(initial=len(data)) < len(data)
+        which = f"; {names[count.argmin()]} has {count.min()} good values" if short else ""
+        raise NormalModelError(f"{len(rows)} of {len(data)} rows are whole: at least {LEAST_ROWS}{which}")
     moved = [others.std(axis=0) > STILL * np.abs(others.mean(axis=0)) for _, _, others in _folds(rows, settings)]
     used: Bool = np.all(moved, axis=0)
     points = int(used.sum())

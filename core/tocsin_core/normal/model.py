@@ -97,7 +97,7 @@ class NormalModel:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Points that never moved in learning, or in one fifth of it alone: there is no scale to judge them by."""
+        """Points that were never good in learning, or moved never, or in one fifth of it alone: they have no scale."""
         return tuple(name for name, used in zip(self.names, self.used, strict=True) if not used)
 
     @property
