@@ -42,6 +42,8 @@ def load(file: Path, shown: str) -> tuple[Case, ...]:
 
     try:
         text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RuleTestError([Problem(shown, 1, "", str(error.strerror))]) from error
     except UnicodeDecodeError as error:
         raise RuleTestError([Problem(shown, 1, "", f"not UTF-8: {error.reason} at byte {error.start}")]) from error
     return parse(text, shown, open_plant)

@@ -68,13 +68,17 @@ def test_a_file_that_does_not_hold_is_named_and_the_others_run(tmp_path: Path) -
     (tmp_path / "a.yaml").write_text(GOOD, encoding="utf-8")
     (tmp_path / "b.yaml").write_text(GOOD.replace('"0x5 1x5"', "0x5"), encoding="utf-8")
     (tmp_path / "c.yaml").write_bytes(b"\xff")
+    (tmp_path / "d.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "e.yaml").mkdir()
     done = tocsin("test-rules", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "b.yaml:4: tests[0].series.P: put the series in quotes: YAML takes this one for a number",
         "c.yaml:1: not UTF-8: invalid start byte at byte 0",
+        "d.yaml:1: No such file or directory",
+        "e.yaml:1: Is a directory",
     ]
-    assert done.stdout.splitlines()[-1] == "2 ok, 0 failed, 2 problems in the files"
+    assert done.stdout.splitlines()[-1] == "2 ok, 0 failed, 4 problems in the files"
 
 
 def test_a_plant_that_is_not_there_is_said_at_its_line(tmp_path: Path) -> None:
