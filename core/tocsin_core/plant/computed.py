@@ -51,7 +51,10 @@ class Balance(Strict):
     temperature: Identifier | None = Field(
         None, description="Of the liquid, in °C; it counts as the reference if left out."
     )
-    inflow: Members = Field((), description="Flow meters into the tank, in kg/s, kg/h, t/h, m3/h or L/min.")
+    inflow: Members = Field(
+        (),
+        description="Flow meters into the tank, in kg/s, kg/h, t/h, or in m3/h or L/min at the reference temperature.",
+    )
     outflow: Members = Field((), description="Flow meters out of the tank, in the same units.")
     window_h: Literal[1, 24] = Field(1, description="Over how many hours.")
     table: Annotated[tuple[Annotated[tuple[Finite, Finite], Listed], ...], Listed] = Field(
