@@ -497,6 +497,18 @@ def test_one_stumble_is_no_overload(period_ms: int) -> None:
     assert most > 1.2
 
 
+def test_a_unit_that_never_answers_is_no_overload() -> None:
+    """Each of its cycles takes longer than its period until it counts as dead: that it is silent is told."""
+    line = Line([job("d", 1, 200, timeout_s=0.3)], {1: 0.02}, silent={1})
+    most = 0.0
+    for _ in range(200):
+        line.run(0.05)
+        most = max(most, line.bus.figures()[0].stretch)
+        assert not line.bus.stretched
+    assert most > 1.2
+    assert line.bus.figures()[0].dead
+
+
 def test_even_when_safety_takes_the_whole_line_nobody_is_starved() -> None:
     """What is not for safety has a turn after ten of its periods."""
     jobs = [*(job(f"gas{i}", i, safety=True) for i in range(1, 7)), job("other", 7)]

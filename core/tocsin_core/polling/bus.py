@@ -32,7 +32,7 @@ USUAL_WEIGHT: Final = 0.2
 # On average so much longer than its period: no longer kept, or kept again.
 STRETCHED: Final = 1.2
 KEPT: Final = 1.05
-# One cycle that stumbles, over a lost answer or a machine that stood still, is no overload, nor are two.
+# One cycle that stumbles, as the machine stood still, is no overload, nor are two; one that nobody answered is none.
 LONG_ONES: Final = 3
 
 
@@ -259,9 +259,9 @@ class Bus:
         if turn.probe:
             run.last_probe_s = now.s
         if not run.begun:
-            run.begun, run.tries, run.answers, run.busy_s = True, 0, 0, 0.0
             if run.last_begun_s > -inf and not turn.probe:
                 self._note_interval(turn.job, now.s - run.last_begun_s)
+            run.begun, run.tries, run.answers, run.busy_s = True, 0, 0, 0.0
             run.last_begun_s = now.s
 
     def end(self, turn: Turn, outcome: Outcome, took_s: float, now: Moment, rest_s: float = 0.0) -> Next:
@@ -397,7 +397,8 @@ class Bus:
         run.usual_interval_s += USUAL_WEIGHT * (interval_s - run.usual_interval_s)
         period_s = self.jobs[at].period_s
         stretch = run.usual_interval_s / period_s
-        run.long_ones = run.long_ones + (interval_s > STRETCHED * period_s) if stretch > KEPT else 0
+        long_one = interval_s > STRETCHED * period_s and run.answers > 0
+        run.long_ones = run.long_ones + long_one if stretch > KEPT else 0
         if stretch > STRETCHED and run.long_ones >= LONG_ONES:
             self._stretched.add(at)
         elif stretch < KEPT:
