@@ -5,11 +5,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.edge.full_disk import ALL
 from tests.edge.rig import NEW_MS as NOW
 from tests.edge.rig import nth, run, wide
 from tests.support.small_disk import on_small_disk
+from tocsin_edge.adapters import spool_room
 from tocsin_edge.adapters.spool import LIVE_MS, Spool
 from tocsin_edge.adapters.spool_room import Room
 
@@ -74,3 +76,18 @@ def test_what_no_disk_figure_tells_is_a_full_disk_all_the_same(tmp_path: Path) -
         assert 0 < counters["readings_dropped_history"] == (200 - len(waiting)) * 500 < 50 * 500
         assert counters["readings_dropped_live"] == 0
         assert len(spool.journal.waiting(0, 9)) == 3
+
+
+def test_that_there_is_no_reserve_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a disk without free inodes, of which it is asked every 5 s; and again once there was one."""
+    room, refuses = Room(tmp_path / "spool"), [True, True, True, False, False, True, True]
+
+    def lengthen(file: Path, _: int) -> None:
+        if refuses.pop(0):
+            raise OSError(28, "No space left on device", str(file))
+
+    monkeypatch.setattr(spool_room, "_lengthen", lengthen)
+    with capture_logs() as logs:
+        while refuses:
+            room.took()
+    assert [entry["event"] for entry in logs] == ["no reserve for the spool"] * 2

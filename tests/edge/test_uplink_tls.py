@@ -2,13 +2,20 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import aiomqtt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests.edge.rig import Gateway, Slave, modbus_device, plant
 from tests.support.nats import Broker as Running
@@ -19,6 +26,7 @@ from tocsin_cloud.adapters.nats_server import program
 from tocsin_core.clock import SystemClock
 from tocsin_core.plant.model import Broker
 from tocsin_core.sparkplug import HostSession, Message
+from tocsin_edge.adapters.certificate_end import end_of
 from tocsin_edge.adapters.spool_file import COUNTERS
 from tocsin_edge.adapters.uplink import NotReachedError, Uplink, UplinkError
 from tocsin_edge.adapters.uplink_settings import Tls, UplinkSettings, UplinkSettingsError, read_uplink_settings
@@ -92,6 +100,37 @@ def test_a_broker_whose_certificate_is_for_another_name_is_never_told_anything(t
 
     with tls_broker(tmp_path) as broker:
         asyncio.run(story(broker.mqtt))
+
+
+@pytest.mark.parametrize("year", [2030, 2049, 2050, 2126])
+def test_when_a_certificate_ends_is_read_as_the_library_reads_it(tmp_path: Path, year: int) -> None:
+    """Also behind 2049, from which on it is written otherwise; the key may be in the same file, before or behind it."""
+    end = datetime(year, 3, 4, 5, 6, 7, tzinfo=UTC)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x" * 60)])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 2**150, datetime(2020, 1, 1, tzinfo=UTC), end)
+    certificate = made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for number, content in enumerate((certificate, certificate + secret, secret + certificate)):
+        file = tmp_path / f"{number}.pem"
+        file.write_bytes(content)
+        assert end_of(file) == end
+        settings, end_ns = UplinkSettings(Tls(file, file)), round(end.timestamp()) * 10**9
+        assert settings.ended(end_ns - 1) == ""
+        assert settings.ended(end_ns) == f"the gateway's certificate ended at {year}-03-04 05:06 UTC"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, 200, 400])
+def test_of_what_is_no_certificate_no_end_is_told(tmp_path: Path, cut: int) -> None:
+    """Nor is anything else of it an error here."""
+    whole = ssl.PEM_cert_to_DER_cert((MADE / "gateway.pem").read_text(encoding="ascii"))
+    torn = ssl.DER_cert_to_PEM_cert(whole[:cut])
+    for number, content in enumerate((torn, torn[: len(torn) // 2], "")):
+        file = tmp_path / f"{number}.pem"
+        file.write_text(content, encoding="ascii")
+        assert UplinkSettings(Tls(file, file)).ended(2**62) == ""
+    assert UplinkSettings(Tls(MADE / "ca.pem", tmp_path / "none")).ended(2**62) == ""
+    assert UplinkSettings().ended(2**62) == ""
 
 
 def settings_file(data: Path) -> None:

@@ -30,6 +30,7 @@ class Room:
         self._reserve = path.with_name(f"{path.name}.reserve")
         self._log = path.with_name(f"{path.name}-wal")
         self.refused = False
+        self._told = ""
 
     def growth(self, file_bytes: int) -> int:
         """Tell by how many bytes a file that is to be `file_bytes` long, with its log, can grow."""
@@ -78,7 +79,11 @@ class Room:
             for file in (self._reserve, self._log):
                 _lengthen(file, WAL_LIMIT)
         except OSError as error:
-            log.warning("no reserve for the spool", reason=str(error))
+            if str(error) != self._told:
+                log.warning("no reserve for the spool", reason=str(error))
+            self._told = str(error)
+        else:
+            self._told = ""
 
 
 def _lengthen(file: Path, length: int) -> None:

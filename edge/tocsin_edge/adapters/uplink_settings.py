@@ -9,7 +9,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tocsin_edge.adapters.certificate_end import end_of
+
 FILE_NAME: Final = "uplink.yaml"
+NS_PER_S: Final = 1_000_000_000
 
 
 class UplinkSettingsError(ValueError):
@@ -69,6 +72,21 @@ class UplinkSettings:
 
     tls: Tls | None = None
     primary_host: str | None = None
+
+    def ended(self, now_ns: int) -> str:
+        """Say when the gateway's own certificate ended, if it has by a clock of `now_ns`; else nothing.
+
+        Whom a broker lets in no more it does not tell why: to the gateway that looks like a link that is lost.
+        """
+        shown = None if self.tls is None else self.tls.certificate
+        try:
+            end = None if shown is None else end_of(shown)
+        except (OSError, ValueError):
+            # That it cannot be used shows where it is to be used.
+            return ""
+        if end is None or now_ns < round(end.timestamp()) * NS_PER_S:
+            return ""
+        return f"the gateway's certificate ended at {end:%Y-%m-%d %H:%M} UTC"
 
     def client_id(self, site: str, gateway: str) -> str:
         """The MQTT client id of a gateway: the same at each connect, of characters that every broker takes.

@@ -15,7 +15,7 @@ class Board:
     `clock_reason`: why the clock is not synchronised, empty if it is. `standing`: which slice of the plant is in force,
     as births tell it; None where the gateway is not managed. `broker`: which server the uplink stands to, as HOST:PORT;
     `unheard`: the topics that it does not let the gateway hear; `host_trouble`: why the session waits for its primary
-    host, empty if it does not.
+    host, empty if it does not; `certificate`: that its own had ended at the end of the last connection or attempt.
     """
 
     def __init__(self, devices: tuple[EdgeDevice, ...], now_ms: int) -> None:
@@ -25,7 +25,7 @@ class Board:
         self.standing: str | None = None
         self.broker: str | None = None
         self.unheard: tuple[str, ...] = ()
-        self.host_trouble = ""
+        self.host_trouble = self.certificate = ""
         self.heard: set[str] = set()
         self.dead: set[str] = set()
         self.clock = ClockState(synchronised=False, since_ms=now_ms)

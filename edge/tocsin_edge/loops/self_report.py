@@ -122,7 +122,8 @@ class SelfReport:
         found = [f"{what} stands still" for what in self.progress.stalled()]
         found += alarm_report.faults(self.alarms)
         if not self.connected():
-            found.append(f"no connection to {self.uplink()}: nothing that is read goes up")
+            lost = f"no connection to {self.uplink()}: nothing that is read goes up"
+            found.append("; ".join(filter(None, (lost, self.board.certificate))))
         elif self.board.host_trouble:
             found.append(f"{self.board.host_trouble}: nothing that is read goes up")
         return tuple(found)

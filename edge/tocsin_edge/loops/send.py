@@ -129,7 +129,9 @@ class Sender:
             try:
                 await self._connected()
             except* UplinkError as group:
-                log.warning("uplink lost", reason="; ".join(sorted({str(e) for e in _leaves(group)})))
+                self._board.certificate = ended = self._uplink.ended(self._clock.now_ns())
+                reasons = [*sorted({str(e) for e in _leaves(group)}), *([ended] if ended else [])]
+                log.warning("uplink lost", reason="; ".join(reasons))
             finally:
                 self._connection = self._broker = self._board.broker = None
                 self._board.unheard = ()
