@@ -253,7 +253,9 @@ def reworded(message: str, asking: Sequence[Asking], file: PlantFile) -> tuple[s
 
     That is where something graver asks by now than all that it tells of, or nothing that it tells of asks any more.
     """
-    told = [each.priority.rank for each in asking if each.message.zh in message]
+    lines = message.splitlines()
+    # Each alarm has its line, in which what lay behind it may follow; the name of one may end as another's is.
+    told = [each.priority.rank for each in asking if any(line.startswith(each.message.zh) for line in lines)]
     if told and max(told) == max(each.priority.rank for each in asking):
         return None
     call = _worded(file, "", asking, 0)

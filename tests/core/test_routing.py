@@ -16,6 +16,7 @@ from tocsin_core.plant.fields import name_of
 from tocsin_core.plant.model import EscalationStep, Gateway, Notify, Person, PlantFile, Roster, Shift, Site
 from tocsin_core.routing import (
     MOST_LINES,
+    Asking,
     RoutingReason,
     awaits_answer,
     decide,
@@ -24,6 +25,7 @@ from tocsin_core.routing import (
     on_duty,
     reached,
     rerouted,
+    reworded,
 )
 from tocsin_core.tickets import AlarmEvent
 
@@ -185,6 +187,27 @@ def test_a_calling_that_an_older_release_began_goes_on_under_its_ids() -> None:
     assert (first.round_ns, last.round_ns) == (0, 0)
     (again, *_) = follow_up(last, FILE, NOW)
     assert again.id == message_id("tank-farm", RAISED.occurrence, 1, 1, "chief", "sms://chief") == "e8cc6b0feba247c6"
+
+
+def test_a_last_step_in_vain_waits_no_longer_than_one_that_was_heard() -> None:
+    """A minute, or `repeat_s` where that is shorter."""
+    last = decide([RAISED], {}, FILE, NOW).messages[-1]
+    hasty = FILE.model_copy(update={"notify": FILE.notify.model_copy(update={"repeat_s": 20.0})})
+    due = [{each.due_ns for each in follow_up(last, file, NOW, in_vain=True)} for file in (FILE, hasty)]
+    assert due == [{NOW + 60 * SECOND}, {NOW + 20 * SECOND}]
+
+
+def test_what_waits_is_told_though_the_name_of_what_was_told_ends_alike() -> None:
+    """Whoever read of tank 11, where nothing waits any more, would go there."""
+    told = "11# tank no data / 11# tank: no data（首出：a） / (first out: a)\n北厂, 12:00"
+    ends_alike, same = (
+        Asking(name, Priority.HIGH, NOW, name_of(f"{name} tank no data", f"{name} tank: no data"))
+        for name in ("1#", "11#")
+    )
+    words = reworded(told, [ends_alike], FILE)
+    assert words is not None
+    assert words[1].startswith("1# tank no data / ")
+    assert reworded(told, [ends_alike, same], FILE) is None
 
 
 def test_an_answer_cancels_what_waits() -> None:
