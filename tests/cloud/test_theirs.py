@@ -18,6 +18,7 @@ import pytest
 from tests.cloud.ears import Ears
 from tests.cloud.rig import DEVICE, GATEWAY, PLANT, SITE, columns
 from tests.support.hostile import NOW_NS
+from tocsin_cloud.adapters import snapshot as snapshots
 from tocsin_cloud.adapters.stream import Message
 from tocsin_cloud.loops.delegation import MOST_UNKNOWN, Beside, GatewayOrder
 from tocsin_cloud.loops.journal import Batch
@@ -534,6 +535,20 @@ def test_a_point_that_moves_to_another_gateway_is_not_that_ones_before_it_has_it
                 ((other.state, other.rules), (other.worker.state, other.worker.rules))]  # fmt: skip
     assert until_ns[0] == until_ns[1] > other.now_ns
     assert alike(other)
+
+
+def test_who_decides_is_known_from_a_snapshot_of_an_earlier_version(tmp_path: Path) -> None:
+    """Which did not tell by which gateway the fingerprints are the same."""
+    box = Box(Worker(LAX, tmp_path / "snapshot"), LAX)
+    box.read(90.0)
+    box.worker = box.worker.restarted(tmp_path, LAX)
+    held, prints = snapshots.load(tmp_path / "snapshot"), fingerprints(plant(LAX), GATEWAY)
+    assert held is not None
+    snapshots.save(tmp_path / "snapshot", replace(held, alike=packed(prints.values())))
+    upgraded = Worker(LAX, tmp_path / "snapshot")
+    asyncio.run(upgraded.ears.alarms._load(held.position))  # noqa: SLF001 -- how `run` begins
+    assert upgraded.state.elsewhere.tolist() == box.worker.state.elsewhere.tolist()
+    assert upgraded.state.elsewhere[upgraded.rules.index[HIGH]] == engine.ELSEWHERE
 
 
 def test_what_was_put_aside_of_an_alarm_that_this_end_has_later_stands_here_then(tmp_path: Path) -> None:

@@ -168,6 +168,8 @@ def test_a_connection_that_was_forgotten_while_it_was_idle_costs_one_question(fr
             clock = HurriedClock()
             line = ModbusLine(Modbus(host="127.0.0.1", port=link.port, framing=framing), clock, lambda: 0.5)
             for idle_s, unheard in ((IDLE_S + 1, 1), (IDLE_S - 1, 3)):
+                # Since it was used last, however long ago it was made.
+                clock.seconds += IDLE_S - 1
                 assert np.asarray((await line.ask(1, TWO, 60.0)).reply).tolist() == [1, 2]
                 link.turn_deaf()
                 clock.seconds += idle_s

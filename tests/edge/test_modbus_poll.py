@@ -158,6 +158,26 @@ def test_the_bad_readings_of_a_unit_that_dies_lie_apart_however_often_it_is_trie
     asyncio.run(story())
 
 
+def test_a_reading_that_a_later_try_brought_is_of_that_try(tmp_path: Path) -> None:
+    """Only what nobody answered at all is of the first: else it would be older than it is."""
+
+    async def story() -> None:
+        unit = Unit(words(1, 2))
+        async with TcpUnits({1: unit}) as server:
+            address = to(server.port).model_copy(update={"retries": 2})
+            async with polled(tmp_path, [device(address, 1)]) as (samples, _):
+                await eventually_async(lambda: samples)
+                unit.fault, asked = Fault.SILENT, len(unit.asked)
+                await eventually_async(lambda: len(unit.asked) >= asked + 2)
+                unit.fault, healed_ms, seen = Fault.NONE, CLOCK.now_ns() // 1_000_000, len(samples)
+                await eventually_async(lambda: good(samples[seen:], "d1"))
+                back = next(s for s in samples[seen:] if GOOD in s.columns.quality)
+                # The middle of the exchange, which may have begun just before.
+                assert back.columns.time_ms[0] >= healed_ms - TIMEOUT_MS / 4
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
 def test_units_beside_many_dead_ones_are_read(framing: str, tmp_path: Path) -> None:
     """Probes that nobody answers, one after the other, make the connection anew, and that is no line that came back."""
