@@ -1,11 +1,14 @@
 """Ways to people tried on real servers without a word to anybody, and what is told of those that do not work."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import apprise
 import pytest
@@ -14,12 +17,20 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from tests.cloud.api.stand_ins import HandClock
+from tests.cloud.api.stand_ins import PLANT, HandClock
 from tests.support.ports import free_port
+from tests.support.wait import eventually_async
 from tocsin_cloud.adapters import channel_probe
 from tocsin_cloud.adapters.channels import ChannelError, Channels
+from tocsin_cloud.adapters.lease import Lease
+from tocsin_cloud.adapters.metrics import Metrics
 from tocsin_cloud.adapters.metrics_watch import WatchMetrics
+from tocsin_cloud.adapters.sql.engine import Database, sqlite_url
+from tocsin_cloud.app import _tell_people
+from tocsin_cloud.loops import ways as looking
 from tocsin_cloud.loops.ways import AGAIN_S, EVERY_S, Ways
+from tocsin_core.clock import SystemClock
+from tocsin_core.plant import load_plant
 
 pytestmark = pytest.mark.anyio
 
@@ -141,6 +152,8 @@ async def test_what_cannot_be_tried_passes_and_what_is_no_address_does_not(tmp_p
         ("dingtalk://AAAAAAAAAAAA/13800000000", "https://oapi.dingtalk.com/"),
         ("jsons://sms.example:8443/send", "https://sms.example:8443/"),
         ("form://sms.example/send", "http://sms.example/"),
+        (f"twilio://AC{'0' * 32}:{'0' * 32}@15551234567/15557654321", "https://api.twilio.com/"),
+        ("pagerduty://INTEGRATION@KEY", None),
         ("ntfys://ntfy.example/alarm", None),
     ],
 )
@@ -174,3 +187,26 @@ async def test_a_way_that_fails_twice_is_told_until_it_works(tmp_path: Path) -> 
             assert asked == ["HEAD /"]
     told = [(entry["event"], entry["channel"]) for entry in logs]
     assert told == [("a way to people does not work", "json"), ("a way to people works again", "json")]
+
+
+async def test_whoever_sends_messages_tries_the_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the plant file, for as long as it has the lease."""
+    monkeypatch.setattr(looking, "AGAIN_S", 0.0)
+    text = PLANT.replace('["outbox://"]', f'["json://127.0.0.1:{free_port()}"]')
+    (tmp_path / "plant.yaml").write_text(text, encoding="utf-8")
+    clock, metrics, nobody = SystemClock(), Metrics(), None
+    database = await Database.open(sqlite_url(tmp_path / "tables.sqlite"))
+    process = SimpleNamespace(outbox=tmp_path / "outbox"), load_plant(tmp_path), clock, nobody
+    crew: Any = SimpleNamespace(
+        process=process, database=database, metrics=metrics, watch=WatchMetrics(metrics.registry)
+    )
+    telling = asyncio.create_task(_tell_people(crew, Lease(database, "notify", "this one", clock)))
+    try:
+        await eventually_async(
+            lambda: metrics.registry.get_sample_value("tocsin_ways_dead", {"channel": "json"}) == 1.0, 60
+        )
+    finally:
+        telling.cancel()
+        with suppress(asyncio.CancelledError):
+            await telling
+        await database.close()

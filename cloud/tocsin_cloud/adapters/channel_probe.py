@@ -67,6 +67,8 @@ def _web_server(service: apprise.NotifyBase) -> str | None:
     if "host" in service.template_tokens:
         # On a server of one's own: each plugin makes its address in another way.
         return None
-    found = urlsplit(str(getattr(service, "notify_url", "")))
+    # Twilio's has one for messages and one for calls, on the same server.
+    told = next((getattr(service, name) for name in ("notify_url", "notify_sms_url") if hasattr(service, name)), "")
+    found = urlsplit(str(told))
     known = found.scheme in ("http", "https") and found.netloc and "{" not in found.netloc
     return f"{found.scheme}://{found.netloc}/" if known else None
