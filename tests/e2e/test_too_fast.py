@@ -139,7 +139,11 @@ async def _a_flood(cloud: CloudProcess, fast: SpoolingGateway, calm: Other) -> N
     assert fast.committed < FLOOD
     (trouble,) = await eventually_async(lambda: told(cloud))
     assert (trouble["severity"], (await cloud.get("health"))["watching"]) == ("fault", False)
-    assert "too-fast" in {row["reason"] for row in await cloud.get("quarantine")}
+
+    async def is_shown() -> bool:
+        return "too-fast" in {row["reason"] for row in await cloud.get("quarantine")}
+
+    await eventually_async(is_shown)
 
 
 def test_a_flood_is_told_and_comes_again_and_another_gateways_alarm_does_not_wait(tmp_path: Path) -> None:
