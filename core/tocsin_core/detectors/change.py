@@ -52,8 +52,8 @@ class Calibration:
     `mean` and `sigma` in the point's unit; one sample every `step_s` seconds, whose autocorrelation is `rho` from one
     to the next and `left` after prewhitening. CUSUM: reference value `k`, threshold `h`; EWMA: `weight` of a new
     sample, `width` of the limits; both in standard deviations. `cusum_per_week`, `ewma_per_week`: false alarms of one
-    point, by theory or as counted in the record, whichever is more, and at least one in the record where that
-    refutes the theory.
+    point, by theory (with what a short record leaves unsure of the mean, sigma and rho) or as counted in the record,
+    whichever is more, and at least one in the record where that refutes the theory.
     """
 
     mean: float
@@ -149,10 +149,12 @@ def calibrate(
     def of_ewma(width: float) -> float:
         return ewma_run_length(min(width, WIDEST_EWMA), weight)
 
-    h = _threshold_for(of_cusum, samples, WIDEST_H)
-    h, cusum_rate = _widened(_cusum_of(residual, k), h, CUSUM_RETURN, of_cusum)
-    width = _threshold_for(of_ewma, samples, WIDEST_EWMA)
     limit = sqrt(weight / (2.0 - weight))
+    h = _threshold_for(of_cusum, samples, WIDEST_H)
+    width = _threshold_for(of_ewma, samples, WIDEST_EWMA)
+    cusum_unsure = _unsure(2.0 * (h + 1.166), 4.0 * k * (h + 1.166), rho, len(residual))
+    ewma_unsure = _unsure(width / limit, width * width, rho, len(residual))
+    h, cusum_rate = _widened(_cusum_of(residual, k), h, CUSUM_RETURN, of_cusum)
     z = np.asarray(list(accumulate(residual.tolist(), lambda z, e: z + weight * (e - z), initial=0.0))[1:])
     width, ewma_rate = _widened(np.abs(z) / limit, width, EWMA_RETURN, of_ewma)
     return Calibration(
@@ -163,11 +165,23 @@ def calibrate(
         step_s=step_s,
         k=k,
         h=h,
-        cusum_per_week=cusum_rate * WEEK_S / step_s,
+        cusum_per_week=max(cusum_rate * WEEK_S / step_s, cusum_unsure * per_week),
         weight=weight,
         width=width,
-        ewma_per_week=ewma_rate * WEEK_S / step_s,
+        ewma_per_week=max(ewma_rate * WEEK_S / step_s, ewma_unsure * per_week),
     )
+
+
+def _unsure(by_mean: float, by_spread: float, rho: float, samples: int) -> float:
+    """How many times as many false alarms as by theory a chart has on average that was set by `samples` residuals.
+
+    The logarithm of its rate goes by `by_mean` times the error of the mean, which has the variance 1 / n in standard
+    deviations of the residuals, and by `by_spread` times the relative error of sigma, 1 / 2n, and the error of rho,
+    (1 - rho^2) / n, which leaves that much autocorrelation. Of normal errors the mean of the exponential is that of
+    half their variance. Siegmund's exponent 2 (k - shift) b / variance has 2 b and 4 k b, the EWMA's tail width^2 / 2
+    in standard deviations of the EWMA has width / sqrt(weight / (2 - weight)) and width^2.
+    """
+    return exp((by_mean * by_mean + by_spread * by_spread * (1.5 - rho * rho)) / (2.0 * samples))
 
 
 def _correlation(one: F64, other: F64) -> float:
