@@ -148,7 +148,8 @@ class Spool:
         try:
             aside = put_back(self._db, self._path, its_log, now_ms)
         except (OSError, sqlite3.Error) as error:
-            if isinstance(error, sqlite3.Error) and code_of(error) == sqlite3.SQLITE_FULL:
+            # Without a free inode, too, it may be only for now.
+            if isinstance(error, sqlite3.Error) and code_of(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN):
                 raise
             log.critical("the spool that was deleted or replaced cannot be written anew", reason=str(error))
         else:
