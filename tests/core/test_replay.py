@@ -13,6 +13,7 @@ from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tocsin_core import engine
 from tocsin_core.engine import Transition
 from tocsin_core.plant import AlarmDefinition, AlarmKind, Priority, load_plant
+from tocsin_core.plant.computed import Median
 from tocsin_core.plant.definition import Suppressor
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, Frame
 from tocsin_core.replay import Occurrence, Report, Spans, judged, occurrences, play, report, spans_of
@@ -352,6 +353,19 @@ def test_two_trips_within_seconds_tell_each_its_first() -> None:
     rules = compile_rules(replace(plant, first_out={"K-101": ("P0/H", "P1/H")}))
     rows = [(0, 0.0, 20.0), (0, 1.0, 1.0), (1, 2.0, 20.0), (1, 3.0, 1.0), (0, 4.0, 20.0)]
     assert [each.reason for each in occurrences(played(rules, frame_of(rows)))] == ["first out of K-101"] * 3
+
+
+def test_two_trips_within_a_second_tell_each_its_first() -> None:
+    """Also where one of the group is computed: what has returned is answered before the group's next reading."""
+    plant = plant_of([[definition(f"P{number}", AlarmKind.H, 10.0)] for number in range(2)])
+    rows = [(0, 0.0, 20.0), (0, 0.1, 1.0), (1, 0.2, 20.0), (1, 0.3, 1.0), (0, 0.4, 20.0), (1, 0.4, 20.0)]
+    rules = compile_rules(replace(plant, first_out={"K-101": ("P0/H", "P1/H")}))
+    first = "first out of K-101"
+    assert [each.reason for each in occurrences(played(rules, frame_of(rows)))] == [first, first, first, ""]
+    plant = plant_of([[definition("P0", AlarmKind.H, 10.0)], [], [], [definition("P3", AlarmKind.H, 10.0)]])
+    middle = replace(plant.points[3], compute=Median(rule="median", of=("P1", "P2")))
+    rules = compile_rules(replace(plant, points=(*plant.points[:3], middle), first_out={"K-101": ("P0/H", "P3/H")}))
+    assert [each.reason for each in occurrences(played(rules, frame_of(rows)))] == [first, first, first, ""]
 
 
 def test_occurrences_are_paired_with_their_returns() -> None:

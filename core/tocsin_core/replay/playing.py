@@ -1,6 +1,7 @@
 """Plays recorded readings through the engine: ticks from the data's own time, everything between two in one step."""
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -94,7 +95,7 @@ def play(rules: Rules, frame: Frame) -> Iterator[Played]:
     waits, or as it counts in a computed point, and where there are first-out groups, so that what has returned is
     answered before the next trip; each five seconds otherwise, for then a tick changes nothing.
     Readings from one tick to the next go into the engine in one step under the stamp of the first, as those that
-    arrive live do.
+    arrive live do; but what has returned is answered before the next that may trip a first-out group.
     """
     if not len(frame):
         return
@@ -103,14 +104,15 @@ def play(rules: Rules, frame: Frame) -> Iterator[Played]:
     edges: I64 = np.r_[ticks, frame.time_ns[-1] + 1]
     cuts = np.searchsorted(frame.time_ns, edges)
     state = engine.initial(rules, int(ticks[0]))
+    pauses = _pauses(rules, frame)
     done, late = 0, 0
     transitions: list[Transition] = []
     computed: list[Frame] = []
     for now, begin, end in zip(ticks.tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
         state, told = engine.step(state, rules, Frame.empty(), [], now)
         transitions += told.transitions
-        if end > begin:
-            state, told = engine.step(state, rules, frame.take(slice(begin, end)), [], now)
+        for first, last in _pieces(begin, end, pauses):
+            state, told = engine.step(state, rules, frame.take(slice(first, last)), [], now)
             transitions += told.transitions
             computed.append(told.computed)
             late += told.late
@@ -120,6 +122,25 @@ def play(rules: Rules, frame: Frame) -> Iterator[Played]:
             yield Played(end - done, late, transitions, Frame.concat(computed))
             done, late, transitions, computed = end, 0, [], []
     yield Played(len(frame) - done, late, transitions, Frame.concat(computed))
+
+
+def _pauses(rules: Rules, frame: Frame) -> I64:
+    """The places in `frame` of the first reading of each moment at which alarms of first-out groups may be raised."""
+    groups = rules.special.first_out
+    if groups is None:
+        return np.zeros(0, np.int64)
+    concerns = np.zeros(len(rules.points), np.bool_)
+    for point in rules.point[groups.every].tolist():
+        concerns[[point, *rules.special.inputs.get(point, ())]] = True
+    here = frame.time_ns[concerns[frame.point]]
+    return np.unique(np.searchsorted(frame.time_ns, here))
+
+
+def _pieces(begin: int, end: int, pauses: I64) -> Iterator[tuple[int, int]]:
+    """`begin` to `end`, if that is not empty, cut at the `pauses` (ascending) in between."""
+    inside = pauses[np.searchsorted(pauses, begin, "right") : np.searchsorted(pauses, end)].tolist()
+    edges = [begin, *inside, end]
+    return pairwise(edges) if end > begin else iter(())
 
 
 def _answers(transitions: Iterable[Transition]) -> list[Command]:
