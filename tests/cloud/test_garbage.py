@@ -8,10 +8,10 @@ import pytest
 
 from tests.core.plants import SECOND, START_NS, definition, plant_of
 from tocsin_cloud.adapters.stream import Position
-from tocsin_cloud.loops.garbage import left_alone
 from tocsin_cloud.loops.held_back import HeldBack
 from tocsin_cloud.loops.journal import Step
 from tocsin_core import engine
+from tocsin_core.garbage import left_alone
 from tocsin_core.plant import AlarmKind
 from tocsin_core.readings import Frame
 from tocsin_core.rules import compile_rules

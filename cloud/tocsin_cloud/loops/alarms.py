@@ -32,7 +32,6 @@ from tocsin_cloud.loops.computed import Outlet
 from tocsin_cloud.loops.delegation import Delegation, Kept
 from tocsin_cloud.loops.disagreeing import Standing, orphans, untold
 from tocsin_cloud.loops.floods import Floods
-from tocsin_cloud.loops.garbage import left_alone
 from tocsin_cloud.loops.hearing import NOT_HEARD, Hearing, as_of_arrival, is_birth
 from tocsin_cloud.loops.held_back import HeldBack
 from tocsin_cloud.loops.journal import (
@@ -57,6 +56,7 @@ from tocsin_core import engine
 from tocsin_core.clock import Clock
 from tocsin_core.engine import SnapshotError, State, Transition
 from tocsin_core.foreign import is_writable, parsed
+from tocsin_core.garbage import left_alone
 from tocsin_core.journal import Naming
 from tocsin_core.lifecycle import Event, Verb
 from tocsin_core.plant import Plant

@@ -3,9 +3,9 @@
 from itertools import islice
 from typing import Final
 
-from tocsin_cloud.loops.garbage import left_alone
 from tocsin_cloud.loops.journal import Step
 from tocsin_core.engine import Transition
+from tocsin_core.garbage import left_alone
 from tocsin_core.lifecycle import TURNS, Event
 from tocsin_core.plant import Priority
 from tocsin_core.rules import Rules

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_core.garbage import left_alone
 from tocsin_core.owned import fingerprints, unpacked
 from tocsin_core.plant import Plant
 from tocsin_core.rules import Rules, compile_rules
@@ -26,8 +27,9 @@ class Judged:
     prints: NDArray[np.uint64]
 
     @classmethod
+    @left_alone()
     def of(cls, plant: Plant) -> Self:
-        """Work it out: of 100,000 points with seven alarms each it takes seven seconds."""
+        """Work it out: of 440,000 points with five alarms each it takes 21 s of processor time."""
         rules = compile_rules(plant)
         own: dict[str, tuple[int, ...]] = {}
         prints = np.zeros(len(rules.definitions), np.uint64)

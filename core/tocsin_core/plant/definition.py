@@ -1,8 +1,9 @@
 """A point's alarm definitions: the kind's defaults with what the plant file says laid over them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import inf, nan, nextafter
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final
 
 from tocsin_core.detectors.change import Calibration
 from tocsin_core.plant import brought
@@ -232,3 +233,32 @@ def definitions_of(
         if made is not None:
             found[kind] = _definition(point, kind, made, span, about)
     return _particulars(found, point, about, span, period_s)
+
+
+# What no alarm of a measured point depends on: who it is, where it is read, how it is told.
+_ITS_OWN: Final = frozenset({"id", "name", "register_", "field", "metric", "source", "status", "report", "alarms"})
+_ALIKE: Final = tuple(name for name in Point.model_fields if name not in _ITS_OWN)
+_of_point: Final = attrgetter(*_ALIKE)
+# All of a definition but its id and its point, which come first.
+_of_definition: Final = attrgetter(*(each.name for each in fields(AlarmDefinition)[2:]))
+
+
+class Definitions:
+    """The definitions of the measured points of one plant: those of points that say the same are made once.
+
+    A large plant has many points of few sorts, and to look through all kinds of alarms for each takes most of its load.
+    """
+
+    def __init__(self) -> None:
+        """Have made none."""
+        self._made: dict[tuple[Any, ...], tuple[tuple[Any, ...], ...]] = {}
+
+    def of(self, point: Point, device: Device, span: tuple[float, float], about: About) -> tuple[AlarmDefinition, ...]:
+        """As `definitions_of`; `about` differs between calls in unit and decimals alone."""
+        if point.id in about.calibrations:
+            return definitions_of(point, device, span, about)
+        said = (_of_point(point), *point.alarms.items(), device.period_ms, span, about.unit, about.decimals)
+        made = self._made.get(said)
+        if made is None:
+            made = self._made[said] = tuple(map(_of_definition, definitions_of(point, device, span, about)))
+        return tuple(AlarmDefinition(f"{point.id}/{each[0]}", point.id, *each) for each in made)

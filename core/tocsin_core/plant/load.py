@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tocsin_core.detectors.change import Calibration
+from tocsin_core.garbage import left_alone
 from tocsin_core.normal import NormalModel, NormalModelError, model_from_bytes
 from tocsin_core.plant.calibrations import CALIBRATIONS_FILE, CalibrationsError, calibrations_from_json
 from tocsin_core.plant.checks import Found, check
@@ -270,6 +271,7 @@ def _in_order(problems: list[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda problem: (problem.file, problem.line))
 
 
+@left_alone()
 def load_plant(folder: Folder, library: Folder | None = None) -> Plant:
     """The plant in `folder`; device profiles come from its own `profiles/`, then from `library` (the shipped ones).
 

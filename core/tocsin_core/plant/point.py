@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tocsin_core.detectors.change import Calibration
 from tocsin_core.plant.brought import About, stale_after_s
 from tocsin_core.plant.computed import Compute
-from tocsin_core.plant.definition import AlarmDefinition, definitions_of
+from tocsin_core.plant.definition import AlarmDefinition, Definitions
 from tocsin_core.plant.model import WHOLE_WORD, Device, Gateway, Point, PointKind
 from tocsin_core.plant.standards import GAS_KINDS, GAS_SETTLE_S, defaults_of
 from tocsin_core.registers import Profile
@@ -67,10 +67,11 @@ class PlantPoint:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What is known of all points: the charts of those that are calibrated, and when each is stale, seconds."""
+    """What is known of all points: charts of those calibrated, when each is stale (s), and the definitions made."""
 
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     longest_s: Mapping[str, float] = field(default_factory=dict)
+    definitions: Definitions = field(default_factory=Definitions)
 
 
 def _mode_source(point: Point) -> ModeSource | None:
@@ -118,7 +119,7 @@ def resolve(
         high,
         decimals,
         point.source or device.source,
-        definitions_of(named, device, (low, high), told),
+        learned.definitions.of(named, device, (low, high), told),
         longest_s=longest_of(point, device),
         mode_source=_mode_source(point),
     )

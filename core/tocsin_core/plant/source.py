@@ -90,7 +90,8 @@ def _number(row: dict[str, str], column: str, where: tuple[str, int], source: So
     except ValueError:
         number = nan
     if isfinite(number):
-        return number
+        # Minus nothing is nothing: points that differ in that alone are alike.
+        return number + 0.0
     source.problems.append(Problem(*where, column, f"{text!r} is not a number"))
     return None
 
