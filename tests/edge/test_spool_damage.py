@@ -256,6 +256,15 @@ def test_a_file_that_turns_out_damaged_in_use_is_set_aside(folder: Path) -> None
     assert (folder / f"spool.damaged-{NOW}").exists()
 
 
+def test_a_folder_that_was_set_aside_keeps_no_damaged_file_where_it_is(folder: Path) -> None:
+    """Somebody had put it in the file's place; it is not ours to delete, and no reason to go on in memory."""
+    (folder / "spool.damaged-1").mkdir()
+    (folder / "spool").write_bytes(b"\xa5" * 20_000)
+    with closing(Spool.open(folder / "spool", 64, 600, NOW)) as spool:
+        assert not spool.in_memory
+    assert (folder / f"spool.damaged-{NOW}").is_file()
+
+
 def test_only_the_newest_damaged_file_is_kept(folder: Path) -> None:
     """Damage again and again does not fill the disk with old files."""
     path = folder / "spool"

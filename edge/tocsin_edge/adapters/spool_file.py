@@ -249,7 +249,7 @@ def put_back(database: sqlite3.Connection, path: Path, its_log: tuple[int, int],
 
 def _set_aside(path: Path, now_ms: int) -> Path:
     """Rename the file with its WAL; only the newest such file is kept, so that damage never fills the disk."""
-    older = sorted(path.parent.glob(f"{path.name}.damaged-*"))
+    older = [each for each in path.parent.glob(f"{path.name}.damaged-*") if not each.is_dir()]
     aside = path.with_name(f"{path.name}.damaged-{now_ms}")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
