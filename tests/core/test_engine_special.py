@@ -27,12 +27,12 @@ from tocsin_core.engine import (
     step,
 )
 from tocsin_core.lifecycle import Event, Phase, Verb
-from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant
+from tocsin_core.plant import AlarmDefinition, AlarmKind, Plant, Priority
 from tocsin_core.plant.computed import Balance, Compute, Grade, Median, Normal, Spread, Vote
 from tocsin_core.plant.definition import Suppressor
 from tocsin_core.plant.point import ModeSource
 from tocsin_core.readings import BAD_SENSOR_FAILURE, GOOD, I64, U8, Frame
-from tocsin_core.rules import Rules, compile_rules
+from tocsin_core.rules import MAX_SHELVE_S, Rules, compile_rules
 from tocsin_core.special import computed as special
 
 Row = tuple[int, float, float] | tuple[int, float, float, int]
@@ -648,6 +648,30 @@ def test_an_alarm_that_nothing_suppresses_any_more_comes_out() -> None:
     state = restore(snapshot(state, before), after)
     _, result = step(state, after, frame((0, 2, 5.0)), [], START_NS)
     assert [(each.event, each.suppressed) for each in result.transitions] == [(Event.RAISE, False)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "hours"),
+    [
+        (Priority.LOW, Priority.CRITICAL, 1),
+        (Priority.LOW, Priority.HIGH, 8),
+        (Priority.LOW, Priority.LOW, 24),
+        (Priority.CRITICAL, Priority.LOW, 1),
+    ],
+)
+def test_a_shelf_lasts_no_longer_than_the_new_plant_file_allows(before: Priority, after: Priority, hours: int) -> None:
+    """Shelved for as long as its priority allowed; then it is another's: what is critical now is hidden for an hour."""
+    high = definition("P0", AlarmKind.H, 50.0)
+    was, now = (compile_rules(plant_of([[replace(high, priority=each)]])) for each in (before, after))
+    longest_s = MAX_SHELVE_S[before.rank]
+    shelve = Command(Verb.SHELVE, 0, START_NS, "li", "repair", until_ns=START_NS + longest_s * SECOND)
+    state, _ = step(initial(was, START_NS), was, frame((0, 0, 1.0)), [shelve], START_NS)
+    state = restore(snapshot(state, was), now)
+    over_ns = START_NS + hours * 3600 * SECOND
+    state, result = step(state, now, Frame.empty(), [], over_ns - 1)
+    assert result.transitions == []
+    _, result = step(state, now, Frame.empty(), [], over_ns)
+    assert [each.event for each in result.transitions] == [Event.UNSHELVE]
 
 
 def test_first_out_goes_on_when_the_plant_has_grown() -> None:

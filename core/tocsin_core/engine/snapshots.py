@@ -19,7 +19,7 @@ from tocsin_core.engine.outlook import look_ahead
 from tocsin_core.engine.state import HERE, NEVER, OURS_UNTIL_TOLD, State, initial
 from tocsin_core.lifecycle import Phase
 from tocsin_core.readings import Bool
-from tocsin_core.rules import Rules
+from tocsin_core.rules import MAX_SHELVE_S, NS, Rules
 
 
 class SnapshotError(ValueError):
@@ -83,6 +83,7 @@ def kept(state: State, rules: Rules, over: Mapping[str, np.ndarray] | None = Non
     columns["told_ns"] = np.asarray(list(state.told_ns.values()), np.int64)
     columns["now_ns"] = np.asarray(state.now_ns, np.int64)
     columns["definitions"] = _names(rules.definitions[number].id for number in known.tolist())
+    columns["priority"] = rules.priority[known]
     return columns
 
 
@@ -175,6 +176,15 @@ def _lay(columns: Mapping[str, np.ndarray], rows: _Rows, targets: dict[str, np.n
         target[rows.new] = column[rows.old]
 
 
+def _shorten_shelves(state: State, rules: Rules, before: np.ndarray, rows: _Rows) -> None:
+    """Let no shelf last longer than the priority of its alarm allows, where that was lower when it was put there."""
+    is_graver = np.zeros(len(rules.definitions), np.bool_)
+    is_graver[rows.new] = rules.priority[rows.new] > before[rows.old]
+    graver = np.flatnonzero(is_graver)
+    longest_s = np.asarray([MAX_SHELVE_S[each] for each in rules.priority[graver].tolist()], np.int64)
+    state.shelved_until_ns[graver] = np.minimum(state.shelved_until_ns[graver], state.now_ns + longest_s * NS)
+
+
 def _lay_special(columns: Mapping[str, np.ndarray], rules: Rules, state: State) -> None:
     """Tables and units that `columns` hold; what the plant did not have then, or has otherwise now, starts fresh."""
     for name, table in rules.special.tables.items():
@@ -225,6 +235,8 @@ def laid(columns: Mapping[str, np.ndarray], rules: Rules) -> State:
         kept = [name for name in _BY_DEFINITION if name in columns or name not in _LATER]
         happened = _rows_in(_texts(columns["definitions"]), rules.index)
         _lay(columns, happened, {name: getattr(state, name) for name in kept})
+        if "priority" in columns:
+            _shorten_shelves(state, rules, columns["priority"], happened)
         before = _texts(columns["points"])
         points = _rows(before, rules.points)
         _lay(columns, points, {name: getattr(state, name) for name in _BY_POINT})
