@@ -125,6 +125,19 @@ def test_the_journal_is_held_against_the_stored_levels() -> None:
     assert journal(told(), replace(right, raised=stray)).doubled == 1
 
 
+def test_what_the_gateway_raised_beside_is_not_lost() -> None:
+    """It stood at the cloud side already: so in the run that it was raised in, and in no other."""
+    right = stored()
+    lacks = replace(right, raised=[right.raised[0], *right.raised[2:]])
+    assert journal(told(), lacks).lost == 2
+    assert journal(told(), replace(lacks, beside=[right.raised[1].raised_ms])).lost == 0
+    assert journal(told(), replace(lacks, beside=[right.raised[2].raised_ms - 1])).lost == 0
+    for elsewhere in (right.raised[1].raised_ms - 1, right.raised[2].raised_ms):
+        assert journal(told(), replace(lacks, beside=[elsewhere])).lost == 2
+    open_ = replace(right, raised=[replace(right.raised[0], returned_ms=None), *right.raised[1:]])
+    assert journal(told(), replace(open_, beside=[right.raised[0].raised_ms])).lost == 1
+
+
 def test_it_is_told_which_readings_and_alarms_are_wrong() -> None:
     """Each with its number, when it was answered, and where it is."""
     at_ms = round(20 * PERIOD_S * 1000)

@@ -21,6 +21,7 @@ from tocsin_cli.bench.faults_tally import Raised, Stored
 from tocsin_cli.bench.programs import TOCSIN, program
 from tocsin_cli.demo.client import ApiClient
 from tocsin_cli.set_clock import PROGRAM
+from tocsin_cloud.loops.aside import BESIDE
 from tocsin_core.clock import Clock
 from tocsin_core.lifecycle import UNANSWERED, Phase
 from tocsin_core.readings import BAD_NOT_CONNECTED, GOOD
@@ -238,7 +239,12 @@ class Cloud:
         """What it has of one instrument, and how many different readings of the gateway's that is, bad ones too."""
         numbers, of_numbers = await self._point(number_point(place))
         levels, of_levels = await self._point(level_point(place))
-        return Stored(numbers, levels, raised), of_numbers + of_levels
+        return Stored(numbers, levels, raised, await self._beside(raised)), of_numbers + of_levels
+
+    async def _beside(self, raised: Sequence[Raised]) -> list[int]:
+        """When the gateway raised what stood here already."""
+        steps = [step for each in raised for step in await self._api.get(f"alarms/{each.id}/steps")]
+        return [_ms(step["at"]) for step in steps if step["event"] == "raise" and BESIDE in (step["reason"] or "")]
 
     async def _point(self, point: str) -> tuple[dict[int, float], int]:
         values: dict[int, float] = {}
@@ -268,7 +274,7 @@ class Cloud:
         found: dict[str, list[Raised]] = {}
         for row in rows.values():
             returned = None if row["returned_at"] is None else _ms(row["returned_at"])
-            found.setdefault(row["point"], []).append(Raised(_ms(row["raised_at"]), returned))
+            found.setdefault(row["point"], []).append(Raised(_ms(row["raised_at"]), returned, row["id"]))
         return found
 
 

@@ -62,6 +62,7 @@ class Raised:
 
     raised_ms: int
     returned_ms: int | None
+    id: str = ""
 
     def __str__(self) -> str:
         """Say so."""
@@ -71,11 +72,16 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the cloud side has of one instrument: values of both points by time in ms since 1970, and occurrences."""
+    """What the cloud side has of one instrument: values of both points by time in ms since 1970, and occurrences.
+
+    `beside`: when the gateway raised, by its own word, what stood here already. While the plant files differ both ends
+    judge; during a cut the cloud side does not see an alarm go and come again that it has, and it is one occurrence.
+    """
 
     numbers: Mapping[int, float]
     levels: Mapping[int, float]
     raised: Sequence[Raised]
+    beside: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +164,26 @@ def wrong_journal(told: Told, stored: Stored) -> list[Wrong]:
     found: dict[int, list[Raised]] = {n: [] for n in range(len(runs))}
     wrong = []
     for occurrence in stored.raised:
-        place = max((n for n, run in enumerate(runs) if run.begin_ms <= occurrence.raised_ms), default=None)
+        place = _place(runs, occurrence.raised_ms)
         if place is None:
             wrong.append(Wrong(f"raised at {utc(occurrence.raised_ms)}, before any run", doubled=1))
             continue
         found[place].append(occurrence)
+    beside = {_place(runs, at_ms) for at_ms in stored.beside}
     for n, run in enumerate(runs):
+        if not found[n] and n in beside:
+            continue
         said = ", ".join(map(str, sorted(found[n], key=lambda each: each.raised_ms))) or "never raised"
         returned = any(each.returned_ms is not None for each in found[n])
         lost = (run.raise_expected and not found[n]) + (run.return_expected and not returned)
         if lost or len(found[n]) > 1:
             wrong.append(Wrong(f"run from {utc(run.begin_ms)}: {said}", lost, max(0, len(found[n]) - 1)))
     return wrong
+
+
+def _place(runs: Sequence[_Run], at_ms: int) -> int | None:
+    """Which run a time is of: the last that had begun; None before any."""
+    return max((n for n, run in enumerate(runs) if run.begin_ms <= at_ms), default=None)
 
 
 def _runs(told: Told, stored: Stored) -> list[_Run]:

@@ -606,7 +606,8 @@ class HostSession:
         if device is not None:
             # A device is offline from the time its node says (tck-id-operational-behavior-edge-node-termination-host-
             # action-ddeath-devices-offline); the node itself from now on: its will was written when it connected.
-            said_ns = message.timestamp * NS_PER_MS
+            # In the middle of that ms: what is read within it, as it is back just then, is a reading of its own.
+            said_ns = message.timestamp * NS_PER_MS + NS_PER_MS // 2
             _mark_dead(device, rows, said_ns if _may_be(said_ns, now_ns) else now_ns)
 
 
