@@ -213,7 +213,11 @@ def cloud(  # noqa: PLR0913 -- each is an option
     async def work(stop: asyncio.Event) -> Mapping[str, Any]:
         return asdict(await run(settings, loaded, SystemClock(), stop, _first_start))
 
-    _main(work, as_json=as_json)
+    try:
+        _main(work, as_json=as_json)
+    finally:
+        # As in `run`, which may not have come so far: DuckDB's binding complains of what is never collected.
+        gc.unfreeze()
 
 
 def broker(data: Path, mqtt: str, nats: str, *, hosts: Sequence[str] | None, as_json: bool) -> None:
